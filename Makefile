@@ -1,0 +1,37 @@
+# Builds with PGXS; assembles the SQL; runs the tests.  The version is in payments.control only.
+EXTENSION = payments
+MODULE_big = payments
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" payments.control)
+
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+DATA_built = sql/payments--$(EXTVERSION).sql
+DOCS = $(wildcard docs/*.md)
+
+REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
+
+PG_CPPFLAGS = -DPAY_VERSION='"$(EXTVERSION)"'
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=implicit-function-declaration \
+	-Werror=vla -Werror=switch -fvisibility=hidden
+SHLIB_LINK = -lcurl
+EXTRA_CLEAN = sql/payments--$(EXTVERSION).sql test/output test/unit/build test/fuzz/build
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h) payments.control
+
+PARTS = $(sort $(wildcard sql/parts/*.sql))
+SETUP = $(sort $(wildcard sql/setup/*.sql))
+
+# The parts in order; between 2x and 5x the script of the tables, as the body of a function.
+sql/payments--$(EXTVERSION).sql: $(PARTS) $(SETUP) payments.control
+	cat $(filter sql/parts/0% sql/parts/1% sql/parts/2%,$(PARTS)) \
+		sql/parts/30_setup.head $(SETUP) sql/parts/30_setup.tail \
+		$(filter sql/parts/5% sql/parts/6% sql/parts/9%,$(PARTS)) > $@.tmp
+	mv $@.tmp $@
+
+include test/test.mk

@@ -1,0 +1,119 @@
+-- How answer codes are treated.  The codes are Stripe's and the networks'; the
+-- classes are our reading of them, on the side of not retrying, and rest mostly
+-- on general knowledge of the codes: check them against your contract.  Where a
+-- code has no row, the adapter's own class stands: declined.
+
+INSERT INTO payments.decline_rule (adapter, code, class, schedule, source, edition)
+VALUES
+	-- Soft: the same card may pass later.
+	('stripe', 'insufficient_funds', 'retry_later', 'soft_decline', 'Stripe decline codes', '2026-11'),
+	('stripe', 'try_again_later', 'retry_later', 'soft_decline', 'Stripe decline codes', '2026-11'),
+	('stripe', 'processing_error', 'retry_later', 'soft_decline', 'Stripe decline codes', '2026-11'),
+	('stripe', 'issuer_not_available', 'retry_later', 'soft_decline', 'Stripe decline codes', '2026-11'),
+	('stripe', 'reenter_transaction', 'retry_later', 'soft_decline', 'Stripe decline codes', '2026-11'),
+	('stripe', 'approve_with_id', 'retry_later', 'soft_decline', 'Stripe decline codes', '2026-11'),
+	('stripe', 'card_velocity_exceeded', 'retry_later', 'soft_decline', 'Stripe decline codes', '2026-11'),
+	('stripe', 'withdrawal_count_limit_exceeded', 'retry_later', 'soft_decline', 'Stripe decline codes', '2026-11'),
+	-- Generic: the issuer gives no reason, so nothing says that a retry would help.
+	('stripe', 'card_declined', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'do_not_honor', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'generic_decline', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'call_issuer', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'no_action_taken', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	-- The payer must authenticate.
+	('stripe', 'authentication_required', 'requires_action', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'mobile_device_authentication_required', 'requires_action', NULL, 'Stripe decline codes', '2026-11'),
+	-- Other data or another card.
+	('stripe', 'incorrect_number', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'invalid_number', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'incorrect_cvc', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'invalid_cvc', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'incorrect_zip', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'incorrect_address', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'invalid_expiry_month', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'invalid_expiry_year', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'incorrect_pin', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'invalid_pin', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'offline_pin_required', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'online_or_offline_pin_required', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'pin_try_exceeded', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'expired_card', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'invalid_amount', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'new_account_information_available', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	-- Hard: never again with this card.
+	('stripe', 'lost_card', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'stolen_card', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'pickup_card', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'restricted_card', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'invalid_account', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'do_not_try_again', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'revocation_of_all_authorizations', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'revocation_of_authorization', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'stop_payment_order', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	-- Fraud; the payer gets a generic message.
+	('stripe', 'fraudulent', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'merchant_blacklist', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'security_violation', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'request_blocked', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	-- Ours to set right.
+	('stripe', 'card_not_supported', 'misconfigured', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'currency_not_supported', 'misconfigured', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'not_permitted', 'misconfigured', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'service_not_allowed', 'misconfigured', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'transaction_not_allowed', 'misconfigured', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'testmode_decline', 'misconfigured', NULL, 'Stripe decline codes', '2026-11'),
+	('stripe', 'api_key_expired', 'misconfigured', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'platform_api_key_expired', 'misconfigured', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'secret_key_required', 'misconfigured', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'testmode_charges_only', 'misconfigured', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'livemode_mismatch', 'misconfigured', NULL, 'Stripe error codes', '2026-11'),
+	-- This PaymentIntent was not charged, whatever became of the one that it
+	-- resembles: an inquiry could only repeat that.
+	('stripe', 'duplicate_transaction', 'declined', NULL, 'Stripe decline codes', '2026-11'),
+	-- It was done before, perhaps by a call whose answer was lost.
+	('stripe', 'charge_already_captured', 'duplicate', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'charge_already_refunded', 'duplicate', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'payment_intent_unexpected_state', 'duplicate', NULL, 'Stripe error codes', '2026-11'),
+	-- Not executed; the same key again.
+	('stripe', 'rate_limit', 'not_sent', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'lock_timeout', 'not_sent', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'idempotency_key_in_use', 'not_sent', NULL, 'Stripe error codes', '2026-11'),
+	-- Refusals of the request itself.
+	('stripe', 'amount_too_large', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'amount_too_small', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'balance_insufficient', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'canceled', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'charge_disputed', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'charge_expired_for_capture', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'payment_intent_authentication_failure', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'payment_intent_payment_attempt_expired', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'payment_intent_payment_attempt_failed', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'payment_method_not_available', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	('stripe', 'resource_missing', 'declined', NULL, 'Stripe error codes', '2026-11'),
+	-- Advice goes before codes, and the network's before Stripe's.
+	('stripe', 'advice:do_not_try_again', 'declined', NULL, 'Stripe advice codes', '2026-11'),
+	('stripe', 'advice:confirm_card_data', 'declined', NULL, 'Stripe advice codes', '2026-11'),
+	('stripe', 'advice:try_again_later', 'retry_later', 'soft_decline', 'Stripe advice codes', '2026-11'),
+	-- Network advice.  04 and 22 ask for other technical data, and Visa writes
+	-- 04 for any generic decline, so they stop no PSP.
+	('stripe', 'network_advice:01', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:03', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:04', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:21', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:22', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:42', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:99', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:02', 'retry_later', 'network_3d', 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:24', 'retry_later', 'network_1h', 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:25', 'retry_later', 'network_1d', 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:26', 'retry_later', 'network_2d', 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:27', 'retry_later', 'network_4d', 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:28', 'retry_later', 'network_6d', 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:29', 'retry_later', 'network_8d', 'Mastercard merchant advice codes', '2026-11'),
+	('stripe', 'network_advice:30', 'retry_later', 'network_10d', 'Mastercard merchant advice codes', '2026-11'),
+	-- The sandbox speaks like Stripe.
+	('sandbox', 'generic_decline', 'declined', NULL, 'payments sandbox', '1'),
+	('sandbox', 'insufficient_funds', 'retry_later', 'soft_decline', 'payments sandbox', '1'),
+	('sandbox', 'lost_card', 'declined', NULL, 'payments sandbox', '1'),
+	('sandbox', 'unknown_payment_method', 'declined', NULL, 'payments sandbox', '1'),
+	('sandbox', 'refund_exceeds_captured', 'declined', NULL, 'payments sandbox', '1');

@@ -1,0 +1,31 @@
+-- Which accounts a payment opens, and what each money movement posts.
+--
+-- All of these accounts are hot.  Whoever learns from a PSP that money moved
+-- posts to them: the worker in batches, and applications inside transactions
+-- of their own, in receive_webhook().  Were they ordinary accounts, one such
+-- transaction left open would hold up every payment of the merchant, and two
+-- that take a payment and an account in opposite order would deadlock.  The
+-- price: a hot account has no limits.  To limit merchant_balance, add a row of
+-- your own (hot = false, min_balance = 0, builtin = false).
+
+INSERT INTO payments.account_template (code, type, hot, description) VALUES
+	('psp_receivable:{psp}', 'asset', true, 'captured by the PSP and not yet paid out to us'),
+	('merchant_balance', 'liability', true, 'owed to the merchant for captured payments; below zero, the merchant owes us'),
+	('psp_fees', 'expense', true, 'kept by PSPs for their services'),
+	('dispute_reserve', 'asset', true, 'taken back by PSPs for disputes that are not decided; ours again if they are won'),
+	('suspense', 'liability', true, 'arrived for a payment that was already final; a person decides whose it is');
+
+-- A dispute is an asset, not a charge against the merchant: the PSP has taken
+-- the money, but whether the merchant bears it is open until the dispute is
+-- decided, and merchant_balance must say what is owed today without guessing.
+-- A dispute that is won is the same posting reversed.  One that is lost is
+-- written off by a person: debit merchant_balance (or an expense of your own),
+-- credit dispute_reserve.
+INSERT INTO payments.posting_rule (event, leg, debit, credit, description) VALUES
+	('capture', 1, 'psp_receivable:{psp}', 'merchant_balance', 'captured'),
+	('refund', 1, 'merchant_balance', 'psp_receivable:{psp}', 'refunded'),
+	('refund_failed', 1, 'psp_receivable:{psp}', 'merchant_balance', 'refund failed, money back'),
+	('fee', 1, 'psp_fees', 'psp_receivable:{psp}', 'fee of the PSP'),
+	('dispute', 1, 'dispute_reserve', 'psp_receivable:{psp}', 'disputed, taken back by the PSP'),
+	('dispute_won', 1, 'psp_receivable:{psp}', 'dispute_reserve', 'dispute won, money back'),
+	('late_capture', 1, 'psp_receivable:{psp}', 'suspense', 'captured after the payment was final');

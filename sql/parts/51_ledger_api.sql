@@ -1,0 +1,250 @@
+-- The ledger's verbs.  Amounts are whole minor units of the account's
+-- currency; a balance is on the account's normal side (debits less credits for
+-- asset and expense accounts, credits less debits for the others).
+
+CREATE FUNCTION payments.guard_account() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_account';
+COMMENT ON FUNCTION payments.guard_account() IS
+	'trigger: accounts are never deleted, who and what they are does not change, their sums only grow, and a closed one stays closed (PY003)';
+
+CREATE FUNCTION payments._require_account(account bigint) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'pay_require_account';
+COMMENT ON FUNCTION payments._require_account(bigint) IS
+	'raises unless the account exists (PY202) and the calling role may act for its merchant (42501)';
+
+CREATE FUNCTION payments.create_account(
+	code text,
+	currency text,
+	type text,
+	merchant text DEFAULT 'default',
+	hot boolean DEFAULT false,
+	min_balance bigint DEFAULT NULL,
+	max_balance bigint DEFAULT NULL
+) RETURNS bigint
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pay_create_account';
+COMMENT ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint) IS
+	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits.  Errors: 22023, PY009, PY010, PY013, PY015 (exists with another definition)';
+
+CREATE FUNCTION payments.close_account(account bigint) RETURNS timestamptz
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	a record;
+BEGIN
+	PERFORM payments._require_account($1);
+	-- Whoever posts to a hot account holds no lock on its row, but one on the
+	-- table of deltas: wait until they are through, and keep others out.
+	IF (SELECT hot FROM payments.account WHERE account_id = $1) THEN
+		IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+			RAISE EXCEPTION USING
+				ERRCODE = '25001',
+				MESSAGE = format('cannot close hot account %s at isolation level "%s"', $1, current_setting('transaction_isolation')),
+				DETAIL = 'The snapshot may be older than what was posted to it last.',
+				HINT = 'Close it in a transaction at READ COMMITTED.';
+		END IF;
+		LOCK TABLE payments.account_delta IN SHARE ROW EXCLUSIVE MODE;
+	END IF;
+	SELECT closed_at, debits, credits, held_debits, held_credits INTO STRICT a
+	FROM payments.account WHERE account_id = $1 FOR NO KEY UPDATE;
+	IF a.closed_at IS NOT NULL THEN
+		RETURN a.closed_at;
+	END IF;
+	IF a.held_debits <> 0 OR a.held_credits <> 0
+	   OR (SELECT b.debits <> b.credits FROM payments.balance($1) b) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY204',
+			MESSAGE = format('account %s still has a balance or holds', $1),
+			DETAIL = (SELECT format('The balance is %s, held debits %s, held credits %s.', b.balance, b.held_debits, b.held_credits)
+					  FROM payments.balance($1) b),
+			HINT = 'Move the balance to another account and void the holds, then close it.';
+	END IF;
+	UPDATE payments.account SET closed_at = clock_timestamp() WHERE account_id = $1 RETURNING closed_at INTO a;
+	RETURN a.closed_at;
+END
+$$;
+COMMENT ON FUNCTION payments.close_account(bigint) IS
+	'ends an account for good: nothing can be posted to it any more (PY203).  Its balance must be zero (PY204).  Closing a hot account waits for all transactions that are posting.  Returns when it was closed; again: the same';
+
+CREATE FUNCTION payments.post(
+	debit bigint,
+	credit bigint,
+	amount bigint,
+	reference text DEFAULT NULL,
+	description text DEFAULT NULL,
+	kind text DEFAULT 'manual',
+	effective_at timestamptz DEFAULT NULL
+) RETURNS bigint
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pay_post';
+COMMENT ON FUNCTION payments.post(bigint, bigint, bigint, text, text, text, timestamptz) IS
+	'moves an amount (minor units) from the credited to the debited account and returns the posting''s id.  reference: your own id for exactly-once posting, unique per merchant; the same call again returns the first posting''s id, another content raises PY206.  Errors: 22023, PY009 (card number), PY201 (currencies differ), PY202 (no such account), PY203 (closed), PY204 (limit), PY205 (overflow), PY206';
+
+CREATE FUNCTION payments.post_batch(
+	debits bigint[],
+	credits bigint[],
+	amounts bigint[],
+	"references" text[] DEFAULT NULL,
+	descriptions text[] DEFAULT NULL
+) RETURNS TABLE (index int, posting_id bigint, error text)
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1000
+AS 'MODULE_PATHNAME', 'pay_post_batch';
+COMMENT ON FUNCTION payments.post_batch(bigint[], bigint[], bigint[], text[], text[]) IS
+	'posts many, in order, each on its own: a row per element with its number from 1, the posting''s id, or the SQLSTATE of payments.post() that kept it from being posted.  Raises only for the call as a whole: 22023 (arrays of different lengths, more than 100000 elements), 42501, 40001 (repeat it)';
+
+CREATE FUNCTION payments.balance(account bigint)
+RETURNS TABLE (debits bigint, credits bigint, held_debits bigint, held_credits bigint, balance bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1
+AS $$
+#variable_conflict use_column
+BEGIN
+	PERFORM payments._require_account($1);
+	RETURN QUERY
+	SELECT s.debits::bigint, s.credits::bigint, s.held_debits, s.held_credits,
+		(CASE WHEN s.type IN ('asset', 'expense') THEN s.debits - s.credits ELSE s.credits - s.debits END)::bigint
+	FROM (SELECT a.type, a.held_debits, a.held_credits,
+			a.debits + coalesce(d.debits, 0) AS debits, a.credits + coalesce(d.credits, 0) AS credits
+		  FROM payments.account a
+		  CROSS JOIN LATERAL (SELECT sum(t.debits) AS debits, sum(t.credits) AS credits
+							  FROM payments.account_delta t WHERE t.account_id = a.account_id AND a.hot) d
+		  WHERE a.account_id = $1) s;
+END
+$$;
+COMMENT ON FUNCTION payments.balance(bigint) IS
+	'sums of an account as of now, minor units; balance is on the account''s normal side and holds are not taken off it.  Errors: PY202, 42501';
+
+CREATE FUNCTION payments.balance_at(account bigint, at timestamptz) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	PERFORM payments._require_account($1);
+	IF $2 IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'the time must not be null',
+			HINT = 'Pass a time, or use payments.balance() for now.';
+	END IF;
+	-- Today's balance less what came later: recent times are the usual question.
+	RETURN (
+		SELECT CASE WHEN a.type IN ('asset', 'expense') THEN n.net ELSE - n.net END
+		FROM payments.account a
+		CROSS JOIN LATERAL (
+			SELECT a.debits::numeric - a.credits
+				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments.account_delta t WHERE t.account_id = $1 AND a.hot)
+				- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at > $2)
+				+ (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at > $2)
+				AS net) n
+		WHERE a.account_id = $1);
+END
+$$;
+COMMENT ON FUNCTION payments.balance_at(bigint, timestamptz) IS
+	'balance of an account with all that was booked up to and at that time, minor units on the normal side; postings of transactions still open then may be added to it later.  Errors: 22023, PY202, 42501';
+
+CREATE FUNCTION payments.statement(account bigint, from_time timestamptz, to_time timestamptz)
+RETURNS TABLE (posting_id bigint, booked_at timestamptz, kind text, counterpart text, description text,
+			   debit bigint, credit bigint, balance bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	first timestamptz := coalesce($2, '-infinity');
+	past timestamptz := coalesce($3, 'infinity');
+BEGIN
+	PERFORM payments._require_account($1);
+	IF first > past THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'from_time must not be later than to_time',
+			HINT = 'Exchange the two times.';
+	END IF;
+	RETURN QUERY
+	WITH a AS (
+		SELECT merchant, CASE WHEN type IN ('asset', 'expense') THEN 1 ELSE -1 END AS sign,
+			debits::numeric - credits
+				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments.account_delta t
+				   WHERE t.account_id = $1 AND account.hot)
+				- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at >= first)
+				+ (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at >= first)
+				AS net
+		FROM payments.account WHERE account_id = $1
+	), line AS (
+		SELECT p.posting_id, p.booked_at, p.kind, p.credit_account AS other, p.description, p.amount AS debit, NULL::bigint AS credit
+		FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at >= first AND p.booked_at < past
+		UNION ALL
+		SELECT p.posting_id, p.booked_at, p.kind, p.debit_account, p.description, NULL, p.amount
+		FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at >= first AND p.booked_at < past
+	), listed AS (
+		SELECT 1 AS part, NULL::bigint AS posting_id, first AS booked_at, 'opening balance' AS kind, NULL AS counterpart,
+			NULL AS description, NULL::bigint AS debit, NULL::bigint AS credit, a.sign * a.net AS balance
+		FROM a
+		UNION ALL
+		SELECT 2, l.posting_id, l.booked_at, l.kind,
+			CASE WHEN o.merchant = a.merchant THEN o.code ELSE o.merchant || '/' || o.code END,
+			l.description, l.debit, l.credit,
+			a.sign * (a.net + sum(coalesce(l.debit::numeric, - l.credit::numeric)) OVER (ORDER BY l.booked_at, l.posting_id))
+		FROM line l CROSS JOIN a LEFT JOIN payments.account o ON o.account_id = l.other
+		UNION ALL
+		SELECT 3, NULL, past, 'closing balance', NULL, NULL, NULL, NULL,
+			a.sign * (a.net + (SELECT coalesce(sum(coalesce(l.debit::numeric, - l.credit::numeric)), 0) FROM line l))
+		FROM a
+	)
+	SELECT s.posting_id, s.booked_at, s.kind, s.counterpart, s.description, s.debit, s.credit, s.balance::bigint
+	FROM listed s ORDER BY s.part, s.booked_at, s.posting_id;
+END
+$$;
+COMMENT ON FUNCTION payments.statement(bigint, timestamptz, timestamptz) IS
+	'what was booked on an account from from_time up to but not at to_time (null: no bound), with the balance after each posting; the first row is the opening balance, the last the closing balance, both without a posting_id.  Minor units; balances on the account''s normal side; counterpart is the other account''s code, with its merchant if that is another.  Errors: 22023, PY202, 42501';
+
+CREATE FUNCTION payments.fold_hot_accounts(max_rows int DEFAULT 10000) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	folded bigint;
+BEGIN
+	-- One statement, so that a reader sees a delta either in its table or in
+	-- the account.  Accounts that somebody else has locked are left for the
+	-- next time: folding neither waits nor deadlocks.
+	WITH busy AS MATERIALIZED (
+		SELECT DISTINCT t.account_id FROM (SELECT account_id FROM payments.account_delta LIMIT max_rows) t
+	), locked AS MATERIALIZED (
+		SELECT a.account_id FROM payments.account a JOIN busy b ON b.account_id = a.account_id
+		ORDER BY a.account_id FOR NO KEY UPDATE OF a SKIP LOCKED
+	), gone AS (
+		DELETE FROM payments.account_delta d USING locked l WHERE d.account_id = l.account_id
+		RETURNING d.account_id, d.debits, d.credits
+	), total AS (
+		SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits, count(*) AS n
+		FROM gone GROUP BY account_id
+	), moved AS (
+		UPDATE payments.account a SET debits = a.debits + t.debits, credits = a.credits + t.credits
+		FROM total t WHERE a.account_id = t.account_id
+		RETURNING t.n
+	)
+	SELECT coalesce(sum(n), 0)::bigint INTO folded FROM moved;
+	RETURN folded;
+END
+$$;
+COMMENT ON FUNCTION payments.fold_hot_accounts(int) IS
+	'adds what was posted to hot accounts lately into the accounts'' rows, so that reading their balance stays cheap; the worker calls it.  Looks at max_rows deltas to choose accounts, folds those completely, and returns the number of deltas folded';
+
+CREATE FUNCTION payments.format_amount(amount bigint, currency text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	decimals int;
+BEGIN
+	SELECT c.exponent INTO decimals FROM payments.currency c WHERE c.currency = $2;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY013',
+			MESSAGE = format('currency "%s" is not known', $2),
+			HINT = 'Use an upper-case ISO 4217 code, or add a row with builtin = false to payments.currency.';
+	END IF;
+	RETURN ($1::numeric * ('1e-' || decimals)::numeric)::text || ' ' || $2;
+END
+$$;
+COMMENT ON FUNCTION payments.format_amount(bigint, text) IS
+	'an amount in minor units for people, in major units: format_amount(1050, ''EUR'') is ''10.50 EUR''.  Errors: PY013';

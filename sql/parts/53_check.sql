@@ -1,0 +1,135 @@
+-- The invariants of the whole, as rows.  One statement's snapshot for all of
+-- them: the functions are STABLE.
+
+CREATE FUNCTION payments._status_hash(previous bytea, payment_id uuid, seq int, status text, event text, operation_id uuid,
+									  source text, actor text, code text, recorded_at timestamptz) RETURNS bytea
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_status_hash_sql';
+COMMENT ON FUNCTION payments._status_hash(bytea, uuid, int, text, text, uuid, text, text, text, timestamptz) IS
+'Internal: hash of a status row over its content and the hash of the row before it.';
+
+CREATE FUNCTION payments._violation(invariant text, violations bigint, sample text)
+	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT $1, $2 = 0, $2, $3
+$$;
+COMMENT ON FUNCTION payments._violation(text, bigint, text) IS 'Internal: one row of check().';
+
+CREATE FUNCTION payments._check_payments() RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	n bigint;
+	s text;
+BEGIN
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	LEFT JOIN (SELECT m.payment_id,
+					  sum(m.amount) FILTER (WHERE m.kind = 'capture') AS captured,
+					  coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund'), 0) - coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund_failed'), 0) AS refunded,
+					  coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute'), 0) - coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute_won'), 0) AS disputed
+			   FROM payments.movement m GROUP BY m.payment_id) m USING (payment_id)
+	WHERE (p.captured, p.refunded, p.disputed) IS DISTINCT FROM (coalesce(m.captured, 0), coalesce(m.refunded, 0), coalesce(m.disputed, 0));
+	RETURN QUERY SELECT * FROM payments._violation('amounts of a payment are the sums of its movements', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	LEFT JOIN (SELECT o.payment_id,
+					  sum(o.amount) FILTER (WHERE o.kind = 'capture') AS capture_pending,
+					  sum(o.amount) FILTER (WHERE o.kind = 'refund') AS refund_pending
+			   FROM payments.operation o WHERE o.status NOT IN ('succeeded', 'failed', 'cancelled') GROUP BY o.payment_id) o USING (payment_id)
+	WHERE (p.capture_pending, p.refund_pending) IS DISTINCT FROM (coalesce(o.capture_pending, 0), coalesce(o.refund_pending, 0));
+	RETURN QUERY SELECT * FROM payments._violation('pending amounts are the sums of open operations', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	WHERE p.captured > p.authorized OR p.authorized > p.amount OR p.captured::numeric < p.refunded::numeric + p.disputed;
+	RETURN QUERY SELECT * FROM payments._violation('refunded + disputed <= captured <= authorized', n, s);
+
+	SELECT count(*), min(x.payment_id::text) INTO n, s
+	FROM (SELECT m.payment_id FROM payments.movement m JOIN payments.operation o USING (operation_id)
+		  WHERE m.kind IN ('capture', 'late_capture') AND o.kind = 'charge'
+		  GROUP BY m.payment_id HAVING count(*) > 1) x;
+	RETURN QUERY SELECT * FROM payments._violation('at most one charge of a payment succeeded', n, s);
+
+	SELECT count(*), min(h.payment_id::text) INTO n, s
+	FROM (SELECT t.*, row_number() OVER w AS n, coalesce(lag(t.status) OVER w, '') AS previous, lag(t.hash) OVER w AS previous_hash
+		  FROM payments.payment_status t WINDOW w AS (PARTITION BY t.payment_id ORDER BY t.seq)) h
+	WHERE h.seq <> h.n
+	OR NOT EXISTS (SELECT FROM payments._transitions() t WHERE t.from_status = h.previous AND t.event = h.event AND t.to_status = h.status)
+	OR h.hash <> payments._status_hash(h.previous_hash, h.payment_id, h.seq, h.status, h.event, h.operation_id, h.source, h.actor,
+									   h.code, h.recorded_at);
+	RETURN QUERY SELECT * FROM payments._violation('histories have no gap, only legal edges and an unbroken hash chain', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	LEFT JOIN (SELECT DISTINCT ON (t.payment_id) t.* FROM payments.payment_status t ORDER BY t.payment_id, t.seq DESC) h USING (payment_id)
+	WHERE (h.seq, h.status, h.hash) IS DISTINCT FROM (p.seq, p.status, p.status_hash);
+	RETURN QUERY SELECT * FROM payments._violation('status of a payment is the last of its history', n, s);
+
+	SELECT count(*), min(o.operation_id::text) INTO n, s
+	FROM payments.operation o
+	WHERE (SELECT count(*) FROM payments.queue q WHERE q.operation_id = o.operation_id)
+		+ (SELECT count(*) FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL)
+		<> (o.status NOT IN ('succeeded', 'failed', 'cancelled'))::int;
+	RETURN QUERY SELECT * FROM payments._violation('an open operation is queued or a dead letter, a finished one is neither', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	WHERE p.status IN ('initiated', 'processing', 'awaiting_retry', 'in_doubt', 'requires_action')
+	AND NOT EXISTS (SELECT FROM payments.operation o WHERE o.payment_id = p.payment_id AND o.status NOT IN ('succeeded', 'failed', 'cancelled'));
+	RETURN QUERY SELECT * FROM payments._violation('no accepted payment is forgotten', n, s);
+
+	SELECT count(*), min(x.operation_id::text) INTO n, s
+	FROM (SELECT a.operation_id FROM payments.attempt a WHERE NOT EXISTS (SELECT FROM payments.operation o WHERE o.operation_id = a.operation_id)
+		  UNION ALL
+		  SELECT r.operation_id FROM payments.attempt_answer r
+		  WHERE NOT EXISTS (SELECT FROM payments.attempt a WHERE a.operation_id = r.operation_id AND a.attempt = r.attempt)) x;
+	RETURN QUERY SELECT * FROM payments._violation('every attempt has its operation, every answer its attempt', n, s);
+
+	SELECT count(*), min(x.psp_key) INTO n, s
+	FROM (SELECT a.psp_key FROM payments.attempt a WHERE a.action = 'send' AND a.psp_key IS NOT NULL
+		  GROUP BY a.psp_key HAVING count(DISTINCT (a.method, a.path, a.body)) > 1) x;
+	RETURN QUERY SELECT * FROM payments._violation('a PSP key was only ever sent with the same bytes', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	WHERE NOT EXISTS (SELECT FROM payments.idempotency_key k WHERE k.payment_id = p.payment_id AND k.merchant = p.merchant
+					  AND k.verb LIKE 'create\_%');
+	RETURN QUERY SELECT * FROM payments._violation('every payment was created under an idempotency key', n, s);
+
+	SELECT count(*), min(coalesce(h.id, e.id)) INTO n, s
+	FROM (SELECT t.payment_id::text AS id, t.seq FROM payments.payment_status t) h
+	FULL JOIN (SELECT v.aggregateid AS id, (v.payload ->> 'seq')::int AS seq, count(*) AS rows FROM payments.event v
+			   WHERE v.aggregatetype = 'payment' GROUP BY 1, 2) e ON e.id = h.id AND e.seq = h.seq
+	WHERE e.rows IS DISTINCT FROM 1 OR h.id IS NULL;
+	RETURN QUERY SELECT * FROM payments._violation('every status row has one event', n, s);
+
+	SELECT count(*), min(x.name) INTO n, s
+	FROM (SELECT g.tbl || '.' || g.trg AS name
+		  FROM (VALUES ('payment_status', 'guard_append_only'), ('payment_status', 'guard_status'), ('attempt', 'guard_append_only'),
+				('attempt_answer', 'guard_append_only'), ('movement', 'guard_append_only'), ('idempotency_key', 'guard_append_only'),
+				('event', 'guard_append_only'), ('posting', 'guard_append_only'), ('payment', 'guard_facts'), ('operation', 'guard_facts'),
+				('payment_status', 'guard_truncate'), ('posting', 'guard_truncate'), ('movement', 'guard_truncate'),
+				('payment', 'guard_truncate'), ('account', 'guard_account')) g (tbl, trg)
+		  LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
+		  WHERE t.tgenabled IS DISTINCT FROM 'A'
+		  UNION ALL
+		  SELECT c.relname || ' is not logged' FROM pg_class c
+		  WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p') AND c.relpersistence <> 'p'
+		  UNION ALL
+		  SELECT c.relname || ' has a rule' FROM pg_class c JOIN pg_rewrite r ON r.ev_class = c.oid
+		  WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p')) x;
+	RETURN QUERY SELECT * FROM payments._violation('the guards are armed', n, s);
+END
+$$;
+COMMENT ON FUNCTION payments._check_payments() IS 'Internal: the invariants of payments, for check().';
+
+CREATE FUNCTION payments.check() RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN QUERY SELECT * FROM payments._check_payments();
+	RETURN QUERY SELECT * FROM payments._check_ledger();
+END
+$$;
+COMMENT ON FUNCTION payments.check() IS
+'Proves the promises on the live data, in one snapshot: a row for each invariant, how many rows violate it, and one of them. Reads everything; run it off-peak on large data.';

@@ -1,0 +1,54 @@
+-- The one reviewed list of who may do what.  PUBLIC has nothing.
+DO $$
+DECLARE
+	f record;
+BEGIN
+	FOR f IN SELECT p.oid::regprocedure AS signature FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'payments'::regnamespace LOOP
+		EXECUTE format('ALTER FUNCTION %s OWNER TO payments_owner', f.signature);
+		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
+	END LOOP;
+	FOR f IN SELECT c.oid::regclass AS name FROM pg_catalog.pg_class c
+			 WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'v') LOOP
+		EXECUTE format('ALTER TABLE %s OWNER TO payments_owner', f.name);
+		EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', f.name);
+		EXECUTE format('GRANT SELECT ON TABLE %s TO payments_app, payments_operator, payments_admin, payments_auditor', f.name);
+	END LOOP;
+END
+$$;
+
+-- Rules and schedules are an administrator's to add to; the transition table is not.
+GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.posting_rule, payments.account_template,
+	payments.currency, payments.psp_currency TO payments_admin;
+
+GRANT EXECUTE ON FUNCTION
+	payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean),
+	payments.capture_payment(uuid, text, bigint),
+	payments.cancel_payment(uuid, text, text),
+	payments.refund_payment(uuid, text, bigint, text),
+	payments.receive_webhook(text, jsonb, bytea),
+	payments.wait_payment(uuid, interval)
+TO payments_app;
+
+GRANT EXECUTE ON FUNCTION
+	payments.get_payment(uuid),
+	payments.payment_history(uuid),
+	payments.version(),
+	payments.format_amount(bigint, text)
+TO payments_app, payments_operator, payments_admin, payments_auditor;
+
+GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;
+
+GRANT EXECUTE ON FUNCTION
+	payments.setup(),
+	payments.migrate(),
+	payments.create_merchant(text, name, text),
+	payments.create_psp(text, text, text, text, jsonb),
+	payments.resume_psp(text),
+	payments.arm(),
+	payments.disarm(),
+	payments.start_worker(),
+	payments.stop_worker()
+TO payments_admin;
+
+-- The views call these with their reader's rights.
+GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._unarmed_reason() TO payments_app, payments_operator, payments_admin, payments_auditor;

@@ -1,0 +1,242 @@
+-- The tables that money is in.  No members of the extension: they restore
+-- exactly from a dump and survive DROP EXTENSION.  Run by setup() as
+-- payments_owner; may be run any number of times.
+
+CREATE TABLE IF NOT EXISTS payments.merchant (
+	merchant text PRIMARY KEY CONSTRAINT merchant_name_length CHECK (length(merchant) BETWEEN 1 AND 63),
+	app_role name,
+	psp text NOT NULL DEFAULT 'sandbox',
+	created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS payments.psp (
+	psp text PRIMARY KEY CONSTRAINT psp_name_simple CHECK (psp ~ '^[a-z][a-z0-9_]{0,62}$'),
+	adapter text NOT NULL,
+	base_url text,
+	secret text CONSTRAINT psp_secret_is_a_name CHECK (secret ~ '^[A-Za-z][A-Za-z0-9_.-]{0,62}$'),
+	config jsonb NOT NULL DEFAULT '{}',
+	inflight_max int NOT NULL DEFAULT 2000 CONSTRAINT psp_inflight_positive CHECK (inflight_max > 0),
+	timeout interval NOT NULL DEFAULT '30 s' CONSTRAINT psp_timeout_range CHECK (timeout BETWEEN interval '100 ms' AND interval '10 min'),
+	halted_at timestamptz,
+	halted_reason text,
+	created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS payments.payment (
+	payment_id uuid PRIMARY KEY,
+	merchant text NOT NULL,
+	kind text NOT NULL CONSTRAINT payment_kind_known CHECK (kind IN ('purchase', 'topup', 'withdrawal', 'transfer')),
+	amount bigint NOT NULL CONSTRAINT payment_amount_positive CHECK (amount > 0),
+	currency text NOT NULL,
+	capture text NOT NULL CONSTRAINT payment_capture_known CHECK (capture IN ('automatic', 'manual')),
+	psp text NOT NULL,
+	payment_method text,
+	order_ref text,
+	customer text,
+	return_url text,
+	description text,
+	off_session boolean NOT NULL,
+	metadata jsonb NOT NULL,
+	created_at timestamptz NOT NULL,
+	status text NOT NULL CONSTRAINT payment_status_known CHECK (status IN
+		('initiated', 'processing', 'requires_action', 'authorized', 'awaiting_retry', 'in_doubt', 'succeeded', 'failed',
+		 'cancelled', 'expired', 'partially_refunded', 'refunded', 'disputed')),
+	seq int NOT NULL,
+	status_hash bytea NOT NULL,
+	updated_at timestamptz NOT NULL,
+	authorized bigint NOT NULL DEFAULT 0,
+	capture_pending bigint NOT NULL DEFAULT 0,
+	captured bigint NOT NULL DEFAULT 0,
+	refund_pending bigint NOT NULL DEFAULT 0,
+	refunded bigint NOT NULL DEFAULT 0,
+	disputed bigint NOT NULL DEFAULT 0,
+	psp_payment_id text,
+	next_action_url text,
+	failure_code text,
+	failure_message text,
+	CONSTRAINT payment_amounts_not_negative CHECK (authorized >= 0 AND capture_pending >= 0 AND captured >= 0
+		AND refund_pending >= 0 AND refunded >= 0 AND disputed >= 0),
+	CONSTRAINT payment_authorized_within_amount CHECK (authorized <= amount),
+	CONSTRAINT payment_captured_within_authorized CHECK (captured <= authorized AND capture_pending <= authorized - captured),
+	CONSTRAINT payment_refunded_within_captured CHECK (refunded <= captured AND disputed <= captured - refunded
+		AND refund_pending <= captured - refunded - disputed)
+) WITH (fillfactor = 80);
+
+-- A webhook often names nothing but the PSP's own id.
+CREATE UNIQUE INDEX IF NOT EXISTS payment_psp_payment_id ON payments.payment (psp, psp_payment_id) WHERE psp_payment_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS payment_order_ref ON payments.payment (order_ref) WHERE order_ref IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS payments.operation (
+	operation_id uuid PRIMARY KEY,
+	payment_id uuid NOT NULL CONSTRAINT operation_has_payment REFERENCES payments.payment,
+	kind text NOT NULL CONSTRAINT operation_kind_known CHECK (kind IN ('charge', 'authorize', 'capture', 'void', 'refund', 'payout')),
+	amount bigint NOT NULL CONSTRAINT operation_amount_positive CHECK (amount > 0),
+	currency text NOT NULL,
+	reason text,
+	psp text NOT NULL,
+	psp_ref text NOT NULL,
+	created_at timestamptz NOT NULL,
+	status text NOT NULL CONSTRAINT operation_status_known CHECK (status IN
+		('initiated', 'processing', 'requires_action', 'awaiting_retry', 'in_doubt', 'succeeded', 'failed', 'cancelled')),
+	generation int NOT NULL DEFAULT 1 CONSTRAINT operation_generation_positive CHECK (generation > 0),
+	attempts int NOT NULL DEFAULT 0,
+	first_sent_at timestamptz,
+	psp_object_id text,
+	failure_code text,
+	failure_message text,
+	settled_at timestamptz
+) WITH (fillfactor = 80);
+
+CREATE INDEX IF NOT EXISTS operation_payment ON payments.operation (payment_id);
+CREATE UNIQUE INDEX IF NOT EXISTS operation_psp_ref ON payments.operation (psp_ref, psp);
+
+CREATE TABLE IF NOT EXISTS payments.payment_status (
+	payment_id uuid NOT NULL CONSTRAINT payment_status_has_payment REFERENCES payments.payment,
+	seq int NOT NULL CONSTRAINT payment_status_seq_positive CHECK (seq > 0),
+	status text NOT NULL,
+	event text NOT NULL,
+	operation_id uuid,
+	source text NOT NULL CONSTRAINT payment_status_source_known CHECK (source IN ('client', 'worker', 'answer', 'inquiry', 'webhook', 'settlement', 'person')),
+	actor text NOT NULL,
+	code text,
+	recorded_at timestamptz NOT NULL,
+	hash bytea NOT NULL,
+	PRIMARY KEY (payment_id, seq)
+);
+
+-- No foreign key from attempt and attempt_answer: both are written only beside
+-- the locked operation row, and check() proves the link.
+CREATE TABLE IF NOT EXISTS payments.attempt (
+	operation_id uuid NOT NULL,
+	attempt int NOT NULL CONSTRAINT attempt_number_positive CHECK (attempt > 0),
+	action text NOT NULL CONSTRAINT attempt_action_known CHECK (action IN ('send', 'inquire')),
+	generation int NOT NULL,
+	psp_key text,
+	method text NOT NULL,
+	path text NOT NULL,
+	content_type text,
+	body text,
+	worker text NOT NULL,
+	claimed_at timestamptz NOT NULL,
+	PRIMARY KEY (operation_id, attempt)
+);
+
+CREATE TABLE IF NOT EXISTS payments.attempt_answer (
+	operation_id uuid NOT NULL,
+	attempt int NOT NULL,
+	class text NOT NULL,
+	code text,
+	http_status int,
+	request_id text,
+	error text,
+	body bytea,
+	elapsed_ms int,
+	late boolean NOT NULL,
+	answered_at timestamptz NOT NULL,
+	PRIMARY KEY (operation_id, attempt)
+);
+
+CREATE TABLE IF NOT EXISTS payments.queue (
+	operation_id uuid PRIMARY KEY CONSTRAINT queue_has_operation REFERENCES payments.operation,
+	payment_id uuid NOT NULL,
+	psp text NOT NULL,
+	action text NOT NULL CONSTRAINT queue_action_known CHECK (action IN ('send', 'inquire')),
+	due_at timestamptz NOT NULL,
+	claimed_by text,
+	attempt int NOT NULL DEFAULT 0,
+	schedule text,
+	try int NOT NULL DEFAULT 0,
+	lost int NOT NULL DEFAULT 0,
+	enqueued_at timestamptz NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX IF NOT EXISTS queue_due ON payments.queue (psp, due_at);
+
+CREATE TABLE IF NOT EXISTS payments.dead_letter (
+	dead_letter_id uuid PRIMARY KEY,
+	operation_id uuid NOT NULL CONSTRAINT dead_letter_has_operation REFERENCES payments.operation,
+	payment_id uuid NOT NULL,
+	psp text NOT NULL,
+	action text NOT NULL,
+	reason text NOT NULL,
+	detail text,
+	attempts int NOT NULL,
+	created_at timestamptz NOT NULL,
+	decision text CONSTRAINT dead_letter_decision_known CHECK (decision IN ('redriven', 'discarded', 'resolved')),
+	decided_at timestamptz,
+	decided_by text,
+	decision_reason text
+);
+
+-- At most one open dead letter an operation.
+CREATE UNIQUE INDEX IF NOT EXISTS dead_letter_open ON payments.dead_letter (operation_id) WHERE decision IS NULL;
+
+CREATE TABLE IF NOT EXISTS payments.movement (
+	psp text NOT NULL,
+	object_id text NOT NULL,
+	kind text NOT NULL CONSTRAINT movement_kind_known CHECK (kind IN
+		('authorize', 'capture', 'refund', 'refund_failed', 'fee', 'dispute', 'dispute_won', 'late_capture')),
+	payment_id uuid NOT NULL CONSTRAINT movement_has_payment REFERENCES payments.payment,
+	operation_id uuid,
+	amount bigint NOT NULL CONSTRAINT movement_amount_positive CHECK (amount > 0),
+	currency text NOT NULL,
+	source text NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	PRIMARY KEY (psp, object_id, kind)
+);
+
+CREATE INDEX IF NOT EXISTS movement_payment ON payments.movement (payment_id);
+
+CREATE TABLE IF NOT EXISTS payments.idempotency_key (
+	merchant text NOT NULL,
+	key text NOT NULL CONSTRAINT idempotency_key_length CHECK (length(key) BETWEEN 1 AND 255),
+	verb text NOT NULL,
+	request_hash bytea NOT NULL,
+	payment_id uuid NOT NULL,
+	operation_id uuid NOT NULL,
+	status text NOT NULL,
+	created_at timestamptz NOT NULL,
+	PRIMARY KEY (merchant, key)
+);
+
+CREATE TABLE IF NOT EXISTS payments.event (
+	id uuid PRIMARY KEY,
+	aggregatetype text NOT NULL,
+	aggregateid text NOT NULL,
+	type text NOT NULL,
+	payload jsonb NOT NULL,
+	merchant text NOT NULL,
+	created_at timestamptz NOT NULL,
+	xid xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+
+CREATE TABLE IF NOT EXISTS payments.webhook_event (
+	psp text NOT NULL,
+	event_id text NOT NULL,
+	event_type text,
+	received_at timestamptz NOT NULL,
+	headers jsonb NOT NULL,
+	body bytea NOT NULL,
+	outcome text NOT NULL CONSTRAINT webhook_event_outcome_known CHECK (outcome IN ('received', 'applied', 'no_effect', 'ignored', 'unmatched')),
+	payment_id uuid,
+	PRIMARY KEY (psp, event_id)
+);
+
+CREATE TABLE IF NOT EXISTS payments.exception (
+	exception_id uuid PRIMARY KEY,
+	kind text NOT NULL CONSTRAINT exception_kind_known CHECK (kind IN
+		('after_cancel', 'conflicted', 'orphan', 'over_refunded', 'duplicate', 'refund_failed', 'disputed')),
+	psp text NOT NULL,
+	object_id text,
+	payment_id uuid,
+	operation_id uuid,
+	amount bigint,
+	currency text,
+	detail text,
+	created_at timestamptz NOT NULL,
+	resolved_at timestamptz,
+	resolved_by text,
+	resolution text
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS exception_once ON payments.exception (psp, object_id, kind) WHERE object_id IS NOT NULL;

@@ -1,0 +1,162 @@
+-- The ledger: accounts and the postings between them.  Run by setup() as
+-- payments_owner; may be run any number of times.
+
+CREATE TABLE IF NOT EXISTS payments.account (
+	account_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	merchant text NOT NULL,
+	code text NOT NULL CONSTRAINT account_code_length CHECK (length(code) BETWEEN 1 AND 200),
+	currency text NOT NULL,
+	type text NOT NULL CONSTRAINT account_type_known CHECK (type IN ('asset', 'liability', 'income', 'expense', 'equity')),
+	hot boolean NOT NULL DEFAULT false,
+	closed_at timestamptz,
+	min_balance bigint,
+	max_balance bigint,
+	debits bigint NOT NULL DEFAULT 0,
+	credits bigint NOT NULL DEFAULT 0,
+	held_debits bigint NOT NULL DEFAULT 0,
+	held_credits bigint NOT NULL DEFAULT 0,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	CONSTRAINT account_once UNIQUE (merchant, code, currency),
+	CONSTRAINT account_counters_not_negative CHECK (debits >= 0 AND credits >= 0 AND held_debits >= 0 AND held_credits >= 0),
+	-- A limit needs the row lock that a hot account does without.
+	CONSTRAINT account_hot_has_no_limits CHECK (NOT hot OR (min_balance IS NULL AND max_balance IS NULL)),
+	-- ledger.c checks before it writes; these hold for whoever else writes.
+	-- numeric, so that the sums cannot overflow.
+	CONSTRAINT account_above_minimum CHECK (CASE
+		WHEN min_balance IS NULL THEN true
+		WHEN type IN ('asset', 'expense') THEN debits::numeric - credits - held_credits >= min_balance
+		ELSE credits::numeric - debits - held_debits >= min_balance END),
+	CONSTRAINT account_below_maximum CHECK (CASE
+		WHEN max_balance IS NULL THEN true
+		WHEN type IN ('asset', 'expense') THEN debits::numeric + held_debits - credits <= max_balance
+		ELSE credits::numeric + held_credits - debits <= max_balance END)
+) WITH (fillfactor = 70);
+-- fillfactor, and no index on a column that postings change: such updates stay
+-- on their page (HOT).
+
+COMMENT ON TABLE payments.account IS 'ledger accounts with running counters; made by payments.create_account() or, from account_template, by the first movement that needs them';
+COMMENT ON COLUMN payments.account.account_id IS 'the id that payments.post() and payments.balance() take';
+COMMENT ON COLUMN payments.account.merchant IS 'whose account it is';
+COMMENT ON COLUMN payments.account.code IS 'name, unique per merchant and currency';
+COMMENT ON COLUMN payments.account.currency IS 'ISO 4217 code; both accounts of a posting have the same';
+COMMENT ON COLUMN payments.account.type IS 'asset and expense accounts grow by debits (their normal side), liability, income and equity by credits';
+COMMENT ON COLUMN payments.account.hot IS 'posted to without a row lock: what was posted lately is in account_delta; no limits';
+COMMENT ON COLUMN payments.account.closed_at IS 'no postings since; null: open';
+COMMENT ON COLUMN payments.account.min_balance IS 'minor units on the normal side; 0: never overdrawn; null: no limit';
+COMMENT ON COLUMN payments.account.max_balance IS 'minor units on the normal side; null: no limit';
+COMMENT ON COLUMN payments.account.debits IS 'sum of all debits ever, minor units; of a hot account, without what is in account_delta';
+COMMENT ON COLUMN payments.account.credits IS 'sum of all credits ever, minor units; of a hot account, without what is in account_delta';
+COMMENT ON COLUMN payments.account.held_debits IS 'reserved to be debited, minor units';
+COMMENT ON COLUMN payments.account.held_credits IS 'reserved to be credited, minor units';
+COMMENT ON COLUMN payments.account.created_at IS 'when the account was opened';
+
+-- No foreign keys to account.  ledger.c writes postings only between accounts
+-- that it has just read, accounts are never deleted (guard_account), and
+-- check() proves the link.  A foreign key would take a key-share lock on both
+-- account rows for every posting, which is what hot accounts are there to
+-- avoid (FK_MEASUREMENT).
+CREATE TABLE IF NOT EXISTS payments.posting (
+	posting_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	debit_account bigint NOT NULL,
+	credit_account bigint NOT NULL,
+	amount bigint NOT NULL CONSTRAINT posting_amount_positive CHECK (amount > 0),
+	effective_at timestamptz NOT NULL,
+	booked_at timestamptz NOT NULL,
+	currency text NOT NULL,
+	kind text NOT NULL CONSTRAINT posting_kind_length CHECK (length(kind) BETWEEN 1 AND 63),
+	merchant text NOT NULL,
+	payment_id uuid,
+	reference text CONSTRAINT posting_reference_length CHECK (length(reference) BETWEEN 1 AND 600),
+	description text CONSTRAINT posting_description_length CHECK (length(description) <= 1000),
+	CONSTRAINT posting_between_two_accounts CHECK (debit_account <> credit_account),
+	CONSTRAINT posting_of_payment_has_reference CHECK (payment_id IS NULL OR reference IS NOT NULL)
+);
+
+-- Statements and balance_at() read one account by time.
+CREATE INDEX IF NOT EXISTS posting_debit_account ON payments.posting (debit_account, booked_at, posting_id);
+CREATE INDEX IF NOT EXISTS posting_credit_account ON payments.posting (credit_account, booked_at, posting_id);
+CREATE INDEX IF NOT EXISTS posting_payment ON payments.posting (payment_id) WHERE payment_id IS NOT NULL;
+-- Exactly once.  Two name spaces, so that no caller of post() can take a
+-- reference that a PSP's answer will need, nor one merchant another's.
+CREATE UNIQUE INDEX IF NOT EXISTS posting_movement_once ON payments.posting (reference) WHERE payment_id IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS posting_reference_once ON payments.posting (merchant, reference)
+	WHERE payment_id IS NULL AND reference IS NOT NULL;
+
+COMMENT ON TABLE payments.posting IS 'an amount moved from the credited to the debited account; append-only, so it balances by construction';
+COMMENT ON COLUMN payments.posting.posting_id IS 'increases in the order in which postings to one ordinary account were made; may have gaps';
+COMMENT ON COLUMN payments.posting.debit_account IS 'account.account_id debited';
+COMMENT ON COLUMN payments.posting.credit_account IS 'account.account_id credited';
+COMMENT ON COLUMN payments.posting.amount IS 'minor units, above zero';
+COMMENT ON COLUMN payments.posting.effective_at IS 'when it counts for the business, as the caller said; booked_at otherwise';
+COMMENT ON COLUMN payments.posting.booked_at IS 'when it was written; statements and balances go by this, so that the past does not change';
+COMMENT ON COLUMN payments.posting.currency IS 'ISO 4217 code, that of both accounts';
+COMMENT ON COLUMN payments.posting.kind IS 'posting_rule.event for money movements, otherwise as given to payments.post()';
+COMMENT ON COLUMN payments.posting.merchant IS 'merchant of the debited account; references are unique per merchant';
+COMMENT ON COLUMN payments.posting.payment_id IS 'payment whose money moved; null for postings made by payments.post()';
+COMMENT ON COLUMN payments.posting.reference IS 'client id for exactly-once posting; of a money movement PSP:OBJECT:KIND:LEG';
+COMMENT ON COLUMN payments.posting.description IS 'free text';
+
+CREATE TABLE IF NOT EXISTS payments.account_delta (
+	account_id bigint NOT NULL,
+	delta_id bigint GENERATED ALWAYS AS IDENTITY,
+	debits bigint NOT NULL,
+	credits bigint NOT NULL,
+	PRIMARY KEY (account_id, delta_id),
+	CONSTRAINT account_delta_not_negative CHECK (debits >= 0 AND credits >= 0)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0,
+		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
+
+COMMENT ON TABLE payments.account_delta IS 'what was posted to hot accounts and is not yet in account.debits and account.credits; payments.fold_hot_accounts() moves it there';
+COMMENT ON COLUMN payments.account_delta.account_id IS 'a hot account';
+COMMENT ON COLUMN payments.account_delta.delta_id IS 'makes the row''s key; the order means nothing';
+COMMENT ON COLUMN payments.account_delta.debits IS 'minor units to be added to account.debits';
+COMMENT ON COLUMN payments.account_delta.credits IS 'minor units to be added to account.credits';
+
+-- The guards of posting, and TRUNCATE of account, are attached with those of
+-- the other append-only tables.
+CREATE OR REPLACE TRIGGER guard_account BEFORE UPDATE OR DELETE ON payments.account
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_account();
+ALTER TABLE payments.account ENABLE ALWAYS TRIGGER guard_account;
+-- Folding deletes rows, nobody changes them.
+CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE ON payments.account_delta
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only();
+ALTER TABLE payments.account_delta ENABLE ALWAYS TRIGGER guard_append_only;
+CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.account_delta
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only();
+ALTER TABLE payments.account_delta ENABLE ALWAYS TRIGGER guard_truncate;
+
+-- numeric throughout: a report must not fail because a sum is large.
+CREATE OR REPLACE VIEW payments.trial_balance AS
+WITH line AS (
+	SELECT a.merchant, a.currency, a.code, a.type,
+		a.debits + coalesce(d.debits, 0) AS debits,
+		a.credits + coalesce(d.credits, 0) AS credits,
+		a.account_id
+	FROM payments.account a
+	LEFT JOIN (SELECT account_id, sum(debits) AS debits, sum(credits) AS credits
+			   FROM payments.account_delta GROUP BY account_id) d USING (account_id)
+), listed AS (
+	SELECT merchant, currency, code, type, debits, credits,
+		CASE WHEN type IN ('asset', 'expense') THEN debits - credits ELSE credits - debits END AS balance,
+		account_id, false AS is_total
+	FROM line
+	UNION ALL
+	SELECT NULL, currency, 'TOTAL', NULL, sum(debits), sum(credits), sum(debits) - sum(credits), NULL, true
+	FROM line GROUP BY currency
+)
+SELECT l.merchant, l.currency, l.code, l.type, l.debits, l.credits, l.balance,
+	(l.balance * ('1e-' || c.exponent)::numeric)::text || ' ' || l.currency AS balance_text,
+	l.account_id
+FROM listed l LEFT JOIN payments.currency c USING (currency)
+ORDER BY l.currency, l.is_total, l.merchant, l.code;
+
+COMMENT ON VIEW payments.trial_balance IS 'every account with its sums and, below the accounts of a currency, a row TOTAL whose balance is zero';
+COMMENT ON COLUMN payments.trial_balance.merchant IS 'whose account it is; null in the row TOTAL';
+COMMENT ON COLUMN payments.trial_balance.currency IS 'ISO 4217 code';
+COMMENT ON COLUMN payments.trial_balance.code IS 'account code, or TOTAL';
+COMMENT ON COLUMN payments.trial_balance.type IS 'account type; null in the row TOTAL';
+COMMENT ON COLUMN payments.trial_balance.debits IS 'minor units';
+COMMENT ON COLUMN payments.trial_balance.credits IS 'minor units';
+COMMENT ON COLUMN payments.trial_balance.balance IS 'minor units on the account''s normal side; in the row TOTAL debits less credits, which must be zero';
+COMMENT ON COLUMN payments.trial_balance.balance_text IS 'the balance for people, in major units';
+COMMENT ON COLUMN payments.trial_balance.account_id IS 'for payments.statement(); null in the row TOTAL';

@@ -1,0 +1,67 @@
+-- Views named by the question they answer.  security_invoker: they show their
+-- reader what that reader may see.
+
+CREATE OR REPLACE VIEW payments.stuck WITH (security_invoker = true) AS
+SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS operation,
+	CASE
+		WHEN d.dead_letter_id IS NOT NULL THEN 'dead letter: ' || d.reason
+		WHEN s.halted_at IS NOT NULL THEN 'PSP halted: ' || s.halted_reason
+		WHEN o.status = 'in_doubt' THEN 'outcome unknown, inquired again at ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
+		WHEN q.claimed_by IS NOT NULL THEN 'in flight'
+		WHEN q.due_at < now() THEN 'due, not yet claimed'
+		ELSE 'waits until ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
+	END AS why,
+	now() - o.created_at AS age,
+	o.amount, o.currency
+FROM payments.operation o
+JOIN payments.payment p ON p.payment_id = o.payment_id
+JOIN payments.psp s ON s.psp = o.psp
+LEFT JOIN payments.queue q ON q.operation_id = o.operation_id
+LEFT JOIN payments.dead_letter d ON d.operation_id = o.operation_id AND d.decision IS NULL
+WHERE o.operation_id IN (
+	SELECT w.operation_id FROM payments.queue w
+	WHERE w.enqueued_at < now() - interval '1 minute' OR w.try > 0
+	UNION
+	SELECT w.operation_id FROM payments.dead_letter w WHERE w.decision IS NULL);
+COMMENT ON VIEW payments.stuck IS 'operations that have not gone through at the first try, or wait for more than a minute, and why';
+COMMENT ON COLUMN payments.stuck.payment_id IS 'the payment';
+COMMENT ON COLUMN payments.stuck.operation_id IS 'the operation on it';
+COMMENT ON COLUMN payments.stuck.status IS 'status of the payment';
+COMMENT ON COLUMN payments.stuck.operation IS 'kind and status of the operation';
+COMMENT ON COLUMN payments.stuck.why IS 'what it waits for';
+COMMENT ON COLUMN payments.stuck.age IS 'since the operation was asked for';
+COMMENT ON COLUMN payments.stuck.amount IS 'minor units';
+COMMENT ON COLUMN payments.stuck.currency IS 'ISO 4217 code';
+
+CREATE OR REPLACE VIEW payments.worker_status AS
+SELECT payments._worker_pid() IS NOT NULL AS running,
+	payments._worker_pid() AS pid,
+	i.worker_enabled AS enabled,
+	u.reason IS NULL AS armed,
+	CASE
+		WHEN NOT i.worker_enabled THEN 'stopped: SELECT payments.start_worker()'
+		WHEN payments._worker_pid() IS NULL THEN 'not running: list this database in payments.databases, or SELECT payments.start_worker()'
+		WHEN (SELECT count(*) FROM payments.psp s WHERE s.halted_at IS NOT NULL) > 0 THEN 'a PSP is halted: see payments.psp'
+		WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp s WHERE s.adapter <> 'sandbox') THEN 'nothing is sent to real PSPs: ' || u.reason
+	END AS hint,
+	q.queued, q.due, q.in_flight,
+	(SELECT count(*) FROM payments.dead_letter d WHERE d.decision IS NULL) AS dead_letters,
+	q.oldest_due
+FROM payments.installation i,
+	LATERAL (SELECT payments._unarmed_reason() AS reason) u,
+	LATERAL (SELECT count(*) AS queued,
+				count(*) FILTER (WHERE w.due_at <= now() AND w.claimed_by IS NULL) AS due,
+				count(*) FILTER (WHERE w.claimed_by IS NOT NULL) AS in_flight,
+				min(w.due_at) FILTER (WHERE w.claimed_by IS NULL) AS oldest_due
+			 FROM payments.queue w) q;
+COMMENT ON VIEW payments.worker_status IS 'is the worker running, may it send, what has it to do';
+COMMENT ON COLUMN payments.worker_status.running IS 'a worker process serves this database';
+COMMENT ON COLUMN payments.worker_status.pid IS 'its process id, as in pg_stat_activity';
+COMMENT ON COLUMN payments.worker_status.enabled IS 'false after stop_worker()';
+COMMENT ON COLUMN payments.worker_status.armed IS 'true: may send to real PSPs from here, see arm()';
+COMMENT ON COLUMN payments.worker_status.hint IS 'what to do when something is in the way; null: all is well';
+COMMENT ON COLUMN payments.worker_status.queued IS 'operations in the queue';
+COMMENT ON COLUMN payments.worker_status.due IS 'of these, due and not yet claimed';
+COMMENT ON COLUMN payments.worker_status.in_flight IS 'of these, at a PSP now';
+COMMENT ON COLUMN payments.worker_status.dead_letters IS 'waiting for a person: redrive() or discard()';
+COMMENT ON COLUMN payments.worker_status.oldest_due IS 'when the first unclaimed one is or was due';

@@ -1,0 +1,157 @@
+/*
+ * src/admin.c
+ *		What an administrator calls: setup, PSPs, version.
+ */
+#include "payments.h"
+
+#include "address.h"
+#include "guard.h"
+#include "guc.h"
+#include "psp.h"
+#include "spi.h"
+#include "wake.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+static void check_base_url(const char *url);
+
+PAY_FUNCTION(pay_setup);
+PAY_FUNCTION(pay_version);
+PAY_FUNCTION(pay_create_psp);
+PAY_FUNCTION(pay_wake_worker);
+
+/* setup(): runs the script of tables that the build put into _setup_tables(), with our own DDL guard lifted. */
+Datum
+pay_setup(PG_FUNCTION_ARGS)
+{
+	if (GetDatabaseEncoding() != PG_UTF8)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("payments needs a database in encoding UTF8"),
+				 errhint("CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0;")));
+	SPI_connect();
+	pay_guard_allow_ddl(true);
+	PG_TRY();
+	{
+		if (SPI_execute("SELECT payments._setup_tables()", false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not run the setup script");
+	}
+	PG_FINALLY();
+	{
+		pay_guard_allow_ddl(false);
+	}
+	PG_END_TRY();
+	SPI_finish();
+	/* A worker that found nothing to serve may be waiting. */
+	pay_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* The library's version; the extension's is in pg_extension. */
+Datum
+pay_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(PAY_VERSION));
+}
+
+static PayStmt upsert_psp = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.psp AS p (psp, adapter, base_url, secret, config) VALUES ($1, $2, $3, $4, coalesce($5, '{}')) "
+	"ON CONFLICT (psp) DO UPDATE SET base_url = excluded.base_url, secret = excluded.secret, config = excluded.config "
+	"WHERE p.adapter = excluded.adapter", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID);
+
+/* create_psp(psp, adapter, base_url, secret, config): again with the same adapter, it replaces the configuration. */
+Datum
+pay_create_psp(PG_FUNCTION_ARGS)
+{
+	char	   *psp,
+			   *adapter_name,
+			   *base_url = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
+			   *secret = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
+	const PayAdapter *adapter;
+	PayArgs		args = {0};
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("psp and adapter are needed"),
+				 errhint("For example create_psp(psp => 'stripe', adapter => 'stripe', secret => 'stripe').")));
+	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	adapter_name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	adapter = pay_psp_adapter(adapter_name);
+	if (adapter == NULL)
+		ereport(ERROR,
+				(errcode(PAY_ERR_ADAPTER_UNKNOWN),
+				 errmsg("adapter \"%s\" does not exist", adapter_name),
+				 errhint("Built in are \"sandbox\" and \"stripe\".")));
+	if (base_url)
+		check_base_url(base_url);
+	if (secret && (strncmp(secret, "sk_", 3) == 0 || strncmp(secret, "rk_", 3) == 0 || strncmp(secret, "whsec_", 6) == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("secret must be the name of an entry, not the secret itself"),
+				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and revoke the secret that you have just typed."),
+				 errhidestmt(true)));
+
+	pay_spi_begin();
+	pay_arg_text(&args, psp);
+	pay_arg_text(&args, adapter_name);
+	pay_arg_text(&args, base_url);
+	pay_arg_text(&args, secret);
+	pay_arg_datum(&args, PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), PG_ARGISNULL(4));
+	if (pay_spi_exec(&upsert_psp, &args) != 1)
+		ereport(ERROR,
+				(errcode(PAY_ERR_EXISTS_DIFFERENT),
+				 errmsg("PSP \"%s\" exists with another adapter", psp),
+				 errhint("Choose another name; payments remember theirs.")));
+	pay_spi_end();
+	pay_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+static void
+check_base_url(const char *url)
+{
+	PayNetworks networks;
+
+	if (!pay_networks_parse(pay_allow_networks ? pay_allow_networks : "", &networks))
+		networks.n = 0;
+	switch (pay_url_check(url, pay_allow_http, &networks))
+	{
+		case PAY_URL_OK:
+			return;
+		case PAY_URL_MALFORMED:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("base_url is malformed"),
+					 errhint("Write https://host[:port], without credentials, query or fragment.")));
+			break;
+		case PAY_URL_SCHEME:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("base_url is not https"),
+					 errhint("PSPs are reached by https only.")));
+			break;
+		case PAY_URL_PLAIN_HTTP:
+			ereport(ERROR,
+					(errcode(PAY_ERR_PLAIN_HTTP),
+					 errmsg("plain http is not allowed"),
+					 errhint("For tests, set payments.allow_http and use a loopback address.")));
+			break;
+		case PAY_URL_ADDRESS:
+			ereport(ERROR,
+					(errcode(PAY_ERR_ADDRESS_REFUSED),
+					 errmsg("base_url names an address that is not public"),
+					 errhint("If that is meant, add its network to payments.allow_networks.")));
+	}
+}
+
+Datum
+pay_wake_worker(PG_FUNCTION_ARGS)
+{
+	pay_wake_at_commit();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,14 @@
+/*
+ * src/cluster.h
+ *		Is this the cluster that may send for real?
+ */
+#ifndef PAY_CLUSTER_H
+#define PAY_CLUSTER_H
+
+/*
+ * Compares what arm() recorded with where we are.  Returns NULL when armed,
+ * else why not.  Call between pay_spi_begin() and pay_spi_end().
+ */
+extern const char *pay_cluster_unarmed_reason(void);
+
+#endif							/* PAY_CLUSTER_H */

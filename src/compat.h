@@ -1,0 +1,32 @@
+/*
+ * src/compat.h
+ *		Every PG_VERSION_NUM test of the project.  Old servers get the new name.
+ */
+#ifndef PAY_COMPAT_H
+#define PAY_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "payments needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 17 ties a wait set to a resource owner, older ones to a memory context; we want one that lives as long as the process. */
+#if PG_VERSION_NUM >= 170000
+#define PayCreateWaitEventSet(n) CreateWaitEventSet(NULL, (n))
+#else
+#define PayCreateWaitEventSet(n) CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+/* 16 unified the ownership checks, and renamed the access to backend status. */
+#if PG_VERSION_NUM >= 160000
+#define PayDatabaseOwnercheck(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
+#define PayLocalBackend(i) pgstat_get_local_beentry_by_index(i)
+#else
+#define PayDatabaseOwnercheck(database, role) pg_database_ownercheck((database), (role))
+#define PayLocalBackend(i) pgstat_fetch_stat_local_beentry(i)
+#endif
+
+#endif							/* PAY_COMPAT_H */

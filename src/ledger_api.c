@@ -1,0 +1,508 @@
+/*
+ * src/ledger_api.c
+ *		The ledger's verbs: accounts, single postings, batches.
+ *
+ * The verbs check what they are given, whether the caller may act for the
+ * merchants whose accounts they name, and hand a batch to ledger_batch.c.
+ * They run as payments_owner.
+ */
+#include "payments.h"
+
+#include "ledger_batch.h"
+#include "merchant.h"
+#include "pan.h"
+#include "spi.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#define CODE_MAX 200
+
+static char *text_argument(FunctionCallInfo fcinfo, int n);
+static void require_given(FunctionCallInfo fcinfo, int n, const char *name);
+static void require_length(const char *text, size_t bytes_max, const char *name);
+static void refuse_card_number(const char *text, const char *name);
+static bool holds_card_number(const char *text);
+static void require_limits(FunctionCallInfo fcinfo, bool hot);
+static void require_merchants(const PayPostingBatch *batch);
+static int	check_accounts(const PayPosting *posting);
+
+static int64 *int64_array(FunctionCallInfo fcinfo, int n, const char *name, int *count);
+static char **text_array(FunctionCallInfo fcinfo, int n, const char *name, int count);
+static int	check_element(const PayPosting *posting);
+static void return_outcomes(ReturnSetInfo *result, const PayPostingBatch *batch);
+
+PAY_FUNCTION(pay_create_account);
+PAY_FUNCTION(pay_require_account);
+PAY_FUNCTION(pay_post);
+PAY_FUNCTION(pay_post_batch);
+PAY_FUNCTION(pay_guard_account);
+
+static PayStmt find_currency = PAY_STMT(SPI_OK_SELECT,
+	"SELECT FROM payments.currency WHERE currency = $1", TEXTOID);
+
+static PayStmt insert_account = PAY_STMT(SPI_OK_INSERT_RETURNING,
+	"INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID);
+
+/* The first field that differs, in the order of create_account()'s parameters. */
+static PayStmt compare_account = PAY_STMT(SPI_OK_SELECT,
+	"SELECT account_id, CASE WHEN type <> $4 THEN 'type' WHEN hot <> $5 THEN 'hot'"
+	" WHEN min_balance IS DISTINCT FROM $6 THEN 'min_balance' WHEN max_balance IS DISTINCT FROM $7 THEN 'max_balance' END"
+	" FROM payments.account WHERE merchant = $1 AND code = $2 AND currency = $3",
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID);
+
+static PayStmt find_account_merchant = PAY_STMT(SPI_OK_SELECT,
+	"SELECT merchant FROM payments.account WHERE account_id = $1", INT8OID);
+
+static PayStmt find_app_roles = PAY_STMT(SPI_OK_SELECT,
+	"SELECT merchant, app_role FROM payments.merchant WHERE merchant = ANY ($1) AND app_role IS NOT NULL",
+	TEXTARRAYOID);
+
+/* ---------- accounts ---------- */
+
+Datum
+pay_create_account(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"code", "currency", "type", "merchant", "hot"};
+	static const char *const types[] = {"asset", "liability", "income", "expense", "equity"};
+	char	   *code,
+			   *currency,
+			   *type,
+			   *merchant;
+	bool		type_known = false;
+	int64		account_id;
+	PayArgs		args = {0};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+		require_given(fcinfo, i, names[i]);
+	code = text_argument(fcinfo, 0);
+	currency = text_argument(fcinfo, 1);
+	type = text_argument(fcinfo, 2);
+	merchant = text_argument(fcinfo, 3);
+
+	require_length(code, CODE_MAX, "code");
+	refuse_card_number(code, "code");
+	for (int i = 0; i < (int) lengthof(types); i++)
+		type_known = type_known || strcmp(types[i], type) == 0;
+	if (!type_known)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account type \"%s\" is not known", type),
+				 errhint("Use asset, liability, income, expense or equity.")));
+	require_limits(fcinfo, PG_GETARG_BOOL(4));
+
+	pay_spi_begin();
+	pay_require_merchant(merchant);
+	pay_arg_text(&args, currency);
+	if (pay_spi_exec(&find_currency, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_CURRENCY_UNKNOWN),
+				 errmsg("currency \"%s\" is not known", currency),
+				 errhint("Use an upper-case ISO 4217 code, or add a row with builtin = false to payments.currency.")));
+
+	args = (PayArgs) {0};
+	pay_arg_text(&args, merchant);
+	pay_arg_text(&args, code);
+	pay_arg_text(&args, currency);
+	for (int i = 2; i <= 6; i++)
+		if (i != 3)
+			pay_arg_datum(&args, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+	if (pay_spi_exec(&insert_account, &args) == 1)
+		account_id = pay_spi_int64(0, 1);
+	else
+	{
+		if (pay_spi_exec(&compare_account, &args) != 1)
+			elog(ERROR, "account \"%s\" was neither inserted nor found", code);
+		if (!pay_spi_isnull(0, 2))
+			ereport(ERROR,
+					(errcode(PAY_ERR_EXISTS_DIFFERENT),
+					 errmsg("account \"%s\" in %s exists with another \"%s\"", code, currency, pay_spi_text(0, 2)),
+					 errhint("An account does not change; repeat its definition, or use another code.")));
+		account_id = pay_spi_int64(0, 1);
+	}
+	pay_spi_end();
+	PG_RETURN_INT64(account_id);
+}
+
+/* Refuses limits that an empty account would break, or that contradict each other or the account. */
+static void
+require_limits(FunctionCallInfo fcinfo, bool hot)
+{
+	bool		has_minimum = !PG_ARGISNULL(5);
+	bool		has_maximum = !PG_ARGISNULL(6);
+
+	if (hot && (has_minimum || has_maximum))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a hot account cannot have limits"),
+				 errdetail("Checking a limit needs the row lock that a hot account does without."),
+				 errhint("Leave out min_balance and max_balance, or leave out hot.")));
+	if (has_minimum && PG_GETARG_INT64(5) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("min_balance must not be above zero"),
+				 errhint("An account opens empty: use 0 for one that is never overdrawn, less for a credit line.")));
+	if (has_maximum && PG_GETARG_INT64(6) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_balance must not be below zero"),
+				 errhint("An account opens empty: use 0 or more.")));
+}
+
+/* _require_account(): for verbs written in SQL. */
+Datum
+pay_require_account(PG_FUNCTION_ARGS)
+{
+	PayArgs		args = {0};
+	int64		account_id;
+
+	require_given(fcinfo, 0, "account");
+	account_id = PG_GETARG_INT64(0);
+	pay_spi_begin();
+	pay_arg_int64(&args, account_id);
+	if (pay_spi_exec(&find_account_merchant, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_ACCOUNT_NOT_FOUND),
+				 errmsg("account " INT64_FORMAT " does not exist", account_id),
+				 errhint("payments.trial_balance lists the accounts; payments.create_account() makes one.")));
+	pay_require_merchant(pay_spi_text(0, 1));
+	pay_spi_end();
+	PG_RETURN_VOID();
+}
+
+/*
+ * guard_account(): BEFORE UPDATE or DELETE on account.  Balances change; who
+ * and what an account is does not.
+ */
+Datum
+pay_guard_account(PG_FUNCTION_ARGS)
+{
+	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "hot", "created_at"};
+	static const char *const sums[] = {"debits", "credits"};
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("guard_account() must be called as a trigger"),
+				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
+	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(PAY_ERR_APPEND_ONLY),
+				 errmsg("accounts cannot be removed"),
+				 errhint("Close the account with payments.close_account().")));
+
+	desc = RelationGetDescr(trigger->tg_relation);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+		const char *name = NameStr(column->attname);
+		bool		old_null,
+					new_null,
+					may_change = true;
+		Datum		old_value = heap_getattr(trigger->tg_trigtuple, i + 1, desc, &old_null);
+		Datum		new_value = heap_getattr(trigger->tg_newtuple, i + 1, desc, &new_null);
+
+		for (int k = 0; k < (int) lengthof(facts); k++)
+			may_change = may_change && strcmp(name, facts[k]) != 0;
+		for (int k = 0; k < (int) lengthof(sums); k++)
+			if (strcmp(name, sums[k]) == 0)
+				may_change = !old_null && !new_null && DatumGetInt64(new_value) >= DatumGetInt64(old_value);
+		if (strcmp(name, "closed_at") == 0)
+			may_change = old_null;
+		if (may_change || column->attisdropped || (old_null && new_null) ||
+			(!old_null && !new_null && datum_image_eq(old_value, new_value, column->attbyval, column->attlen)))
+			continue;
+		ereport(ERROR,
+				(errcode(PAY_ERR_APPEND_ONLY),
+				 errmsg("column \"%s\" of an account cannot be changed like this", name),
+				 errdetail("Sums only grow, a closed account stays closed, and what an account is stays as it was opened."),
+				 errhint("Correct a balance with a further posting; open another account for another purpose.")));
+	}
+	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* ---------- posting ---------- */
+
+Datum
+pay_post(PG_FUNCTION_ARGS)
+{
+	PayPosting	posting = {0};
+	PayPostingBatch batch = {.all_or_nothing = true,.n = 1,.postings = &posting};
+
+	require_given(fcinfo, 0, "debit");
+	require_given(fcinfo, 1, "credit");
+	require_given(fcinfo, 2, "amount");
+	require_given(fcinfo, 5, "kind");
+	posting.debit = PG_GETARG_INT64(0);
+	posting.credit = PG_GETARG_INT64(1);
+	posting.amount = PG_GETARG_INT64(2);
+	posting.reference = text_argument(fcinfo, 3);
+	posting.description = text_argument(fcinfo, 4);
+	posting.kind = text_argument(fcinfo, 5);
+	posting.has_effective_at = !PG_ARGISNULL(6);
+	posting.effective_at = posting.has_effective_at ? PG_GETARG_TIMESTAMPTZ(6) : 0;
+
+	if (posting.amount <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("amount must be above zero"),
+				 errhint("To move money the other way, exchange debit and credit.")));
+	if (posting.debit == posting.credit)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot post from an account to itself"),
+				 errhint("Name two different accounts.")));
+	if (TIMESTAMP_NOT_FINITE(posting.effective_at))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("effective_at must be a finite time"),
+				 errhint("Leave it out for now.")));
+	if (posting.reference)
+		require_length(posting.reference, PAY_REFERENCE_MAX, "reference");
+	if (posting.description && posting.description[0] != '\0')
+		require_length(posting.description, PAY_DESCRIPTION_MAX, "description");
+	require_length(posting.kind, PAY_KIND_MAX, "kind");
+	refuse_card_number(posting.reference, "reference");
+	refuse_card_number(posting.description, "description");
+	refuse_card_number(posting.kind, "kind");
+
+	pay_spi_begin();
+	pay_ledger_lock_accounts(&batch);
+	require_merchants(&batch);
+	posting.invalid = check_accounts(&posting);
+	pay_ledger_write(&batch);
+	pay_spi_end();
+	PG_RETURN_INT64(posting.posting_id);
+}
+
+/* Raises unless the caller may act for every merchant whose account is in the batch. */
+static void
+require_merchants(const PayPostingBatch *batch)
+{
+	PayArgs		args = {0};
+	const char **merchants = palloc(sizeof(char *) * Max(batch->n_accounts, 1));
+	char	  **roles;
+	uint64		n;
+
+	for (int i = 0; i < batch->n_accounts; i++)
+		merchants[i] = batch->accounts[i].merchant;
+	pay_arg_text_array(&args, merchants, batch->n_accounts);
+	n = pay_spi_exec(&find_app_roles, &args);
+
+	roles = palloc(sizeof(char *) * 2 * Max(n, 1));
+	for (uint64 row = 0; row < n; row++)
+	{
+		roles[2 * row] = pay_spi_text(row, 1);
+		roles[2 * row + 1] = pay_spi_text(row, 2);
+	}
+	for (uint64 row = 0; row < n; row++)
+		pay_require_merchant_role(roles[2 * row], roles[2 * row + 1]);
+}
+
+/* Do both accounts exist, in one currency?  0 or an SQLSTATE. */
+static int
+check_accounts(const PayPosting *posting)
+{
+	if (posting->debit_account == NULL || posting->credit_account == NULL)
+		return PAY_ERR_ACCOUNT_NOT_FOUND;
+	if (strcmp(posting->debit_account->currency, posting->credit_account->currency) != 0)
+		return PAY_ERR_CURRENCY_MISMATCH;
+	return 0;
+}
+
+/* ---------- batches ---------- */
+
+Datum
+pay_post_batch(PG_FUNCTION_ARGS)
+{
+	PayPostingBatch batch = {0};
+	int64	   *debits,
+			   *credits,
+			   *amounts;
+	char	  **references,
+			  **descriptions;
+
+	debits = int64_array(fcinfo, 0, "debits", &batch.n);
+	credits = int64_array(fcinfo, 1, "credits", &batch.n);
+	amounts = int64_array(fcinfo, 2, "amounts", &batch.n);
+	references = text_array(fcinfo, 3, "references", batch.n);
+	descriptions = text_array(fcinfo, 4, "descriptions", batch.n);
+
+	batch.postings = palloc0(sizeof(PayPosting) * Max(batch.n, 1));
+	for (int i = 0; i < batch.n; i++)
+	{
+		PayPosting *posting = &batch.postings[i];
+
+		posting->debit = debits[i];
+		posting->credit = credits[i];
+		posting->amount = amounts[i];
+		posting->kind = "manual";
+		posting->reference = references[i];
+		posting->description = descriptions[i];
+		posting->invalid = check_element(posting);
+	}
+
+	InitMaterializedSRF(fcinfo, 0);
+	pay_spi_begin();
+	pay_ledger_lock_accounts(&batch);
+	require_merchants(&batch);
+	for (int i = 0; i < batch.n; i++)
+		if (batch.postings[i].invalid == 0)
+			batch.postings[i].invalid = check_accounts(&batch.postings[i]);
+	pay_ledger_write(&batch);
+	pay_spi_end();
+
+	return_outcomes((ReturnSetInfo *) fcinfo->resultinfo, &batch);
+	return (Datum) 0;
+}
+
+/* What post() checks of its arguments; 0 or an SQLSTATE.  A null in a bigint array reads as 0, which is no account and no amount. */
+static int
+check_element(const PayPosting *posting)
+{
+	if (posting->debit == 0 || posting->credit == 0 || posting->amount <= 0 || posting->debit == posting->credit)
+		return ERRCODE_INVALID_PARAMETER_VALUE;
+	if (posting->reference && (posting->reference[0] == '\0' || strlen(posting->reference) > PAY_REFERENCE_MAX))
+		return ERRCODE_INVALID_PARAMETER_VALUE;
+	if (posting->description && strlen(posting->description) > PAY_DESCRIPTION_MAX)
+		return ERRCODE_INVALID_PARAMETER_VALUE;
+	if (holds_card_number(posting->reference) || holds_card_number(posting->description))
+		return PAY_ERR_CARD_NUMBER;
+	return 0;
+}
+
+static void
+return_outcomes(ReturnSetInfo *result, const PayPostingBatch *batch)
+{
+	for (int i = 0; i < batch->n; i++)
+	{
+		const PayPosting *posting = &batch->postings[i];
+		Datum		values[3] = {Int32GetDatum(i + 1)};
+		bool		nulls[3] = {false, posting->error != 0, posting->error == 0};
+
+		if (posting->error == 0)
+			values[1] = Int64GetDatum(posting->posting_id);
+		else
+			values[2] = CStringGetTextDatum(unpack_sql_state(posting->error));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/* A bigint[] argument, nulls as 0.  *count is its length; if it is set already the length must be the same. */
+static int64 *
+int64_array(FunctionCallInfo fcinfo, int n, const char *name, int *count)
+{
+	ArrayType  *array;
+	Datum	   *values;
+	bool	   *nulls;
+	int64	   *result;
+	int			length;
+
+	require_given(fcinfo, n, name);
+	array = PG_GETARG_ARRAYTYPE_P(n);
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be an array of one dimension", name),
+				 errhint("Pass one element per posting.")));
+	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &values, &nulls, &length);
+	if (n > 0 && length != *count)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s has %d elements, but debits has %d", name, length, *count),
+				 errhint("Pass one element per posting in every array.")));
+	if (length > PAY_POSTINGS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a batch of %d postings is too large", length),
+				 errhint("Post at most %d in one call.", PAY_POSTINGS_MAX)));
+	result = palloc(sizeof(int64) * Max(length, 1));
+	for (int i = 0; i < length; i++)
+		result[i] = nulls[i] ? 0 : DatumGetInt64(values[i]);
+	*count = length;
+	return result;
+}
+
+/* A text[] argument with `count` elements, null elements as NULL; all NULL if the argument is null. */
+static char **
+text_array(FunctionCallInfo fcinfo, int n, const char *name, int count)
+{
+	ArrayType  *array;
+	Datum	   *values;
+	bool	   *nulls;
+	char	  **result = palloc0(sizeof(char *) * Max(count, 1));
+	int			length;
+
+	if (PG_ARGISNULL(n))
+		return result;
+	array = PG_GETARG_ARRAYTYPE_P(n);
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &length);
+	if (ARR_NDIM(array) > 1 || length != count)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be an array of one dimension with %d elements", name, count),
+				 errhint("Pass one element per posting, null where there is none, or leave the argument out.")));
+	for (int i = 0; i < length; i++)
+		if (!nulls[i])
+			result[i] = TextDatumGetCString(values[i]);
+	return result;
+}
+
+/* ---------- arguments ---------- */
+
+/* NULL for SQL NULL. */
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static void
+require_given(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be null", name),
+				 errhint("Pass a value for it.")));
+}
+
+static void
+require_length(const char *text, size_t bytes_max, const char *name)
+{
+	if (text[0] == '\0' || strlen(text) > bytes_max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must have 1 to %zu bytes", name, bytes_max),
+				 errhint("Pass a shorter text that is not empty.")));
+}
+
+static bool
+holds_card_number(const char *text)
+{
+	return text != NULL && pay_pan_found(text, strlen(text));
+}
+
+static void
+refuse_card_number(const char *text, const char *name)
+{
+	if (holds_card_number(text))
+		ereport(ERROR,
+				(errcode(PAY_ERR_CARD_NUMBER),
+				 errmsg("%s seems to contain a card number", name),
+				 errhint("Keep card numbers out of the database; pass the PSP's token instead."),
+				 errhidestmt(true),
+				 errhidecontext(true)));
+}

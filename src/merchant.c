@@ -1,0 +1,46 @@
+/*
+ * src/merchant.c
+ *		Who may act for a merchant.
+ *
+ * Verbs are SECURITY DEFINER, so the current role is payments_owner; the role
+ * that counts is the one the session had before: GetOuterUserId().
+ */
+#include "payments.h"
+
+#include "merchant.h"
+#include "spi.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+
+static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
+	"SELECT app_role FROM payments.merchant WHERE merchant = $1", TEXTOID);
+
+void
+pay_require_merchant(const char *merchant)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, merchant);
+	if (merchant == NULL || pay_spi_exec(&find_merchant, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_MERCHANT_UNKNOWN),
+				 errmsg("merchant \"%s\" does not exist", merchant ? merchant : ""),
+				 errhint("Create it with payments.create_merchant().")));
+	pay_require_merchant_role(merchant, pay_spi_text(0, 1));
+}
+
+void
+pay_require_merchant_role(const char *merchant, const char *app_role)
+{
+	Oid			role;
+
+	if (app_role == NULL)
+		return;
+	role = get_role_oid(app_role, true);
+	if (!OidIsValid(role) || !has_privs_of_role(GetOuterUserId(), role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for merchant \"%s\"", merchant),
+				 errhint("Only members of role \"%s\" act for this merchant.", app_role)));
+}

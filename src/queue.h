@@ -1,0 +1,38 @@
+/*
+ * src/queue.h
+ *		Claiming operations that are due.
+ */
+#ifndef PAY_QUEUE_H
+#define PAY_QUEUE_H
+
+#include "psp.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+/* An operation under lease, with the exact bytes to send. */
+typedef struct PayClaim
+{
+	pg_uuid_t	operation_id;
+	int			attempt;		/* the fencing token */
+	bool		inquiry;
+	const PayAdapter *adapter;
+	PayCommand	command;
+	PayRequest	request;		/* unused for in-process adapters */
+	const char *psp_key;		/* NULL for an inquiry */
+} PayClaim;
+
+/*
+ * Leases up to `max` due operations of the PSP to `worker` and writes their
+ * attempt rows; call in a transaction, send only after its commit.  Leases
+ * that ran out are settled as unknown on the way, so the result may be smaller
+ * than what was due; *touched says how many rows were looked at.  Locked
+ * payments are skipped, never waited for.  Results live in the current context.
+ */
+extern int	pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
+							PayClaim **claims, int *touched);
+
+/* Makes all leases of that worker run out now: it has just started, so whoever held them is dead. */
+extern void pay_queue_recover(const char *worker, TimestampTz now);
+
+#endif							/* PAY_QUEUE_H */

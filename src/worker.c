@@ -1,0 +1,852 @@
+/*
+ * src/worker.c
+ *		The background worker of one database.
+ *
+ * One process, one loop, many HTTP requests in flight:
+ *
+ *		wait {latch, postmaster death, sockets, timer}
+ *		drive curl; collect what has finished
+ *		settle it		one short transaction a batch
+ *		claim what is due	one short transaction a PSP
+ *		send it			no transaction, no snapshot
+ *
+ * What is always true at the wait: no transaction is open.  A request is sent
+ * only after the commit of the claim that wrote its attempt row.
+ *
+ * A batch is settled in one transaction, for one fsync; if anything in it
+ * fails, all is rolled back and each item is settled alone, so that a poison
+ * row ends in the dead letters and the others go through.
+ *
+ * Death at any point leaves leases behind.  The next worker lets them run out
+ * at its start, and they are settled as unknown.
+ *
+ * The process connects as payments_worker, which owns nothing and may do
+ * nothing; inside its transactions it acts as payments_owner, which is no
+ * superuser either, so a trigger made by a table's owner gains nothing.
+ * worker.md tells the stories behind each line of this loop.
+ */
+#include "payments.h"
+
+#include "worker.h"
+
+#include "apply.h"
+#include "cluster.h"
+#include "guc.h"
+#include "http.h"
+#include "queue.h"
+#include "secrets.h"
+#include "spi.h"
+#include "wake.h"
+
+#include "access/xact.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define CHANNELS_MAX 64
+#define SECRET_MAX_AGE_MS 5000
+#define RESPONSE_BYTES_MAX (1024 * 1024)
+#define LOCK_TIMEOUT "500ms"
+/* When due rows were locked by somebody, look again after this. */
+#define CONTENDED_MS 50
+#define BREAKER_FAILURES 20
+#define BREAKER_MS_MIN 1000
+#define BREAKER_MS_MAX 60000
+
+/* A PSP as the worker sees it.  Read anew in each round of claims; the counters stay. */
+typedef struct PayChannel
+{
+	char		psp[NAMEDATALEN];
+	const PayAdapter *adapter;
+	char		base_url[2048];
+	char		secret_name[NAMEDATALEN];
+	char		authorization[PAY_SECRET_BYTES_MAX + 32];
+	TimestampTz secret_read_at;
+	int			inflight_max;
+	int			timeout_ms;
+	bool		usable;			/* not halted, armed, secret at hand */
+	bool		seen;			/* in this round */
+	int			inflight;
+	int			failures;		/* calls in a row without an answer */
+	int			breaker_ms;		/* 0: closed */
+	TimestampTz breaker_until;
+	char		problem[256];	/* last one logged */
+} PayChannel;
+
+/* A call in flight; the claim's data live in its context. */
+typedef struct PayCall
+{
+	MemoryContext context;		/* NULL: slot is free */
+	PayClaim   *claim;
+	PayChannel *channel;
+} PayCall;
+
+/* A call that has ended, waiting to be settled. */
+typedef struct PayDone
+{
+	int			slot;
+	PayHttpResponse *response;	/* NULL: in-process adapter */
+	PayReport	report;
+} PayDone;
+
+/* Process-local, written by the loop only. */
+static PayChannel channels[CHANNELS_MAX];
+static int	channel_count = 0;
+static PayCall *calls = NULL;
+static int	call_count = 0;
+static int *free_slots = NULL;
+static int	free_count = 0;
+static PayDone *done = NULL;
+static int	done_count = 0;
+static TimestampTz next_claim_at = 0;	/* 0: at once */
+static bool idle = false;		/* not set up, disabled, or of another version */
+static bool recovered = false;
+static PayWorkerOrder order;
+static MemoryContext tick_context;
+
+static void start_up(void);
+static void pin_settings(void);
+static WaitEventSet *make_wait_set(void);
+static long wait_ms(void);
+static void tick(void);
+static bool in_transaction(void (*work) (void *), void *arg, char **error);
+static void collect(void);
+static void settle(void);
+static void settle_range(int from, int to);
+static void settle_work(void *arg);
+static void bury_work(void *arg);
+static void release(int slot);
+static void claim(void);
+static void look_around(void *arg);
+static void read_channels(void);
+static void read_channel(uint64 row, const char *unarmed);
+static bool channel_ready(PayChannel *channel, const char *unarmed, const char *secret_name);
+static void channel_problem(PayChannel *channel, const char *problem);
+static int	channel_room(PayChannel *channel, TimestampTz now);
+static void claim_channel(PayChannel *channel, TimestampTz now, bool *contended);
+static void claim_work(void *arg);
+static void next_due_work(void *arg);
+static void copy_claim(PayCall *call, const PayClaim *claim);
+static void send_call(int slot);
+static void note_transport(PayChannel *channel, PayTransport transport, TimestampTz now);
+
+typedef struct PayRange
+{
+	int			from;
+	int			to;
+} PayRange;
+
+typedef struct PayBurial
+{
+	pg_uuid_t	operation_id;
+	const char *detail;
+} PayBurial;
+
+typedef struct PayClaimRound
+{
+	PayChannel *channel;
+	int			room;
+	TimestampTz now;
+	PayClaim   *claims;
+	int			n;
+	int			touched;
+	MemoryContext context;
+} PayClaimRound;
+
+static PayStmt read_installation = PAY_STMT_NOARGS(SPI_OK_SELECT,
+	"SELECT i.worker_enabled, e.extversion FROM payments.installation i, pg_catalog.pg_extension e WHERE e.extname = 'payments'");
+static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
+	"SELECT psp, adapter, base_url, secret, inflight_max, (extract(epoch FROM timeout) * 1000)::int, halted_at IS NOT NULL "
+	"FROM payments.psp ORDER BY psp LIMIT 64");
+static PayStmt read_next_due = PAY_STMT(SPI_OK_SELECT,
+	"SELECT min(due_at) FROM payments.queue WHERE psp = $1", TEXTOID);
+
+/* ---------- life ---------- */
+
+void
+pay_worker_registration(BackgroundWorker *worker, const char *database, bool by_hand)
+{
+	PayWorkerOrder *o = (PayWorkerOrder *) worker->bgw_extra;
+
+	StaticAssertStmt(sizeof(PayWorkerOrder) <= BGW_EXTRALEN, "order fits");
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	/* The launcher starts it again; one started by hand ends for good. */
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker->bgw_library_name, "payments", BGW_MAXLEN);
+	strlcpy(worker->bgw_function_name, "pay_worker_main", BGW_MAXLEN);
+	strlcpy(worker->bgw_type, PAY_WORKER_TYPE, BGW_MAXLEN);
+	snprintf(worker->bgw_name, BGW_MAXLEN, "payments worker for %s", database);
+	strlcpy(o->database, database, NAMEDATALEN);
+	o->by_hand = by_hand;
+	worker->bgw_notify_pid = MyProcPid;
+}
+
+void
+pay_worker_main(Datum arg)
+{
+	WaitEventSet *set;
+
+	/* `die`, so that synchronous replication and lock waits give up too; before signals are unblocked. */
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, SIG_IGN);
+	BackgroundWorkerUnblockSignals();
+
+	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
+	BackgroundWorkerInitializeConnection(order.database, PAY_WORKER_ROLE, 0);
+	start_up();
+	set = make_wait_set();
+
+	for (;;)
+	{
+		WaitEvent	event;
+
+		Assert(!IsTransactionState());
+		(void) WaitEventSetWait(set, wait_ms(), &event, 1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			for (int i = 0; i < channel_count; i++)
+				channels[i].secret_read_at = 0;
+			next_claim_at = 0;
+		}
+		if (event.events & WL_LATCH_SET)
+			next_claim_at = 0;
+		tick();
+	}
+}
+
+static void
+start_up(void)
+{
+	pin_settings();
+	StartTransactionCommand();
+	if (!pay_worker_lock())
+	{
+		CommitTransactionCommand();
+		ereport(LOG, (errmsg("another payments worker serves database \"%s\"", order.database)));
+		proc_exit(0);
+	}
+	CommitTransactionCommand();
+
+	tick_context = AllocSetContextCreate(TopMemoryContext, "payments tick", ALLOCSET_DEFAULT_SIZES);
+	pay_http_init(pay_inflight_max);
+	call_count = pay_inflight_max;
+	calls = MemoryContextAllocZero(TopMemoryContext, sizeof(PayCall) * call_count);
+	done = MemoryContextAllocZero(TopMemoryContext, sizeof(PayDone) * call_count);
+	free_slots = MemoryContextAlloc(TopMemoryContext, sizeof(int) * call_count);
+	for (int i = 0; i < call_count; i++)
+		free_slots[free_count++] = call_count - 1 - i;
+	pgstat_report_activity(STATE_IDLE, NULL);
+	ereport(LOG, (errmsg("payments worker started for database \"%s\"", order.database)));
+}
+
+/* ALTER DATABASE and ALTER ROLE settings reach workers too; these must not be theirs to decide. */
+static void
+pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"synchronous_commit", "on"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"session_replication_role", "origin"},
+		{"statement_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		/* Shorter than deadlock_timeout: when a client and we want each other's locks, we give way. */
+		{"lock_timeout", LOCK_TIMEOUT},
+		{"timezone", "UTC"},
+		{"jit", "off"},
+		{"application_name", "payments worker"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* Constant: all of curl's sockets stand behind one descriptor, so the set never changes. */
+static WaitEventSet *
+make_wait_set(void)
+{
+	WaitEventSet *set = PayCreateWaitEventSet(3);
+
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(set, WL_SOCKET_READABLE, pay_http_fd(), NULL, NULL);
+	return set;
+}
+
+static long
+wait_ms(void)
+{
+	long		ms = pay_poll_interval_ms;
+	long		http_ms = pay_http_timeout_ms();
+
+	if (done_count > 0)
+		return 0;
+	if (!idle)
+		ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_claim_at));
+	if (http_ms >= 0)
+		ms = Min(ms, http_ms);
+	return Max(ms, 0);
+}
+
+static void
+tick(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(tick_context);
+
+	pay_http_drive();
+	collect();
+	CHECK_FOR_INTERRUPTS();
+	settle();
+	CHECK_FOR_INTERRUPTS();
+	if (GetCurrentTimestamp() >= next_claim_at)
+		claim();
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(tick_context);
+}
+
+/* ---------- transactions ---------- */
+
+/*
+ * Runs work as payments_owner in a transaction of its own.  Returns false when
+ * it failed; the error is logged and, where asked for, its message returned.
+ */
+static bool
+in_transaction(void (*work) (void *), void *arg, char **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool ok = true;
+
+	PG_TRY();
+	{
+		Oid			user;
+		int			security;
+
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		/* Results must outlive the transaction: allocate in the caller's context. */
+		MemoryContextSwitchTo(context);
+		if (pay_is_set_up())
+		{
+			GetUserIdAndSecContext(&user, &security);
+			SetUserIdAndSecContext(pay_owner_oid(), security | SECURITY_LOCAL_USERID_CHANGE);
+			pay_spi_begin();
+			work(arg);
+			pay_spi_end();
+			SetUserIdAndSecContext(user, security);
+		}
+		else
+			idle = true;
+		if (ActiveSnapshotSet())
+			PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *data;
+
+		MemoryContextSwitchTo(context);
+		data = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		ereport(LOG,
+				(errmsg("payments worker could not finish a step: %s", data->message),
+				 data->detail ? errdetail_internal("%s", data->detail) : 0));
+		if (error)
+			*error = pstrdup(data->message);
+		FreeErrorData(data);
+		ok = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	/* Without this the tables look untouched to autovacuum. */
+	pgstat_report_stat(false);
+	return ok;
+}
+
+/* ---------- settle ---------- */
+
+static void
+collect(void)
+{
+	PayHttpResponse *response;
+
+	while (done_count < call_count && (response = pay_http_next()) != NULL)
+	{
+		PayCall    *call = &calls[response->tag];
+		PayDone    *d = &done[done_count++];
+		PayAnswer	answer;
+
+		memset(d, 0, sizeof(PayDone));
+		d->slot = (int) response->tag;
+		d->response = response;
+		note_transport(call->channel, response->transport, GetCurrentTimestamp());
+
+		answer.transport = response->transport;
+		answer.http_status = response->http_status;
+		answer.body = response->body;
+		answer.body_bytes = response->body_bytes;
+		answer.should_retry = response->should_retry;
+		answer.retry_after_s = response->retry_after_s;
+		d->report.result.retry_after_ms = -1;
+		call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &answer, &d->report.result);
+		d->report.http_status = response->http_status;
+		d->report.request_id = response->request_id;
+		d->report.error = response->error;
+		d->report.body = response->body;
+		d->report.body_bytes = response->body_bytes;
+		d->report.elapsed_ms = response->elapsed_ms;
+		d->report.source = call->claim->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
+		d->report.psp = call->channel->psp;
+		d->report.operation_id = call->claim->operation_id;
+		d->report.attempt = call->claim->attempt;
+	}
+}
+
+static void
+settle(void)
+{
+	int			settled = 0;
+
+	while (settled < done_count)
+	{
+		int			n = Min(done_count - settled, pay_batch_size);
+
+		settle_range(settled, settled + n);
+		settled += n;
+	}
+	for (int i = 0; i < done_count; i++)
+	{
+		release(done[i].slot);
+		if (done[i].response)
+			pay_http_free(done[i].response);
+	}
+	done_count = 0;
+	if (settled > 0)
+		next_claim_at = 0;		/* there is room again, and what was settled may be due again */
+}
+
+static void
+settle_range(int from, int to)
+{
+	PayRange	range = {from, to};
+	char	   *error = NULL;
+
+	if (in_transaction(settle_work, &range, to - from == 1 ? &error : NULL))
+		return;
+	if (to - from > 1)
+	{
+		for (int i = from; i < to; i++)
+			settle_range(i, i + 1);
+		return;
+	}
+	/* A lock timeout or a lost serialization passes: once more before the dead letters. */
+	if (!in_transaction(settle_work, &range, &error))
+	{
+		PayBurial	burial = {done[from].report.operation_id, error};
+
+		in_transaction(bury_work, &burial, NULL);
+	}
+}
+
+static void
+settle_work(void *arg)
+{
+	PayRange   *range = arg;
+	int			n = range->to - range->from;
+	PayReport  *reports = palloc(sizeof(PayReport) * n);
+
+	for (int i = 0; i < n; i++)
+		reports[i] = done[range->from + i].report;
+	pay_apply(reports, n, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+}
+
+static void
+bury_work(void *arg)
+{
+	PayBurial  *burial = arg;
+
+	pay_apply_bury(&burial->operation_id, "cannot_settle", burial->detail, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+}
+
+static void
+release(int slot)
+{
+	calls[slot].channel->inflight--;
+	MemoryContextDelete(calls[slot].context);
+	calls[slot].context = NULL;
+	free_slots[free_count++] = slot;
+}
+
+/* Too many calls in a row without an answer open the breaker; one probe at a time closes it again. */
+static void
+note_transport(PayChannel *channel, PayTransport transport, TimestampTz now)
+{
+	if (transport == PAY_TRANSPORT_ANSWERED)
+	{
+		channel->failures = 0;
+		channel->breaker_ms = 0;
+		return;
+	}
+	channel->failures++;
+	if (channel->failures < BREAKER_FAILURES)
+		return;
+	channel->breaker_ms = Min(Max(channel->breaker_ms * 2, BREAKER_MS_MIN), BREAKER_MS_MAX);
+	channel->breaker_until = now + (TimestampTz) channel->breaker_ms * 1000;
+}
+
+/* ---------- claim ---------- */
+
+static void
+claim(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		contended = false;
+
+	next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
+	idle = false;
+	if (!in_transaction(look_around, NULL, NULL))
+	{
+		next_claim_at = now + 1000 * 1000;
+		return;
+	}
+	if (idle)
+	{
+		next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
+		return;
+	}
+	for (int i = 0; i < channel_count; i++)
+		if (channels[i].usable)
+		{
+			claim_channel(&channels[i], now, &contended);
+			CHECK_FOR_INTERRUPTS();
+		}
+	if (contended && next_claim_at < now + CONTENDED_MS * 1000)
+		next_claim_at = now + CONTENDED_MS * 1000;
+}
+
+/* Are we wanted, and by which PSPs? */
+static void
+look_around(void *arg)
+{
+	static bool warned = false;
+	char	   *version;
+	bool		enabled;
+
+	if (pay_spi_exec(&read_installation, NULL) != 1)
+	{
+		idle = true;
+		return;
+	}
+	enabled = pay_spi_bool(0, 1);
+	version = pay_spi_text(0, 2);
+	if (strcmp(version, PAY_VERSION) != 0)
+	{
+		idle = true;
+		if (!warned)
+			ereport(WARNING,
+					(errmsg("payments worker is of version %s but the extension is of version %s", PAY_VERSION, version),
+					 errhint("Restart the server after an upgrade, and run ALTER EXTENSION payments UPDATE.")));
+		warned = true;
+		return;
+	}
+	if (!enabled)
+	{
+		if (order.by_hand)
+		{
+			ereport(LOG, (errmsg("payments worker for database \"%s\" was stopped", order.database)));
+			proc_exit(0);
+		}
+		idle = true;
+		return;
+	}
+	if (!recovered)
+		pay_queue_recover(PAY_WORKER_ROLE, GetCurrentTimestamp());
+	recovered = true;
+	read_channels();
+}
+
+static void
+read_channels(void)
+{
+	const char *unarmed = pay_cluster_unarmed_reason();
+	uint64		rows = pay_spi_exec(&read_psps, NULL);
+
+	for (int i = 0; i < channel_count; i++)
+		channels[i].seen = false;
+	for (uint64 row = 0; row < rows; row++)
+		read_channel(row, unarmed);
+	for (int i = 0; i < channel_count; i++)
+		if (!channels[i].seen)
+			channels[i].usable = false;
+}
+
+static void
+read_channel(uint64 row, const char *unarmed)
+{
+	char	   *psp = pay_spi_text(row, 1);
+	char	   *base_url = pay_spi_text(row, 3);
+	char	   *secret_name = pay_spi_text(row, 4);
+	PayChannel *channel = NULL;
+
+	for (int i = 0; i < channel_count; i++)
+		if (strcmp(channels[i].psp, psp) == 0)
+			channel = &channels[i];
+	if (channel == NULL)
+	{
+		if (channel_count == CHANNELS_MAX)
+			return;
+		channel = &channels[channel_count++];
+		memset(channel, 0, sizeof(PayChannel));
+		strlcpy(channel->psp, psp, sizeof(channel->psp));
+	}
+	channel->seen = true;
+	channel->adapter = pay_psp_adapter(pay_spi_text(row, 2));
+	if (base_url == NULL && channel->adapter && channel->adapter->default_base_url)
+		base_url = pstrdup(channel->adapter->default_base_url);
+	strlcpy(channel->base_url, base_url ? base_url : "", sizeof(channel->base_url));
+	channel->inflight_max = pay_spi_int32(row, 5);
+	channel->timeout_ms = pay_spi_int32(row, 6);
+	channel->usable = !pay_spi_bool(row, 7) && channel_ready(channel, unarmed, secret_name);
+}
+
+static bool
+channel_ready(PayChannel *channel, const char *unarmed, const char *secret_name)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	const char *problem = NULL;
+	char	   *secret;
+
+	if (channel->adapter == NULL)
+	{
+		channel_problem(channel, "the library has no such adapter");
+		return false;
+	}
+	if (channel->adapter->in_process)
+		return true;
+	if (unarmed)
+	{
+		channel_problem(channel, unarmed);
+		return false;
+	}
+	if (secret_name == NULL)
+	{
+		channel_problem(channel, "no secret is configured");
+		return false;
+	}
+	if (channel->secret_read_at != 0 && strcmp(channel->secret_name, secret_name) == 0 &&
+		now < channel->secret_read_at + SECRET_MAX_AGE_MS * 1000)
+		return channel->authorization[0] != '\0';
+
+	explicit_bzero(channel->authorization, sizeof(channel->authorization));
+	strlcpy(channel->secret_name, secret_name, sizeof(channel->secret_name));
+	channel->secret_read_at = now;
+	secret = pay_secret_find(secret_name, &problem);
+	if (secret == NULL)
+	{
+		channel_problem(channel, problem ? problem : "its secret is not in the secrets file");
+		return false;
+	}
+	snprintf(channel->authorization, sizeof(channel->authorization), "Authorization: Bearer %s", secret);
+	explicit_bzero(secret, strlen(secret));
+	channel->problem[0] = '\0';
+	return true;
+}
+
+/* Says once in the log why a PSP gets no calls. */
+static void
+channel_problem(PayChannel *channel, const char *problem)
+{
+	if (strncmp(channel->problem, problem, sizeof(channel->problem) - 1) == 0)
+		return;
+	strlcpy(channel->problem, problem, sizeof(channel->problem));
+	ereport(LOG,
+			(errmsg("payments worker sends nothing to PSP \"%s\": %s", channel->psp, problem),
+			 errhint("See the view payments.worker_status; payments.arm() allows calls from this cluster.")));
+}
+
+/* How many calls may be added: the PSP's cap, and never all slots for one PSP while there are others. */
+static int
+channel_room(PayChannel *channel, TimestampTz now)
+{
+	int			cap = Min(channel->inflight_max, channel_count > 2 ? call_count - call_count / 4 : call_count);
+
+	if (channel->breaker_ms > 0)
+	{
+		if (now < channel->breaker_until)
+			return 0;
+		cap = 1;				/* half open: one probe */
+	}
+	return Min(Min(cap - channel->inflight, free_count), pay_batch_size);
+}
+
+static void
+claim_channel(PayChannel *channel, TimestampTz now, bool *contended)
+{
+	PayClaimRound round = {.channel = channel, .now = now, .context = CurrentMemoryContext};
+	TimestampTz due = next_claim_at;
+
+	round.room = channel_room(channel, now);
+	if (round.room > 0 && in_transaction(claim_work, &round, NULL))
+	{
+		for (int i = 0; i < round.n; i++)
+		{
+			int			slot = free_slots[--free_count];
+
+			calls[slot].channel = channel;
+			channel->inflight++;
+			copy_claim(&calls[slot], &round.claims[i]);
+			send_call(slot);
+		}
+		if (round.touched == round.room)
+			due = now;			/* there may be more */
+		else
+		{
+			struct
+			{
+				const char *psp;
+				TimestampTz due;
+			}			next = {channel->psp, next_claim_at};
+
+			in_transaction(next_due_work, &next, NULL);
+			due = next.due;
+			if (due <= now)
+				*contended = true;
+		}
+	}
+	else if (channel->breaker_ms > 0)
+		due = channel->breaker_until;
+	next_claim_at = Min(next_claim_at, due);
+	/* Without room the next settlement claims again. */
+	if (channel_room(channel, now) <= 0 && channel->breaker_ms == 0)
+		next_claim_at = Max(next_claim_at, now + CONTENDED_MS * 1000);
+}
+
+static void
+claim_work(void *arg)
+{
+	PayClaimRound *round = arg;
+
+	round->n = pay_queue_claim(round->channel->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
+							   &round->claims, &round->touched);
+}
+
+static void
+next_due_work(void *arg)
+{
+	struct
+	{
+		const char *psp;
+		TimestampTz due;
+	}		   *next = arg;
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, next->psp);
+	pay_spi_exec(&read_next_due, &args);
+	if (!pay_spi_isnull(0, 1))
+		next->due = Min(next->due, pay_spi_time(0, 1));
+}
+
+/* ---------- send ---------- */
+
+static const char *
+copied(const char *text)
+{
+	return text ? pstrdup(text) : NULL;
+}
+
+/* The claim was made in the tick's context; its call may outlive many ticks. */
+static void
+copy_claim(PayCall *call, const PayClaim *claim)
+{
+	MemoryContext old;
+	PayClaim   *copy;
+
+	call->context = AllocSetContextCreate(TopMemoryContext, "payments request", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(call->context);
+	copy = palloc(sizeof(PayClaim));
+	*copy = *claim;
+	copy->command.currency = copied(claim->command.currency);
+	copy->command.payment_method = copied(claim->command.payment_method);
+	copy->command.customer = copied(claim->command.customer);
+	copy->command.order_ref = copied(claim->command.order_ref);
+	copy->command.description = copied(claim->command.description);
+	copy->command.return_url = copied(claim->command.return_url);
+	copy->command.reason = copied(claim->command.reason);
+	copy->command.psp_ref = copied(claim->command.psp_ref);
+	copy->command.psp_payment_id = copied(claim->command.psp_payment_id);
+	copy->command.psp_object_id = copied(claim->command.psp_object_id);
+	copy->request.method = copied(claim->request.method);
+	copy->request.path = copied(claim->request.path);
+	copy->request.content_type = copied(claim->request.content_type);
+	copy->request.body = copied(claim->request.body);
+	copy->psp_key = copied(claim->psp_key);
+	call->claim = copy;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+send_call(int slot)
+{
+	PayCall    *call = &calls[slot];
+	PayClaim   *c = call->claim;
+	PayHttpRequest request = {0};
+	const char *headers[16];
+	int			n = 0;
+
+	Assert(!IsTransactionState());
+	if (c->adapter->in_process)
+	{
+		PayDone    *d = &done[done_count++];
+
+		memset(d, 0, sizeof(PayDone));
+		d->slot = slot;
+		d->report.source = c->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
+		d->report.psp = call->channel->psp;
+		d->report.operation_id = c->operation_id;
+		d->report.attempt = c->attempt;
+		d->report.result.retry_after_ms = -1;
+		/* Its strings must last until settle, which is after this tick's context is gone. */
+		MemoryContextSwitchTo(call->context);
+		c->adapter->perform(&c->command, c->inquiry, &d->report.result);
+		MemoryContextSwitchTo(tick_context);
+		return;
+	}
+
+	headers[n++] = call->channel->authorization;
+	if (c->psp_key)
+		headers[n++] = psprintf("%s: %s", c->adapter->key_header, c->psp_key);
+	if (c->request.content_type)
+		headers[n++] = psprintf("Content-Type: %s", c->request.content_type);
+	for (int i = 0; c->adapter->headers && c->adapter->headers[i] && n < (int) lengthof(headers) - 1; i++)
+		headers[n++] = c->adapter->headers[i];
+	headers[n] = NULL;
+
+	request.tag = (uint64) slot;
+	request.method = c->request.method;
+	request.url = psprintf("%s%s", call->channel->base_url, c->request.path);
+	request.headers = headers;
+	request.body = c->request.body;
+	request.body_bytes = c->request.body ? strlen(c->request.body) : 0;
+	request.timeout_ms = call->channel->timeout_ms;
+	request.connect_timeout_ms = pay_connect_timeout_ms;
+	request.response_bytes_max = RESPONSE_BYTES_MAX;
+	pay_http_start(&request);
+}

@@ -1,0 +1,50 @@
+/*
+ * test/fuzz/fuzz_pan.c
+ *		If this fails, a text that a user sends in can crash the server, get past
+ *		the mask for ever, or be changed where it holds none.
+ */
+// sources: ../../src/pan.c
+#include "payments.h"
+
+#include "pan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(condition) do { if (!(condition)) { fprintf(stderr, "violated: %s\n", #condition); abort(); } } while (0)
+
+extern int	LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
+
+int
+LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
+{
+	/* A copy of the exact size: text comes without a closing NUL. */
+	char	   *text = malloc(bytes);
+	bool		found;
+	int			masked;
+	size_t		stars = 0;
+
+	if (bytes > 0)
+		memcpy(text, data, bytes);
+	found = pay_pan_found(text, bytes);
+	CHECK(bytes == 0 || memcmp(text, data, bytes) == 0);
+
+	masked = pay_pan_mask(text, bytes);
+	CHECK(found == (masked > 0));
+	for (size_t i = 0; i < bytes; i++)
+	{
+		if (text[i] == (char) data[i])
+			continue;
+		CHECK(text[i] == '*' && data[i] >= '0' && data[i] <= '9');
+		stars++;
+	}
+	/* Of 12 to 19 digits all but ten. */
+	CHECK(stars >= (size_t) masked * 2 && stars <= (size_t) masked * 9);
+
+	/* What is left may look like a number together with its neighbours, but not for ever. */
+	for (size_t passes = 0; pay_pan_mask(text, bytes) > 0; passes++)
+		CHECK(passes < bytes);
+	CHECK(!pay_pan_found(text, bytes));
+	free(text);
+	return 0;
+}

@@ -15,6 +15,9 @@
  *
  * A crash before the commit leaves everything as it was, with the lease still
  * held; recovery then treats the operation as in doubt.
+ *
+ * ci: long file because what each class and each effect does to a payment is
+ * to be read, and reviewed, as one.
  */
 #include "payments.h"
 
@@ -381,11 +384,14 @@ approved(PayContext *c)
 		case PAY_EFFECT_NONE:
 			break;
 	}
-	if (c->operation == NULL || !pay_operation_is_open(c->operation) || c->stale)
+	if (c->operation == NULL || !pay_operation_is_open(c->operation))
+		return;
+	/* In flight, its own answer ends it; waiting, it must not be sent once more for money that has come. */
+	if (c->stale && c->operation->claimed_by != NULL)
 		return;
 	if (answers(c->operation, c->result.effect))
 		finish(c, "succeeded");
-	else if (c->report->source == PAY_SOURCE_INQUIRY)
+	else if (c->report->source == PAY_SOURCE_INQUIRY && !c->stale)
 		resend(c);				/* the PSP knows the payment, but not this operation */
 }
 

@@ -35,6 +35,7 @@
 #include "nodes/parsenodes.h"
 #include "parser/parse_func.h"
 #include "tcop/utility.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -59,6 +60,25 @@ static const PayProjection projections[] = {
 	{"merchant", {"app_role", "psp"}},
 };
 
+/* Columns that hold one of a few words. */
+typedef struct PayWords
+{
+	const char *table;
+	const char *column;
+	const char *words[16];
+} PayWords;
+
+static const PayWords word_columns[] = {
+	{"payment", "kind", {"purchase", "topup", "withdrawal", "transfer"}},
+	{"payment", "capture", {"automatic", "manual"}},
+	{"payment", "status", {"initiated", "processing", "requires_action", "authorized", "awaiting_retry", "in_doubt",
+			"succeeded", "failed", "cancelled", "expired", "partially_refunded", "refunded",
+	"disputed"}},
+	{"operation", "kind", {"charge", "authorize", "capture", "void", "refund", "payout"}},
+	{"operation", "status", {"initiated", "processing", "requires_action", "awaiting_retry", "in_doubt", "succeeded",
+	"failed", "cancelled"}},
+};
+
 /* Tables that the utility hook protects: those with triggers of ours. */
 static const char *const guarded[] = {
 	"payment", "operation", "payment_status", "attempt", "attempt_answer", "movement", "idempotency_key",
@@ -70,6 +90,7 @@ static ProcessUtility_hook_type previous_hook = NULL;
 /* Written by pay_guard_allow_ddl() only. */
 static bool ddl_allowed = false;
 
+static void check_words(const char *table, TupleDesc desc, HeapTuple tuple);
 static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 						  ProcessUtilityContext context, ParamListInfo params,
 						  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
@@ -124,6 +145,11 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 
 	table = RelationGetRelationName(trigger->tg_relation);
 	desc = RelationGetDescr(trigger->tg_relation);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+	{
+		check_words(table, desc, trigger->tg_trigtuple);
+		return PointerGetDatum(trigger->tg_trigtuple);
+	}
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(PAY_ERR_APPEND_ONLY),
@@ -158,7 +184,41 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 					 errmsg("column \"%s\" of table \"%s\" cannot be changed", NameStr(column->attname), table),
 					 errhint("It is a fact; only what follows from later facts changes.")));
 	}
+	check_words(table, desc, trigger->tg_newtuple);
 	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* What would be CHECKs on lists of words, if those were not parsed anew in every statement. */
+static void
+check_words(const char *table, TupleDesc desc, HeapTuple tuple)
+{
+	for (int i = 0; i < (int) lengthof(word_columns); i++)
+	{
+		const PayWords *w = &word_columns[i];
+		bool		isnull,
+					known = false;
+		Datum		value;
+		char	   *word;
+		int			column;
+
+		if (strcmp(w->table, table) != 0)
+			continue;
+		column = SPI_fnumber(desc, w->column);
+		if (column <= 0)
+			continue;
+		value = heap_getattr(tuple, column, desc, &isnull);
+		if (isnull)
+			continue;
+		word = TextDatumGetCString(value);
+		for (int k = 0; k < (int) lengthof(w->words) && w->words[k]; k++)
+			known = known || strcmp(w->words[k], word) == 0;
+		if (!known)
+			ereport(ERROR,
+					(errcode(PAY_ERR_INTERNAL),
+					 errmsg("column \"%s\" of table \"%s\" does not know the word \"%s\"", w->column, table, word),
+					 errhint("Do not write into the tables of payments; call the functions.")));
+		pfree(word);
+	}
 }
 
 /* ---------- utility hook ---------- */

@@ -89,7 +89,8 @@ pay_sha256(const PayChunk *chunks, int n, uint8 digest[PAY_HASH_BYTES])
 	if (!ok)
 		ereport(ERROR,
 				(errcode(PAY_ERR_INTERNAL),
-				 errmsg("could not compute a SHA-256 digest")));
+				 errmsg("could not compute a SHA-256 digest"),
+				 errhint("The server's OpenSSL refused it; look for memory or policy limits in its log.")));
 }
 
 void
@@ -113,7 +114,8 @@ pay_hmac_sha256(const void *key, size_t key_bytes, const PayChunk *chunks, int n
 	if (!ok)
 		ereport(ERROR,
 				(errcode(PAY_ERR_INTERNAL),
-				 errmsg("could not compute an HMAC-SHA256 code")));
+				 errmsg("could not compute an HMAC-SHA256 code"),
+				 errhint("The server's OpenSSL refused it; look for memory or policy limits in its log.")));
 }
 
 /* The server's timingsafe_bcmp() is missing from early minor releases, so this is our own. */
@@ -189,7 +191,8 @@ add_part(PaySha256 *sha, char type, const void *data, size_t bytes)
 	if (bytes > (size_t) MaxAllocSize)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("cannot hash a value of more than 1 GB")));
+				 errmsg("cannot hash a value of more than 1 GB"),
+				 errhint("Pass a shorter value.")));
 	appendStringInfoChar(&sha->message, type);
 	appendBinaryStringInfo(&sha->message, (const char *) &length, sizeof(length));
 	if (bytes > 0)

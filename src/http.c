@@ -23,24 +23,22 @@
  * - All descriptors and one timer live in one epoll descriptor; the caller
  *	 waits on that, with its latch.
  *
+ * http_request.c sets up one request and holds curl's callbacks, http_host.c
+ * is the gate in front of name lookups; http_private.h is between them.
+ *
  * All state is this process's own.  A crash loses it, and with it only what
  * the attempt rows say was being sent: those are settled as unknown.
  */
 #include "payments.h"
 
 #include "http.h"
+#include "http_private.h"
 
-#include "address.h"
-#include "guc.h"
 #include "header_parse.h"
 
 #include "access/xact.h"
-#include "lib/ilist.h"
 #include "libpq/pqsignal.h"
 
-#include <arpa/inet.h>
-#include <curl/curl.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -56,88 +54,8 @@
 #endif
 
 #define EVENTS_MAX 256			/* descriptors served in one drive; the rest stay readable */
-#define HEADER_BYTES_MAX (32 * 1024)
-#define BODY_BYTES_FIRST 4096
 #define DESCRIPTORS_SPARE 256	/* for the server's own files */
 #define CONNECTIONS_SPARE 16
-#define HOSTS_MAX 64
-#define HOST_BYTES_MAX 280		/* name and port */
-#define DNS_CACHE_S 60
-#define CA_CACHE_S 300			/* a replaced CA file counts after this */
-#define CONNECTION_AGE_MAX_S 300	/* so that a PSP which moves its name is followed */
-#define SILENCE_MAX_S 60		/* a transfer given longer ends when nothing moves */
-
-/*
- * A host whose name was not looked up of late gets one request ahead; the
- * others wait until that one has an address.  Else a batch of 500 against a
- * cold DNS cache starts 500 resolver threads, each with descriptors of its own.
- */
-typedef struct PayHost
-{
-	char		name[HOST_BYTES_MAX + 1];
-	int			users;			/* transfers that point here; 0 = may be replaced */
-	int64		known_until_us;
-	struct PayTransfer *leader; /* who looks the name up, or NULL */
-	dlist_head	waiting;
-} PayHost;
-
-/* The caller sees the response; the node lists it once finished. */
-typedef struct PayFinished
-{
-	PayHttpResponse response;	/* first: pay_http_free() gets its address */
-	slist_node	node;
-} PayFinished;
-
-typedef struct PayTransfer
-{
-	dlist_node	node;			/* in running, idle, or a host's waiting */
-	CURL	   *easy;			/* lives as long as this struct */
-	PayFinished *finished;		/* what we are filling */
-	PayHost    *host;			/* NULL: not gated */
-	struct curl_slist *headers;
-	char	   *body;
-	size_t		body_capacity;	/* of the response's body */
-	size_t		response_bytes_max;
-	size_t		header_bytes;
-	int64		started_us;
-	bool		plain;			/* http, not https */
-	bool		repeatable;		/* GET: curl may send it again */
-	bool		connecting;		/* has an address: the lookup is over */
-	bool		sending;		/* bytes of the request may have left */
-	bool		refused;		/* we refused an address */
-	bool		repeated;		/* we stopped curl from sending again */
-	bool		too_large;
-	bool		measured;		/* the peer said how long the body is */
-	char		curl_error[CURL_ERROR_SIZE];
-} PayTransfer;
-
-typedef struct PayLongOption
-{
-	CURLoption	option;
-	long		value;
-} PayLongOption;
-
-/* What holds for every request. */
-static const PayLongOption fixed_options[] = {
-	{CURLOPT_NOSIGNAL, 1},		/* else SIGALRM and siglongjmp, which are the server's */
-	{CURLOPT_QUICK_EXIT, 1},	/* do not join a lookup that timed out */
-	{CURLOPT_FOLLOWLOCATION, 0},
-	{CURLOPT_NETRC, CURL_NETRC_IGNORED},
-	{CURLOPT_DISALLOW_USERNAME_IN_URL, 1},
-	{CURLOPT_PATH_AS_IS, 1},	/* the path the adapter wrote, not one like it */
-	{CURLOPT_SSL_VERIFYPEER, 1},
-	{CURLOPT_SSL_VERIFYHOST, 2},
-	{CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2},	/* this or later */
-	{CURLOPT_TCP_FASTOPEN, 0},
-	{CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S},
-	{CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
-	{CURLOPT_HTTP09_ALLOWED, 0},
-	{CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S},
-	{CURLOPT_MAXLIFETIME_CONN, CONNECTION_AGE_MAX_S},
-	{CURLOPT_TCP_KEEPALIVE, 1},
-	{CURLOPT_LOW_SPEED_LIMIT, 1},
-	{CURLOPT_LOW_SPEED_TIME, SILENCE_MAX_S},
-};
 
 /* Written by init and shutdown only. */
 static CURLM *multi = NULL;
@@ -145,64 +63,28 @@ static int	epoll_fd = -1;
 static int	timer_fd = -1;
 static int	inflight_bound = 0;
 static bool curl_initialized = false;
-static bool ca_bundle_built_in = false; /* does this curl have a default CA file? */
 
 /* Written by start, drive and what they call. */
 static int	inflight = 0;		/* running and waiting */
 static dlist_head running = DLIST_STATIC_INIT(running);
-static dlist_head idle = DLIST_STATIC_INIT(idle);
 static slist_head finished_list = SLIST_STATIC_INIT(finished_list);
 static slist_node *finished_tail = NULL;
-static PayHost hosts[HOSTS_MAX];
-static bool hosts_changed = false;	/* a leader is done: some may go on */
 static int64 deadline_us = -1;	/* when drive is due without an event; -1 = never */
 static int	epoll_errno = 0;	/* last failure in a callback, to be logged outside */
 
-/* payments.allow_networks, parsed, and the text it was parsed from. */
-static PayNetworks networks;
-static char *networks_text = NULL;
-
-/* Stands for a body of no bytes, so that `body` is never NULL. */
-static char no_body[1] = "";
+char		pay_http_no_body[1] = "";
 
 static int	fit_descriptors(int inflight_max);
 static void check_curl(void);
 static const char *create_handles(void);
-static void refresh_networks(void);
 static const char *start_transfer(PayFinished *finished, const PayHttpRequest *request);
-static const char *request_problem(const PayHttpRequest *request);
-static bool is_plain(const char *url);
-static bool header_ok(const char *header);
-static PayTransfer *take_transfer(void);
-static void release_transfer(PayTransfer *transfer);
-static void destroy_transfer(PayTransfer *transfer);
-static void wipe_headers(struct curl_slist *headers);
-static bool copy_request(PayTransfer *transfer, const PayHttpRequest *request);
-static bool set_options(PayTransfer *transfer, const PayHttpRequest *request);
-static bool set_method(PayTransfer *transfer, const PayHttpRequest *request);
-static bool set_trust(CURL *easy);
-static bool set_callbacks(PayTransfer *transfer);
-static PayHost *find_host(const char *url);
-static void admit(PayTransfer *transfer);
-static void run(PayTransfer *transfer);
-static void admit_waiting(void);
-static void lead_ended(PayTransfer *transfer, CURLcode code);
 static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socket);
-static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address);
-static int	on_request(void *context, char *peer, char *local, int peer_port, int local_port);
-static size_t on_header(char *line, size_t size, size_t n, void *context);
-static size_t on_body(char *bytes, size_t size, size_t n, void *context);
-static bool address_ok(PayTransfer *transfer, const struct sockaddr *address, socklen_t bytes);
-static bool peer_ok(PayTransfer *transfer, const char *peer);
-static void note_address(PayTransfer *transfer);
 static void collect(void);
-static void finish(PayTransfer *transfer, CURLcode code);
 static void describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size);
 static void append_finished(PayFinished *finished);
 static void arm_timer(void);
 static void set_deadline(long ms);
 static void block_signals(sigset_t *before);
-static int64 now_us(void);
 
 void
 pay_http_init(int inflight_max)
@@ -220,7 +102,8 @@ pay_http_init(int inflight_max)
 	if (!curl_initialized && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WORKER),
-				 errmsg("could not initialize libcurl")));
+				 errmsg("could not initialize libcurl"),
+				 errhint("Check the installation of libcurl and of the TLS library under it.")));
 	curl_initialized = true;
 	check_curl();
 
@@ -231,11 +114,7 @@ pay_http_init(int inflight_max)
 						inflight_bound, inflight_max),
 				 errhint("Raise the limit on open files of the server process.")));
 
-	for (int i = 0; i < HOSTS_MAX; i++)
-	{
-		memset(&hosts[i], 0, sizeof(hosts[i]));
-		dlist_init(&hosts[i].waiting);
-	}
+	pay_http_host_init();
 	problem = create_handles();
 	if (problem != NULL)
 	{
@@ -245,7 +124,8 @@ pay_http_init(int inflight_max)
 		errno = save_errno;
 		ereport(ERROR,
 				(errcode(PAY_ERR_WORKER),
-				 errmsg("could not create %s: %m", problem)));
+				 errmsg("could not create %s: %m", problem),
+				 errhint("Raise the limit on open files of the server process, or its memory.")));
 	}
 }
 
@@ -264,7 +144,7 @@ pay_http_timeout_ms(void)
 		return 0;
 	if (deadline_us < 0)
 		return -1;
-	left_us = deadline_us - now_us();
+	left_us = deadline_us - pay_http_now_us();
 	return (left_us <= 0) ? 0 : (long) ((left_us + 999) / 1000);
 }
 
@@ -292,7 +172,7 @@ pay_http_start(const PayHttpRequest *request)
 	}
 	finished->response.tag = request->tag;
 	finished->response.transport = PAY_TRANSPORT_NOT_SENT;
-	finished->response.body = no_body;
+	finished->response.body = pay_http_no_body;
 	finished->response.should_retry = -1;
 	finished->response.retry_after_s = -1;
 
@@ -318,10 +198,11 @@ pay_http_drive(void)
 	if (IsTransactionState())
 		ereport(ERROR,
 				(errcode(PAY_ERR_INTERNAL),
-				 errmsg("cannot send HTTP requests inside a transaction")));
+				 errmsg("cannot send HTTP requests inside a transaction"),
+				 errhint("This is a bug in payments; please report it with the server's log.")));
 	Assert(multi != NULL);
 
-	refresh_networks();
+	pay_http_request_refresh();
 	block_signals(&before);
 
 	n = epoll_wait(epoll_fd, events, EVENTS_MAX, 0);
@@ -340,7 +221,7 @@ pay_http_drive(void)
 	}
 	curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &still_running);
 	collect();
-	admit_waiting();
+	pay_http_host_admit_waiting();
 	arm_timer();
 
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -371,7 +252,7 @@ pay_http_free(PayHttpResponse *response)
 {
 	if (response == NULL)
 		return;
-	if (response->body != no_body)
+	if (response->body != pay_http_no_body)
 		free(response->body);
 	free(response);
 }
@@ -386,18 +267,16 @@ pay_http_shutdown(void)
 	dlist_mutable_iter iter;
 	PayHttpResponse *response;
 
-	for (int i = 0; i < HOSTS_MAX && multi != NULL; i++)
-		dlist_foreach_modify(iter, &hosts[i].waiting)
-			destroy_transfer(dlist_container(PayTransfer, node, iter.cur));
+	if (multi != NULL)
+		pay_http_host_destroy_waiting();
 	dlist_foreach_modify(iter, &running)
 	{
 		PayTransfer *transfer = dlist_container(PayTransfer, node, iter.cur);
 
 		curl_multi_remove_handle(multi, transfer->easy);
-		destroy_transfer(transfer);
+		pay_http_transfer_destroy(transfer);
 	}
-	dlist_foreach_modify(iter, &idle)
-		destroy_transfer(dlist_container(PayTransfer, node, iter.cur));
+	pay_http_transfer_destroy_idle();
 	while ((response = pay_http_next()) != NULL)
 		pay_http_free(response);
 
@@ -456,8 +335,9 @@ check_curl(void)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WORKER),
 				 errmsg("cannot use libcurl %s", info->version),
-				 errdetail("libcurl 7.87 or later is needed, with TLS and asynchronous name lookup.")));
-	ca_bundle_built_in = info->cainfo != NULL;
+				 errdetail("libcurl 7.87 or later is needed, with TLS and asynchronous name lookup."),
+				 errhint("Install the distribution's libcurl, and restart the server.")));
+	pay_http_request_init(info->cainfo != NULL);
 }
 
 /*
@@ -498,30 +378,13 @@ create_handles(void)
 }
 
 /*
- * A list that cannot be parsed never gets past the setting's check; if it did,
- * nothing would be allowed.
- */
-static void
-refresh_networks(void)
-{
-	const char *text = (pay_allow_networks == NULL) ? "" : pay_allow_networks;
-
-	if (networks_text != NULL && strcmp(networks_text, text) == 0)
-		return;
-	free(networks_text);
-	networks_text = strdup(text);
-	if (networks_text == NULL || !pay_networks_parse(text, &networks))
-		networks.n = 0;
-}
-
-/*
  * Returns NULL when the request is on its way (`finished` then belongs to the
  * transfer), or why it cannot be.
  */
 static const char *
 start_transfer(PayFinished *finished, const PayHttpRequest *request)
 {
-	const char *problem = request_problem(request);
+	const char *problem = pay_http_request_problem(request);
 	PayTransfer *transfer;
 	sigset_t	before;
 
@@ -529,329 +392,34 @@ start_transfer(PayFinished *finished, const PayHttpRequest *request)
 		return problem;
 	if (inflight >= inflight_bound)
 		return "too many requests in flight";
-	transfer = take_transfer();
+	transfer = pay_http_transfer_take();
 	if (transfer == NULL)
 		return "out of memory";
-	if (!copy_request(transfer, request) || !set_options(transfer, request))
+	if (!pay_http_transfer_prepare(transfer, request))
 	{
-		release_transfer(transfer);
+		pay_http_transfer_release(transfer);
 		return "could not set up the request";
 	}
 	transfer->finished = finished;
-	transfer->started_us = now_us();
-	transfer->host = find_host(request->url);
+	transfer->started_us = pay_http_now_us();
+	transfer->host = pay_http_host_find(request->url);
 	if (transfer->host != NULL)
 		transfer->host->users++;
 	inflight++;
 
 	block_signals(&before);
-	admit(transfer);
+	pay_http_host_admit(transfer);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return NULL;
 }
 
-static const char *
-request_problem(const PayHttpRequest *request)
-{
-	bool		plain = is_plain(request->url);
-
-	if (!plain && pg_strncasecmp(request->url, "https://", 8) != 0)
-		return "malformed URL";
-	if (plain && !pay_allow_http)
-		return "plain http is not allowed";
-	if (request->timeout_ms <= 0 || request->connect_timeout_ms <= 0)
-		return "no timeout given";
-	for (int i = 0; request->headers != NULL && request->headers[i] != NULL; i++)
-		if (!header_ok(request->headers[i]))
-			return "malformed header";
-	return NULL;
-}
-
-static bool
-is_plain(const char *url)
-{
-	return pg_strncasecmp(url, "http://", 7) == 0;
-}
-
-/*
- * "Name: value" without control characters, which would split it in two.  An
- * empty value is refused because curl would leave the header out, and a
- * request without its idempotency key must not be sent.
- */
-static bool
-header_ok(const char *header)
-{
-	const char *colon = strchr(header, ':');
-
-	if (colon == NULL || colon == header)
-		return false;
-	for (const char *c = header; *c != '\0'; c++)
-		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			return false;
-	colon++;
-	return colon[strspn(colon, " ")] != '\0';
-}
-
-/*
- * Takes a transfer from the pool, or makes one.  NULL when out of memory.
- */
-static PayTransfer *
-take_transfer(void)
-{
-	PayTransfer *transfer;
-	CURL	   *easy;
-
-	if (!dlist_is_empty(&idle))
-	{
-		transfer = dlist_container(PayTransfer, node, dlist_pop_head_node(&idle));
-		easy = transfer->easy;
-		curl_easy_reset(easy);
-	}
-	else
-	{
-		transfer = malloc(sizeof(PayTransfer));
-		easy = curl_easy_init();
-		if (transfer == NULL || easy == NULL)
-		{
-			free(transfer);
-			curl_easy_cleanup(easy);
-			return NULL;
-		}
-	}
-	memset(transfer, 0, sizeof(*transfer));
-	transfer->easy = easy;
-	return transfer;
-}
-
-/* Puts a transfer that is in no list back into the pool. */
-static void
-release_transfer(PayTransfer *transfer)
-{
-	wipe_headers(transfer->headers);
-	transfer->headers = NULL;
-	free(transfer->body);
-	transfer->body = NULL;
-	dlist_push_head(&idle, &transfer->node);
-}
-
-static void
-destroy_transfer(PayTransfer *transfer)
-{
-	dlist_delete(&transfer->node);
-	curl_easy_cleanup(transfer->easy);
-	wipe_headers(transfer->headers);
-	free(transfer->body);
-	if (transfer->finished != NULL)
-		pay_http_free(&transfer->finished->response);
-	free(transfer);
-}
-
-/* One of them is the authorization. */
-static void
-wipe_headers(struct curl_slist *headers)
-{
-	for (struct curl_slist *header = headers; header != NULL; header = header->next)
-		explicit_bzero(header->data, strlen(header->data));
-	curl_slist_free_all(headers);
-}
-
-static bool
-copy_request(PayTransfer *transfer, const PayHttpRequest *request)
-{
-	/* curl would wait a second for a "100 Continue" that few servers send. */
-	struct curl_slist *list = curl_slist_append(NULL, "Expect:");
-
-	for (int i = 0; list != NULL && request->headers != NULL && request->headers[i] != NULL; i++)
-	{
-		transfer->headers = list;
-		list = curl_slist_append(list, request->headers[i]);
-	}
-	if (list == NULL)
-		return false;
-	transfer->headers = list;
-
-	if (request->body != NULL && request->body_bytes > 0)
-	{
-		transfer->body = malloc(request->body_bytes);
-		if (transfer->body == NULL)
-			return false;
-		memcpy(transfer->body, request->body, request->body_bytes);
-	}
-	transfer->response_bytes_max = request->response_bytes_max;
-	transfer->plain = is_plain(request->url);
-	transfer->repeatable = strcmp(request->method, "GET") == 0;
-	return true;
-}
-
-/*
- * Every option counts: one that fails must stop the request.
- */
-static bool
-set_options(PayTransfer *transfer, const PayHttpRequest *request)
-{
-	CURL	   *easy = transfer->easy;
-
-	for (size_t i = 0; i < lengthof(fixed_options); i++)
-		if (curl_easy_setopt(easy, fixed_options[i].option, fixed_options[i].value) != CURLE_OK)
-			return false;
-
-	return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, pay_allow_http ? "https,http" : "https") == CURLE_OK &&
-		/* "" keeps http_proxy and its like, from the postmaster's environment, out */
-		curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_USERAGENT, "payments") == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) request->connect_timeout_ms) == CURLE_OK &&
-		set_method(transfer, request) &&
-		set_trust(easy) &&
-		set_callbacks(transfer);
-}
-
-static bool
-set_method(PayTransfer *transfer, const PayHttpRequest *request)
-{
-	CURL	   *easy = transfer->easy;
-	curl_off_t	bytes = (transfer->body == NULL) ? 0 : (curl_off_t) request->body_bytes;
-
-	if (strcmp(request->method, "GET") == 0)
-		return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
-	if (strcmp(request->method, "POST") != 0 &&
-		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) != CURLE_OK)
-		return false;
-	return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, bytes) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body == NULL ? "" : transfer->body) == CURLE_OK;
-}
-
-/*
- * A CA file of our own replaces the system's, so its directory goes too.
- * Without a directory curl also caches the parsed file, which else is read
- * anew for each connection.
- */
-static bool
-set_trust(CURL *easy)
-{
-	bool		own = pay_ca_file != NULL && pay_ca_file[0] != '\0';
-
-	if ((own || ca_bundle_built_in) && curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) != CURLE_OK)
-		return false;
-	return !own || curl_easy_setopt(easy, CURLOPT_CAINFO, pay_ca_file) == CURLE_OK;
-}
-
-static bool
-set_callbacks(PayTransfer *transfer)
-{
-	CURL	   *easy = transfer->easy;
-
-	return curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->curl_error) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
-		curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer) == CURLE_OK;
-}
-
-/*
- * Finds the gate of the URL's host, or makes one.  NULL, and no gate, when the
- * name is too long or all gates are in use.
- */
-static PayHost *
-find_host(const char *url)
-{
-	const char *name = strstr(url, "://") + 3;
-	size_t		bytes = strcspn(name, "/?#");
-	PayHost    *unused = NULL;
-
-	if (bytes > HOST_BYTES_MAX)
-		return NULL;
-	for (int i = 0; i < HOSTS_MAX; i++)
-	{
-		PayHost    *host = &hosts[i];
-
-		if (strncmp(host->name, name, bytes) == 0 && host->name[bytes] == '\0')
-			return host;
-		if (host->users == 0 && (unused == NULL || host->known_until_us < unused->known_until_us))
-			unused = host;
-	}
-	if (unused != NULL)
-	{
-		memcpy(unused->name, name, bytes);
-		unused->name[bytes] = '\0';
-		unused->known_until_us = 0;
-	}
-	return unused;
-}
-
-/*
- * Runs the transfer, or lets it wait for the one that looks the name up.  The
- * wait is short: the leader's connect timeout ends it.
- */
-static void
-admit(PayTransfer *transfer)
-{
-	PayHost    *host = transfer->host;
-
-	if (host == NULL || now_us() < host->known_until_us)
-		run(transfer);
-	else if (host->leader == NULL)
-	{
-		host->leader = transfer;
-		run(transfer);
-	}
-	else
-		dlist_push_tail(&host->waiting, &transfer->node);
-}
-
 /* Hands a transfer that is in no list to curl. */
-static void
-run(PayTransfer *transfer)
+void
+pay_http_run(PayTransfer *transfer)
 {
 	dlist_push_tail(&running, &transfer->node);
 	if (curl_multi_add_handle(multi, transfer->easy) != CURLM_OK)
-		finish(transfer, CURLE_FAILED_INIT);
-}
-
-/*
- * Runs what waited for a leader that is done.  Where the name is still not
- * known the first becomes the next leader, and the loop ends with it.
- */
-static void
-admit_waiting(void)
-{
-	if (!hosts_changed)
-		return;
-	hosts_changed = false;
-	for (int i = 0; i < HOSTS_MAX; i++)
-		while (hosts[i].leader == NULL && !dlist_is_empty(&hosts[i].waiting))
-			admit(dlist_container(PayTransfer, node, dlist_pop_head_node(&hosts[i].waiting)));
-}
-
-/*
- * Gives up the lead.  If the lookup failed, the same answer goes to all that
- * waited for it: one by one they would each wait for the timeout in turn.
- */
-static void
-lead_ended(PayTransfer *transfer, CURLcode code)
-{
-	PayHost    *host = transfer->host;
-
-	host->leader = NULL;
-	hosts_changed = true;
-	if (transfer->connecting ||
-		(code != CURLE_COULDNT_RESOLVE_HOST && code != CURLE_OPERATION_TIMEDOUT))
-		return;
-	while (!dlist_is_empty(&host->waiting))
-	{
-		PayTransfer *waiting = dlist_container(PayTransfer, node, dlist_head_node(&host->waiting));
-
-		Assert(!waiting->sending && host->leader != waiting);
-		finish(waiting, code);
-	}
+		pay_http_finish(transfer, CURLE_FAILED_INIT);
 }
 
 /*
@@ -886,159 +454,6 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socke
 	return 0;
 }
 
-static curl_socket_t
-on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	PayTransfer *transfer = context;
-
-	note_address(transfer);
-	if (purpose != CURLSOCKTYPE_IPCXN ||
-		!address_ok(transfer, &address->addr, address->addrlen))
-	{
-		transfer->refused = true;
-		return CURL_SOCKET_BAD;
-	}
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
-/*
- * The connection stands; the request is next.
- */
-static int
-on_request(void *context, char *peer, char *local, int peer_port, int local_port)
-{
-	PayTransfer *transfer = context;
-
-	note_address(transfer);
-	if (!peer_ok(transfer, peer))
-	{
-		transfer->refused = true;
-		return CURL_PREREQFUNC_ABORT;
-	}
-	if (transfer->sending && !transfer->repeatable)
-	{
-		transfer->repeated = true;
-		return CURL_PREREQFUNC_ABORT;
-	}
-	transfer->sending = true;
-	return CURL_PREREQFUNC_OK;
-}
-
-static size_t
-on_header(char *line, size_t size, size_t n, void *context)
-{
-	PayTransfer *transfer = context;
-	PayHttpResponse *response = &transfer->finished->response;
-	size_t		bytes = size * n;
-	const char *value;
-	size_t		value_bytes;
-
-	transfer->header_bytes += bytes;
-	if (transfer->header_bytes > HEADER_BYTES_MAX)
-	{
-		transfer->too_large = true;
-		return 0;
-	}
-	/* Behind the body come trailers, and they do not count. */
-	if (response->body_bytes > 0)
-		return bytes;
-
-	/* A status line: what came before belongs to an interim answer, such as 103. */
-	if (bytes >= 5 && memcmp(line, "HTTP/", 5) == 0)
-	{
-		transfer->measured = false;
-		response->should_retry = -1;
-		response->retry_after_s = -1;
-		response->request_id[0] = '\0';
-	}
-	else if (pay_http_header(line, bytes, "content-length", &value, &value_bytes))
-		transfer->measured = true;
-	else if (pay_http_header(line, bytes, "transfer-encoding", &value, &value_bytes))
-		transfer->measured = value_bytes >= 7 && pg_strncasecmp(value + value_bytes - 7, "chunked", 7) == 0;
-	else if (pay_http_header(line, bytes, "stripe-should-retry", &value, &value_bytes))
-		response->should_retry = pay_http_should_retry(value, value_bytes);
-	else if (pay_http_header(line, bytes, "retry-after", &value, &value_bytes))
-		response->retry_after_s = pay_http_retry_after(value, value_bytes);
-	else if (pay_http_header(line, bytes, "request-id", &value, &value_bytes))
-		pay_http_copy_printable(response->request_id, sizeof(response->request_id), value, value_bytes);
-	return bytes;
-}
-
-static size_t
-on_body(char *bytes, size_t size, size_t n, void *context)
-{
-	PayTransfer *transfer = context;
-	PayHttpResponse *response = &transfer->finished->response;
-	size_t		added = size * n;
-	size_t		needed;
-
-	if (added > transfer->response_bytes_max - response->body_bytes)
-	{
-		transfer->too_large = true;
-		return 0;
-	}
-	needed = response->body_bytes + added + 1;
-	if (needed > transfer->body_capacity)
-	{
-		size_t		capacity = Max(needed, Max(2 * transfer->body_capacity, BODY_BYTES_FIRST));
-		char	   *grown;
-
-		capacity = Min(capacity, transfer->response_bytes_max + 1);
-		grown = realloc(response->body == no_body ? NULL : response->body, capacity);
-		if (grown == NULL)
-			return 0;
-		response->body = grown;
-		transfer->body_capacity = capacity;
-	}
-	memcpy(response->body + response->body_bytes, bytes, added);
-	response->body_bytes += added;
-	response->body[response->body_bytes] = '\0';
-	return added;
-}
-
-/* Plain http goes to loopback addresses, whatever else is allowed. */
-static bool
-address_ok(PayTransfer *transfer, const struct sockaddr *address, socklen_t bytes)
-{
-	if (transfer->plain)
-		return pay_allow_http && pay_address_classify(address, bytes) == PAY_ADDRESS_LOOPBACK;
-	return pay_address_allowed(address, bytes, pay_allow_http, &networks);
-}
-
-static bool
-peer_ok(PayTransfer *transfer, const char *peer)
-{
-	struct sockaddr_in v4 = {.sin_family = AF_INET};
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-
-	if (inet_pton(AF_INET, peer, &v4.sin_addr) == 1)
-		return address_ok(transfer, (struct sockaddr *) &v4, sizeof(v4));
-	if (inet_pton(AF_INET6, peer, &v6.sin6_addr) == 1)
-		return address_ok(transfer, (struct sockaddr *) &v6, sizeof(v6));
-	return false;
-}
-
-/*
- * The name is known for now.  Called inside curl, so those who wait for it are
- * only marked.
- */
-static void
-note_address(PayTransfer *transfer)
-{
-	PayHost    *host = transfer->host;
-
-	transfer->connecting = true;
-	if (host == NULL)
-		return;
-	/* A little less than curl's cache holds it. */
-	host->known_until_us = now_us() + (DNS_CACHE_S - 5) * INT64CONST(1000000);
-	if (host->leader == transfer)
-	{
-		host->leader = NULL;
-		hosts_changed = true;
-	}
-}
-
 static void
 collect(void)
 {
@@ -1054,15 +469,15 @@ collect(void)
 		/* The message is gone once the handle is. */
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
 		curl_multi_remove_handle(multi, transfer->easy);
-		finish(transfer, code);
+		pay_http_finish(transfer, code);
 	}
 }
 
 /*
  * Turns a transfer that curl no longer has into a response.
  */
-static void
-finish(PayTransfer *transfer, CURLcode code)
+void
+pay_http_finish(PayTransfer *transfer, CURLcode code)
 {
 	PayFinished *finished = transfer->finished;
 	PayHttpResponse *response = &finished->response;
@@ -1081,12 +496,12 @@ finish(PayTransfer *transfer, CURLcode code)
 	else
 	{
 		describe(transfer, code, response->error, sizeof(response->error));
-		if (response->body != no_body)
+		if (response->body != pay_http_no_body)
 			free(response->body);
-		response->body = no_body;
+		response->body = pay_http_no_body;
 		response->body_bytes = 0;
 	}
-	response->elapsed_ms = (int) ((now_us() - transfer->started_us) / 1000);
+	response->elapsed_ms = (int) ((pay_http_now_us() - transfer->started_us) / 1000);
 
 	transfer->finished = NULL;
 	dlist_delete(&transfer->node);
@@ -1095,10 +510,10 @@ finish(PayTransfer *transfer, CURLcode code)
 	{
 		transfer->host->users--;
 		if (transfer->host->leader == transfer)
-			lead_ended(transfer, code);
+			pay_http_host_lead_ended(transfer, code);
 	}
 	append_finished(finished);
-	release_transfer(transfer);
+	pay_http_transfer_release(transfer);
 }
 
 /*
@@ -1165,7 +580,7 @@ static void
 set_deadline(long ms)
 {
 	struct itimerspec spec = {{0, 0}, {0, 0}};
-	int64		now = now_us();
+	int64		now = pay_http_now_us();
 
 	if (ms == 0 && deadline_us >= 0 && deadline_us <= now)
 		return;
@@ -1188,8 +603,8 @@ block_signals(sigset_t *before)
 	pthread_sigmask(SIG_BLOCK, &all, before);
 }
 
-static int64
-now_us(void)
+int64
+pay_http_now_us(void)
 {
 	struct timespec now;
 

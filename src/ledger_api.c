@@ -8,6 +8,7 @@
  */
 #include "payments.h"
 
+#include "ledger.h"
 #include "ledger_batch.h"
 #include "merchant.h"
 #include "pan.h"
@@ -35,6 +36,7 @@ static void require_limits(FunctionCallInfo fcinfo, bool hot);
 static void require_merchants(const PayPostingBatch *batch);
 static int	check_accounts(const PayPosting *posting);
 
+static char *required_element(char **values, int i, const char *name);
 static int64 *int64_array(FunctionCallInfo fcinfo, int n, const char *name, int *count);
 static char **text_array(FunctionCallInfo fcinfo, int n, const char *name, int count);
 static int	check_element(const PayPosting *posting);
@@ -44,6 +46,7 @@ PAY_FUNCTION(pay_create_account);
 PAY_FUNCTION(pay_require_account);
 PAY_FUNCTION(pay_post);
 PAY_FUNCTION(pay_post_batch);
+PAY_FUNCTION(pay_post_movements);
 PAY_FUNCTION(pay_guard_account);
 
 static PayStmt find_currency = PAY_STMT(SPI_OK_SELECT,
@@ -398,6 +401,50 @@ return_outcomes(ReturnSetInfo *result, const PayPostingBatch *batch)
 			values[2] = CStringGetTextDatum(unpack_sql_state(posting->error));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+}
+
+/* _post_movements(): pay_ledger_post_movements() from SQL, all of one merchant, PSP and payment. */
+Datum
+pay_post_movements(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"amounts", "events", "references", "merchant", "psp", "currency", "payment_id"};
+	PayMovement *movements;
+	int			n;
+	int64	   *amounts = int64_array(fcinfo, 0, names[0], &n);
+	char	  **events = text_array(fcinfo, 1, names[1], n);
+	char	  **references = text_array(fcinfo, 2, names[2], n);
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+		require_given(fcinfo, i, names[i]);
+	movements = palloc0(sizeof(PayMovement) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		movements[i].amount = amounts[i];
+		movements[i].event = required_element(events, i, names[1]);
+		movements[i].reference = required_element(references, i, names[2]);
+		movements[i].merchant = text_argument(fcinfo, 3);
+		movements[i].psp = text_argument(fcinfo, 4);
+		movements[i].currency = text_argument(fcinfo, 5);
+		movements[i].payment_id = *PG_GETARG_UUID_P(6);
+		if (amounts[i] <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("amount must be above zero"),
+					 errhint("Use the event that moves money the other way.")));
+	}
+	pay_ledger_post_movements(movements, n);
+	PG_RETURN_VOID();
+}
+
+static char *
+required_element(char **values, int i, const char *name)
+{
+	if (values[i] == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not contain nulls", name),
+				 errhint("Pass a value for every element.")));
+	return values[i];
 }
 
 /* A bigint[] argument, nulls as 0.  *count is its length; if it is set already the length must be the same. */

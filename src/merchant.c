@@ -44,3 +44,18 @@ pay_require_merchant_role(const char *merchant, const char *app_role)
 				 errmsg("permission denied for merchant \"%s\"", merchant),
 				 errhint("Only members of role \"%s\" act for this merchant.", app_role)));
 }
+
+bool
+pay_reads_all_merchants(void)
+{
+	static const char *const readers[] = {"payments_operator", "payments_admin", "payments_auditor"};
+
+	for (int i = 0; i < (int) lengthof(readers); i++)
+	{
+		Oid			role = get_role_oid(readers[i], true);
+
+		if (OidIsValid(role) && has_privs_of_role(GetOuterUserId(), role))
+			return true;
+	}
+	return false;
+}

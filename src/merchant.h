@@ -13,5 +13,7 @@
 extern void pay_require_merchant(const char *merchant);
 /* The same when the caller has read the row already; app_role may be NULL. */
 extern void pay_require_merchant_role(const char *merchant, const char *app_role);
+/* Is the calling role an operator, administrator or auditor?  They see the rows of all merchants. */
+extern bool pay_reads_all_merchants(void);
 
 #endif							/* PAY_MERCHANT_H */

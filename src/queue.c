@@ -22,7 +22,6 @@
 #include "apply.h"
 #include "dossier.h"
 #include "idempotency.h"
-#include "merchant.h"
 #include "money.h"
 #include "pan.h"
 #include "spi.h"
@@ -41,7 +40,6 @@ static int	settle_lost(const pg_uuid_t *operations, const int *attempts, const b
 						const char *psp, TimestampTz now, const char *actor);
 static bool claim_one(PayDossiers *set, PayDossier *dossier, PayOperation *operation, const char *worker,
 					  int lease_ms, PayClaim *claim);
-static bool fill_command(PayDossier *dossier, PayOperation *operation, PayCommand *command);
 static const char *prepare_request(PayDossiers *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
 static PayOperation *load_dead_letter(const pg_uuid_t *id, PayDossiers **set, const char *verb);
@@ -166,7 +164,7 @@ claim_one(PayDossiers *set, PayDossier *dossier, PayOperation *operation, const 
 	claim->inquiry = strcmp(operation->action, "inquire") == 0;
 	if (dossier->adapter == NULL)
 		problem = "the library has no such adapter";
-	else if (!fill_command(dossier, operation, &claim->command))
+	else if (!pay_queue_command(dossier, operation, &claim->command))
 		problem = "the amount cannot be written in the PSP's units";
 	else
 		problem = prepare_request(set, operation, claim);
@@ -208,8 +206,8 @@ claim_one(PayDossiers *set, PayDossier *dossier, PayOperation *operation, const 
 	return true;
 }
 
-static bool
-fill_command(PayDossier *dossier, PayOperation *operation, PayCommand *command)
+bool
+pay_queue_command(const PayDossier *dossier, const PayOperation *operation, PayCommand *command)
 {
 	command->kind = operation->kind;
 	command->currency = dossier->currency;
@@ -400,6 +398,5 @@ load_dead_letter(const pg_uuid_t *id, PayDossiers **set, const char *verb)
 				 errmsg("cannot %s a dead letter that has been decided", verb),
 				 errdetail("It was %s.", decision ? decision : "resolved"),
 				 errhint("Look at payments.dead_letter for who decided and why.")));
-	pay_require_merchant_role((*set)->list[0].merchant, (*set)->list[0].app_role);
 	return operation;
 }

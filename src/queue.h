@@ -10,6 +10,9 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
+struct PayDossier;
+struct PayOperation;
+
 /* An operation under lease, with the exact bytes to send. */
 typedef struct PayClaim
 {
@@ -31,6 +34,9 @@ typedef struct PayClaim
  */
 extern int	pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
 							PayClaim **claims, int *touched);
+
+/* What the adapter may know of the operation.  False when the amount cannot be written in the PSP's units. */
+extern bool pay_queue_command(const struct PayDossier *dossier, const struct PayOperation *operation, PayCommand *command);
 
 /* Makes all leases of that worker run out now: it has just started, so whoever held them is dead. */
 extern void pay_queue_recover(const char *worker, TimestampTz now);

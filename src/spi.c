@@ -189,6 +189,7 @@ pay_spi_end(void)
 uint64
 pay_spi_exec(PayStmt *stmt, PayArgs *args)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	int			nargs = args ? args->n : 0;
 	int			rc;
 
@@ -208,6 +209,8 @@ pay_spi_exec(PayStmt *stmt, PayArgs *args)
 		stmt->plan = plan;
 	}
 	rc = SPI_execute_plan(stmt->plan, args ? args->values : NULL, args ? args->nulls : NULL, false, 0);
+	/* SPI leaves its own context current, and what the caller allocates next would end with SPI_finish(). */
+	MemoryContextSwitchTo(caller);
 	if (rc != stmt->expect)
 		ereport(ERROR,
 				(errcode(PAY_ERR_INTERNAL),
@@ -236,7 +239,8 @@ column_required(uint64 row, int column)
 	if (isnull)
 		ereport(ERROR,
 				(errcode(PAY_ERR_INTERNAL),
-				 errmsg("unexpected null in column \"%s\"", SPI_fname(SPI_tuptable->tupdesc, column))));
+				 errmsg("unexpected null in column \"%s\"", SPI_fname(SPI_tuptable->tupdesc, column)),
+				 errhint("Run SELECT * FROM payments.check();")));
 	return value;
 }
 

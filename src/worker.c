@@ -24,6 +24,8 @@
  * nothing; inside its transactions it acts as payments_owner, which is no
  * superuser either, so a trigger made by a table's owner gains nothing.
  * worker.md tells the stories behind each line of this loop.
+ *
+ * ci: long file because the loop's steps share its calls, channels and slots.
  */
 #include "payments.h"
 
@@ -59,6 +61,7 @@
 #define LOCK_TIMEOUT "500ms"
 /* When due rows were locked by somebody, look again after this. */
 #define CONTENDED_MS 50
+#define IDLE_LOOK_MS 200
 #define BREAKER_FAILURES 20
 #define BREAKER_MS_MIN 1000
 #define BREAKER_MS_MAX 60000
@@ -109,6 +112,7 @@ static int	free_count = 0;
 static PayDone *done = NULL;
 static int	done_count = 0;
 static TimestampTz next_claim_at = 0;	/* 0: at once */
+static TimestampTz looked_at = 0;
 static bool idle = false;		/* not set up, disabled, or of another version */
 static bool recovered = false;
 static PayWorkerOrder order;
@@ -224,8 +228,9 @@ pay_worker_main(Datum arg)
 				channels[i].secret_read_at = 0;
 			next_claim_at = 0;
 		}
+		/* Stopped, every commit of the application still sets the latch: look at most every so often. */
 		if (event.events & WL_LATCH_SET)
-			next_claim_at = 0;
+			next_claim_at = idle ? Min(next_claim_at, looked_at + IDLE_LOOK_MS * 1000) : 0;
 		tick();
 	}
 }
@@ -298,8 +303,7 @@ wait_ms(void)
 
 	if (done_count > 0)
 		return 0;
-	if (!idle)
-		ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_claim_at));
+	ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_claim_at));
 	if (http_ms >= 0)
 		ms = Min(ms, http_ms);
 	return Max(ms, 0);
@@ -521,6 +525,7 @@ claim(void)
 	bool		contended = false;
 
 	next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
+	looked_at = now;
 	idle = false;
 	if (!in_transaction(look_around, NULL, NULL))
 	{

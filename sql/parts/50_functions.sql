@@ -6,11 +6,20 @@ COMMENT ON FUNCTION payments.guard_append_only() IS 'Trigger: refuses UPDATE, DE
 
 CREATE FUNCTION payments.guard_facts() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_facts';
-COMMENT ON FUNCTION payments.guard_facts() IS 'Trigger: lets only the projection of a row change (PY003).';
+COMMENT ON FUNCTION payments.guard_facts() IS 'Trigger: lets only the projection of a row change (PY003), and only known words in (PY901).';
 
 CREATE FUNCTION payments.guard_status() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_status';
 COMMENT ON FUNCTION payments.guard_status() IS 'Trigger: refuses a status row with an illegal edge (PY002), a wrong sequence number or a wrong hash (PY004).';
+
+CREATE FUNCTION payments.forget_channels() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_channels';
+COMMENT ON FUNCTION payments.forget_channels() IS 'Trigger: tells every session to read merchants, PSPs and currencies anew.';
+
+CREATE TRIGGER forget_channels AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.currency
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_channels();
+CREATE TRIGGER forget_channels AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_currency
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_channels();
 
 CREATE FUNCTION payments._transitions(OUT from_status text, OUT event text, OUT to_status text) RETURNS SETOF record
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_transition_rows';
@@ -19,9 +28,13 @@ COMMENT ON FUNCTION payments._transitions() IS 'Internal: the state machine as c
 INSERT INTO payments.transition (from_status, event, to_status)
 SELECT t.from_status, t.event, t.to_status FROM payments._transitions() t;
 
+CREATE FUNCTION payments._require_setup() RETURNS void
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pay_require_setup_sql';
+COMMENT ON FUNCTION payments._require_setup() IS 'Internal: raises PY001 before setup(); functions in C need not call it.';
+
 CREATE FUNCTION payments._require_merchant(merchant text) RETURNS void
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_require_merchant_sql';
-COMMENT ON FUNCTION payments._require_merchant(text) IS 'Internal: raises PY010 or 42501 unless the calling role may act for the merchant.';
+COMMENT ON FUNCTION payments._require_merchant(text) IS 'Internal: raises PY010 or 42501 unless the calling role may read what is the merchant''s.';
 
 CREATE FUNCTION payments._is_resting(status text) RETURNS boolean
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_status_is_resting';

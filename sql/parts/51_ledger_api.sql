@@ -12,6 +12,12 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'pay_require_account';
 COMMENT ON FUNCTION payments._require_account(bigint) IS
 	'raises unless the account exists (PY202) and the calling role may act for its merchant (42501)';
 
+CREATE FUNCTION payments._post_movements(amounts bigint[], events text[], "references" text[], merchant text, psp text, currency text,
+										 payment_id uuid) RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'pay_post_movements';
+COMMENT ON FUNCTION payments._post_movements(bigint[], text[], text[], text, text, text, uuid) IS
+	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; for tests, and for a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
+
 CREATE FUNCTION payments.create_account(
 	code text,
 	currency text,
@@ -230,7 +236,7 @@ COMMENT ON FUNCTION payments.fold_hot_accounts(int) IS
 	'adds what was posted to hot accounts lately into the accounts'' rows, so that reading their balance stays cheap; the worker calls it.  Looks at max_rows deltas to choose accounts, folds those completely, and returns the number of deltas folded';
 
 CREATE FUNCTION payments.format_amount(amount bigint, currency text) RETURNS text
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -10,7 +10,7 @@ BEGIN
 	-- reads its tables once, whatever their size.
 
 	RETURN QUERY
-	SELECT 'ledger_currencies_balance', count(*) = 0, count(*),
+	SELECT 'debits equal credits in every currency', count(*) = 0, count(*),
 		min(format('%s: debits %s, credits %s', currency, debits, credits))
 	FROM (SELECT l.currency, sum(l.debits) AS debits, sum(l.credits) AS credits
 		  FROM (SELECT currency, debits, credits FROM payments.account
@@ -20,7 +20,7 @@ BEGIN
 		  GROUP BY l.currency HAVING sum(l.debits) <> sum(l.credits)) bad;
 
 	RETURN QUERY
-	SELECT 'ledger_accounts_equal_postings', count(*) = 0, count(*),
+	SELECT 'sums of an account are those of its postings', count(*) = 0, count(*),
 		min(format('account %s: debits %s but postings %s, credits %s but postings %s',
 				   account_id, debits, posted_debits, credits, posted_credits))
 	FROM (SELECT l.account_id, sum(l.debits) AS debits, sum(l.credits) AS credits,
@@ -37,7 +37,7 @@ BEGIN
 		  HAVING sum(l.debits) <> sum(l.posted_debits) OR sum(l.credits) <> sum(l.posted_credits)) bad;
 
 	RETURN QUERY
-	SELECT 'ledger_limits_hold', count(*) = 0, count(*),
+	SELECT 'no account is beyond its limits', count(*) = 0, count(*),
 		min(format('account %s: balance %s, minimum %s, maximum %s', account_id, balance, min_balance, max_balance))
 	FROM (SELECT a.account_id, a.min_balance, a.max_balance, s.balance, s.held_in, s.held_out
 		  FROM payments.account a
@@ -50,7 +50,7 @@ BEGIN
 
 	-- In place of foreign keys.
 	RETURN QUERY
-	SELECT 'ledger_postings_have_accounts', count(*) = 0, count(*),
+	SELECT 'every posting has its accounts', count(*) = 0, count(*),
 		min(format('posting %s: account %s', posting_id, account_id))
 	FROM (SELECT p.posting_id, s.account_id
 		  FROM payments.posting p CROSS JOIN LATERAL (VALUES (p.debit_account), (p.credit_account)) s(account_id)
@@ -62,7 +62,7 @@ BEGIN
 		  WHERE a.hot IS NOT TRUE) bad;
 
 	RETURN QUERY
-	SELECT 'ledger_postings_in_currency_of_accounts', count(*) = 0, count(*),
+	SELECT 'a posting is in the currency of its accounts', count(*) = 0, count(*),
 		min(format('posting %s in %s: accounts in %s and %s', posting_id, currency, debit_currency, credit_currency))
 	FROM (SELECT p.posting_id, p.currency, d.currency AS debit_currency, c.currency AS credit_currency
 		  FROM payments.posting p
@@ -74,7 +74,7 @@ BEGIN
 	-- posted in a payment's name; so the sums agree for each kind.  An
 	-- authorization moves no money.
 	RETURN QUERY
-	SELECT 'ledger_movements_equal_postings', count(*) = 0, count(*),
+	SELECT 'every movement of money is posted once, and payments post nothing else', count(*) = 0, count(*),
 		min(format('%s: movement of %s %s, posting of %s %s', reference, moved, moved_currency, posted, posted_currency))
 	FROM (SELECT coalesce(m.reference, p.reference) AS reference, m.amount AS moved, m.currency AS moved_currency,
 			p.amount AS posted, p.currency AS posted_currency

@@ -79,6 +79,17 @@ BEGIN
 	AND NOT EXISTS (SELECT FROM payments.operation o WHERE o.payment_id = p.payment_id AND o.status NOT IN ('succeeded', 'failed', 'cancelled'));
 	RETURN QUERY SELECT * FROM payments._violation('no accepted payment is forgotten', n, s);
 
+	SELECT count(*), min(x.id::text) INTO n, s
+	FROM (SELECT o.payment_id AS id FROM payments.operation o WHERE NOT EXISTS (SELECT FROM payments.payment p WHERE p.payment_id = o.payment_id)
+		  UNION ALL
+		  SELECT t.payment_id FROM payments.payment_status t WHERE NOT EXISTS (SELECT FROM payments.payment p WHERE p.payment_id = t.payment_id)
+		  UNION ALL
+		  SELECT m.payment_id FROM payments.movement m WHERE NOT EXISTS (SELECT FROM payments.payment p WHERE p.payment_id = m.payment_id)
+		  UNION ALL
+		  SELECT q.operation_id FROM payments.queue q
+		  WHERE NOT EXISTS (SELECT FROM payments.operation o WHERE o.operation_id = q.operation_id AND o.payment_id = q.payment_id)) x;
+	RETURN QUERY SELECT * FROM payments._violation('every row belongs to a payment', n, s);
+
 	SELECT count(*), min(x.operation_id::text) INTO n, s
 	FROM (SELECT a.operation_id FROM payments.attempt a WHERE NOT EXISTS (SELECT FROM payments.operation o WHERE o.operation_id = a.operation_id)
 		  UNION ALL
@@ -127,6 +138,7 @@ COMMENT ON FUNCTION payments._check_payments() IS 'Internal: the invariants of p
 CREATE FUNCTION payments.check() RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._require_setup();
 	RETURN QUERY SELECT * FROM payments._check_payments();
 	RETURN QUERY SELECT * FROM payments._check_ledger();
 END

@@ -20,6 +20,7 @@ CREATE FUNCTION payments.create_merchant(merchant text, app_role name DEFAULT NU
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+	PERFORM payments._require_setup();
 	IF NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = create_merchant.psp) THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY401', MESSAGE = format('PSP "%s" does not exist', create_merchant.psp),
 			HINT = 'Create it with payments.create_psp().';
@@ -42,6 +43,7 @@ CREATE FUNCTION payments.resume_psp(psp text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+	PERFORM payments._require_setup();
 	UPDATE payments.psp AS p SET halted_at = NULL, halted_reason = NULL WHERE p.psp = resume_psp.psp;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY401', MESSAGE = format('PSP "%s" does not exist', resume_psp.psp),
@@ -112,6 +114,7 @@ CREATE FUNCTION payments.get_payment(payment_id uuid, OUT status text, OUT amoun
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
+	PERFORM payments._require_setup();
 	SELECT p.status, p.amount, p.currency, payments.format_amount(p.amount, p.currency), p.authorized, p.captured, p.refunded,
 		   p.refund_pending, p.disputed, p.merchant, p.psp, p.psp_payment_id, p.payment_method, p.capture, p.order_ref, p.customer,
 		   p.description, p.metadata, p.next_action_url, p.failure_code, p.failure_message,
@@ -143,6 +146,7 @@ CREATE FUNCTION payments.payment_history(payment_id uuid) RETURNS TABLE (seq int
 DECLARE
 	owner text;
 BEGIN
+	PERFORM payments._require_setup();
 	SELECT p.merchant INTO owner FROM payments.payment p WHERE p.payment_id = payment_history.payment_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY005', MESSAGE = 'there is no such payment',
@@ -164,6 +168,7 @@ DECLARE
 	pause double precision := 0.005;
 	p record;
 BEGIN
+	PERFORM payments._require_setup();
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY011', MESSAGE = 'cannot wait in a transaction whose snapshot stands still',
 			HINT = 'Call wait_payment() at READ COMMITTED, outside of the transaction that created the payment.';

@@ -39,6 +39,11 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;
 
 GRANT EXECUTE ON FUNCTION
+	payments.claim(text, int, interval, text),
+	payments.complete(uuid, int, int, jsonb, bytea, text)
+TO payments_worker, payments_operator;
+
+GRANT EXECUTE ON FUNCTION
 	payments.setup(),
 	payments.migrate(),
 	payments.create_merchant(text, name, text),

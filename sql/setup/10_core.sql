@@ -1,6 +1,14 @@
 -- The tables that money is in.  No members of the extension: they restore
 -- exactly from a dump and survive DROP EXTENSION.  Run by setup() as
 -- payments_owner; may be run any number of times.
+--
+-- Amounts are held by CHECKs, words (kinds, statuses) by the guard triggers
+-- against the tables in C that are their only source.  The server parses each
+-- CHECK anew in every statement: with lists of words in them they took a fifth
+-- of the time of create_payment().  Foreign keys between these tables took two
+-- fifths; they are left out where the child is only written by C beside the
+-- locked parent, and parents are never deleted (guard_facts).  check() proves
+-- the links.
 
 CREATE TABLE IF NOT EXISTS payments.merchant (
 	merchant text PRIMARY KEY CONSTRAINT merchant_name_length CHECK (length(merchant) BETWEEN 1 AND 63),
@@ -25,10 +33,10 @@ CREATE TABLE IF NOT EXISTS payments.psp (
 CREATE TABLE IF NOT EXISTS payments.payment (
 	payment_id uuid PRIMARY KEY,
 	merchant text NOT NULL,
-	kind text NOT NULL CONSTRAINT payment_kind_known CHECK (kind IN ('purchase', 'topup', 'withdrawal', 'transfer')),
+	kind text NOT NULL,
 	amount bigint NOT NULL CONSTRAINT payment_amount_positive CHECK (amount > 0),
 	currency text NOT NULL,
-	capture text NOT NULL CONSTRAINT payment_capture_known CHECK (capture IN ('automatic', 'manual')),
+	capture text NOT NULL,
 	psp text NOT NULL,
 	payment_method text,
 	order_ref text,
@@ -38,9 +46,7 @@ CREATE TABLE IF NOT EXISTS payments.payment (
 	off_session boolean NOT NULL,
 	metadata jsonb NOT NULL,
 	created_at timestamptz NOT NULL,
-	status text NOT NULL CONSTRAINT payment_status_known CHECK (status IN
-		('initiated', 'processing', 'requires_action', 'authorized', 'awaiting_retry', 'in_doubt', 'succeeded', 'failed',
-		 'cancelled', 'expired', 'partially_refunded', 'refunded', 'disputed')),
+	status text NOT NULL,
 	seq int NOT NULL,
 	status_hash bytea NOT NULL,
 	updated_at timestamptz NOT NULL,
@@ -54,12 +60,11 @@ CREATE TABLE IF NOT EXISTS payments.payment (
 	next_action_url text,
 	failure_code text,
 	failure_message text,
-	CONSTRAINT payment_amounts_not_negative CHECK (authorized >= 0 AND capture_pending >= 0 AND captured >= 0
-		AND refund_pending >= 0 AND refunded >= 0 AND disputed >= 0),
+	-- Written so that each names every column once: the rest follows from "not negative".
+	CONSTRAINT payment_amounts_not_negative CHECK (least(authorized, capture_pending, captured, refund_pending, refunded, disputed) >= 0),
 	CONSTRAINT payment_authorized_within_amount CHECK (authorized <= amount),
-	CONSTRAINT payment_captured_within_authorized CHECK (captured <= authorized AND capture_pending <= authorized - captured),
-	CONSTRAINT payment_refunded_within_captured CHECK (refunded <= captured AND disputed <= captured - refunded
-		AND refund_pending <= captured - refunded - disputed)
+	CONSTRAINT payment_captured_within_authorized CHECK (capture_pending <= authorized - captured),
+	CONSTRAINT payment_refunded_within_captured CHECK (refund_pending <= captured - refunded - disputed)
 ) WITH (fillfactor = 80);
 
 -- A webhook often names nothing but the PSP's own id.
@@ -68,17 +73,16 @@ CREATE INDEX IF NOT EXISTS payment_order_ref ON payments.payment (order_ref) WHE
 
 CREATE TABLE IF NOT EXISTS payments.operation (
 	operation_id uuid PRIMARY KEY,
-	payment_id uuid NOT NULL CONSTRAINT operation_has_payment REFERENCES payments.payment,
-	kind text NOT NULL CONSTRAINT operation_kind_known CHECK (kind IN ('charge', 'authorize', 'capture', 'void', 'refund', 'payout')),
+	payment_id uuid NOT NULL,
+	kind text NOT NULL,
 	amount bigint NOT NULL CONSTRAINT operation_amount_positive CHECK (amount > 0),
 	currency text NOT NULL,
 	reason text,
 	psp text NOT NULL,
 	psp_ref text NOT NULL,
 	created_at timestamptz NOT NULL,
-	status text NOT NULL CONSTRAINT operation_status_known CHECK (status IN
-		('initiated', 'processing', 'requires_action', 'awaiting_retry', 'in_doubt', 'succeeded', 'failed', 'cancelled')),
-	generation int NOT NULL DEFAULT 1 CONSTRAINT operation_generation_positive CHECK (generation > 0),
+	status text NOT NULL,
+	generation int NOT NULL DEFAULT 1,
 	attempts int NOT NULL DEFAULT 0,
 	first_sent_at timestamptz,
 	psp_object_id text,
@@ -91,12 +95,12 @@ CREATE INDEX IF NOT EXISTS operation_payment ON payments.operation (payment_id);
 CREATE UNIQUE INDEX IF NOT EXISTS operation_psp_ref ON payments.operation (psp_ref, psp);
 
 CREATE TABLE IF NOT EXISTS payments.payment_status (
-	payment_id uuid NOT NULL CONSTRAINT payment_status_has_payment REFERENCES payments.payment,
-	seq int NOT NULL CONSTRAINT payment_status_seq_positive CHECK (seq > 0),
+	payment_id uuid NOT NULL,
+	seq int NOT NULL,
 	status text NOT NULL,
 	event text NOT NULL,
 	operation_id uuid,
-	source text NOT NULL CONSTRAINT payment_status_source_known CHECK (source IN ('client', 'worker', 'answer', 'inquiry', 'webhook', 'settlement', 'person')),
+	source text NOT NULL,
 	actor text NOT NULL,
 	code text,
 	recorded_at timestamptz NOT NULL,
@@ -104,12 +108,10 @@ CREATE TABLE IF NOT EXISTS payments.payment_status (
 	PRIMARY KEY (payment_id, seq)
 );
 
--- No foreign key from attempt and attempt_answer: both are written only beside
--- the locked operation row, and check() proves the link.
 CREATE TABLE IF NOT EXISTS payments.attempt (
 	operation_id uuid NOT NULL,
-	attempt int NOT NULL CONSTRAINT attempt_number_positive CHECK (attempt > 0),
-	action text NOT NULL CONSTRAINT attempt_action_known CHECK (action IN ('send', 'inquire')),
+	attempt int NOT NULL,
+	action text NOT NULL,
 	generation int NOT NULL,
 	psp_key text,
 	method text NOT NULL,
@@ -121,6 +123,7 @@ CREATE TABLE IF NOT EXISTS payments.attempt (
 	PRIMARY KEY (operation_id, attempt)
 );
 
+-- Two at most for an attempt: that the lease ran out, and later what the PSP had said.
 CREATE TABLE IF NOT EXISTS payments.attempt_answer (
 	operation_id uuid NOT NULL,
 	attempt int NOT NULL,
@@ -133,14 +136,14 @@ CREATE TABLE IF NOT EXISTS payments.attempt_answer (
 	elapsed_ms int,
 	late boolean NOT NULL,
 	answered_at timestamptz NOT NULL,
-	PRIMARY KEY (operation_id, attempt)
+	PRIMARY KEY (operation_id, attempt, late)
 );
 
 CREATE TABLE IF NOT EXISTS payments.queue (
-	operation_id uuid PRIMARY KEY CONSTRAINT queue_has_operation REFERENCES payments.operation,
+	operation_id uuid PRIMARY KEY,
 	payment_id uuid NOT NULL,
 	psp text NOT NULL,
-	action text NOT NULL CONSTRAINT queue_action_known CHECK (action IN ('send', 'inquire')),
+	action text NOT NULL,
 	due_at timestamptz NOT NULL,
 	claimed_by text,
 	attempt int NOT NULL DEFAULT 0,
@@ -174,9 +177,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS dead_letter_open ON payments.dead_letter (oper
 CREATE TABLE IF NOT EXISTS payments.movement (
 	psp text NOT NULL,
 	object_id text NOT NULL,
-	kind text NOT NULL CONSTRAINT movement_kind_known CHECK (kind IN
-		('authorize', 'capture', 'refund', 'refund_failed', 'fee', 'dispute', 'dispute_won', 'late_capture')),
-	payment_id uuid NOT NULL CONSTRAINT movement_has_payment REFERENCES payments.payment,
+	kind text NOT NULL,
+	payment_id uuid NOT NULL,
 	operation_id uuid,
 	amount bigint NOT NULL CONSTRAINT movement_amount_positive CHECK (amount > 0),
 	currency text NOT NULL,
@@ -189,7 +191,7 @@ CREATE INDEX IF NOT EXISTS movement_payment ON payments.movement (payment_id);
 
 CREATE TABLE IF NOT EXISTS payments.idempotency_key (
 	merchant text NOT NULL,
-	key text NOT NULL CONSTRAINT idempotency_key_length CHECK (length(key) BETWEEN 1 AND 255),
+	key text NOT NULL,
 	verb text NOT NULL,
 	request_hash bytea NOT NULL,
 	payment_id uuid NOT NULL,

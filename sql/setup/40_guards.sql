@@ -15,9 +15,9 @@ BEGIN
 			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t);
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', t);
 	END LOOP;
-	-- Rows with a projection: facts never change, and no row goes away.
+	-- Rows with a projection: facts never change, words are known ones, and no row goes away.
 	FOREACH t IN ARRAY ARRAY['payment', 'operation', 'webhook_event', 'dead_letter', 'exception', 'merchant'] LOOP
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_facts BEFORE UPDATE OR DELETE ON payments.%I
+		EXECUTE format('CREATE OR REPLACE TRIGGER guard_facts BEFORE INSERT OR UPDATE OR DELETE ON payments.%I
 			FOR EACH ROW EXECUTE FUNCTION payments.guard_facts()', t);
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_facts', t);
 	END LOOP;
@@ -27,3 +27,16 @@ $guards$;
 CREATE OR REPLACE TRIGGER guard_status BEFORE INSERT ON payments.payment_status
 	FOR EACH ROW EXECUTE FUNCTION payments.guard_status();
 ALTER TABLE payments.payment_status ENABLE ALWAYS TRIGGER guard_status;
+
+-- The channels are cached in every session: tell them all of a change.
+DO $cache$
+DECLARE
+	t text;
+BEGIN
+	FOREACH t IN ARRAY ARRAY['merchant', 'psp'] LOOP
+		EXECUTE format('CREATE OR REPLACE TRIGGER forget_channels AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.%I
+			FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_channels()', t);
+		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER forget_channels', t);
+	END LOOP;
+END
+$cache$;

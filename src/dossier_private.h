@@ -1,0 +1,37 @@
+/*
+ * src/dossier_private.h
+ *		Between dossier.c, which decides, and dossier_save.c, which writes.
+ */
+#ifndef PAY_DOSSIER_PRIVATE_H
+#define PAY_DOSSIER_PRIVATE_H
+
+#include "dossier.h"
+#include "state.h"
+
+/* Waiting for save, with the dossier they belong to. */
+typedef struct PayPendingStatus
+{
+	PayDossier *dossier;
+	PayStatusRow row;
+	uint8		hash[PAY_HASH_BYTES];
+} PayPendingStatus;
+
+typedef struct PayPendingMovement
+{
+	PayDossier *dossier;
+	const PayOperation *operation;
+	const PayMoved *moved;
+	const char *source;
+} PayPendingMovement;
+
+typedef struct PayPendingException
+{
+	PayDossier *dossier;
+	const PayOperation *operation;
+	const char *kind;
+	const char *object_id;
+	int64		amount;
+	const char *detail;
+} PayPendingException;
+
+#endif							/* PAY_DOSSIER_PRIVATE_H */

@@ -1,0 +1,206 @@
+"""
+The benchmarks.  Each prints one line: what, figure, ratio to the reference of
+the same run where there is one, and the goal.  Nothing is asserted: timings on
+shared machines are for reading, not for passing.
+
+	bench.py --root FOLDER --src PROJECT [--only NAME ...] [--scale F]
+
+Runs its own server (fsync on) and peer in FOLDER, on a unix socket and on
+loopback, and ends both.
+"""
+import argparse
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+
+CREATE = r"""
+\set a random(1, 1000000000)
+\set b random(1, 1000000000)
+SELECT payment_id FROM payments.create_payment('k' || :a || '.' || :b, 1050, 'EUR', order_ref => 'o' || :a%s)
+"""
+
+
+class Bench:
+    def __init__(self, args):
+        self.root, self.src, self.scale = args.root, args.src, args.scale
+        self.port = 5700 + os.getpid() % 200
+        self.data = os.path.join(self.root, 'data')
+        self.peer = None
+        self.tpcb = None
+
+    # ---- processes ----
+
+    def run(self, *command, **more):
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more).stdout
+
+    def start(self):
+        secrets = os.path.join(self.root, 'secrets')
+        with open(secrets, 'w') as f:
+            f.write('stripe = sk_test_bench\nstripe.webhook = whsec_bench\n')
+        os.chmod(secrets, 0o600)
+        self.run('initdb', '-A', 'trust', '-N', '-D', self.data)
+        with open(os.path.join(self.data, 'postgresql.conf'), 'a') as f:
+            f.write(f"""
+port = {self.port}
+listen_addresses = ''
+unix_socket_directories = '{self.root}'
+shared_buffers = 512MB
+max_wal_size = 8GB
+max_connections = 100
+track_commit_timestamp = on
+shared_preload_libraries = 'payments'
+payments.databases = 'bench'
+payments.allow_http = on
+payments.secrets_file = '{secrets}'
+""")
+        self.run('pg_ctl', '-D', self.data, '-l', os.path.join(self.root, 'log'), '-w', 'start')
+        self.run('createdb', '-h', self.root, '-p', str(self.port), 'bench')
+        self.sql('CREATE EXTENSION payments; SELECT payments.setup()')
+        ready = os.path.join(self.root, 'peer.port')
+        self.peer = subprocess.Popen(
+            ['/usr/bin/python3', os.path.join(self.src, 'test/psp/stripe_peer.py'), '--port', '0', '--secret', 'sk_test_bench',
+             '--ready-file', ready, '--die-with-parent'],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (os.path.exists(ready) and open(ready).read().strip()):
+            time.sleep(0.05)
+        self.url = 'http://127.0.0.1:' + re.search(r'\d+', open(ready).read()).group()
+        self.control(settings={'events': False})
+        self.sql(f"SELECT payments.create_psp('stripe', 'stripe', '{self.url}', 'stripe'); SELECT payments.arm()")
+        self.wait("SELECT running FROM payments.worker_status", 't')
+
+    def stop(self):
+        if self.peer:
+            self.peer.send_signal(signal.SIGTERM)
+            self.peer.wait()
+        subprocess.run(['pg_ctl', '-D', self.data, '-m', 'immediate', '-w', 'stop'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    # ---- helpers ----
+
+    def sql(self, text):
+        return self.run('psql', '-h', self.root, '-p', str(self.port), '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', 'bench', '-c', text).strip()
+
+    def wait(self, query, expected, timeout=120):
+        end = time.time() + timeout
+        while time.time() < end:
+            if self.sql(query) == expected:
+                return
+            time.sleep(0.05)
+        raise SystemExit(f'gave up waiting for {query} to become {expected}; now {self.sql(query)}')
+
+    def control(self, **order):
+        request = urllib.request.Request(self.url + '/_control', json.dumps(order).encode(), {'Content-Type': 'application/json'})
+        return json.load(urllib.request.urlopen(request))
+
+    def book(self):
+        return json.load(urllib.request.urlopen(self.url + '/_book'))
+
+    def pgbench(self, *args):
+        out = self.run('pgbench', '-h', self.root, '-p', str(self.port), '-n', *args, 'bench')
+        return float(re.search(r'tps = ([0-9.]+)', out).group(1))
+
+    def script(self, name, more=''):
+        path = os.path.join(self.root, name)
+        with open(path, 'w') as f:
+            f.write(CREATE % more)
+        return path
+
+    def tell(self, what, figure, ratio=None, goal=''):
+        print(f"{what:<58} {figure:>14}  {('%.2f x TPC-B' % ratio) if ratio else '':<14} {goal}", flush=True)
+
+    # ---- the figures ----
+
+    def tpcb_reference(self, seconds=6):
+        return self.pgbench('-c', '8', '-j', '2', '-T', str(int(seconds * self.scale) or 1), '-M', 'prepared')
+
+    def create(self):
+        """create_payment() alone, eight clients, against TPC-B in turn."""
+        self.sql('SELECT payments.stop_worker()')
+        path, ratios, rates = self.script('create.sql'), [], []
+        for _ in range(3):
+            tpcb = self.tpcb_reference()
+            rate = self.pgbench('-c', '8', '-j', '2', '-T', str(int(6 * self.scale) or 1), '-M', 'prepared', '-f', path)
+            rates.append(rate)
+            ratios.append(rate / tpcb)
+        self.sql('DELETE FROM payments.queue')      # measured; nobody is to send them
+        self.sql('SELECT payments.start_worker()')
+        self.tell('create_payment(), 8 clients, fsync on', f'{statistics.median(rates):.0f}/s', statistics.median(ratios), 'goal 1.3')
+
+    def end_to_end(self):
+        """Created by eight clients while the worker sends: from the first create to the last final status."""
+        path, ratios, rates = self.script('e2e.sql', ", payment_method => 'pm_card_visa', psp => 'stripe'"), [], []
+        for _ in range(3):
+            tpcb = self.tpcb_reference()
+            each = int(1250 * self.scale)
+            before = int(self.sql("SELECT count(*) FROM payments.payment WHERE status = 'succeeded'"))
+            started = time.time()
+            self.pgbench('-c', '8', '-j', '2', '-t', str(each), '-M', 'prepared', '-f', path)
+            created = time.time()
+            self.wait('SELECT count(*) FROM payments.queue', '0')
+            rate = 8 * each / (time.time() - started)
+            done = int(self.sql("SELECT count(*) FROM payments.payment WHERE status = 'succeeded'")) - before
+            if done != 8 * each:
+                raise SystemExit(f'{done} of {8 * each} succeeded')
+            rates.append(rate)
+            ratios.append(rate / tpcb)
+        self.tell('end to end over HTTP, 8 clients', f'{statistics.median(rates):.0f}/s', statistics.median(ratios), 'goal 0.5')
+
+    def slow_psp(self):
+        """One worker and a PSP that takes a second for each answer."""
+        n = int(4000 * self.scale)
+        self.sql('SELECT payments.stop_worker()')
+        self.control(faults={'delay_ms': 1000})
+        self.sql(f"""SELECT count(*) FROM generate_series(1, {n}) i,
+                     LATERAL payments.create_payment('slow' || i || clock_timestamp(), 1050, 'EUR', payment_method => 'pm_card_visa', psp => 'stripe')""")
+        started = time.time()
+        self.sql('SELECT payments.start_worker()')
+        self.wait('SELECT count(*) FROM payments.queue', '0')
+        took = time.time() - started
+        self.control(faults={})
+        self.tell(f'{n} payments, PSP takes 1 s, one worker', f'{n / took:.0f}/s', None, 'goal 800/s')
+
+    def first_byte(self):
+        """From commit to the first byte at the PSP, on an idle system."""
+        self.control(reset=True)
+        self.sql("CREATE TABLE IF NOT EXISTS latency_seen (ref text, committed timestamptz)")
+        n = max(int(100 * self.scale), 10)
+        for i in range(n):
+            self.sql(f"SELECT payments.create_payment('lat{i}' || clock_timestamp(), 1050, 'EUR', payment_method => 'pm_card_visa', psp => 'stripe')")
+            self.wait('SELECT count(*) FROM payments.queue', '0')
+        committed = dict(line.split('|') for line in self.sql(
+            """SELECT o.psp_ref, extract(epoch FROM pg_xact_commit_timestamp(s.xmin))
+               FROM payments.payment_status s JOIN payments.operation o USING (payment_id)
+               JOIN payments.idempotency_key k USING (payment_id) WHERE s.seq = 1 AND k.key LIKE 'lat%'""").splitlines())
+        gaps = sorted((at - float(committed[ref])) * 1000 for ref, at in self.book()['first_byte'].items() if ref in committed)
+        self.tell(f'commit to first byte at the PSP, median of {len(gaps)}', f'{statistics.median(gaps):.1f} ms', None, 'goal < 10 ms')
+        self.tell('  of these, nine in ten within', f'{gaps[int(len(gaps) * 0.9)]:.1f} ms')
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--root', required=True)
+    parser.add_argument('--src', required=True)
+    parser.add_argument('--only', nargs='*')
+    parser.add_argument('--scale', type=float, default=1.0, help='less than 1: shorter and less exact')
+    args = parser.parse_args()
+    bench = Bench(args)
+    try:
+        bench.start()
+        bench.run('pgbench', '-h', bench.root, '-p', str(bench.port), '-i', '-s', '20', '-q', 'bench')
+        for name in args.only or ['create', 'end_to_end', 'slow_psp', 'first_byte']:
+            getattr(bench, name)()
+        bad = bench.sql('SELECT invariant FROM payments.check() WHERE NOT ok')
+        # create() takes its unsent payments out of the queue by hand, which check() rightly reports.
+        bad = [line for line in bad.splitlines() if 'queued' not in line]
+        print('check(): ' + ('clean' if not bad else '; '.join(bad)))
+    finally:
+        bench.stop()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# make bench: what the extension does a second, as ratios to pgbench's TPC-B in
+# the same run on the same server.  Takes about three minutes.  The machine
+# should be idle: a ratio taken beside other work says little.
+set -u
+. "$(dirname "$0")/../stage.sh"
+trap unstage EXIT
+stage || exit 1
+as_postgres /usr/bin/python3 "$SRC/test/bench/bench.py" --root "$STAGE" --src "$SRC" "$@"

@@ -16,7 +16,9 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/formatting.h"
 
+static bool is_name(const char *text, const char *others);
 static void check_base_url(const char *url);
 
 PAY_FUNCTION(pay_setup);
@@ -87,8 +89,20 @@ pay_create_psp(PG_FUNCTION_ARGS)
 				(errcode(PAY_ERR_ADAPTER_UNKNOWN),
 				 errmsg("adapter \"%s\" does not exist", adapter_name),
 				 errhint("Built in are \"sandbox\" and \"stripe\".")));
+	if (!is_name(psp, "_"))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("psp is not a simple name"),
+				 errhint("Use up to 63 lower-case letters, digits and \"_\", beginning with a letter.")));
 	if (base_url)
 		check_base_url(base_url);
+	/* Here and not by the table's CHECK, whose message would show the row: it may be the secret itself. */
+	if (secret && !is_name(asc_tolower(secret, strlen(secret)), "_.-"))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("secret must be the name of an entry of the secrets file"),
+				 errhint("Use up to 63 letters, digits, \"_\", \".\" and \"-\", beginning with a letter."),
+				 errhidestmt(true)));
 	if (secret && (strncmp(secret, "sk_", 3) == 0 || strncmp(secret, "rk_", 3) == 0 || strncmp(secret, "whsec_", 6) == 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -112,6 +126,20 @@ pay_create_psp(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* A letter, then letters, digits and the others given; lower case, 63 at most. */
+static bool
+is_name(const char *text, const char *others)
+{
+	size_t		n = strlen(text);
+
+	if (n == 0 || n >= NAMEDATALEN || text[0] < 'a' || text[0] > 'z')
+		return false;
+	for (size_t i = 1; i < n; i++)
+		if (!(text[i] >= 'a' && text[i] <= 'z') && !(text[i] >= '0' && text[i] <= '9') && strchr(others, text[i]) == NULL)
+			return false;
+	return true;
+}
+
 static void
 check_base_url(const char *url)
 {
@@ -127,7 +155,8 @@ check_base_url(const char *url)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("base_url is malformed"),
-					 errhint("Write https://host[:port], without credentials, query or fragment.")));
+					 errhint("Write https://host[:port], without credentials, query or fragment."),
+					 errhidestmt(true)));
 			break;
 		case PAY_URL_SCHEME:
 			ereport(ERROR,

@@ -38,7 +38,8 @@
  * reports fewer rows than sent, or a posting was refused that may have been
  * made before, are the old postings read and compared.  A repetition changes
  * nothing and succeeds, also when it would no longer pass: the account may
- * have been emptied or closed since.
+ * have been emptied or closed since.  In a best-effort batch the insert is
+ * then undone (it has a subtransaction of its own) and the batch checked anew.
  *
  * Isolation.  At READ COMMITTED the locking read returns the newest row and
  * every statement sees what committed before it.  At REPEATABLE READ and above
@@ -52,10 +53,12 @@
 #include "ledger_batch.h"
 #include "spi.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "common/int.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 static int	account_ids_of(const PayPostingBatch *batch, int64 **ids);
@@ -70,9 +73,11 @@ static int	try_posting(PayPosting *posting);
 static int	check_side(const PayAccount *account, int64 amount, bool debit, PayLimit *limit);
 static const char *find_difference(const PayPosting *a, const PayPosting *b);
 static bool may_be_repetition(const PayPostingBatch *batch);
-static void find_posted_before(PayPostingBatch *batch);
+static int	find_posted_before(PayPostingBatch *batch);
 static void read_old_posting(uint64 row, PayPosting *old);
 static bool insert_postings(PayPostingBatch *batch);
+static bool insert_or_undo(PayPosting **chosen, int n);
+static bool insert_chosen(PayPosting **chosen, int n);
 static void add_to_accounts(PayPostingBatch *batch);
 static void raise_first_error(const PayPostingBatch *batch);
 static void raise_limit(const PayPosting *posting) pg_attribute_noreturn();
@@ -228,29 +233,12 @@ pay_ledger_write(PayPostingBatch *batch)
 	}
 	raise_first_error(batch);
 
-	if (!insert_postings(batch))
+	while (!insert_postings(batch))
 	{
-		find_posted_before(batch);
+		if (find_posted_before(batch) == 0)
+			elog(ERROR, "postings were neither inserted nor found");
 		check_postings(batch, n_groups);
 		raise_first_error(batch);
-		for (int i = 0; i < batch->n; i++)
-		{
-			const PayPosting *posting = &batch->postings[i];
-
-			if (posting->error == 0 && posting->posting_id == 0 && posting->same_as == NULL)
-				elog(ERROR, "posting with reference \"%s\" was neither inserted nor found", posting->reference);
-
-			/*
-			 * Inserted, but it counted on one before it that somebody else has
-			 * posted just now.  Postings cannot be taken back, the transaction
-			 * can.
-			 */
-			if (posting->error != 0 && posting->posting_id != 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						 errmsg("could not post because another transaction has posted the same references"),
-						 errhint("Repeat the call; what was posted is not posted again.")));
-		}
 	}
 	add_to_accounts(batch);
 
@@ -423,8 +411,11 @@ may_be_repetition(const PayPostingBatch *batch)
 	return false;
 }
 
-/* Looks up the references of what is not inserted: same content is marked as posted before, other content is invalid. */
-static void
+/*
+ * Looks up the references of what is not inserted: same content is marked as
+ * posted before, other content as invalid.  Returns how many there were.
+ */
+static int
 find_posted_before(PayPostingBatch *batch)
 {
 	PayArgs		args = {0};
@@ -467,6 +458,7 @@ find_posted_before(PayPostingBatch *batch)
 	pfree(asked);
 	pfree(references);
 	pfree(merchants);
+	return (int) found;
 }
 
 /* A row of OLD_POSTING_COLUMNS. */
@@ -494,24 +486,77 @@ read_old_posting(uint64 row, PayPosting *old)
 static bool
 insert_postings(PayPostingBatch *batch)
 {
-	PayArgs		args = {0};
 	PayPosting **chosen = palloc(sizeof(PayPosting *) * Max(batch->n, 1));
-	TimestampTz now = GetCurrentTimestamp();
+	bool		has_references = false;
+	bool		complete = true;
 	int			n = 0;
-	uint64		inserted;
-	uint64		row = 0;
 
 	for (int i = 0; i < batch->n; i++)
 	{
 		PayPosting *posting = &batch->postings[i];
 
-		if (posting->error == 0 && !posting->posted_before && posting->same_as == NULL)
-			chosen[n++] = posting;
-		if (!posting->has_effective_at)
-			posting->effective_at = now;
+		if (posting->error != 0 || posting->posted_before || posting->same_as || posting->posting_id != 0)
+			continue;
+		chosen[n++] = posting;
+		has_references = has_references || posting->reference;
 	}
-	if (n == 0)
-		return true;
+	if (n > 0 && has_references && !batch->all_or_nothing)
+		complete = insert_or_undo(chosen, n);
+	else if (n > 0)
+		complete = insert_chosen(chosen, n);
+	pfree(chosen);
+	return complete;
+}
+
+/*
+ * Inserts all or none.  A posting whose reference is taken moves nothing, so
+ * one after it that was inserted may have counted on money that never came;
+ * then all are to be checked again before any is written.
+ */
+static bool
+insert_or_undo(PayPosting **chosen, int n)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool complete = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		complete = insert_chosen(chosen, n);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		RollbackAndReleaseCurrentSubTransaction();
+		CurrentResourceOwner = owner;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (complete)
+		ReleaseCurrentSubTransaction();
+	else
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	for (int i = 0; i < n && !complete; i++)
+		chosen[i]->posting_id = 0;
+	return complete;
+}
+
+/* One statement for all; returns false when it skipped some. */
+static bool
+insert_chosen(PayPosting **chosen, int n)
+{
+	PayArgs		args = {0};
+	TimestampTz now = GetCurrentTimestamp();
+	uint64		inserted;
+	uint64		row = 0;
+
+	for (int i = 0; i < n; i++)
+		if (!chosen[i]->has_effective_at)
+			chosen[i]->effective_at = now;
 
 #define COLUMN(type_, add_, value_) \
 	do { \
@@ -548,7 +593,6 @@ insert_postings(PayPostingBatch *batch)
 	}
 	if (row != inserted)
 		elog(ERROR, "inserted " UINT64_FORMAT " postings but recognized " UINT64_FORMAT, inserted, row);
-	pfree(chosen);
 	return inserted == (uint64) n;
 }
 

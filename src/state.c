@@ -214,6 +214,11 @@ check_status_row(const PayStatusRow *row, const bytea *hash)
 	const char *to;
 	uint8		expected[PAY_HASH_BYTES];
 
+	if (row->seq < 1)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BROKEN_CHAIN),
+				 errmsg("there is no status row %d", row->seq),
+				 errhint("Sequence numbers of a payment's history run from 1 without gaps.")));
 	if (row->seq > 1)
 	{
 		PayArgs		args = {0};

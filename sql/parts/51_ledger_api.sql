@@ -97,7 +97,7 @@ CREATE FUNCTION payments.post_batch(
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1000
 AS 'MODULE_PATHNAME', 'pay_post_batch';
 COMMENT ON FUNCTION payments.post_batch(bigint[], bigint[], bigint[], text[], text[]) IS
-	'posts many, in order, each on its own: a row per element with its number from 1, the posting''s id, or the SQLSTATE of payments.post() that kept it from being posted.  Raises only for the call as a whole: 22023 (arrays of different lengths, more than 100000 elements), 42501, 40001 (repeat it)';
+	'posts many, in order, each on its own: a row per element with its number from 1, the posting''s id, or the SQLSTATE of payments.post() that kept it from being posted.  Raises only for the call as a whole: 22023 (arrays of different lengths, more than 100000 elements), 42501';
 
 CREATE FUNCTION payments.balance(account bigint)
 RETURNS TABLE (debits bigint, credits bigint, held_debits bigint, held_credits bigint, balance bigint)

@@ -36,6 +36,8 @@ GRANT EXECUTE ON FUNCTION
 	payments.format_amount(bigint, text)
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
+GRANT EXECUTE ON FUNCTION payments.check() TO payments_operator, payments_admin, payments_auditor;
+
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;
 
 GRANT EXECUTE ON FUNCTION

@@ -55,7 +55,16 @@ our @EXPORT = qw(
   new_payments_node
   start_peer
   create_stripe_psp
+  write_secrets
+  secrets_file
+  fast_schedules
+  create_payment
+  value
+  sqlstate
+  outcome
+  sql_literal
   deliver_event
+  webhook_sql
   wait_until
   settled
   check_clean
@@ -115,7 +124,10 @@ sub new_payments_node
 
 	# The log of an earlier run may lie there: log_lacks_deadlocks() starts behind it.
 	$log_starts_at{$name} = -s $node->logfile // 0;
-	$node->init(@{ $options{init} // [] });
+	# The environment says nothing of an encoding, and setup() takes UTF8 alone.
+	my %init = @{ $options{init} // [] };
+	$init{extra} = [ '--encoding=UTF8', '--locale=C', @{ $init{extra} // [] } ];
+	$node->init(%init);
 	write_secrets($node, %{ $options{secrets} // {} });
 
 	# Cluster.pm asks for every statement to be logged: too much for tests of thousands of payments.
@@ -224,6 +236,111 @@ sub create_stripe_psp
 
 =pod
 
+=item fast_schedules(node, %options)
+
+Rows of the user's own that replace the shipped schedules not_sent, unknown,
+pending, requires_action and soft_decline.  Options: dbname, delay (default '200 ms'), tries
+(default 60).
+
+=cut
+
+sub fast_schedules
+{
+	my ($node, %options) = @_;
+
+	$node->safe_psql(
+		$options{dbname} // 'postgres',
+		sprintf(
+			q{DELETE FROM payments.retry_schedule WHERE NOT builtin;
+			  INSERT INTO payments.retry_schedule (schedule, try, delay, builtin)
+			  SELECT s, n, interval %s, false
+			  FROM unnest(ARRAY['not_sent', 'unknown', 'pending', 'requires_action', 'soft_decline']) s, generate_series(1, %d) n},
+			sql_literal($options{delay} // '200 ms'),
+			$options{tries} // 60));
+	return;
+}
+
+=pod
+
+=item create_payment(node, %arguments)
+
+Calls payments.create_payment() with these arguments by name (idempotency_key
+and amount are needed; default currency EUR, psp stripe, payment_method
+pm_card_visa) and returns the payment_id.  The argument dbname is ours.
+
+=item create_payment_sql(%arguments)
+
+The same call as an expression for FROM.
+
+=cut
+
+sub create_payment_sql
+{
+	my (%arguments) = @_;
+	my %all = (
+		currency       => 'EUR',
+		psp            => 'stripe',
+		payment_method => 'pm_card_visa',
+		%arguments);
+
+	return 'payments.create_payment('
+	  . join(', ', map { "$_ => " . sql_literal($all{$_}) } sort keys %all) . ')';
+}
+
+sub create_payment
+{
+	my ($node, %arguments) = @_;
+	my $dbname = delete $arguments{dbname} // 'postgres';
+
+	return $node->safe_psql($dbname,
+		'SELECT payment_id FROM ' . create_payment_sql(%arguments));
+}
+
+=pod
+
+=item value(node, sql, %options)
+
+What safe_psql says; option dbname.
+
+=item sqlstate(node, sql, %options)
+
+The SQLSTATE with which the statement fails, '' when it does not.  Option: dbname.
+
+=item outcome(node, payment_id, timeout_s, %options)
+
+payments.wait_payment(): the status in which the payment rests.
+
+=cut
+
+sub value
+{
+	my ($node, $sql, %options) = @_;
+
+	return $node->safe_psql($options{dbname} // 'postgres', $sql);
+}
+
+sub sqlstate
+{
+	my ($node, $sql, %options) = @_;
+	my ($code, $stdout, $stderr) = $node->psql($options{dbname} // 'postgres',
+		"\\set VERBOSITY sqlstate\n$sql");
+
+	return $stderr =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : $code == 0 ? '' : $stderr;
+}
+
+sub outcome
+{
+	my ($node, $payment_id, $timeout_s, %options) = @_;
+
+	return value(
+		$node,
+		sprintf(q{SELECT payments.wait_payment('%s', interval '%s s')},
+			$payment_id, $timeout_s // 30),
+		%options);
+}
+
+=pod
+
 =item deliver_event(node, event, %options)
 
 Hands one element of $peer->events to receive_webhook(), as the application's
@@ -235,16 +352,31 @@ Options: dbname, psp, body, signature (to send something else).
 sub deliver_event
 {
 	my ($node, $event, %options) = @_;
+
+	return $node->psql($options{dbname} // 'postgres', webhook_sql($event, %options));
+}
+
+=pod
+
+=item webhook_sql(event, %options)
+
+The statement that deliver_event() runs, for sessions of your own.  The option
+headers replaces them all.
+
+=cut
+
+sub webhook_sql
+{
+	my ($event, %options) = @_;
 	my $body    = $options{body} // $event->{body};
-	my $headers = $json->encode({ 'Stripe-Signature' => $options{signature} // $event->{signature} });
+	my $headers = $json->encode($options{headers}
+		  // { 'Stripe-Signature' => $options{signature} // $event->{signature} });
 
 	utf8::encode($body) if utf8::is_utf8($body);
-	return $node->psql(
-		$options{dbname} // 'postgres',
-		sprintf(
-			q{SELECT * FROM payments.receive_webhook(psp => %s, headers => %s::jsonb, body => decode('%s', 'hex'))},
-			sql_literal($options{psp} // 'stripe'), sql_literal($headers),
-			unpack('H*', $body)));
+	return sprintf(
+		q{SELECT * FROM payments.receive_webhook(psp => %s, headers => %s::jsonb, body => decode('%s', 'hex'))},
+		sql_literal($options{psp} // 'stripe'), sql_literal($headers),
+		unpack('H*', $body));
 }
 
 =pod
@@ -365,7 +497,8 @@ sub many_sessions
 	}
 	foreach my $i (0 .. $n - 1)
 	{
-		my $session = { stdin => $prefix . $generator->($i), stdout => '', stderr => '' };
+		# psql runs a last line only when it has ended, and its input stays open until finish().
+		my $session = { stdin => $prefix . $generator->($i) . "\n", stdout => '', stderr => '' };
 
 		$session->{run} = IPC::Run::start(
 			\@command,

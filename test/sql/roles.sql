@@ -1,0 +1,201 @@
+-- If this fails, somebody may do what is not his to do: an application reads or
+-- refunds another merchant's payments, or an operator changes where money goes.
+
+\set VERBOSITY terse
+CREATE ROLE regress_app_a IN ROLE payments_app;
+CREATE ROLE regress_app_b IN ROLE payments_app;
+CREATE ROLE regress_operator IN ROLE payments_operator;
+CREATE ROLE regress_admin IN ROLE payments_admin;
+CREATE ROLE regress_auditor IN ROLE payments_auditor;
+CREATE ROLE regress_nobody;
+CREATE FUNCTION pg_temp.attempt(statement text) RETURNS text
+	LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+	RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+	RETURN sqlstate || ' ' || sqlerrm;
+END
+$$;
+
+-- The whole list of who may call what: functions that nobody was granted are not in it.
+SELECT p.proname AS function,
+	string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_function_privilege('payments_' || r.role, p.oid, 'EXECUTE')) AS granted_to
+FROM pg_proc p, unnest(ARRAY['app', 'operator', 'admin', 'auditor', 'worker']) WITH ORDINALITY r (role, n)
+WHERE p.pronamespace = 'payments'::regnamespace
+GROUP BY p.oid, p.proname
+HAVING bool_or(has_function_privilege('payments_' || r.role, p.oid, 'EXECUTE'))
+ORDER BY 1;
+
+-- Who may read which table, and who may write any.
+SELECT c.relname, string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'SELECT')) AS readers,
+	string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writers
+FROM pg_class c, unnest(ARRAY['app', 'operator', 'admin', 'auditor', 'worker']) WITH ORDINALITY r (role, n)
+WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+GROUP BY c.relname ORDER BY 1;
+
+-- Others have nothing at all.
+SELECT count(*) FILTER (WHERE has_function_privilege('regress_nobody', p.oid, 'EXECUTE')) AS functions FROM pg_proc p
+WHERE p.pronamespace = 'payments'::regnamespace;
+SELECT count(*) FILTER (WHERE has_table_privilege('regress_nobody', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')) AS tables FROM pg_class c
+WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v');
+SET ROLE regress_nobody;
+SELECT pg_temp.attempt($$SELECT payments.create_payment('k', 1, 'EUR')$$) AS nobody;
+RESET ROLE;
+
+-- Two merchants with an application each, and one that is open to both.
+SET ROLE regress_admin;
+SELECT payments.create_merchant('roles_a', 'regress_app_a'), payments.create_merchant('roles_b', 'regress_app_b');
+RESET ROLE;
+SET ROLE regress_app_a;
+SELECT payment_id AS id FROM payments.create_payment('roles-1', 100, 'EUR', merchant => 'roles_a', order_ref => 'roles', capture => 'manual') \gset a_
+SELECT payment_id AS id FROM payments.create_payment('roles-2', 100, 'EUR', order_ref => 'roles') \gset open_
+RESET ROLE;
+SET ROLE regress_app_b;
+SELECT payment_id AS id FROM payments.create_payment('roles-1', 200, 'EUR', merchant => 'roles_b', order_ref => 'roles') \gset b_
+
+-- Another merchant's payment: every verb refuses, before it says anything about it.
+SELECT v AS verb, pg_temp.attempt('SELECT payments.' || format(v, :'a_id')) AS outcome
+FROM unnest(ARRAY[
+	$$create_payment('roles-3', 100, 'EUR', merchant => 'roles_a')$$,
+	$$create_payment('roles-1', 100, 'EUR', merchant => 'roles_a', order_ref => 'roles', capture => 'manual')$$,
+	'get_payment(%L)',
+	'payment_history(%L)',
+	$$wait_payment(%L, '0 s')$$,
+	$$capture_payment(%L, 'roles-4')$$,
+	$$cancel_payment(%L, 'roles-4')$$,
+	$$refund_payment(%L, 'roles-4')$$]) v;
+-- Its own, and the open one.
+SELECT amount FROM payments.get_payment(:'b_id');
+SELECT amount FROM payments.get_payment(:'open_id');
+
+-- In the tables each sees what is its own.
+SELECT merchant, amount FROM payments.payment WHERE order_ref = 'roles' ORDER BY 1;
+SELECT count(*) AS histories FROM payments.payment_status WHERE payment_id IN (:'a_id', :'b_id', :'open_id');
+SELECT count(*) AS operations FROM payments.operation WHERE payment_id IN (:'a_id', :'b_id', :'open_id');
+RESET ROLE;
+SET ROLE regress_app_a;
+SELECT merchant, amount FROM payments.payment WHERE order_ref = 'roles' ORDER BY 1;
+SELECT count(*) AS histories FROM payments.payment_status WHERE payment_id IN (:'a_id', :'b_id', :'open_id');
+-- The status rows of another's payment do not tell that it exists.
+SELECT count(*) AS of_another FROM payments.payment_status WHERE payment_id = :'b_id';
+
+-- An application cannot touch a table, nor what is the administrator's or the operator's.
+SELECT v AS statement, pg_temp.attempt(v) AS outcome
+FROM unnest(ARRAY[
+	'INSERT INTO payments.payment DEFAULT VALUES',
+	$$UPDATE payments.payment SET status = 'succeeded'$$,
+	'DELETE FROM payments.payment',
+	'TRUNCATE payments.payment',
+	'UPDATE payments.queue SET due_at = now()',
+	'INSERT INTO payments.posting DEFAULT VALUES',
+	'UPDATE payments.psp SET base_url = NULL',
+	$$UPDATE payments.currency SET exponent = 0$$,
+	'SELECT FROM payments.attempt',
+	'SELECT FROM payments.idempotency_key',
+	'SELECT FROM payments.queue',
+	'SELECT FROM payments.webhook_event',
+	$$SELECT payments.create_psp('roles_psp', 'stripe')$$,
+	$$SELECT payments.create_merchant('roles_c')$$,
+	$$SELECT payments.resume_psp('sandbox')$$,
+	'SELECT payments.arm()',
+	'SELECT payments.setup()',
+	'SELECT payments.stop_worker()',
+	'SELECT payments.redrive(gen_random_uuid())',
+	$$SELECT payments.discard(gen_random_uuid(), 'because')$$,
+	$$SELECT payments.claim('w')$$,
+	'SELECT payments.complete(gen_random_uuid(), 1, 200)',
+	'SELECT payments.check()',
+	$$SELECT payments._status_hash(NULL, NULL, 1, '', '', NULL, '', '', NULL, now())$$]) v;
+RESET ROLE;
+
+-- An operator sees all, decides on dead letters and drains; he neither charges nor configures.
+SET ROLE regress_operator;
+SELECT merchant, amount FROM payments.payment WHERE order_ref = 'roles' ORDER BY 1;
+SELECT v AS statement, pg_temp.attempt(format(v, :'a_id')) AS outcome
+FROM unnest(ARRAY[
+	'SELECT payments.get_payment(%L)',
+	'SELECT payments.redrive(gen_random_uuid())',
+	'SELECT payments.discard(gen_random_uuid(), ''because'')',
+	'SELECT payments.complete(gen_random_uuid(), 1, 200)',
+	$$SELECT payments.create_payment('roles-5', 1, 'EUR')$$,
+	$$SELECT payments.refund_payment(%L, 'roles-5')$$,
+	$$SELECT payments.cancel_payment(%L, 'roles-5')$$,
+	$$SELECT payments.create_psp('roles_psp', 'stripe')$$,
+	'SELECT payments.arm()',
+	'UPDATE payments.queue SET due_at = now()',
+	'UPDATE payments.dead_letter SET decision = ''discarded''']) v;
+RESET ROLE;
+
+-- A dead letter is an operator's, whosever payment it is.
+UPDATE payments.queue SET due_at = now() WHERE payment_id = :'a_id';
+CREATE FUNCTION pg_temp.bury() RETURNS text LANGUAGE sql AS $$
+	WITH gone AS (DELETE FROM payments.queue q USING payments.payment p WHERE p.payment_id = q.payment_id AND p.merchant = 'roles_a'
+		RETURNING q.operation_id, q.payment_id, q.psp, q.action)
+	INSERT INTO payments.dead_letter (dead_letter_id, operation_id, payment_id, psp, action, reason, attempts, created_at)
+	SELECT gen_random_uuid(), operation_id, payment_id, psp, action, 'regress', 0, now() FROM gone RETURNING reason
+$$;
+SELECT pg_temp.bury();
+SELECT dead_letter_id AS id FROM payments.dead_letter WHERE payment_id = :'a_id' AND decision IS NULL \gset dead_
+SET ROLE regress_operator;
+SELECT payments.discard(:'dead_id', 'never sent');
+SELECT decision, decided_by, decision_reason FROM payments.dead_letter WHERE dead_letter_id = :'dead_id';
+SELECT status FROM payments.get_payment(:'a_id');
+RESET ROLE;
+
+-- An administrator configures; he neither charges nor decides.
+SET ROLE regress_admin;
+SELECT v AS statement, pg_temp.attempt(format(v, :'b_id')) AS outcome
+FROM unnest(ARRAY[
+	$$SELECT payments.create_psp('roles_psp', 'stripe', secret => 'regress')$$,
+	$$SELECT payments.get_payment(%L)$$,
+	$$INSERT INTO payments.decline_rule (adapter, code, class, builtin) VALUES ('stripe', 'roles', 'declined', false)$$,
+	$$DELETE FROM payments.decline_rule WHERE code = 'roles'$$,
+	$$UPDATE payments.transition SET to_status = 'succeeded'$$,
+	$$UPDATE payments.psp SET base_url = 'https://127.0.0.1'$$,
+	$$SELECT payments.create_payment('roles-6', 1, 'EUR')$$,
+	$$SELECT payments.refund_payment(%L, 'roles-6')$$,
+	$$SELECT payments.claim('w')$$,
+	'SELECT payments.redrive(gen_random_uuid())']) v;
+RESET ROLE;
+
+-- An auditor reads everything and does nothing.
+SET ROLE regress_auditor;
+SELECT merchant, amount FROM payments.payment WHERE order_ref = 'roles' ORDER BY 1;
+SELECT count(*) > 0 AS attempts FROM payments.attempt;
+SELECT v AS statement, pg_temp.attempt(format(v, :'b_id')) AS outcome
+FROM unnest(ARRAY[
+	'SELECT payments.get_payment(%L)',
+	'SELECT payments.payment_history(%L)',
+	'SELECT FROM payments.stuck',
+	'SELECT FROM payments.worker_status',
+	'SELECT FROM payments.trial_balance',
+	'SELECT * FROM payments.check()',
+	$$SELECT payments.create_payment('roles-7', 1, 'EUR')$$,
+	$$SELECT payments.cancel_payment(%L, 'roles-7')$$,
+	'SELECT payments.redrive(gen_random_uuid())',
+	$$SELECT payments.create_psp('roles_psp', 'stripe')$$]) v;
+RESET ROLE;
+
+-- The worker's own login owns nothing, reads nothing, and is no member of the others.
+SET ROLE payments_worker;
+SELECT v AS statement, pg_temp.attempt(v) AS outcome
+FROM unnest(ARRAY[
+	'SELECT FROM payments.payment',
+	'SELECT FROM payments.psp',
+	$$SELECT payments.create_payment('roles-8', 1, 'EUR')$$,
+	'SELECT payments.complete(gen_random_uuid(), 1, 200)']) v;
+RESET ROLE;
+SELECT m.roleid::regrole, m.member::regrole FROM pg_auth_members m
+WHERE m.member::regrole::text LIKE 'payments\_%' OR m.roleid::regrole::text IN ('payments_owner', 'payments_worker');
+
+-- A merchant whose role is gone is nobody's.
+SELECT payments.create_merchant('roles_a', 'regress_gone');
+SET ROLE regress_app_a;
+SELECT pg_temp.attempt($$SELECT payments.create_payment('roles-9', 1, 'EUR', merchant => 'roles_a')$$) AS gone,
+	pg_temp.attempt(format('SELECT payments.get_payment(%L)', :'a_id')) AS read;
+RESET ROLE;
+
+SELECT payments.create_merchant('roles_a'), payments.create_merchant('roles_b');
+SELECT invariant, violations FROM payments.check() WHERE NOT ok;
+DROP ROLE regress_app_a, regress_app_b, regress_operator, regress_admin, regress_auditor, regress_nobody;

@@ -1,0 +1,72 @@
+# If this fails, a slow PSP keeps a transaction of the worker open: vacuum stops,
+# tables bloat, and the whole database becomes slower with every minute that
+# the PSP hangs.  And one dead PSP would hold up payments through the others.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PaymentsTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $CALLS = 500;
+my $HANG_MS = 8000;
+
+my $node  = new_payments_node('no_transaction');
+my $slow  = start_peer(faults => [ { fault => 'delay_ms', ms => $HANG_MS, when => 'after' } ]);
+my $quick = start_peer();
+create_stripe_psp($node, $slow);
+create_stripe_psp($node, $quick, psp => 'stripe_quick');
+
+$node->safe_psql('postgres', 'SELECT count(*) FROM (SELECT c.payment_id FROM generate_series(1, ' . $CALLS . ') n, LATERAL '
+	  . q{payments.create_payment(idempotency_key => 'hang-' || n, amount => 1000, currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa') c) s});
+ok(wait_until($node, 'SELECT in_flight FROM payments.worker_status', $CALLS), "$CALLS operations are claimed");
+my $started = time;
+my $hanging = 0;
+while ($hanging < $CALLS && time < $started + $HANG_MS / 1000)
+{
+	$hanging = $slow->book(brief => 1)->{running};
+}
+is($hanging, $CALLS, "$CALLS calls hang at the PSP");
+
+# A transaction open at any of many looks is one too many.
+my $looks = value($node, q{
+	DO $$
+	DECLARE
+		bad int := 0;
+		found int := 0;
+	BEGIN
+		FOR i IN 1 .. 200 LOOP
+			PERFORM pg_stat_clear_snapshot();
+			SELECT bad + count(*) FILTER (WHERE a.xact_start IS NOT NULL OR a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL), found + count(*)
+			INTO bad, found FROM pg_stat_activity a WHERE a.pid = (SELECT pid FROM payments.worker_status);
+			PERFORM pg_sleep(0.005);
+		END LOOP;
+		CREATE TABLE looked AS SELECT found, bad;
+	END
+	$$;
+	SELECT found, bad FROM looked});
+is($looks, '200|0', 'in 200 looks at pg_stat_activity the worker has no transaction and no snapshot');
+is($slow->book(brief => 1)->{running}, $CALLS, 'and all calls hung all the while');
+
+my $begun = time;
+my $id = create_payment($node, idempotency_key => 'quick-1', amount => 1000, psp => 'stripe_quick');
+is(outcome($node, $id), 'succeeded', 'a payment through another PSP');
+my $elapsed = time - $begun;
+# It takes some 30 ms; a second leaves room for a busy machine.
+cmp_ok($elapsed, '<', 1, sprintf 'is not delayed (%.0f ms with psql)', $elapsed * 1000);
+is($slow->book(brief => 1)->{running}, $CALLS, 'while the calls still hang');
+
+# What the worker holds back, vacuum cannot remove.
+$node->safe_psql('postgres', 'CREATE TABLE churn AS SELECT g FROM generate_series(1, 1000) g; DELETE FROM churn');
+my ($code, $stdout, $stderr) = $node->psql('postgres', 'VACUUM VERBOSE churn');
+like($stderr, qr/tuples: 1000 removed, 0 remain, 0 are dead but not yet removable/, 'vacuum removes dead rows meanwhile');
+
+settled($node);
+is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), "succeeded|$CALLS", 'all settle when the PSP answers');
+is(scalar(grep { $_->{status} eq 'succeeded' } @{ $slow->book->{charges} }), $CALLS, 'charged once each');
+is_deeply($slow->book(brief => 1)->{double_charged}, [], 'nobody twice');
+check_clean($node);
+$node->stop;
+done_testing();

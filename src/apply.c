@@ -96,7 +96,7 @@ static PayStmt halt_psp = PAY_STMT(SPI_OK_UPDATE,
 	TEXTOID, TIMESTAMPTZOID, TEXTOID);
 
 void
-pay_apply(PayReport *reports, int n, TimestampTz now, const char *actor)
+pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *actor)
 {
 	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * Max(n, 1));
 	int			found = 0;
@@ -110,7 +110,7 @@ pay_apply(PayReport *reports, int n, TimestampTz now, const char *actor)
 	}
 	if (found == 0)
 		return;
-	set = pay_dossiers_load(ids, found, now, actor);
+	set = wait ? pay_dossiers_load(ids, found, now, actor) : pay_dossiers_load_unlocked(ids, found, now, actor);
 	for (int i = 0; i < n; i++)
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED)
 			apply_one(set, &reports[i]);
@@ -172,7 +172,10 @@ apply_one(PayDossiers *set, PayReport *report)
 		report->source == PAY_SOURCE_INQUIRY ? "inquiry" : "webhook";
 	c.dossier = pay_dossiers_find(set, &report->payment_id);
 	if (c.dossier == NULL)
+	{
+		report->outcome = PAY_OUTCOME_LOCKED;
 		return;
+	}
 	c.operation = pay_dossier_operation(c.dossier, &report->operation_id);
 
 	if (report->source == PAY_SOURCE_WEBHOOK)

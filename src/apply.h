@@ -20,6 +20,7 @@ typedef enum PaySource
 typedef enum PayOutcome
 {
 	PAY_OUTCOME_UNMATCHED,		/* no payment of ours */
+	PAY_OUTCOME_LOCKED,			/* somebody holds the payment: nothing was done, come again */
 	PAY_OUTCOME_NO_EFFECT,		/* known already, late, or out of order */
 	PAY_OUTCOME_APPLIED
 } PayOutcome;
@@ -50,11 +51,13 @@ typedef struct PayReport
 
 /*
  * Applies the reports in order, in the caller's transaction: locks the
- * payments, decides, writes.  Call between pay_spi_begin() and pay_spi_end().
- * Raises only for contradictions in our own tables and for 40001; the whole
- * batch is lost then, and the caller applies its items one by one.
+ * payments, decides, writes.  With `wait`, a payment that somebody holds is
+ * waited for; without, its reports come back as PAY_OUTCOME_LOCKED and the
+ * others go on.  Call between pay_spi_begin() and pay_spi_end().  Raises only
+ * for contradictions in our own tables, for 40001 and for lock timeouts; the
+ * whole batch is lost then, and the caller applies its items one by one.
  */
-extern void pay_apply(PayReport *reports, int n, TimestampTz now, const char *actor);
+extern void pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *actor);
 
 /*
  * The operation's outcome cannot be applied (it made pay_apply() fail): takes

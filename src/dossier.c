@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+static PayDossiers *load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
 static void load_payment(PayDossier *dossier, uint64 row);
 static void load_operations(PayDossiers *set, const pg_uuid_t *const *ids, int n);
 static void load_movements(PayDossiers *set, const pg_uuid_t *const *ids, int n);
@@ -29,17 +30,20 @@ static const char *intern_status(const char *status);
 
 /* ---------- load ---------- */
 
-static PayStmt lock_payments = PAY_STMT(SPI_OK_SELECT,
-	"SELECT p.payment_id, p.merchant, p.amount, p.currency, p.capture, p.psp, p.payment_method, p.order_ref, "
-	" p.customer, p.return_url, p.description, p.off_session, p.status, p.seq, p.status_hash, p.authorized, "
-	" p.capture_pending, p.captured, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, "
-	" p.failure_code, p.failure_message, m.app_role, s.adapter, c.exponent, coalesce(x.exponent, c.exponent) "
-	"FROM payments.payment p "
-	"JOIN payments.merchant m ON m.merchant = p.merchant "
-	"JOIN payments.psp s ON s.psp = p.psp "
-	"JOIN payments.currency c ON c.currency = p.currency "
-	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = p.currency "
-	"WHERE p.payment_id = ANY ($1) ORDER BY p.payment_id FOR NO KEY UPDATE OF p", UUIDARRAYOID);
+#define PAYMENT_QUERY \
+	"SELECT p.payment_id, p.merchant, p.amount, p.currency, p.capture, p.psp, p.payment_method, p.order_ref, " \
+	" p.customer, p.return_url, p.description, p.off_session, p.status, p.seq, p.status_hash, p.authorized, " \
+	" p.capture_pending, p.captured, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
+	" p.failure_code, p.failure_message, m.app_role, s.adapter, c.exponent, coalesce(x.exponent, c.exponent) " \
+	"FROM payments.payment p " \
+	"JOIN payments.merchant m ON m.merchant = p.merchant " \
+	"JOIN payments.psp s ON s.psp = p.psp " \
+	"JOIN payments.currency c ON c.currency = p.currency " \
+	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = p.currency " \
+	"WHERE p.payment_id = ANY ($1) ORDER BY p.payment_id FOR NO KEY UPDATE OF p"
+
+static PayStmt lock_payments = PAY_STMT(SPI_OK_SELECT, PAYMENT_QUERY, UUIDARRAYOID);
+static PayStmt lock_free_payments = PAY_STMT(SPI_OK_SELECT, PAYMENT_QUERY " SKIP LOCKED", UUIDARRAYOID);
 
 static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
@@ -55,6 +59,18 @@ static PayStmt read_movements = PAY_STMT(SPI_OK_SELECT,
 PayDossiers *
 pay_dossiers_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
 {
+	return load(&lock_payments, payment_ids, n, now, actor);
+}
+
+PayDossiers *
+pay_dossiers_load_unlocked(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
+{
+	return load(&lock_free_payments, payment_ids, n, now, actor);
+}
+
+static PayDossiers *
+load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
+{
 	PayDossiers *set = palloc0(sizeof(PayDossiers));
 	const pg_uuid_t **ids = palloc(sizeof(pg_uuid_t *) * Max(n, 1));
 	PayArgs		args = {0};
@@ -65,7 +81,7 @@ pay_dossiers_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const ch
 	set->actor = actor;
 
 	pay_arg_uuid_array(&args, ids, n);
-	set->n = (int) pay_spi_exec(&lock_payments, &args);
+	set->n = (int) pay_spi_exec(lock, &args);
 	set->list = palloc0(sizeof(PayDossier) * Max(set->n, 1));
 	for (int i = 0; i < set->n; i++)
 		load_payment(&set->list[i], i);

@@ -157,6 +157,8 @@ typedef struct PayAttemptAnswer
  * REPEATABLE READ and above if one has changed since the snapshot.
  */
 extern PayDossiers *pay_dossiers_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
+/* The same without waiting: payments that somebody else holds are missing from the result. */
+extern PayDossiers *pay_dossiers_load_unlocked(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
 /* Writes everything that was changed.  Raises what CHECKs and guards raise; the caller's transaction is then lost. */
 extern void pay_dossiers_save(PayDossiers *set);
 

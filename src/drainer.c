@@ -252,7 +252,7 @@ pay_complete_sql(PG_FUNCTION_ARGS)
 	report.source = row.inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
 	report.elapsed_ms = (int) Min(Max((now - row.claimed_at) / 1000, 0), PG_INT32_MAX);
 	classify(&row, &answer, now, actor, &report);
-	pay_apply(&report, 1, now, actor);
+	pay_apply(&report, 1, true, now, actor);
 	pay_spi_end();
 	ForceSyncCommit();
 	PG_RETURN_TEXT_P(cstring_to_text(report.status));

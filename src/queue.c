@@ -147,7 +147,7 @@ settle_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquir
 		reports[i].result.class = PAY_CLASS_UNKNOWN;
 		reports[i].result.retry_after_ms = -1;
 	}
-	pay_apply(reports, n, now, actor);
+	pay_apply(reports, n, false, now, actor);
 	return n;
 }
 

@@ -120,7 +120,7 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 		report.source = PAY_SOURCE_WEBHOOK;
 		report.psp = psp;
 		report.result = webhook.result;
-		pay_apply(&report, 1, now, GetUserNameFromId(GetOuterUserId(), false));
+		pay_apply(&report, 1, true, now, GetUserNameFromId(GetOuterUserId(), false));
 		if (report.outcome == PAY_OUTCOME_UNMATCHED)
 			note_orphan(psp, &webhook, now);
 	}

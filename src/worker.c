@@ -15,7 +15,9 @@
  *
  * A batch is settled in one transaction, for one fsync; if anything in it
  * fails, all is rolled back and each item is settled alone, so that a poison
- * row ends in the dead letters and the others go through.
+ * row ends in the dead letters and the others go through.  A payment that a
+ * client holds locked is never waited for: its answer is kept for the next
+ * round, lease and all.
  *
  * Death at any point leaves leases behind.  The next worker lets them run out
  * at its start, and they are settled as unknown.
@@ -58,10 +60,14 @@
 #define CHANNELS_MAX 64
 #define SECRET_MAX_AGE_MS 5000
 #define RESPONSE_BYTES_MAX (1024 * 1024)
-#define LOCK_TIMEOUT "500ms"
+#define LOCK_TIMEOUT "200ms"
 /* When due rows were locked by somebody, look again after this. */
 #define CONTENDED_MS 50
 #define IDLE_LOOK_MS 200
+#define SETTLE_AGAIN_MS 200
+/* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
+#define CONTENDED_MAX 10
+#define FOLD_MS 1000
 #define BREAKER_FAILURES 20
 #define BREAKER_MS_MIN 1000
 #define BREAKER_MS_MAX 60000
@@ -94,12 +100,14 @@ typedef struct PayCall
 	PayChannel *channel;
 } PayCall;
 
-/* A call that has ended, waiting to be settled. */
+/* A call that has ended, waiting to be settled.  What its report points to lives in the call's context. */
 typedef struct PayDone
 {
 	int			slot;
 	PayHttpResponse *response;	/* NULL: in-process adapter */
 	PayReport	report;
+	TimestampTz not_before;		/* could not be settled yet */
+	bool		settled;
 } PayDone;
 
 /* Process-local, written by the loop only. */
@@ -113,6 +121,8 @@ static PayDone *done = NULL;
 static int	done_count = 0;
 static TimestampTz next_claim_at = 0;	/* 0: at once */
 static TimestampTz looked_at = 0;
+static TimestampTz fold_at = 0;
+static int	contended_items = 0;	/* in this round of settling */
 static bool idle = false;		/* not set up, disabled, or of another version */
 static bool recovered = false;
 static PayWorkerOrder order;
@@ -123,13 +133,16 @@ static void pin_settings(void);
 static WaitEventSet *make_wait_set(void);
 static long wait_ms(void);
 static void tick(void);
-static bool in_transaction(void (*work) (void *), void *arg, char **error);
+static bool in_transaction(void (*work) (void *), void *arg, char **error, int *sqlstate);
 static void collect(void);
 static void settle(void);
-static void settle_range(int from, int to);
+static void settle_range(const int *which, int n);
+static bool passes(int sqlstate);
 static void settle_work(void *arg);
 static void bury_work(void *arg);
 static void release(int slot);
+static void fold(void);
+static void fold_work(void *arg);
 static void claim(void);
 static void look_around(void *arg);
 static void read_channels(void);
@@ -146,8 +159,10 @@ static void note_transport(PayChannel *channel, PayTransport transport, Timestam
 
 typedef struct PayRange
 {
-	int			from;
-	int			to;
+	const int  *which;			/* indexes into `done` */
+	int			n;
+	int			sqlstate;		/* of a failure */
+	char	   *error;
 } PayRange;
 
 typedef struct PayBurial
@@ -167,6 +182,7 @@ typedef struct PayClaimRound
 	MemoryContext context;
 } PayClaimRound;
 
+static PayStmt fold_hot_accounts = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.fold_hot_accounts()");
 static PayStmt read_installation = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT i.worker_enabled, e.extversion FROM payments.installation i, pg_catalog.pg_extension e WHERE e.extname = 'payments'");
 static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
@@ -298,15 +314,18 @@ make_wait_set(void)
 static long
 wait_ms(void)
 {
-	long		ms = pay_poll_interval_ms;
+	TimestampTz now = GetCurrentTimestamp();
 	long		http_ms = pay_http_timeout_ms();
+	TimestampTz next = next_claim_at;
 
-	if (done_count > 0)
+	if (!idle)
+		next = Min(next, fold_at);
+	for (int i = 0; i < done_count; i++)
+		next = Min(next, done[i].not_before);
+	if (next <= now)
 		return 0;
-	ms = Min(ms, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_claim_at));
-	if (http_ms >= 0)
-		ms = Min(ms, http_ms);
-	return Max(ms, 0);
+	return Min((long) TimestampDifferenceMilliseconds(now, next),
+			   http_ms >= 0 ? Min(http_ms, pay_poll_interval_ms) : pay_poll_interval_ms);
 }
 
 static void
@@ -321,6 +340,7 @@ tick(void)
 	CHECK_FOR_INTERRUPTS();
 	if (GetCurrentTimestamp() >= next_claim_at)
 		claim();
+	fold();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tick_context);
 }
@@ -329,10 +349,10 @@ tick(void)
 
 /*
  * Runs work as payments_owner in a transaction of its own.  Returns false when
- * it failed; the error is logged and, where asked for, its message returned.
+ * it failed; the error is logged and, where asked for, its message and SQLSTATE returned.
  */
 static bool
-in_transaction(void (*work) (void *), void *arg, char **error)
+in_transaction(void (*work) (void *), void *arg, char **error, int *sqlstate)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool ok = true;
@@ -375,6 +395,8 @@ in_transaction(void (*work) (void *), void *arg, char **error)
 				 data->detail ? errdetail_internal("%s", data->detail) : 0));
 		if (error)
 			*error = pstrdup(data->message);
+		if (sqlstate)
+			*sqlstate = data->sqlerrcode;
 		FreeErrorData(data);
 		ok = false;
 	}
@@ -410,7 +432,10 @@ collect(void)
 		answer.should_retry = response->should_retry;
 		answer.retry_after_s = response->retry_after_s;
 		d->report.result.retry_after_ms = -1;
+		/* It may have to wait for its payment longer than this tick's context lasts. */
+		MemoryContextSwitchTo(call->context);
 		call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &answer, &d->report.result);
+		MemoryContextSwitchTo(tick_context);
 		d->report.http_status = response->http_status;
 		d->report.request_id = response->request_id;
 		d->report.error = response->error;
@@ -424,62 +449,101 @@ collect(void)
 	}
 }
 
+/* Settles what can be settled now; the rest stays in `done`, its lease still held. */
 static void
 settle(void)
 {
-	int			settled = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	int		   *ready = palloc(sizeof(int) * Max(done_count, 1));
+	int			n = 0,
+				kept = 0;
 
-	while (settled < done_count)
-	{
-		int			n = Min(done_count - settled, pay_batch_size);
+	for (int i = 0; i < done_count; i++)
+		if (done[i].not_before <= now)
+			ready[n++] = i;
+	contended_items = 0;
+	for (int from = 0; from < n; from += pay_batch_size)
+		settle_range(ready + from, Min(n - from, pay_batch_size));
 
-		settle_range(settled, settled + n);
-		settled += n;
-	}
 	for (int i = 0; i < done_count; i++)
 	{
+		if (!done[i].settled)
+		{
+			done[kept++] = done[i];
+			continue;
+		}
 		release(done[i].slot);
 		if (done[i].response)
 			pay_http_free(done[i].response);
-	}
-	done_count = 0;
-	if (settled > 0)
 		next_claim_at = 0;		/* there is room again, and what was settled may be due again */
+		fold_at = Min(fold_at, now + FOLD_MS * 1000);
+	}
+	done_count = kept;
 }
 
 static void
-settle_range(int from, int to)
+settle_range(const int *which, int n)
 {
-	PayRange	range = {from, to};
-	char	   *error = NULL;
+	PayRange	range = {which, n, 0, NULL};
 
-	if (in_transaction(settle_work, &range, to - from == 1 ? &error : NULL))
-		return;
-	if (to - from > 1)
+	if (contended_items > CONTENDED_MAX)
 	{
-		for (int i = from; i < to; i++)
-			settle_range(i, i + 1);
+		for (int i = 0; i < n; i++)
+			done[which[i]].not_before = GetCurrentTimestamp() + SETTLE_AGAIN_MS * 1000;
 		return;
 	}
-	/* A lock timeout or a lost serialization passes: once more before the dead letters. */
-	if (!in_transaction(settle_work, &range, &error))
+	if (in_transaction(settle_work, &range, &range.error, &range.sqlstate))
 	{
-		PayBurial	burial = {done[from].report.operation_id, error};
+		for (int i = 0; i < n; i++)
+		{
+			PayDone    *d = &done[which[i]];
 
-		in_transaction(bury_work, &burial, NULL);
+			d->settled = d->report.outcome != PAY_OUTCOME_LOCKED;
+			d->not_before = GetCurrentTimestamp() + CONTENDED_MS * 1000;
+		}
+		return;
 	}
+	if (n > 1)
+	{
+		for (int i = 0; i < n; i++)
+			settle_range(which + i, 1);
+		return;
+	}
+	if (passes(range.sqlstate) && ++contended_items)
+		done[which[0]].not_before = GetCurrentTimestamp() + SETTLE_AGAIN_MS * 1000;
+	else
+	{
+		PayBurial	burial = {done[which[0]].report.operation_id, range.error};
+
+		/* If even that fails, the lease runs out and recovery takes it up. */
+		done[which[0]].settled = true;
+		in_transaction(bury_work, &burial, NULL, NULL);
+	}
+}
+
+/* Errors that say nothing against the item: locks, serialization, resources, shutdown. */
+static bool
+passes(int sqlstate)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return class == ERRCODE_TO_CATEGORY(ERRCODE_T_R_SERIALIZATION_FAILURE) ||
+		class == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+		class == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
 static void
 settle_work(void *arg)
 {
 	PayRange   *range = arg;
-	int			n = range->to - range->from;
-	PayReport  *reports = palloc(sizeof(PayReport) * n);
+	PayReport  *reports = palloc(sizeof(PayReport) * range->n);
 
-	for (int i = 0; i < n; i++)
-		reports[i] = done[range->from + i].report;
-	pay_apply(reports, n, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+	for (int i = 0; i < range->n; i++)
+		reports[i] = done[range->which[i]].report;
+	pay_apply(reports, range->n, false, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+	for (int i = 0; i < range->n; i++)
+		done[range->which[i]].report.outcome = reports[i].outcome;
 }
 
 static void
@@ -516,6 +580,29 @@ note_transport(PayChannel *channel, PayTransport transport, TimestampTz now)
 	channel->breaker_until = now + (TimestampTz) channel->breaker_ms * 1000;
 }
 
+/* ---------- fold ---------- */
+
+/* Moves what was posted to hot accounts into their balances: a second after settling, else with the poll. */
+static void
+fold(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (idle || now < fold_at)
+		return;
+	fold_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
+	in_transaction(fold_work, NULL, NULL, NULL);
+}
+
+static void
+fold_work(void *arg)
+{
+	pay_spi_exec(&fold_hot_accounts, NULL);
+	/* Others post as well: while there was something, come again soon. */
+	if (pay_spi_int64(0, 1) > 0)
+		fold_at = GetCurrentTimestamp() + FOLD_MS * 1000;
+}
+
 /* ---------- claim ---------- */
 
 static void
@@ -527,7 +614,7 @@ claim(void)
 	next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
 	looked_at = now;
 	idle = false;
-	if (!in_transaction(look_around, NULL, NULL))
+	if (!in_transaction(look_around, NULL, NULL, NULL))
 	{
 		next_claim_at = now + 1000 * 1000;
 		return;
@@ -709,7 +796,7 @@ claim_channel(PayChannel *channel, TimestampTz now, bool *contended)
 	TimestampTz due = next_claim_at;
 
 	round.room = channel_room(channel, now);
-	if (round.room > 0 && in_transaction(claim_work, &round, NULL))
+	if (round.room > 0 && in_transaction(claim_work, &round, NULL, NULL))
 	{
 		for (int i = 0; i < round.n; i++)
 		{
@@ -730,7 +817,7 @@ claim_channel(PayChannel *channel, TimestampTz now, bool *contended)
 				TimestampTz due;
 			}			next = {channel->psp, next_claim_at};
 
-			in_transaction(next_due_work, &next, NULL);
+			in_transaction(next_due_work, &next, NULL, NULL);
 			due = next.due;
 			if (due <= now)
 				*contended = true;

@@ -152,7 +152,6 @@ static void channel_problem(PayChannel *channel, const char *problem);
 static int	channel_room(PayChannel *channel, TimestampTz now);
 static void claim_channel(PayChannel *channel, TimestampTz now, bool *contended);
 static void claim_work(void *arg);
-static void next_due_work(void *arg);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
 static void note_transport(PayChannel *channel, PayTransport transport, TimestampTz now);
@@ -179,7 +178,7 @@ typedef struct PayClaimRound
 	PayClaim   *claims;
 	int			n;
 	int			touched;
-	MemoryContext context;
+	TimestampTz next_due;
 } PayClaimRound;
 
 static PayStmt fold_hot_accounts = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.fold_hot_accounts()");
@@ -792,7 +791,7 @@ channel_room(PayChannel *channel, TimestampTz now)
 static void
 claim_channel(PayChannel *channel, TimestampTz now, bool *contended)
 {
-	PayClaimRound round = {.channel = channel, .now = now, .context = CurrentMemoryContext};
+	PayClaimRound round = {.channel = channel, .now = now, .next_due = next_claim_at};
 	TimestampTz due = next_claim_at;
 
 	round.room = channel_room(channel, now);
@@ -807,21 +806,9 @@ claim_channel(PayChannel *channel, TimestampTz now, bool *contended)
 			copy_claim(&calls[slot], &round.claims[i]);
 			send_call(slot);
 		}
-		if (round.touched == round.room)
-			due = now;			/* there may be more */
-		else
-		{
-			struct
-			{
-				const char *psp;
-				TimestampTz due;
-			}			next = {channel->psp, next_claim_at};
-
-			in_transaction(next_due_work, &next, NULL, NULL);
-			due = next.due;
-			if (due <= now)
-				*contended = true;
-		}
+		due = round.next_due;
+		if (round.touched < round.room && due <= now)
+			*contended = true;	/* due, but skipped: somebody holds it */
 	}
 	else if (channel->breaker_ms > 0)
 		due = channel->breaker_until;
@@ -835,25 +822,19 @@ static void
 claim_work(void *arg)
 {
 	PayClaimRound *round = arg;
+	PayArgs		args = {0};
 
 	round->n = pay_queue_claim(round->channel->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
 							   &round->claims, &round->touched);
-}
-
-static void
-next_due_work(void *arg)
-{
-	struct
+	if (round->touched == round->room)
 	{
-		const char *psp;
-		TimestampTz due;
-	}		   *next = arg;
-	PayArgs		args = {0};
-
-	pay_arg_text(&args, next->psp);
+		round->next_due = round->now;	/* there may be more */
+		return;
+	}
+	pay_arg_text(&args, round->channel->psp);
 	pay_spi_exec(&read_next_due, &args);
 	if (!pay_spi_isnull(0, 1))
-		next->due = Min(next->due, pay_spi_time(0, 1));
+		round->next_due = Min(round->next_due, pay_spi_time(0, 1));
 }
 
 /* ---------- send ---------- */

@@ -38,6 +38,25 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION payments.check() TO payments_operator, payments_admin, payments_auditor;
 
+-- The ledger's verbs let a role act for its merchants only, as the others do.
+GRANT EXECUTE ON FUNCTION
+	payments.create_account(text, text, text, text, boolean, bigint, bigint),
+	payments.post(bigint, bigint, bigint, text, text, text, timestamptz),
+	payments.post_batch(bigint[], bigint[], bigint[], text[], text[])
+TO payments_app;
+
+GRANT EXECUTE ON FUNCTION
+	payments.balance(bigint),
+	payments.balance_at(bigint, timestamptz),
+	payments.statement(bigint, timestamptz, timestamptz)
+TO payments_app, payments_operator, payments_admin, payments_auditor;
+
+GRANT EXECUTE ON FUNCTION
+	payments.create_account(text, text, text, text, boolean, bigint, bigint),
+	payments.close_account(bigint),
+	payments.fold_hot_accounts(int)
+TO payments_admin;
+
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;
 
 GRANT EXECUTE ON FUNCTION

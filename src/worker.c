@@ -638,6 +638,7 @@ static void
 look_around(void *arg)
 {
 	static bool warned = false;
+	static bool was_enabled = false;
 	char	   *version;
 	bool		enabled;
 
@@ -660,7 +661,8 @@ look_around(void *arg)
 	}
 	if (!enabled)
 	{
-		if (order.by_hand)
+		/* Not before it was enabled once: start_worker() may not have committed yet, and wakes us when it has. */
+		if (order.by_hand && was_enabled)
 		{
 			ereport(LOG, (errmsg("payments worker for database \"%s\" was stopped", order.database)));
 			proc_exit(0);
@@ -668,6 +670,7 @@ look_around(void *arg)
 		idle = true;
 		return;
 	}
+	was_enabled = true;
 	if (!recovered)
 		pay_queue_recover(PAY_WORKER_ROLE, GetCurrentTimestamp());
 	recovered = true;
@@ -812,6 +815,8 @@ claim_channel(PayChannel *channel, TimestampTz now, bool *contended)
 	}
 	else if (channel->breaker_ms > 0)
 		due = channel->breaker_until;
+	else if (round.room > 0)
+		due = now + SETTLE_AGAIN_MS * 1000;	/* it failed, and said why in the log */
 	next_claim_at = Min(next_claim_at, due);
 	/* Without room the next settlement claims again. */
 	if (channel_room(channel, now) <= 0 && channel->breaker_ms == 0)

@@ -113,6 +113,9 @@ is(scalar(grep { $_->{code} == 0 } @results), 2 * $N, 'each delivery is accepted
 is(scalar(grep { $_->{stdout} =~ /\|f\|/ } @results), $N, 'one of two is the first, the other a duplicate');
 $peer->faults;
 settled($node);
+# The webhooks may have emptied the queue while answers were still to come.
+ok( wait_until($node, q{SELECT count(*) FROM payments.attempt_answer w JOIN payments.operation o USING (operation_id) WHERE o.amount BETWEEN 3001 AND 3999}, $N),
+	'all answers came');
 is( value($node, q{SELECT count(*) FROM payments.payment WHERE amount BETWEEN 3001 AND 3999 AND status = 'succeeded' AND captured = amount}), $N, 'all succeeded');
 is( value($node, q{SELECT count(*), count(DISTINCT t.payment_id) FROM payments.posting t JOIN payments.payment p USING (payment_id) WHERE p.amount BETWEEN 3001 AND 3999 AND t.kind = 'capture'}),
 	"$N|$N", 'one posting each');

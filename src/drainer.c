@@ -383,6 +383,8 @@ classify(const PayAttemptRow *row, const PayAnswer *answer, TimestampTz now, con
 	report->result.retry_after_ms = -1;
 	if (operation == NULL || adapter == NULL || !pay_queue_command(&set->list[0], operation, &command))
 		return;
+	if (command.generation != row->generation)
+		command.psp_payment_id = NULL;	/* that of another generation's object */
 	command.generation = row->generation;
 	if (!adapter->in_process)
 		adapter->classify(&command, row->inquiry, answer, &report->result);

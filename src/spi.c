@@ -12,6 +12,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "optimizer/cost.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -204,7 +205,8 @@ pay_spi_exec(PayStmt *stmt, PayArgs *args)
 			declared++;
 		if (declared != nargs)
 			elog(ERROR, "statement declares %d arguments but got %d: %s", declared, nargs, stmt->sql);
-		plan = SPI_prepare(stmt->sql, declared, stmt->argtypes);
+		/* Generic: the server would else plan anew for each array, since knowing its length looks cheaper. */
+		plan = SPI_prepare_cursor(stmt->sql, declared, stmt->argtypes, CURSOR_OPT_GENERIC_PLAN);
 		if (plan == NULL)
 			elog(ERROR, "could not prepare statement: %s: %s", SPI_result_code_string(SPI_result), stmt->sql);
 		SPI_keepplan(plan);

@@ -111,11 +111,15 @@ worker_process(void)
 	return NULL;
 }
 
-/* A parallel worker of the worker looks like it, but has a leader. */
+/*
+ * A parallel worker of the worker looks like it, but has a leader.  A process
+ * that has ended leaves its entry as it was (until PostgreSQL 16 with its pid),
+ * but gives its latch up.
+ */
 static bool
 is_worker(const PGPROC *process, Oid role)
 {
-	return process->pid != 0 && process->isBackgroundWorker && process->databaseId == MyDatabaseId &&
+	return process->pid != 0 && process->procLatch.owner_pid == process->pid && process->isBackgroundWorker && process->databaseId == MyDatabaseId &&
 		process->roleId == role && (process->lockGroupLeader == NULL || process->lockGroupLeader == process);
 }
 

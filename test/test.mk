@@ -18,4 +18,12 @@ fuzz:
 bench:
 	@bash test/bench/run.sh
 
-.PHONY: test test-long fuzz bench
+# Real payments on throwaway data, as tables; KEEP=1 keeps server and PSP running.
+demo:
+	@bash test/demo.sh $(DEMO_ARGS)
+
+# The diagram and table in it, from the transition table; ci/states checks that they are up to date.
+docs/states.md:
+	@ci/states --write
+
+.PHONY: test test-long fuzz bench demo docs/states.md

@@ -91,6 +91,8 @@ details() {
 	if [ "$lines" -gt "$TAIL" ]; then
 		echo "--- $1: complaints"
 		grep -nE -A 12 '^not ok|Failed test|warning:|error:|^FAIL:|^ERROR:|\.\.\. FAILED' "$log" | head -100
+		# Of pg_regress, the differences.
+		grep -nE '^(diff |[-+])' "$log" | head -60
 	fi
 	echo "--- $1: last lines"
 	tail -n "$TAIL" "$log"
@@ -98,7 +100,8 @@ details() {
 		while IFS= read -r server; do
 			echo "--- $1: last lines of $(basename "$server")"
 			tail -n 20 "$server"
-		done < <(grep -oE '[^/ ]+\.pl +\(Wstat' "$log" | sed "s|\.pl.*||; s|^|$SRC/test/output/tap/log/regress_log_|" | head -4)
+		done < <(grep -oE '[^/ ]+\.pl +\(Wstat' "$log" | sed 's|\.pl.*||' | head -4 |
+			while IFS= read -r script; do find "$SRC/test/output" -name "regress_log_$script"; done)
 	fi
 	echo "---"
 }

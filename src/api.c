@@ -55,7 +55,6 @@ typedef struct PayCreate
 	const char *kind;
 	/* found */
 	const char *resolved_psp;
-	const char *app_role;
 } PayCreate;
 
 /* capture, cancel and refund: the same script with another middle. */

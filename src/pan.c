@@ -22,6 +22,7 @@
 
 /* "1111 - 1111" still is one number; columns of a table are not. */
 #define SEPARATORS_MAX 3
+#define GROUP_MAX 6
 
 #define UUID_BYTES 36
 #define IBAN_BYTES_MIN 15
@@ -192,6 +193,7 @@ match_at(const char *text, size_t bytes, size_t from, PanMatch *match)
 	for (;;)
 	{
 		size_t		gap;
+		int			group = n;	/* where it begins */
 
 		for (; i < bytes && is_digit(text[i]); i++)
 		{
@@ -203,8 +205,11 @@ match_at(const char *text, size_t bytes, size_t from, PanMatch *match)
 		}
 		if (i < bytes && is_alnum(text[i]))
 			break;				/* the group is part of a word */
-		if (is_card_number(match->digits, n))
+		if ((group == 0 || n - group <= GROUP_MAX) && is_card_number(match->digits, n))
 			longest = n;
+		/* "20261122-1234567" are a date and a counter: people write card numbers in groups of four, or 4-6-5. */
+		if (n - group > GROUP_MAX)
+			break;
 		gap = separators_at(text, bytes, i);
 		if (gap == 0 || i + gap >= bytes || !is_digit(text[i + gap]))
 			break;

@@ -34,6 +34,7 @@ install_packages() {
 	export DEBIAN_FRONTEND=noninteractive
 	{ apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } > "${TMPDIR:-/tmp}/payments-apt.log" 2>&1 ||
 		{ tail -20 "${TMPDIR:-/tmp}/payments-apt.log" >&2; return 1; }
+	rm -f "${TMPDIR:-/tmp}/payments-apt.log"
 }
 
 as_postgres() {

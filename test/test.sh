@@ -68,7 +68,7 @@ staged() {
 	TMPDIR=$STAGE/tmp as_postgres timeout -k 20 "$limit" "$@"
 }
 
-count() { grep -cE -- "$1" "$log"; }
+count() { grep -acE -- "$1" "$log"; }
 
 # report NAME PASSED FAILED STATUS: a suite that ended badly has failed somewhere.
 report() {
@@ -79,7 +79,7 @@ report() {
 	passed_sum=$((passed_sum + passed))
 	failed_sum=$((failed_sum + failed))
 	if [ "$failed" -gt 0 ]; then
-		details "$name"
+		details "$name" | tr -d '\000-\010\013-\037'
 	fi
 	printf '%s: %d passed, %d failed (%d s)\n' "$name" "$passed" "$failed" $((SECONDS - started))
 }
@@ -90,9 +90,9 @@ details() {
 	lines=$(wc -l < "$log")
 	if [ "$lines" -gt "$TAIL" ]; then
 		echo "--- $1: complaints"
-		grep -nE -A 12 '^not ok|Failed test|warning:|error:|^FAIL:|^ERROR:|\.\.\. FAILED' "$log" | head -100
+		grep -anE -A 12 '^not ok|Failed test|warning:|error:|^FAIL:|^ERROR:|\.\.\. FAILED' "$log" | head -100
 		# Of pg_regress, the differences.
-		grep -nE '^(diff |[-+])' "$log" | head -60
+		grep -anE '^(diff |[-+])' "$log" | head -60
 	fi
 	echo "--- $1: last lines"
 	tail -n "$TAIL" "$log"
@@ -100,7 +100,7 @@ details() {
 		while IFS= read -r server; do
 			echo "--- $1: last lines of $(basename "$server")"
 			tail -n 20 "$server"
-		done < <(grep -oE '[^/ ]+\.pl +\(Wstat' "$log" | sed 's|\.pl.*||' | head -4 |
+		done < <(grep -aoE '[^/ ]+\.pl +\(Wstat' "$log" | sed 's|\.pl.*||' | head -4 |
 			while IFS= read -r script; do find "$SRC/test/output" -name "regress_log_$script"; done)
 	fi
 	echo "---"

@@ -87,7 +87,10 @@ CREATE TABLE payments.account_template (
 	max_balance bigint,
 	description text,
 	builtin boolean NOT NULL DEFAULT true,
-	PRIMARY KEY (code, builtin)
+	PRIMARY KEY (code, builtin),
+	-- As payments.account wants it of an account that starts at zero.
+	CONSTRAINT account_template_hot_has_no_limits CHECK (NOT hot OR (min_balance IS NULL AND max_balance IS NULL)),
+	CONSTRAINT account_template_limits_allow_zero CHECK (coalesce(min_balance, 0) <= 0 AND coalesce(max_balance, 0) >= 0)
 );
 COMMENT ON TABLE payments.account_template IS 'accounts that are opened per merchant and currency on first use; {psp} stands for the PSP''s name';
 COMMENT ON COLUMN payments.account_template.code IS 'account code, may contain {psp}';

@@ -104,7 +104,7 @@ SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, '401: claimed');
 SELECT is(pg_temp.answer(401, '{"error": {"type": "invalid_request_error", "message": "Invalid API Key provided: sk_live_****"}}'), 'awaiting_retry', '401: waits');
 SELECT isnt((SELECT halted_at FROM payments.psp WHERE psp = 'tap'), NULL, '401: the PSP is halted');
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 0, '401: nothing is handed out');
-UPDATE payments.queue SET enqueued_at = enqueued_at - interval '61 s';
+UPDATE payments.queue SET enqueued_at = enqueued_at - interval '1 hour';
 SELECT matches((SELECT why FROM payments.stuck WHERE payment_id = :'id'), '^PSP halted', '401: the view says so');
 SELECT payments.resume_psp('tap');
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'resumed: claimed');

@@ -375,10 +375,10 @@ SELECT results_eq('SELECT running, enabled, queued, due, in_flight, dead_letters
 	'VALUES (false, true, 1::bigint, 1::bigint, 0::bigint, 0::bigint)', 'worker_status: one is due, nobody works');
 SELECT matches((SELECT hint FROM payments.worker_status), '^not running', 'worker_status: says what to do');
 SELECT is_empty('SELECT FROM payments.stuck', 'stuck: nothing yet');
-UPDATE payments.queue SET enqueued_at = enqueued_at - interval '61 s' WHERE payment_id = :'id';
+UPDATE payments.queue SET enqueued_at = enqueued_at - interval '1 hour' WHERE payment_id = :'id';
 SELECT results_eq('SELECT payment_id, status, operation, why, amount, currency FROM payments.stuck',
 	format('VALUES (%L::uuid, %L, %L, %L, 1000::bigint, %L)', :'id', 'initiated', 'charge initiated', 'due, not yet claimed', 'EUR'),
-	'stuck: due for longer than a minute');
+	'stuck: due for more than a minute');
 SELECT is((SELECT count(*)::int FROM payments.claim('tap')), 1, 'views: claimed');
 SELECT results_eq('SELECT queued, due, in_flight FROM payments.worker_status', 'VALUES (1::bigint, 0::bigint, 1::bigint)', 'worker_status: one is in flight');
 SELECT is((SELECT why FROM payments.stuck), 'in flight', 'stuck: in flight');

@@ -415,6 +415,7 @@ FAULTS = {
     "lose_answer": "perform, then close without answering (rst: true closes with RST)",
     "cut_answer": "perform, send half of the response, close",
     "hang": "never answer (perform: false: nor perform)",
+    "hold": "performed, answered when control says release",
     # answered with an error; status_NNN works for every number
     "status_401": "wrong API key", "status_403": "key lacks permission",
     "status_409": "not performed, not stored",
@@ -572,6 +573,7 @@ class Peer:
         self.stripe_versions = {}
         self.replays = self.key_conflicts = self.keys_in_use = self.keyed_posts = self.unkeyed_posts = 0
         self.key_conflict_samples = []
+        self.held = []              # answers that wait for release
         self.rules = []
         self.settings = dict(DEFAULT_SETTINGS)
         self.max_running = self.running
@@ -652,6 +654,8 @@ class Peer:
             connection.send_half(*answer)
         elif name == "hang":
             pass
+        elif name == "hold":
+            self.held.append((connection, answer))
         elif name == "drip":
             connection.send_slowly(rule.options.get("ms", 20) / 1000, *answer)
         elif name == "garbage_http":
@@ -1368,10 +1372,11 @@ class Peer:
         refund: {ref|payment_intent, amount}   made in the dashboard, without an API call
         emit: {type, object}     an event of any type around any object
         forget_keys: true|[..]   as if these keys had been pruned
+        release: true            sends the answers that the fault hold keeps back
         down_for_ms: N           drop all connections and refuse new ones for so long
         """
         known = {"reset", "seed", "faults", "add_faults", "settings", "finish", "dispute", "close_dispute",
-                 "finish_refund", "fail_refund", "refund", "emit", "forget_keys", "down_for_ms"}
+                 "finish_refund", "fail_refund", "refund", "emit", "forget_keys", "release", "down_for_ms"}
         if not isinstance(orders, dict) or set(orders) - known:
             raise ValueError("unknown control %s" % sorted(set(orders) - known))
         done = {"ok": True}
@@ -1429,6 +1434,11 @@ class Peer:
             for key in forgotten:
                 if key in self.keys:
                     self.keys[key].answer = None
+        if orders.get("release"):
+            held, self.held = self.held, []
+            for connection, answer in held:
+                connection.send(*answer)
+            done["released"] = len(held)
         if "down_for_ms" in orders:
             self.loop.call_soon(self.go_down, orders["down_for_ms"] / 1000)
         return done
@@ -1462,7 +1472,7 @@ class Peer:
                 "keys_with_many_bodies": len(many), "many_bodies_samples": many[:20],
             },
             "outcomes": self.outcomes, "faults": self.faults_struck, "events": len(self.events),
-            "requests": sum(self.outcomes.values()), "running": self.running,
+            "requests": sum(self.outcomes.values()), "running": self.running, "held": len(self.held),
             "max_concurrent_requests": self.max_running, "connections": len(self.connections),
             "max_connections": self.max_connections, "stripe_versions": self.stripe_versions,
             "settings": self.settings,

@@ -64,6 +64,8 @@ static void approved(PayContext *c);
 static void authorized(PayContext *c);
 static void captured(PayContext *c);
 static void fee(PayContext *c);
+static bool fee_is_missing(PayContext *c);
+static void ask_for_fee(PayContext *c);
 static void voided(PayContext *c);
 static void refunded(PayContext *c);
 static void refund_failed(PayContext *c);
@@ -392,7 +394,9 @@ approved(PayContext *c)
 	/* In flight, its own answer ends it; waiting, it must not be sent once more for money that has come. */
 	if (c->stale && c->operation->claimed_by != NULL)
 		return;
-	if (answers(c->operation, c->result.effect))
+	if (answers(c->operation, c->result.effect) && fee_is_missing(c))
+		ask_for_fee(c);
+	else if (answers(c->operation, c->result.effect))
 		finish(c, "succeeded");
 	else if (c->report->source == PAY_SOURCE_INQUIRY && !c->stale)
 		resend(c);				/* the PSP knows the payment, but not this operation */
@@ -457,6 +461,34 @@ fee(PayContext *c)
 		return;
 	pay_dossier_move(c->set, c->dossier, c->operation, "fee", c->result.fee_object_id, c->result.fee, c->source);
 	count_applied(c);
+}
+
+/* A webhook has told of a capture that no answer of ours will tell of, and left out the fee. */
+static bool
+fee_is_missing(PayContext *c)
+{
+	const PayAdapter *adapter = c->dossier->adapter;
+
+	return c->report->source == PAY_SOURCE_WEBHOOK && c->result.effect == PAY_EFFECT_CAPTURED && c->result.fee == 0 &&
+		adapter && adapter->fee_by_inquiry && c->operation->claimed_by == NULL;
+}
+
+/* The payment has succeeded; its operation stays open for one inquiry more. */
+static void
+ask_for_fee(PayContext *c)
+{
+	PayOperation *o = c->operation;
+
+	if (!o->queued)
+	{
+		finish(c, "succeeded");
+		return;
+	}
+	o->status = "processing";
+	o->dirty = true;
+	o->schedule = "pending";
+	o->try = 0;
+	pay_operation_schedule(c->set, o, "inquire", c->set->now);
 }
 
 static void

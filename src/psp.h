@@ -141,6 +141,7 @@ typedef struct PayAdapter
 {
 	const char *name;
 	bool		in_process;		/* answers without HTTP (sandbox): `answer` is set, the rest of the HTTP side is not used */
+	bool		fee_by_inquiry;	/* answers and inquiries tell the fee of a capture, webhooks do not */
 	int			key_valid_s;	/* how long after the first send the PSP surely honours a key */
 	const char *key_header;		/* name of the idempotency header */
 	const char *signature_header;	/* lower case; NULL: no webhooks */

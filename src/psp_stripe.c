@@ -52,6 +52,7 @@ static void append_escaped(StringInfo out, const char *text);
 const PayAdapter pay_adapter_stripe = {
 	.name = "stripe",
 	.in_process = false,
+	.fee_by_inquiry = true,
 	.key_valid_s = KEY_VALID_S,
 	.key_header = "Idempotency-Key",
 	.signature_header = "stripe-signature",

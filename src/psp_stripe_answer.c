@@ -164,6 +164,16 @@ read_refusal(Jsonb *json, int http_status, PayResult *result)
 	type = text_at(&error, "type");
 	code = text_at(&error, "code");
 	result->psp_payment_id = id_at(&error, "payment_intent.id");
+	if (code != NULL && strcmp(code, "idempotency_key_in_use") == 0)
+	{
+		/*
+		 * A twin of this request is being executed, sent by a worker that has
+		 * died since: it may charge yet, so this is no "not sent", which a
+		 * cancel would take for "nothing is there".
+		 */
+		result->class = PAY_CLASS_UNKNOWN;
+		return;
+	}
 	if (type != NULL && strcmp(type, "idempotency_error") == 0)
 	{
 		/* Another request was sent under this key: which of the two stands is for a person to see. */
@@ -178,12 +188,7 @@ read_refusal(Jsonb *json, int http_status, PayResult *result)
 			result->class = pay_stripe_is_listed(code, duplicate_codes) ? PAY_CLASS_DUPLICATE : PAY_CLASS_DECLINED;
 			break;
 		case 409:
-
-			/*
-			 * This request was not executed; with idempotency_key_in_use a
-			 * twin of it is.  The same key is right for both, and another
-			 * PSP would be wrong.
-			 */
+			/* A lock timeout and its like: this request was not executed. */
 			result->class = PAY_CLASS_NOT_SENT;
 			break;
 		default:

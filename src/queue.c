@@ -47,8 +47,8 @@ static PayOperation *load_dead_letter(const pg_uuid_t *id, PayDossiers **set, co
 static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT q.operation_id, q.payment_id, q.attempt, q.claimed_by IS NOT NULL, q.action = 'inquire' "
 	"FROM payments.queue q JOIN payments.payment p ON p.payment_id = q.payment_id "
-	"WHERE q.psp = $1 AND q.due_at <= $2 ORDER BY q.due_at LIMIT $3 "
-	"FOR UPDATE OF q SKIP LOCKED FOR NO KEY UPDATE OF p SKIP LOCKED", TEXTOID, TIMESTAMPTZOID, INT8OID);
+	"WHERE q.psp = $1 AND q.due_at <= $2 AND q.operation_id <> ALL ($4) ORDER BY q.due_at LIMIT $3 "
+	"FOR UPDATE OF q SKIP LOCKED FOR NO KEY UPDATE OF p SKIP LOCKED", TEXTOID, TIMESTAMPTZOID, INT8OID, UUIDARRAYOID);
 
 static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
 	"SELECT method, path, content_type, body FROM payments.attempt "
@@ -69,9 +69,10 @@ static PayStmt decide_dead_letter = PAY_STMT(SPI_OK_UPDATE,
 
 int
 pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
-				PayClaim **claims, int *touched)
+				const pg_uuid_t *skip, int n_skip, PayClaim **claims, int *touched, pg_uuid_t *first)
 {
 	PayArgs		args = {0};
+	const pg_uuid_t **skipped = palloc(sizeof(pg_uuid_t *) * Max(n_skip, 1));
 	int			rows,
 				n = 0,
 				lost = 0;
@@ -86,8 +87,13 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 	pay_arg_text(&args, psp);
 	pay_arg_time(&args, now);
 	pay_arg_int64(&args, max);
+	for (int i = 0; i < n_skip; i++)
+		skipped[i] = &skip[i];
+	pay_arg_uuid_array(&args, skipped, n_skip);
 	rows = (int) pay_spi_exec(&find_due, &args);
 	*touched = rows;
+	if (rows > 0)
+		*first = pay_spi_uuid(0, 1);
 	*claims = palloc0(sizeof(PayClaim) * Max(rows, 1));
 	if (rows == 0)
 		return 0;

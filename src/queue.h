@@ -31,9 +31,12 @@ typedef struct PayClaim
  * that ran out are settled as unknown on the way, so the result may be smaller
  * than what was due; *touched says how many rows were looked at.  Locked
  * payments are skipped, never waited for.  Results live in the current context.
+ *
+ * When it raises, *first still names the first of the rows, so that a caller
+ * who asked for one knows which it was and can pass it in `skip` from then on.
  */
 extern int	pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
-							PayClaim **claims, int *touched);
+							const pg_uuid_t *skip, int n_skip, PayClaim **claims, int *touched, pg_uuid_t *first);
 
 /* What the adapter may know of the operation.  False when the amount cannot be written in the PSP's units. */
 extern bool pay_queue_command(const struct PayDossier *dossier, const struct PayOperation *operation, PayCommand *command);

@@ -96,7 +96,8 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
 				 errmsg("webhook body is not an event of PSP \"%s\"", psp),
-				 errhint("Pass the body exactly as received, as bytea.")));
+				 errhint("Pass the body exactly as received, as bytea."),
+				 errhidestmt(true)));
 
 	if (!store(psp, &webhook, headers, body, bytes, now))
 	{
@@ -230,7 +231,8 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Json
 			ereport(ERROR,
 					(errcode(PAY_ERR_TIMESTAMP),
 					 errmsg("webhook timestamp is too far in the %s", verdict == PAY_SIGNATURE_AHEAD ? "future" : "past"),
-					 errhint("Check the server's clock; replayed requests are refused.")));
+					 errhint("Check the server's clock; replayed requests are refused."),
+					 errhidestmt(true)));
 			break;
 		case PAY_SIGNATURE_MISSING:
 		case PAY_SIGNATURE_MALFORMED:
@@ -240,7 +242,8 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Json
 	ereport(ERROR,
 			(errcode(PAY_ERR_SIGNATURE),
 			 errmsg("webhook signature is %s", verdict == PAY_SIGNATURE_WRONG ? "wrong" : "malformed"),
-			 errhint("Pass the body exactly as received, and check the webhook secret.")));
+			 errhint("Pass the body exactly as received, and check the webhook secret."),
+			 errhidestmt(true)));		/* it may hold the whole body */
 }
 
 /* Returns false when the event is here already (a concurrent twin is waited for). */

@@ -68,6 +68,8 @@
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
 #define FOLD_MS 1000
+#define SKIP_MAX 16
+#define SKIP_MS 60000
 #define BREAKER_FAILURES 20
 #define BREAKER_MS_MIN 1000
 #define BREAKER_MS_MAX 60000
@@ -90,6 +92,10 @@ typedef struct PayChannel
 	int			breaker_ms;		/* 0: closed */
 	TimestampTz breaker_until;
 	char		problem[256];	/* last one logged */
+	bool		one_by_one;		/* a batch could not be claimed: find the row that is to blame */
+	int			n_skip;			/* rows that cannot be claimed, left alone until skip_until */
+	pg_uuid_t	skip[SKIP_MAX];
+	TimestampTz skip_until;
 } PayChannel;
 
 /* A call in flight; the claim's data live in its context. */
@@ -128,6 +134,8 @@ static bool recovered = false;
 static PayWorkerOrder order;
 static MemoryContext tick_context;
 
+struct PayClaimRound;
+
 static void start_up(void);
 static void pin_settings(void);
 static WaitEventSet *make_wait_set(void);
@@ -151,6 +159,7 @@ static bool channel_ready(PayChannel *channel, const char *unarmed, const char *
 static void channel_problem(PayChannel *channel, const char *problem);
 static int	channel_room(PayChannel *channel, TimestampTz now);
 static void claim_channel(PayChannel *channel, TimestampTz now, bool *contended);
+static void skip_row(PayChannel *channel, struct PayClaimRound *round);
 static void claim_work(void *arg);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
@@ -178,6 +187,7 @@ typedef struct PayClaimRound
 	PayClaim   *claims;
 	int			n;
 	int			touched;
+	pg_uuid_t	first;			/* of the rows touched */
 	TimestampTz next_due;
 } PayClaimRound;
 
@@ -797,7 +807,11 @@ claim_channel(PayChannel *channel, TimestampTz now, bool *contended)
 	PayClaimRound round = {.channel = channel, .now = now, .next_due = next_claim_at};
 	TimestampTz due = next_claim_at;
 
+	if (now >= channel->skip_until)
+		channel->n_skip = 0;
 	round.room = channel_room(channel, now);
+	if (channel->one_by_one)
+		round.room = Min(round.room, 1);
 	if (round.room > 0 && in_transaction(claim_work, &round, NULL, NULL))
 	{
 		for (int i = 0; i < round.n; i++)
@@ -810,17 +824,40 @@ claim_channel(PayChannel *channel, TimestampTz now, bool *contended)
 			send_call(slot);
 		}
 		due = round.next_due;
+		if (round.touched == 0)
+			channel->one_by_one = false;
 		if (round.touched < round.room && due <= now)
 			*contended = true;	/* due, but skipped: somebody holds it */
 	}
 	else if (channel->breaker_ms > 0)
 		due = channel->breaker_until;
 	else if (round.room > 0)
-		due = now + SETTLE_AGAIN_MS * 1000;	/* it failed, and said why in the log */
+	{
+		/* It failed, and said why in the log.  Alone, the row shows itself. */
+		skip_row(channel, &round);
+		due = now + (channel->n_skip < SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
+	}
 	next_claim_at = Min(next_claim_at, due);
 	/* Without room the next settlement claims again. */
 	if (channel_room(channel, now) <= 0 && channel->breaker_ms == 0)
 		next_claim_at = Max(next_claim_at, now + CONTENDED_MS * 1000);
+}
+
+/* A row that cannot be claimed goes to the dead letters; if even that fails it is left alone for a while. */
+static void
+skip_row(PayChannel *channel, PayClaimRound *round)
+{
+	PayBurial	burial = {round->first, "it cannot be claimed: see the server log"};
+
+	if (!channel->one_by_one || round->touched == 0)
+	{
+		channel->one_by_one = true;
+		return;
+	}
+	if (in_transaction(bury_work, &burial, NULL, NULL) || channel->n_skip == SKIP_MAX)
+		return;
+	channel->skip[channel->n_skip++] = round->first;
+	channel->skip_until = round->now + SKIP_MS * 1000;
 }
 
 static void
@@ -829,8 +866,9 @@ claim_work(void *arg)
 	PayClaimRound *round = arg;
 	PayArgs		args = {0};
 
+	round->touched = 0;
 	round->n = pay_queue_claim(round->channel->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
-							   &round->claims, &round->touched);
+							   round->channel->skip, round->channel->n_skip, &round->claims, &round->touched, &round->first);
 	if (round->touched == round->room)
 	{
 		round->next_due = round->now;	/* there may be more */

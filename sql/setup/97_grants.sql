@@ -13,7 +13,7 @@ BEGIN
 END
 $grants$;
 GRANT SELECT ON payments.payment, payments.payment_status, payments.operation, payments.movement, payments.account, payments.posting,
-	payments.worker_status, payments.psp, payments.merchant TO payments_app;
+	payments.worker_status, payments.psp TO payments_app;
 
 -- An application sees the merchants that it may act for.
 CREATE OR REPLACE VIEW payments._my_merchant AS

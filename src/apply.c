@@ -128,6 +128,9 @@ locate(PayReport *report)
 	PayArgs		args = {0};
 	PayArgs		by_payment = {0};
 
+	report->outcome = PAY_OUTCOME_NO_EFFECT;
+	if (report->payment_known)
+		return;
 	report->outcome = PAY_OUTCOME_UNMATCHED;
 	if (report->source != PAY_SOURCE_WEBHOOK)
 	{

@@ -34,6 +34,7 @@ typedef struct PayReport
 
 	/* Of an answer or inquiry: whose. */
 	pg_uuid_t	operation_id;
+	bool		payment_known;	/* payment_id is given, and need not be looked up */
 	int			attempt;
 	int			http_status;
 	const char *request_id;
@@ -45,7 +46,7 @@ typedef struct PayReport
 
 	/* Filled by pay_apply(). */
 	PayOutcome	outcome;
-	pg_uuid_t	payment_id;		/* unless unmatched */
+	pg_uuid_t	payment_id;		/* unless unmatched; given, if payment_known */
 	const char *status;			/* the payment's, afterwards */
 } PayReport;
 

@@ -166,6 +166,7 @@ claim_one(PayDossiers *set, PayDossier *dossier, PayOperation *operation, const 
 	const char *problem;
 
 	claim->operation_id = operation->operation_id;
+	claim->payment_id = dossier->payment_id;
 	claim->adapter = dossier->adapter;
 	claim->inquiry = strcmp(operation->action, "inquire") == 0;
 	if (dossier->adapter == NULL)

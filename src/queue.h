@@ -17,6 +17,7 @@ struct PayOperation;
 typedef struct PayClaim
 {
 	pg_uuid_t	operation_id;
+	pg_uuid_t	payment_id;
 	int			attempt;		/* the fencing token */
 	bool		inquiry;
 	const PayAdapter *adapter;

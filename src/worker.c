@@ -65,6 +65,8 @@
 #define CONTENDED_MS 50
 #define IDLE_LOOK_MS 200
 #define SETTLE_AGAIN_MS 200
+/* At most one round of claims and one of settling in this time: when much is going on, larger batches cost less each; when little is, nobody waits. */
+#define PACE_MS 10
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
 #define FOLD_MS 1000
@@ -126,9 +128,11 @@ static int	free_count = 0;
 static PayDone *done = NULL;
 static int	done_count = 0;
 static TimestampTz next_claim_at = 0;	/* 0: at once */
-static TimestampTz looked_at = 0;
+static TimestampTz claimed_at = 0;
+static TimestampTz settled_at = 0;
 static TimestampTz fold_at = 0;
 static int	contended_items = 0;	/* in this round of settling */
+static bool work_noted = false;	/* the latch was seen and is still set */
 static bool idle = false;		/* not set up, disabled, or of another version */
 static bool recovered = false;
 static PayWorkerOrder order;
@@ -138,7 +142,7 @@ struct PayClaimRound;
 
 static void start_up(void);
 static void pin_settings(void);
-static WaitEventSet *make_wait_set(void);
+static WaitEventSet *make_wait_set(bool latch);
 static long wait_ms(void);
 static void tick(void);
 static bool in_transaction(void (*work) (void *), void *arg, char **error, int *sqlstate);
@@ -224,7 +228,8 @@ pay_worker_registration(BackgroundWorker *worker, const char *database, bool by_
 void
 pay_worker_main(Datum arg)
 {
-	WaitEventSet *set;
+	WaitEventSet *with_latch,
+			   *without_latch;
 
 	/* `die`, so that synchronous replication and lock waits give up too; before signals are unblocked. */
 	pqsignal(SIGTERM, die);
@@ -235,15 +240,23 @@ pay_worker_main(Datum arg)
 	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
 	BackgroundWorkerInitializeConnection(order.database, PAY_WORKER_ROLE, 0);
 	start_up();
-	set = make_wait_set();
+	with_latch = make_wait_set(true);
+	without_latch = make_wait_set(false);
 
 	for (;;)
 	{
 		WaitEvent	event;
 
 		Assert(!IsTransactionState());
-		(void) WaitEventSetWait(set, wait_ms(), &event, 1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
+		/* With nothing to do (stopped, not set up), look now and then. */
+		if (idle && pay_http_inflight() == 0 && done_count == 0)
+		{
+			pg_usleep(IDLE_LOOK_MS * 1000);
+			CHECK_FOR_INTERRUPTS();
+		}
+		if (WaitEventSetWait(work_noted ? without_latch : with_latch, wait_ms(), &event, 1, PG_WAIT_EXTENSION) == 1 &&
+			(event.events & WL_LATCH_SET))
+			work_noted = true;
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
@@ -251,11 +264,10 @@ pay_worker_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 			for (int i = 0; i < channel_count; i++)
 				channels[i].secret_read_at = 0;
-			next_claim_at = 0;
+			work_noted = true;
 		}
-		/* Stopped, every commit of the application still sets the latch: look at most every so often. */
-		if (event.events & WL_LATCH_SET)
-			next_claim_at = idle ? Min(next_claim_at, looked_at + IDLE_LOOK_MS * 1000) : 0;
+		if (work_noted)
+			next_claim_at = 0;
 		tick();
 	}
 }
@@ -308,13 +320,19 @@ pin_settings(void)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-/* Constant: all of curl's sockets stand behind one descriptor, so the set never changes. */
+/*
+ * Constant: all of curl's sockets stand behind one descriptor, so the sets
+ * never change.  The latch is reset only where a round of claims begins.  Once
+ * it has been seen, the wait for that round does without it, and the
+ * application's further commits find it set and send us no signals.
+ */
 static WaitEventSet *
-make_wait_set(void)
+make_wait_set(bool latch)
 {
 	WaitEventSet *set = PayCreateWaitEventSet(3);
 
-	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	if (latch)
+		AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	AddWaitEventToSet(set, WL_SOCKET_READABLE, pay_http_fd(), NULL, NULL);
 	return set;
@@ -329,8 +347,9 @@ wait_ms(void)
 
 	if (!idle)
 		next = Min(next, fold_at);
+	next = Max(next, claimed_at + PACE_MS * 1000);
 	for (int i = 0; i < done_count; i++)
-		next = Min(next, done[i].not_before);
+		next = Min(next, Max(done[i].not_before, settled_at + PACE_MS * 1000));
 	if (next <= now)
 		return 0;
 	return Min((long) TimestampDifferenceMilliseconds(now, next),
@@ -345,9 +364,10 @@ tick(void)
 	pay_http_drive();
 	collect();
 	CHECK_FOR_INTERRUPTS();
-	settle();
+	if (done_count >= pay_batch_size || GetCurrentTimestamp() >= settled_at + PACE_MS * 1000)
+		settle();
 	CHECK_FOR_INTERRUPTS();
-	if (GetCurrentTimestamp() >= next_claim_at)
+	if (GetCurrentTimestamp() >= Max(next_claim_at, claimed_at + PACE_MS * 1000))
 		claim();
 	fold();
 	MemoryContextSwitchTo(old);
@@ -454,6 +474,8 @@ collect(void)
 		d->report.source = call->claim->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
 		d->report.psp = call->channel->psp;
 		d->report.operation_id = call->claim->operation_id;
+		d->report.payment_id = call->claim->payment_id;
+		d->report.payment_known = true;
 		d->report.attempt = call->claim->attempt;
 	}
 }
@@ -470,6 +492,8 @@ settle(void)
 	for (int i = 0; i < done_count; i++)
 		if (done[i].not_before <= now)
 			ready[n++] = i;
+	if (n > 0)
+		settled_at = now;
 	contended_items = 0;
 	for (int from = 0; from < n; from += pay_batch_size)
 		settle_range(ready + from, Min(n - from, pay_batch_size));
@@ -620,8 +644,11 @@ claim(void)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		contended = false;
 
+	/* Before the queue is read: what is committed from here on wakes us again. */
+	ResetLatch(MyLatch);
+	work_noted = false;
 	next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
-	looked_at = now;
+	claimed_at = now;
 	idle = false;
 	if (!in_transaction(look_around, NULL, NULL, NULL))
 	{
@@ -937,6 +964,8 @@ send_call(int slot)
 		d->report.source = c->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
 		d->report.psp = call->channel->psp;
 		d->report.operation_id = c->operation_id;
+		d->report.payment_id = c->payment_id;
+		d->report.payment_known = true;
 		d->report.attempt = c->attempt;
 		d->report.result.retry_after_ms = -1;
 		/* Its strings must last until settle, which is after this tick's context is gone. */

@@ -113,6 +113,15 @@ payments.secrets_file = '{secrets}'
     def tell(self, what, figure, ratio=None, goal=''):
         print(f"{what:<58} {figure:>14}  {('%.2f x TPC-B' % ratio) if ratio else '':<14} {goal}", flush=True)
 
+    def cpu(self):
+        """CPU seconds used so far: by the worker, by the peer, by sessions that have ended, by pgbench and psql."""
+        def ticks(pid, fields):
+            stat = open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()
+            return sum(int(stat[f]) for f in fields) / os.sysconf('SC_CLK_TCK')
+        postmaster = open(os.path.join(self.data, 'postmaster.pid')).readline().strip()
+        return {'worker': ticks(self.sql('SELECT pid FROM payments.worker_status'), (11, 12)), 'PSP (scripted peer)': ticks(self.peer.pid, (11, 12)),
+                'create_payment() sessions': ticks(postmaster, (13, 14)), 'pgbench': ticks(os.getpid(), (13, 14))}
+
     # ---- the figures ----
 
     def tpcb_reference(self, seconds=6):
@@ -134,21 +143,25 @@ payments.secrets_file = '{secrets}'
     def end_to_end(self):
         """Created by eight clients while the worker sends: from the first create to the last final status."""
         path, ratios, rates = self.script('e2e.sql', ", payment_method => 'pm_card_visa', psp => 'stripe'"), [], []
+        used = {}
         for _ in range(3):
             tpcb = self.tpcb_reference()
             each = int(1250 * self.scale)
             before = int(self.sql("SELECT count(*) FROM payments.payment WHERE status = 'succeeded'"))
-            started = time.time()
+            started, before_cpu = time.time(), self.cpu()
             self.pgbench('-c', '8', '-j', '2', '-t', str(each), '-M', 'prepared', '-f', path)
-            created = time.time()
             self.wait('SELECT count(*) FROM payments.queue', '0')
             rate = 8 * each / (time.time() - started)
+            for who, seconds in self.cpu().items():
+                used[who] = used.get(who, 0) + (seconds - before_cpu[who]) / (8 * each)
             done = int(self.sql("SELECT count(*) FROM payments.payment WHERE status = 'succeeded'")) - before
             if done != 8 * each:
                 raise SystemExit(f'{done} of {8 * each} succeeded')
             rates.append(rate)
             ratios.append(rate / tpcb)
         self.tell('end to end over HTTP, 8 clients', f'{statistics.median(rates):.0f}/s', statistics.median(ratios), 'goal 0.5')
+        for who, seconds in used.items():
+            self.tell(f'  CPU a payment: {who}', f'{seconds / 3 * 1e6:.0f} us')
 
     def slow_psp(self):
         """One worker and a PSP that takes a second for each answer."""

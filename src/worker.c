@@ -27,18 +27,17 @@
  * superuser either, so a trigger made by a table's owner gains nothing.
  * worker.md tells the stories behind each line of this loop.
  *
- * ci: long file because the loop's steps share its calls, channels and slots.
+ * ci: long file because the loop's steps share its calls and slots.
  */
 #include "payments.h"
 
 #include "worker.h"
 
 #include "apply.h"
-#include "cluster.h"
 #include "guc.h"
 #include "http.h"
+#include "link.h"
 #include "queue.h"
-#include "secrets.h"
 #include "spi.h"
 #include "wake.h"
 
@@ -57,8 +56,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define CHANNELS_MAX 64
-#define SECRET_MAX_AGE_MS 5000
 #define RESPONSE_BYTES_MAX (1024 * 1024)
 #define LOCK_TIMEOUT "200ms"
 /* When due rows were locked by somebody, look again after this. */
@@ -70,42 +67,14 @@
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
 #define FOLD_MS 1000
-#define SKIP_MAX 16
 #define SKIP_MS 10000
-#define BREAKER_FAILURES 20
-#define BREAKER_MS_MIN 1000
-#define BREAKER_MS_MAX 60000
-
-/* A PSP as the worker sees it.  Read anew in each round of claims; the counters stay. */
-typedef struct PayChannel
-{
-	char		psp[NAMEDATALEN];
-	const PayAdapter *adapter;
-	char		base_url[2048];
-	char		secret_name[NAMEDATALEN];
-	char		authorization[PAY_SECRET_BYTES_MAX + 32];
-	TimestampTz secret_read_at;
-	int			inflight_max;
-	int			timeout_ms;
-	bool		usable;			/* not halted, armed, secret at hand */
-	bool		seen;			/* in this round */
-	int			inflight;
-	int			failures;		/* calls in a row without an answer */
-	int			breaker_ms;		/* 0: closed */
-	TimestampTz breaker_until;
-	char		problem[256];	/* last one logged */
-	bool		one_by_one;		/* a batch could not be claimed: find the row that is to blame */
-	int			n_skip;			/* rows that cannot be claimed, left alone until skip_until */
-	pg_uuid_t	skip[SKIP_MAX];
-	TimestampTz skip_until;
-} PayChannel;
 
 /* A call in flight; the claim's data live in its context. */
 typedef struct PayCall
 {
 	MemoryContext context;		/* NULL: slot is free */
 	PayClaim   *claim;
-	PayChannel *channel;
+	PayLink    *link;
 } PayCall;
 
 /* A call that has ended, waiting to be settled.  What its report points to lives in the call's context. */
@@ -119,8 +88,6 @@ typedef struct PayDone
 } PayDone;
 
 /* Process-local, written by the loop only. */
-static PayChannel channels[CHANNELS_MAX];
-static int	channel_count = 0;
 static PayCall *calls = NULL;
 static int	call_count = 0;
 static int *free_slots = NULL;
@@ -157,17 +124,12 @@ static void fold(void);
 static void fold_work(void *arg);
 static void claim(void);
 static void look_around(void *arg);
-static void read_channels(void);
-static void read_channel(uint64 row, const char *unarmed);
-static bool channel_ready(PayChannel *channel, const char *unarmed, const char *secret_name);
-static void channel_problem(PayChannel *channel, const char *problem);
-static int	channel_room(PayChannel *channel, TimestampTz now);
-static void claim_channel(PayChannel *channel, TimestampTz now, bool *contended);
-static void skip_row(PayChannel *channel, struct PayClaimRound *round);
+static int	room_for(PayLink *link, TimestampTz now);
+static void claim_from(PayLink *link, TimestampTz now, bool *contended);
+static void skip_row(PayLink *link, struct PayClaimRound *round);
 static void claim_work(void *arg);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
-static void note_transport(PayChannel *channel, PayTransport transport, TimestampTz now);
 
 typedef struct PayRange
 {
@@ -180,27 +142,27 @@ typedef struct PayRange
 typedef struct PayBurial
 {
 	pg_uuid_t	operation_id;
+	const char *reason;
 	const char *detail;
 } PayBurial;
 
 typedef struct PayClaimRound
 {
-	PayChannel *channel;
+	PayLink    *link;
 	int			room;
 	TimestampTz now;
 	PayClaim   *claims;
 	int			n;
 	int			touched;
 	pg_uuid_t	first;			/* of the rows touched */
+	int			sqlstate;		/* of a failure */
+	char	   *error;
 	TimestampTz next_due;
 } PayClaimRound;
 
 static PayStmt fold_hot_accounts = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.fold_hot_accounts()");
 static PayStmt read_installation = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT i.worker_enabled, e.extversion FROM payments.installation i, pg_catalog.pg_extension e WHERE e.extname = 'payments'");
-static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
-	"SELECT psp, adapter, base_url, secret, inflight_max, (extract(epoch FROM timeout) * 1000)::int, halted_at IS NOT NULL "
-	"FROM payments.psp ORDER BY psp LIMIT 64");
 static PayStmt read_next_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT min(due_at) FROM payments.queue WHERE psp = $1", TEXTOID);
 
@@ -262,8 +224,7 @@ pay_worker_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
-			for (int i = 0; i < channel_count; i++)
-				channels[i].secret_read_at = 0;
+			pay_links_reload();
 			work_noted = true;
 		}
 		if (work_noted)
@@ -452,7 +413,7 @@ collect(void)
 		memset(d, 0, sizeof(PayDone));
 		d->slot = (int) response->tag;
 		d->response = response;
-		note_transport(call->channel, response->transport, GetCurrentTimestamp());
+		pay_link_note(call->link, response->transport, GetCurrentTimestamp());
 
 		answer.transport = response->transport;
 		answer.http_status = response->http_status;
@@ -472,7 +433,7 @@ collect(void)
 		d->report.body_bytes = response->body_bytes;
 		d->report.elapsed_ms = response->elapsed_ms;
 		d->report.source = call->claim->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
-		d->report.psp = call->channel->psp;
+		d->report.psp = call->link->psp;
 		d->report.operation_id = call->claim->operation_id;
 		d->report.payment_id = call->claim->payment_id;
 		d->report.payment_known = true;
@@ -546,7 +507,7 @@ settle_range(const int *which, int n)
 		done[which[0]].not_before = GetCurrentTimestamp() + SETTLE_AGAIN_MS * 1000;
 	else
 	{
-		PayBurial	burial = {done[which[0]].report.operation_id, range.error};
+		PayBurial	burial = {done[which[0]].report.operation_id, "cannot_settle", range.error};
 
 		/* If even that fails, the lease runs out and recovery takes it up. */
 		done[which[0]].settled = true;
@@ -584,33 +545,16 @@ bury_work(void *arg)
 {
 	PayBurial  *burial = arg;
 
-	pay_apply_bury(&burial->operation_id, "cannot_settle", burial->detail, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+	pay_apply_bury(&burial->operation_id, burial->reason, burial->detail, GetCurrentTimestamp(), PAY_WORKER_ROLE);
 }
 
 static void
 release(int slot)
 {
-	calls[slot].channel->inflight--;
+	calls[slot].link->inflight--;
 	MemoryContextDelete(calls[slot].context);
 	calls[slot].context = NULL;
 	free_slots[free_count++] = slot;
-}
-
-/* Too many calls in a row without an answer open the breaker; one probe at a time closes it again. */
-static void
-note_transport(PayChannel *channel, PayTransport transport, TimestampTz now)
-{
-	if (transport == PAY_TRANSPORT_ANSWERED)
-	{
-		channel->failures = 0;
-		channel->breaker_ms = 0;
-		return;
-	}
-	channel->failures++;
-	if (channel->failures < BREAKER_FAILURES)
-		return;
-	channel->breaker_ms = Min(Max(channel->breaker_ms * 2, BREAKER_MS_MIN), BREAKER_MS_MAX);
-	channel->breaker_until = now + (TimestampTz) channel->breaker_ms * 1000;
 }
 
 /* ---------- fold ---------- */
@@ -660,10 +604,10 @@ claim(void)
 		next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
 		return;
 	}
-	for (int i = 0; i < channel_count; i++)
-		if (channels[i].usable)
+	for (int i = 0; i < pay_links_count(); i++)
+		if (pay_links_get(i)->usable)
 		{
-			claim_channel(&channels[i], now, &contended);
+			claim_from(pay_links_get(i), now, &contended);
 			CHECK_FOR_INTERRUPTS();
 		}
 	if (contended && next_claim_at < now + CONTENDED_MS * 1000)
@@ -711,180 +655,75 @@ look_around(void *arg)
 	if (!recovered)
 		pay_queue_recover(PAY_WORKER_ROLE, GetCurrentTimestamp());
 	recovered = true;
-	read_channels();
+	pay_links_read();
 }
 
-static void
-read_channels(void)
-{
-	const char *unarmed = pay_cluster_unarmed_reason();
-	uint64		rows = pay_spi_exec(&read_psps, NULL);
-
-	for (int i = 0; i < channel_count; i++)
-		channels[i].seen = false;
-	for (uint64 row = 0; row < rows; row++)
-		read_channel(row, unarmed);
-	for (int i = 0; i < channel_count; i++)
-		if (!channels[i].seen)
-			channels[i].usable = false;
-}
-
-static void
-read_channel(uint64 row, const char *unarmed)
-{
-	char	   *psp = pay_spi_text(row, 1);
-	char	   *base_url = pay_spi_text(row, 3);
-	char	   *secret_name = pay_spi_text(row, 4);
-	PayChannel *channel = NULL;
-
-	for (int i = 0; i < channel_count; i++)
-		if (strcmp(channels[i].psp, psp) == 0)
-			channel = &channels[i];
-	if (channel == NULL)
-	{
-		if (channel_count == CHANNELS_MAX)
-			return;
-		channel = &channels[channel_count++];
-		memset(channel, 0, sizeof(PayChannel));
-		strlcpy(channel->psp, psp, sizeof(channel->psp));
-	}
-	channel->seen = true;
-	channel->adapter = pay_psp_adapter(pay_spi_text(row, 2));
-	if (base_url == NULL && channel->adapter && channel->adapter->default_base_url)
-		base_url = pstrdup(channel->adapter->default_base_url);
-	strlcpy(channel->base_url, base_url ? base_url : "", sizeof(channel->base_url));
-	channel->inflight_max = pay_spi_int32(row, 5);
-	channel->timeout_ms = pay_spi_int32(row, 6);
-	channel->usable = !pay_spi_bool(row, 7) && channel_ready(channel, unarmed, secret_name);
-}
-
-static bool
-channel_ready(PayChannel *channel, const char *unarmed, const char *secret_name)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	const char *problem = NULL;
-	char	   *secret;
-
-	if (channel->adapter == NULL)
-	{
-		channel_problem(channel, "the library has no such adapter");
-		return false;
-	}
-	if (channel->adapter->in_process)
-		return true;
-	if (unarmed)
-	{
-		channel_problem(channel, unarmed);
-		return false;
-	}
-	if (secret_name == NULL)
-	{
-		channel_problem(channel, "no secret is configured");
-		return false;
-	}
-	if (channel->secret_read_at != 0 && strcmp(channel->secret_name, secret_name) == 0 &&
-		now < channel->secret_read_at + SECRET_MAX_AGE_MS * 1000)
-		return channel->authorization[0] != '\0';
-
-	explicit_bzero(channel->authorization, sizeof(channel->authorization));
-	strlcpy(channel->secret_name, secret_name, sizeof(channel->secret_name));
-	channel->secret_read_at = now;
-	secret = pay_secret_find(secret_name, &problem);
-	if (secret == NULL)
-	{
-		channel_problem(channel, problem ? problem : "its secret is not in the secrets file");
-		return false;
-	}
-	snprintf(channel->authorization, sizeof(channel->authorization), "Authorization: Bearer %s", secret);
-	explicit_bzero(secret, strlen(secret));
-	channel->problem[0] = '\0';
-	return true;
-}
-
-/* Says once in the log why a PSP gets no calls. */
-static void
-channel_problem(PayChannel *channel, const char *problem)
-{
-	if (strncmp(channel->problem, problem, sizeof(channel->problem) - 1) == 0)
-		return;
-	strlcpy(channel->problem, problem, sizeof(channel->problem));
-	ereport(LOG,
-			(errmsg("payments worker sends nothing to PSP \"%s\": %s", channel->psp, problem),
-			 errhint("See the view payments.worker_status; payments.arm() allows calls from this cluster.")));
-}
-
-/* How many calls may be added: the PSP's cap, and never all slots for one PSP while there are others. */
+/* How many calls may be added: what the link allows, the free slots, and one batch. */
 static int
-channel_room(PayChannel *channel, TimestampTz now)
+room_for(PayLink *link, TimestampTz now)
 {
-	int			cap = Min(channel->inflight_max, channel_count > 2 ? call_count - call_count / 4 : call_count);
-
-	if (channel->breaker_ms > 0)
-	{
-		if (now < channel->breaker_until)
-			return 0;
-		cap = 1;				/* half open: one probe */
-	}
-	return Min(Min(cap - channel->inflight, free_count), pay_batch_size);
+	return Min(Min(pay_link_room(link, call_count, now), free_count), pay_batch_size);
 }
 
 static void
-claim_channel(PayChannel *channel, TimestampTz now, bool *contended)
+claim_from(PayLink *link, TimestampTz now, bool *contended)
 {
-	PayClaimRound round = {.channel = channel, .now = now, .next_due = next_claim_at};
+	PayClaimRound round = {.link = link, .now = now, .next_due = next_claim_at};
 	TimestampTz due = next_claim_at;
 
-	if (now >= channel->skip_until)
-		channel->n_skip = 0;
-	round.room = channel_room(channel, now);
-	if (channel->one_by_one)
+	if (now >= link->skip_until)
+		link->n_skip = 0;
+	round.room = room_for(link, now);
+	if (link->one_by_one)
 		round.room = Min(round.room, 1);
-	if (round.room > 0 && in_transaction(claim_work, &round, NULL, NULL))
+	if (round.room > 0 && in_transaction(claim_work, &round, &round.error, &round.sqlstate))
 	{
 		for (int i = 0; i < round.n; i++)
 		{
 			int			slot = free_slots[--free_count];
 
-			calls[slot].channel = channel;
-			channel->inflight++;
+			calls[slot].link = link;
+			link->inflight++;
 			copy_claim(&calls[slot], &round.claims[i]);
 			send_call(slot);
 		}
 		due = round.next_due;
 		if (round.touched == 0)
-			channel->one_by_one = false;
+			link->one_by_one = false;
 		if (round.touched < round.room && due <= now)
 			*contended = true;	/* due, but skipped: somebody holds it */
 	}
-	else if (channel->breaker_ms > 0)
-		due = channel->breaker_until;
+	else if (link->breaker_ms > 0)
+		due = link->breaker_until;
 	else if (round.room > 0)
 	{
-		/* It failed, and said why in the log.  Alone, the row shows itself. */
-		skip_row(channel, &round);
-		due = now + (channel->n_skip < SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
+		/* It failed, and said why in the log.  Alone, the row that is to blame shows itself. */
+		if (!passes(round.sqlstate))
+			skip_row(link, &round);
+		due = now + (link->n_skip < PAY_SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
 	}
 	next_claim_at = Min(next_claim_at, due);
 	/* Without room the next settlement claims again. */
-	if (channel_room(channel, now) <= 0 && channel->breaker_ms == 0)
+	if (room_for(link, now) <= 0 && link->breaker_ms == 0)
 		next_claim_at = Max(next_claim_at, now + CONTENDED_MS * 1000);
 }
 
 /* A row that cannot be claimed goes to the dead letters; if even that fails it is left alone for a while. */
 static void
-skip_row(PayChannel *channel, PayClaimRound *round)
+skip_row(PayLink *link, PayClaimRound *round)
 {
-	PayBurial	burial = {round->first, "it cannot be claimed: see the server log"};
+	PayBurial	burial = {round->first, "cannot_claim", round->error};
 
-	if (!channel->one_by_one || round->touched == 0)
+	if (!link->one_by_one || round->touched == 0)
 	{
-		channel->one_by_one = true;
+		link->one_by_one = true;
 		return;
 	}
-	if (in_transaction(bury_work, &burial, NULL, NULL) || channel->n_skip == SKIP_MAX)
+	link->one_by_one = false;	/* it is found; should there be another, the next batch fails as well */
+	if (in_transaction(bury_work, &burial, NULL, NULL) || link->n_skip == PAY_SKIP_MAX)
 		return;
-	channel->skip[channel->n_skip++] = round->first;
-	channel->skip_until = round->now + SKIP_MS * 1000;
+	link->skip[link->n_skip++] = round->first;
+	link->skip_until = round->now + SKIP_MS * 1000;
 }
 
 static void
@@ -894,14 +733,14 @@ claim_work(void *arg)
 	PayArgs		args = {0};
 
 	round->touched = 0;
-	round->n = pay_queue_claim(round->channel->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
-							   round->channel->skip, round->channel->n_skip, &round->claims, &round->touched, &round->first);
+	round->n = pay_queue_claim(round->link->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
+							   round->link->skip, round->link->n_skip, &round->claims, &round->touched, &round->first);
 	if (round->touched == round->room)
 	{
 		round->next_due = round->now;	/* there may be more */
 		return;
 	}
-	pay_arg_text(&args, round->channel->psp);
+	pay_arg_text(&args, round->link->psp);
 	pay_spi_exec(&read_next_due, &args);
 	if (!pay_spi_isnull(0, 1))
 		round->next_due = Min(round->next_due, pay_spi_time(0, 1));
@@ -962,7 +801,7 @@ send_call(int slot)
 		memset(d, 0, sizeof(PayDone));
 		d->slot = slot;
 		d->report.source = c->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
-		d->report.psp = call->channel->psp;
+		d->report.psp = call->link->psp;
 		d->report.operation_id = c->operation_id;
 		d->report.payment_id = c->payment_id;
 		d->report.payment_known = true;
@@ -975,7 +814,7 @@ send_call(int slot)
 		return;
 	}
 
-	headers[n++] = call->channel->authorization;
+	headers[n++] = call->link->authorization;
 	if (c->psp_key)
 		headers[n++] = psprintf("%s: %s", c->adapter->key_header, c->psp_key);
 	if (c->request.content_type)
@@ -986,11 +825,11 @@ send_call(int slot)
 
 	request.tag = (uint64) slot;
 	request.method = c->request.method;
-	request.url = psprintf("%s%s", call->channel->base_url, c->request.path);
+	request.url = psprintf("%s%s", call->link->base_url, c->request.path);
 	request.headers = headers;
 	request.body = c->request.body;
 	request.body_bytes = c->request.body ? strlen(c->request.body) : 0;
-	request.timeout_ms = call->channel->timeout_ms;
+	request.timeout_ms = call->link->timeout_ms;
 	request.connect_timeout_ms = pay_connect_timeout_ms;
 	request.response_bytes_max = RESPONSE_BYTES_MAX;
 	pay_http_start(&request);

@@ -1,0 +1,55 @@
+/*
+ * src/link.h
+ *		A PSP as the worker sees it: where it is, whether it may be called, how
+ *		much of it is in flight.
+ *
+ * Only the worker uses this.  The rows of payments.psp are read anew in each
+ * round of claims; counters and breaker stay.
+ */
+#ifndef PAY_LINK_H
+#define PAY_LINK_H
+
+#include "psp.h"
+#include "secrets.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#define PAY_SKIP_MAX 16
+
+typedef struct PayLink
+{
+	char		psp[NAMEDATALEN];
+	const PayAdapter *adapter;
+	char		base_url[2048];
+	char		secret_name[NAMEDATALEN];
+	char		authorization[PAY_SECRET_BYTES_MAX + 32];
+	TimestampTz secret_read_at;
+	int			inflight_max;
+	int			timeout_ms;
+	bool		usable;			/* not halted, armed, secret at hand */
+	bool		seen;			/* in this round */
+	int			inflight;
+	int			failures;		/* calls in a row without an answer */
+	int			breaker_ms;		/* 0: closed */
+	TimestampTz breaker_until;
+	char		problem[256];	/* last one logged */
+	bool		one_by_one;		/* a batch could not be claimed: find the row that is to blame */
+	int			n_skip;			/* rows that cannot be claimed, left alone until skip_until */
+	pg_uuid_t	skip[PAY_SKIP_MAX];
+	TimestampTz skip_until;
+} PayLink;
+
+/* Reads the PSPs.  Call between pay_spi_begin() and pay_spi_end(). */
+extern void pay_links_read(void);
+/* Reads their secrets again at the next look. */
+extern void pay_links_reload(void);
+extern int	pay_links_count(void);
+extern PayLink *pay_links_get(int i);	/* the same address for the life of the process */
+
+/* How many calls the link takes more, of `slots` that all links share; 0 or less: none. */
+extern int	pay_link_room(const PayLink *link, int slots, TimestampTz now);
+/* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
+extern void pay_link_note(PayLink *link, PayTransport transport, TimestampTz now);
+
+#endif							/* PAY_LINK_H */

@@ -184,8 +184,8 @@ sql() {
 	fi
 	run staged 400 bash "$SRC/test/run_sql.sh" "$@"
 	status=$?
-	passed=$(sed -nE 's/^[a-z]+.*: ([0-9]+) passed, [0-9]+ failed$/\1/p' "$log" | paste -sd+ | bc)
-	failed=$(sed -nE 's/^[a-z]+.*: [0-9]+ passed, ([0-9]+) failed$/\1/p' "$log" | paste -sd+ | bc)
+	passed=$(sed -nE 's/^[a-z]+.*: ([0-9]+) passed, [0-9]+ failed$/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
+	failed=$(sed -nE 's/^[a-z]+.*: [0-9]+ passed, ([0-9]+) failed$/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
 }
 suite_sql() { sql; }
 suite_sql-preloaded() { sql --preload; }

@@ -97,6 +97,8 @@ static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_
 static void check_statement(Node *statement);
 static void check_alter_table(AlterTableStmt *statement);
 static void check_create_trigger(CreateTrigStmt *statement);
+static void check_create_function(CreateFunctionStmt *statement);
+static void check_drop_owned(DropOwnedStmt *statement);
 static void check_drop(DropStmt *statement);
 static bool name_is_guarded(const char *schema, const char *table);
 static bool range_is_guarded(const RangeVar *relation);
@@ -269,6 +271,12 @@ check_statement(Node *statement)
 		case T_DropStmt:
 			check_drop((DropStmt *) statement);
 			break;
+		case T_CreateFunctionStmt:
+			check_create_function((CreateFunctionStmt *) statement);
+			break;
+		case T_DropOwnedStmt:
+			check_drop_owned((DropOwnedStmt *) statement);
+			break;
 		case T_RenameStmt:
 			if (((RenameStmt *) statement)->relation && range_is_guarded(((RenameStmt *) statement)->relation))
 				refuse("be renamed, nor can its parts", ((RenameStmt *) statement)->relation->relname);
@@ -337,6 +345,41 @@ check_create_trigger(CreateTrigStmt *statement)
 	function = LookupFuncName(statement->funcname, 0, NULL, true);
 	if (!OidIsValid(function) || get_func_namespace(function) != pay_schema_oid())
 		refuse("have BEFORE triggers of others", statement->relation->relname);
+}
+
+/* A guard that somebody replaces by an empty function guards nothing. */
+static void
+check_create_function(CreateFunctionStmt *statement)
+{
+	char	   *schema,
+			   *name;
+
+	if (creating_extension || !statement->replace)
+		return;
+	DeconstructQualifiedName(statement->funcname, &schema, &name);
+	if (strncmp(name, "guard_", 6) != 0 || (schema && strcmp(schema, PAY_SCHEMA) != 0))
+		return;
+	ereport(ERROR,
+			(errcode(PAY_ERR_GUARDED_DDL),
+			 errmsg("function \"%s.%s\" cannot be replaced", PAY_SCHEMA, name),
+			 errhint("Only CREATE EXTENSION and ALTER EXTENSION payments UPDATE make the guards.")));
+}
+
+static void
+check_drop_owned(DropOwnedStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->roles)
+	{
+		const RoleSpec *role = lfirst(cell);
+
+		if (role->rolename && strcmp(role->rolename, PAY_OWNER_ROLE) == 0 && schema_has_rows())
+			ereport(ERROR,
+					(errcode(PAY_ERR_GUARDED_DDL),
+					 errmsg("what \"%s\" owns cannot be dropped while there are payments in it", PAY_OWNER_ROLE),
+					 errhint("Drop the database, or remove payments from shared_preload_libraries first.")));
+	}
 }
 
 static void

@@ -9,9 +9,9 @@
 #include "payments.h"
 
 #include "ledger.h"
+#include "ledger_args.h"
 #include "ledger_batch.h"
 #include "merchant.h"
-#include "pan.h"
 #include "spi.h"
 
 #include "access/htup_details.h"
@@ -27,14 +27,7 @@
 
 #define CODE_MAX 200
 
-static char *text_argument(FunctionCallInfo fcinfo, int n);
-static void require_given(FunctionCallInfo fcinfo, int n, const char *name);
-static void require_length(const char *text, size_t bytes_max, const char *name);
-static void refuse_card_number(const char *text, const char *name);
-static bool holds_card_number(const char *text);
 static void require_limits(FunctionCallInfo fcinfo, bool hot);
-static void require_merchants(const PayPostingBatch *batch);
-static int	check_accounts(const PayPosting *posting);
 
 static char *required_element(char **values, int i, const char *name);
 static int64 *int64_array(FunctionCallInfo fcinfo, int n, const char *name, int *count);
@@ -67,10 +60,6 @@ static PayStmt compare_account = PAY_STMT(SPI_OK_SELECT,
 static PayStmt find_account_merchant = PAY_STMT(SPI_OK_SELECT,
 	"SELECT merchant FROM payments.account WHERE account_id = $1", INT8OID);
 
-static PayStmt find_app_roles = PAY_STMT(SPI_OK_SELECT,
-	"SELECT merchant, app_role FROM payments.merchant WHERE merchant = ANY ($1) AND app_role IS NOT NULL",
-	TEXTARRAYOID);
-
 /* ---------- accounts ---------- */
 
 Datum
@@ -87,14 +76,14 @@ pay_create_account(PG_FUNCTION_ARGS)
 	PayArgs		args = {0};
 
 	for (int i = 0; i < (int) lengthof(names); i++)
-		require_given(fcinfo, i, names[i]);
-	code = text_argument(fcinfo, 0);
-	currency = text_argument(fcinfo, 1);
-	type = text_argument(fcinfo, 2);
-	merchant = text_argument(fcinfo, 3);
+		pay_require_given(fcinfo, i, names[i]);
+	code = pay_text_argument(fcinfo, 0);
+	currency = pay_text_argument(fcinfo, 1);
+	type = pay_text_argument(fcinfo, 2);
+	merchant = pay_text_argument(fcinfo, 3);
 
-	require_length(code, CODE_MAX, "code");
-	refuse_card_number(code, "code");
+	pay_require_length(code, CODE_MAX, "code");
+	pay_refuse_card_number(code, "code");
 	for (int i = 0; i < (int) lengthof(types); i++)
 		type_known = type_known || strcmp(types[i], type) == 0;
 	if (!type_known)
@@ -169,7 +158,7 @@ pay_require_account(PG_FUNCTION_ARGS)
 	PayArgs		args = {0};
 	int64		account_id;
 
-	require_given(fcinfo, 0, "account");
+	pay_require_given(fcinfo, 0, "account");
 	account_id = PG_GETARG_INT64(0);
 	pay_spi_begin();
 	pay_arg_int64(&args, account_id);
@@ -244,16 +233,16 @@ pay_post(PG_FUNCTION_ARGS)
 	PayPosting	posting = {0};
 	PayPostingBatch batch = {.all_or_nothing = true,.n = 1,.postings = &posting};
 
-	require_given(fcinfo, 0, "debit");
-	require_given(fcinfo, 1, "credit");
-	require_given(fcinfo, 2, "amount");
-	require_given(fcinfo, 5, "kind");
+	pay_require_given(fcinfo, 0, "debit");
+	pay_require_given(fcinfo, 1, "credit");
+	pay_require_given(fcinfo, 2, "amount");
+	pay_require_given(fcinfo, 5, "kind");
 	posting.debit = PG_GETARG_INT64(0);
 	posting.credit = PG_GETARG_INT64(1);
 	posting.amount = PG_GETARG_INT64(2);
-	posting.reference = text_argument(fcinfo, 3);
-	posting.description = text_argument(fcinfo, 4);
-	posting.kind = text_argument(fcinfo, 5);
+	posting.reference = pay_text_argument(fcinfo, 3);
+	posting.description = pay_text_argument(fcinfo, 4);
+	posting.kind = pay_text_argument(fcinfo, 5);
 	posting.has_effective_at = !PG_ARGISNULL(6);
 	posting.effective_at = posting.has_effective_at ? PG_GETARG_TIMESTAMPTZ(6) : 0;
 
@@ -273,56 +262,21 @@ pay_post(PG_FUNCTION_ARGS)
 				 errmsg("effective_at must be a finite time"),
 				 errhint("Leave it out for now.")));
 	if (posting.reference)
-		require_length(posting.reference, PAY_REFERENCE_MAX, "reference");
+		pay_require_length(posting.reference, PAY_REFERENCE_MAX, "reference");
 	if (posting.description && posting.description[0] != '\0')
-		require_length(posting.description, PAY_DESCRIPTION_MAX, "description");
-	require_length(posting.kind, PAY_KIND_MAX, "kind");
-	refuse_card_number(posting.reference, "reference");
-	refuse_card_number(posting.description, "description");
-	refuse_card_number(posting.kind, "kind");
+		pay_require_length(posting.description, PAY_DESCRIPTION_MAX, "description");
+	pay_require_length(posting.kind, PAY_KIND_MAX, "kind");
+	pay_refuse_card_number(posting.reference, "reference");
+	pay_refuse_card_number(posting.description, "description");
+	pay_refuse_card_number(posting.kind, "kind");
 
 	pay_spi_begin();
 	pay_ledger_lock_accounts(&batch);
-	require_merchants(&batch);
-	posting.invalid = check_accounts(&posting);
+	pay_ledger_require_merchants(&batch);
+	posting.invalid = pay_ledger_check_accounts(&posting);
 	pay_ledger_write(&batch);
 	pay_spi_end();
 	PG_RETURN_INT64(posting.posting_id);
-}
-
-/* Raises unless the caller may act for every merchant whose account is in the batch. */
-static void
-require_merchants(const PayPostingBatch *batch)
-{
-	PayArgs		args = {0};
-	const char **merchants = palloc(sizeof(char *) * Max(batch->n_accounts, 1));
-	char	  **roles;
-	uint64		n;
-
-	for (int i = 0; i < batch->n_accounts; i++)
-		merchants[i] = batch->accounts[i].merchant;
-	pay_arg_text_array(&args, merchants, batch->n_accounts);
-	n = pay_spi_exec(&find_app_roles, &args);
-
-	roles = palloc(sizeof(char *) * 2 * Max(n, 1));
-	for (uint64 row = 0; row < n; row++)
-	{
-		roles[2 * row] = pay_spi_text(row, 1);
-		roles[2 * row + 1] = pay_spi_text(row, 2);
-	}
-	for (uint64 row = 0; row < n; row++)
-		pay_require_merchant_role(roles[2 * row], roles[2 * row + 1]);
-}
-
-/* Do both accounts exist, in one currency?  0 or an SQLSTATE. */
-static int
-check_accounts(const PayPosting *posting)
-{
-	if (posting->debit_account == NULL || posting->credit_account == NULL)
-		return PAY_ERR_ACCOUNT_NOT_FOUND;
-	if (strcmp(posting->debit_account->currency, posting->credit_account->currency) != 0)
-		return PAY_ERR_CURRENCY_MISMATCH;
-	return 0;
 }
 
 /* ---------- batches ---------- */
@@ -360,10 +314,10 @@ pay_post_batch(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	pay_spi_begin();
 	pay_ledger_lock_accounts(&batch);
-	require_merchants(&batch);
+	pay_ledger_require_merchants(&batch);
 	for (int i = 0; i < batch.n; i++)
 		if (batch.postings[i].invalid == 0)
-			batch.postings[i].invalid = check_accounts(&batch.postings[i]);
+			batch.postings[i].invalid = pay_ledger_check_accounts(&batch.postings[i]);
 	pay_ledger_write(&batch);
 	pay_spi_end();
 
@@ -381,7 +335,7 @@ check_element(const PayPosting *posting)
 		return ERRCODE_INVALID_PARAMETER_VALUE;
 	if (posting->description && strlen(posting->description) > PAY_DESCRIPTION_MAX)
 		return ERRCODE_INVALID_PARAMETER_VALUE;
-	if (holds_card_number(posting->reference) || holds_card_number(posting->description))
+	if (pay_holds_card_number(posting->reference) || pay_holds_card_number(posting->description))
 		return PAY_ERR_CARD_NUMBER;
 	return 0;
 }
@@ -415,16 +369,16 @@ pay_post_movements(PG_FUNCTION_ARGS)
 	char	  **references = text_array(fcinfo, 2, names[2], n);
 
 	for (int i = 0; i < (int) lengthof(names); i++)
-		require_given(fcinfo, i, names[i]);
+		pay_require_given(fcinfo, i, names[i]);
 	movements = palloc0(sizeof(PayMovement) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		movements[i].amount = amounts[i];
 		movements[i].event = required_element(events, i, names[1]);
 		movements[i].reference = required_element(references, i, names[2]);
-		movements[i].merchant = text_argument(fcinfo, 3);
-		movements[i].psp = text_argument(fcinfo, 4);
-		movements[i].currency = text_argument(fcinfo, 5);
+		movements[i].merchant = pay_text_argument(fcinfo, 3);
+		movements[i].psp = pay_text_argument(fcinfo, 4);
+		movements[i].currency = pay_text_argument(fcinfo, 5);
 		movements[i].payment_id = *PG_GETARG_UUID_P(6);
 		if (amounts[i] <= 0)
 			ereport(ERROR,
@@ -457,7 +411,7 @@ int64_array(FunctionCallInfo fcinfo, int n, const char *name, int *count)
 	int64	   *result;
 	int			length;
 
-	require_given(fcinfo, n, name);
+	pay_require_given(fcinfo, n, name);
 	array = PG_GETARG_ARRAYTYPE_P(n);
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,
@@ -505,51 +459,4 @@ text_array(FunctionCallInfo fcinfo, int n, const char *name, int count)
 		if (!nulls[i])
 			result[i] = TextDatumGetCString(values[i]);
 	return result;
-}
-
-/* ---------- arguments ---------- */
-
-/* NULL for SQL NULL. */
-static char *
-text_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-static void
-require_given(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be null", name),
-				 errhint("Pass a value for it.")));
-}
-
-static void
-require_length(const char *text, size_t bytes_max, const char *name)
-{
-	if (text[0] == '\0' || strlen(text) > bytes_max)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must have 1 to %zu bytes", name, bytes_max),
-				 errhint("Pass a shorter text that is not empty.")));
-}
-
-static bool
-holds_card_number(const char *text)
-{
-	return text != NULL && pay_pan_found(text, strlen(text));
-}
-
-static void
-refuse_card_number(const char *text, const char *name)
-{
-	if (holds_card_number(text))
-		ereport(ERROR,
-				(errcode(PAY_ERR_CARD_NUMBER),
-				 errmsg("%s seems to contain a card number", name),
-				 errhint("Keep card numbers out of the database; pass the PSP's token instead."),
-				 errhidestmt(true),
-				 errhidecontext(true)));
 }

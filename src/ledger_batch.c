@@ -70,7 +70,7 @@ static int	group_references(PayPostingBatch *batch);
 static int	compare_references(const void *a, const void *b);
 static void check_postings(PayPostingBatch *batch, int n_groups);
 static int	try_posting(PayPosting *posting);
-static int	check_side(const PayAccount *account, int64 amount, bool debit, PayLimit *limit);
+static int	check_side(const PayAccount *account, const PayPosting *posting, bool debit, PayLimit *limit);
 static const char *find_difference(const PayPosting *a, const PayPosting *b);
 static bool may_be_repetition(const PayPostingBatch *batch);
 static int	find_posted_before(PayPostingBatch *batch);
@@ -78,7 +78,7 @@ static void read_old_posting(uint64 row, PayPosting *old);
 static bool insert_postings(PayPostingBatch *batch);
 static bool insert_or_undo(PayPosting **chosen, int n);
 static bool insert_chosen(PayPosting **chosen, int n);
-static void add_to_accounts(PayPostingBatch *batch);
+static int	choose_accounts(const PayPostingBatch *batch, int kind, const PayAccount **chosen);
 static void raise_first_error(const PayPostingBatch *batch);
 static void raise_limit(const PayPosting *posting) pg_attribute_noreturn();
 
@@ -94,21 +94,21 @@ static PayStmt lock_accounts = PAY_STMT(SPI_OK_SELECT,
 	" UNION ALL SELECT " ACCOUNT_COLUMNS " FROM payments.account WHERE account_id = ANY ($1) AND hot",
 	INT8ARRAYOID);
 
-/* In an array of times, 0 is sent as null. */
+/* In an array of times, 0 is sent as null.  A reversal is alone in its batch. */
 static PayStmt insert_all = PAY_STMT(SPI_OK_INSERT_RETURNING,
 	"INSERT INTO payments.posting (debit_account, credit_account, amount, effective_at, booked_at, currency, kind,"
-	"                              merchant, payment_id, reference, description)"
+	"                              merchant, payment_id, reference, description, reverses)"
 	" SELECT r.debit, r.credit, r.amount, coalesce(r.effective_at, '2000-01-01 00:00:00+00'), $11, r.currency, r.kind,"
-	"        r.merchant, r.payment_id, r.reference, r.description"
+	"        r.merchant, r.payment_id, r.reference, r.description, $12"
 	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 	"      r(debit, credit, amount, effective_at, currency, kind, merchant, payment_id, reference, description)"
 	" ON CONFLICT DO NOTHING RETURNING posting_id, reference",
 	INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	TEXTARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID);
+	TEXTARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID);
 
 #define OLD_POSTING_COLUMNS \
 	"r.i, p.posting_id, p.debit_account, p.credit_account, p.amount, p.kind, p.payment_id, p.description," \
-	" CASE WHEN p.effective_at <> p.booked_at THEN p.effective_at END"
+	" CASE WHEN p.effective_at <> p.booked_at THEN p.effective_at END, p.reverses"
 
 static PayStmt find_movements = PAY_STMT(SPI_OK_SELECT,
 	"SELECT " OLD_POSTING_COLUMNS " FROM unnest($1) WITH ORDINALITY r(reference, i)"
@@ -125,6 +125,13 @@ static PayStmt add_to_ordinary = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.account a SET debits = a.debits + d.debits, credits = a.credits + d.credits"
 	" FROM unnest($1, $2, $3) d(account_id, debits, credits) WHERE a.account_id = d.account_id",
 	INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
+
+static PayStmt add_with_held = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.account a SET debits = a.debits + d.debits, credits = a.credits + d.credits,"
+	" held_debits = a.held_debits + d.held_debits, held_credits = a.held_credits + d.held_credits"
+	" FROM unnest($1, $2, $3, $4, $5) d(account_id, debits, credits, held_debits, held_credits)"
+	" WHERE a.account_id = d.account_id",
+	INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
 
 static PayStmt add_to_hot = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.account_delta (account_id, debits, credits)"
@@ -236,11 +243,16 @@ pay_ledger_write(PayPostingBatch *batch)
 	while (!insert_postings(batch))
 	{
 		if (find_posted_before(batch) == 0)
-			elog(ERROR, "postings were neither inserted nor found");
+		{
+			/* Only a reversal meets another unique index: somebody on hot accounts was faster. */
+			if (batch->postings[0].reverses == 0)
+				elog(ERROR, "postings were neither inserted nor found");
+			batch->postings[0].invalid = PAY_ERR_ALREADY_REVERSED;
+		}
 		check_postings(batch, n_groups);
 		raise_first_error(batch);
 	}
-	add_to_accounts(batch);
+	pay_ledger_add_to_accounts(batch);
 
 	for (int i = 0; i < batch->n; i++)
 		if (batch->postings[i].same_as)
@@ -290,7 +302,10 @@ check_postings(PayPostingBatch *batch, int n_groups)
 	PayPosting **first = palloc0(sizeof(PayPosting *) * Max(n_groups, 1));
 
 	for (int i = 0; i < batch->n_accounts; i++)
+	{
 		batch->accounts[i].new_debits = batch->accounts[i].new_credits = 0;
+		batch->accounts[i].new_held_debits = batch->accounts[i].new_held_credits = 0;
+	}
 
 	for (int i = 0; i < batch->n; i++)
 	{
@@ -322,6 +337,20 @@ check_postings(PayPostingBatch *batch, int n_groups)
 static int
 try_posting(PayPosting *posting)
 {
+	int			error = pay_ledger_check(posting);
+
+	if (error)
+		return error;
+	posting->debit_account->new_debits += posting->amount;
+	posting->credit_account->new_credits += posting->amount;
+	posting->debit_account->new_held_debits -= posting->released;
+	posting->credit_account->new_held_credits -= posting->released;
+	return 0;
+}
+
+int
+pay_ledger_check(PayPosting *posting)
+{
 	PayAccount *debit = posting->debit_account;
 	PayAccount *credit = posting->credit_account;
 	int			error;
@@ -330,32 +359,33 @@ try_posting(PayPosting *posting)
 	posting->refused_by = debit;
 	if (debit->closed)
 		return PAY_ERR_ACCOUNT_CLOSED;
-	error = check_side(debit, posting->amount, true, &posting->limit);
+	error = check_side(debit, posting, true, &posting->limit);
 	if (error)
 		return error;
 	posting->refused_by = credit;
 	if (credit->closed)
 		return PAY_ERR_ACCOUNT_CLOSED;
-	error = check_side(credit, posting->amount, false, &posting->limit);
+	error = check_side(credit, posting, false, &posting->limit);
 	if (error)
 		return error;
 	posting->refused_by = NULL;
-	debit->new_debits += posting->amount;
-	credit->new_credits += posting->amount;
 	return 0;
 }
 
 /*
  * May this amount be debited (or credited)?  What is held on the same side
- * counts as gone; what is held on the other side cannot be spent yet.
+ * counts as gone; what is held on the other side cannot be spent yet.  Counters
+ * keep room for what is held, so that a hold can always be posted.
  */
 static int
-check_side(const PayAccount *account, int64 amount, bool debit, PayLimit *limit)
+check_side(const PayAccount *account, const PayPosting *posting, bool debit, PayLimit *limit)
 {
+	int64		amount = posting->amount;
+	int64		held = (debit ? account->held_debits + account->new_held_debits :
+						account->held_credits + account->new_held_credits) - posting->released;
 	int64		debits = account->debits + account->new_debits; /* cannot overflow, by the first check below */
 	int64		credits = account->credits + account->new_credits;
-	int64		room = (account->hot ? PAY_HOT_COUNTER_MAX : PG_INT64_MAX) - (debit ? debits : credits);
-	int64		held = debit ? account->held_debits : account->held_credits;
+	int64		room = (account->hot ? PAY_HOT_COUNTER_MAX : PG_INT64_MAX) - (debit ? debits : credits) - held;
 	int64		balance = account->debit_normal ? debits - credits : credits - debits;
 	bool		grows = debit == account->debit_normal;
 
@@ -383,6 +413,8 @@ check_side(const PayAccount *account, int64 amount, bool debit, PayLimit *limit)
 static const char *
 find_difference(const PayPosting *a, const PayPosting *b)
 {
+	if (a->reverses != b->reverses)
+		return "reverses";
 	if (a->debit != b->debit)
 		return "debit";
 	if (a->credit != b->credit)
@@ -480,6 +512,7 @@ read_old_posting(uint64 row, PayPosting *old)
 	old->description = pay_spi_text(row, 8);
 	old->has_effective_at = !pay_spi_isnull(row, 9);
 	old->effective_at = old->has_effective_at ? pay_spi_time(row, 9) : 0;
+	old->reverses = pay_spi_isnull(row, 10) ? 0 : pay_spi_int64(row, 10);
 }
 
 /* Inserts all that passed and fills in their ids; returns false when some references turned out to be taken. */
@@ -580,6 +613,11 @@ insert_chosen(PayPosting **chosen, int n)
 #undef COLUMN
 	/* Read under the locks, so that time and id of an ordinary account's postings grow together. */
 	pay_arg_time(&args, now);
+	if (chosen[0]->reverses)
+		pay_arg_int64(&args, chosen[0]->reverses);
+	else
+		pay_arg_null(&args);
+	Assert(n == 1 || chosen[0]->reverses == 0);
 
 	inserted = pay_spi_exec(&insert_all, &args);
 
@@ -596,44 +634,65 @@ insert_chosen(PayPosting **chosen, int n)
 	return inserted == (uint64) n;
 }
 
-/* Adds the batch's sums: ordinary accounts in place, hot ones as deltas. */
-static void
-add_to_accounts(PayPostingBatch *batch)
-{
-	int64	   *ids = palloc(sizeof(int64) * Max(batch->n_accounts, 1));
-	int64	   *debits = palloc(sizeof(int64) * Max(batch->n_accounts, 1));
-	int64	   *credits = palloc(sizeof(int64) * Max(batch->n_accounts, 1));
+/* Which way an account's sums are written. */
+enum {ORDINARY, HELD, HOT, KINDS};
 
-	for (int hot = 0; hot <= 1; hot++)
+/* Ordinary accounts in place, hot ones as deltas.  What is held and what is posted changes in one UPDATE: the CHECKs look at both. */
+void
+pay_ledger_add_to_accounts(const PayPostingBatch *batch)
+{
+	static PayStmt *const statements[] = {&add_to_ordinary, &add_with_held, &add_to_hot};
+	const PayAccount **chosen = palloc(sizeof(PayAccount *) * Max(batch->n_accounts, 1));
+	int64	   *column = palloc(sizeof(int64) * Max(batch->n_accounts, 1));
+
+#define COLUMN(value_) \
+	do { \
+		for (int i = 0; i < n; i++) \
+			column[i] = chosen[i]->value_; \
+		pay_arg_int64_array(&args, column, n); \
+	} while (0)
+
+	for (int kind = 0; kind < KINDS; kind++)
 	{
 		PayArgs		args = {0};
-		int			n = 0;
+		int			n = choose_accounts(batch, kind, chosen);
 
-		for (int i = 0; i < batch->n_accounts; i++)
-		{
-			const PayAccount *account = &batch->accounts[i];
-
-			if (account->hot != (bool) hot || (account->new_debits == 0 && account->new_credits == 0))
-				continue;
-			ids[n] = account->account_id;
-			debits[n] = account->new_debits;
-			credits[n] = account->new_credits;
-			n++;
-		}
 		if (n == 0)
 			continue;
-		pay_arg_int64_array(&args, ids, n);
-		pay_arg_int64_array(&args, debits, n);
-		pay_arg_int64_array(&args, credits, n);
-		if (pay_spi_exec(hot ? &add_to_hot : &add_to_ordinary, &args) != (uint64) n)
+		COLUMN(account_id);
+		COLUMN(new_debits);
+		COLUMN(new_credits);
+		if (kind == HELD)
+		{
+			COLUMN(new_held_debits);
+			COLUMN(new_held_credits);
+		}
+		if (pay_spi_exec(statements[kind], &args) != (uint64) n)
 			ereport(ERROR,
 					(errcode(PAY_ERR_INTERNAL),
 					 errmsg("not every account took its postings"),
 					 errhint("A trigger on payments.account or payments.account_delta can cause this; remove it.")));
 	}
-	pfree(ids);
-	pfree(debits);
-	pfree(credits);
+#undef COLUMN
+	pfree(chosen);
+	pfree(column);
+}
+
+static int
+choose_accounts(const PayPostingBatch *batch, int kind, const PayAccount **chosen)
+{
+	int			n = 0;
+
+	for (int i = 0; i < batch->n_accounts; i++)
+	{
+		const PayAccount *account = &batch->accounts[i];
+		bool		held = account->new_held_debits != 0 || account->new_held_credits != 0;
+		bool		posted = account->new_debits != 0 || account->new_credits != 0;
+
+		if ((held || posted) && kind == (account->hot ? HOT : held ? HELD : ORDINARY))
+			chosen[n++] = account;
+	}
+	return n;
 }
 
 /* ---------- errors ---------- */
@@ -691,6 +750,12 @@ pay_ledger_raise(const PayPosting *posting)
 					 errmsg("reference \"%s\" belongs to a posting with another content", posting->reference),
 					 errdetail("The postings differ in \"%s\".", posting->differs),
 					 errhint("Repeat a posting with the same arguments, and give a new one a reference of its own.")));
+			break;
+		case PAY_ERR_ALREADY_REVERSED:
+			ereport(ERROR,
+					(errcode(PAY_ERR_ALREADY_REVERSED),
+					 errmsg("posting " INT64_FORMAT " has been reversed already", posting->reverses),
+					 errhint("A posting is reversed once; to move the money again, post anew.")));
 			break;
 		default:
 			elog(ERROR, "posting has unexpected error %s", unpack_sql_state(posting->error));

@@ -50,6 +50,8 @@ typedef struct PayAccount
 	int64		held_credits;
 	int64		new_debits;		/* what this batch adds */
 	int64		new_credits;
+	int64		new_held_debits;	/* below zero: what it releases */
+	int64		new_held_credits;
 } PayAccount;
 
 typedef struct PayPosting
@@ -64,6 +66,8 @@ typedef struct PayPosting
 	const pg_uuid_t *payment_id;	/* NULL: not a payment's */
 	bool		has_effective_at;	/* false: when it is booked */
 	TimestampTz effective_at;
+	int64		reverses;		/* posting_id, 0: none */
+	int64		released;		/* what a hold keeps on both accounts, given free with it */
 
 	/* found on the way */
 	PayAccount *debit_account;	/* NULL: no such account */
@@ -104,6 +108,12 @@ extern void pay_ledger_lock_accounts(PayPostingBatch *batch);
  * With all_or_nothing the first error is raised and nothing is written.
  */
 extern void pay_ledger_write(PayPostingBatch *batch);
+
+/* Would both accounts let this posting pass now?  0 or an SQLSTATE; changes no sums. */
+extern int	pay_ledger_check(PayPosting *posting);
+
+/* Writes what the batch's accounts have as new sums, as pay_ledger_write() does for its postings. */
+extern void pay_ledger_add_to_accounts(const PayPostingBatch *batch);
 
 /* Raises what posting->error says. */
 extern void pay_ledger_raise(const PayPosting *posting) pg_attribute_noreturn();

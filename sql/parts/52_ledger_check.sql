@@ -70,6 +70,62 @@ BEGIN
 		  JOIN payments.account c ON c.account_id = p.credit_account
 		  WHERE p.currency <> d.currency OR p.currency <> c.currency) bad;
 
+	RETURN QUERY
+	SELECT 'what is held on an account is what is left of its holds', count(*) = 0, count(*),
+		min(format('account %s: held debits %s but holds %s, held credits %s but holds %s',
+				   account_id, debits, left_debits, credits, left_credits))
+	FROM (SELECT l.account_id, sum(l.debits) AS debits, sum(l.credits) AS credits,
+			sum(l.left_debits) AS left_debits, sum(l.left_credits) AS left_credits
+		  FROM (SELECT account_id, held_debits AS debits, held_credits AS credits, 0 AS left_debits, 0 AS left_credits
+				FROM payments.account WHERE held_debits <> 0 OR held_credits <> 0
+				UNION ALL
+				SELECT s.account_id, 0, 0, s.debits, s.credits
+				FROM payments.ledger_hold h
+				CROSS JOIN LATERAL (VALUES (h.debit_account, h.amount, 0), (h.credit_account, 0, h.amount)) s(account_id, debits, credits)
+				UNION ALL
+				SELECT s.account_id, 0, 0, - s.debits, - s.credits
+				FROM payments.ledger_hold_resolution r JOIN payments.ledger_hold h ON h.hold_id = r.hold_id
+				CROSS JOIN LATERAL (VALUES (h.debit_account, r.posted::numeric + r.released, 0),
+					(h.credit_account, 0, r.posted::numeric + r.released)) s(account_id, debits, credits)) l
+		  GROUP BY l.account_id
+		  HAVING sum(l.debits) <> sum(l.left_debits) OR sum(l.credits) <> sum(l.left_credits)) bad;
+
+	RETURN QUERY
+	SELECT 'each unit of a hold is resolved once, in time, by the posting it names', count(*) = 0, count(*),
+		min(format('hold %s: %s', hold_id, why))
+	FROM (SELECT r.hold_id, CASE
+				WHEN h.hold_id IS NULL THEN 'resolution without a hold'
+				WHEN r.seq <> r.n OR h.amount <> r.resolved + r.remaining THEN format('resolution %s does not follow', r.seq)
+				WHEN (r.kind = 'expire') <> (h.expires_at IS NOT NULL AND r.resolved_at >= h.expires_at) THEN format('resolution %s: wrong time', r.seq)
+				WHEN r.kind = 'post' AND (p.debit_account, p.credit_account, p.amount, p.currency)
+					IS DISTINCT FROM (h.debit_account, h.credit_account, r.posted, h.currency) THEN format('resolution %s: wrong posting', r.seq)
+			END AS why
+		  FROM (SELECT hold_id, seq, kind, posting_id, posted, remaining, resolved_at,
+					row_number() OVER w AS n, sum(posted::numeric + released) OVER w AS resolved
+				FROM payments.ledger_hold_resolution WINDOW w AS (PARTITION BY hold_id ORDER BY seq)) r
+		  LEFT JOIN payments.ledger_hold h ON h.hold_id = r.hold_id
+		  LEFT JOIN payments.posting p ON p.posting_id = r.posting_id) bad
+	WHERE why IS NOT NULL;
+
+	RETURN QUERY
+	SELECT 'every open hold that can expire is due, and no other', count(*) = 0, count(*), min(format('hold %s', hold_id))
+	FROM (SELECT coalesce(h.hold_id, d.hold_id) AS hold_id
+		  FROM (SELECT hold_id, expires_at FROM payments.ledger_hold WHERE expires_at IS NOT NULL
+				AND hold_id NOT IN (SELECT r.hold_id FROM payments.ledger_hold_resolution r WHERE r.remaining = 0)) h
+		  FULL JOIN payments.ledger_hold_due d ON d.hold_id = h.hold_id
+		  WHERE d.expires_at IS DISTINCT FROM h.expires_at) bad;
+
+	RETURN QUERY
+	SELECT 'a reversal takes back one posting, whole', count(*) = 0, count(*), min(format('posting %s reverses %s', posting_id, reverses))
+	FROM (SELECT v.posting_id, v.reverses
+		  FROM payments.posting v LEFT JOIN payments.posting o ON o.posting_id = v.reverses
+		  WHERE v.reverses IS NOT NULL
+		  AND ((v.debit_account, v.credit_account, v.amount, v.currency)
+				IS DISTINCT FROM (o.credit_account, o.debit_account, o.amount, o.currency)
+			OR o.reverses IS NOT NULL OR o.payment_id IS NOT NULL OR v.payment_id IS NOT NULL)
+		  UNION ALL
+		  SELECT min(posting_id), reverses FROM payments.posting WHERE reverses IS NOT NULL GROUP BY reverses HAVING count(*) > 1) bad;
+
 	-- Every movement of money is posted once, as it is, and nothing else is
 	-- posted in a payment's name; so the sums agree for each kind.  An
 	-- authorization moves no money.

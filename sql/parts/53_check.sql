@@ -121,7 +121,9 @@ BEGIN
 				('attempt_answer', 'guard_append_only'), ('movement', 'guard_append_only'), ('idempotency_key', 'guard_append_only'),
 				('event', 'guard_append_only'), ('posting', 'guard_append_only'), ('payment', 'guard_facts'), ('operation', 'guard_facts'),
 				('payment_status', 'guard_truncate'), ('posting', 'guard_truncate'), ('movement', 'guard_truncate'),
-				('payment', 'guard_truncate'), ('account', 'guard_account')) g (tbl, trg)
+				('payment', 'guard_truncate'), ('account', 'guard_account'),
+				('ledger_hold', 'guard_append_only'), ('ledger_hold', 'guard_truncate'),
+				('ledger_hold_resolution', 'guard_append_only'), ('ledger_hold_resolution', 'guard_truncate')) g (tbl, trg)
 		  LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
 		  WHERE t.tgenabled IS DISTINCT FROM 'A'
 		  UNION ALL

@@ -42,7 +42,11 @@ GRANT EXECUTE ON FUNCTION payments.check() TO payments_operator, payments_admin,
 GRANT EXECUTE ON FUNCTION
 	payments.create_account(text, text, text, text, boolean, bigint, bigint),
 	payments.post(bigint, bigint, bigint, text, text, text, timestamptz),
-	payments.post_batch(bigint[], bigint[], bigint[], text[], text[])
+	payments.post_batch(bigint[], bigint[], bigint[], text[], text[]),
+	payments.hold(bigint, bigint, bigint, text, timestamptz, text, boolean),
+	payments.post_hold(bigint, bigint, boolean, text),
+	payments.void_hold(bigint, text),
+	payments.reverse_posting(bigint, text, text)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION
@@ -54,7 +58,8 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION
 	payments.create_account(text, text, text, text, boolean, bigint, bigint),
 	payments.close_account(bigint),
-	payments.fold_hot_accounts(int)
+	payments.fold_hot_accounts(int),
+	payments.release_expired_holds(int)
 TO payments_admin;
 
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;

@@ -69,6 +69,8 @@ CREATE TABLE IF NOT EXISTS payments.posting (
 	payment_id uuid,
 	reference text CONSTRAINT posting_reference_not_empty CHECK (reference <> ''),
 	description text CONSTRAINT posting_description_length CHECK (length(description) <= 1000),
+	reverses bigint,
+	CONSTRAINT posting_reversal_is_later CHECK (reverses < posting_id),
 	CONSTRAINT posting_between_two_accounts CHECK (debit_account <> credit_account),
 	CONSTRAINT posting_of_payment_has_reference CHECK (payment_id IS NULL OR reference IS NOT NULL)
 );
@@ -82,6 +84,7 @@ CREATE INDEX IF NOT EXISTS posting_payment ON payments.posting (payment_id) WHER
 CREATE UNIQUE INDEX IF NOT EXISTS posting_movement_once ON payments.posting (reference) WHERE payment_id IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS posting_reference_once ON payments.posting (merchant, reference)
 	WHERE payment_id IS NULL AND reference IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS posting_reversed_once ON payments.posting (reverses) WHERE reverses IS NOT NULL;
 
 COMMENT ON TABLE payments.posting IS 'an amount moved from the credited to the debited account; append-only, so it balances by construction';
 COMMENT ON COLUMN payments.posting.posting_id IS 'increases in the order in which postings to one ordinary account were made; may have gaps';
@@ -95,7 +98,8 @@ COMMENT ON COLUMN payments.posting.kind IS 'posting_rule.event for money movemen
 COMMENT ON COLUMN payments.posting.merchant IS 'merchant of the debited account; references are unique per merchant';
 COMMENT ON COLUMN payments.posting.payment_id IS 'payment whose money moved; null for postings made by payments.post()';
 COMMENT ON COLUMN payments.posting.reference IS 'client id for exactly-once posting; of a money movement PSP:OBJECT:KIND:LEG';
-COMMENT ON COLUMN payments.posting.description IS 'free text';
+COMMENT ON COLUMN payments.posting.description IS 'free text; of a reversal its reason';
+COMMENT ON COLUMN payments.posting.reverses IS 'posting that this one takes back, the other way round and whole; null for most';
 
 CREATE TABLE IF NOT EXISTS payments.account_delta (
 	account_id bigint NOT NULL,

@@ -194,7 +194,7 @@ SELECT is(error, 'PY205', 'a batch that would overflow is refused there') FROM p
 	ARRAY[pg_temp.a('cash'), pg_temp.a('cash')], ARRAY[pg_temp.a('till'), pg_temp.a('till')], ARRAY[9223372036854775807, 1]) WHERE index = 1;
 SELECT ok(pg_temp.open_account('line', 'asset', min_balance => -9223372036854775807 - 1, max_balance => 9223372036854775807) > 0, 'the widest limits');
 UPDATE payments.account SET held_credits = 9223372036854775807 WHERE account_id = pg_temp.a('line');
-SELECT is((pg_temp.raised(format('SELECT payments.post(%s, %s, 2)', pg_temp.a('cash'), pg_temp.a('line')))).code, 'PY204', 'a limit check does not wrap around');
+SELECT is((pg_temp.raised(format('SELECT payments.post(%s, %s, 2)', pg_temp.a('cash'), pg_temp.a('line')))).code, 'PY205', 'what is held has room in the counters, and no check wraps around');
 UPDATE payments.account SET held_credits = 0 WHERE account_id = pg_temp.a('line');
 
 -- ---------- closing ----------
@@ -398,7 +398,7 @@ SELECT is(pg_temp.check_after(v.statement), v.failed, format('check() notices: %
 		DELETE FROM pg_constraint WHERE conname = ''account_above_minimum'';
 		UPDATE pg_class SET relchecks = relchecks - 1 WHERE oid = ''payments.account''::regclass;
 		UPDATE payments.account SET held_debits = debits + credits + 1 WHERE account_id = %s', pg_temp.a('purse')),
-		'no account is beyond its limits'),
+		'no account is beyond its limits; what is held on an account is what is left of its holds'),
 	('a posting in a payment''s name without a movement', format('INSERT INTO payments.posting (debit_account, credit_account, amount, effective_at, booked_at, currency, kind, merchant, payment_id, reference)
 		VALUES (%s, %s, 1, now(), now(), ''EUR'', ''capture'', ''ledger_test'', ''00000000-0000-7000-8000-000000000001'', ''a:b:capture:1'')', pg_temp.a('cash'), pg_temp.a('wallet')),
 		'every movement of money is posted once, and payments post nothing else; sums of an account are those of its postings')

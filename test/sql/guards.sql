@@ -63,7 +63,8 @@ RESET session_replication_role;
 
 -- The remaining ones cannot be emptied either.
 SELECT n AS name, regress_guard(format('TRUNCATE payments.%I CASCADE', n)) AS outcome
-FROM unnest(ARRAY['queue', 'dead_letter', 'webhook_event', 'exception', 'account_delta']) n ORDER BY 1;
+FROM unnest(ARRAY['queue', 'dead_letter', 'webhook_event', 'exception', 'account_delta', 'ledger_hold', 'ledger_hold_resolution',
+	'ledger_hold_due']) n ORDER BY 1;
 
 -- Of a payment and of an operation only what follows from later facts may change.
 SELECT a.attname AS column, regress_guard(format('UPDATE payments.payment SET %I = NULL WHERE payment_id = %L', a.attname, :'id')) AS set_null

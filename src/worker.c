@@ -161,6 +161,7 @@ typedef struct PayClaimRound
 } PayClaimRound;
 
 static PayStmt fold_hot_accounts = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.fold_hot_accounts()");
+static PayStmt release_expired_holds = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.release_expired_holds()");
 static PayStmt read_installation = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT i.worker_enabled, e.extversion FROM payments.installation i, pg_catalog.pg_extension e WHERE e.extname = 'payments'");
 static PayStmt read_next_due = PAY_STMT(SPI_OK_SELECT,
@@ -559,7 +560,7 @@ release(int slot)
 
 /* ---------- fold ---------- */
 
-/* Moves what was posted to hot accounts into their balances: a second after settling, else with the poll. */
+/* Moves what was posted to hot accounts into their balances and releases expired holds: a second after settling, else with the poll. */
 static void
 fold(void)
 {
@@ -574,9 +575,14 @@ fold(void)
 static void
 fold_work(void *arg)
 {
+	int64		done;
+
 	pay_spi_exec(&fold_hot_accounts, NULL);
+	done = pay_spi_int64(0, 1);
+	pay_spi_exec(&release_expired_holds, NULL);
+	done += pay_spi_int64(0, 1);
 	/* Others post as well: while there was something, come again soon. */
-	if (pay_spi_int64(0, 1) > 0)
+	if (done > 0)
 		fold_at = GetCurrentTimestamp() + FOLD_MS * 1000;
 }
 

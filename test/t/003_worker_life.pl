@@ -58,6 +58,12 @@ ok(wait_until($node, "SELECT pid <> $pid FROM payments.worker_status", 't', 15),
 $peer->faults;
 settled($node);
 is(value($node, q{SELECT status, count(*) FROM payments.payment GROUP BY 1}), 'succeeded|20', 'what was in flight is found out by inquiry');
+
+# ---------- holds that expire
+value($node, q{SELECT hold_id FROM payments.hold(payments.create_account('expiring', 'EUR', 'asset'), payments.create_account('other', 'EUR', 'asset'), 5,
+	expires_at => clock_timestamp() + interval '50 ms')});
+ok(wait_until($node, q{SELECT a.held_debits || ' ' || r.kind FROM payments.account a, payments.ledger_hold_resolution r WHERE a.code = 'expiring'}, '0 expire', 15),
+	'the worker releases what has expired, unasked');
 is(scalar($peer->charges), 20, 'and was charged once');
 
 # ---------- pg_ctl stop -m fast in the middle of calls

@@ -30,8 +30,9 @@ static bool link_ready(PayLink *link, const char *unarmed, const char *secret_na
 static void link_problem(PayLink *link, const char *problem);
 
 static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
-	"SELECT psp, adapter, base_url, secret, inflight_max, (extract(epoch FROM timeout) * 1000)::int, halted_at IS NOT NULL "
-	"FROM payments.psp ORDER BY psp LIMIT 64");
+	"SELECT s.psp, s.adapter, s.base_url, s.secret, s.inflight_max, (extract(epoch FROM s.timeout) * 1000)::int, "
+	" s.halted_at IS NOT NULL, (SELECT min(q.due_at) FROM payments.queue q WHERE q.psp = s.psp) "
+	"FROM payments.psp s ORDER BY s.psp LIMIT 64");
 
 int
 pay_links_count(void)
@@ -94,6 +95,7 @@ read_link(uint64 row, const char *unarmed)
 	strlcpy(link->base_url, base_url ? base_url : "", sizeof(link->base_url));
 	link->inflight_max = pay_spi_int32(row, 5);
 	link->timeout_ms = pay_spi_int32(row, 6);
+	link->due_at = pay_spi_isnull(row, 8) ? DT_NOEND : pay_spi_time(row, 8);
 	link->usable = !pay_spi_bool(row, 7) && link_ready(link, unarmed, secret_name);
 }
 

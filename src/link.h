@@ -27,6 +27,7 @@ typedef struct PayLink
 	TimestampTz secret_read_at;
 	int			inflight_max;
 	int			timeout_ms;
+	TimestampTz due_at;			/* of the first in its queue when last read; DT_NOEND: nothing there */
 	bool		usable;			/* not halted, armed, secret at hand */
 	bool		seen;			/* in this round */
 	int			inflight;

@@ -63,7 +63,7 @@
 #define IDLE_LOOK_MS 200
 #define SETTLE_AGAIN_MS 200
 /* At most one round of claims and one of settling in this time: when much is going on, larger batches cost less each; when little is, nobody waits. */
-#define PACE_MS 10
+#define PACE_MS 20
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
 #define FOLD_MS 1000
@@ -598,7 +598,6 @@ claim(void)
 	ResetLatch(MyLatch);
 	work_noted = false;
 	next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
-	claimed_at = now;
 	idle = false;
 	if (!in_transaction(look_around, NULL, NULL, NULL))
 	{
@@ -611,11 +610,18 @@ claim(void)
 		return;
 	}
 	for (int i = 0; i < pay_links_count(); i++)
-		if (pay_links_get(i)->usable)
-		{
-			claim_from(pay_links_get(i), now, &contended);
-			CHECK_FOR_INTERRUPTS();
-		}
+	{
+		PayLink    *link = pay_links_get(i);
+
+		if (!link->usable)
+			continue;
+		/* A look at the queue costs little, a transaction of claims for nothing much more. */
+		if (link->due_at <= now)
+			claim_from(link, now, &contended);
+		else
+			next_claim_at = Min(next_claim_at, link->due_at);
+		CHECK_FOR_INTERRUPTS();
+	}
 	if (contended && next_claim_at < now + CONTENDED_MS * 1000)
 		next_claim_at = now + CONTENDED_MS * 1000;
 }
@@ -694,6 +700,8 @@ claim_from(PayLink *link, TimestampTz now, bool *contended)
 			send_call(slot);
 		}
 		due = round.next_due;
+		if (round.touched > 0)
+			claimed_at = now;	/* a look that finds nothing does not hold up the next */
 		if (round.touched == 0)
 			link->one_by_one = false;
 		if (round.touched < round.room && due <= now)

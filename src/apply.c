@@ -11,7 +11,7 @@
  * 2. Unknown is a state.  What is not a definite yes or no leaves the
  *	  operation in doubt, and doubt is left by inquiry, never by a guess.
  * 3. A late word from a worker whose lease is gone counts only if it says that
- *	  money moved.
+ *	  money moved, in the amount we asked for or in another.
  *
  * A crash before the commit leaves everything as it was, with the lease still
  * held; recovery then treats the operation as in doubt.
@@ -207,7 +207,7 @@ apply_one(PayDossiers *set, PayReport *report)
 	}
 	if (!rescale(&c) || disagrees(&c))
 		c.result.class = PAY_CLASS_CONFLICTED;
-	if (!c.stale || c.result.class == PAY_CLASS_APPROVED)
+	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
 		decide(&c);
 	report->status = c.dossier->status;
 }
@@ -438,8 +438,7 @@ captured(PayContext *c)
 	{
 		/* Money came that nobody waits for: keep it apart and ask a person. */
 		pay_dossier_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
-		pay_dossier_exception(c->set, d, c->operation, pay_dossier_moved(d, "capture", c->result.object_id) == NULL && d->captured > 0
-							  ? "duplicate" : "after_cancel", c->result.object_id, amount,
+		pay_dossier_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
 							  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
 		return;
 	}
@@ -649,11 +648,11 @@ declined(PayContext *c, const char *code)
 	{
 		case PAY_OP_CHARGE:
 		case PAY_OP_AUTHORIZE:
+			if (!pay_dossier_can(d, "decline"))
+				break;			/* paid already: the inquiry was about the fee */
 			d->failure_code = code;
 			d->failure_message = c->result.message;
-			d->dirty = true;
-			if (pay_dossier_can(d, "decline"))
-				pay_dossier_event(c->set, d, "decline", c->operation, c->source, code);
+			pay_dossier_event(c->set, d, "decline", c->operation, c->source, code);
 			break;
 		case PAY_OP_CAPTURE:
 			d->capture_pending -= c->operation->amount;
@@ -809,6 +808,9 @@ conflicted(PayContext *c)
 	pay_dossier_exception(c->set, c->dossier, o, "conflicted", c->result.object_id, c->result.amount,
 						  "the PSP's answer differs from what was asked in amount or currency; look at the PSP's dashboard");
 	if (o == NULL || !pay_operation_is_open(o))
+		return;
+	/* As in approved(): in flight, its own answer decides; waiting, it must not be sent once more. */
+	if (c->stale && o->claimed_by != NULL)
 		return;
 	if (is_first(o) && pay_dossier_can(c->dossier, "doubt"))
 		pay_dossier_event(c->set, c->dossier, "doubt", o, c->source, "conflicted");

@@ -47,6 +47,7 @@ const PayTransition pay_transitions[] = {
 	{"awaiting_retry", "capture", "succeeded"},
 	{"awaiting_retry", "require_action", "requires_action"},
 	{"awaiting_retry", "decline", "failed"},
+	{"awaiting_retry", "doubt", "in_doubt"},
 	{"awaiting_retry", "void", "cancelled"},
 	{"awaiting_retry", "cancel", "cancelled"},
 	{"awaiting_retry", "expire", "expired"},

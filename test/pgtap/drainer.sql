@@ -53,6 +53,14 @@ SELECT is((SELECT reason FROM payments.dead_letter WHERE payment_id = :'id'), 'c
 SELECT is((SELECT kind FROM payments.exception WHERE payment_id = :'id'), 'conflicted', 'another amount: an exception');
 SELECT is_empty(format('SELECT FROM payments.posting WHERE payment_id = %L', :'id'), 'another amount: not posted');
 
+-- An answer that comes when nobody waits for it any more counts when money moved, also when it was the wrong amount.
+SELECT pg_temp.make('late') AS id \gset
+SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'late: claimed');
+SELECT is(pg_temp.answer(429, '{"error": {"type": "invalid_request_error", "code": "rate_limit"}}'), 'awaiting_retry', 'late: not processed, as it seemed');
+SELECT is(pg_temp.answer(200, pg_temp.intent(999, 'succeeded', 'pi_late')), 'in_doubt', 'late: another amount after all');
+SELECT is((SELECT kind FROM payments.exception WHERE payment_id = :'id'), 'conflicted', 'late: an exception');
+SELECT is_empty(format('SELECT FROM payments.queue WHERE payment_id = %L', :'id'), 'late: not sent once more');
+
 SELECT pg_temp.make('currency') AS id \gset
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'another currency: claimed');
 SELECT is(pg_temp.answer(200, pg_temp.intent(1000, 'succeeded', 'pi_currency', 'usd')), 'in_doubt', 'another currency: in doubt');

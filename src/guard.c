@@ -83,7 +83,7 @@ static const PayWords word_columns[] = {
 static const char *const guarded[] = {
 	"payment", "operation", "payment_status", "attempt", "attempt_answer", "movement", "idempotency_key",
 	"event", "webhook_event", "dead_letter", "exception", "posting", "account", "account_delta", "merchant",
-	"ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
+	"posting_reference", "posting_failure", "posting_reversal", "ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
 };
 
 static ProcessUtility_hook_type previous_hook = NULL;

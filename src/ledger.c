@@ -81,7 +81,7 @@ pay_ledger_post_movements(const PayMovement *movements, int n)
 {
 	MemoryContext context;
 	MemoryContext caller;
-	PayPostingBatch batch = {.movements = true,.all_or_nothing = true};
+	PayPostingBatch batch = {.all_or_nothing = true};
 	AccountName *names;
 	int			n_names;
 
@@ -181,7 +181,7 @@ expand_movements(const PayMovement *movements, int n, PayPostingBatch *batch, Ac
 		{
 			PayPosting *posting = &batch->postings[n_names / 2];
 
-			posting->amount = movement->amount;
+			posting->asked = movement->amount;
 			posting->kind = movement->event;
 			posting->reference = psprintf("%s:%d", movement->reference, rule->leg);
 			posting->description = rule->description;

@@ -23,11 +23,14 @@ pay_ledger_require_merchants(const PayPostingBatch *batch)
 	PayArgs		args = {0};
 	const char **merchants = palloc(sizeof(char *) * Max(batch->n_accounts, 1));
 	char	  **roles;
+	int			n_merchants = 0;
 	uint64		n;
 
+	/* Most batches are one merchant's. */
 	for (int i = 0; i < batch->n_accounts; i++)
-		merchants[i] = batch->accounts[i].merchant;
-	pay_arg_text_array(&args, merchants, batch->n_accounts);
+		if (n_merchants == 0 || strcmp(batch->accounts[i].merchant, merchants[n_merchants - 1]) != 0)
+			merchants[n_merchants++] = batch->accounts[i].merchant;
+	pay_arg_text_array(&args, merchants, n_merchants);
 	n = pay_spi_exec(&find_app_roles, &args);
 
 	roles = palloc(sizeof(char *) * 2 * Max(n, 1));

@@ -8,6 +8,7 @@
 #define PAY_LEDGER_BATCH_H
 
 #include "datatype/timestamp.h"
+#include "storage/itemptr.h"
 #include "utils/uuid.h"
 
 /* Largest number of postings in one call. */
@@ -34,6 +35,7 @@ typedef enum PayLimit
 typedef struct PayAccount
 {
 	int64		account_id;
+	ItemPointerData tid;		/* of the row that is locked; not of a hot account's */
 	const char *merchant;
 	const char *code;
 	const char *currency;
@@ -59,22 +61,30 @@ typedef struct PayPosting
 	/* as asked for */
 	int64		debit;			/* account ids */
 	int64		credit;
-	int64		amount;
+	int64		asked;			/* > 0; the ceiling, if balancing */
+	bool		balancing;		/* as much of it as the limits allow */
 	const char *kind;
 	const char *reference;		/* NULL: none */
 	const char *description;	/* NULL: none */
 	const pg_uuid_t *payment_id;	/* NULL: not a payment's */
 	bool		has_effective_at;	/* false: when it is booked */
+	bool		imported;		/* effective_at may lie in the past */
 	TimestampTz effective_at;
+	int			link;			/* neighbours of one number are posted together or not at all; 0: alone */
 	int64		reverses;		/* posting_id, 0: none */
 	int64		released;		/* what a hold keeps on both accounts, given free with it */
 
 	/* found on the way */
 	PayAccount *debit_account;	/* NULL: no such account */
 	PayAccount *credit_account;
-	int			group;			/* postings of one reference have one group; -1: no reference */
+	int64		amount;			/* what is posted: asked, or less if balancing */
 	int			invalid;		/* SQLSTATE that no balance can change, 0: none */
+	int64		new_id;			/* its posting_id if it is posted now */
+	int64		transaction_id; /* new_id of the first of its link; 0: alone */
+	int			group;			/* postings of one reference have one group; -1: no reference, or not to be claimed */
+	bool		claimed;		/* the reference is this posting's now, whatever becomes of it */
 	bool		posted_before;	/* the same posting is in the ledger: posting_id is its id */
+	bool		failed_before;	/* the same posting was refused for good: error says why */
 	struct PayPosting *same_as; /* the same posting comes earlier in this batch */
 
 	/* the outcome */
@@ -87,12 +97,12 @@ typedef struct PayPosting
 
 typedef struct PayPostingBatch
 {
-	bool		movements;		/* postings of payments: references are unique among themselves */
 	bool		all_or_nothing; /* raise the first error */
 	int			n;
 	PayPosting *postings;
 	int			n_accounts;
 	PayAccount *accounts;		/* sorted by account_id */
+	TimestampTz now;			/* when it is booked, read under the locks */
 } PayPostingBatch;
 
 /*
@@ -111,11 +121,21 @@ extern void pay_ledger_write(PayPostingBatch *batch);
 
 /* Would both accounts let this posting pass now?  0 or an SQLSTATE; changes no sums. */
 extern int	pay_ledger_check(PayPosting *posting);
+/* The largest amount up to the one asked for that both accounts let pass; 0: none. */
+extern int64 pay_ledger_largest_amount(const PayPosting *posting);
 
-/* Writes what the batch's accounts have as new sums, as pay_ledger_write() does for its postings. */
+/* ledger_save.c: writes the postings that passed, and what they add to their accounts. */
+extern void pay_ledger_insert_postings(PayPostingBatch *batch);
 extern void pay_ledger_add_to_accounts(const PayPostingBatch *batch);
 
-/* Raises what posting->error says. */
+/* ledger_reference.c: takes the references, and marks the postings whose reference was taken before. */
+extern void pay_ledger_claim_references(PayPostingBatch *batch);
+/* The first field in which a posting differs from the one that has its reference, or NULL. */
+extern const char *pay_ledger_difference(const PayPosting *posting, const PayPosting *other);
+/* Writes down what was refused, so that it stays refused. */
+extern void pay_ledger_insert_failures(const PayPostingBatch *batch);
+
+/* ledger_raise.c: raises what posting->error says. */
 extern void pay_ledger_raise(const PayPosting *posting) pg_attribute_noreturn();
 
 #endif							/* PAY_LEDGER_BATCH_H */

@@ -76,7 +76,6 @@ static void read_hold_arguments(FunctionCallInfo fcinfo, Hold *hold);
 static void refuse_hot(const PayAccount *account);
 static bool find_hold(Hold *hold);
 static void reserve(Hold *hold);
-static int64 largest_amount(PayPosting *posting);
 static void change_held(Hold *hold, int64 amount);
 
 static void lock_hold(Hold *hold, int64 hold_id);
@@ -116,10 +115,10 @@ static PayStmt read_last = PAY_STMT(SPI_OK_SELECT,
 	INT8OID);
 
 static PayStmt find_post = PAY_STMT(SPI_OK_SELECT,
-	"SELECT p.posting_id, CASE WHEN r.hold_id IS DISTINCT FROM $3 THEN 'hold_id'"
+	"SELECT p.posting_id, CASE WHEN r.hold_id IS NULL THEN 'hold_id'"
 	" WHEN r.asked IS DISTINCT FROM $4 THEN 'amount' WHEN r.final <> $5 THEN 'final' END"
-	" FROM payments.posting p LEFT JOIN payments.ledger_hold_resolution r ON r.posting_id = p.posting_id"
-	" WHERE p.merchant = $1 AND p.reference = $2 AND p.payment_id IS NULL",
+	" FROM payments.posting_reference p LEFT JOIN payments.ledger_hold_resolution r ON r.hold_id = $3 AND r.posting_id = p.posting_id"
+	" WHERE p.merchant = $1 AND p.reference = $2",
 	TEXTOID, TEXTOID, INT8OID, INT8OID, BOOLOID);
 
 static PayStmt insert_resolution = PAY_STMT(SPI_OK_INSERT,
@@ -169,7 +168,7 @@ read_hold_arguments(FunctionCallInfo fcinfo, Hold *hold)
 	pay_require_given(fcinfo, 6, "balancing");
 	hold->posting.debit = PG_GETARG_INT64(0);
 	hold->posting.credit = PG_GETARG_INT64(1);
-	hold->posting.amount = hold->asked = PG_GETARG_INT64(2);
+	hold->posting.asked = hold->asked = PG_GETARG_INT64(2);
 	hold->reference = pay_text_argument(fcinfo, 3);
 	hold->expires = !PG_ARGISNULL(4);
 	hold->expires_at = hold->expires ? PG_GETARG_TIMESTAMPTZ(4) : 0;
@@ -248,8 +247,7 @@ reserve(Hold *hold)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expires_at is not in the future"),
 				 errhint("Pass a later time, or leave it out for a hold that does not expire.")));
-	if (hold->balancing)
-		posting->amount = Max(largest_amount(posting), 1);
+	posting->amount = hold->balancing ? Max(pay_ledger_largest_amount(posting), 1) : hold->asked;
 	posting->error = pay_ledger_check(posting);
 	if (posting->error)
 		pay_ledger_raise(posting);
@@ -282,25 +280,6 @@ reserve(Hold *hold)
 		pay_spi_exec(&insert_due, &args);
 	}
 	change_held(hold, hold->amount);
-}
-
-/* The largest amount up to the one asked for that both accounts let pass, 0 if none: what a smaller one breaks, a larger one does. */
-static int64
-largest_amount(PayPosting *posting)
-{
-	PayPosting	trial = *posting;
-	int64		low = 0;
-	int64		high = posting->amount;
-
-	while (low < high)
-	{
-		trial.amount = low + (high - low) / 2 + (high - low) % 2;
-		if (pay_ledger_check(&trial) == 0)
-			low = trial.amount;
-		else
-			high = trial.amount - 1;
-	}
-	return low;
 }
 
 /* Adds to what is held on both accounts, or takes from it. */
@@ -349,8 +328,8 @@ pay_post_hold(PG_FUNCTION_ARGS)
 					 errmsg("hold " INT64_FORMAT " has only " INT64_FORMAT " left", hold.hold_id, hold.remaining),
 					 errdetail("To be posted were " INT64_FORMAT " (minor units of %s).", amount, posting->debit_account->currency),
 					 errhint("Post what is left, or leave out the amount; what goes beyond it takes another hold or posting.")));
-		posting->amount = has_amount ? amount : hold.remaining;
-		posting->released = final ? hold.remaining : posting->amount;
+		posting->asked = has_amount ? amount : hold.remaining;
+		posting->released = final ? hold.remaining : posting->asked;
 		posting->kind = HOLD_KIND;
 		posting->reference = hold.reference;
 		posting->description = hold.description;

@@ -161,6 +161,12 @@ pay_arg_uuid_array(PayArgs *args, const pg_uuid_t *const *values, int n)
 }
 
 void
+pay_arg_tid_array(PayArgs *args, ItemPointerData *values, int n)
+{
+	ARG_ARRAY(false, PointerGetDatum(&values[i]), TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT);
+}
+
+void
 pay_arg_bytea_array(PayArgs *args, bytea *const *values, int n)
 {
 	ARG_ARRAY(values[i] == NULL, PointerGetDatum(values[i]), BYTEAOID, -1, false, TYPALIGN_INT);
@@ -285,8 +291,13 @@ pay_spi_isnull(uint64 row, int column)
 char *
 pay_spi_text(uint64 row, int column)
 {
-	if (row >= SPI_processed || SPI_tuptable == NULL)
-		elog(ERROR, "result has no row " UINT64_FORMAT, row);
+	bool		isnull;
+	Datum		value = column_value(row, column, &isnull);
+
+	if (isnull)
+		return NULL;
+	if (SPI_gettypeid(SPI_tuptable->tupdesc, column) == TEXTOID)
+		return TextDatumGetCString(value);	/* without a look for the output function */
 	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
 }
 
@@ -318,6 +329,12 @@ pg_uuid_t
 pay_spi_uuid(uint64 row, int column)
 {
 	return *DatumGetUUIDP(column_required(row, column));
+}
+
+ItemPointerData
+pay_spi_tid(uint64 row, int column)
+{
+	return *(ItemPointer) DatumGetPointer(column_required(row, column));
 }
 
 bytea *

@@ -62,6 +62,7 @@ extern void pay_arg_int32_array(PayArgs *args, const int32 *values, int n);
 extern void pay_arg_bool_array(PayArgs *args, const bool *values, int n);
 extern void pay_arg_time_array(PayArgs *args, const TimestampTz *values, int n);
 extern void pay_arg_uuid_array(PayArgs *args, const pg_uuid_t *const *values, int n);
+extern void pay_arg_tid_array(PayArgs *args, ItemPointerData *values, int n);
 extern void pay_arg_bytea_array(PayArgs *args, bytea *const *values, int n);
 
 /* Connects to SPI and checks that setup() has been run (PAY_ERR_NOT_SET_UP if not). */
@@ -83,6 +84,7 @@ extern int32 pay_spi_int32(uint64 row, int column);
 extern bool pay_spi_bool(uint64 row, int column);
 extern TimestampTz pay_spi_time(uint64 row, int column);
 extern pg_uuid_t pay_spi_uuid(uint64 row, int column);
+extern ItemPointerData pay_spi_tid(uint64 row, int column);
 extern bytea *pay_spi_bytea(uint64 row, int column);	/* copied; NULL if null */
 
 /* OID of the role that owns the tables (payments_owner); raises PAY_ERR_NOT_SET_UP if it is gone. */

@@ -80,24 +80,32 @@ CREATE FUNCTION payments.post(
 	reference text DEFAULT NULL,
 	description text DEFAULT NULL,
 	kind text DEFAULT 'manual',
-	effective_at timestamptz DEFAULT NULL
+	effective_at timestamptz DEFAULT NULL,
+	balancing boolean DEFAULT false,
+	imported boolean DEFAULT false
 ) RETURNS bigint
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_post';
-COMMENT ON FUNCTION payments.post(bigint, bigint, bigint, text, text, text, timestamptz) IS
-	'moves an amount (minor units) from the credited to the debited account and returns the posting''s id.  reference: your own id for exactly-once posting, unique per merchant; the same call again returns the first posting''s id, another content raises PY206.  Errors: 22023, PY009 (card number), PY201 (currencies differ), PY202 (no such account), PY203 (closed), PY204 (limit), PY205 (overflow), PY206';
+COMMENT ON FUNCTION payments.post(bigint, bigint, bigint, text, text, text, timestamptz, boolean, boolean) IS
+	'moves an amount (minor units) from the credited to the debited account and returns the posting''s id.  reference: your own id for exactly-once posting, unique per merchant; the same call again returns the first posting''s id, another content raises PY206.  balancing => true: as much as the limits of both accounts allow, up to amount (posting.amount says how much; PY204 if nothing).  effective_at: when it counts for the business, in the past only with imported => true.  Errors: 22023, PY009 (card number), PY201 (currencies differ), PY202 (no such account), PY203 (closed), PY204 (limit), PY205 (overflow), PY206';
 
 CREATE FUNCTION payments.post_batch(
 	debits bigint[],
 	credits bigint[],
 	amounts bigint[],
 	"references" text[] DEFAULT NULL,
-	descriptions text[] DEFAULT NULL
-) RETURNS TABLE (index int, posting_id bigint, error text)
+	descriptions text[] DEFAULT NULL,
+	kinds text[] DEFAULT NULL,
+	effective_at timestamptz[] DEFAULT NULL,
+	groups int[] DEFAULT NULL,
+	balancing boolean[] DEFAULT NULL,
+	all_or_nothing boolean DEFAULT false,
+	imported boolean DEFAULT false
+) RETURNS TABLE (index int, posting_id bigint, error text, amount bigint)
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1000
 AS 'MODULE_PATHNAME', 'pay_post_batch';
-COMMENT ON FUNCTION payments.post_batch(bigint[], bigint[], bigint[], text[], text[]) IS
-	'posts many, in order, each on its own: a row per element with its number from 1, the posting''s id, or the SQLSTATE of payments.post() that kept it from being posted.  Raises only for the call as a whole: 22023 (arrays of different lengths, more than 100000 elements), 42501';
+COMMENT ON FUNCTION payments.post_batch(bigint[], bigint[], bigint[], text[], text[], text[], timestamptz[], int[], boolean[], boolean, boolean) IS
+	'posts many, in order, each on its own: a row per element with its number from 1, the posting''s id and amount (minor units), or the SQLSTATE of payments.post() that kept it from being posted.  groups: neighbours of one number (from 1) are posted together or not at all; those that another of the group kept back have PY215, those posted share posting.transaction_id.  all_or_nothing => true raises the first error, and nothing is posted.  references: as for payments.post(); what was refused under a reference stays refused, with the same SQLSTATE.  Raises for the call as a whole: 22023 (arrays of different lengths, groups that are not neighbours, more than 100000 elements), 42501';
 
 CREATE FUNCTION payments.balance(account bigint)
 RETURNS TABLE (debits bigint, credits bigint, held_debits bigint, held_credits bigint, balance bigint)

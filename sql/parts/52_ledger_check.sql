@@ -124,7 +124,23 @@ BEGIN
 				IS DISTINCT FROM (o.credit_account, o.debit_account, o.amount, o.currency)
 			OR o.reverses IS NOT NULL OR o.payment_id IS NOT NULL OR v.payment_id IS NOT NULL)
 		  UNION ALL
-		  SELECT min(posting_id), reverses FROM payments.posting WHERE reverses IS NOT NULL GROUP BY reverses HAVING count(*) > 1) bad;
+		  SELECT coalesce(v.posting_id, r.reversed_by), coalesce(v.reverses, r.posting_id)
+		  FROM (SELECT posting_id, reverses FROM payments.posting WHERE reverses IS NOT NULL) v
+		  FULL JOIN payments.posting_reversal r ON r.posting_id = v.reverses
+		  WHERE v.posting_id IS DISTINCT FROM r.reversed_by) bad;
+
+	RETURN QUERY
+	SELECT 'a reference belongs to one posting, or to one that was refused', count(*) = 0, count(*),
+		min(format('%s "%s": reference of %s, posting %s', merchant, reference, taken, posted))
+	FROM (SELECT coalesce(r.merchant, p.merchant) AS merchant, coalesce(r.reference, p.reference) AS reference,
+			r.posting_id AS taken, p.posting_id AS posted
+		  FROM payments.posting_reference r
+		  FULL JOIN (SELECT CASE WHEN payment_id IS NULL THEN merchant ELSE '' END AS merchant, reference, posting_id
+					 FROM payments.posting WHERE reference IS NOT NULL
+					 UNION ALL
+					 SELECT merchant, reference, posting_id FROM payments.posting_failure) p
+			ON p.merchant = r.merchant AND p.reference = r.reference
+		  WHERE r.posting_id IS DISTINCT FROM p.posting_id) bad;
 
 	-- Every movement of money is posted once, as it is, and nothing else is
 	-- posted in a payment's name; so the sums agree for each kind.  An

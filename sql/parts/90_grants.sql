@@ -41,8 +41,8 @@ GRANT EXECUTE ON FUNCTION payments.check() TO payments_operator, payments_admin,
 -- The ledger's verbs let a role act for its merchants only, as the others do.
 GRANT EXECUTE ON FUNCTION
 	payments.create_account(text, text, text, text, boolean, bigint, bigint),
-	payments.post(bigint, bigint, bigint, text, text, text, timestamptz),
-	payments.post_batch(bigint[], bigint[], bigint[], text[], text[]),
+	payments.post(bigint, bigint, bigint, text, text, text, timestamptz, boolean, boolean),
+	payments.post_batch(bigint[], bigint[], bigint[], text[], text[], text[], timestamptz[], int[], boolean[], boolean, boolean),
 	payments.hold(bigint, bigint, bigint, text, timestamptz, text, boolean),
 	payments.post_hold(bigint, bigint, boolean, text),
 	payments.void_hold(bigint, text),

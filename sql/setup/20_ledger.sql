@@ -57,21 +57,26 @@ COMMENT ON COLUMN payments.account.created_at IS 'when the account was opened';
 -- them; 8 clients on one hot account make 8,500 postings a second without and
 -- 4,200 to 6,200 with them.
 CREATE TABLE IF NOT EXISTS payments.posting (
-	posting_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	posting_id bigint GENERATED ALWAYS AS IDENTITY,
 	debit_account bigint NOT NULL,
 	credit_account bigint NOT NULL,
 	amount bigint NOT NULL CONSTRAINT posting_amount_positive CHECK (amount > 0),
 	effective_at timestamptz NOT NULL,
 	booked_at timestamptz NOT NULL,
+	transaction_id bigint,
+	reverses bigint,
+	asked bigint,
+	payment_id uuid,
+	imported boolean NOT NULL DEFAULT false,
 	currency text NOT NULL,
 	kind text NOT NULL CONSTRAINT posting_kind_not_empty CHECK (kind <> ''),
 	merchant text NOT NULL,
-	payment_id uuid,
 	reference text CONSTRAINT posting_reference_not_empty CHECK (reference <> ''),
 	description text CONSTRAINT posting_description_length CHECK (length(description) <= 1000),
-	reverses bigint,
+	PRIMARY KEY (posting_id, booked_at),
 	CONSTRAINT posting_reversal_is_later CHECK (reverses < posting_id),
 	CONSTRAINT posting_between_two_accounts CHECK (debit_account <> credit_account),
+	CONSTRAINT posting_within_asked CHECK (amount <= asked),
 	CONSTRAINT posting_of_payment_has_reference CHECK (payment_id IS NULL OR reference IS NOT NULL)
 );
 
@@ -79,12 +84,7 @@ CREATE TABLE IF NOT EXISTS payments.posting (
 CREATE INDEX IF NOT EXISTS posting_debit_account ON payments.posting (debit_account, booked_at, posting_id);
 CREATE INDEX IF NOT EXISTS posting_credit_account ON payments.posting (credit_account, booked_at, posting_id);
 CREATE INDEX IF NOT EXISTS posting_payment ON payments.posting (payment_id) WHERE payment_id IS NOT NULL;
--- Exactly once.  Two name spaces, so that no caller of post() can take a
--- reference that a PSP's answer will need, nor one merchant another's.
-CREATE UNIQUE INDEX IF NOT EXISTS posting_movement_once ON payments.posting (reference) WHERE payment_id IS NOT NULL;
-CREATE UNIQUE INDEX IF NOT EXISTS posting_reference_once ON payments.posting (merchant, reference)
-	WHERE payment_id IS NULL AND reference IS NOT NULL;
-CREATE UNIQUE INDEX IF NOT EXISTS posting_reversed_once ON payments.posting (reverses) WHERE reverses IS NOT NULL;
+CREATE INDEX IF NOT EXISTS posting_transaction ON payments.posting (transaction_id) WHERE transaction_id IS NOT NULL;
 
 COMMENT ON TABLE payments.posting IS 'an amount moved from the credited to the debited account; append-only, so it balances by construction';
 COMMENT ON COLUMN payments.posting.posting_id IS 'increases in the order in which postings to one ordinary account were made; may have gaps';
@@ -92,14 +92,80 @@ COMMENT ON COLUMN payments.posting.debit_account IS 'account.account_id debited'
 COMMENT ON COLUMN payments.posting.credit_account IS 'account.account_id credited';
 COMMENT ON COLUMN payments.posting.amount IS 'minor units, above zero';
 COMMENT ON COLUMN payments.posting.effective_at IS 'when it counts for the business, as the caller said; booked_at otherwise';
+COMMENT ON COLUMN payments.posting.transaction_id IS 'posting_id of the first of the postings that were made together; null: made alone';
+COMMENT ON COLUMN payments.posting.asked IS 'minor units asked for by a balancing posting, of which amount is what the limits allowed; null for others';
+COMMENT ON COLUMN payments.posting.imported IS 'brought in afterwards: effective_at may be earlier than booked_at';
 COMMENT ON COLUMN payments.posting.booked_at IS 'when it was written; statements and balances go by this, so that the past does not change';
 COMMENT ON COLUMN payments.posting.currency IS 'ISO 4217 code, that of both accounts';
 COMMENT ON COLUMN payments.posting.kind IS 'posting_rule.event for money movements, otherwise as given to payments.post()';
 COMMENT ON COLUMN payments.posting.merchant IS 'merchant of the debited account; references are unique per merchant';
 COMMENT ON COLUMN payments.posting.payment_id IS 'payment whose money moved; null for postings made by payments.post()';
-COMMENT ON COLUMN payments.posting.reference IS 'client id for exactly-once posting; of a money movement PSP:OBJECT:KIND:LEG';
+COMMENT ON COLUMN payments.posting.reference IS 'client id for exactly-once posting, also in posting_reference; of a money movement PSP:OBJECT:KIND:LEG';
 COMMENT ON COLUMN payments.posting.description IS 'free text; of a reversal its reason';
 COMMENT ON COLUMN payments.posting.reverses IS 'posting that this one takes back, the other way round and whole; null for most';
+
+-- Exactly once.  Tables of their own, because an index of a partitioned table
+-- is unique within one partition only, and what was posted once must not be
+-- posted again when its partition is retired.  References of movements of
+-- payments have no merchant's name: no caller of post() can take one that a
+-- PSP's answer will need.
+CREATE TABLE IF NOT EXISTS payments.posting_reference (
+	merchant text NOT NULL,
+	reference text NOT NULL CONSTRAINT posting_reference_name_not_empty CHECK (reference <> ''),
+	posting_id bigint NOT NULL,
+	booked_at timestamptz NOT NULL,
+	PRIMARY KEY (merchant, reference)
+);
+
+COMMENT ON TABLE payments.posting_reference IS 'references that postings have taken, append-only: unique per merchant for ever.  Written by payments.post() and its like';
+COMMENT ON COLUMN payments.posting_reference.merchant IS 'merchant of the debited account; empty for movements of payments';
+COMMENT ON COLUMN payments.posting_reference.reference IS 'client id as given to payments.post()';
+COMMENT ON COLUMN payments.posting_reference.posting_id IS 'posting made under it, or posting_failure.posting_id if it was refused; neither is there if the posting was retired';
+COMMENT ON COLUMN payments.posting_reference.booked_at IS 'posting.booked_at';
+
+CREATE TABLE IF NOT EXISTS payments.posting_failure (
+	posting_id bigint PRIMARY KEY,
+	merchant text NOT NULL,
+	reference text NOT NULL,
+	debit_account bigint NOT NULL,
+	credit_account bigint NOT NULL,
+	asked bigint NOT NULL,
+	balancing boolean NOT NULL,
+	kind text NOT NULL,
+	effective_at timestamptz,
+	imported boolean NOT NULL,
+	description text,
+	transaction_id bigint NOT NULL,
+	error text NOT NULL CONSTRAINT posting_failure_error_is_sqlstate CHECK (error ~ '^[0-9A-Z]{5}$'),
+	failed_at timestamptz NOT NULL
+);
+
+COMMENT ON TABLE payments.posting_failure IS 'postings with a reference that payments.post_batch() refused and that stay refused under it, append-only';
+COMMENT ON COLUMN payments.posting_failure.posting_id IS 'the id that it would have had';
+COMMENT ON COLUMN payments.posting_failure.merchant IS 'merchant of the debited account';
+COMMENT ON COLUMN payments.posting_failure.reference IS 'client id; a repetition under it gets the same error';
+COMMENT ON COLUMN payments.posting_failure.debit_account IS 'account.account_id to be debited';
+COMMENT ON COLUMN payments.posting_failure.credit_account IS 'account.account_id to be credited';
+COMMENT ON COLUMN payments.posting_failure.asked IS 'minor units asked for';
+COMMENT ON COLUMN payments.posting_failure.balancing IS 'as much as the limits allow was asked for, up to asked';
+COMMENT ON COLUMN payments.posting_failure.kind IS 'as given';
+COMMENT ON COLUMN payments.posting_failure.effective_at IS 'as given; null: when it was to be booked';
+COMMENT ON COLUMN payments.posting_failure.imported IS 'as given';
+COMMENT ON COLUMN payments.posting_failure.description IS 'as given';
+COMMENT ON COLUMN payments.posting_failure.transaction_id IS 'id of its group, 0: it was on its own';
+COMMENT ON COLUMN payments.posting_failure.error IS 'SQLSTATE; PY215: another posting of its group was refused';
+COMMENT ON COLUMN payments.posting_failure.failed_at IS 'when it was refused';
+
+CREATE TABLE IF NOT EXISTS payments.posting_reversal (
+	posting_id bigint PRIMARY KEY,
+	reversed_by bigint NOT NULL,
+	booked_at timestamptz NOT NULL
+);
+
+COMMENT ON TABLE payments.posting_reversal IS 'postings that were reversed, append-only: each once';
+COMMENT ON COLUMN payments.posting_reversal.posting_id IS 'the original';
+COMMENT ON COLUMN payments.posting_reversal.reversed_by IS 'posting_id of the reversal';
+COMMENT ON COLUMN payments.posting_reversal.booked_at IS 'posting.booked_at of the reversal';
 
 CREATE TABLE IF NOT EXISTS payments.account_delta (
 	account_id bigint NOT NULL,

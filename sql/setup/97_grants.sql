@@ -13,7 +13,7 @@ BEGIN
 END
 $grants$;
 GRANT SELECT ON payments.payment, payments.payment_status, payments.operation, payments.movement, payments.account, payments.posting,
-	payments.ledger_hold, payments.ledger_hold_resolution, payments.worker_status, payments.psp TO payments_app;
+	payments.posting_failure, payments.ledger_hold, payments.ledger_hold_resolution, payments.worker_status, payments.psp TO payments_app;
 
 -- An application sees the merchants that it may act for.
 CREATE OR REPLACE VIEW payments._my_merchant AS
@@ -28,7 +28,7 @@ DO $policies$
 DECLARE
 	t text;
 BEGIN
-	FOREACH t IN ARRAY ARRAY['payment', 'account', 'posting', 'ledger_hold', 'event', 'idempotency_key'] LOOP
+	FOREACH t IN ARRAY ARRAY['payment', 'account', 'posting', 'posting_reference', 'posting_failure', 'ledger_hold', 'event', 'idempotency_key'] LOOP
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ROW LEVEL SECURITY', t);
 		EXECUTE format('DROP POLICY IF EXISTS by_merchant ON payments.%I', t);
 		EXECUTE format('CREATE POLICY by_merchant ON payments.%I FOR SELECT USING (merchant IN (SELECT m.merchant FROM payments._my_merchant m))', t);

@@ -38,7 +38,7 @@ INSERT INTO fixed VALUES
 ('wait_payment', 'payment_id uuid, timeout interval DEFAULT ''00:00:30''::interval', 'text'),
 ('create_account', 'code text, currency text, type text, merchant text DEFAULT ''default''::text, hot boolean DEFAULT false, min_balance bigint DEFAULT NULL::bigint, max_balance bigint DEFAULT NULL::bigint', 'bigint'),
 ('post', 'debit bigint, credit bigint, amount bigint', 'bigint'),
-('post_batch', 'debits bigint[], credits bigint[], amounts bigint[]', 'TABLE(index integer, posting_id bigint, error text)'),
+('post_batch', 'debits bigint[], credits bigint[], amounts bigint[]', 'TABLE(index integer, posting_id bigint, error text, amount bigint)'),
 ('balance', 'account bigint', 'TABLE(debits bigint, credits bigint, held_debits bigint, held_credits bigint, balance bigint)'),
 ('balance_at', 'account bigint, at timestamp with time zone', 'bigint'),
 ('statement', 'account bigint, from_time timestamp with time zone, to_time timestamp with time zone', NULL),

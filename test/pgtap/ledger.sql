@@ -11,8 +11,8 @@ CREATE ROLE ledger_test_app;
 CREATE ROLE ledger_test_stranger;
 GRANT USAGE ON SCHEMA payments TO ledger_test_app, ledger_test_stranger;
 GRANT EXECUTE ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint),
-	payments.post(bigint, bigint, bigint, text, text, text, timestamptz),
-	payments.post_batch(bigint[], bigint[], bigint[], text[], text[]),
+	payments.post(bigint, bigint, bigint, text, text, text, timestamptz, boolean, boolean),
+	payments.post_batch(bigint[], bigint[], bigint[], text[], text[], text[], timestamptz[], int[], boolean[], boolean, boolean),
 	payments.balance(bigint), payments.balance_at(bigint, timestamptz),
 	payments.statement(bigint, timestamptz, timestamptz), payments.close_account(bigint)
 TO ledger_test_app, ledger_test_stranger;
@@ -146,7 +146,7 @@ SELECT ok(pg_temp.open_account('till', 'asset', min_balance => -100) > 0, 'a deb
 SELECT lives_ok(format('SELECT payments.post(%s, %s, 100)', pg_temp.a('cash'), pg_temp.a('till')), 'may be credited down to it');
 SELECT is((pg_temp.raised(format('SELECT payments.post(%s, %s, 1)', pg_temp.a('cash'), pg_temp.a('till')))).code, 'PY204', 'and no further');
 SELECT is(pg_temp.balance('till'), -100::bigint, 'its balance is on its normal side');
-SELECT lives_ok(format($$SELECT payments.post(%s, %s, 100, effective_at => '2000-01-01 00:00:00+00')$$, pg_temp.a('till'), pg_temp.a('cash')),
+SELECT lives_ok(format($$SELECT payments.post(%s, %s, 100, effective_at => '2000-01-01 00:00:00+00', imported => true)$$, pg_temp.a('till'), pg_temp.a('cash')),
 	'an effective time long ago');
 SELECT is((SELECT effective_at FROM payments.posting WHERE debit_account = pg_temp.a('till')), '2000-01-01 00:00:00+00'::timestamptz, 'is kept as given');
 
@@ -314,7 +314,7 @@ DO $do$ BEGIN PERFORM pg_temp.open_account('s', 'liability'), pg_temp.open_accou
 DO $do$ BEGIN PERFORM payments.post(pg_temp.a('t'), pg_temp.a('s'), 100, description => 'one'); END $do$;
 INSERT INTO mark VALUES ('s1', clock_timestamp());
 DO $do$ BEGIN PERFORM payments.post(pg_temp.a('s'), pg_temp.a('t'), 30, kind => 'fee', description => 'two'); END $do$;
-DO $do$ BEGIN PERFORM payments.post(payments.create_account('a', 'EUR', 'asset', merchant => 'ledger_test_2'), pg_temp.a('s'), 5, effective_at => '2001-01-01'); END $do$;
+DO $do$ BEGIN PERFORM payments.post(payments.create_account('a', 'EUR', 'asset', merchant => 'ledger_test_2'), pg_temp.a('s'), 5, effective_at => '2001-01-01', imported => true); END $do$;
 INSERT INTO mark VALUES ('s2', clock_timestamp());
 DO $do$ BEGIN PERFORM payments.post(pg_temp.a('t'), pg_temp.a('s'), 1000); END $do$;
 CREATE FUNCTION pg_temp.at(text) RETURNS timestamptz LANGUAGE sql AS 'SELECT at FROM pg_temp.mark WHERE name = $1';
@@ -401,7 +401,7 @@ SELECT is(pg_temp.check_after(v.statement), v.failed, format('check() notices: %
 		'no account is beyond its limits; what is held on an account is what is left of its holds'),
 	('a posting in a payment''s name without a movement', format('INSERT INTO payments.posting (debit_account, credit_account, amount, effective_at, booked_at, currency, kind, merchant, payment_id, reference)
 		VALUES (%s, %s, 1, now(), now(), ''EUR'', ''capture'', ''ledger_test'', ''00000000-0000-7000-8000-000000000001'', ''a:b:capture:1'')', pg_temp.a('cash'), pg_temp.a('wallet')),
-		'every movement of money is posted once, and payments post nothing else; sums of an account are those of its postings')
+		'a reference belongs to one posting, or to one that was refused; every movement of money is posted once, and payments post nothing else; sums of an account are those of its postings')
 ) v(what, statement, failed);
 
 SELECT * FROM finish();

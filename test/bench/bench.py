@@ -19,6 +19,11 @@ import sys
 import time
 import urllib.request
 
+import bench_ledger
+
+PAYMENTS = ['create', 'end_to_end', 'slow_psp', 'first_byte']
+LEDGER = ['post_batch', 'post', 'reads']
+
 CREATE = r"""
 \set a random(1, 1000000000)
 \set b random(1, 1000000000)
@@ -123,8 +128,8 @@ payments.secrets_file = '{secrets}'
             f.write(CREATE % more)
         return path
 
-    def tell(self, what, figure, ratio=None, goal=''):
-        print(f"{what:<58} {figure:>14}  {('%.2f x TPC-B' % ratio) if ratio else '':<14} {goal}", flush=True)
+    def tell(self, what, figure, ratio=None, goal='', reference='TPC-B'):
+        print(f"{what:<58} {figure:>14}  {f'{ratio:.2f} x {reference}' if ratio else '':<26} {goal}", flush=True)
 
     def cpu(self):
         """CPU seconds used so far: by the worker, by the peer, by sessions that have ended, by pgbench and psql."""
@@ -223,8 +228,11 @@ def main():
     try:
         bench.start()
         bench.run('pgbench', '-h', bench.root, '-p', str(bench.port), '-i', '-s', '20', '-q', 'bench')
-        for name in args.only or ['create', 'end_to_end', 'slow_psp', 'first_byte']:
-            getattr(bench, name)()
+        for name in args.only or [*PAYMENTS, *LEDGER]:
+            if name in PAYMENTS:
+                getattr(bench, name)()
+            else:
+                getattr(bench_ledger, name)(bench)
         bad = bench.sql('SELECT invariant FROM payments.check() WHERE NOT ok')
         # create() takes its unsent payments out of the queue by hand, which check() rightly reports.
         bad = [line for line in bad.splitlines() if 'queued' not in line]

@@ -1,6 +1,6 @@
 /*
  * src/ledger_api.c
- *		The ledger's verbs: accounts, single postings, batches.
+ *		The ledger's verbs that post: one at a time, and batches.
  *
  * The verbs check what they are given, whether the caller may act for the
  * merchants whose accounts they name, and hand a batch to ledger_batch.c.
@@ -11,22 +11,15 @@
 #include "ledger.h"
 #include "ledger_args.h"
 #include "ledger_batch.h"
-#include "merchant.h"
 #include "spi.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type_d.h"
-#include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
-
-#define CODE_MAX 200
 
 /* An array argument taken apart. */
 typedef struct Elements
@@ -34,8 +27,6 @@ typedef struct Elements
 	Datum	   *values;			/* NULL: the argument is null */
 	bool	   *nulls;
 } Elements;
-
-static void require_limits(FunctionCallInfo fcinfo, bool hot);
 
 static char *required_element(char **values, int i, const char *name);
 static int64 *int64_array(FunctionCallInfo fcinfo, int n, const char *name, int *count);
@@ -50,195 +41,9 @@ static void require_groups(const PayPostingBatch *batch);
 static int	compare_int(const void *a, const void *b);
 static void return_outcomes(ReturnSetInfo *result, const PayPostingBatch *batch);
 
-PAY_FUNCTION(pay_create_account);
-PAY_FUNCTION(pay_require_account);
 PAY_FUNCTION(pay_post);
 PAY_FUNCTION(pay_post_batch);
 PAY_FUNCTION(pay_post_movements);
-PAY_FUNCTION(pay_guard_account);
-
-static PayStmt find_currency = PAY_STMT(SPI_OK_SELECT,
-	"SELECT FROM payments.currency WHERE currency = $1", TEXTOID);
-
-static PayStmt insert_account = PAY_STMT(SPI_OK_INSERT_RETURNING,
-	"INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID);
-
-/* The first field that differs, in the order of create_account()'s parameters. */
-static PayStmt compare_account = PAY_STMT(SPI_OK_SELECT,
-	"SELECT account_id, CASE WHEN type <> $4 THEN 'type' WHEN hot <> $5 THEN 'hot'"
-	" WHEN min_balance IS DISTINCT FROM $6 THEN 'min_balance' WHEN max_balance IS DISTINCT FROM $7 THEN 'max_balance' END"
-	" FROM payments.account WHERE merchant = $1 AND code = $2 AND currency = $3",
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID);
-
-static PayStmt find_account_merchant = PAY_STMT(SPI_OK_SELECT,
-	"SELECT merchant FROM payments.account WHERE account_id = $1", INT8OID);
-
-/* ---------- accounts ---------- */
-
-Datum
-pay_create_account(PG_FUNCTION_ARGS)
-{
-	static const char *const names[] = {"code", "currency", "type", "merchant", "hot"};
-	static const char *const types[] = {"asset", "liability", "income", "expense", "equity"};
-	char	   *code,
-			   *currency,
-			   *type,
-			   *merchant;
-	bool		type_known = false;
-	int64		account_id;
-	PayArgs		args = {0};
-
-	for (int i = 0; i < (int) lengthof(names); i++)
-		pay_require_given(fcinfo, i, names[i]);
-	code = pay_text_argument(fcinfo, 0);
-	currency = pay_text_argument(fcinfo, 1);
-	type = pay_text_argument(fcinfo, 2);
-	merchant = pay_text_argument(fcinfo, 3);
-
-	pay_require_length(code, CODE_MAX, "code");
-	pay_refuse_card_number(code, "code");
-	for (int i = 0; i < (int) lengthof(types); i++)
-		type_known = type_known || strcmp(types[i], type) == 0;
-	if (!type_known)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("account type \"%s\" is not known", type),
-				 errhint("Use asset, liability, income, expense or equity.")));
-	require_limits(fcinfo, PG_GETARG_BOOL(4));
-
-	pay_spi_begin();
-	pay_require_merchant(merchant);
-	pay_arg_text(&args, currency);
-	if (pay_spi_exec(&find_currency, &args) == 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_CURRENCY_UNKNOWN),
-				 errmsg("currency \"%s\" is not known", currency),
-				 errhint("Use an upper-case ISO 4217 code, or add a row with builtin = false to payments.currency.")));
-
-	args = (PayArgs) {0};
-	pay_arg_text(&args, merchant);
-	pay_arg_text(&args, code);
-	pay_arg_text(&args, currency);
-	for (int i = 2; i <= 6; i++)
-		if (i != 3)
-			pay_arg_datum(&args, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
-	if (pay_spi_exec(&insert_account, &args) == 1)
-		account_id = pay_spi_int64(0, 1);
-	else
-	{
-		if (pay_spi_exec(&compare_account, &args) != 1)
-			elog(ERROR, "account \"%s\" was neither inserted nor found", code);
-		if (!pay_spi_isnull(0, 2))
-			ereport(ERROR,
-					(errcode(PAY_ERR_EXISTS_DIFFERENT),
-					 errmsg("account \"%s\" in %s exists with another \"%s\"", code, currency, pay_spi_text(0, 2)),
-					 errhint("An account does not change; repeat its definition, or use another code.")));
-		account_id = pay_spi_int64(0, 1);
-	}
-	pay_spi_end();
-	PG_RETURN_INT64(account_id);
-}
-
-/* Refuses limits that an empty account would break, or that contradict each other or the account. */
-static void
-require_limits(FunctionCallInfo fcinfo, bool hot)
-{
-	bool		has_minimum = !PG_ARGISNULL(5);
-	bool		has_maximum = !PG_ARGISNULL(6);
-
-	if (hot && (has_minimum || has_maximum))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a hot account cannot have limits"),
-				 errdetail("Checking a limit needs the row lock that a hot account does without."),
-				 errhint("Leave out min_balance and max_balance, or leave out hot.")));
-	if (has_minimum && PG_GETARG_INT64(5) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("min_balance must not be above zero"),
-				 errhint("An account opens empty: use 0 for one that is never overdrawn, less for a credit line.")));
-	if (has_maximum && PG_GETARG_INT64(6) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_balance must not be below zero"),
-				 errhint("An account opens empty: use 0 or more.")));
-}
-
-/* _require_account(): for verbs written in SQL. */
-Datum
-pay_require_account(PG_FUNCTION_ARGS)
-{
-	PayArgs		args = {0};
-	int64		account_id;
-
-	pay_require_given(fcinfo, 0, "account");
-	account_id = PG_GETARG_INT64(0);
-	pay_spi_begin();
-	pay_arg_int64(&args, account_id);
-	if (pay_spi_exec(&find_account_merchant, &args) == 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_ACCOUNT_NOT_FOUND),
-				 errmsg("account " INT64_FORMAT " does not exist", account_id),
-				 errhint("payments.trial_balance lists the accounts; payments.create_account() makes one.")));
-	pay_require_merchant(pay_spi_text(0, 1));
-	pay_spi_end();
-	PG_RETURN_VOID();
-}
-
-/*
- * guard_account(): BEFORE UPDATE or DELETE on account.  Balances change; who
- * and what an account is does not.
- */
-Datum
-pay_guard_account(PG_FUNCTION_ARGS)
-{
-	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "hot", "created_at"};
-	static const char *const sums[] = {"debits", "credits"};
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	TupleDesc	desc;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("guard_account() must be called as a trigger"),
-				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
-	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(PAY_ERR_APPEND_ONLY),
-				 errmsg("accounts cannot be removed"),
-				 errhint("Close the account with payments.close_account().")));
-
-	desc = RelationGetDescr(trigger->tg_relation);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(desc, i);
-		const char *name = NameStr(column->attname);
-		bool		old_null,
-					new_null,
-					may_change = true;
-		Datum		old_value = heap_getattr(trigger->tg_trigtuple, i + 1, desc, &old_null);
-		Datum		new_value = heap_getattr(trigger->tg_newtuple, i + 1, desc, &new_null);
-
-		for (int k = 0; k < (int) lengthof(facts); k++)
-			may_change = may_change && strcmp(name, facts[k]) != 0;
-		for (int k = 0; k < (int) lengthof(sums); k++)
-			if (strcmp(name, sums[k]) == 0)
-				may_change = !old_null && !new_null && DatumGetInt64(new_value) >= DatumGetInt64(old_value);
-		if (strcmp(name, "closed_at") == 0)
-			may_change = old_null;
-		if (may_change || column->attisdropped || (old_null && new_null) ||
-			(!old_null && !new_null && datum_image_eq(old_value, new_value, column->attbyval, column->attlen)))
-			continue;
-		ereport(ERROR,
-				(errcode(PAY_ERR_APPEND_ONLY),
-				 errmsg("column \"%s\" of an account cannot be changed like this", name),
-				 errdetail("Sums only grow, a closed account stays closed, and what an account is stays as it was opened."),
-				 errhint("Correct a balance with a further posting; open another account for another purpose.")));
-	}
-	return PointerGetDatum(trigger->tg_newtuple);
-}
 
 /* ---------- posting ---------- */
 

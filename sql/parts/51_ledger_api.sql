@@ -1,77 +1,12 @@
--- The ledger's verbs.  Amounts are whole minor units of the account's
+-- The ledger's verbs that post and read.  Amounts are whole minor units of the account's
 -- currency; a balance is on the account's normal side (debits less credits for
 -- asset and expense accounts, credits less debits for the others).
-
-CREATE FUNCTION payments.guard_account() RETURNS trigger
-LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_account';
-COMMENT ON FUNCTION payments.guard_account() IS
-	'trigger: accounts are never deleted, who and what they are does not change, their sums only grow, and a closed one stays closed (PY003)';
-
-CREATE FUNCTION payments._require_account(account bigint) RETURNS void
-LANGUAGE c AS 'MODULE_PATHNAME', 'pay_require_account';
-COMMENT ON FUNCTION payments._require_account(bigint) IS
-	'raises unless the account exists (PY202) and the calling role may act for its merchant (42501)';
 
 CREATE FUNCTION payments._post_movements(amounts bigint[], events text[], "references" text[], merchant text, psp text, currency text,
 										 payment_id uuid) RETURNS void
 LANGUAGE c AS 'MODULE_PATHNAME', 'pay_post_movements';
 COMMENT ON FUNCTION payments._post_movements(bigint[], text[], text[], text, text, text, uuid) IS
 	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; for tests, and for a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
-
-CREATE FUNCTION payments.create_account(
-	code text,
-	currency text,
-	type text,
-	merchant text DEFAULT 'default',
-	hot boolean DEFAULT false,
-	min_balance bigint DEFAULT NULL,
-	max_balance bigint DEFAULT NULL
-) RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pay_create_account';
-COMMENT ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint) IS
-	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits.  Errors: 22023, PY009, PY010, PY013, PY015 (exists with another definition)';
-
-CREATE FUNCTION payments.close_account(account bigint) RETURNS timestamptz
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	a record;
-BEGIN
-	PERFORM payments._require_account($1);
-	-- Whoever posts to a hot account holds no lock on its row, but one on the
-	-- table of deltas: wait until they are through, and keep others out.
-	IF (SELECT hot FROM payments.account WHERE account_id = $1) THEN
-		IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-			RAISE EXCEPTION USING
-				ERRCODE = '25001',
-				MESSAGE = format('cannot close hot account %s at isolation level "%s"', $1, current_setting('transaction_isolation')),
-				DETAIL = 'The snapshot may be older than what was posted to it last.',
-				HINT = 'Close it in a transaction at READ COMMITTED.';
-		END IF;
-		LOCK TABLE payments.account_delta IN SHARE ROW EXCLUSIVE MODE;
-	END IF;
-	SELECT closed_at, debits, credits, held_debits, held_credits INTO STRICT a
-	FROM payments.account WHERE account_id = $1 FOR NO KEY UPDATE;
-	IF a.closed_at IS NOT NULL THEN
-		RETURN a.closed_at;
-	END IF;
-	IF a.held_debits <> 0 OR a.held_credits <> 0
-	   OR (SELECT b.debits <> b.credits FROM payments.balance($1) b) THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'PY204',
-			MESSAGE = format('account %s still has a balance or holds', $1),
-			DETAIL = (SELECT format('The balance is %s, held debits %s, held credits %s.', b.balance, b.held_debits, b.held_credits)
-					  FROM payments.balance($1) b),
-			HINT = 'Move the balance to another account and void the holds, then close it.';
-	END IF;
-	UPDATE payments.account SET closed_at = clock_timestamp() WHERE account_id = $1 RETURNING closed_at INTO a;
-	RETURN a.closed_at;
-END
-$$;
-COMMENT ON FUNCTION payments.close_account(bigint) IS
-	'ends an account for good: nothing can be posted to it any more (PY203).  Its balance must be zero (PY204).  Closing a hot account waits for all transactions that are posting.  Returns when it was closed; again: the same';
 
 CREATE FUNCTION payments.post(
 	debit bigint,

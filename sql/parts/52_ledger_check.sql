@@ -62,6 +62,14 @@ BEGIN
 		  WHERE a.hot IS NOT TRUE) bad;
 
 	RETURN QUERY
+	SELECT 'an account is below an older one of its merchant, currency and type', count(*) = 0, count(*),
+		min(format('account %s: parent %s', account_id, parent))
+	FROM (SELECT a.account_id, a.parent
+		  FROM payments.account a LEFT JOIN payments.account p ON p.account_id = a.parent
+		  WHERE a.parent IS NOT NULL
+		  AND ((a.merchant, a.currency, a.type) IS DISTINCT FROM (p.merchant, p.currency, p.type) OR a.parent >= a.account_id)) bad;
+
+	RETURN QUERY
 	SELECT 'a posting is in the currency of its accounts', count(*) = 0, count(*),
 		min(format('posting %s in %s: accounts in %s and %s', posting_id, currency, debit_currency, credit_currency))
 	FROM (SELECT p.posting_id, p.currency, d.currency AS debit_currency, c.currency AS credit_currency

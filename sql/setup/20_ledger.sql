@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS payments.account (
 	credits bigint NOT NULL DEFAULT 0,
 	held_debits bigint NOT NULL DEFAULT 0,
 	held_credits bigint NOT NULL DEFAULT 0,
+	parent bigint,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	CONSTRAINT account_once UNIQUE (merchant, code, currency),
 	CONSTRAINT account_counters_not_negative CHECK (least(debits, credits, held_debits, held_credits) >= 0),
@@ -33,6 +34,8 @@ CREATE TABLE IF NOT EXISTS payments.account (
 -- on their page (HOT).  The CHECKs are kept terse: every UPDATE reads them from
 -- the catalog's text again, 80 of a single posting's 220 us with wordier ones.
 
+CREATE INDEX IF NOT EXISTS account_parent ON payments.account (parent) WHERE parent IS NOT NULL;
+
 COMMENT ON TABLE payments.account IS 'ledger accounts with running counters; made by payments.create_account() or, from account_template, by the first movement that needs them';
 COMMENT ON COLUMN payments.account.account_id IS 'the id that payments.post() and payments.balance() take';
 COMMENT ON COLUMN payments.account.merchant IS 'whose account it is';
@@ -47,6 +50,7 @@ COMMENT ON COLUMN payments.account.debits IS 'sum of all debits ever, minor unit
 COMMENT ON COLUMN payments.account.credits IS 'sum of all credits ever, minor units; of a hot account, without what is in account_delta';
 COMMENT ON COLUMN payments.account.held_debits IS 'reserved to be debited, minor units';
 COMMENT ON COLUMN payments.account.held_credits IS 'reserved to be credited, minor units';
+COMMENT ON COLUMN payments.account.parent IS 'account.account_id that it is totalled under, of the same merchant, currency and type; lower than its own id; null: none';
 COMMENT ON COLUMN payments.account.created_at IS 'when the account was opened';
 
 -- No foreign keys to account.  ledger.c writes postings only between accounts

@@ -1,0 +1,280 @@
+/*
+ * src/ledger_account.c
+ *		What an account is: opening one, and what may change of it.
+ *
+ * Accounts are never deleted, and who and what one is stays as it was opened.
+ * What changes: its sums, what is held on it, and that it is closed.
+ *
+ * Parents.  An account may stand below another of the same merchant, currency
+ * and type, for totals; postings know nothing of it.  A parent exists before
+ * its child and never changes, so a parent's id is the lower one: there are no
+ * cycles, and whoever walks down may rely on ids that grow.  The type is the
+ * same, since a total of what one owns and what one owes says nothing.  In
+ * place of a foreign key, whose triggers every posting would run past,
+ * create_account() looks and check() proves it.
+ *
+ * Opening the same account twice at once: the second waits for the first and
+ * returns its id.  No locks but that one; nothing is left behind by a crash.
+ */
+#include "payments.h"
+
+#include "ledger_args.h"
+#include "merchant.h"
+#include "spi.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+
+#define CODE_MAX 200
+
+/* Parameters of create_account(), in order. */
+enum {CODE, CURRENCY, TYPE, MERCHANT, HOT, MIN_BALANCE, MAX_BALANCE, PARENT};
+
+static void require_type(const char *type);
+static void require_limits(FunctionCallInfo fcinfo);
+static void require_currency(const char *currency);
+static void require_parent(int64 parent, const char *merchant, const char *currency, const char *type);
+static int64 insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, const char *currency);
+
+PAY_FUNCTION(pay_create_account);
+PAY_FUNCTION(pay_require_account);
+PAY_FUNCTION(pay_guard_account);
+
+static PayStmt find_currency = PAY_STMT(SPI_OK_SELECT,
+	"SELECT FROM payments.currency WHERE currency = $1", TEXTOID);
+
+static PayStmt insert_account = PAY_STMT(SPI_OK_INSERT_RETURNING,
+	"INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance, parent)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID, INT8OID);
+
+/* The first field that differs, in the order of create_account()'s parameters. */
+static PayStmt compare_account = PAY_STMT(SPI_OK_SELECT,
+	"SELECT account_id, CASE WHEN type <> $4 THEN 'type' WHEN hot <> $5 THEN 'hot'"
+	" WHEN min_balance IS DISTINCT FROM $6 THEN 'min_balance' WHEN max_balance IS DISTINCT FROM $7 THEN 'max_balance'"
+	" WHEN parent IS DISTINCT FROM $8 THEN 'parent' END"
+	" FROM payments.account WHERE merchant = $1 AND code = $2 AND currency = $3",
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID, INT8OID);
+
+/* The first field in which a parent differs from what its child is to be. */
+static PayStmt compare_parent = PAY_STMT(SPI_OK_SELECT,
+	"SELECT CASE WHEN currency <> $3 THEN 'currency' WHEN type <> $4 THEN 'type' END"
+	" FROM payments.account WHERE account_id = $1 AND merchant = $2",
+	INT8OID, TEXTOID, TEXTOID, TEXTOID);
+
+static PayStmt find_account_merchant = PAY_STMT(SPI_OK_SELECT,
+	"SELECT merchant FROM payments.account WHERE account_id = $1", INT8OID);
+
+/* ---------- opening ---------- */
+
+Datum
+pay_create_account(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"code", "currency", "type", "merchant", "hot"};
+	char	   *code,
+			   *currency,
+			   *type,
+			   *merchant;
+	int64		account_id;
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+		pay_require_given(fcinfo, i, names[i]);
+	code = pay_text_argument(fcinfo, CODE);
+	currency = pay_text_argument(fcinfo, CURRENCY);
+	type = pay_text_argument(fcinfo, TYPE);
+	merchant = pay_text_argument(fcinfo, MERCHANT);
+
+	pay_require_length(code, CODE_MAX, "code");
+	pay_refuse_card_number(code, "code");
+	require_type(type);
+	require_limits(fcinfo);
+
+	pay_spi_begin();
+	pay_require_merchant(merchant);
+	require_currency(currency);
+	if (!PG_ARGISNULL(PARENT))
+		require_parent(PG_GETARG_INT64(PARENT), merchant, currency, type);
+	account_id = insert_or_find(fcinfo, merchant, code, currency);
+	pay_spi_end();
+	PG_RETURN_INT64(account_id);
+}
+
+static void
+require_type(const char *type)
+{
+	static const char *const types[] = {"asset", "liability", "income", "expense", "equity"};
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+		if (strcmp(types[i], type) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("account type \"%s\" is not known", type),
+			 errhint("Use asset, liability, income, expense or equity.")));
+}
+
+/* Refuses limits that an empty account would break, or that contradict each other or the account. */
+static void
+require_limits(FunctionCallInfo fcinfo)
+{
+	bool		has_minimum = !PG_ARGISNULL(MIN_BALANCE);
+	bool		has_maximum = !PG_ARGISNULL(MAX_BALANCE);
+
+	if (PG_GETARG_BOOL(HOT) && (has_minimum || has_maximum))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a hot account cannot have limits"),
+				 errdetail("Checking a limit needs the row lock that a hot account does without."),
+				 errhint("Leave out min_balance and max_balance, or leave out hot.")));
+	if (has_minimum && PG_GETARG_INT64(MIN_BALANCE) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("min_balance must not be above zero"),
+				 errhint("An account opens empty: use 0 for one that is never overdrawn, less for a credit line.")));
+	if (has_maximum && PG_GETARG_INT64(MAX_BALANCE) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_balance must not be below zero"),
+				 errhint("An account opens empty: use 0 or more.")));
+}
+
+static void
+require_currency(const char *currency)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, currency);
+	if (pay_spi_exec(&find_currency, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_CURRENCY_UNKNOWN),
+				 errmsg("currency \"%s\" is not known", currency),
+				 errhint("Use an upper-case ISO 4217 code, or add a row with builtin = false to payments.currency.")));
+}
+
+/* Another merchant's account is as good as none: the caller may not be told of it. */
+static void
+require_parent(int64 parent, const char *merchant, const char *currency, const char *type)
+{
+	PayArgs		args = {0};
+
+	pay_arg_int64(&args, parent);
+	pay_arg_text(&args, merchant);
+	pay_arg_text(&args, currency);
+	pay_arg_text(&args, type);
+	if (pay_spi_exec(&compare_parent, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_ACCOUNT_NOT_FOUND),
+				 errmsg("merchant \"%s\" has no account " INT64_FORMAT " to be a parent", merchant, parent),
+				 errhint("Open the parent first and pass the id that payments.create_account() returned.")));
+	if (!pay_spi_isnull(0, 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account " INT64_FORMAT " cannot be the parent: it has another %s", parent, pay_spi_text(0, 1)),
+				 errdetail("A total is of one currency and one type of accounts."),
+				 errhint("Name a parent of the same currency and type, or none.")));
+}
+
+/* The id of a new account, or of the same one that is there; raises when that differs. */
+static int64
+insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, const char *currency)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, merchant);
+	pay_arg_text(&args, code);
+	pay_arg_text(&args, currency);
+	pay_arg_datum(&args, PG_GETARG_DATUM(TYPE), false);
+	for (int i = HOT; i <= PARENT; i++)
+		pay_arg_datum(&args, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+	if (pay_spi_exec(&insert_account, &args) == 1)
+		return pay_spi_int64(0, 1);
+
+	if (pay_spi_exec(&compare_account, &args) != 1)
+		elog(ERROR, "account \"%s\" was neither inserted nor found", code);
+	if (!pay_spi_isnull(0, 2))
+		ereport(ERROR,
+				(errcode(PAY_ERR_EXISTS_DIFFERENT),
+				 errmsg("account \"%s\" in %s exists with another \"%s\"", code, currency, pay_spi_text(0, 2)),
+				 errhint("An account does not change; repeat its definition, or use another code.")));
+	return pay_spi_int64(0, 1);
+}
+
+/* ---------- what holds for every account ---------- */
+
+/* _require_account(): for verbs written in SQL. */
+Datum
+pay_require_account(PG_FUNCTION_ARGS)
+{
+	PayArgs		args = {0};
+	int64		account_id;
+
+	pay_require_given(fcinfo, 0, "account");
+	account_id = PG_GETARG_INT64(0);
+	pay_spi_begin();
+	pay_arg_int64(&args, account_id);
+	if (pay_spi_exec(&find_account_merchant, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_ACCOUNT_NOT_FOUND),
+				 errmsg("account " INT64_FORMAT " does not exist", account_id),
+				 errhint("payments.trial_balance lists the accounts; payments.create_account() makes one.")));
+	pay_require_merchant(pay_spi_text(0, 1));
+	pay_spi_end();
+	PG_RETURN_VOID();
+}
+
+/*
+ * guard_account(): BEFORE UPDATE or DELETE on account.  Balances change; who
+ * and what an account is does not.
+ */
+Datum
+pay_guard_account(PG_FUNCTION_ARGS)
+{
+	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "hot", "parent", "created_at"};
+	static const char *const sums[] = {"debits", "credits"};
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("guard_account() must be called as a trigger"),
+				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
+	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(PAY_ERR_APPEND_ONLY),
+				 errmsg("accounts cannot be removed"),
+				 errhint("Close the account with payments.close_account().")));
+
+	desc = RelationGetDescr(trigger->tg_relation);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+		const char *name = NameStr(column->attname);
+		bool		old_null,
+					new_null,
+					may_change = true;
+		Datum		old_value = heap_getattr(trigger->tg_trigtuple, i + 1, desc, &old_null);
+		Datum		new_value = heap_getattr(trigger->tg_newtuple, i + 1, desc, &new_null);
+
+		for (int k = 0; k < (int) lengthof(facts); k++)
+			may_change = may_change && strcmp(name, facts[k]) != 0;
+		for (int k = 0; k < (int) lengthof(sums); k++)
+			if (strcmp(name, sums[k]) == 0)
+				may_change = !old_null && !new_null && DatumGetInt64(new_value) >= DatumGetInt64(old_value);
+		if (strcmp(name, "closed_at") == 0)
+			may_change = old_null;
+		if (may_change || column->attisdropped || (old_null && new_null) ||
+			(!old_null && !new_null && datum_image_eq(old_value, new_value, column->attbyval, column->attlen)))
+			continue;
+		ereport(ERROR,
+				(errcode(PAY_ERR_APPEND_ONLY),
+				 errmsg("column \"%s\" of an account cannot be changed like this", name),
+				 errdetail("Sums only grow, a closed account stays closed, and what an account is stays as it was opened."),
+				 errhint("Correct a balance with a further posting; open another account for another purpose.")));
+	}
+	return PointerGetDatum(trigger->tg_newtuple);
+}

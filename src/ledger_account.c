@@ -2,8 +2,16 @@
  * src/ledger_account.c
  *		What an account is: opening one, and what may change of it.
  *
- * Accounts are never deleted, and who and what one is stays as it was opened.
- * What changes: its sums, what is held on it, and that it is closed.
+ * Accounts are never deleted, and who and what one is stays as it was opened,
+ * its limits too.  What changes: its sums, what is held on it, that it is
+ * closed, and whether it is hot.
+ *
+ * Hot or not is how an account works, not what it is, so set_account_hot() may
+ * change it while it is in use, and create_account() does not compare it.  The
+ * guard asks only that there be no limits and nothing held, the two things for
+ * which postings need the row's lock.  That suffices, whoever makes the change
+ * and without any other lock: a balance is the row and its deltas at any time
+ * (ledger_batch.c), so what is in the wrong place for a moment is still there.
  *
  * Parents.  An account may stand below another of the same merchant, currency
  * and type, for totals; postings know nothing of it.  A parent exists before
@@ -40,6 +48,8 @@ static void require_currency(const char *currency);
 static void require_parent(int64 parent, const char *merchant, const char *currency, const char *type);
 static int64 insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, const char *currency);
 
+static bool works_unlocked(HeapTuple account, TupleDesc desc);
+
 PAY_FUNCTION(pay_create_account);
 PAY_FUNCTION(pay_require_account);
 PAY_FUNCTION(pay_guard_account);
@@ -48,17 +58,17 @@ static PayStmt find_currency = PAY_STMT(SPI_OK_SELECT,
 	"SELECT FROM payments.currency WHERE currency = $1", TEXTOID);
 
 static PayStmt insert_account = PAY_STMT(SPI_OK_INSERT_RETURNING,
-	"INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance, parent)"
+	"INSERT INTO payments.account (merchant, code, currency, type, min_balance, max_balance, parent, hot)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID, INT8OID);
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID);
 
-/* The first field that differs, in the order of create_account()'s parameters. */
+/* The first field of what an account is that differs, in the order of create_account()'s parameters. */
 static PayStmt compare_account = PAY_STMT(SPI_OK_SELECT,
-	"SELECT account_id, CASE WHEN type <> $4 THEN 'type' WHEN hot <> $5 THEN 'hot'"
-	" WHEN min_balance IS DISTINCT FROM $6 THEN 'min_balance' WHEN max_balance IS DISTINCT FROM $7 THEN 'max_balance'"
-	" WHEN parent IS DISTINCT FROM $8 THEN 'parent' END"
+	"SELECT account_id, CASE WHEN type <> $4 THEN 'type'"
+	" WHEN min_balance IS DISTINCT FROM $5 THEN 'min_balance' WHEN max_balance IS DISTINCT FROM $6 THEN 'max_balance'"
+	" WHEN parent IS DISTINCT FROM $7 THEN 'parent' END"
 	" FROM payments.account WHERE merchant = $1 AND code = $2 AND currency = $3",
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID, INT8OID);
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID);
 
 /* The first field in which a parent differs from what its child is to be. */
 static PayStmt compare_parent = PAY_STMT(SPI_OK_SELECT,
@@ -183,14 +193,17 @@ static int64
 insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, const char *currency)
 {
 	PayArgs		args = {0};
+	PayArgs		how;
 
 	pay_arg_text(&args, merchant);
 	pay_arg_text(&args, code);
 	pay_arg_text(&args, currency);
 	pay_arg_datum(&args, PG_GETARG_DATUM(TYPE), false);
-	for (int i = HOT; i <= PARENT; i++)
+	for (int i = MIN_BALANCE; i <= PARENT; i++)
 		pay_arg_datum(&args, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
-	if (pay_spi_exec(&insert_account, &args) == 1)
+	how = args;
+	pay_arg_datum(&how, PG_GETARG_DATUM(HOT), false);
+	if (pay_spi_exec(&insert_account, &how) == 1)
 		return pay_spi_int64(0, 1);
 
 	if (pay_spi_exec(&compare_account, &args) != 1)
@@ -233,7 +246,8 @@ pay_require_account(PG_FUNCTION_ARGS)
 Datum
 pay_guard_account(PG_FUNCTION_ARGS)
 {
-	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "hot", "parent", "created_at"};
+	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "min_balance", "max_balance", "parent",
+	"created_at"};
 	static const char *const sums[] = {"debits", "credits"};
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
@@ -267,6 +281,8 @@ pay_guard_account(PG_FUNCTION_ARGS)
 				may_change = !old_null && !new_null && DatumGetInt64(new_value) >= DatumGetInt64(old_value);
 		if (strcmp(name, "closed_at") == 0)
 			may_change = old_null;
+		if (strcmp(name, "hot") == 0)
+			may_change = old_value == new_value || works_unlocked(trigger->tg_newtuple, desc);
 		if (may_change || column->attisdropped || (old_null && new_null) ||
 			(!old_null && !new_null && datum_image_eq(old_value, new_value, column->attbyval, column->attlen)))
 			continue;
@@ -277,4 +293,24 @@ pay_guard_account(PG_FUNCTION_ARGS)
 				 errhint("Correct a balance with a further posting; open another account for another purpose.")));
 	}
 	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* Has it no limits and nothing held, so that postings may do without its row's lock? */
+static bool
+works_unlocked(HeapTuple account, TupleDesc desc)
+{
+	static const char *const limits[] = {"min_balance", "max_balance"};
+	static const char *const held[] = {"held_debits", "held_credits"};
+	bool		isnull;
+
+	for (int i = 0; i < (int) lengthof(limits); i++)
+	{
+		(void) heap_getattr(account, SPI_fnumber(desc, limits[i]), desc, &isnull);
+		if (!isnull)
+			return false;
+	}
+	for (int i = 0; i < (int) lengthof(held); i++)
+		if (DatumGetInt64(heap_getattr(account, SPI_fnumber(desc, held[i]), desc, &isnull)) != 0)
+			return false;
+	return true;
 }

@@ -30,7 +30,9 @@
  * before it reads accounts until the transaction ends; close_account() takes a
  * table lock that conflicts, so no posting slips in behind the closing.  (At
  * REPEATABLE READ a transaction older than the closing still sees the account
- * open, and posts; that is what its snapshot says.)
+ * open, and posts; that is what its snapshot says.)  So may a delta come
+ * to one that set_account_hot() has made ordinary: a balance is the row and its
+ * deltas whatever the account is now.  It has no limits that this could break.
  *
  * Linked postings, neighbours of one link number, pass together or not at all:
  * what those before the refused one have added to the running balances is

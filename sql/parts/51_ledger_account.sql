@@ -26,6 +26,39 @@ AS 'MODULE_PATHNAME', 'pay_create_account';
 COMMENT ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint) IS
 	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits; parent: account of the same merchant, currency and type that it is totalled under, for good.  Errors: 22023, PY009, PY010, PY013, PY202 (no such parent), PY015 (exists with another definition)';
 
+CREATE FUNCTION payments._lock_account_alone(account bigint, purpose text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	was_hot boolean := (SELECT a.hot FROM payments.account a WHERE a.account_id = $1);
+	is_hot boolean;
+BEGIN
+	-- Whoever posts to a hot account holds no lock on its row, but one on the
+	-- table of deltas: wait until they are through, and keep others out.
+	-- Table before row, as postings do.
+	IF was_hot THEN
+		IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+			RAISE EXCEPTION USING
+				ERRCODE = '25001',
+				MESSAGE = format('cannot %s hot account %s at isolation level "%s"', $2, $1, current_setting('transaction_isolation')),
+				DETAIL = 'The snapshot may be older than what was posted to it last.',
+				HINT = 'Do it in a transaction at READ COMMITTED.';
+		END IF;
+		LOCK TABLE payments.account_delta IN SHARE ROW EXCLUSIVE MODE;
+	END IF;
+	SELECT a.hot INTO STRICT is_hot FROM payments.account a WHERE a.account_id = $1 FOR NO KEY UPDATE;
+	IF is_hot AND NOT was_hot THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '40001',
+			MESSAGE = format('could not %s account %s: it has just been made hot', $2, $1),
+			HINT = 'Repeat the transaction.';
+	END IF;
+	RETURN is_hot;
+END
+$$;
+COMMENT ON FUNCTION payments._lock_account_alone(bigint, text) IS
+	'internal: locks an account''s row and, if it is hot, waits for all transactions that are posting and keeps others out; returns whether it is hot.  What is read afterwards, at READ COMMITTED, is all there is.  Errors: 25001, 40001';
+
 CREATE FUNCTION payments.close_account(account bigint) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -34,20 +67,9 @@ DECLARE
 	a record;
 BEGIN
 	PERFORM payments._require_account($1);
-	-- Whoever posts to a hot account holds no lock on its row, but one on the
-	-- table of deltas: wait until they are through, and keep others out.
-	IF (SELECT hot FROM payments.account WHERE account_id = $1) THEN
-		IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-			RAISE EXCEPTION USING
-				ERRCODE = '25001',
-				MESSAGE = format('cannot close hot account %s at isolation level "%s"', $1, current_setting('transaction_isolation')),
-				DETAIL = 'The snapshot may be older than what was posted to it last.',
-				HINT = 'Close it in a transaction at READ COMMITTED.';
-		END IF;
-		LOCK TABLE payments.account_delta IN SHARE ROW EXCLUSIVE MODE;
-	END IF;
-	SELECT closed_at, debits, credits, held_debits, held_credits INTO STRICT a
-	FROM payments.account WHERE account_id = $1 FOR NO KEY UPDATE;
+	PERFORM payments._lock_account_alone($1, 'close');
+	SELECT closed_at, held_debits, held_credits INTO STRICT a
+	FROM payments.account WHERE account_id = $1;
 	IF a.closed_at IS NOT NULL THEN
 		RETURN a.closed_at;
 	END IF;
@@ -65,7 +87,60 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.close_account(bigint) IS
-	'ends an account for good: nothing can be posted to it any more (PY203).  Its balance must be zero (PY204).  Closing a hot account waits for all transactions that are posting.  Returns when it was closed; again: the same';
+	'ends an account for good: nothing can be posted to it any more (PY203).  Its balance must be zero (PY204).  Closing a hot account waits for all transactions that are posting.  Returns when it was closed; again: the same.  Errors: PY202, PY204, 25001 (a hot one above READ COMMITTED), 40001 (it was being switched to hot), 42501';
+
+CREATE FUNCTION payments.set_account_hot(account bigint, hot boolean) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	a record;
+BEGIN
+	PERFORM payments._require_account($1);
+	IF $2 IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'hot must not be null',
+			HINT = 'Pass true or false.';
+	END IF;
+	IF payments._lock_account_alone($1, 'switch') = $2 THEN
+		RETURN false;
+	END IF;
+	SELECT closed_at, min_balance, max_balance, held_debits, held_credits INTO STRICT a
+	FROM payments.account WHERE account_id = $1;
+	IF a.closed_at IS NOT NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY203',
+			MESSAGE = format('account %s is closed', $1),
+			HINT = 'Nothing is posted to it, so leave it as it is.';
+	END IF;
+	IF a.min_balance IS NOT NULL OR a.max_balance IS NOT NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = format('account %s has limits and cannot be hot', $1),
+			DETAIL = 'Checking a limit needs the row lock that a hot account does without.',
+			HINT = 'Leave it ordinary, or move the balance to another account without limits.';
+	END IF;
+	IF a.held_debits <> 0 OR a.held_credits <> 0 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY204',
+			MESSAGE = format('account %s has holds and cannot be hot', $1),
+			DETAIL = format('Held debits %s, held credits %s.', a.held_debits, a.held_credits),
+			HINT = 'Post or void the holds first.';
+	END IF;
+	-- Back: what was posted while it was hot goes into the row, all of it.
+	WITH gone AS (
+		DELETE FROM payments.account_delta d WHERE d.account_id = $1 AND NOT $2 RETURNING d.debits, d.credits
+	), total AS (
+		SELECT coalesce(sum(g.debits), 0)::bigint AS debits, coalesce(sum(g.credits), 0)::bigint AS credits FROM gone g
+	)
+	UPDATE payments.account x SET hot = $2, debits = x.debits + t.debits, credits = x.credits + t.credits
+	FROM total t WHERE x.account_id = $1;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION payments.set_account_hot(bigint, boolean) IS
+	'makes an ordinary account hot (posted to without a row lock; no limits, no holds), or a hot one ordinary, while it is in use; no posting is lost or refused.  Returns whether that changed anything.  Back to ordinary waits for all transactions that are posting, to any account, and they wait for it.  Errors: 22023 (it has limits), PY202, PY203 (closed), PY204 (it has holds), 25001 (back, above READ COMMITTED), 40001, 42501';
 
 -- What an account and those below it come to.  numeric, since a report must
 -- not fail because a sum is large.

@@ -56,7 +56,7 @@ BEGIN
 			a.debits + coalesce(d.debits, 0) AS debits, a.credits + coalesce(d.credits, 0) AS credits
 		  FROM payments.account a
 		  CROSS JOIN LATERAL (SELECT sum(t.debits) AS debits, sum(t.credits) AS credits
-							  FROM payments.account_delta t WHERE t.account_id = a.account_id AND a.hot) d
+							  FROM payments.account_delta t WHERE t.account_id = a.account_id) d
 		  WHERE a.account_id = $1) s;
 END
 $$;
@@ -81,7 +81,7 @@ BEGIN
 		FROM payments.account a
 		CROSS JOIN LATERAL (
 			SELECT a.debits::numeric - a.credits
-				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments.account_delta t WHERE t.account_id = $1 AND a.hot)
+				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments.account_delta t WHERE t.account_id = $1)
 				- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at > $2)
 				+ (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at > $2)
 				AS net) n
@@ -112,8 +112,7 @@ BEGIN
 	WITH a AS (
 		SELECT merchant, CASE WHEN type IN ('asset', 'expense') THEN 1 ELSE -1 END AS sign,
 			debits::numeric - credits
-				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments.account_delta t
-				   WHERE t.account_id = $1 AND account.hot)
+				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments.account_delta t WHERE t.account_id = $1)
 				- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at >= first)
 				+ (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at >= first)
 				AS net
@@ -153,7 +152,7 @@ DECLARE
 	folded bigint;
 BEGIN
 	-- One statement, so that a reader sees a delta either in its table or in
-	-- the account.  Accounts that somebody else has locked are left for the
+	-- the account.  Whether that is still hot does not matter.  Accounts that somebody else has locked are left for the
 	-- next time: folding neither waits nor deadlocks.
 	WITH busy AS MATERIALIZED (
 		SELECT DISTINCT t.account_id FROM (SELECT account_id FROM payments.account_delta LIMIT max_rows) t

@@ -59,6 +59,7 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION
 	payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint),
 	payments.close_account(bigint),
+	payments.set_account_hot(bigint, boolean),
 	payments.fold_hot_accounts(int),
 	payments.release_expired_holds(int)
 TO payments_admin;

@@ -42,12 +42,12 @@ COMMENT ON COLUMN payments.account.merchant IS 'whose account it is';
 COMMENT ON COLUMN payments.account.code IS 'name, unique per merchant and currency';
 COMMENT ON COLUMN payments.account.currency IS 'ISO 4217 code; both accounts of a posting have the same';
 COMMENT ON COLUMN payments.account.type IS 'asset and expense accounts grow by debits (their normal side), liability, income and equity by credits';
-COMMENT ON COLUMN payments.account.hot IS 'posted to without a row lock: what was posted lately is in account_delta; no limits';
+COMMENT ON COLUMN payments.account.hot IS 'posted to without a row lock: what was posted lately is in account_delta; no limits, no holds; changed by payments.set_account_hot()';
 COMMENT ON COLUMN payments.account.closed_at IS 'no postings since; null: open';
 COMMENT ON COLUMN payments.account.min_balance IS 'minor units on the normal side; 0: never overdrawn; null: no limit';
 COMMENT ON COLUMN payments.account.max_balance IS 'minor units on the normal side; null: no limit';
-COMMENT ON COLUMN payments.account.debits IS 'sum of all debits ever, minor units; of a hot account, without what is in account_delta';
-COMMENT ON COLUMN payments.account.credits IS 'sum of all credits ever, minor units; of a hot account, without what is in account_delta';
+COMMENT ON COLUMN payments.account.debits IS 'sum of all debits ever, minor units, without what is in account_delta';
+COMMENT ON COLUMN payments.account.credits IS 'sum of all credits ever, minor units, without what is in account_delta';
 COMMENT ON COLUMN payments.account.held_debits IS 'reserved to be debited, minor units';
 COMMENT ON COLUMN payments.account.held_credits IS 'reserved to be credited, minor units';
 COMMENT ON COLUMN payments.account.parent IS 'account.account_id that it is totalled under, of the same merchant, currency and type; lower than its own id; null: none';
@@ -181,8 +181,8 @@ CREATE TABLE IF NOT EXISTS payments.account_delta (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0,
 		autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
 
-COMMENT ON TABLE payments.account_delta IS 'what was posted to hot accounts and is not yet in account.debits and account.credits; payments.fold_hot_accounts() moves it there';
-COMMENT ON COLUMN payments.account_delta.account_id IS 'a hot account';
+COMMENT ON TABLE payments.account_delta IS 'what was posted to accounts while they were hot and is not yet in account.debits and account.credits; payments.fold_hot_accounts() moves it there';
+COMMENT ON COLUMN payments.account_delta.account_id IS 'an account that is hot, or was when this was posted';
 COMMENT ON COLUMN payments.account_delta.delta_id IS 'makes the row''s key; the order means nothing';
 COMMENT ON COLUMN payments.account_delta.debits IS 'minor units to be added to account.debits';
 COMMENT ON COLUMN payments.account_delta.credits IS 'minor units to be added to account.credits';

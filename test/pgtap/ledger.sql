@@ -5,7 +5,7 @@
 -- Runs in a database where payments is set up, and rolls everything back.
 
 BEGIN;
-SELECT plan(185);
+SELECT plan(186);
 
 CREATE ROLE ledger_test_app;
 CREATE ROLE ledger_test_stranger;
@@ -85,13 +85,13 @@ $$, ARRAY['payments.posting guard_append_only', 'payments.posting guard_truncate
 
 SELECT ok(pg_temp.open_account('cash', 'asset') > 0, 'create_account() returns an id');
 SELECT is(payments.create_account('cash', 'EUR', 'asset', merchant => 'ledger_test'), pg_temp.a('cash'), 'the same definition again returns the same id');
+SELECT is(payments.create_account('cash', 'EUR', 'asset', merchant => 'ledger_test', hot => true), pg_temp.a('cash'), 'whether it is hot is no part of it');
 SELECT ok(pg_temp.open_account('wallet', 'liability', min_balance => 0, max_balance => 10000) > 0, 'an account with limits');
 SELECT ok(pg_temp.open_account('hot', 'liability', hot => true) > 0, 'a hot account');
 SELECT ok(pg_temp.open_account('dollars', 'asset', 'USD') > 0, 'an account in dollars');
 SELECT is(r.code || ' ' || substring(r.told FROM 'another ("[a-z_]+")'), 'PY015 ' || v.field, format('another %s is refused, and named', v.field))
 FROM (VALUES
 	('"type"', $$SELECT payments.create_account('cash', 'EUR', 'expense', merchant => 'ledger_test')$$),
-	('"hot"', $$SELECT payments.create_account('cash', 'EUR', 'asset', merchant => 'ledger_test', hot => true)$$),
 	('"min_balance"', $$SELECT payments.create_account('wallet', 'EUR', 'liability', merchant => 'ledger_test', max_balance => 10000)$$),
 	('"max_balance"', $$SELECT payments.create_account('wallet', 'EUR', 'liability', merchant => 'ledger_test', min_balance => 0, max_balance => 9)$$)
 ) v(field, statement), pg_temp.raised(v.statement) r;
@@ -392,8 +392,9 @@ SELECT is(pg_temp.check_after(v.statement), v.failed, format('check() notices: %
 	('a posting without its account', format('INSERT INTO payments.posting (debit_account, credit_account, amount, effective_at, booked_at, currency, kind, merchant)
 		VALUES (%s, 9223372036854775807, 1, now(), now(), ''EUR'', ''x'', ''ledger_test'')', pg_temp.a('cash')),
 		'every posting has its accounts; sums of an account are those of its postings'),
-	('a delta of an ordinary account', format('INSERT INTO payments.account_delta (account_id, debits, credits) VALUES (%s, 0, 0)', pg_temp.a('cash')),
-		'every posting has its accounts'),
+	('a delta of an account with limits', format('INSERT INTO payments.account_delta (account_id, debits, credits) VALUES (%s, 0, 0)', pg_temp.a('wallet')),
+		'only accounts without limits have deltas, and no hot one has holds'),
+	('a delta of no account', 'INSERT INTO payments.account_delta (account_id, debits, credits) VALUES (0, 0, 0)', 'every posting has its accounts'),
 	('an account below its minimum, once a superuser has removed the CHECK', format('SET LOCAL allow_system_table_mods = on;
 		DELETE FROM pg_constraint WHERE conname = ''account_above_minimum'';
 		UPDATE pg_class SET relchecks = relchecks - 1 WHERE oid = ''payments.account''::regclass;

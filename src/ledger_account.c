@@ -8,8 +8,8 @@
  *
  * Hot or not is how an account works, not what it is, so set_account_hot() may
  * change it while it is in use, and create_account() does not compare it.  The
- * guard asks only that there be no limits and nothing held, the two things for
- * which postings need the row's lock.  That suffices, whoever makes the change
+ * guard asks only that there be no limits, no history and nothing held, which is
+ * what postings need the row's lock for.  That suffices, whoever makes the change
  * and without any other lock: a balance is the row and its deltas at any time
  * (ledger_batch.c), so what is in the wrong place for a moment is still there.
  *
@@ -40,7 +40,7 @@
 #define CODE_MAX 200
 
 /* Parameters of create_account(), in order. */
-enum {CODE, CURRENCY, TYPE, MERCHANT, HOT, MIN_BALANCE, MAX_BALANCE, PARENT};
+enum {CODE, CURRENCY, TYPE, MERCHANT, HOT, MIN_BALANCE, MAX_BALANCE, PARENT, HISTORY};
 
 static void require_type(const char *type);
 static void require_limits(FunctionCallInfo fcinfo);
@@ -58,17 +58,17 @@ static PayStmt find_currency = PAY_STMT(SPI_OK_SELECT,
 	"SELECT FROM payments.currency WHERE currency = $1", TEXTOID);
 
 static PayStmt insert_account = PAY_STMT(SPI_OK_INSERT_RETURNING,
-	"INSERT INTO payments.account (merchant, code, currency, type, min_balance, max_balance, parent, hot)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID);
+	"INSERT INTO payments.account (merchant, code, currency, type, min_balance, max_balance, parent, history, hot)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID, BOOLOID);
 
 /* The first field of what an account is that differs, in the order of create_account()'s parameters. */
 static PayStmt compare_account = PAY_STMT(SPI_OK_SELECT,
 	"SELECT account_id, CASE WHEN type <> $4 THEN 'type'"
 	" WHEN min_balance IS DISTINCT FROM $5 THEN 'min_balance' WHEN max_balance IS DISTINCT FROM $6 THEN 'max_balance'"
-	" WHEN parent IS DISTINCT FROM $7 THEN 'parent' END"
+	" WHEN parent IS DISTINCT FROM $7 THEN 'parent' WHEN history <> $8 THEN 'history' END"
 	" FROM payments.account WHERE merchant = $1 AND code = $2 AND currency = $3",
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID);
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID);
 
 /* The first field in which a parent differs from what its child is to be. */
 static PayStmt compare_parent = PAY_STMT(SPI_OK_SELECT,
@@ -93,6 +93,7 @@ pay_create_account(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < (int) lengthof(names); i++)
 		pay_require_given(fcinfo, i, names[i]);
+	pay_require_given(fcinfo, HISTORY, "history");
 	code = pay_text_argument(fcinfo, CODE);
 	currency = pay_text_argument(fcinfo, CURRENCY);
 	type = pay_text_argument(fcinfo, TYPE);
@@ -140,6 +141,12 @@ require_limits(FunctionCallInfo fcinfo)
 				 errmsg("a hot account cannot have limits"),
 				 errdetail("Checking a limit needs the row lock that a hot account does without."),
 				 errhint("Leave out min_balance and max_balance, or leave out hot.")));
+	if (PG_GETARG_BOOL(HOT) && PG_GETARG_BOOL(HISTORY))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a hot account cannot keep a history"),
+				 errdetail("Its postings have no order until they are folded."),
+				 errhint("Leave out history, or leave out hot.")));
 	if (has_minimum && PG_GETARG_INT64(MIN_BALANCE) > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -199,7 +206,7 @@ insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, 
 	pay_arg_text(&args, code);
 	pay_arg_text(&args, currency);
 	pay_arg_datum(&args, PG_GETARG_DATUM(TYPE), false);
-	for (int i = MIN_BALANCE; i <= PARENT; i++)
+	for (int i = MIN_BALANCE; i <= HISTORY; i++)
 		pay_arg_datum(&args, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 	how = args;
 	pay_arg_datum(&how, PG_GETARG_DATUM(HOT), false);
@@ -247,7 +254,7 @@ Datum
 pay_guard_account(PG_FUNCTION_ARGS)
 {
 	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "min_balance", "max_balance", "parent",
-	"created_at"};
+	"history", "created_at"};
 	static const char *const sums[] = {"debits", "credits"};
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
@@ -295,7 +302,7 @@ pay_guard_account(PG_FUNCTION_ARGS)
 	return PointerGetDatum(trigger->tg_newtuple);
 }
 
-/* Has it no limits and nothing held, so that postings may do without its row's lock? */
+/* Has it no limits, no history and nothing held, so that postings may do without its row's lock? */
 static bool
 works_unlocked(HeapTuple account, TupleDesc desc)
 {
@@ -312,5 +319,5 @@ works_unlocked(HeapTuple account, TupleDesc desc)
 	for (int i = 0; i < (int) lengthof(held); i++)
 		if (DatumGetInt64(heap_getattr(account, SPI_fnumber(desc, held[i]), desc, &isnull)) != 0)
 			return false;
-	return true;
+	return !DatumGetBool(heap_getattr(account, SPI_fnumber(desc, "history"), desc, &isnull));
 }

@@ -48,6 +48,7 @@
 #include "payments.h"
 
 #include "ledger_batch.h"
+#include "ledger_history.h"
 #include "spi.h"
 
 #include "access/xact.h"
@@ -80,7 +81,7 @@ static void copy_repetitions(PayPostingBatch *batch);
 /* What has one width comes first: the server finds such columns without a walk along the row. */
 #define ACCOUNT_COLUMNS \
 	"account_id, debits, credits, held_debits, held_credits, coalesce(min_balance, 0), coalesce(max_balance, 0)," \
-	" min_balance IS NOT NULL, max_balance IS NOT NULL, type IN ('asset', 'expense'), closed_at IS NOT NULL," \
+	" min_balance IS NOT NULL, max_balance IS NOT NULL, type IN ('asset', 'expense'), closed_at IS NOT NULL, history," \
 	" currency, merchant, code"
 
 static PayStmt lock_ordinary = PAY_STMT(SPI_OK_SELECT,
@@ -141,12 +142,13 @@ read_accounts(PayPostingBatch *batch, PayStmt *stmt, const int64 *ids, int n_ids
 		account->has_maximum = pay_spi_bool(i, 9);
 		account->debit_normal = pay_spi_bool(i, 10);
 		account->closed = pay_spi_bool(i, 11);
-		account->currency = pay_spi_text(i, 12);
-		account->merchant = pay_spi_text(i, 13);
-		account->code = pay_spi_text(i, 14);
+		account->history = pay_spi_bool(i, 12);
+		account->currency = pay_spi_text(i, 13);
+		account->merchant = pay_spi_text(i, 14);
+		account->code = pay_spi_text(i, 15);
 		account->hot = !locked;
 		if (locked)
-			account->tid = pay_spi_tid(i, 15);
+			account->tid = pay_spi_tid(i, 16);
 	}
 }
 
@@ -224,6 +226,7 @@ pay_ledger_write(PayPostingBatch *batch)
 	pay_ledger_insert_postings(batch);
 	pay_ledger_insert_failures(batch);
 	pay_ledger_add_to_accounts(batch);
+	pay_ledger_write_history(batch);
 	copy_repetitions(batch);
 }
 

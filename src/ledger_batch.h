@@ -42,6 +42,7 @@ typedef struct PayAccount
 	bool		debit_normal;	/* asset, expense */
 	bool		hot;
 	bool		closed;
+	bool		history;		/* ledger_history.c; never if hot */
 	bool		has_minimum;
 	bool		has_maximum;
 	int64		minimum;

@@ -19,12 +19,13 @@ CREATE FUNCTION payments.create_account(
 	hot boolean DEFAULT false,
 	min_balance bigint DEFAULT NULL,
 	max_balance bigint DEFAULT NULL,
-	parent bigint DEFAULT NULL
+	parent bigint DEFAULT NULL,
+	history boolean DEFAULT false
 ) RETURNS bigint
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_create_account';
-COMMENT ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint) IS
-	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits; parent: account of the same merchant, currency and type that it is totalled under, for good.  Errors: 22023, PY009, PY010, PY013, PY202 (no such parent), PY015 (exists with another definition)';
+COMMENT ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean) IS
+	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits; parent: account of the same merchant, currency and type that it is totalled under, for good; history => true: keeps the balance after each posting, so that balance_at() costs the same for any time.  Errors: 22023, PY009, PY010, PY013, PY202 (no such parent), PY015 (exists with another definition)';
 
 CREATE FUNCTION payments._lock_account_alone(account bigint, purpose text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -106,7 +107,7 @@ BEGIN
 	IF payments._lock_account_alone($1, 'switch') = $2 THEN
 		RETURN false;
 	END IF;
-	SELECT closed_at, min_balance, max_balance, held_debits, held_credits INTO STRICT a
+	SELECT closed_at, min_balance, max_balance, history, held_debits, held_credits INTO STRICT a
 	FROM payments.account WHERE account_id = $1;
 	IF a.closed_at IS NOT NULL THEN
 		RAISE EXCEPTION USING
@@ -120,6 +121,13 @@ BEGIN
 			MESSAGE = format('account %s has limits and cannot be hot', $1),
 			DETAIL = 'Checking a limit needs the row lock that a hot account does without.',
 			HINT = 'Leave it ordinary, or move the balance to another account without limits.';
+	END IF;
+	IF a.history THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = format('account %s keeps a history and cannot be hot', $1),
+			DETAIL = 'Postings to a hot account have no order until they are folded.',
+			HINT = 'Leave it ordinary, or move the balance to another account without history.';
 	END IF;
 	IF a.held_debits <> 0 OR a.held_credits <> 0 THEN
 		RAISE EXCEPTION USING
@@ -140,7 +148,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.set_account_hot(bigint, boolean) IS
-	'makes an ordinary account hot (posted to without a row lock; no limits, no holds), or a hot one ordinary, while it is in use; no posting is lost or refused.  Returns whether that changed anything.  Back to ordinary waits for all transactions that are posting, to any account, and they wait for it.  Errors: 22023 (it has limits), PY202, PY203 (closed), PY204 (it has holds), 25001 (back, above READ COMMITTED), 40001, 42501';
+	'makes an ordinary account hot (posted to without a row lock; no limits, no holds), or a hot one ordinary, while it is in use; no posting is lost or refused.  Returns whether that changed anything.  Back to ordinary waits for all transactions that are posting, to any account, and they wait for it.  Errors: 22023 (it has limits or keeps a history), PY202, PY203 (closed), PY204 (it has holds), 25001 (back, above READ COMMITTED), 40001, 42501';
 
 -- What an account and those below it come to.  numeric, since a report must
 -- not fail because a sum is large.

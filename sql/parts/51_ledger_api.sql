@@ -75,6 +75,10 @@ BEGIN
 			MESSAGE = 'the time must not be null',
 			HINT = 'Pass a time, or use payments.balance() for now.';
 	END IF;
+	IF (SELECT a.history FROM payments.account a WHERE a.account_id = $1) THEN
+		RETURN coalesce((SELECT h.balance FROM payments.account_history h WHERE h.account_id = $1 AND h.booked_at <= $2
+						 ORDER BY h.booked_at DESC, h.posting_id DESC LIMIT 1), 0);
+	END IF;
 	-- Today's balance less what came later: recent times are the usual question.
 	RETURN (
 		SELECT CASE WHEN a.type IN ('asset', 'expense') THEN n.net ELSE - n.net END

@@ -48,6 +48,20 @@ BEGIN
 		  WHERE s.balance - s.held_out < a.min_balance OR s.balance + s.held_in > a.max_balance
 			OR (a.hot AND (a.min_balance IS NOT NULL OR a.max_balance IS NOT NULL))) bad;
 
+	RETURN QUERY
+	SELECT 'the history of an account is that of its postings', count(*) = 0, count(*), min(format('account %s, posting %s', account_id, posting_id))
+	FROM (SELECT coalesce(p.account_id, h.account_id) AS account_id, coalesce(p.posting_id, h.posting_id) AS posting_id
+		  FROM (SELECT s.account_id, o.posting_id, o.booked_at, sum(s.debit) OVER w AS debits, sum(s.credit) OVER w AS credits,
+					CASE WHEN a.type IN ('asset', 'expense') THEN sum(s.debit - s.credit) OVER w ELSE sum(s.credit - s.debit) OVER w END AS balance
+				FROM payments.posting o
+				CROSS JOIN LATERAL (VALUES (o.debit_account, o.amount, 0), (o.credit_account, 0, o.amount)) s(account_id, debit, credit)
+				JOIN payments.account a ON a.account_id = s.account_id AND a.history
+				WINDOW w AS (PARTITION BY s.account_id ORDER BY o.posting_id)) p
+		  FULL JOIN payments.account_history h ON h.account_id = p.account_id AND h.posting_id = p.posting_id
+		  WHERE (p.booked_at, p.debits, p.credits, p.balance) IS DISTINCT FROM (h.booked_at, h.debits, h.credits, h.balance)
+		  UNION ALL
+		  SELECT account_id, NULL FROM payments.account WHERE hot AND history) bad;
+
 	-- In place of foreign keys.
 	RETURN QUERY
 	SELECT 'every posting has its accounts', count(*) = 0, count(*),

@@ -40,7 +40,7 @@ GRANT EXECUTE ON FUNCTION payments.check() TO payments_operator, payments_admin,
 
 -- The ledger's verbs let a role act for its merchants only, as the others do.
 GRANT EXECUTE ON FUNCTION
-	payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint),
+	payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean),
 	payments.post(bigint, bigint, bigint, text, text, text, timestamptz, boolean, boolean),
 	payments.post_batch(bigint[], bigint[], bigint[], text[], text[], text[], timestamptz[], int[], boolean[], boolean, boolean),
 	payments.hold(bigint, bigint, bigint, text, timestamptz, text, boolean),
@@ -57,7 +57,7 @@ GRANT EXECUTE ON FUNCTION
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION
-	payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint),
+	payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean),
 	payments.close_account(bigint),
 	payments.set_account_hot(bigint, boolean),
 	payments.fold_hot_accounts(int),

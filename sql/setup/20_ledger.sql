@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS payments.account (
 	held_debits bigint NOT NULL DEFAULT 0,
 	held_credits bigint NOT NULL DEFAULT 0,
 	parent bigint,
+	history boolean NOT NULL DEFAULT false,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	CONSTRAINT account_once UNIQUE (merchant, code, currency),
 	CONSTRAINT account_counters_not_negative CHECK (least(debits, credits, held_debits, held_credits) >= 0),
@@ -51,6 +52,7 @@ COMMENT ON COLUMN payments.account.credits IS 'sum of all credits ever, minor un
 COMMENT ON COLUMN payments.account.held_debits IS 'reserved to be debited, minor units';
 COMMENT ON COLUMN payments.account.held_credits IS 'reserved to be credited, minor units';
 COMMENT ON COLUMN payments.account.parent IS 'account.account_id that it is totalled under, of the same merchant, currency and type; lower than its own id; null: none';
+COMMENT ON COLUMN payments.account.history IS 'the balance after each posting is kept in account_history; never of a hot account';
 COMMENT ON COLUMN payments.account.created_at IS 'when the account was opened';
 
 -- No foreign keys to account.  ledger.c writes postings only between accounts

@@ -5,14 +5,14 @@ DECLARE
 	t text;
 BEGIN
 	FOREACH t IN ARRAY ARRAY['payment_status', 'attempt', 'attempt_answer', 'movement', 'idempotency_key', 'event', 'posting',
-							 'posting_reference', 'posting_failure', 'posting_reversal', 'ledger_hold', 'ledger_hold_resolution'] LOOP
+							 'posting_reference', 'posting_failure', 'posting_reversal', 'account_history', 'ledger_hold', 'ledger_hold_resolution'] LOOP
 		EXECUTE format('CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.%I
 			FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', t);
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', t);
 	END LOOP;
 	FOREACH t IN ARRAY ARRAY['merchant', 'payment', 'operation', 'payment_status', 'attempt', 'attempt_answer', 'queue', 'dead_letter',
 							 'movement', 'idempotency_key', 'event', 'webhook_event', 'exception', 'posting', 'account',
-							 'posting_reference', 'posting_failure', 'posting_reversal',
+							 'posting_reference', 'posting_failure', 'posting_reversal', 'account_history',
 							 'ledger_hold', 'ledger_hold_resolution', 'ledger_hold_due'] LOOP
 		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
 			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t);

@@ -13,7 +13,7 @@ BEGIN
 END
 $grants$;
 GRANT SELECT ON payments.payment, payments.payment_status, payments.operation, payments.movement, payments.account, payments.posting,
-	payments.posting_failure, payments.ledger_hold, payments.ledger_hold_resolution, payments.worker_status, payments.psp TO payments_app;
+	payments.posting_failure, payments.account_history, payments.ledger_hold, payments.ledger_hold_resolution, payments.worker_status, payments.psp TO payments_app;
 
 -- An application sees the merchants that it may act for.
 CREATE OR REPLACE VIEW payments._my_merchant AS
@@ -38,6 +38,10 @@ BEGIN
 		EXECUTE format('DROP POLICY IF EXISTS by_merchant ON payments.%I', t);
 		EXECUTE format('CREATE POLICY by_merchant ON payments.%I FOR SELECT USING (EXISTS (SELECT FROM payments.payment p WHERE p.payment_id = %I.payment_id))', t, t);
 	END LOOP;
+	ALTER TABLE payments.account_history ENABLE ROW LEVEL SECURITY;
+	DROP POLICY IF EXISTS by_merchant ON payments.account_history;
+	CREATE POLICY by_merchant ON payments.account_history FOR SELECT
+		USING (EXISTS (SELECT FROM payments.account a WHERE a.account_id = account_history.account_id));
 	ALTER TABLE payments.ledger_hold_resolution ENABLE ROW LEVEL SECURITY;
 	DROP POLICY IF EXISTS by_merchant ON payments.ledger_hold_resolution;
 	CREATE POLICY by_merchant ON payments.ledger_hold_resolution FOR SELECT

@@ -97,7 +97,7 @@ COMMENT ON FUNCTION payments.balance_at(bigint, timestamptz) IS
 
 CREATE FUNCTION payments.statement(account bigint, from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (posting_id bigint, booked_at timestamptz, kind text, counterpart text, description text,
-			   debit bigint, credit bigint, balance bigint)
+			   debit bigint, credit bigint, balance bigint, amount_text text, balance_text text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -119,8 +119,9 @@ BEGIN
 				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments.account_delta t WHERE t.account_id = $1)
 				- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at >= first)
 				+ (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at >= first)
-				AS net
-		FROM payments.account WHERE account_id = $1
+				AS net,
+			('1e-' || u.exponent)::numeric AS unit, ' ' || currency AS suffix
+		FROM payments.account LEFT JOIN payments.currency u USING (currency) WHERE account_id = $1
 	), line AS (
 		SELECT p.posting_id, p.booked_at, p.kind, p.credit_account AS other, p.description, p.amount AS debit, NULL::bigint AS credit
 		FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at >= first AND p.booked_at < past
@@ -142,12 +143,13 @@ BEGIN
 			a.sign * (a.net + (SELECT coalesce(sum(coalesce(l.debit::numeric, - l.credit::numeric)), 0) FROM line l))
 		FROM a
 	)
-	SELECT s.posting_id, s.booked_at, s.kind, s.counterpart, s.description, s.debit, s.credit, s.balance::bigint
-	FROM listed s ORDER BY s.part, s.booked_at, s.posting_id;
+	SELECT s.posting_id, s.booked_at, s.kind, s.counterpart, s.description, s.debit, s.credit, s.balance::bigint,
+		(a.sign * coalesce(s.debit, - s.credit) * a.unit)::text || a.suffix, (s.balance * a.unit)::text || a.suffix
+	FROM listed s CROSS JOIN a ORDER BY s.part, s.booked_at, s.posting_id;
 END
 $$;
 COMMENT ON FUNCTION payments.statement(bigint, timestamptz, timestamptz) IS
-	'what was booked on an account from from_time up to but not at to_time (null: no bound), with the balance after each posting; the first row is the opening balance, the last the closing balance, both without a posting_id.  Minor units; balances on the account''s normal side; counterpart is the other account''s code, with its merchant if that is another.  Errors: 22023, PY202, 42501';
+	'what was booked on an account from from_time up to but not at to_time (null: no bound), with the balance after each posting; the first row is the opening balance, the last the closing balance, both without a posting_id.  Minor units; balances on the account''s normal side; counterpart is the other account''s code, with its merchant if that is another.  For people, in major units: amount_text is what the posting did to the balance, with its sign, balance_text the balance.  Errors: 22023, PY202, 42501';
 
 CREATE FUNCTION payments.fold_hot_accounts(max_rows int DEFAULT 10000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -53,7 +53,9 @@ GRANT EXECUTE ON FUNCTION
 	payments.balance(bigint),
 	payments.balance_at(bigint, timestamptz),
 	payments.statement(bigint, timestamptz, timestamptz),
-	payments.account_totals(bigint)
+	payments.account_totals(bigint),
+	payments.split_amount(bigint, bigint[]),
+	payments.fee_amount(bigint, numeric, bigint, bigint, bigint, text)
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION

@@ -31,17 +31,16 @@ static PayStmt insert_few_columns = PAY_STMT(SPI_OK_INSERT,
 	INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID,
 	INT8OID, UUIDOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID);
 
-/* A reversal is alone in its batch, so it is never here. */
 static PayStmt insert_all_columns = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.posting (posting_id, debit_account, credit_account, amount, effective_at, booked_at, transaction_id, asked,"
-	"                              payment_id, imported, currency, kind, merchant, reference, description)"
+	"INSERT INTO payments.posting (posting_id, debit_account, credit_account, amount, effective_at, booked_at, transaction_id, reverses,"
+	"                              asked, payment_id, imported, currency, kind, merchant, reference, description)"
 	" OVERRIDING SYSTEM VALUE"
-	" SELECT r.posting_id, r.debit, r.credit, r.amount, coalesce(r.effective_at, $15), $15, nullif(r.transaction_id, 0), nullif(r.asked, 0),"
-	"        r.payment_id, r.imported, r.currency, r.kind, r.merchant, r.reference, r.description"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-	"      r(posting_id, debit, credit, amount, effective_at, transaction_id, asked, payment_id, imported, currency, kind, merchant,"
+	" SELECT r.posting_id, r.debit, r.credit, r.amount, coalesce(r.effective_at, $16), $16, nullif(r.transaction_id, 0), nullif(r.reverses, 0),"
+	"        nullif(r.asked, 0), r.payment_id, r.imported, r.currency, r.kind, r.merchant, r.reference, r.description"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+	"      r(posting_id, debit, credit, amount, effective_at, transaction_id, reverses, asked, payment_id, imported, currency, kind, merchant,"
 	"        reference, description)",
-	INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+	INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 	UUIDARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID);
 
 static PayStmt add_to_ordinary = PAY_STMT(SPI_OK_UPDATE,
@@ -115,8 +114,7 @@ alike(PayPosting **chosen, int n)
 	{
 		const PayPosting *posting = chosen[i];
 
-		Assert(posting->reverses == 0);
-		if (posting->reference || posting->payment_id || posting->balancing || posting->has_effective_at || first->reference ||
+		if (posting->reverses || posting->reference || posting->payment_id || posting->balancing || posting->has_effective_at || first->reference ||
 			first->payment_id || first->balancing || first->has_effective_at ||
 			posting->transaction_id != first->transaction_id ||
 			posting->imported != first->imported || !same_text(posting->kind, first->kind) ||
@@ -174,6 +172,7 @@ insert_mixed(PayPosting **chosen, int n, TimestampTz now)
 	COLUMN(int64, pay_arg_int64_array, amount);
 	COLUMN(TimestampTz, pay_arg_time_array, effective_at);
 	COLUMN(int64, pay_arg_int64_array, transaction_id);
+	COLUMN(int64, pay_arg_int64_array, reverses);
 	pay_arg_int64_array(&args, asked, n);
 	COLUMN(const pg_uuid_t *, pay_arg_uuid_array, payment_id);
 	COLUMN(bool, pay_arg_bool_array, imported);

@@ -160,6 +160,12 @@ BEGIN
 		  FULL JOIN payments.posting_reversal r ON r.posting_id = v.reverses
 		  WHERE v.posting_id IS DISTINCT FROM r.reversed_by) bad;
 
+	-- Whether a leg is missing shows in the sums of its accounts.
+	RETURN QUERY
+	SELECT 'postings of a transaction were made together', count(*) = 0, count(*), min(format('transaction %s', transaction_id))
+	FROM (SELECT transaction_id FROM payments.posting WHERE transaction_id IS NOT NULL
+		  GROUP BY transaction_id HAVING count(*) = 1 OR min(posting_id) <> transaction_id OR min(booked_at) <> max(booked_at)) bad;
+
 	RETURN QUERY
 	SELECT 'a reference belongs to one posting, or to one that was refused', count(*) = 0, count(*),
 		min(format('%s "%s": reference of %s, posting %s', merchant, reference, taken, posted))

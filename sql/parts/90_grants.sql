@@ -46,7 +46,9 @@ GRANT EXECUTE ON FUNCTION
 	payments.hold(bigint, bigint, bigint, text, timestamptz, text, boolean),
 	payments.post_hold(bigint, bigint, boolean, text),
 	payments.void_hold(bigint, text),
-	payments.reverse_posting(bigint, text, text)
+	payments.reverse_posting(bigint, text, text),
+	payments.post_transaction(bigint[], bigint[], bigint[], text, text, text, timestamptz, boolean),
+	payments.reverse_transaction(bigint, text, text)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION
@@ -54,6 +56,7 @@ GRANT EXECUTE ON FUNCTION
 	payments.balance_at(bigint, timestamptz),
 	payments.statement(bigint, timestamptz, timestamptz),
 	payments.account_totals(bigint),
+	payments.get_transaction(bigint),
 	payments.split_amount(bigint, bigint[]),
 	payments.fee_amount(bigint, numeric, bigint, bigint, bigint, text)
 TO payments_app, payments_operator, payments_admin, payments_auditor;

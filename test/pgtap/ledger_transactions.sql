@@ -156,5 +156,96 @@ SELECT is((pg_temp.raised('SELECT payments.fee_amount(' || v.arguments || ')')).
 	('1, 1, -1', '22023'), ('1, 1, NULL', '22023'), ('1, minimum => -1', '22023'), ('1, minimum => 2, maximum => 1', '22023'),
 	('1, rounding => ''nearest''', '22023'), ('1, rounding => NULL', '22023'), ('9223372036854775807, 100, 1', 'PY014')) v(arguments, code);
 
+-- ---------- post_transaction(), get_transaction() ----------
+
+DO $do$ BEGIN PERFORM payments.post(pg_temp.a('bank'), pg_temp.a('buyer'), 20000); END $do$;
+SELECT cmp_ok(pg_temp.keep('sale', $$post_transaction(ARRAY[{buyer}, {a}], ARRAY[{a}, {fees}], ARRAY[1000, 50], 'sale-1', 'a book')$$), '>', 0::bigint,
+	'a transaction of two legs, of which the second spends what the first brings');
+SELECT is(pg_temp.balances('buyer', 'a', 'fees'), 'buyer 19000, a 950, fees 50', 'has moved both');
+SELECT results_eq('SELECT leg, posting_id, debit_account, debit, credit_account, credit, amount, currency, kind, reference, description, effective_at = booked_at, reversed_by, amount_text
+	FROM payments.get_transaction(pg_temp.m(''sale''))',
+	'SELECT v.leg, p.posting_id, pg_temp.a(v.d), v.d, pg_temp.a(v.c), v.c, v.amount, ''EUR'', ''manual'', ''sale-1:'' || v.leg, ''a book'', true, NULL::bigint, v.t
+	FROM (VALUES (1, ''buyer'', ''a'', 1000::bigint, ''10.00 EUR''), (2, ''a'', ''fees'', 50, ''0.50 EUR'')) v(leg, d, c, amount, t)
+	JOIN payments.posting p ON p.reference = ''sale-1:'' || v.leg ORDER BY v.leg', 'get_transaction() shows the legs');
+SELECT is((SELECT posting_id FROM payments.posting WHERE reference = 'sale-1:1'), pg_temp.m('sale'), 'its id is that of the first posting');
+CREATE TEMP TABLE before AS SELECT pg_temp.postings() AS n;
+SELECT is(pg_temp.value($$post_transaction(ARRAY[{buyer}, {a}], ARRAY[{a}, {fees}], ARRAY[1000, 50], 'sale-1', 'a book')$$), pg_temp.m('sale')::text, 'the same call again returns it');
+DO $do$ BEGIN PERFORM payments.post(pg_temp.a('a'), pg_temp.a('bank'), 950); END $do$;
+SELECT is(pg_temp.value($$post_transaction(ARRAY[{buyer}, {a}], ARRAY[{a}, {fees}], ARRAY[1000, 50], 'sale-1', 'a book')$$), pg_temp.m('sale')::text, 'also when it could no longer be posted');
+SELECT is(pg_temp.balances('buyer', 'a', 'fees'), 'buyer 19000, a 0, fees 50', 'and moves nothing');
+SELECT is(r.code, 'PY206', format('under the same reference %s', v.what)) FROM (VALUES
+	('another amount', $$ARRAY[{buyer}, {a}], ARRAY[{a}, {fees}], ARRAY[1000, 51], 'sale-1', 'a book'$$),
+	('another account', $$ARRAY[{buyer}, {a}], ARRAY[{b}, {fees}], ARRAY[1000, 50], 'sale-1', 'a book'$$),
+	('another description', $$ARRAY[{buyer}, {a}], ARRAY[{a}, {fees}], ARRAY[1000, 50], 'sale-1', 'a bike'$$),
+	('another kind', $$ARRAY[{buyer}, {a}], ARRAY[{a}, {fees}], ARRAY[1000, 50], 'sale-1', 'a book', 'sale'$$),
+	('another order', $$ARRAY[{a}, {buyer}], ARRAY[{fees}, {a}], ARRAY[50, 1000], 'sale-1', 'a book'$$),
+	('fewer legs', $$ARRAY[{buyer}], ARRAY[{a}], ARRAY[1000], 'sale-1', 'a book'$$),
+	('more legs', $$ARRAY[{buyer}, {a}, {buyer}], ARRAY[{a}, {fees}, {a}], ARRAY[1000, 50, 1], 'sale-1', 'a book'$$),
+	('an effective time', $$ARRAY[{buyer}, {a}], ARRAY[{a}, {fees}], ARRAY[1000, 50], 'sale-1', 'a book', effective_at => '2100-01-01'$$)
+) v(what, arguments), pg_temp.raised('SELECT payments.post_transaction(' || v.arguments || ')') r;
+SELECT is(pg_temp.postings(), (SELECT n + 1 FROM before), 'none of them has posted anything');
+SELECT is(r.code, v.code, format('refused with %s: %s', v.code, v.what)) FROM (VALUES
+	('the second leg is more than there is', 'PY204', 'ARRAY[{buyer}, {a}], ARRAY[{a}, {b}], ARRAY[1000, 1001]'),
+	('the limit of another account', 'PY204', 'ARRAY[{bank}, {bank}], ARRAY[{a}, {c}], ARRAY[1, 100001]'),
+	('a closed account', 'PY203', 'ARRAY[{bank}, {bank}], ARRAY[{a}, {gone}], ARRAY[1, 1]'),
+	('no such account', 'PY202', 'ARRAY[{bank}, {bank}], ARRAY[{a}, -1], ARRAY[1, 1]'),
+	('a leg between currencies', 'PY201', 'ARRAY[{bank}, {bank}], ARRAY[{a}, {usd}], ARRAY[1, 1]'),
+	('more than a sum holds', 'PY205', 'ARRAY[{bank}, {bank}], ARRAY[{eur}, {eur}], ARRAY[9223372036854775807, 9223372036854775807]'),
+	('an amount of zero', '22023', 'ARRAY[{bank}, {bank}], ARRAY[{a}, {b}], ARRAY[1, 0]'),
+	('an amount below zero', '22023', 'ARRAY[{bank}, {bank}], ARRAY[{a}, {b}], ARRAY[1, -1]'),
+	('an account to itself', '22023', 'ARRAY[{bank}, {bank}], ARRAY[{a}, {bank}], ARRAY[1, 1]'),
+	('arrays of different lengths', '22023', 'ARRAY[{bank}, {bank}], ARRAY[{a}], ARRAY[1, 1]'),
+	('no legs', '22023', 'ARRAY[]::bigint[], ARRAY[]::bigint[], ARRAY[]::bigint[]'),
+	('null for legs', '22023', 'NULL, NULL, NULL'),
+	('a null among them', '22023', 'ARRAY[{bank}, NULL], ARRAY[{a}, {b}], ARRAY[1, 1]'),
+	('an empty reference', '22023', 'ARRAY[{bank}], ARRAY[{a}], ARRAY[1], '''''),
+	('a reference that is too long', '22023', 'ARRAY[{bank}], ARRAY[{a}], ARRAY[1], repeat(''x'', 249)'),
+	('a null kind', '22023', 'ARRAY[{bank}], ARRAY[{a}], ARRAY[1], kind => NULL'),
+	('a card number', 'PY009', 'ARRAY[{bank}], ARRAY[{a}], ARRAY[1], description => ''4242 4242 4242 4242''')
+) v(what, code, arguments), pg_temp.raised('SELECT payments.post_transaction(' || v.arguments || ')') r;
+SELECT is(pg_temp.postings(), (SELECT n + 1 FROM before), 'none of them has posted a leg');
+SELECT cmp_ok(pg_temp.keep('one', 'post_transaction(ARRAY[{bank}], ARRAY[{a}], ARRAY[7], repeat(''x'', 248))'), '>', 0::bigint, 'a transaction of one leg, with the longest reference');
+SELECT is(pg_temp.legs(pg_temp.m('one')), 'bank>a 7 manual', 'is one, too');
+SELECT cmp_ok(pg_temp.keep('hot', 'post_transaction(ARRAY[{hot}, {hot}], ARRAY[{hot2}, {hot2}], ARRAY[1, 2], ''hot-1'')'), '>', 0::bigint, 'between hot accounts');
+SELECT is(pg_temp.value('post_transaction(ARRAY[{hot}, {hot}], ARRAY[{hot2}, {hot2}], ARRAY[1, 2], ''hot-1'')'), pg_temp.m('hot')::text, 'once');
+SELECT cmp_ok(pg_temp.keep('both', 'post_transaction(ARRAY[{bank}, {bank.usd}], ARRAY[{a}, {usd}], ARRAY[100, 200])'), '>', 0::bigint, 'legs of two currencies');
+SELECT isnt(pg_temp.value('post_transaction(ARRAY[{bank}], ARRAY[{a}], ARRAY[7])'), pg_temp.value('post_transaction(ARRAY[{bank}], ARRAY[{a}], ARRAY[7])'), 'without a reference each call is another one');
+SELECT is((pg_temp.raised(s)).code, 'PY213', format('no such transaction: %s', s)) FROM unnest(ARRAY['SELECT payments.get_transaction(0)', 'SELECT payments.get_transaction(NULL)',
+	'SELECT payments.get_transaction(<sale> + 1)', 'SELECT payments.reverse_transaction(0, ''x'')']) s;
+
+SELECT is((SELECT count(*) FROM payments.get_transaction(payments.post_transaction(ARRAY[pg_temp.a('bank'), pg_temp.a('bank')], ARRAY[pg_temp.a('b'), pg_temp.a('b')], ARRAY[1, 2]))),
+	2::bigint, 'get_transaction() shows what the same statement has posted');
+
+-- ---------- reverse_transaction() ----------
+
+SELECT is((pg_temp.raised('SELECT payments.reverse_transaction(<sale>, ''returned'', ''return-1'')')).code, 'PY204', 'what has been spent cannot be taken back');
+SELECT is(pg_temp.balances('buyer', 'fees'), 'buyer 19000, fees 50', 'and then no leg is');
+DO $do$ BEGIN PERFORM payments.post(pg_temp.a('bank'), pg_temp.a('a'), 950 - (SELECT balance FROM payments.balance(pg_temp.a('a')))); END $do$;
+SELECT cmp_ok(pg_temp.keep('return', 'reverse_transaction(<sale>, ''returned'', ''return-1'')'), '>', pg_temp.m('sale'), 'a transaction is taken back, the last leg first');
+SELECT is(pg_temp.balances('buyer', 'a', 'fees'), 'buyer 20000, a 0, fees 0', 'whole');
+SELECT is(pg_temp.legs(pg_temp.m('return')), 'fees>a 50 reversal, a>buyer 1000 reversal', 'as a transaction of its own');
+SELECT results_eq('SELECT t.reversed_by FROM payments.get_transaction(pg_temp.m(''sale'')) t ORDER BY t.leg DESC',
+	'SELECT t.posting_id FROM payments.get_transaction(pg_temp.m(''return'')) t ORDER BY t.leg', 'get_transaction() names the reversals');
+SELECT is((SELECT string_agg(DISTINCT t.description, '|') FROM payments.get_transaction(pg_temp.m('return')) t), 'returned', 'which carry the reason');
+SELECT is(pg_temp.value('reverse_transaction(<sale>, ''returned'', ''return-1'')'), pg_temp.m('return')::text, 'the same call again returns the same');
+SELECT is(r.code, v.code, format('refused with %s: %s', v.code, v.what)) FROM (VALUES
+	('reversing once more', 'PY211', '<sale>, ''again'', ''return-2'''),
+	('reversing once more without a reference', 'PY211', '<sale>, ''again'''),
+	('the same reference for another reason', 'PY206', '<sale>, ''other'', ''return-1'''),
+	('reversing a reversal', 'PY212', '<return>, ''x'''),
+	('null for the transaction', '22023', 'NULL, ''x'''),
+	('a null reason', '22023', '<both>, NULL'),
+	('an empty reason', '22023', '<both>, '''''),
+	('an empty reference', '22023', '<both>, ''x'', '''''),
+	('a card number', 'PY009', '<both>, ''4242 4242 4242 4242''')
+) v(what, code, arguments), pg_temp.raised('SELECT payments.reverse_transaction(' || v.arguments || ')') r;
+DO $do$ BEGIN PERFORM payments.reverse_posting((SELECT t.posting_id FROM payments.get_transaction(pg_temp.m('both')) t WHERE t.leg = 2), 'half'); END $do$;
+SELECT is((pg_temp.raised('SELECT payments.reverse_transaction(<both>, ''x'')')).code, 'PY211', 'a transaction of which a leg was taken back is not reversed');
+SELECT is((SELECT string_agg((t.reversed_by IS NOT NULL)::text, ' ' ORDER BY t.leg) FROM payments.get_transaction(pg_temp.m('both')) t), 'false true', 'not even its other leg');
+SELECT cmp_ok(pg_temp.keep('cold', 'reverse_transaction(<hot>, ''x'', ''cold-1'')'), '>', 0::bigint, 'between hot accounts');
+SELECT is(pg_temp.value('reverse_transaction(<hot>, ''x'', ''cold-1'')'), pg_temp.m('cold')::text, 'once');
+
+SELECT is_empty('SELECT * FROM payments._check_ledger() WHERE NOT ok OR violations <> 0', 'after all this every invariant holds');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -15,6 +15,17 @@ INSERT INTO payments.account_template (code, type, hot, description) VALUES
 	('dispute_reserve', 'asset', true, 'taken back by PSPs for disputes that are not decided; ours again if they are won'),
 	('suspense', 'liability', true, 'arrived for a payment that was already final; a person decides whose it is');
 
+-- For payments.exchange().  The position is equity: it holds no money, the bank
+-- accounts do, and on the credit side its sign is that of the position: above
+-- zero the merchant has more of the currency than he owes, below zero less.
+-- Each currency balances on its own; valued at today's rates the positions sum
+-- to what exchanging has gained.  Hot, since every exchange goes through them;
+-- to limit how much of a currency may be sold, open the account "exchange" with
+-- min_balance before the first exchange, or add a row of your own.
+INSERT INTO payments.account_template (code, type, hot, description) VALUES
+	('exchange', 'equity', true, 'the merchant''s position in this currency, bought less sold by payments.exchange()'),
+	('exchange_spread', 'income', true, 'kept by payments.exchange() as its spread');
+
 -- A dispute is an asset, not a charge against the merchant: the PSP has taken
 -- the money, but whether the merchant bears it is open until the dispute is
 -- decided, and merchant_balance must say what is owed today without guessing.

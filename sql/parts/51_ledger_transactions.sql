@@ -176,3 +176,209 @@ LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_reverse_transaction';
 COMMENT ON FUNCTION payments.reverse_transaction(bigint, text, text) IS
 	'takes all legs of a transaction back, all or none, the last first, and returns the id of the transaction that does so; each of its postings names the one it takes back in posting.reverses.  Limits and closed accounts are checked as for any posting.  reference: as for payments.post_transaction().  Errors: those of payments.reverse_posting(); PY211 also when a single leg has been reversed, PY213 (no such transaction)';
+
+-- ---------- splits ----------
+
+CREATE FUNCTION payments.post_split(
+	debits bigint[],
+	credits bigint[],
+	amount bigint,
+	weights bigint[],
+	fee_account bigint DEFAULT NULL,
+	fee bigint DEFAULT 0,
+	reference text DEFAULT NULL,
+	description text DEFAULT NULL,
+	kind text DEFAULT 'split',
+	effective_at timestamptz DEFAULT NULL
+) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	one bigint;
+	many bigint[];
+	to_many boolean := cardinality($1) = 1;
+	parts bigint[];
+	wrong text;
+BEGIN
+	one := CASE WHEN to_many THEN $1[array_lower($1, 1)] ELSE $2[array_lower($2, 1)] END;
+	many := CASE WHEN to_many THEN $2 ELSE $1 END;
+	wrong := CASE
+		WHEN to_many IS NULL OR $2 IS NULL OR cardinality(many) = 0 OR NOT to_many AND cardinality($2) <> 1
+			THEN 'one of debits and credits must have one account, the other at least one'
+		WHEN $4 IS NULL OR cardinality($4) <> cardinality(many) THEN format('weights must have %s elements, one for each account', cardinality(many))
+		WHEN $3 IS NULL OR $3 <= 0 THEN 'amount must be above zero'
+		WHEN $6 IS NULL OR $6 < 0 OR $6 > $3 THEN 'fee must be between zero and the amount'
+		WHEN $6 > 0 AND $5 IS NULL THEN 'fee_account must not be null when there is a fee'
+		WHEN $9 IS NULL THEN 'kind must not be null'
+	END;
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = wrong,
+			HINT = 'For instance debits => ARRAY[buyer], credits => ARRAY[seller_1, seller_2], amount => 10000, weights => ARRAY[2, 1].';
+	END IF;
+	parts := payments.split_amount($3 - $6, $4);
+	-- Parts of nothing make no posting.  The fee comes last.
+	RETURN (
+		SELECT payments._post_legs(
+			array_agg(CASE WHEN to_many THEN one ELSE l.other END ORDER BY l.i),
+			array_agg(CASE WHEN to_many THEN l.other ELSE one END ORDER BY l.i),
+			array_agg(l.part ORDER BY l.i),
+			array_agg(l.kind ORDER BY l.i),
+			$7, array_agg($8 ORDER BY l.i), $10)
+		FROM (SELECT u.i, u.other, u.part, $9 AS kind FROM unnest(many, parts) WITH ORDINALITY u(other, part, i)
+			  UNION ALL
+			  SELECT cardinality(parts) + 1, $5, $6, 'fee') l
+		WHERE l.part > 0);
+END
+$$;
+COMMENT ON FUNCTION payments.post_split(bigint[], bigint[], bigint, bigint[], bigint, bigint, text, text, text, timestamptz) IS
+	'divides an amount (minor units) between one account and many, as one transaction, and returns its id.  One of debits and credits has one account; the others get payments.split_amount() of what is left of the amount after the fee, which goes to fee_account as a leg of kind fee.  A part of zero makes no leg.  reference: as for payments.post_transaction().  Errors: those of payments.post()';
+
+-- ---------- exchange ----------
+
+CREATE FUNCTION payments._exchange_account(merchant text, code text, currency text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	account bigint;
+	t record;
+BEGIN
+	-- The merchant's own definition of it comes first.
+	SELECT a.account_id INTO account FROM payments.account a WHERE a.merchant = $1 AND a.code = $2 AND a.currency = $3;
+	IF FOUND THEN
+		RETURN account;
+	END IF;
+	SELECT * INTO t FROM payments.account_template a WHERE a.code = $2 ORDER BY a.builtin LIMIT 1;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY207',
+			MESSAGE = format('there is no account template "%s"', $2),
+			HINT = format('Add a row with code "%s" to payments.account_template.', $2);
+	END IF;
+	RETURN payments.create_account(code => $2, currency => $3, type => t.type, merchant => $1, hot => t.hot,
+								   min_balance => t.min_balance, max_balance => t.max_balance);
+END
+$$;
+COMMENT ON FUNCTION payments._exchange_account(text, text, text) IS
+	'internal, granted to nobody: the merchant''s account of that code and currency, opened from account_template when there is none';
+
+CREATE FUNCTION payments.exchange(
+	debit bigint,
+	credit bigint,
+	rate numeric,
+	sell bigint DEFAULT NULL,
+	buy bigint DEFAULT NULL,
+	inverse boolean DEFAULT false,
+	spread_percent numeric DEFAULT 0,
+	reference text DEFAULT NULL,
+	description text DEFAULT NULL,
+	effective_at timestamptz DEFAULT NULL
+) RETURNS TABLE (transaction_id bigint, sold bigint, bought bigint, spread bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1
+AS $$
+#variable_conflict use_column
+DECLARE
+	wrong text;
+	d record;
+	c record;
+	multiplier numeric := 1;	-- minor units bought are net * multiplier / divisor; no quotient is ever rounded
+	divisor numeric := 1;
+	keep numeric;
+	net numeric;
+	gross numeric;
+	got numeric;
+	sold_to bigint;
+	bought_from bigint;
+	spread_to bigint;
+	quoted text;
+BEGIN
+	wrong := CASE
+		WHEN num_nonnulls($4, $5) <> 1 THEN 'one of sell and buy must be given'
+		WHEN coalesce($4, $5) <= 0 THEN 'the amount must be above zero'
+		WHEN $3 IS NULL OR NOT ($3 > 0 AND $3 < 'Infinity') THEN 'rate must be above zero'
+		WHEN $6 IS NULL THEN 'inverse must not be null'
+		WHEN $7 IS NULL OR NOT ($7 >= 0 AND $7 < 100) THEN 'spread_percent must be at least 0 and below 100'
+	END;
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = wrong,
+			HINT = 'For instance rate => 1.085, sell => 10000, spread_percent => 0.5; amounts are minor units.';
+	END IF;
+	PERFORM payments._require_account($1);
+	PERFORM payments._require_account($2);
+	SELECT a.merchant, a.currency, u.exponent INTO STRICT d
+	FROM payments.account a LEFT JOIN payments.currency u ON u.currency = a.currency WHERE a.account_id = $1;
+	SELECT a.currency, u.exponent INTO STRICT c
+	FROM payments.account a LEFT JOIN payments.currency u ON u.currency = a.currency WHERE a.account_id = $2;
+	IF d.exponent IS NULL OR c.exponent IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY013',
+			MESSAGE = format('currency "%s" is not known', CASE WHEN d.exponent IS NULL THEN d.currency ELSE c.currency END),
+			HINT = 'Add its row with builtin = false to payments.currency again.';
+	END IF;
+	IF d.currency = c.currency THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = format('both accounts are in %s', d.currency),
+			HINT = 'Use payments.post() within one currency.';
+	END IF;
+
+	-- All in integers and powers of ten: exact.  Fractions stay with the
+	-- exchange account: what it gives is rounded down, what it gets and the
+	-- spread up.
+	IF $6 THEN
+		divisor := $3;
+	ELSE
+		multiplier := $3;
+	END IF;
+	multiplier := multiplier * ('1e' || c.exponent)::numeric;
+	divisor := divisor * ('1e' || d.exponent)::numeric;
+	keep := 100 - $7;
+	IF $4 IS NOT NULL THEN
+		gross := $4;
+		net := div(gross * keep, 100);
+		got := div(net * multiplier, divisor);
+	ELSE
+		got := $5;
+		net := div(got * divisor, multiplier) + sign(mod(got * divisor, multiplier));
+		gross := div(net * 100, keep) + sign(mod(net * 100, keep));
+	END IF;
+	IF net < 1 OR got < 1 OR greatest(gross, got) > 9223372036854775807 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY014',
+			MESSAGE = format('the amount is too %s to be exchanged', CASE WHEN net < 1 OR got < 1 THEN 'small' ELSE 'large' END),
+			DETAIL = format('At this rate it is %s minor units of %s against %s of %s.', gross, d.currency, got, c.currency),
+			HINT = 'Exchange another amount; rates are between major units.';
+	END IF;
+
+	-- In order of currency, so that two first exchanges do not wait for each other.
+	IF d.currency < c.currency THEN
+		sold_to := payments._exchange_account(d.merchant, 'exchange', d.currency);
+		bought_from := payments._exchange_account(d.merchant, 'exchange', c.currency);
+	ELSE
+		bought_from := payments._exchange_account(d.merchant, 'exchange', c.currency);
+		sold_to := payments._exchange_account(d.merchant, 'exchange', d.currency);
+	END IF;
+	IF gross > net THEN
+		spread_to := payments._exchange_account(d.merchant, 'exchange_spread', d.currency);
+	END IF;
+	quoted := coalesce($9, CASE WHEN $6 THEN format('1 %s = %s %s', c.currency, trim_scale($3), d.currency)
+								ELSE format('1 %s = %s %s', d.currency, trim_scale($3), c.currency) END);
+	RETURN QUERY
+	SELECT payments._post_legs(
+			array_agg(l.debit ORDER BY l.i), array_agg(l.credit ORDER BY l.i), array_agg(l.amount::bigint ORDER BY l.i),
+			array_agg(l.kind ORDER BY l.i), $8, array_agg(quoted ORDER BY l.i), $10),
+		gross::bigint, got::bigint, (gross - net)::bigint
+	FROM (VALUES
+			(1, $1, sold_to, net, 'exchange'),
+			(2, $1, spread_to, gross - net, 'spread'),
+			(3, bought_from, $2, got, 'exchange')) l(i, debit, credit, amount, kind)
+	WHERE l.amount > 0;
+END
+$$;
+COMMENT ON FUNCTION payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz) IS
+	'payments.post() between accounts of two currencies: debits sell (minor units of the debit account''s currency) or what buy (minor units of the credit account''s) costs, and credits the other, as one transaction through the merchant''s accounts "exchange" in both currencies, so that each balances on its own.  rate: major units of the credit account''s currency for one of the debit account''s; inverse => true: the other way round.  spread_percent of what is sold goes to "exchange_spread" first, as a leg of its own.  Fractions of a minor unit stay with the exchange accounts.  Returns the transaction and what was debited (spread included), credited, and kept as spread.  reference: as for payments.post_transaction().  Errors: 22023, PY014 (too small or too large to exchange), PY207 (no account template), those of payments.post()';

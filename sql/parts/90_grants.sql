@@ -48,7 +48,9 @@ GRANT EXECUTE ON FUNCTION
 	payments.void_hold(bigint, text),
 	payments.reverse_posting(bigint, text, text),
 	payments.post_transaction(bigint[], bigint[], bigint[], text, text, text, timestamptz, boolean),
-	payments.reverse_transaction(bigint, text, text)
+	payments.reverse_transaction(bigint, text, text),
+	payments.post_split(bigint[], bigint[], bigint, bigint[], bigint, bigint, text, text, text, timestamptz),
+	payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION

@@ -245,7 +245,170 @@ SELECT is((SELECT string_agg((t.reversed_by IS NOT NULL)::text, ' ' ORDER BY t.l
 SELECT cmp_ok(pg_temp.keep('cold', 'reverse_transaction(<hot>, ''x'', ''cold-1'')'), '>', 0::bigint, 'between hot accounts');
 SELECT is(pg_temp.value('reverse_transaction(<hot>, ''x'', ''cold-1'')'), pg_temp.m('cold')::text, 'once');
 
+-- ---------- post_split() ----------
+
+SELECT cmp_ok(pg_temp.keep('split', $$post_split(ARRAY[{buyer}], ARRAY[{a}, {b}, {c}], 1000, ARRAY[1, 1, 1], {fees}, 100, 'split-1', 'basket')$$), '>', 0::bigint, 'from one to many');
+SELECT is(pg_temp.legs(pg_temp.m('split')), 'buyer>a 300 split, buyer>b 300 split, buyer>c 300 split, buyer>fees 100 fee', 'the fee is a leg of its own, and not split');
+SELECT is(pg_temp.value($$post_split(ARRAY[{buyer}], ARRAY[{a}, {b}, {c}], 1000, ARRAY[1, 1, 1], {fees}, 100, 'split-1', 'basket')$$), pg_temp.m('split')::text, 'once');
+SELECT is(pg_temp.legs(pg_temp.keep('back', $$post_split(ARRAY[{a}, {b}, {c}], ARRAY[{buyer}], 101, ARRAY[0, 1, 1], kind => 'levy')$$)), 'b>buyer 51 levy, c>buyer 50 levy',
+	'from many to one, without a leg for nothing');
+SELECT is(pg_temp.legs(pg_temp.keep('all fee', 'post_split(ARRAY[{buyer}], ARRAY[{a}], 5, ARRAY[1], {fees}, 5)')), 'buyer>fees 5 fee', 'all of it a fee');
+SELECT is(pg_temp.legs(pg_temp.keep('from many', 'post_split(ARRAY[{a}, {b}], ARRAY[{buyer}], 20, ARRAY[1, 1], {fees}, 4)')), 'a>buyer 8 split, b>buyer 8 split, fees>buyer 4 fee', 'a fee given back');
+SELECT is(r.code, v.code, format('refused with %s: %s', v.code, v.what)) FROM (VALUES
+	('many to many', '22023', 'ARRAY[{a}, {b}], ARRAY[{b}, {c}], 10, ARRAY[1, 1]'),
+	('nobody', '22023', 'ARRAY[{a}], ARRAY[]::bigint[], 10, ARRAY[]::bigint[]'),
+	('nobody at all', '22023', 'NULL, ARRAY[{a}], 10, ARRAY[1]'),
+	('from nobody', '22023', 'ARRAY[]::bigint[], ARRAY[{a}], 10, ARRAY[1]'),
+	('a weight too few', '22023', 'ARRAY[{buyer}], ARRAY[{b}, {c}], 10, ARRAY[1]'),
+	('no weights', '22023', 'ARRAY[{buyer}], ARRAY[{b}, {c}], 10, NULL'),
+	('a weight below zero', '22023', 'ARRAY[{buyer}], ARRAY[{b}, {c}], 10, ARRAY[2, -1]'),
+	('no weight above zero', '22023', 'ARRAY[{buyer}], ARRAY[{b}, {c}], 10, ARRAY[0, 0]'),
+	('an amount of zero', '22023', 'ARRAY[{buyer}], ARRAY[{b}], 0, ARRAY[1]'),
+	('a fee above the amount', '22023', 'ARRAY[{buyer}], ARRAY[{b}], 10, ARRAY[1], {fees}, 11'),
+	('a fee below zero', '22023', 'ARRAY[{buyer}], ARRAY[{b}], 10, ARRAY[1], {fees}, -1'),
+	('a fee for nobody', '22023', 'ARRAY[{buyer}], ARRAY[{b}], 10, ARRAY[1], fee => 1'),
+	('to itself', '22023', 'ARRAY[{buyer}], ARRAY[{buyer}], 10, ARRAY[1]'),
+	('more than there is', 'PY204', 'ARRAY[{buyer}], ARRAY[{b}, {c}], 99999, ARRAY[1, 1]'),
+	('a closed account', 'PY203', 'ARRAY[{buyer}], ARRAY[{b}, {gone}], 10, ARRAY[1, 1]'),
+	('another currency', 'PY201', 'ARRAY[{buyer}], ARRAY[{b}, {usd}], 10, ARRAY[1, 1]'),
+	('other weights under the same reference', 'PY206', 'ARRAY[{buyer}], ARRAY[{a}, {b}, {c}], 1000, ARRAY[1, 1, 2], {fees}, 100, ''split-1'', ''basket'''),
+	('another fee under the same reference', 'PY206', 'ARRAY[{buyer}], ARRAY[{a}, {b}, {c}], 1000, ARRAY[1, 1, 1], {fees}, 101, ''split-1'', ''basket''')
+) v(what, code, arguments), pg_temp.raised('SELECT payments.post_split(' || v.arguments || ')') r;
+
+-- ---------- exchange() ----------
+
+CREATE FUNCTION pg_temp.exchanged(arguments text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	r record;
+BEGIN
+	EXECUTE 'SELECT * FROM payments.exchange(' || pg_temp.with_ids(arguments) || ')' INTO STRICT r;
+	RETURN format('%s %s %s: %s', r.sold, r.bought, r.spread, pg_temp.legs(r.transaction_id));
+END
+$$;
+SELECT is(pg_temp.exchanged($${buyer}, {usd}, 1.0853, sell => 2000, spread_percent => 0.5, reference => 'fx-1'$$),
+	'2000 2159 10: buyer>exchange 1990 exchange, buyer>exchange_spread 10 spread, exchange>usd 2159 exchange', 'what is sold is given');
+SELECT is(pg_temp.exchanged($${buyer}, {usd}, 1.08530, sell => 2000, spread_percent => 0.5, reference => 'fx-1'$$),
+	'2000 2159 10: buyer>exchange 1990 exchange, buyer>exchange_spread 10 spread, exchange>usd 2159 exchange', 'the same call again shows the same');
+SELECT results_eq($$SELECT code, currency, type, hot, balance::bigint FROM payments.trial_balance JOIN payments.account USING (account_id, code, currency, type)
+	WHERE account.merchant = 'transactions_test' AND code LIKE 'exchange%' ORDER BY 1, 2$$,
+	$$VALUES ('exchange', 'EUR', 'equity', true, 1990::bigint), ('exchange', 'USD', 'equity', true, -2159), ('exchange_spread', 'EUR', 'income', true, 10)$$,
+	'the exchange accounts have opened, and hold the position once');
+SELECT is((SELECT string_agg(DISTINCT description, '|') FROM payments.posting WHERE reference LIKE 'fx-1:%'), '1 EUR = 1.0853 USD', 'the rate is written down');
+SELECT is(pg_temp.exchanged('{buyer}, {usd}, 0.9214, buy => 500, inverse => true'), '461 500 0: buyer>exchange 461 exchange, exchange>usd 500 exchange', 'what is bought is given, the rate the other way round');
+SELECT is(pg_temp.exchanged(v.arguments), v.outcome, v.arguments) FROM (VALUES
+	('{eur}, {jpy}, 160.55, sell => 10000', '10000 16055 0: eur>exchange 10000 exchange, exchange>jpy 16055 exchange'),
+	('{eur}, {jpy}, 160.55, sell => 10001', '10001 16056 0: eur>exchange 10001 exchange, exchange>jpy 16056 exchange'),
+	('{eur}, {jpy}, 160.55, buy => 16056', '10001 16056 0: eur>exchange 10001 exchange, exchange>jpy 16056 exchange'),
+	('{jpy}, {eur}, 160.55, sell => 2, inverse => true', '2 1 0: jpy>exchange 2 exchange, exchange>eur 1 exchange'),
+	('{jpy}, {kwd}, 0.00205, sell => 1000', '1000 2050 0: jpy>exchange 1000 exchange, exchange>kwd 2050 exchange'),
+	('{kwd}, {jpy}, 0.00205, inverse => true, buy => 1000', '2050 1000 0: kwd>exchange 2050 exchange, exchange>jpy 1000 exchange'),
+	('{eur}, {usd}, 1, sell => 100, spread_percent => 0.001', '100 99 1: eur>exchange 99 exchange, eur>exchange_spread 1 spread, exchange>usd 99 exchange'),
+	('{eur}, {usd}, 1, buy => 99, spread_percent => 1', '100 99 1: eur>exchange 99 exchange, eur>exchange_spread 1 spread, exchange>usd 99 exchange'),
+	('{eur}, {usd}, 1, buy => 1, spread_percent => 99.99', '10000 1 9999: eur>exchange 1 exchange, eur>exchange_spread 9999 spread, exchange>usd 1 exchange'),
+	-- The merchant covers his position: his bank sells dollars, the exchange accounts take the other side.
+	('{bank.usd}, {bank}, 1.08, sell => 1080, inverse => true', '1080 1000 0: bank>exchange 1080 exchange, exchange>bank 1000 exchange')
+) v(arguments, outcome);
+SELECT is(r.code, v.code, format('refused with %s: %s', v.code, v.arguments)) FROM (VALUES
+	('22023', '{eur}, {usd}, 1.1'), ('22023', '{eur}, {usd}, 1.1, 1, 1'), ('22023', '{eur}, {usd}, 1.1, 0'), ('22023', '{eur}, {usd}, 1.1, -5'),
+	('22023', '{eur}, {usd}, 0, 5'), ('22023', '{eur}, {usd}, -1, 5'), ('22023', '{eur}, {usd}, NULL, 5'), ('22023', '{eur}, {usd}, ''NaN'', 5'),
+	('22023', '{eur}, {usd}, ''Infinity'', 5'), ('22023', '{eur}, {usd}, 1, 5, inverse => NULL'), ('22023', '{eur}, {usd}, 1, 5, spread_percent => 100'),
+	('22023', '{eur}, {usd}, 1, 5, spread_percent => -1'), ('22023', '{eur}, {usd}, 1, 5, spread_percent => ''NaN'''), ('22023', '{eur}, {usd}, 1, 5, spread_percent => NULL'),
+	('22023', '{eur}, {buyer}, 1, 5'), ('PY202', '{eur}, 0, 1, 5'), ('22023', 'NULL, {eur}, 1, 5'),
+	('PY014', '{jpy}, {eur}, 160.55, sell => 1, inverse => true'), ('PY014', '{eur}, {usd}, 0.001, 1'), ('PY014', '{eur}, {usd}, 1, 1, spread_percent => 1'),
+	('PY014', '{eur}, {usd}, 1.1, 9223372036854775807'), ('PY014', '{eur}, {usd}, 0.9, buy => 9223372036854775807'), ('PY014', '{eur}, {usd}, 1e-300, buy => 1'),
+	('PY204', '{buyer}, {usd}, 1.1, 99999999'), ('PY204', '{buyer}, {usd}, 1.1, buy => 99999999'),
+	('PY206', '{buyer}, {usd}, 1.0854, sell => 2000, spread_percent => 0.5, reference => ''fx-1'''),
+	('PY206', '{buyer}, {usd}, 1.0853, sell => 2000, spread_percent => 0.6, reference => ''fx-1'''),
+	('PY206', '{buyer}, {usd}, 1.0853, sell => 2000, reference => ''fx-1''')
+) v(code, arguments), pg_temp.raised('SELECT payments.exchange(' || v.arguments || ')') r;
+
+-- Any amounts, rates and spreads, between exponents 0, 2 and 3: what is fair in
+-- arithmetic of any size.  The customer never gets a fraction too much, and the
+-- merchant never keeps a whole unit.
+CREATE TEMP TABLE fx AS
+SELECT c.n, c.ed, c.ec, c.rate, c.inverse, c.percent, c.sells, x.sold, x.bought, x.spread, c.amount
+FROM (SELECT n, d.id AS d, cr.id AS c, du.exponent AS ed, cu.exponent AS ec, n % 2 = 0 AS sells, n % 3 = 0 AS inverse,
+		100000 + floor(random() * 1e12)::bigint AS amount, round((random() * 10 + 0.01)::numeric, n % 12) + 0.001 AS rate,
+		CASE WHEN n % 5 = 0 THEN 0 ELSE round((random() * 20)::numeric, n % 7) END AS percent
+	  FROM generate_series(1, 2000) n
+	  JOIN pg_temp.acct da ON da.name = (ARRAY['eur', 'jpy', 'kwd', 'usd'])[1 + n % 3]
+	  JOIN pg_temp.acct ca ON ca.name = (ARRAY['eur', 'jpy', 'kwd', 'bhd', 'jpy'])[CASE WHEN n % 3 = 0 THEN 2 + n % 4 WHEN n % 3 = 1 THEN 1 + 2 * (n % 2) ELSE 1 END]
+	  JOIN payments.account d2 ON d2.account_id = da.id JOIN payments.currency du ON du.currency = d2.currency
+	  JOIN payments.account c2 ON c2.account_id = ca.id JOIN payments.currency cu ON cu.currency = c2.currency
+	  CROSS JOIN LATERAL (SELECT da.id) d(id) CROSS JOIN LATERAL (SELECT ca.id) cr(id)) c,
+	payments.exchange(c.d, c.c, c.rate, CASE WHEN c.sells THEN c.amount END, CASE WHEN NOT c.sells THEN c.amount END, c.inverse, c.percent) x;
+CREATE TEMP TABLE worth AS
+SELECT fx.*, sold - spread AS net,
+	-- cross-multiplied: value of net and of bought in the same unit
+	(sold - spread) * (CASE WHEN inverse THEN 1 ELSE rate END) * 10::numeric ^ ec AS given,
+	bought * (CASE WHEN inverse THEN rate ELSE 1 END) * 10::numeric ^ ed AS taken,
+	(CASE WHEN inverse THEN rate ELSE 1 END) * 10::numeric ^ ed AS unit_bought,
+	(CASE WHEN inverse THEN 1 ELSE rate END) * 10::numeric ^ ec AS unit_sold
+FROM fx;
+SELECT cmp_ok((SELECT count(*) FROM worth), '=', 2000::bigint, 'thousands of exchanges');
+SELECT is_empty('SELECT * FROM worth WHERE CASE WHEN sells THEN sold <> amount ELSE bought <> amount END', 'what was asked for is what was done');
+SELECT is_empty('SELECT * FROM worth WHERE taken > given', 'never a fraction too much for the customer');
+SELECT is_empty('SELECT * FROM worth WHERE sells AND taken + unit_bought <= given OR NOT sells AND given - unit_sold >= taken', 'never a whole unit too much for the merchant');
+SELECT is_empty('SELECT * FROM worth WHERE spread <> ceil(sold * percent / 100)', 'the spread is the percentage of what is sold, rounded up');
+
+-- The merchant may limit his position: no more dollars than he has.
+DO $do$ BEGIN PERFORM payments.create_merchant('transactions_test_2'); END $do$;
+INSERT INTO acct SELECT name, payments.create_account(code, currency, type, merchant => 'transactions_test_2', min_balance => min_balance)
+FROM (VALUES ('eur2', 'w', 'EUR', 'liability', NULL), ('usd2', 'w', 'USD', 'liability', 0), ('bank2', 'bank', 'USD', 'asset', NULL), ('own', 'exchange', 'USD', 'equity', 0)) v(name, code, currency, type, min_balance);
+SELECT is((pg_temp.raised('SELECT payments.exchange({eur2}, {usd2}, 1, 100)')).code, 'PY204', 'a position with a limit sells no more than there is');
+DO $do$ BEGIN PERFORM payments.post(pg_temp.a('bank2'), pg_temp.a('own'), 100); END $do$;
+SELECT is(pg_temp.exchanged('{eur2}, {usd2}, 1, 100'), '100 100 0: w>exchange 100 exchange, exchange>w 100 exchange', 'and what there is');
+SELECT is((pg_temp.raised('SELECT payments.exchange({eur2}, {usd2}, 1, 1)')).code, 'PY204', 'to the last cent');
+
+-- ---------- who may ----------
+
+SELECT is(r.code, '42501', format('a stranger may not %s', v)) FROM unnest(ARRAY[
+	'post_transaction(ARRAY[{bank}], ARRAY[{a}], ARRAY[1])',
+	'post_transaction(ARRAY[{eur2}, {bank}], ARRAY[{own}, {a}], ARRAY[1, 1])',
+	'post_transaction(ARRAY[{buyer}, {a}], ARRAY[{a}, {fees}], ARRAY[1000, 50], ''sale-1'', ''a book'')',
+	'get_transaction(<sale>)',
+	'reverse_transaction(<split>, ''x'')',
+	'reverse_transaction(<sale>, ''returned'', ''return-1'')',
+	'post_split(ARRAY[{buyer}], ARRAY[{a}, {b}], 10, ARRAY[1, 1])',
+	'post_split(ARRAY[{eur2}], ARRAY[{a}], 10, ARRAY[1])',
+	'exchange({eur}, {usd}, 1, 1)',
+	'exchange({eur2}, {usd}, 1, 1)',
+	'_post_legs(ARRAY[{bank}], ARRAY[{a}], ARRAY[1], ARRAY[''x''], NULL, ARRAY[NULL], NULL)',
+	'_exchange_account(''transactions_test'', ''exchange'', ''CHF'')']) v,
+	pg_temp.raised('SET LOCAL ROLE transactions_test_stranger; SELECT payments.' || v) r;
+SELECT is(r.code, 'none', format('the merchant''s application may %s', v)) FROM unnest(ARRAY[
+	'post_transaction(ARRAY[{bank}], ARRAY[{a}], ARRAY[1])', 'get_transaction(<sale>)', 'reverse_transaction(<one>, ''x'')',
+	'post_split(ARRAY[{buyer}], ARRAY[{a}, {b}], 10, ARRAY[1, 1])', 'exchange({eur}, {usd}, 1, 1)', 'split_amount(1, ARRAY[1])', 'fee_amount(1)']) v,
+	pg_temp.raised('SET LOCAL ROLE transactions_test_app; SELECT payments.' || v || '; RESET ROLE') r;
+SELECT is((pg_temp.raised('SET LOCAL ROLE payments_auditor; SELECT payments.get_transaction(<sale>); RESET ROLE')).code, 'none', 'an auditor reads a transaction');
+SELECT is((pg_temp.raised('SET LOCAL ROLE payments_auditor; SELECT payments.exchange({eur}, {usd}, 1, 1)')).code, '42501', 'and makes none');
+
+-- ---------- statement() for people ----------
+
+SELECT results_eq($$SELECT kind, counterpart, debit, credit, balance, amount_text, balance_text FROM payments.statement(pg_temp.a('kwd'), 'infinity', NULL)$$,
+	$$SELECT v.kind, NULL, NULL::bigint, NULL::bigint, b.balance, NULL, payments.format_amount(b.balance, 'KWD')
+	FROM payments.balance(pg_temp.a('kwd')) b, (VALUES ('opening balance'), ('closing balance')) v(kind)$$, 'balances in major units');
+SELECT is_empty($$SELECT s.* FROM pg_temp.acct a JOIN payments.account c ON c.account_id = a.id, payments.statement(a.id, NULL, NULL) s
+	WHERE s.balance_text IS DISTINCT FROM payments.format_amount(s.balance, c.currency)
+	OR s.amount_text IS DISTINCT FROM payments.format_amount(CASE WHEN c.type IN ('asset', 'expense') THEN 1 ELSE -1 END * coalesce(s.debit, - s.credit), c.currency)$$,
+	'as format_amount() writes them, with the sign that the balance sees');
+
+CREATE FUNCTION pg_temp.check_after(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	failed text;
+BEGIN
+	EXECUTE pg_temp.with_ids(statement);
+	SELECT string_agg(c.invariant, '; ' ORDER BY c.invariant) INTO failed FROM payments._check_ledger() c WHERE NOT c.ok;
+	RAISE EXCEPTION 'undo' USING ERRCODE = 'PYT01';
+EXCEPTION WHEN SQLSTATE 'PYT01' THEN
+	RETURN failed;
+END
+$$;
+SELECT is(pg_temp.check_after('INSERT INTO payments.posting (debit_account, credit_account, amount, effective_at, booked_at, transaction_id, currency, kind, merchant)
+	VALUES ({bank}, {a}, 1, now(), now(), <split>, ''EUR'', ''x'', ''transactions_test'')'),
+	'postings of a transaction were made together; sums of an account are those of its postings', 'check() notices a leg that was put in later');
 SELECT is_empty('SELECT * FROM payments._check_ledger() WHERE NOT ok OR violations <> 0', 'after all this every invariant holds');
+SELECT is_empty($$SELECT * FROM payments.trial_balance WHERE code = 'TOTAL' AND balance <> 0$$, 'and every currency balances');
 
 SELECT * FROM finish();
 ROLLBACK;

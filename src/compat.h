@@ -29,4 +29,23 @@
 #define PayLocalBackend(i) pgstat_fetch_stat_local_beentry(i)
 #endif
 
+/* A range table of one relation, written to without a plan: 16 moved permissions out of it, 18 asks what was not pruned. */
+#if PG_VERSION_NUM >= 180000
+#define PayInitRangeTable(estate, rte) \
+	do { \
+		List	   *permissions_ = NIL; \
+		addRTEPermissionInfo(&permissions_, (rte)); \
+		ExecInitRangeTable((estate), list_make1(rte), permissions_, bms_make_singleton(1)); \
+	} while (0)
+#elif PG_VERSION_NUM >= 160000
+#define PayInitRangeTable(estate, rte) \
+	do { \
+		List	   *permissions_ = NIL; \
+		addRTEPermissionInfo(&permissions_, (rte)); \
+		ExecInitRangeTable((estate), list_make1(rte), permissions_); \
+	} while (0)
+#else
+#define PayInitRangeTable(estate, rte) ExecInitRangeTable((estate), list_make1(rte))
+#endif
+
 #endif							/* PAY_COMPAT_H */

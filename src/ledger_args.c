@@ -7,40 +7,27 @@
 #include "payments.h"
 
 #include "ledger_args.h"
+
+#include "channel.h"
 #include "merchant.h"
 #include "pan.h"
-#include "spi.h"
 
 #include "utils/builtins.h"
-
-static PayStmt find_app_roles = PAY_STMT(SPI_OK_SELECT,
-	"SELECT merchant, app_role FROM payments.merchant WHERE merchant = ANY ($1) AND app_role IS NOT NULL",
-	TEXTARRAYOID);
 
 void
 pay_ledger_require_merchants(const PayPostingBatch *batch)
 {
-	PayArgs		args = {0};
-	const char **merchants = palloc(sizeof(char *) * Max(batch->n_accounts, 1));
-	char	  **roles;
-	int			n_merchants = 0;
-	uint64		n;
+	const char *last = NULL;
 
-	/* Most batches are one merchant's. */
 	for (int i = 0; i < batch->n_accounts; i++)
-		if (n_merchants == 0 || strcmp(batch->accounts[i].merchant, merchants[n_merchants - 1]) != 0)
-			merchants[n_merchants++] = batch->accounts[i].merchant;
-	pay_arg_text_array(&args, merchants, n_merchants);
-	n = pay_spi_exec(&find_app_roles, &args);
-
-	roles = palloc(sizeof(char *) * 2 * Max(n, 1));
-	for (uint64 row = 0; row < n; row++)
 	{
-		roles[2 * row] = pay_spi_text(row, 1);
-		roles[2 * row + 1] = pay_spi_text(row, 2);
+		const PayAccount *account = &batch->accounts[i];
+
+		/* Most batches are one merchant's. */
+		if (last == NULL || strcmp(account->merchant, last) != 0)
+			pay_require_merchant_role(account->merchant, pay_channel_find(account->merchant, NULL, account->currency)->app_role);
+		last = account->merchant;
 	}
-	for (uint64 row = 0; row < n; row++)
-		pay_require_merchant_role(roles[2 * row], roles[2 * row + 1]);
 }
 
 int

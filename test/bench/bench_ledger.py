@@ -66,7 +66,7 @@ def post_batch(bench):
         ours = file(bench, 'batch.sql', f"""SELECT count(r.error) FROM {arrays},
                     LATERAL payments.post_batch(debits, credits, amounts) r;""".replace('\n', ' '))
         ratios, rates, both, bares = [], [], [], []
-        for _ in range(5):
+        for _ in range(bench.rounds(5)):
             bares.append(n * bench.pgbench('-c', '1', '-T', seconds(bench, 4), '-f', bare))
             rates.append(n * bench.pgbench('-c', '1', '-T', seconds(bench, 4), '-f', ours))
             both.append(n * bench.pgbench('-c', '2', '-j', '2', '-T', seconds(bench, 4), '-f', ours))
@@ -91,7 +91,7 @@ def post(bench):
     into_hot = file(bench, 'hot.sql', pick + f'SELECT payments.post(:d, {hot}, 5);\n')
     figures = {random: [], keyed: [], into_hot: []}
     tpcb = []
-    for _ in range(3):
+    for _ in range(bench.rounds(3)):
         tpcb.append(bench.tpcb_reference())
         for script, rates in figures.items():
             rates.append(bench.pgbench('-c', '8', '-j', '2', '-T', seconds(bench, 6), '-M', 'prepared', '-f', script))
@@ -148,7 +148,7 @@ def reads(bench):
             ("statement() of a month of these", f"SELECT count(*), sum(balance) FROM payments.statement({account}, now() - interval '200 days', now() - interval '170 days')"),
             ('balance()', f'SELECT balance FROM payments.balance({account})')):
         times = []
-        for _ in range(3):
+        for _ in range(bench.rounds(3)):
             script = file(bench, 'read.sql', query + ';\n')
             times.append(1000 / bench.pgbench('-c', '1', '-T', seconds(bench, 2), '-f', script))
         bench.tell(what, f'{statistics.median(times):.2f} ms', None, 'goal < 50 ms')

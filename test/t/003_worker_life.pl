@@ -141,7 +141,10 @@ is( value($node, q{SELECT count(*) FROM payments.payment p JOIN payments.idempot
 is(value($node, "SELECT status, captured FROM payments.payment WHERE payment_id = '$poison'"), 'in_doubt|0', 'it is in doubt');
 like(value($node, "SELECT detail FROM payments.dead_letter WHERE payment_id = '$poison'"), qr/./, 'the dead letter says why');
 check_clean($node, 'poison: check() is clean');
-$node->safe_psql('postgres', q{UPDATE payments.account SET max_balance = NULL WHERE merchant = 'poisoned'});
+# Limits are for good; so room is made below this one.
+$node->safe_psql('postgres', q{
+	SELECT payments.post(debit => payments.create_account('merchant_balance', 'EUR', 'liability', 'poisoned', max_balance => 100),
+		credit => payments.create_account('set_aside', 'EUR', 'liability', 'poisoned'), amount => 7777)});
 value($node, "SELECT payments.redrive(dead_letter_id) FROM payments.dead_letter WHERE payment_id = '$poison'");
 is(outcome($node, $poison), 'succeeded', 'redrive after the repair');
 is(scalar(grep { $_->{amount} == 7777 } $peer->charges), 1, 'charged once');

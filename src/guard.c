@@ -82,7 +82,8 @@ static const PayWords word_columns[] = {
 /* Tables that the utility hook protects: those with triggers of ours. */
 static const char *const guarded[] = {
 	"payment", "operation", "payment_status", "attempt", "attempt_answer", "movement", "idempotency_key",
-	"event", "webhook_event", "dead_letter", "exception", "posting", "account", "account_delta", "account_history", "merchant",
+	"event", "webhook_event", "dead_letter", "exception", "posting", "account", "account_delta", "account_history", "account_part",
+	"merchant",
 	"posting_reference", "posting_failure", "posting_reversal", "ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
 };
 

@@ -6,12 +6,13 @@
  * its limits too.  What changes: its sums, what is held on it, that it is
  * closed, and whether it is hot.
  *
- * Hot or not is how an account works, not what it is, so set_account_hot() may
- * change it while it is in use, and create_account() does not compare it.  The
- * guard asks only that there be no limits, no history and nothing held, which is
- * what postings need the row's lock for.  That suffices, whoever makes the change
- * and without any other lock: a balance is the row and its deltas at any time
- * (ledger_batch.c), so what is in the wrong place for a moment is still there.
+ * Hot or not, and in how many parts, is how an account works, not what it is, so
+ * set_account_hot() may change it while it is in use, and create_account() does
+ * not compare it.  The guard asks only that there be no history, nothing held,
+ * and no limits but in parts: what postings need the row's lock for.  For an
+ * account without limits that suffices, whoever makes the change and without any
+ * other lock: a balance is the row and its deltas at any time (ledger_batch.c),
+ * so what is in the wrong place for a moment is still there.
  *
  * Parents.  An account may stand below another of the same merchant, currency
  * and type, for totals; postings know nothing of it.  A parent exists before
@@ -27,6 +28,7 @@
 #include "payments.h"
 
 #include "ledger_args.h"
+#include "ledger_part.h"
 #include "merchant.h"
 #include "spi.h"
 
@@ -40,7 +42,7 @@
 #define CODE_MAX 200
 
 /* Parameters of create_account(), in order. */
-enum {CODE, CURRENCY, TYPE, MERCHANT, HOT, MIN_BALANCE, MAX_BALANCE, PARENT, HISTORY};
+enum {CODE, CURRENCY, TYPE, MERCHANT, HOT, MIN_BALANCE, MAX_BALANCE, PARENT, HISTORY, PARTS};
 
 static void require_type(const char *type);
 static void require_limits(FunctionCallInfo fcinfo);
@@ -48,7 +50,8 @@ static void require_currency(const char *currency);
 static void require_parent(int64 parent, const char *merchant, const char *currency, const char *type);
 static int64 insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, const char *currency);
 
-static bool works_unlocked(HeapTuple account, TupleDesc desc);
+static bool is_among(const char *name, const char *const *names);
+static bool works_unlocked(TupleDesc desc, const Datum *values, const bool *nulls);
 
 PAY_FUNCTION(pay_create_account);
 PAY_FUNCTION(pay_require_account);
@@ -58,9 +61,11 @@ static PayStmt find_currency = PAY_STMT(SPI_OK_SELECT,
 	"SELECT FROM payments.currency WHERE currency = $1", TEXTOID);
 
 static PayStmt insert_account = PAY_STMT(SPI_OK_INSERT_RETURNING,
-	"INSERT INTO payments.account (merchant, code, currency, type, min_balance, max_balance, parent, history, hot)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID, BOOLOID);
+	"INSERT INTO payments.account (merchant, code, currency, type, min_balance, max_balance, parent, history, hot, parts)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID, BOOLOID, INT4OID);
+
+static PayStmt split_account = PAY_STMT(SPI_OK_SELECT, "SELECT payments._split_account($1)", INT8OID);
 
 /* The first field of what an account is that differs, in the order of create_account()'s parameters. */
 static PayStmt compare_account = PAY_STMT(SPI_OK_SELECT,
@@ -135,12 +140,22 @@ require_limits(FunctionCallInfo fcinfo)
 	bool		has_minimum = !PG_ARGISNULL(MIN_BALANCE);
 	bool		has_maximum = !PG_ARGISNULL(MAX_BALANCE);
 
-	if (PG_GETARG_BOOL(HOT) && (has_minimum || has_maximum))
+	if (PG_ARGISNULL(PARTS) && PG_GETARG_BOOL(HOT) && (has_minimum || has_maximum))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a hot account cannot have limits"),
-				 errdetail("Checking a limit needs the row lock that a hot account does without."),
-				 errhint("Leave out min_balance and max_balance, or leave out hot.")));
+				 errmsg("a hot account in one piece cannot have limits"),
+				 errdetail("Checking a limit needs a lock, and parts have one each."),
+				 errhint("Pass parts => 8, or leave out min_balance and max_balance, or hot.")));
+	if (!PG_ARGISNULL(PARTS) && (!PG_GETARG_BOOL(HOT) || !(has_minimum || has_maximum)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("only a hot account with limits has parts"),
+				 errhint("Leave out parts, or pass hot => true and a limit.")));
+	if (!PG_ARGISNULL(PARTS) && (PG_GETARG_INT32(PARTS) < PAY_PARTS_MIN || PG_GETARG_INT32(PARTS) > PAY_PARTS_MAX))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parts must be %d to %d", PAY_PARTS_MIN, PAY_PARTS_MAX),
+				 errhint("As many as post to it at once on a busy day; 8 is a good start.")));
 	if (PG_GETARG_BOOL(HOT) && PG_GETARG_BOOL(HISTORY))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -210,8 +225,17 @@ insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, 
 		pay_arg_datum(&args, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 	how = args;
 	pay_arg_datum(&how, PG_GETARG_DATUM(HOT), false);
+	pay_arg_datum(&how, PG_GETARG_DATUM(PARTS), PG_ARGISNULL(PARTS));
 	if (pay_spi_exec(&insert_account, &how) == 1)
-		return pay_spi_int64(0, 1);
+	{
+		int64		account_id = pay_spi_int64(0, 1);
+		PayArgs		split = {0};
+
+		pay_arg_int64(&split, account_id);
+		if (!PG_ARGISNULL(PARTS))
+			pay_spi_exec(&split_account, &split);
+		return account_id;
+	}
 
 	if (pay_spi_exec(&compare_account, &args) != 1)
 		elog(ERROR, "account \"%s\" was neither inserted nor found", code);
@@ -247,17 +271,22 @@ pay_require_account(PG_FUNCTION_ARGS)
 }
 
 /*
- * guard_account(): BEFORE UPDATE or DELETE on account.  Balances change; who
- * and what an account is does not.
+ * guard_account(): BEFORE UPDATE or DELETE on account, BEFORE UPDATE on
+ * account_part.  Balances change; who and what an account is does not.
  */
 Datum
 pay_guard_account(PG_FUNCTION_ARGS)
 {
+	static const char *const sums[] = {"debits", "credits", NULL};
+	static const char *const layout[] = {"hot", "parts", NULL};
 	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "min_balance", "max_balance", "parent",
-	"history", "created_at"};
-	static const char *const sums[] = {"debits", "credits"};
+	"history", "created_at", "part", "debit_normal", NULL};
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
+	Datum	   *old_values,
+			   *new_values;
+	bool	   *old_nulls,
+			   *new_nulls;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -271,27 +300,23 @@ pay_guard_account(PG_FUNCTION_ARGS)
 				 errhint("Close the account with payments.close_account().")));
 
 	desc = RelationGetDescr(trigger->tg_relation);
+	old_values = palloc(sizeof(Datum) * desc->natts);
+	new_values = palloc(sizeof(Datum) * desc->natts);
+	old_nulls = palloc(sizeof(bool) * desc->natts);
+	new_nulls = palloc(sizeof(bool) * desc->natts);
+	heap_deform_tuple(trigger->tg_trigtuple, desc, old_values, old_nulls);
+	heap_deform_tuple(trigger->tg_newtuple, desc, new_values, new_nulls);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i);
 		const char *name = NameStr(column->attname);
-		bool		old_null,
-					new_null,
-					may_change = true;
-		Datum		old_value = heap_getattr(trigger->tg_trigtuple, i + 1, desc, &old_null);
-		Datum		new_value = heap_getattr(trigger->tg_newtuple, i + 1, desc, &new_null);
 
-		for (int k = 0; k < (int) lengthof(facts); k++)
-			may_change = may_change && strcmp(name, facts[k]) != 0;
-		for (int k = 0; k < (int) lengthof(sums); k++)
-			if (strcmp(name, sums[k]) == 0)
-				may_change = !old_null && !new_null && DatumGetInt64(new_value) >= DatumGetInt64(old_value);
-		if (strcmp(name, "closed_at") == 0)
-			may_change = old_null;
-		if (strcmp(name, "hot") == 0)
-			may_change = old_value == new_value || works_unlocked(trigger->tg_newtuple, desc);
-		if (may_change || column->attisdropped || (old_null && new_null) ||
-			(!old_null && !new_null && datum_image_eq(old_value, new_value, column->attbyval, column->attlen)))
+		if (column->attisdropped || (old_nulls[i] && new_nulls[i]) ||
+			(!old_nulls[i] && !new_nulls[i] && datum_image_eq(old_values[i], new_values[i], column->attbyval, column->attlen)))
+			continue;
+		if (is_among(name, sums) ? DatumGetInt64(new_values[i]) > DatumGetInt64(old_values[i]) :
+			is_among(name, layout) ? works_unlocked(desc, new_values, new_nulls) :
+			strcmp(name, "closed_at") == 0 ? old_nulls[i] : !is_among(name, facts))
 			continue;
 		ereport(ERROR,
 				(errcode(PAY_ERR_APPEND_ONLY),
@@ -299,25 +324,30 @@ pay_guard_account(PG_FUNCTION_ARGS)
 				 errdetail("Sums only grow, a closed account stays closed, and what an account is stays as it was opened."),
 				 errhint("Correct a balance with a further posting; open another account for another purpose.")));
 	}
+	pfree(old_values);
+	pfree(new_values);
+	pfree(old_nulls);
+	pfree(new_nulls);
 	return PointerGetDatum(trigger->tg_newtuple);
 }
 
-/* Has it no limits, no history and nothing held, so that postings may do without its row's lock? */
 static bool
-works_unlocked(HeapTuple account, TupleDesc desc)
+is_among(const char *name, const char *const *names)
 {
-	static const char *const limits[] = {"min_balance", "max_balance"};
-	static const char *const held[] = {"held_debits", "held_credits"};
-	bool		isnull;
+	while (*names && strcmp(name, *names) != 0)
+		names++;
+	return *names != NULL;
+}
 
-	for (int i = 0; i < (int) lengthof(limits); i++)
-	{
-		(void) heap_getattr(account, SPI_fnumber(desc, limits[i]), desc, &isnull);
-		if (!isnull)
-			return false;
-	}
-	for (int i = 0; i < (int) lengthof(held); i++)
-		if (DatumGetInt64(heap_getattr(account, SPI_fnumber(desc, held[i]), desc, &isnull)) != 0)
-			return false;
-	return !DatumGetBool(heap_getattr(account, SPI_fnumber(desc, "history"), desc, &isnull));
+/* Nothing held, no history, and limits in parts only, so that postings may do without the row's lock? */
+static bool
+works_unlocked(TupleDesc desc, const Datum *values, const bool *nulls)
+{
+#define COLUMN(name_) (SPI_fnumber(desc, name_) - 1)
+	bool		limited = !nulls[COLUMN("min_balance")] || !nulls[COLUMN("max_balance")];
+	bool		split = !nulls[COLUMN("parts")];
+
+	return DatumGetInt64(values[COLUMN("held_debits")]) == 0 && DatumGetInt64(values[COLUMN("held_credits")]) == 0 &&
+		!DatumGetBool(values[COLUMN("history")]) && split == (limited && DatumGetBool(values[COLUMN("hot")]));
+#undef COLUMN
 }

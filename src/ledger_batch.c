@@ -24,15 +24,15 @@
  * several calls can, and the server then ends one with 40P01, to be repeated.
  * Whoever holds a payment's lock may call; nothing here locks a payment.
  *
- * Hot accounts are not locked and have no limits.  Their balance is the row
- * plus the sum of account_delta, in one snapshot; fold_hot_accounts() moves
- * deltas into the row.  Every call holds ROW EXCLUSIVE on account_delta from
- * before it reads accounts until the transaction ends; close_account() takes a
- * table lock that conflicts, so no posting slips in behind the closing.  (At
- * REPEATABLE READ a transaction older than the closing still sees the account
- * open, and posts; that is what its snapshot says.)  So may a delta come
- * to one that set_account_hot() has made ordinary: a balance is the row and its
- * deltas whatever the account is now.  It has no limits that this could break.
+ * Hot accounts are not locked and have no limits, or are split (ledger_part.c).
+ * Their balance is the row plus the sum of account_delta, in one snapshot;
+ * fold_hot_accounts() moves deltas into the row.  Every call holds ROW EXCLUSIVE
+ * on account_delta from before it reads accounts until the transaction ends;
+ * close_account() takes a table lock that conflicts, so no posting slips in
+ * behind the closing.  (At REPEATABLE READ a transaction older than that still
+ * sees the account open, and posts.  So may a delta come to one that
+ * set_account_hot() has made ordinary: a balance is the row and its deltas
+ * whatever the account is now.  It has no limits that this could break.)
  *
  * Linked postings, neighbours of one link number, pass together or not at all:
  * what those before the refused one have added to the running balances is
@@ -49,6 +49,7 @@
 
 #include "ledger_batch.h"
 #include "ledger_history.h"
+#include "ledger_part.h"
 #include "spi.h"
 
 #include "access/xact.h"
@@ -82,7 +83,7 @@ static void copy_repetitions(PayPostingBatch *batch);
 #define ACCOUNT_COLUMNS \
 	"account_id, debits, credits, held_debits, held_credits, coalesce(min_balance, 0), coalesce(max_balance, 0)," \
 	" min_balance IS NOT NULL, max_balance IS NOT NULL, type IN ('asset', 'expense'), closed_at IS NOT NULL, history," \
-	" currency, merchant, code"
+	" coalesce(parts, 0), currency, merchant, code"
 
 static PayStmt lock_ordinary = PAY_STMT(SPI_OK_SELECT,
 	"SELECT " ACCOUNT_COLUMNS ", ctid FROM payments.account WHERE account_id = ANY ($1) AND NOT hot"
@@ -115,6 +116,7 @@ pay_ledger_lock_accounts(PayPostingBatch *batch)
 		batch->postings[i].debit_account = find_account(batch, batch->postings[i].debit);
 		batch->postings[i].credit_account = find_account(batch, batch->postings[i].credit);
 	}
+	pay_ledger_lock_parts(batch);
 }
 
 /* Appends to the batch's accounts. */
@@ -143,12 +145,13 @@ read_accounts(PayPostingBatch *batch, PayStmt *stmt, const int64 *ids, int n_ids
 		account->debit_normal = pay_spi_bool(i, 10);
 		account->closed = pay_spi_bool(i, 11);
 		account->history = pay_spi_bool(i, 12);
-		account->currency = pay_spi_text(i, 13);
-		account->merchant = pay_spi_text(i, 14);
-		account->code = pay_spi_text(i, 15);
+		account->n_parts = pay_spi_int32(i, 13);
+		account->currency = pay_spi_text(i, 14);
+		account->merchant = pay_spi_text(i, 15);
+		account->code = pay_spi_text(i, 16);
 		account->hot = !locked;
 		if (locked)
-			account->tid = pay_spi_tid(i, 16);
+			account->tid = pay_spi_tid(i, 17);
 	}
 }
 
@@ -226,6 +229,7 @@ pay_ledger_write(PayPostingBatch *batch)
 	pay_ledger_insert_postings(batch);
 	pay_ledger_insert_failures(batch);
 	pay_ledger_add_to_accounts(batch);
+	pay_ledger_save_parts(batch);
 	pay_ledger_write_history(batch);
 	copy_repetitions(batch);
 }
@@ -403,7 +407,7 @@ check_side(const PayAccount *account, const PayPosting *posting, bool debit, Pay
 						account->held_credits + account->new_held_credits) - posting->released;
 	int64		debits = account->debits + account->new_debits; /* cannot overflow, by the first check below */
 	int64		credits = account->credits + account->new_credits;
-	int64		room = (account->hot ? PAY_HOT_COUNTER_MAX : PG_INT64_MAX) - (debit ? debits : credits) - held;
+	int64		room = PAY_COUNTER_MAX(account) - (debit ? debits : credits) - held;
 	int64		balance = account->debit_normal ? debits - credits : credits - debits;
 	bool		grows = debit == account->debit_normal;
 

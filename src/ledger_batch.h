@@ -32,6 +32,18 @@ typedef enum PayLimit
 	PAY_LIMIT_MAXIMUM
 } PayLimit;
 
+/* A row of account_part; see ledger_part.c. */
+typedef struct PayPart
+{
+	int64		debits;
+	int64		credits;
+	int64		moved;
+	int64		minimum;
+	int64		maximum;
+} PayPart;
+
+#define PAY_ALL_PARTS (-1)
+
 typedef struct PayAccount
 {
 	int64		account_id;
@@ -55,6 +67,11 @@ typedef struct PayAccount
 	int64		new_credits;
 	int64		new_held_debits;	/* below zero: what it releases */
 	int64		new_held_credits;
+
+	/* A split account: sums and limits above are those of the part that is locked, or of the whole if all are. */
+	int			n_parts;		/* 0: not split */
+	int			locked_part;	/* from 1; 0: none; PAY_ALL_PARTS */
+	PayPart    *parts;			/* n_parts, as read; NULL: none locked */
 } PayAccount;
 
 typedef struct PayPosting

@@ -304,7 +304,7 @@ add_to_hot(const PayPostingBatch *batch)
 	int			n = 0;
 
 	for (int i = 0; i < batch->n_accounts; i++)
-		if (batch->accounts[i].hot && is_touched(&batch->accounts[i]))
+		if (batch->accounts[i].hot && batch->accounts[i].n_parts == 0 && is_touched(&batch->accounts[i]))
 			chosen[n++] = &batch->accounts[i];
 	if (n > 0)
 	{

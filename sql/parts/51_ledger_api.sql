@@ -56,7 +56,7 @@ BEGIN
 			a.debits + coalesce(d.debits, 0) AS debits, a.credits + coalesce(d.credits, 0) AS credits
 		  FROM payments.account a
 		  CROSS JOIN LATERAL (SELECT sum(t.debits) AS debits, sum(t.credits) AS credits
-							  FROM payments.account_delta t WHERE t.account_id = a.account_id) d
+							  FROM payments._account_tail t WHERE t.account_id = a.account_id) d
 		  WHERE a.account_id = $1) s;
 END
 $$;
@@ -85,7 +85,7 @@ BEGIN
 		FROM payments.account a
 		CROSS JOIN LATERAL (
 			SELECT a.debits::numeric - a.credits
-				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments.account_delta t WHERE t.account_id = $1)
+				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments._account_tail t WHERE t.account_id = $1)
 				- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at > $2)
 				+ (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at > $2)
 				AS net) n
@@ -116,7 +116,7 @@ BEGIN
 	WITH a AS (
 		SELECT merchant, CASE WHEN type IN ('asset', 'expense') THEN 1 ELSE -1 END AS sign,
 			debits::numeric - credits
-				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments.account_delta t WHERE t.account_id = $1)
+				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments._account_tail t WHERE t.account_id = $1)
 				- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at >= first)
 				+ (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at >= first)
 				AS net,

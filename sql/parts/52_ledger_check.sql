@@ -16,7 +16,7 @@ BEGIN
 		  FROM (SELECT currency, debits, credits FROM payments.account
 				UNION ALL
 				SELECT a.currency, d.debits, d.credits
-				FROM payments.account_delta d JOIN payments.account a ON a.account_id = d.account_id) l
+				FROM payments._account_tail d JOIN payments.account a ON a.account_id = d.account_id) l
 		  GROUP BY l.currency HAVING sum(l.debits) <> sum(l.credits)) bad;
 
 	RETURN QUERY
@@ -27,7 +27,7 @@ BEGIN
 			sum(l.posted_debits) AS posted_debits, sum(l.posted_credits) AS posted_credits
 		  FROM (SELECT account_id, debits, credits, 0 AS posted_debits, 0 AS posted_credits FROM payments.account
 				UNION ALL
-				SELECT account_id, debits, credits, 0, 0 FROM payments.account_delta
+				SELECT account_id, debits, credits, 0, 0 FROM payments._account_tail
 				UNION ALL
 				SELECT s.account_id, 0, 0, s.posted_debits, s.posted_credits
 				FROM payments.posting p
@@ -41,12 +41,31 @@ BEGIN
 		min(format('account %s: balance %s, minimum %s, maximum %s', account_id, balance, min_balance, max_balance))
 	FROM (SELECT a.account_id, a.min_balance, a.max_balance, s.balance, s.held_in, s.held_out
 		  FROM payments.account a
+		  CROSS JOIN LATERAL (SELECT a.debits::numeric - a.credits + coalesce((SELECT sum(p.debits::numeric - p.credits)
+				FROM payments.account_part p WHERE p.account_id = a.account_id AND a.parts IS NOT NULL), 0) AS net) t
 		  CROSS JOIN LATERAL (SELECT
-				CASE WHEN a.type IN ('asset', 'expense') THEN a.debits::numeric - a.credits ELSE a.credits::numeric - a.debits END AS balance,
+				CASE WHEN a.type IN ('asset', 'expense') THEN t.net ELSE - t.net END AS balance,
 				CASE WHEN a.type IN ('asset', 'expense') THEN a.held_debits ELSE a.held_credits END AS held_in,
 				CASE WHEN a.type IN ('asset', 'expense') THEN a.held_credits ELSE a.held_debits END AS held_out) s
 		  WHERE s.balance - s.held_out < a.min_balance OR s.balance + s.held_in > a.max_balance
-			OR (a.hot AND (a.min_balance IS NOT NULL OR a.max_balance IS NOT NULL))) bad;
+			OR (a.hot AND a.parts IS NULL AND (a.min_balance IS NOT NULL OR a.max_balance IS NOT NULL))) bad;
+
+	RETURN QUERY
+	SELECT 'parts share the balance and the limits of their account', count(*) = 0, count(*), min(format('account %s', account_id))
+	FROM (SELECT coalesce(a.account_id, p.account_id) AS account_id
+		  FROM (SELECT account_id, parts, debits::numeric - credits AS net, min_balance, max_balance,
+					type IN ('asset', 'expense') AS debit_normal, hot
+				FROM payments.account WHERE parts IS NOT NULL) a
+		  FULL JOIN (SELECT account_id, count(*) AS n, max(part) AS last, sum(moved) AS moved, bool_and(debit_normal) AS debit_normal,
+						bool_or(debit_normal) AS any_debit_normal, sum(min_balance) AS minimum, sum(max_balance) AS maximum,
+						bool_and(share >= coalesce(min_balance, share) AND share <= coalesce(max_balance, share)) AS within
+					 FROM (SELECT x.*, CASE WHEN debit_normal THEN debits::numeric - credits ELSE credits::numeric - debits END + moved AS share
+						   FROM payments.account_part x) s
+					 GROUP BY account_id) p
+			ON p.account_id = a.account_id
+		  WHERE NOT coalesce(a.hot AND p.n = a.parts AND p.last = a.parts - 1 AND p.within AND p.debit_normal = a.debit_normal
+				AND p.any_debit_normal = a.debit_normal AND p.moved = CASE WHEN a.debit_normal THEN a.net ELSE - a.net END, false)
+			OR (p.minimum, p.maximum) IS DISTINCT FROM (a.min_balance, a.max_balance)) bad;
 
 	RETURN QUERY
 	SELECT 'the history of an account is that of its postings', count(*) = 0, count(*), min(format('account %s, posting %s', account_id, posting_id))

@@ -40,7 +40,7 @@ GRANT EXECUTE ON FUNCTION payments.check() TO payments_operator, payments_admin,
 
 -- The ledger's verbs let a role act for its merchants only, as the others do.
 GRANT EXECUTE ON FUNCTION
-	payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean),
+	payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean, int),
 	payments.post(bigint, bigint, bigint, text, text, text, timestamptz, boolean, boolean),
 	payments.post_batch(bigint[], bigint[], bigint[], text[], text[], text[], timestamptz[], int[], boolean[], boolean, boolean),
 	payments.hold(bigint, bigint, bigint, text, timestamptz, text, boolean),
@@ -64,9 +64,9 @@ GRANT EXECUTE ON FUNCTION
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION
-	payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean),
+	payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean, int),
 	payments.close_account(bigint),
-	payments.set_account_hot(bigint, boolean),
+	payments.set_account_hot(bigint, boolean, int),
 	payments.fold_hot_accounts(int),
 	payments.release_expired_holds(int)
 TO payments_admin;

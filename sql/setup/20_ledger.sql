@@ -17,11 +17,12 @@ CREATE TABLE IF NOT EXISTS payments.account (
 	held_credits bigint NOT NULL DEFAULT 0,
 	parent bigint,
 	history boolean NOT NULL DEFAULT false,
+	parts int,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	CONSTRAINT account_once UNIQUE (merchant, code, currency),
 	CONSTRAINT account_counters_not_negative CHECK (least(debits, credits, held_debits, held_credits) >= 0),
-	-- A limit needs the row lock that a hot account does without.
-	CONSTRAINT account_hot_has_no_limits CHECK (NOT hot OR coalesce(min_balance, max_balance) IS NULL),
+	-- A limit needs the row lock that a hot account does without, or parts.
+	CONSTRAINT account_hot_with_limits_is_split CHECK (NOT hot OR parts IS NOT NULL OR coalesce(min_balance, max_balance) IS NULL),
 	-- ledger_batch.c checks before it writes; these hold for whoever else
 	-- writes.  What is held on the side that would break the limit counts.
 	-- No sum wraps: bigint arithmetic fails (22003) where it would overflow,
@@ -43,16 +44,17 @@ COMMENT ON COLUMN payments.account.merchant IS 'whose account it is';
 COMMENT ON COLUMN payments.account.code IS 'name, unique per merchant and currency';
 COMMENT ON COLUMN payments.account.currency IS 'ISO 4217 code; both accounts of a posting have the same';
 COMMENT ON COLUMN payments.account.type IS 'asset and expense accounts grow by debits (their normal side), liability, income and equity by credits';
-COMMENT ON COLUMN payments.account.hot IS 'posted to without a row lock: what was posted lately is in account_delta; no limits, no holds; changed by payments.set_account_hot()';
+COMMENT ON COLUMN payments.account.hot IS 'posted to without a row lock: what was posted lately is in account_delta, or in account_part if it has limits; no holds; changed by payments.set_account_hot()';
 COMMENT ON COLUMN payments.account.closed_at IS 'no postings since; null: open';
 COMMENT ON COLUMN payments.account.min_balance IS 'minor units on the normal side; 0: never overdrawn; null: no limit';
 COMMENT ON COLUMN payments.account.max_balance IS 'minor units on the normal side; null: no limit';
-COMMENT ON COLUMN payments.account.debits IS 'sum of all debits ever, minor units, without what is in account_delta';
-COMMENT ON COLUMN payments.account.credits IS 'sum of all credits ever, minor units, without what is in account_delta';
+COMMENT ON COLUMN payments.account.debits IS 'sum of all debits ever, minor units, without what is in account_delta and account_part';
+COMMENT ON COLUMN payments.account.credits IS 'sum of all credits ever, minor units, without what is in account_delta and account_part';
 COMMENT ON COLUMN payments.account.held_debits IS 'reserved to be debited, minor units';
 COMMENT ON COLUMN payments.account.held_credits IS 'reserved to be credited, minor units';
 COMMENT ON COLUMN payments.account.parent IS 'account.account_id that it is totalled under, of the same merchant, currency and type; lower than its own id; null: none';
 COMMENT ON COLUMN payments.account.history IS 'the balance after each posting is kept in account_history; never of a hot account';
+COMMENT ON COLUMN payments.account.parts IS 'how many rows it has in account_part, which then have what is posted to it; null: not split, as all but hot accounts with limits';
 COMMENT ON COLUMN payments.account.created_at IS 'when the account was opened';
 
 -- No foreign keys to account.  ledger.c writes postings only between accounts
@@ -201,39 +203,3 @@ ALTER TABLE payments.account_delta ENABLE ALWAYS TRIGGER guard_append_only;
 CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.account_delta
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only();
 ALTER TABLE payments.account_delta ENABLE ALWAYS TRIGGER guard_truncate;
-
--- numeric throughout: a report must not fail because a sum is large.
-CREATE OR REPLACE VIEW payments.trial_balance WITH (security_invoker = true) AS
-WITH line AS (
-	SELECT a.merchant, a.currency, a.code, a.type,
-		a.debits + coalesce(d.debits, 0) AS debits,
-		a.credits + coalesce(d.credits, 0) AS credits,
-		a.account_id
-	FROM payments.account a
-	LEFT JOIN (SELECT account_id, sum(debits) AS debits, sum(credits) AS credits
-			   FROM payments.account_delta GROUP BY account_id) d USING (account_id)
-), listed AS (
-	SELECT merchant, currency, code, type, debits, credits,
-		CASE WHEN type IN ('asset', 'expense') THEN debits - credits ELSE credits - debits END AS balance,
-		account_id, false AS is_total
-	FROM line
-	UNION ALL
-	SELECT NULL, currency, 'TOTAL', NULL, sum(debits), sum(credits), sum(debits) - sum(credits), NULL, true
-	FROM line GROUP BY currency
-)
-SELECT l.merchant, l.currency, l.code, l.type, l.debits, l.credits, l.balance,
-	(l.balance * ('1e-' || c.exponent)::numeric)::text || ' ' || l.currency AS balance_text,
-	l.account_id
-FROM listed l LEFT JOIN payments.currency c USING (currency)
-ORDER BY l.currency, l.is_total, l.merchant, l.code;
-
-COMMENT ON VIEW payments.trial_balance IS 'every account with its sums and, below the accounts of a currency, a row TOTAL whose balance is zero';
-COMMENT ON COLUMN payments.trial_balance.merchant IS 'whose account it is; null in the row TOTAL';
-COMMENT ON COLUMN payments.trial_balance.currency IS 'ISO 4217 code';
-COMMENT ON COLUMN payments.trial_balance.code IS 'account code, or TOTAL';
-COMMENT ON COLUMN payments.trial_balance.type IS 'account type; null in the row TOTAL';
-COMMENT ON COLUMN payments.trial_balance.debits IS 'minor units';
-COMMENT ON COLUMN payments.trial_balance.credits IS 'minor units';
-COMMENT ON COLUMN payments.trial_balance.balance IS 'minor units on the account''s normal side; in the row TOTAL debits less credits, which must be zero';
-COMMENT ON COLUMN payments.trial_balance.balance_text IS 'the balance for people, in major units';
-COMMENT ON COLUMN payments.trial_balance.account_id IS 'for payments.statement(); null in the row TOTAL';

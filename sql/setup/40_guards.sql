@@ -12,7 +12,7 @@ BEGIN
 	END LOOP;
 	FOREACH t IN ARRAY ARRAY['merchant', 'payment', 'operation', 'payment_status', 'attempt', 'attempt_answer', 'queue', 'dead_letter',
 							 'movement', 'idempotency_key', 'event', 'webhook_event', 'exception', 'posting', 'account',
-							 'posting_reference', 'posting_failure', 'posting_reversal', 'account_history',
+							 'posting_reference', 'posting_failure', 'posting_reversal', 'account_history', 'account_part',
 							 'ledger_hold', 'ledger_hold_resolution', 'ledger_hold_due'] LOOP
 		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
 			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t);

@@ -10,7 +10,7 @@ SELECT plan(186);
 CREATE ROLE ledger_test_app;
 CREATE ROLE ledger_test_stranger;
 GRANT USAGE ON SCHEMA payments TO ledger_test_app, ledger_test_stranger;
-GRANT EXECUTE ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean),
+GRANT EXECUTE ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean, int),
 	payments.post(bigint, bigint, bigint, text, text, text, timestamptz, boolean, boolean),
 	payments.post_batch(bigint[], bigint[], bigint[], text[], text[], text[], timestamptz[], int[], boolean[], boolean, boolean),
 	payments.balance(bigint), payments.balance_at(bigint, timestamptz),

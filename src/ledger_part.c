@@ -22,10 +22,10 @@
  * A call that posts to a split account takes one part that is free and whose
  * share alone suffices for the worst case, all that the batch takes out of the
  * account before anything comes in; then the order of postings does not matter
- * to the limit.  Failing that it waits for one part that should suffice.  If no
- * part does, it takes all of them, checks the postings against the account's
- * whole balance as for an ordinary account, and shares what is left evenly
- * between the parts.  Even shares are within even limits: part i of n gets
+ * to the limit.  If none is free but most would suffice, it waits for one.  If
+ * few or no parts suffice, it takes all of them, checks the postings against the
+ * account's whole balance as for an ordinary account, and shares what is left
+ * evenly between the parts.  Even shares are within even limits: part i of n gets
  * floor((x + i) / n) of anything, which adds up to x and grows with x.
  *
  * Locks.  Parts are locked by heavyweight locks rather than by their rows, for
@@ -207,10 +207,19 @@ take_free_part(PayAccount *account, const Need *need, int start)
 	return -1;
 }
 
-/* All that suffice are taken.  Waits for one of them, holding no other; -1: none, or it does not suffice any more. */
+/*
+ * All that suffice are taken.  Waits for one of them, holding no other; -1: it
+ * does not suffice any more, or so few do that they had better share.
+ */
 static int
 wait_for_part(PayAccount *account, const Need *need, int start)
 {
+	int			enough = 0;
+
+	for (int part = 0; part < account->n_parts; part++)
+		enough += suffices(account, part, need);
+	if (2 * enough < account->n_parts)
+		return -1;
 	for (int i = 0; i < account->n_parts; i++)
 	{
 		int			part = (start + i) % account->n_parts;

@@ -35,7 +35,9 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type_d.h"
 #include "commands/trigger.h"
+#include "common/int.h"
 #include "fmgr.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 
@@ -50,6 +52,7 @@ static void require_currency(const char *currency);
 static void require_parent(int64 parent, const char *merchant, const char *currency, const char *type);
 static int64 insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, const char *currency);
 
+static void require_sound(Relation relation, HeapTuple row);
 static bool is_among(const char *name, const char *const *names);
 static bool works_unlocked(TupleDesc desc, const Datum *values, const bool *nulls);
 
@@ -293,6 +296,11 @@ pay_guard_account(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("guard_account() must be called as a trigger"),
 				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+	{
+		require_sound(trigger->tg_relation, trigger->tg_trigtuple);
+		return PointerGetDatum(trigger->tg_trigtuple);
+	}
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(PAY_ERR_APPEND_ONLY),
@@ -328,7 +336,63 @@ pay_guard_account(PG_FUNCTION_ARGS)
 	pfree(new_values);
 	pfree(old_nulls);
 	pfree(new_nulls);
+	require_sound(trigger->tg_relation, trigger->tg_newtuple);
 	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/*
+ * ledger_batch.c checks before it writes; this holds for whoever else writes.
+ * What is held on the side that would break a limit counts, and past the end
+ * of int64 is past any limit.  (Rows of account_part have CHECKs of their own.)
+ */
+static void
+require_sound(Relation relation, HeapTuple row)
+{
+	static const char *const columns[] = {"type", "debits", "credits", "held_debits", "held_credits", "min_balance", "max_balance",
+	"hot", "parts"};
+	enum {TYPE_, DEBITS, CREDITS, HELD_DEBITS, HELD_CREDITS, MINIMUM, MAXIMUM, HOT_, PARTS_, N};
+	Datum		values[N];
+	bool		nulls[N];
+	const char *broken = NULL;
+
+	if (strcmp(RelationGetRelationName(relation), "account") != 0)
+		return;
+	for (int i = 0; i < N; i++)
+		values[i] = heap_getattr(row, SPI_fnumber(RelationGetDescr(relation), columns[i]), RelationGetDescr(relation), &nulls[i]);
+	for (int i = TYPE_; i <= HELD_CREDITS; i++)
+		if (nulls[i])
+			return;				/* NOT NULL says so */
+
+	for (int i = DEBITS; i <= HELD_CREDITS; i++)
+		if (DatumGetInt64(values[i]) < 0)
+			broken = columns[i];
+	if (!nulls[MINIMUM] || !nulls[MAXIMUM])
+	{
+		char	   *type = TextDatumGetCString(values[TYPE_]);
+		bool		debit_normal = strcmp(type, "asset") == 0 || strcmp(type, "expense") == 0;
+		int			in = debit_normal ? DEBITS : CREDITS;
+		int			out = debit_normal ? CREDITS : DEBITS;
+		int64		balance = DatumGetInt64(values[in]) - DatumGetInt64(values[out]);	/* of two that are not negative */
+		int64		least,
+					most;
+
+		if (!nulls[MINIMUM] &&
+			(pg_sub_s64_overflow(balance, DatumGetInt64(values[out + 2]), &least) || least < DatumGetInt64(values[MINIMUM])))
+			broken = columns[MINIMUM];
+		if (!nulls[MAXIMUM] &&
+			(pg_add_s64_overflow(balance, DatumGetInt64(values[in + 2]), &most) || most > DatumGetInt64(values[MAXIMUM])))
+			broken = columns[MAXIMUM];
+		/* A limit needs the row lock that a hot account does without, or parts. */
+		if (DatumGetBool(values[HOT_]) && nulls[PARTS_])
+			broken = columns[HOT_];
+		pfree(type);
+	}
+	if (broken)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("column \"%s\" of an account would not hold", broken),
+				 errdetail("Counters are not negative, balances keep within their limits, and a hot account with limits has parts."),
+				 errhint("Do not write into the tables of payments; call the functions.")));
 }
 
 static bool

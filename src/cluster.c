@@ -20,11 +20,12 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define HOST_BYTES 256
 
-static char *system_identifier(void);
 static char *host_name(void);
 
 static PayStmt read_arming = PAY_STMT_NOARGS(SPI_OK_SELECT,
@@ -34,10 +35,11 @@ static PayStmt write_arming = PAY_STMT(SPI_OK_UPDATE,
 	"armed_host = $4, armed_at = $5, armed_by = $6", TEXTOID, INT4OID, INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
 
 PAY_FUNCTION(pay_arm);
+PAY_FUNCTION(pay_system_identifier);
 PAY_FUNCTION(pay_disarm);
 
-static char *
-system_identifier(void)
+const char *
+pay_cluster_system(void)
 {
 	return psprintf(UINT64_FORMAT, GetSystemIdentifier());
 }
@@ -52,6 +54,20 @@ host_name(void)
 	return host;
 }
 
+/* A data directory that cannot be resolved counts as holding everything. */
+bool
+pay_cluster_holds_path(const char *resolved)
+{
+	char		data[PATH_MAX];
+	size_t		bytes;
+
+	if (DataDir == NULL || realpath(DataDir, data) == NULL)
+		return true;
+	bytes = strlen(data);
+	return strncmp(resolved, data, bytes) == 0 &&
+		(resolved[bytes] == '/' || resolved[bytes] == '\0' || bytes == 1);
+}
+
 const char *
 pay_cluster_unarmed_reason(void)
 {
@@ -59,7 +75,7 @@ pay_cluster_unarmed_reason(void)
 		return "this is a standby";
 	if (pay_spi_exec(&read_arming, NULL) != 1 || pay_spi_isnull(0, 1))
 		return "nobody has armed this database";
-	if (strcmp(pay_spi_text(0, 1), system_identifier()) != 0)
+	if (strcmp(pay_spi_text(0, 1), pay_cluster_system()) != 0)
 		return "armed in another cluster";
 	if (pay_spi_int32(0, 2) != (int32) GetWALInsertionTimeLine())
 		return "the timeline has changed since it was armed: a restore or a promotion";
@@ -76,7 +92,7 @@ pay_arm(PG_FUNCTION_ARGS)
 	PayArgs		args = {0};
 
 	pay_spi_begin();
-	pay_arg_text(&args, system_identifier());
+	pay_arg_text(&args, pay_cluster_system());
 	pay_arg_int32(&args, (int32) GetWALInsertionTimeLine());
 	pay_arg_int64(&args, (int64) MyDatabaseId);
 	pay_arg_text(&args, host_name());
@@ -100,4 +116,11 @@ pay_disarm(PG_FUNCTION_ARGS)
 	pay_spi_end();
 	pay_wake_at_commit();
 	PG_RETURN_VOID();
+}
+
+/* _system_identifier() */
+Datum
+pay_system_identifier(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(pay_cluster_system()));
 }

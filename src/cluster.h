@@ -11,4 +11,10 @@
  */
 extern const char *pay_cluster_unarmed_reason(void);
 
+/* The cluster's system identifier, in decimal. */
+extern const char *pay_cluster_system(void);
+
+/* Does the data directory hold this path (as from realpath)?  Then every copy of it does too. */
+extern bool pay_cluster_holds_path(const char *resolved);
+
 #endif							/* PAY_CLUSTER_H */

@@ -67,6 +67,12 @@
 #define PAY_ERR_WEBHOOK_MALFORMED		PAY_SQLSTATE('5', '0', '3')
 #define PAY_ERR_WEBHOOK_TOO_LARGE		PAY_SQLSTATE('5', '0', '4')
 
+/* PY7: sealing */
+#define PAY_ERR_SEAL					PAY_SQLSTATE('7', '0', '1')
+#define PAY_ERR_ROW_NOT_FOUND			PAY_SQLSTATE('7', '0', '2')
+#define PAY_ERR_NOT_SEALED				PAY_SQLSTATE('7', '0', '3')
+#define PAY_ERR_SEAL_BROKEN				PAY_SQLSTATE('7', '0', '4')
+
 /* PY9: internal contradiction */
 #define PAY_ERR_INTERNAL				PAY_SQLSTATE('9', '0', '1')
 

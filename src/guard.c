@@ -85,6 +85,7 @@ static const char *const guarded[] = {
 	"event", "webhook_event", "dead_letter", "exception", "posting", "account", "account_delta", "account_history", "account_part",
 	"merchant",
 	"posting_reference", "posting_failure", "posting_reversal", "ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
+	"seal", "seal_table", "seal_leaf", "seal_epoch", "seal_retired",
 };
 
 static ProcessUtility_hook_type previous_hook = NULL;

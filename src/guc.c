@@ -42,6 +42,12 @@ int			pay_lease_ms = 5 * 60 * 1000;
 /* Longest sleep when nothing is due: the net below lost wake-ups. */
 int			pay_poll_interval_ms = 10 * 1000;
 
+/* File outside the data directory to which the heads of sealed blocks are written; "" is none. */
+char	   *pay_seal_file = NULL;
+
+/* How old the newest block gets before the worker seals again; 0: it does not seal. */
+int			pay_seal_interval_ms = 60 * 1000;
+
 /* File outside the data directory that holds the secrets; "" is none. */
 char	   *pay_secrets_file = NULL;
 
@@ -113,6 +119,15 @@ define_booleans_and_numbers(void)
 							PGC_SIGHUP,
 							GUC_UNIT_MS,
 							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("payments.seal_interval",
+							"Sets how often the worker seals what was written.",
+							"A change of older rows shows; 0 turns sealing off.",
+							&pay_seal_interval_ms,
+							60 * 1000, 0, 24 * 60 * 60 * 1000,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
 }
 
 static void
@@ -143,6 +158,15 @@ define_strings(void)
 							   "",
 							   PGC_SIGHUP,
 							   GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("payments.seal_file",
+							   "Names the file to which the worker appends the heads of sealed blocks.",
+							   "An absolute path outside the data directory; empty means none.",
+							   &pay_seal_file,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
 
 	/* Judged when it is read, not here: a file that is missing at start-up must not keep the setting from being set. */

@@ -14,6 +14,8 @@ extern char *pay_databases;
 extern int	pay_inflight_max;
 extern int	pay_lease_ms;
 extern int	pay_poll_interval_ms;
+extern char *pay_seal_file;
+extern int	pay_seal_interval_ms;
 extern char *pay_secrets_file;
 
 extern void pay_guc_init(void);

@@ -15,6 +15,7 @@
 
 #include "secrets.h"
 
+#include "cluster.h"
 #include "guc.h"
 
 #include "miscadmin.h"
@@ -37,7 +38,6 @@ typedef enum PayEntry
 
 static int	open_secrets(const char *path, const char **problem);
 static const char *judge_path(const char *path, char *resolved);
-static bool inside_data_directory(const char *resolved);
 static const char *judge_file(int fd);
 static ssize_t read_all(int fd, char *buffer, size_t size);
 static const char *find_entry(const char *text, size_t bytes, const char *name, char *value);
@@ -129,23 +129,9 @@ judge_path(const char *path, char *resolved)
 		return "payments.secrets_file is not an absolute path";
 	if (realpath(path, resolved) == NULL)
 		return psprintf("could not find the file that payments.secrets_file names: %m");
-	if (inside_data_directory(resolved))
+	if (pay_cluster_holds_path(resolved))
 		return "the file that payments.secrets_file names is inside the data directory";
 	return NULL;
-}
-
-/* A data directory that cannot be resolved counts as holding the file. */
-static bool
-inside_data_directory(const char *resolved)
-{
-	char		data[PATH_MAX];
-	size_t		bytes;
-
-	if (DataDir == NULL || realpath(DataDir, data) == NULL)
-		return true;
-	bytes = strlen(data);
-	return strncmp(resolved, data, bytes) == 0 &&
-		(resolved[bytes] == '/' || resolved[bytes] == '\0' || bytes == 1);
 }
 
 static const char *

@@ -23,6 +23,7 @@
 
 static void arg_put(PayArgs *args, Datum value, bool isnull);
 static void arg_array(PayArgs *args, Datum *values, bool *nulls, int n, Oid type, int len, bool byval, char align);
+static void prepare(PayStmt *stmt, int nargs);
 static int	execute_by_index(SPIPlanPtr plan, PayArgs *args);
 static Datum column_value(uint64 row, int column, bool *isnull);
 static Datum column_required(uint64 row, int column);
@@ -195,6 +196,26 @@ pay_spi_end(void)
 	SPI_finish();
 }
 
+static void
+prepare(PayStmt *stmt, int nargs)
+{
+	int			declared = 0;
+	SPIPlanPtr	plan;
+
+	if (stmt->plan != NULL)
+		return;
+	while (declared < PAY_ARGS_MAX && stmt->argtypes[declared] != InvalidOid)
+		declared++;
+	if (declared != nargs)
+		elog(ERROR, "statement declares %d arguments but got %d: %s", declared, nargs, stmt->sql);
+	/* Generic: the server would else plan anew for each array, since knowing its length looks cheaper. */
+	plan = SPI_prepare_cursor(stmt->sql, declared, stmt->argtypes, CURSOR_OPT_GENERIC_PLAN);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare statement: %s: %s", SPI_result_code_string(SPI_result), stmt->sql);
+	SPI_keepplan(plan);
+	stmt->plan = plan;
+}
+
 uint64
 pay_spi_exec(PayStmt *stmt, PayArgs *args)
 {
@@ -202,22 +223,7 @@ pay_spi_exec(PayStmt *stmt, PayArgs *args)
 	int			nargs = args ? args->n : 0;
 	int			rc;
 
-	if (stmt->plan == NULL)
-	{
-		int			declared = 0;
-		SPIPlanPtr	plan;
-
-		while (declared < PAY_ARGS_MAX && stmt->argtypes[declared] != InvalidOid)
-			declared++;
-		if (declared != nargs)
-			elog(ERROR, "statement declares %d arguments but got %d: %s", declared, nargs, stmt->sql);
-		/* Generic: the server would else plan anew for each array, since knowing its length looks cheaper. */
-		plan = SPI_prepare_cursor(stmt->sql, declared, stmt->argtypes, CURSOR_OPT_GENERIC_PLAN);
-		if (plan == NULL)
-			elog(ERROR, "could not prepare statement: %s: %s", SPI_result_code_string(SPI_result), stmt->sql);
-		SPI_keepplan(plan);
-		stmt->plan = plan;
-	}
+	prepare(stmt, nargs);
 	rc = execute_by_index(stmt->plan, args);
 	/* SPI leaves its own context current, and what the caller allocates next would end with SPI_finish(). */
 	MemoryContextSwitchTo(caller);
@@ -228,6 +234,28 @@ pay_spi_exec(PayStmt *stmt, PayArgs *args)
 						SPI_result_code_string(rc), SPI_result_code_string(stmt->expect)),
 				 errhint("A rule on a table of payments can cause this; remove it.")));
 	return SPI_processed;
+}
+
+Portal
+pay_spi_cursor(PayStmt *stmt, PayArgs *args)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool		before = enable_seqscan;
+	Portal volatile portal = NULL;
+
+	prepare(stmt, args ? args->n : 0);
+	PG_TRY();
+	{
+		enable_seqscan = false;
+		portal = SPI_cursor_open(NULL, stmt->plan, args ? args->values : NULL, args ? args->nulls : NULL, false);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = before;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return portal;
 }
 
 /*

@@ -76,6 +76,9 @@ extern void pay_spi_end(void);
  */
 extern uint64 pay_spi_exec(PayStmt *stmt, PayArgs *args);
 
+/* Opens a cursor, for what may be too much for memory; read it with SPI_cursor_fetch(), end it with SPI_cursor_close(). */
+extern Portal pay_spi_cursor(PayStmt *stmt, PayArgs *args);
+
 /* Getters over the last result; rows from 0, columns from 1. */
 extern bool pay_spi_isnull(uint64 row, int column);
 extern char *pay_spi_text(uint64 row, int column);	/* NULL if null; any type, by its output function */

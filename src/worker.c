@@ -38,6 +38,7 @@
 #include "http.h"
 #include "link.h"
 #include "queue.h"
+#include "sealer.h"
 #include "spi.h"
 #include "wake.h"
 
@@ -98,6 +99,7 @@ static TimestampTz next_claim_at = 0;	/* 0: at once */
 static TimestampTz claimed_at = 0;
 static TimestampTz settled_at = 0;
 static TimestampTz fold_at = 0;
+static TimestampTz seal_at = 0;
 static int	contended_items = 0;	/* in this round of settling */
 static bool work_noted = false;	/* the latch was seen and is still set */
 static bool idle = false;		/* not set up, disabled, or of another version */
@@ -122,6 +124,7 @@ static void bury_work(void *arg);
 static void release(int slot);
 static void fold(void);
 static void fold_work(void *arg);
+static void seal(void);
 static void claim(void);
 static void look_around(void *arg);
 static int	room_for(PayLink *link, TimestampTz now);
@@ -226,6 +229,8 @@ pay_worker_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 			pay_links_reload();
+			pay_sealer_reload();
+			seal_at = 0;
 			work_noted = true;
 		}
 		if (work_noted)
@@ -308,7 +313,7 @@ wait_ms(void)
 	TimestampTz next = next_claim_at;
 
 	if (!idle)
-		next = Min(next, fold_at);
+		next = Min(next, pay_seal_interval_ms > 0 ? Min(fold_at, seal_at) : fold_at);
 	next = Max(next, claimed_at + PACE_MS * 1000);
 	for (int i = 0; i < done_count; i++)
 		next = Min(next, Max(done[i].not_before, settled_at + PACE_MS * 1000));
@@ -332,6 +337,7 @@ tick(void)
 	if (GetCurrentTimestamp() >= Max(next_claim_at, claimed_at + PACE_MS * 1000))
 		claim();
 	fold();
+	seal();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tick_context);
 }
@@ -584,6 +590,16 @@ fold_work(void *arg)
 	/* Others post as well: while there was something, come again soon. */
 	if (done > 0)
 		fold_at = GetCurrentTimestamp() + FOLD_MS * 1000;
+}
+
+/* ---------- seal ---------- */
+
+static void
+seal(void)
+{
+	if (idle || pay_seal_interval_ms == 0 || GetCurrentTimestamp() < seal_at)
+		return;
+	seal_at = pay_sealer_done(in_transaction(pay_sealer_work, NULL, NULL, NULL), GetCurrentTimestamp());
 }
 
 /* ---------- claim ---------- */

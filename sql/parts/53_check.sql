@@ -143,6 +143,7 @@ BEGIN
 	PERFORM payments._require_setup();
 	RETURN QUERY SELECT * FROM payments._check_payments();
 	RETURN QUERY SELECT * FROM payments._check_ledger();
+	RETURN QUERY SELECT * FROM payments._check_seal();
 END
 $$;
 COMMENT ON FUNCTION payments.check() IS

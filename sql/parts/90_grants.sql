@@ -36,6 +36,18 @@ GRANT EXECUTE ON FUNCTION
 	payments.format_amount(bigint, text)
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
+GRANT EXECUTE ON FUNCTION
+	payments.verify(text, bigint, bigint, int),
+	payments.seal_proof(text, jsonb, bigint)
+TO payments_operator, payments_admin, payments_auditor;
+
+GRANT EXECUTE ON FUNCTION
+	payments.seal_horizon(),
+	payments.verify_proof(text, text)
+TO payments_app, payments_operator, payments_admin, payments_auditor;
+
+GRANT EXECUTE ON FUNCTION payments.seal_blocks(int, interval) TO payments_admin;
+
 GRANT EXECUTE ON FUNCTION payments.check() TO payments_operator, payments_admin, payments_auditor;
 
 -- The ledger's verbs let a role act for its merchants only, as the others do.
@@ -91,4 +103,5 @@ GRANT EXECUTE ON FUNCTION
 TO payments_admin;
 
 -- The views call these with their reader's rights.
-GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._unarmed_reason() TO payments_app, payments_operator, payments_admin, payments_auditor;
+GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._unarmed_reason(), payments._system_identifier(),
+	payments._seal_head_line(bigint, bytea, timestamptz) TO payments_app, payments_operator, payments_admin, payments_auditor;

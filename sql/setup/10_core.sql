@@ -208,8 +208,7 @@ CREATE TABLE IF NOT EXISTS payments.event (
 	type text NOT NULL,
 	payload jsonb NOT NULL,
 	merchant text NOT NULL,
-	created_at timestamptz NOT NULL,
-	xid xid8 NOT NULL DEFAULT pg_current_xact_id()
+	created_at timestamptz NOT NULL
 );
 
 CREATE TABLE IF NOT EXISTS payments.webhook_event (

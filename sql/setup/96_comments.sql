@@ -165,7 +165,6 @@ COMMENT ON COLUMN payments.event.type IS 'payment.STATUS';
 COMMENT ON COLUMN payments.event.payload IS 'payment_id, seq, status, event, code, amount in minor units, currency, order_ref';
 COMMENT ON COLUMN payments.event.merchant IS 'merchant.merchant';
 COMMENT ON COLUMN payments.event.created_at IS 'when it was written';
-COMMENT ON COLUMN payments.event.xid IS 'transaction that wrote it: a reader that stays below pg_snapshot_xmin(pg_current_snapshot()) misses none';
 
 COMMENT ON TABLE payments.webhook_event IS 'events received from PSPs, each stored once, when its signature was right.  Written by receive_webhook()';
 COMMENT ON COLUMN payments.webhook_event.psp IS 'psp.psp';

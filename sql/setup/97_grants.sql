@@ -13,7 +13,8 @@ BEGIN
 END
 $grants$;
 GRANT SELECT ON payments.payment, payments.payment_status, payments.operation, payments.movement, payments.account, payments.posting,
-	payments.posting_failure, payments.account_history, payments.ledger_hold, payments.ledger_hold_resolution, payments.worker_status, payments.psp TO payments_app;
+	payments.posting_failure, payments.account_history, payments.ledger_hold, payments.ledger_hold_resolution, payments.worker_status, payments.psp,
+	payments.seal, payments.seal_head TO payments_app;
 
 -- An application sees the merchants that it may act for.
 CREATE OR REPLACE VIEW payments._my_merchant AS

@@ -20,6 +20,7 @@
  */
 #include "payments.h"
 
+#include "seal_brin.h"
 #include "seal_leaf.h"
 #include "seal_row.h"
 #include "seal_xid.h"
@@ -102,8 +103,11 @@ pay_seal_blocks(PG_FUNCTION_ARGS)
 													  PG_GETARG_DATUM(1)));
 		/* Nobody calls for it yet: neither the clock nor the number of transactions. */
 		if (end.block.number == 0 || GetCurrentTimestamp() >= due || end.block.to_xid + BLOCK_XIDS_MIN <= horizon)
+		{
+			pay_seal_summarize();
 			while (n < max && cut_block(&end, horizon))
 				n++;
+		}
 	}
 	pay_spi_end();
 	PG_RETURN_INT32(n);

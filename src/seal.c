@@ -36,7 +36,8 @@
 #define BLOCK_ROWS 10000
 /* So many transactions since the last block are reason enough for one before its time. */
 #define BLOCK_XIDS_MIN 1000
-#define WINDOW_MAX (UINT64CONST(1) << 40)
+/* Transactions in one, at most; where there were none for long, it begins behind the gap. */
+#define WINDOW_MAX (UINT64CONST(1) << 24)
 #define BLOCKS_MAX 1000000
 
 /* The advisory lock's keys: "paym", "seal". */
@@ -228,16 +229,19 @@ choose_end(uint64 from, uint64 horizon, uint64 *to)
 			shrunk = true;
 			continue;
 		}
-		if (!shrunk && rows < BLOCK_ROWS / 2 && start + span < horizon && window < WINDOW_MAX)
+		if (rows == 0)
 		{
-			window *= 2;
-			/* Far from the first row a wider window is no help; go there. */
-			if (rows == 0 && !first_row(start, horizon, &start))
+			if (start + span == horizon || !first_row(start + span, horizon, &start))
 				return false;
 			continue;
 		}
+		if (!shrunk && rows < BLOCK_ROWS / 2 && start + span < horizon && window < WINDOW_MAX)
+		{
+			window *= 2;
+			continue;
+		}
 		*to = start + span;
-		return rows > 0;
+		return true;
 	}
 	return false;
 }

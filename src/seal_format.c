@@ -192,7 +192,7 @@ pay_row_next(const uint8 *row, size_t bytes, size_t *at, PayField *field)
 const char *
 pay_proof_check(PayHasher *hasher, const char *proof, size_t bytes, const PayHash *head, uint8 *row, size_t *row_bytes)
 {
-	PayReader	reader = {proof, proof + bytes, NULL, NULL};
+	PayReader	reader = {proof, NULL, NULL, NULL};
 	PayClaimedLeaf claim;
 	PayBlock	block;
 	PayHash		digest,
@@ -200,6 +200,10 @@ pay_proof_check(PayHasher *hasher, const char *proof, size_t bytes, const PayHas
 	const char *problem;
 	int64		number;
 
+	/* As pasted from somewhere. */
+	while (bytes > 0 && proof[bytes - 1] == '\n')
+		bytes--;
+	reader.end = proof + bytes;
 	if (!next_line(&reader, "payments") || !peek_word(&reader, "proof 1") ||
 		reader.line_end - reader.line != strlen("proof 1"))
 		return "it is not a proof of form 1";

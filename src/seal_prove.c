@@ -47,6 +47,7 @@ static PayStmt read_blocks = PAY_STMT(SPI_OK_SELECT,
 
 PAY_FUNCTION(pay_seal_proof);
 PAY_FUNCTION(pay_verify_proof);
+PAY_FUNCTION(pay_seal_row_sql);
 
 /* ---------- making ---------- */
 
@@ -95,6 +96,21 @@ pay_seal_proof(PG_FUNCTION_ARGS)
 	put_blocks(block, head, &proof);
 	pay_spi_end();
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(proof.data, proof.len));
+}
+
+/* _seal_row(table_name, row_key): the bytes that are sealed. */
+Datum
+pay_seal_row_sql(PG_FUNCTION_ARGS)
+{
+	PaySealTable *table = table_argument(fcinfo, 0);
+	StringInfoData row;
+	uint64		xid;
+
+	initStringInfo(&row);
+	pay_spi_begin();
+	find_row(table, PG_GETARG_DATUM(1), &row, &xid);
+	pay_spi_end();
+	PG_RETURN_BYTEA_P(cstring_to_text_with_len(row.data, row.len));
 }
 
 static PaySealTable *

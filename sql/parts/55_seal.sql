@@ -147,9 +147,14 @@ BEGIN
 			RETURN QUERY SELECT f.kind, f.block, f.table_name, f.row_key, f.detail;
 		END IF;
 	END LOOP;
-	waiting := payments._seal_count(coalesce(last_xid, '0'::xid8), payments.seal_horizon(), 1000000);
+	SELECT count(*) INTO witnessed FROM payments._witnessed_heads(heads);
+	IF witnessed = 0 AND heads ~ '\S' THEN
+		findings := findings + 1;
+		RETURN QUERY SELECT 'head', NULL::bigint, NULL::text, NULL::jsonb,
+			format('none of the heads given is of database %s', current_database());
+	END IF;
 	IF findings = 0 THEN
-		SELECT count(*) INTO witnessed FROM payments._witnessed_heads(heads);
+		waiting := payments._seal_count(coalesce(last_xid, '0'::xid8), payments.seal_horizon(), 1000000);
 		RETURN QUERY SELECT 'ok', newest, NULL::text, NULL::jsonb,
 			format('blocks %s to %s, %s rows, %s heads; %s rows wait to be sealed', from_block, last_block, read, witnessed, waiting);
 	END IF;
@@ -157,6 +162,10 @@ END
 $$;
 COMMENT ON FUNCTION payments.verify(text, bigint, bigint, int) IS
 'Compares all sealed rows with the blocks that sealed them. One row of kind ok, or a row a finding: changed, missing or added (row_key names the first such row of the block and table; of a missing one its neighbours), leaves or root (rows and seals differ, and it was the seal), chain (the blocks), head (a witness has seen another block), retired. heads: lines of payments.seal_file, or JSON objects with block and hash. from_block, to_block: to verify in slices; rows before from_block are not read. client_min_messages = debug1 shows progress. Raises 22023.';
+
+CREATE FUNCTION payments._seal_row(table_name text, row_key jsonb) RETURNS bytea
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_seal_row_sql';
+COMMENT ON FUNCTION payments._seal_row(text, jsonb) IS 'Internal: a row as the bytes that are sealed.';
 
 CREATE FUNCTION payments.seal_proof(table_name text, row_key jsonb, head_block bigint DEFAULT NULL) RETURNS text
 	LANGUAGE c VOLATILE SECURITY DEFINER

@@ -32,8 +32,8 @@
  * from that moment on it cannot be posted or voided, whether or not
  * release_expired_holds() has come by to free the amount.
  *
- * Hot accounts have no row lock and no limits; there is nothing that a hold
- * could promise on them.
+ * Hot accounts have no row lock under which a hold could reserve, whether or not
+ * they have limits.
  *
  * A crash leaves nothing behind: all of it is in the caller's transaction.
  */

@@ -41,6 +41,11 @@
  * order those who post.  That limits hold does not rest on them: rows are
  * changed by increments, and their CHECKs see the newest version.
  *
+ * Each lock takes an entry of the server's lock table until the transaction
+ * ends, one for each split account as a rule; a batch over thousands of such
+ * accounts needs a larger max_locks_per_transaction, and fails with 53200
+ * without.
+ *
  * A crash leaves nothing behind: all of it is in the caller's transaction.
  */
 #include "payments.h"

@@ -123,6 +123,21 @@ SELECT is((SELECT count(*) FILTER (WHERE error IS NULL) FROM payments.post_batch
 SELECT is(ARRAY[pg_temp.balance('left'), pg_temp.balance('right')], ARRAY[996, 4]::bigint[], 'with the rest left');
 SELECT is_empty('SELECT * FROM payments._check_ledger() WHERE NOT ok', 'every invariant holds');
 
+-- ---------- the other ways to post ----------
+
+SELECT is(pg_temp.post('bank', 'shop', 90), 'none', 'money in one part');
+UPDATE payments.account_part SET moved = moved + CASE WHEN (SELECT p.part FROM payments.account_part p WHERE p.account_id = pg_temp.a('shop')
+	ORDER BY p.credits - p.debits + p.moved DESC LIMIT 1) = part THEN -60 ELSE 20 END WHERE account_id = pg_temp.a('shop');
+SELECT is((SELECT b.amount FROM payments.post_batch(ARRAY[pg_temp.a('shop')], ARRAY[pg_temp.a('bank')], ARRAY[25], balancing => ARRAY[true]) b), 25::bigint, 'a balancing posting takes what was asked');
+SELECT is((SELECT b.amount FROM payments.post_batch(ARRAY[pg_temp.a('shop')], ARRAY[pg_temp.a('bank')], ARRAY[1000], balancing => ARRAY[true]) b), 65::bigint, 'or what all parts have');
+SELECT is(pg_temp.balance('shop'), 0::bigint, 'and leaves nothing');
+SELECT results_eq(format('SELECT error FROM payments.post_batch(ARRAY[%2$s, %1$s, %1$s, %2$s], ARRAY[%1$s, %2$s, %2$s, %1$s], ARRAY[10, 4, 7, 1], groups => ARRAY[1, 2, 2, NULL])',
+	pg_temp.a('shop'), pg_temp.a('bank')), $$VALUES (NULL), ('PY215'), ('PY204'), (NULL)$$, 'linked postings pass together or not at all');
+SELECT is(pg_temp.balance('shop'), 11::bigint, 'with their money where it was');
+SELECT is(pg_temp.post('shop', 'bank', 11), 'none', 'which is all');
+SELECT ok(payments.reverse_posting((SELECT max(posting_id) FROM payments.posting WHERE debit_account = pg_temp.a('shop')), 'wrong') > 0, 'a reversal brings it back');
+SELECT is(pg_temp.balance('shop'), 11::bigint, 'into the parts');
+
 -- ---------- there and back ----------
 
 SELECT ok(pg_temp.open('purse', 'liability', minimum => 0, maximum => 1000) > 0, 'an ordinary account with limits');

@@ -321,7 +321,7 @@ peek_word(const PayReader *reader, const char *word)
 	return (size_t) (reader->line_end - reader->line) >= bytes && memcmp(reader->line, word, bytes) == 0;
 }
 
-/* Up to the next space or the end of the line; not empty. */
+/* Up to the next space, behind which there is more, or the end of the line; not empty. */
 static bool
 read_word(PayReader *reader, const char **word, size_t *bytes)
 {
@@ -331,6 +331,8 @@ read_word(PayReader *reader, const char **word, size_t *bytes)
 	while (p < reader->line_end && *p != ' ')
 		p++;
 	*bytes = p - *word;
+	if (p + 1 == reader->line_end && *p == ' ')
+		return false;
 	reader->line = p < reader->line_end ? p + 1 : p;
 	return *bytes > 0;
 }

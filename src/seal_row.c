@@ -94,7 +94,11 @@ static PaySealTable tables[] = {
 	SEALED("movement", "t.psp COLLATE \"C\", t.object_id COLLATE \"C\", t.kind COLLATE \"C\"",
 		   IS("psp", "text") " AND " IS("object_id", "text") " AND " IS("kind", "text"), "psp", "object_id", "kind"),
 	SEALED("payment_status", "t.payment_id, t.seq", IS("payment_id", "uuid") " AND " IS("seq", "int"), "payment_id", "seq"),
-	SEALED("posting", "t.posting_id", IS("posting_id", "bigint"), "posting_id"),
+	SEALED("posting", "t.posting_id, t.booked_at", IS("posting_id", "bigint"), "posting_id"),
+	SEALED("posting_failure", "t.posting_id", IS("posting_id", "bigint"), "posting_id"),
+	SEALED("posting_reference", "t.merchant COLLATE \"C\", t.reference COLLATE \"C\"",
+		   IS("merchant", "text") " AND " IS("reference", "text"), "merchant", "reference"),
+	SEALED("posting_reversal", "t.posting_id", IS("posting_id", "bigint"), "posting_id"),
 	SEALED("seal_retired", "t.name COLLATE \"C\", t.part COLLATE \"C\", t.block",
 		   IS("name", "text") " AND " IS("part", "text") " AND " IS("block", "bigint"), "name", "part", "block"),
 };

@@ -1,0 +1,160 @@
+-- If this fails, seals are cut wrongly, honest rows look tampered with, changed
+-- ones do not, or a proof proves what was never written.  Everything in one
+-- session and one transaction is below; t/011_sealing.pl does the rest.
+
+\set QUIET 1
+\pset format unaligned
+\pset tuples_only true
+\pset pager off
+SELECT no_plan();
+
+SELECT is((SELECT count(*)::int FROM payments.seal_epoch), 0, 'setup() leaves no epoch behind: a restore brings its own');
+SELECT is(payments.seal_blocks(), 0, 'without rows no block');
+SELECT results_eq('SELECT kind, detail FROM payments.verify()', $$VALUES ('ok', 'blocks 1 to 0, 0 rows, 0 heads; 0 rows wait to be sealed')$$, 'and nothing to verify');
+
+-- What is sealed.
+SELECT is_empty($$
+	SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+	WHERE t.tgname = 'guard_append_only' AND t.tgtype & 8 = 8 AND t.tgparentid = 0 AND c.relnamespace = 'payments'::regnamespace
+	AND c.relname <> ALL (payments._sealed_tables() || ARRAY['account_history', 'seal', 'seal_table', 'seal_leaf', 'seal_epoch'])$$,
+	'every append-only table is sealed, but account_history, which follows from postings, and the seals');
+SELECT is(payments._sealed_tables(), (SELECT array_agg(t ORDER BY t COLLATE "C") FROM unnest(payments._sealed_tables()) t), 'in the order of their names');
+SELECT is_empty($$
+	SELECT t FROM unnest(payments._sealed_tables()) t
+	LEFT JOIN pg_attribute a ON a.attrelid = to_regclass('payments.' || t) AND a.attname = 'xid' AND a.attnotnull AND a.atttypid = 'xid8'::regtype
+	LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND pg_get_expr(d.adbin, d.adrelid) = 'payments._seal_xid()'
+	LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indkey::text = a.attnum::text
+	WHERE d.oid IS NULL OR i.indexrelid IS NULL$$, 'each has a transaction number that fills itself, and an index over it');
+SELECT is_empty($$
+	SELECT a.attrelid::regclass, a.attname FROM pg_attribute a
+	WHERE a.attrelid = ANY (SELECT to_regclass('payments.' || t) FROM unnest(payments._sealed_tables()) t) AND a.attnum > 0 AND NOT a.attisdropped
+	AND a.atttypid::regtype::text NOT IN ('smallint', 'integer', 'bigint', 'boolean', 'text', 'bytea', 'uuid', 'timestamp with time zone', 'xid8', 'jsonb')$$,
+	'and columns of types whose bytes depend on nothing else');
+
+SELECT payments.create_account('till', 'EUR', 'asset') AS till, payments.create_account('sales', 'EUR', 'income') AS sales \gset
+SELECT payments.post(:till, :sales, 100) AS first \gset
+SELECT payments.post(:till, :sales, 200, description => E'\u00fc "quoted" \\ \n') AS second \gset
+SELECT payment_id FROM payments.create_payment('seal', 1050, 'EUR', metadata => '{"b": 1.50, "a": null}', payment_method => 'sandbox_ok') \gset
+
+SELECT is(xid, (SELECT s.epoch FROM payments.seal_epoch s)::text::xid8, 'never') FROM payments.posting WHERE false;
+SELECT is((SELECT count(*)::int FROM payments.seal_epoch), 1, 'the first transaction that writes notes where we are');
+SELECT is((SELECT (epoch, system, timeline, database, since::text)::text FROM payments.seal_epoch),
+	(SELECT (0, payments._system_identifier(), c.timeline_id, d.oid, p.xid::text)::text FROM pg_control_checkpoint() c, pg_database d, payments.posting p
+	 WHERE d.datname = current_database() AND p.posting_id = :first), 'cluster, timeline, database, transaction');
+SELECT is(count(DISTINCT x.xid)::int, 1, 'one payment, one transaction') FROM (
+	SELECT xid::text FROM payments.payment_status WHERE payment_id = :'payment_id'
+	UNION ALL SELECT xid::text FROM payments.event WHERE aggregateid = :'payment_id'
+	UNION ALL SELECT xid::text FROM payments.idempotency_key WHERE payment_id = :'payment_id') x;
+
+-- A transaction does not seal itself, nor what savepoints of it took back.
+BEGIN;
+SELECT payments.post(:till, :sales, 300) AS third \gset
+SAVEPOINT s;
+SELECT payments.post(:till, :sales, 400);
+ROLLBACK TO s;
+SELECT is(payments.seal_blocks(), 1, 'sealing, in a transaction that has written');
+SELECT is((SELECT sum(rows)::int FROM payments.seal_table WHERE name = 'posting'), 2, 'takes what others have committed');
+SELECT is(payments.seal_blocks(), 0, 'once');
+COMMIT;
+SELECT is(payments.seal_blocks(), 1, 'and the rest afterwards');
+SELECT is((SELECT sum(rows)::int FROM payments.seal_table WHERE name = 'posting'), 3, 'without what was rolled back');
+SELECT is(payments.seal_blocks(), 0, 'then there is nothing');
+SELECT results_eq('SELECT kind FROM payments.verify()', $$VALUES ('ok')$$, 'verify() finds nothing wrong');
+
+-- every
+SELECT payments.post(:till, :sales, 500) AS fourth \gset
+SELECT is(payments.seal_blocks(every => '1 hour'), 0, 'a block that is not due is not cut');
+SELECT is(payments.seal_blocks(every => '0'), 1, 'one that is due is');
+SELECT throws_ok('SELECT payments.seal_blocks(0)', '22023', NULL, 'no blocks');
+SELECT throws_ok('SELECT payments.seal_blocks(every => NULL)', '22023', NULL, 'no interval');
+SELECT throws_ok('SELECT * FROM payments.verify(from_block => 0)', '22023', NULL, 'no block 0');
+
+-- The chain.
+SELECT is((SELECT array_agg(block ORDER BY block) FROM payments.seal), ARRAY[1, 2, 3]::bigint[], 'blocks count from 1');
+SELECT is((SELECT bool_and(s.previous = p.hash AND s.from_xid = p.to_xid) FROM payments.seal s JOIN payments.seal p ON p.block = s.block - 1), true, 'each follows the one before');
+SELECT is((SELECT encode(previous, 'hex') || from_xid::text FROM payments.seal WHERE block = 1), repeat('0', 65), 'the first follows nothing');
+SELECT is((SELECT bool_and(length(l.leaves) = 32 * t.rows) FROM payments.seal_table t LEFT JOIN payments.seal_leaf l USING (block, name)), true, 'a leaf a row');
+-- By hand, from the documented bytes.
+SELECT is((SELECT encode(root, 'hex') FROM payments.seal_table WHERE block = 3 AND name = 'posting'),
+	encode(sha256(payments._seal_row('posting', jsonb_build_object('posting_id', :fourth))), 'hex'), 'the root of one row is its leaf');
+SELECT is((SELECT encode(root, 'hex') FROM payments.seal_table WHERE block = 1 AND name = 'posting'),
+	encode(sha256('\x01'::bytea || sha256(payments._seal_row('posting', jsonb_build_object('posting_id', :first)))
+		|| sha256(payments._seal_row('posting', jsonb_build_object('posting_id', :second)))), 'hex'), 'that of two is their node');
+SELECT is(encode(payments._seal_row('posting_reference', '{"merchant": "default", "reference": "seal-ref"}'), 'hex'), encode(
+	'\x00'::bytea || int4send(17) || 'posting_reference'
+	|| '\x09'::bytea || 'booked_atm' || int4send(8) || int8send((extract(epoch FROM r.booked_at) * 1000000)::bigint)
+	|| '\x08'::bytea || 'merchantt' || int4send(7) || 'default'
+	|| '\x0a'::bytea || 'posting_idi' || int4send(8) || int8send(r.posting_id)
+	|| '\x09'::bytea || 'referencet' || int4send(8) || 'seal-ref'
+	|| '\x03'::bytea || 'xidx' || int4send(8) || int8send(r.xid::text::bigint), 'hex'), 'a row''s bytes are as documented')
+FROM (SELECT payments.post(:till, :sales, 600, reference => 'seal-ref')) p, LATERAL (SELECT * FROM payments.posting_reference WHERE reference = 'seal-ref' AND p IS NOT NULL) r;
+SELECT is(encode(payments._seal_row('posting', jsonb_build_object('posting_id', :first)), 'hex'), before.hex, 'whatever the settings') FROM (
+	SELECT encode(payments._seal_row('posting', jsonb_build_object('posting_id', :first)), 'hex') AS hex,
+		set_config('timezone', 'Asia/Kathmandu', false), set_config('datestyle', 'German', false), set_config('bytea_output', 'escape', false)) before;
+RESET timezone; RESET datestyle; RESET bytea_output;
+
+-- Nobody writes there.
+SELECT throws_ok(format('UPDATE payments.%I SET %s', t, s), 'PY003', NULL, t || ' does not change')
+FROM (VALUES ('seal', 'sealed_at = now()'), ('seal_table', 'rows = 1'), ('seal_leaf', 'chunk = 1'), ('seal_epoch', 'epoch = 1')) v (t, s);
+SELECT throws_ok('TRUNCATE payments.seal', 'PY003', NULL, 'nor is it emptied');
+SELECT throws_ok('SET LOCAL ROLE payments_admin; DELETE FROM payments.seal', '42501', NULL, 'not even by an administrator');
+
+-- Proofs.
+SELECT payments.seal_blocks() > 0;
+SELECT payments.seal_proof('posting', jsonb_build_object('posting_id', :second)) AS proof,
+	payments.seal_proof('posting', jsonb_build_object('posting_id', :second), 3) AS long,
+	payments.seal_proof('event', (SELECT jsonb_build_object('id', id) FROM payments.event WHERE aggregateid = :'payment_id')) AS event \gset
+SELECT encode(hash, 'hex') AS one FROM payments.seal WHERE block = 1 \gset
+SELECT encode(hash, 'hex') AS three FROM payments.seal WHERE block = 3 \gset
+SELECT results_eq(format('SELECT ok, reason, table_name, row_data ->> ''amount'', row_data ->> ''description'' FROM payments.verify_proof(%L, %L)', :'proof', :'one'),
+	$$VALUES (true, NULL::text, 'posting', '200', E'\u00fc "quoted" \\ \n')$$, 'a proof, and what the row says');
+SELECT ok((SELECT ok FROM payments.verify_proof(:'long', :'three')), 'against a later head');
+SELECT ok((SELECT row_data -> 'payload' ->> 'status' = 'initiated' FROM payments.verify_proof(:'event', :'one')), 'of an event');
+SELECT is((SELECT reason FROM payments.verify_proof(:'proof', :'three')), 'its last block does not have the hash of the head', 'not against another head');
+SELECT is((SELECT reason FROM payments.verify_proof(:'proof', 'abc')), 'head_hash is not 64 lower-case hex digits', 'nor against nonsense');
+SELECT is(count(*) FILTER (WHERE v.ok)::int, 0, count(*) || ' proofs with one character changed, dropped or doubled are refused') FROM (
+	SELECT overlay(:'long' PLACING r.c FROM i FOR 1) AS forged FROM generate_series(1, length(:'long')) i, (VALUES ('0'), ('7'), ('e'), (''), (' '), (E'\n')) r (c)
+	UNION
+	SELECT overlay(:'long' PLACING substr(:'long', i, 1) || substr(:'long', i, 1) FROM i FOR 1) FROM generate_series(1, length(:'long') - 1) i) f,
+	payments.verify_proof(f.forged, :'three') v WHERE rtrim(f.forged, E'\n') <> rtrim(:'long', E'\n');
+SELECT throws_ok($$SELECT payments.seal_proof('payment', '{}')$$, '22023', NULL, 'of a table that is not sealed');
+SELECT throws_ok($$SELECT payments.seal_proof('posting', '7')$$, '22023', NULL, 'without a key');
+SELECT throws_ok($$SELECT payments.seal_proof('posting', '{"posting_id": 999999}')$$, 'PY702', NULL, 'of no row');
+SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}', 99)$$, :first), '22023', NULL, 'up to no block');
+BEGIN;
+SELECT payments.post(:till, :sales, 700) AS unsealed \gset
+SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}')$$, :unsealed), 'PY703', NULL, 'of a row that is not sealed yet');
+COMMIT;
+
+-- Tampers in short; t/011_sealing.pl has all of them.
+SELECT string_agg(payments._seal_head_line(block, hash, sealed_at), E'\n') AS heads, jsonb_agg(jsonb_build_object('block', block, 'hash', encode(hash, 'hex'))) AS json FROM payments.seal \gset
+SELECT is((SELECT detail FROM payments.verify(:'heads')) ~ ', 4 heads;', true, 'heads as lines');
+SELECT is((SELECT detail FROM payments.verify(:'json')) ~ ', 4 heads;', true, 'heads as JSON');
+SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', replace(:'heads', :'three', :'one')), $$VALUES ('head', 3::bigint)$$, 'a head that contradicts');
+SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', '9 ' || :'one'), $$VALUES ('head', 9::bigint)$$, 'a head that is not there');
+SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', '1 ' || :'one' || ' 2026-01-01T00:00:00.000000Z elsewhere 1'), $$VALUES ('head', NULL::bigint)$$, 'heads of another database alone');
+SELECT is_empty(format('SELECT * FROM payments._witnessed_heads(%L)', E'nonsense\n1 short\n-1 ' || :'one'), 'what is no head is passed over');
+
+-- Retention.
+CREATE TABLE payments.part (LIKE payments.posting);
+INSERT INTO payments.part SELECT * FROM payments.posting WHERE posting_id IN (:first, :fourth);
+SELECT is(payments._seal_retire('posting', 'part', 'me'), 2::bigint, 'two rows are retired');
+BEGIN;
+SET LOCAL session_replication_role = replica;
+SELECT results_eq('SELECT kind, block FROM payments.verify()', $$VALUES ('retired', 1::bigint), ('retired', 3::bigint)$$, 'that are still there');
+ROLLBACK;
+DO $$ BEGIN IF current_setting('shared_preload_libraries') = '' THEN ALTER TABLE payments.posting DISABLE TRIGGER guard_append_only; END IF; END $$;
+SELECT current_setting('shared_preload_libraries') = '' AS unguarded \gset
+\if :unguarded
+DELETE FROM payments.posting WHERE posting_id IN (:first, :fourth);
+SELECT results_eq('SELECT kind FROM payments.verify()', $$VALUES ('ok')$$, 'once they are gone all is well');
+SELECT is((SELECT count(*)::int FROM payments.posting WHERE posting_id = :second), 1, 'their neighbour of the same block is there');
+UPDATE payments.posting SET amount = 1 WHERE posting_id = :second;
+SELECT results_eq('SELECT kind, block, row_key FROM payments.verify()', format($$VALUES ('changed', 1::bigint, '{"posting_id": "%s"}'::jsonb)$$, :second), 'and is still watched');
+DELETE FROM payments.posting WHERE posting_id = :second;
+SELECT results_eq('SELECT kind, block FROM payments.verify()', $$VALUES ('missing', 1::bigint)$$, 'no more may go than was retired');
+\endif
+INSERT INTO payments.part SELECT posting_id + 1000000, debit_account, credit_account, amount, effective_at, booked_at, transaction_id, reverses, asked, payment_id, imported,
+	currency, kind, merchant, reference, description, payments._seal_xid() FROM payments.part LIMIT 1;
+SELECT throws_ok($$SELECT payments._seal_retire('posting', 'part', 'me')$$, 'PY703', NULL, 'rows that are not sealed are not retired');
+SELECT * FROM finish();

@@ -22,7 +22,7 @@ import urllib.request
 import bench_ledger
 
 PAYMENTS = ['create', 'end_to_end', 'slow_psp', 'first_byte']
-LEDGER = ['post_batch', 'post', 'reads']
+LEDGER = ['post_batch', 'post', 'sealing', 'reads']
 
 CREATE = r"""
 \set a random(1, 1000000000)

@@ -157,3 +157,35 @@ def reads(bench):
     bench.tell(f'check() with {postings} postings', f'{time.time() - started:.1f} s')
     if [line for line in bad.splitlines() if 'queued' not in line]:
         raise SystemExit('check(): ' + bad)
+
+
+def sealing(bench):
+    """Posting while the worker seals every second, in turn with not sealing; and how fast verify() reads."""
+    first = open_accounts(bench)
+    pick = f"\\set d random({first}, {first + ACCOUNTS - 1})\n\\set c random({first}, {first + ACCOUNTS - 2})\n"
+    single = file(bench, 'post.sql', pick + 'SELECT payments.post(:d, :c + (:c >= :d)::int, 5);\n')
+    arrays = ARRAYS.format(first=first, n_accounts=ACCOUNTS, n=1000)
+    batch = file(bench, 'batch.sql', f"SELECT count(r.error) FROM {arrays}, LATERAL payments.post_batch(debits, credits, amounts) r;".replace('\n', ' '))
+    for what, script, clients, n in (('post(), 8 clients', single, '8', 1), ('post_batch() of 1000, 2 clients', batch, '2', 1000)):
+        ratios, rates = [], []
+        for _ in range(bench.rounds(5)):
+            rate = {}
+            for interval in ('0', '1s'):
+                bench.sql(f"ALTER SYSTEM SET payments.seal_interval = '{interval}'")
+                bench.sql('SELECT pg_reload_conf()')
+                time.sleep(0.2)
+                rate[interval] = n * bench.pgbench('-c', clients, '-j', '2', '-T', seconds(bench, 8), '-M', 'prepared', '-f', script)
+            rates.append(rate['1s'])
+            ratios.append(rate['1s'] / rate['0'])
+        bench.tell(f'{what}, sealed every second', f'{statistics.median(rates):.0f}/s', statistics.median(ratios), 'goal 0.95', 'unsealed')
+        waiting = bench.sql("SELECT count(*) FROM payments.posting WHERE xid >= coalesce((SELECT max(to_xid) FROM payments.seal), '0')")
+        bench.tell('  postings not sealed when it stopped', waiting)
+    bench.sql('SELECT payments.seal_blocks()')
+    rows = int(bench.sql('SELECT sum(rows) FROM payments.seal_table'))
+    started = time.time()
+    found = bench.sql("SELECT count(*) FROM payments.verify() WHERE kind <> 'ok'")
+    bench.tell(f'verify() of {rows} rows', f'{rows / (time.time() - started):.0f} rows/s')
+    if found != '0':
+        raise SystemExit('verify() found something: ' + bench.sql("SELECT * FROM payments.verify() LIMIT 3"))
+    bench.sql('ALTER SYSTEM RESET payments.seal_interval')
+    bench.sql('SELECT pg_reload_conf()')

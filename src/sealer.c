@@ -4,7 +4,9 @@
  *
  * A step cuts one block of bounded size, so that claims and answers wait no
  * longer than for any other batch; what has piled up is worked off step by
- * step.  A head is written to payments.seal_file after the commit of its
+ * step, in a tenth of the worker's time.  Posting is then hardly slowed, be
+ * there ever so much to seal; if the sealer falls behind for long, it takes
+ * half.  A head is written to payments.seal_file after the commit of its
  * block.  When the worker starts it writes the newest head again: the server
  * may have died between the two.
  */
@@ -19,8 +21,11 @@
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 
-/* There may be more: look again after this. */
-#define AGAIN_MS 100
+/* There may be more: look again after this, or after so many times what the step took. */
+#define AGAIN_MS_MIN 100
+#define REST 9
+/* After so many intervals in which it never caught up, it rests no longer than it works. */
+#define BEHIND_INTERVALS 10
 /* So often within payments.seal_interval it is looked whether many rows call for a block. */
 #define LOOKS 6
 #define LOOK_MS_MIN 10
@@ -28,7 +33,11 @@
 /* Process-local.  Block written to the file last; -1: not known. */
 static int64 exported = -1;
 
+/* Since when each step has found something to seal; 0: the last one did not. */
+static TimestampTz behind_since = 0;
+
 /* Of the step under way. */
+static TimestampTz started_at = 0;
 static int	cut = 0;
 static int64 newest = -1;
 static char *lines = NULL;
@@ -48,6 +57,7 @@ pay_sealer_work(void *arg)
 	StringInfoData text;
 	uint64		n;
 
+	started_at = GetCurrentTimestamp();
 	cut = 0;
 	lines = NULL;
 	pay_arg_int64(&args, pay_seal_interval_ms);
@@ -84,7 +94,16 @@ pay_sealer_done(bool ok, TimestampTz now)
 		complained = problem != NULL;
 	}
 	if (ok && cut > 0)
-		return now + AGAIN_MS * 1000;
+	{
+		TimestampTz took = Max(now - started_at, 0);
+
+		if (behind_since == 0)
+			behind_since = now;
+		if (now - behind_since < (TimestampTz) pay_seal_interval_ms * BEHIND_INTERVALS * 1000)
+			took *= REST;
+		return now + Max(took, AGAIN_MS_MIN * 1000);
+	}
+	behind_since = 0;
 	return now + (TimestampTz) Max(pay_seal_interval_ms / LOOKS, LOOK_MS_MIN) * 1000;
 }
 

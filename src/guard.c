@@ -25,7 +25,9 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
@@ -40,6 +42,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* Tables whose rows have a projection, and the columns that are it. */
 typedef struct PayProjection
@@ -86,6 +89,7 @@ static const char *const guarded[] = {
 	"merchant",
 	"posting_reference", "posting_failure", "posting_reversal", "ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
 	"seal", "seal_table", "seal_leaf", "seal_epoch", "seal_retired",
+	"partition_retired", "payment_retired", "posting_retired",
 };
 
 static ProcessUtility_hook_type previous_hook = NULL;
@@ -98,14 +102,17 @@ static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_
 						  ProcessUtilityContext context, ParamListInfo params,
 						  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
 static void check_statement(Node *statement);
+static void check_create_table(CreateStmt *statement);
 static void check_alter_table(AlterTableStmt *statement);
+static bool is_guarded_already(const RangeVar *relation);
 static void check_create_trigger(CreateTrigStmt *statement);
 static void check_create_function(CreateFunctionStmt *statement);
 static void check_drop_owned(DropOwnedStmt *statement);
 static void check_drop(DropStmt *statement);
 static bool name_is_guarded(const char *schema, const char *table);
 static bool range_is_guarded(const RangeVar *relation);
-static bool has_rows(const char *table);
+static const char *table_name(Oid oid);
+static bool has_rows(Oid oid);
 static bool schema_has_rows(void);
 static void refuse(const char *what, const char *table) pg_attribute_noreturn();
 
@@ -127,8 +134,7 @@ pay_guard_append_only(PG_FUNCTION_ARGS)
 				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 	ereport(ERROR,
 			(errcode(PAY_ERR_APPEND_ONLY),
-			 errmsg("rows of table \"%s\" cannot be changed or removed",
-					RelationGetRelationName(trigger->tg_relation)),
+			 errmsg("rows of table \"%s\" cannot be changed or removed", table_name(RelationGetRelid(trigger->tg_relation))),
 			 errhint("Correct a payment with a further operation, and a posting with a reversal.")));
 	PG_RETURN_NULL();
 }
@@ -261,6 +267,9 @@ check_statement(Node *statement)
 {
 	switch (nodeTag(statement))
 	{
+		case T_CreateStmt:
+			check_create_table((CreateStmt *) statement);
+			break;
 		case T_AlterTableStmt:
 			check_alter_table((AlterTableStmt *) statement);
 			break;
@@ -294,18 +303,47 @@ check_statement(Node *statement)
 	}
 }
 
+/* A partition or child made by hand would bring rows that no guard has seen. */
+static void
+check_create_table(CreateStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->inhRelations)
+		if (range_is_guarded(lfirst(cell)))
+			refuse("have partitions or children made by hand", ((RangeVar *) lfirst(cell))->relname);
+}
+
+/* Has setup() been here?  A restore attaches partitions before it makes the triggers. */
+static bool
+is_guarded_already(const RangeVar *relation)
+{
+	Oid			oid = RangeVarGetRelid(relation, NoLock, true);
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
+	bool		found;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	found = ((Form_pg_class) GETSTRUCT(tuple))->relhastriggers;
+	ReleaseSysCache(tuple);
+	return found;
+}
+
 /* Subcommands that would take a guard away or rewrite rows. */
 static void
 check_alter_table(AlterTableStmt *statement)
 {
+	bool		guarded = range_is_guarded(statement->relation);
 	ListCell   *cell;
 
-	if (!range_is_guarded(statement->relation))
-		return;
 	foreach(cell, statement->cmds)
 	{
 		const AlterTableCmd *cmd = (AlterTableCmd *) lfirst(cell);
 
+		if (cmd->subtype == AT_AddInherit && range_is_guarded((RangeVar *) cmd->def))
+			refuse("have partitions or children made by hand", ((RangeVar *) cmd->def)->relname);
+		if (!guarded)
+			continue;
 		switch ((int) cmd->subtype)
 		{
 			case AT_DisableTrig:
@@ -326,9 +364,14 @@ check_alter_table(AlterTableStmt *statement)
 			case AT_DropNotNull:
 			case AT_SetUnLogged:
 			case AT_DetachPartition:
+			case AT_DetachPartitionFinalize:
 			case AT_AddInherit:
 			case AT_DropInherit:
 				refuse("be altered in this way", statement->relation->relname);
+			case AT_AttachPartition:
+				if (is_guarded_already(statement->relation))
+					refuse("have partitions or children made by hand", statement->relation->relname);
+				break;
 			default:
 				break;
 		}
@@ -398,7 +441,7 @@ check_drop(DropStmt *statement)
 		{
 			RangeVar   *relation = makeRangeVarFromNameList((List *) object);
 
-			if (range_is_guarded(relation) && has_rows(relation->relname))
+			if (range_is_guarded(relation) && has_rows(RangeVarGetRelid(relation, NoLock, true)))
 				refuse("be dropped while it has rows", relation->relname);
 		}
 		else if (statement->removeType == OBJECT_TRIGGER || statement->removeType == OBJECT_RULE)
@@ -428,30 +471,48 @@ name_is_guarded(const char *schema, const char *table)
 	return false;
 }
 
+/* By its name, or as a partition of such a table. */
 static bool
 range_is_guarded(const RangeVar *relation)
 {
 	Oid			oid;
-	char	   *name;
 
-	if (relation->schemaname)
-		return name_is_guarded(relation->schemaname, relation->relname);
+	if (relation->schemaname && name_is_guarded(relation->schemaname, relation->relname))
+		return true;
 	oid = RangeVarGetRelid(relation, NoLock, true);
-	if (!OidIsValid(oid) || get_rel_namespace(oid) != pay_schema_oid())
-		return false;
+	return OidIsValid(oid) && get_rel_namespace(oid) == pay_schema_oid() && name_is_guarded(PAY_SCHEMA, table_name(oid));
+}
+
+/* The name of a table; of a partition, that of the table it is a part of. */
+static const char *
+table_name(Oid oid)
+{
+	const char *name;
+
+	if (get_rel_relispartition(oid))
+		oid = get_partition_parent(oid, true);
 	name = get_rel_name(oid);
-	return name && name_is_guarded(PAY_SCHEMA, name);
+	return name ? name : "";
 }
 
 static bool
-has_rows(const char *table)
+has_rows(Oid oid)
 {
-	Oid			oid = get_relname_relid(table, pay_schema_oid());
 	Relation	relation;
 	TableScanDesc scan;
-	bool		found;
+	bool		found = false;
 
-	if (!OidIsValid(oid) || get_rel_relkind(oid) != RELKIND_RELATION)
+	if (!OidIsValid(oid))
+		return false;
+	if (get_rel_relkind(oid) == RELKIND_PARTITIONED_TABLE)
+	{
+		ListCell   *cell;
+
+		foreach(cell, find_inheritance_children(oid, AccessShareLock))
+			found = found || has_rows(lfirst_oid(cell));
+		return found;
+	}
+	if (get_rel_relkind(oid) != RELKIND_RELATION)
 		return false;
 	relation = table_open(oid, AccessShareLock);
 	scan = table_beginscan(relation, GetTransactionSnapshot(), 0, NULL);
@@ -464,7 +525,9 @@ has_rows(const char *table)
 static bool
 schema_has_rows(void)
 {
-	return OidIsValid(pay_schema_oid()) && (has_rows("payment") || has_rows("posting"));
+	Oid			schema = pay_schema_oid();
+
+	return OidIsValid(schema) && (has_rows(get_relname_relid("payment", schema)) || has_rows(get_relname_relid("posting", schema)));
 }
 
 static void

@@ -25,6 +25,7 @@
 
 #include "ledger_args.h"
 #include "ledger_batch.h"
+#include "merchant.h"
 #include "spi.h"
 
 #include "catalog/pg_type_d.h"
@@ -36,6 +37,7 @@
 
 static void read_originals(PayPostingBatch *batch, PayStmt *stmt, int64 id);
 static void read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch);
+static int64 find_retired(FunctionCallInfo fcinfo, bool whole);
 static int64 reverse_all(PayPostingBatch *batch);
 static void refuse_second(const PayPostingBatch *batch);
 static void write_reversals(const PayPostingBatch *batch);
@@ -53,6 +55,17 @@ static PayStmt find_original = PAY_STMT(SPI_OK_SELECT,
 static PayStmt find_legs = PAY_STMT(SPI_OK_SELECT,
 	"SELECT " ORIGINAL_COLUMNS " FROM payments.posting"
 	" WHERE transaction_id = $1 OR (posting_id = $1 AND transaction_id IS NULL) ORDER BY posting_id DESC", INT8OID);
+
+/* No posting has an id above the largest that was retired and is gone. */
+static PayStmt was_retired = PAY_STMT(SPI_OK_SELECT,
+	"SELECT FROM payments.partition_retired WHERE last_id >= $1 LIMIT 1", INT8OID);
+
+/* Of a reversal that was retired with its original, the reference is left. */
+static PayStmt find_retired_reversal = PAY_STMT(SPI_OK_SELECT,
+	"SELECT t.posting_id, m.merchant FROM payments.merchant m"
+	" JOIN payments.posting_reference t ON t.merchant = m.merchant AND t.reference = ANY ($3)"
+	" WHERE EXISTS (SELECT FROM payments.posting_reversal r WHERE r.reversed_by = t.posting_id AND r.posting_id BETWEEN $1 AND $2)",
+	INT8OID, INT8OID, TEXTARRAYOID);
 
 static PayStmt find_reversals = PAY_STMT(SPI_OK_SELECT,
 	"SELECT u.i, p.reference FROM unnest($1) WITH ORDINALITY u(posting_id, i)"
@@ -78,12 +91,12 @@ pay_reverse_posting(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	read_originals(&batch, &find_original, posting_id);
 	if (batch.n == 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_POSTING_NOT_FOUND),
-				 errmsg("posting " INT64_FORMAT " does not exist", posting_id),
-				 errhint("payments.post() returned its id; payments.statement() lists those of an account.")));
-	read_reason(fcinfo, &batch);
-	posting_id = reverse_all(&batch);
+		posting_id = find_retired(fcinfo, false);
+	else
+	{
+		read_reason(fcinfo, &batch);
+		posting_id = reverse_all(&batch);
+	}
 	pay_spi_end();
 	PG_RETURN_INT64(posting_id);
 }
@@ -100,10 +113,11 @@ pay_reverse_transaction(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	read_originals(&batch, &find_legs, transaction_id);
 	if (batch.n == 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_POSTING_NOT_FOUND),
-				 errmsg("transaction " INT64_FORMAT " does not exist", transaction_id),
-				 errhint("payments.post_transaction() returned its id; it is in posting.transaction_id.")));
+	{
+		transaction_id = find_retired(fcinfo, true);
+		pay_spi_end();
+		PG_RETURN_INT64(transaction_id);
+	}
 	read_reason(fcinfo, &batch);
 	for (int i = 0; i < batch.n; i++)
 	{
@@ -164,6 +178,46 @@ read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch)
 		batch->postings[i].description = reason;
 		batch->postings[i].reference = reference;
 	}
+}
+
+/*
+ * What is not there, of all or of one leg.  If it was retired, a repetition
+ * still gets the id of the first reversal; what would be new is refused.
+ */
+static int64
+find_retired(FunctionCallInfo fcinfo, bool whole)
+{
+	const char *what = whole ? "transaction" : "posting";
+	int64		id = PG_GETARG_INT64(0);
+	char	   *reference = pay_text_argument(fcinfo, 2);
+	PayArgs		args = {0};
+
+	pay_arg_int64(&args, id);
+	if (pay_spi_exec(&was_retired, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_POSTING_NOT_FOUND),
+				 errmsg("%s " INT64_FORMAT " does not exist", what, id),
+				 whole ? errhint("payments.post_transaction() returned its id; it is in posting.transaction_id.") :
+				 errhint("payments.post() returned its id; payments.statement() lists those of an account.")));
+	if (reference)
+	{
+		const char *names[] = {reference, psprintf("%s:1", reference)};
+
+		pay_arg_int64(&args, whole ? id + PAY_POSTINGS_MAX : id);
+		pay_arg_text_array(&args, names, whole ? 2 : 1);
+		if (pay_spi_exec(&find_retired_reversal, &args) > 0)
+		{
+			id = pay_spi_int64(0, 1);
+			pay_require_merchant(pay_spi_text(0, 2));
+			return id;
+		}
+	}
+	ereport(ERROR,
+			(errcode(PAY_ERR_POSTING_NOT_FOUND),
+			 errmsg("%s " INT64_FORMAT " is not here any more", what, id),
+			 errdetail("It was retired; the balances still have it."),
+			 errhint("To take it back, post the same amount the other way round.")));
+	return 0;
 }
 
 /* Returns the id of the first. */

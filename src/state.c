@@ -17,11 +17,18 @@
 #include "hmac.h"
 #include "spi.h"
 
+#include "access/genam.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "access/tableam.h"
 #include "commands/trigger.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 const PayTransition pay_transitions[] = {
@@ -104,10 +111,13 @@ static const char *const resting[] = {
 	"requires_action", "authorized", "succeeded", "partially_refunded", "refunded", "disputed",
 };
 
-static PayStmt previous_row = PAY_STMT(SPI_OK_SELECT,
-	"SELECT status, hash FROM payments.payment_status WHERE payment_id = $1 AND seq = $2", UUIDOID, INT4OID);
+/* Where a history was retired, what follows is chained to the end of it that was kept. */
+static PayStmt retired_row = PAY_STMT(SPI_OK_SELECT,
+	"SELECT status, hash FROM payments.payment_retired WHERE payment_id = $1 AND seq = $2", UUIDOID, INT4OID);
 
-static void check_status_row(const PayStatusRow *row, const bytea *hash);
+static void check_status_row(Relation partition, const PayStatusRow *row, const bytea *hash);
+static const char *read_previous(Relation partition, const PayStatusRow *row, bytea **hash);
+static const char *read_retired(const PayStatusRow *row, bytea **hash);
 static char *tuple_text(TriggerData *trigger, const char *column);
 static Datum tuple_datum(TriggerData *trigger, const char *column, bool *isnull);
 
@@ -203,12 +213,12 @@ pay_guard_status(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NOT_NULL_VIOLATION),
 				 errmsg("a status row needs a status, an event and a hash"),
 				 errhint("Do not insert into payments.payment_status; call the functions.")));
-	check_status_row(&row, DatumGetByteaPP(value));
+	check_status_row(trigger->tg_relation, &row, DatumGetByteaPP(value));
 	return PointerGetDatum(trigger->tg_trigtuple);
 }
 
 static void
-check_status_row(const PayStatusRow *row, const bytea *hash)
+check_status_row(Relation partition, const PayStatusRow *row, const bytea *hash)
 {
 	const char *from = "";
 	const uint8 *previous = NULL;
@@ -222,18 +232,11 @@ check_status_row(const PayStatusRow *row, const bytea *hash)
 				 errhint("Sequence numbers of a payment's history run from 1 without gaps.")));
 	if (row->seq > 1)
 	{
-		PayArgs		args = {0};
 		bytea	   *previous_hash = NULL;
 
-		pay_spi_begin();
-		pay_arg_uuid(&args, &row->payment_id);
-		pay_arg_int32(&args, row->seq - 1);
-		if (pay_spi_exec(&previous_row, &args) == 1)
-		{
-			from = pay_spi_text(0, 1);
-			previous_hash = pay_spi_bytea(0, 2);
-		}
-		pay_spi_end();
+		from = read_previous(partition, row, &previous_hash);
+		if (previous_hash == NULL)
+			from = read_retired(row, &previous_hash);
 		if (previous_hash == NULL || VARSIZE_ANY_EXHDR(previous_hash) != PAY_HASH_BYTES)
 			ereport(ERROR,
 					(errcode(PAY_ERR_BROKEN_CHAIN),
@@ -255,6 +258,63 @@ check_status_row(const PayStatusRow *row, const bytea *hash)
 				(errcode(PAY_ERR_BROKEN_CHAIN),
 				 errmsg("the hash of status row %d does not match its content", row->seq),
 				 errhint("Do not insert into payments.payment_status; call the functions.")));
+}
+
+/*
+ * The row before, by the key.  All rows of a payment are in one partition, the
+ * one of the new row, so no other is looked at: a plan for the whole table
+ * would lock them all.  SnapshotSelf, since the row before may come from the
+ * same statement; the payment's row is locked, so nobody else is appending.
+ */
+static const char *
+read_previous(Relation partition, const PayStatusRow *row, bytea **hash)
+{
+	Relation	index = index_open(RelationGetPrimaryKeyIndex(partition), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(partition);
+	TupleTableSlot *slot = table_slot_create(partition, NULL);
+	ScanKeyData keys[2];
+	IndexScanDesc scan;
+	const char *status = "";
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&row->payment_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(row->seq - 1));
+	scan = index_beginscan(partition, index, SnapshotSelf, 2, 0);
+	index_rescan(scan, keys, 2, NULL, 0);
+	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		bool		status_null,
+					hash_null;
+		Datum		status_value = slot_getattr(slot, SPI_fnumber(desc, "status"), &status_null);
+		Datum		hash_value = slot_getattr(slot, SPI_fnumber(desc, "hash"), &hash_null);
+
+		if (!status_null && !hash_null)
+		{
+			status = TextDatumGetCString(status_value);
+			*hash = DatumGetByteaPCopy(hash_value);
+		}
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	return status;
+}
+
+static const char *
+read_retired(const PayStatusRow *row, bytea **hash)
+{
+	PayArgs		args = {0};
+	const char *status = "";
+
+	pay_spi_begin();
+	pay_arg_uuid(&args, &row->payment_id);
+	pay_arg_int32(&args, row->seq - 1);
+	if (pay_spi_exec(&retired_row, &args) == 1)
+	{
+		status = pay_spi_text(0, 1);
+		*hash = pay_spi_bytea(0, 2);
+	}
+	pay_spi_end();
+	return status;
 }
 
 static Datum

@@ -68,6 +68,8 @@
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
 #define FOLD_MS 1000
+#define PARTITIONS_MS (6 * 3600 * 1000)
+#define PARTITIONS_AGAIN_MS (60 * 1000)
 #define SKIP_MS 10000
 
 /* A call in flight; the claim's data live in its context. */
@@ -100,6 +102,7 @@ static TimestampTz claimed_at = 0;
 static TimestampTz settled_at = 0;
 static TimestampTz fold_at = 0;
 static TimestampTz seal_at = 0;
+static TimestampTz partitions_at = 0;
 static int	contended_items = 0;	/* in this round of settling */
 static bool work_noted = false;	/* the latch was seen and is still set */
 static bool idle = false;		/* not set up, disabled, or of another version */
@@ -125,6 +128,8 @@ static void release(int slot);
 static void fold(void);
 static void fold_work(void *arg);
 static void seal(void);
+static void make_months(void);
+static void make_months_work(void *arg);
 static void claim(void);
 static void look_around(void *arg);
 static int	room_for(PayLink *link, TimestampTz now);
@@ -165,6 +170,7 @@ typedef struct PayClaimRound
 
 static PayStmt fold_hot_accounts = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.fold_hot_accounts()");
 static PayStmt release_expired_holds = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.release_expired_holds()");
+static PayStmt make_partitions = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.make_partitions()");
 static PayStmt read_installation = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT i.worker_enabled, e.extversion FROM payments.installation i, pg_catalog.pg_extension e WHERE e.extname = 'payments'");
 static PayStmt read_next_due = PAY_STMT(SPI_OK_SELECT,
@@ -338,6 +344,7 @@ tick(void)
 		claim();
 	fold();
 	seal();
+	make_months();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tick_context);
 }
@@ -600,6 +607,27 @@ seal(void)
 	if (idle || pay_seal_interval_ms == 0 || GetCurrentTimestamp() < seal_at)
 		return;
 	seal_at = pay_sealer_done(in_transaction(pay_sealer_work, NULL, NULL, NULL), GetCurrentTimestamp());
+}
+
+/* ---------- months ---------- */
+
+/* Partitions for the time ahead: a few times a day, and soon again when one could not be made. */
+static void
+make_months(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (idle || now < partitions_at)
+		return;
+	partitions_at = now + PARTITIONS_MS * INT64CONST(1000);
+	if (!in_transaction(make_months_work, NULL, NULL, NULL))
+		partitions_at = now + PARTITIONS_AGAIN_MS * INT64CONST(1000);
+}
+
+static void
+make_months_work(void *arg)
+{
+	pay_spi_exec(&make_partitions, NULL);
 }
 
 /* ---------- claim ---------- */

@@ -79,6 +79,7 @@ BEGIN
 		RETURN coalesce((SELECT h.balance FROM payments.account_history h WHERE h.account_id = $1 AND h.booked_at <= $2
 						 ORDER BY h.booked_at DESC, h.posting_id DESC LIMIT 1), 0);
 	END IF;
+	PERFORM payments._require_retained($2);
 	-- Today's balance less what came later: recent times are the usual question.
 	RETURN (
 		SELECT CASE WHEN a.type IN ('asset', 'expense') THEN n.net ELSE - n.net END
@@ -93,7 +94,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.balance_at(bigint, timestamptz) IS
-	'balance of an account with all that was booked up to and at that time, minor units on the normal side; postings of transactions still open then may be added to it later.  Errors: 22023, PY202, 42501';
+	'balance of an account with all that was booked up to and at that time, minor units on the normal side; postings of transactions still open then may be added to it later.  Errors: 22023, PY202, PY216 (retired), 42501';
 
 CREATE FUNCTION payments.statement(account bigint, from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (posting_id bigint, booked_at timestamptz, kind text, counterpart text, description text,
@@ -102,7 +103,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	first timestamptz := coalesce($2, '-infinity');
+	-- From the beginning is from when on postings are here: the opening balance stands for those that were retired.
+	first timestamptz := coalesce($2, payments._require_retained(NULL), '-infinity');
 	past timestamptz := coalesce($3, 'infinity');
 BEGIN
 	PERFORM payments._require_account($1);
@@ -112,6 +114,7 @@ BEGIN
 			MESSAGE = 'from_time must not be later than to_time',
 			HINT = 'Exchange the two times.';
 	END IF;
+	PERFORM payments._require_retained(first - interval '1 microsecond');
 	RETURN QUERY
 	WITH a AS (
 		SELECT merchant, CASE WHEN type IN ('asset', 'expense') THEN 1 ELSE -1 END AS sign,
@@ -149,7 +152,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.statement(bigint, timestamptz, timestamptz) IS
-	'what was booked on an account from from_time up to but not at to_time (null: no bound), with the balance after each posting; the first row is the opening balance, the last the closing balance, both without a posting_id.  Minor units; balances on the account''s normal side; counterpart is the other account''s code, with its merchant if that is another.  For people, in major units: amount_text is what the posting did to the balance, with its sign, balance_text the balance.  Errors: 22023, PY202, 42501';
+	'what was booked on an account from from_time up to but not at to_time (null: no bound), with the balance after each posting; the first row is the opening balance, the last the closing balance, both without a posting_id.  Minor units; balances on the account''s normal side; counterpart is the other account''s code, with its merchant if that is another.  For people, in major units: amount_text is what the posting did to the balance, with its sign, balance_text the balance.  Where postings were retired, no bound is from when on they are here.  Errors: 22023, PY202, PY216 (retired), 42501';
 
 CREATE FUNCTION payments.fold_hot_accounts(max_rows int DEFAULT 10000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

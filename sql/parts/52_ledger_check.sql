@@ -5,6 +5,10 @@ RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+	-- Of retired postings their ids are not kept, but none was larger; the others were booked later.
+	last_retired bigint := (SELECT max(last_id) FROM payments.partition_retired);
+	horizon timestamptz := (SELECT max(to_time) FROM payments.partition_retired WHERE table_name = 'posting');
 BEGIN
 	-- STABLE: all queries see the snapshot of the statement that called.  Each
 	-- reads its tables once, whatever their size.
@@ -28,6 +32,8 @@ BEGIN
 		  FROM (SELECT account_id, debits, credits, 0 AS posted_debits, 0 AS posted_credits FROM payments.account
 				UNION ALL
 				SELECT account_id, debits, credits, 0, 0 FROM payments._account_tail
+				UNION ALL
+				SELECT account_id, 0, 0, debits, credits FROM payments.posting_retired
 				UNION ALL
 				SELECT s.account_id, 0, 0, s.posted_debits, s.posted_credits
 				FROM payments.posting p
@@ -70,14 +76,19 @@ BEGIN
 	RETURN QUERY
 	SELECT 'the history of an account is that of its postings', count(*) = 0, count(*), min(format('account %s, posting %s', account_id, posting_id))
 	FROM (SELECT coalesce(p.account_id, h.account_id) AS account_id, coalesce(p.posting_id, h.posting_id) AS posting_id
-		  FROM (SELECT s.account_id, o.posting_id, o.booked_at, sum(s.debit) OVER w AS debits, sum(s.credit) OVER w AS credits,
-					CASE WHEN a.type IN ('asset', 'expense') THEN sum(s.debit - s.credit) OVER w ELSE sum(s.credit - s.debit) OVER w END AS balance
+		  FROM (SELECT s.account_id, o.posting_id, o.booked_at,
+					coalesce(r.debits, 0) + sum(s.debit) OVER w AS debits, coalesce(r.credits, 0) + sum(s.credit) OVER w AS credits,
+					(coalesce(r.debits - r.credits, 0) + sum(s.debit - s.credit) OVER w)
+						* CASE WHEN a.type IN ('asset', 'expense') THEN 1 ELSE -1 END AS balance
 				FROM payments.posting o
 				CROSS JOIN LATERAL (VALUES (o.debit_account, o.amount, 0), (o.credit_account, 0, o.amount)) s(account_id, debit, credit)
 				JOIN payments.account a ON a.account_id = s.account_id AND a.history
+				LEFT JOIN (SELECT t.account_id, sum(t.debits) AS debits, sum(t.credits) AS credits
+						   FROM payments.posting_retired t GROUP BY t.account_id) r ON r.account_id = s.account_id
 				WINDOW w AS (PARTITION BY s.account_id ORDER BY o.posting_id)) p
 		  FULL JOIN payments.account_history h ON h.account_id = p.account_id AND h.posting_id = p.posting_id
 		  WHERE (p.booked_at, p.debits, p.credits, p.balance) IS DISTINCT FROM (h.booked_at, h.debits, h.credits, h.balance)
+		  AND NOT (p.posting_id IS NULL AND h.booked_at < coalesce(horizon, '-infinity'))
 		  UNION ALL
 		  SELECT account_id, NULL FROM payments.account WHERE hot AND history) bad;
 
@@ -88,6 +99,10 @@ BEGIN
 	FROM (SELECT p.posting_id, s.account_id
 		  FROM payments.posting p CROSS JOIN LATERAL (VALUES (p.debit_account), (p.credit_account)) s(account_id)
 		  LEFT JOIN payments.account a ON a.account_id = s.account_id
+		  WHERE a.account_id IS NULL
+		  UNION ALL
+		  SELECT NULL, r.account_id FROM payments.posting_retired r
+		  LEFT JOIN payments.account a ON a.account_id = r.account_id
 		  WHERE a.account_id IS NULL
 		  UNION ALL
 		  SELECT NULL, d.account_id FROM payments.account_delta d
@@ -147,6 +162,7 @@ BEGIN
 				WHEN h.hold_id IS NULL THEN 'resolution without a hold'
 				WHEN r.seq <> r.n OR h.amount <> r.resolved + r.remaining THEN format('resolution %s does not follow', r.seq)
 				WHEN (r.kind = 'expire') <> (h.expires_at IS NOT NULL AND r.resolved_at >= h.expires_at) THEN format('resolution %s: wrong time', r.seq)
+				WHEN r.posting_id <= last_retired AND r.resolved_at < horizon AND p.posting_id IS NULL THEN NULL
 				WHEN r.kind = 'post' AND (p.debit_account, p.credit_account, p.amount, p.currency)
 					IS DISTINCT FROM (h.debit_account, h.credit_account, r.posted, h.currency) THEN format('resolution %s: wrong posting', r.seq)
 			END AS why
@@ -170,6 +186,7 @@ BEGIN
 	FROM (SELECT v.posting_id, v.reverses
 		  FROM payments.posting v LEFT JOIN payments.posting o ON o.posting_id = v.reverses
 		  WHERE v.reverses IS NOT NULL
+		  AND NOT (o.posting_id IS NULL AND v.reverses <= coalesce(last_retired, -1))
 		  AND ((v.debit_account, v.credit_account, v.amount, v.currency)
 				IS DISTINCT FROM (o.credit_account, o.debit_account, o.amount, o.currency)
 			OR o.reverses IS NOT NULL OR o.payment_id IS NOT NULL OR v.payment_id IS NOT NULL)
@@ -177,7 +194,8 @@ BEGIN
 		  SELECT coalesce(v.posting_id, r.reversed_by), coalesce(v.reverses, r.posting_id)
 		  FROM (SELECT posting_id, reverses FROM payments.posting WHERE reverses IS NOT NULL) v
 		  FULL JOIN payments.posting_reversal r ON r.posting_id = v.reverses
-		  WHERE v.posting_id IS DISTINCT FROM r.reversed_by) bad;
+		  WHERE v.posting_id IS DISTINCT FROM r.reversed_by
+		  AND NOT (v.posting_id IS NULL AND r.booked_at < coalesce(horizon, '-infinity'))) bad;
 
 	-- Whether a leg is missing shows in the sums of its accounts.
 	RETURN QUERY
@@ -196,11 +214,12 @@ BEGIN
 					 UNION ALL
 					 SELECT merchant, reference, posting_id FROM payments.posting_failure) p
 			ON p.merchant = r.merchant AND p.reference = r.reference
-		  WHERE r.posting_id IS DISTINCT FROM p.posting_id) bad;
+		  WHERE r.posting_id IS DISTINCT FROM p.posting_id
+		  AND NOT (p.posting_id IS NULL AND r.booked_at < coalesce(horizon, '-infinity'))) bad;
 
 	-- Every movement of money is posted once, as it is, and nothing else is
 	-- posted in a payment's name; so the sums agree for each kind.  An
-	-- authorization moves no money.
+	-- authorization moves no money.  Of a retired posting its reference tells.
 	RETURN QUERY
 	SELECT 'every movement of money is posted once, and payments post nothing else', count(*) = 0, count(*),
 		min(format('%s: movement of %s %s, posting of %s %s', reference, moved, moved_currency, posted, posted_currency))
@@ -209,9 +228,15 @@ BEGIN
 		  FROM (SELECT psp || ':' || object_id || ':' || kind AS reference, kind, payment_id, amount, currency
 				FROM payments.movement WHERE kind <> 'authorize') m
 		  FULL JOIN (SELECT regexp_replace(reference, ':[0-9]+$', '') AS reference, kind, payment_id, amount, currency
-					 FROM payments.posting WHERE payment_id IS NOT NULL) p
+					 FROM payments.posting WHERE payment_id IS NOT NULL
+					 UNION ALL
+					 SELECT regexp_replace(t.reference, ':[0-9]+$', ''), NULL, NULL, NULL, NULL
+					 FROM payments.posting_reference t
+					 WHERE t.merchant = '' AND t.booked_at < horizon
+					 AND NOT EXISTS (SELECT FROM payments.posting o WHERE o.posting_id = t.posting_id AND o.booked_at = t.booked_at)) p
 			ON p.reference = m.reference
-		  WHERE (m.kind, m.payment_id, m.amount, m.currency) IS DISTINCT FROM (p.kind, p.payment_id, p.amount, p.currency)) bad;
+		  WHERE CASE WHEN p.reference IS NOT NULL AND p.amount IS NULL THEN m.reference IS NULL
+			ELSE (m.kind, m.payment_id, m.amount, m.currency) IS DISTINCT FROM (p.kind, p.payment_id, p.amount, p.currency) END) bad;
 END
 $$;
 COMMENT ON FUNCTION payments._check_ledger() IS

@@ -52,17 +52,26 @@ BEGIN
 	RETURN QUERY SELECT * FROM payments._violation('at most one charge of a payment succeeded', n, s);
 
 	SELECT count(*), min(h.payment_id::text) INTO n, s
-	FROM (SELECT t.*, row_number() OVER w AS n, coalesce(lag(t.status) OVER w, '') AS previous, lag(t.hash) OVER w AS previous_hash
-		  FROM payments.payment_status t WINDOW w AS (PARTITION BY t.payment_id ORDER BY t.seq)) h
-	WHERE h.seq <> h.n
-	OR NOT EXISTS (SELECT FROM payments._transitions() t WHERE t.from_status = h.previous AND t.event = h.event AND t.to_status = h.status)
-	OR h.hash <> payments._status_hash(h.previous_hash, h.payment_id, h.seq, h.status, h.event, h.operation_id, h.source, h.actor,
-									   h.code, h.recorded_at);
+	FROM (SELECT t.*, coalesce(lag(t.seq) OVER w, 0) + 1 AS n, coalesce(lag(t.status) OVER w, '') AS previous, lag(t.hash) OVER w AS previous_hash
+		  FROM (SELECT s.payment_id, s.seq, s.status, s.event, s.operation_id, s.source, s.actor, s.code, s.recorded_at, s.hash, false AS retired
+				FROM payments.payment_status s
+				UNION ALL
+				SELECT r.payment_id, r.seq, r.status, NULL, NULL, NULL, NULL, NULL, NULL, r.hash, true FROM payments.payment_retired r) t
+		  WINDOW w AS (PARTITION BY t.payment_id ORDER BY t.seq)) h
+	WHERE NOT h.retired
+	AND (h.seq <> h.n
+		OR NOT EXISTS (SELECT FROM payments._transitions() t WHERE t.from_status = h.previous AND t.event = h.event AND t.to_status = h.status)
+		OR h.hash <> payments._status_hash(h.previous_hash, h.payment_id, h.seq, h.status, h.event, h.operation_id, h.source, h.actor,
+										   h.code, h.recorded_at));
 	RETURN QUERY SELECT * FROM payments._violation('histories have no gap, only legal edges and an unbroken hash chain', n, s);
 
 	SELECT count(*), min(p.payment_id::text) INTO n, s
 	FROM payments.payment p
-	LEFT JOIN (SELECT DISTINCT ON (t.payment_id) t.* FROM payments.payment_status t ORDER BY t.payment_id, t.seq DESC) h USING (payment_id)
+	LEFT JOIN (SELECT DISTINCT ON (t.payment_id) t.*
+			   FROM (SELECT s.payment_id, s.seq, s.status, s.hash FROM payments.payment_status s
+					 UNION ALL
+					 SELECT r.payment_id, r.seq, r.status, r.hash FROM payments.payment_retired r) t
+			   ORDER BY t.payment_id, t.seq DESC) h USING (payment_id)
 	WHERE (h.seq, h.status, h.hash) IS DISTINCT FROM (p.seq, p.status, p.status_hash);
 	RETURN QUERY SELECT * FROM payments._violation('status of a payment is the last of its history', n, s);
 
@@ -109,10 +118,12 @@ BEGIN
 	RETURN QUERY SELECT * FROM payments._violation('every payment was created under an idempotency key', n, s);
 
 	SELECT count(*), min(coalesce(h.id, e.id)) INTO n, s
-	FROM (SELECT t.payment_id::text AS id, t.seq FROM payments.payment_status t) h
+	FROM (SELECT t.payment_id::text AS id, t.seq, t.recorded_at FROM payments.payment_status t) h
 	FULL JOIN (SELECT v.aggregateid AS id, (v.payload ->> 'seq')::int AS seq, count(*) AS rows FROM payments.event v
 			   WHERE v.aggregatetype = 'payment' GROUP BY 1, 2) e ON e.id = h.id AND e.seq = h.seq
-	WHERE e.rows IS DISTINCT FROM 1 OR h.id IS NULL;
+	LEFT JOIN payments.payment_retired r ON h.id IS NULL AND r.payment_id::text = e.id AND r.seq >= e.seq
+	WHERE e.rows > 1 OR (h.id IS NULL AND r.seq IS NULL)
+	OR (e.rows IS NULL AND h.recorded_at >= coalesce((SELECT max(x.to_time) FROM payments.partition_retired x WHERE x.table_name = 'event'), '-infinity'));
 	RETURN QUERY SELECT * FROM payments._violation('every status row has one event', n, s);
 
 	SELECT count(*), min(x.name) INTO n, s
@@ -123,9 +134,16 @@ BEGIN
 				('payment_status', 'guard_truncate'), ('posting', 'guard_truncate'), ('movement', 'guard_truncate'),
 				('payment', 'guard_truncate'), ('account', 'guard_account'),
 				('ledger_hold', 'guard_append_only'), ('ledger_hold', 'guard_truncate'),
-				('ledger_hold_resolution', 'guard_append_only'), ('ledger_hold_resolution', 'guard_truncate')) g (tbl, trg)
+				('ledger_hold_resolution', 'guard_append_only'), ('ledger_hold_resolution', 'guard_truncate'),
+				('partition_retired', 'guard_append_only'), ('payment_retired', 'guard_append_only'), ('posting_retired', 'guard_append_only')) g (tbl, trg)
 		  LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
 		  WHERE t.tgenabled IS DISTINCT FROM 'A'
+		  UNION ALL
+		  SELECT c.relname || '.' || g.trg
+		  FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid JOIN pg_class p ON p.oid = i.inhparent
+		  JOIN unnest(ARRAY['guard_append_only', 'guard_truncate', 'guard_status']) g (trg) ON g.trg <> 'guard_status' OR p.relname = 'payment_status'
+		  LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = g.trg
+		  WHERE p.relnamespace = 'payments'::regnamespace AND p.relkind = 'p' AND t.tgenabled IS DISTINCT FROM 'A'
 		  UNION ALL
 		  SELECT c.relname || ' is not logged' FROM pg_class c
 		  WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p') AND c.relpersistence <> 'p'
@@ -141,9 +159,11 @@ CREATE FUNCTION payments.check() RETURNS TABLE (invariant text, ok boolean, viol
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._require_setup();
+	PERFORM payments._require_snapshot();
 	RETURN QUERY SELECT * FROM payments._check_payments();
 	RETURN QUERY SELECT * FROM payments._check_ledger();
 	RETURN QUERY SELECT * FROM payments._check_seal();
+	RETURN QUERY SELECT * FROM payments._check_retired();
 END
 $$;
 COMMENT ON FUNCTION payments.check() IS

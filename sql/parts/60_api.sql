@@ -153,12 +153,15 @@ BEGIN
 			HINT = 'Pass the payment_id that create_payment() returned.';
 	END IF;
 	PERFORM payments._require_merchant(owner);
+	RETURN QUERY SELECT r.seq, r.status, 'retired', 'person', x.retired_by, NULL::text, x.retired_at
+		FROM payments.payment_retired r JOIN payments.partition_retired x ON x.table_name = 'payment_status' AND x.from_time = r.from_time
+		WHERE r.payment_id = payment_history.payment_id;
 	RETURN QUERY SELECT s.seq, s.status, s.event, s.source, s.actor, s.code, s.recorded_at
 		FROM payments.payment_status s WHERE s.payment_id = payment_history.payment_id ORDER BY s.seq;
 END
 $$;
 COMMENT ON FUNCTION payments.payment_history(uuid) IS
-'Every status a payment has had, oldest first: what happened, who said so (client, worker, answer, inquiry, webhook, person) and the PSP''s code. Raises PY005.';
+'Every status a payment has had, oldest first: what happened, who said so (client, worker, answer, inquiry, webhook, person) and the PSP''s code. Where rows were retired, a first row with the event retired stands for them: the last status, by whom and when it was retired. Raises PY005.';
 
 CREATE FUNCTION payments.wait_payment(payment_id uuid, timeout interval DEFAULT '30 s') RETURNS text
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

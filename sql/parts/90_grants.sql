@@ -93,6 +93,8 @@ TO payments_worker, payments_operator;
 GRANT EXECUTE ON FUNCTION
 	payments.setup(),
 	payments.migrate(),
+	payments.make_partitions(interval, timestamptz),
+	payments.retire_partitions(text, interval, boolean, boolean),
 	payments.create_merchant(text, name, text),
 	payments.create_psp(text, text, text, text, jsonb),
 	payments.resume_psp(text),
@@ -105,3 +107,4 @@ TO payments_admin;
 -- The views call these with their reader's rights.
 GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._unarmed_reason(), payments._system_identifier(),
 	payments._seal_head_line(bigint, bytea, timestamptz) TO payments_app, payments_operator, payments_admin, payments_auditor;
+GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;

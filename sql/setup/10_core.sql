@@ -9,6 +9,12 @@
 -- fifths; they are left out where the child is only written by C beside the
 -- locked parent, and parents are never deleted (guard_facts).  check() proves
 -- the links.
+--
+-- History that grows without end is partitioned by month, so that it can be
+-- retired: posting by its time, payment_status and event by their ids, which
+-- are UUIDv7 and so in order of time, as this keeps their keys whole.  The
+-- months are made by 98_partitions.sql.  movement cannot be: its key is what
+-- makes a PSP's money count once.
 
 CREATE TABLE IF NOT EXISTS payments.merchant (
 	merchant text PRIMARY KEY CONSTRAINT merchant_name_length CHECK (length(merchant) BETWEEN 1 AND 63),
@@ -106,7 +112,7 @@ CREATE TABLE IF NOT EXISTS payments.payment_status (
 	recorded_at timestamptz NOT NULL,
 	hash bytea NOT NULL,
 	PRIMARY KEY (payment_id, seq)
-);
+) PARTITION BY RANGE (payment_id);
 
 CREATE TABLE IF NOT EXISTS payments.attempt (
 	operation_id uuid NOT NULL,
@@ -209,7 +215,7 @@ CREATE TABLE IF NOT EXISTS payments.event (
 	payload jsonb NOT NULL,
 	merchant text NOT NULL,
 	created_at timestamptz NOT NULL
-);
+) PARTITION BY RANGE (id);
 
 CREATE TABLE IF NOT EXISTS payments.webhook_event (
 	psp text NOT NULL,

@@ -65,3 +65,14 @@ COMMENT ON COLUMN payments.worker_status.due IS 'of these, due and not yet claim
 COMMENT ON COLUMN payments.worker_status.in_flight IS 'of these, at a PSP now';
 COMMENT ON COLUMN payments.worker_status.dead_letters IS 'waiting for a person: redrive() or discard()';
 COMMENT ON COLUMN payments.worker_status.oldest_due IS 'when the first unclaimed one is or was due';
+
+CREATE OR REPLACE VIEW payments.partition_status WITH (security_invoker = true) AS
+SELECT s.table_name, s.partition, s.from_time, s.to_time, s.rows_estimate, s.bytes, s.hint FROM payments._partition_status() s;
+COMMENT ON VIEW payments.partition_status IS 'which months have a partition, how large they are, and whether something is wrong with them';
+COMMENT ON COLUMN payments.partition_status.table_name IS 'posting, payment_status or event';
+COMMENT ON COLUMN payments.partition_status.partition IS 'name of the partition';
+COMMENT ON COLUMN payments.partition_status.from_time IS 'its rows are of times from this on; null: the default partition';
+COMMENT ON COLUMN payments.partition_status.to_time IS 'up to but not at this one';
+COMMENT ON COLUMN payments.partition_status.rows_estimate IS 'number of rows as of the last ANALYZE; null: not known';
+COMMENT ON COLUMN payments.partition_status.bytes IS 'size with indexes';
+COMMENT ON COLUMN payments.partition_status.hint IS 'what to do; null: all is well';

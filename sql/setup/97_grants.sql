@@ -1,12 +1,13 @@
 -- Who may read.  Nobody but payments_owner may write: that is what the
--- functions are for.
+-- functions are for.  Partitions are granted to nobody: they are read through
+-- their table, whose policies hold then.
 DO $grants$
 DECLARE
 	t record;
 BEGIN
 	FOR t IN SELECT c.oid::regclass AS name FROM pg_class c
 			 WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v')
-			 AND c.relowner = 'payments_owner'::regrole LOOP
+			 AND NOT c.relispartition AND c.relname !~ '^retired_' AND c.relowner = 'payments_owner'::regrole LOOP
 		EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', t.name);
 		EXECUTE format('GRANT SELECT ON TABLE %s TO payments_operator, payments_admin, payments_auditor', t.name);
 	END LOOP;

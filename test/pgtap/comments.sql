@@ -12,7 +12,7 @@ $$, 'every table and view has a comment');
 SELECT is_empty($$
 	SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 	WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-	AND a.attnum > 0 AND NOT a.attisdropped
+	AND a.attnum > 0 AND NOT a.attisdropped AND NOT c.relispartition
 	AND coalesce(col_description(c.oid, a.attnum), '') = '' ORDER BY 1
 $$, 'every column has a comment');
 

@@ -14,7 +14,8 @@ BEGIN
 	RAISE EXCEPTION USING ERRCODE = 'ZZ000', MESSAGE = format('went through, %s rows', n);
 EXCEPTION
 	WHEN SQLSTATE 'ZZ000' THEN RETURN sqlerrm;
-	WHEN OTHERS THEN RETURN sqlstate || ' ' || sqlerrm;
+	-- Keys of partitions have the month in their names.
+	WHEN OTHERS THEN RETURN sqlstate || ' ' || regexp_replace(sqlerrm, '_\d{4}_\d\d_', '_');
 END
 $$;
 

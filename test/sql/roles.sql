@@ -31,8 +31,12 @@ ORDER BY 1;
 SELECT c.relname, string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'SELECT')) AS readers,
 	string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writers
 FROM pg_class c, unnest(ARRAY['app', 'operator', 'admin', 'auditor', 'worker']) WITH ORDINALITY r (role, n)
-WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
 GROUP BY c.relname ORDER BY 1;
+-- Partitions are read through their table only, by everybody: there are its policies.
+SELECT count(*) > 10 AS partitions, count(*) FILTER (WHERE c.relacl::text ~ '^{payments_owner=[^,]*}$' IS FALSE) AS granted,
+	count(*) FILTER (WHERE c.relowner <> 'payments_owner'::regrole) AS of_others
+FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind = 'r' AND c.relispartition;
 
 -- Others have nothing at all.
 SELECT count(*) FILTER (WHERE has_function_privilege('regress_nobody', p.oid, 'EXECUTE')) AS functions FROM pg_proc p

@@ -36,7 +36,7 @@ sub with_clock
 	return $work->();
 }
 set_clock('2024-01-20');
-my $node = with_clock(sub { new_payments_node('partitions', conf => "payments.poll_interval = '1s'\ntimezone = 'UTC'\nautovacuum = off") });
+my $node = with_clock(sub { new_payments_node('partitions', conf => "payments.poll_interval = '1s'\npayments.seal_interval = 0\ntimezone = 'UTC'\nautovacuum = off") });
 is(value($node, 'SELECT current_date'), '2024-01-20', 'the clock stands where we set it');
 sub months { return value($node, "SELECT string_agg(partition, ' ' ORDER BY is_default, from_time) FROM payments._partitions() WHERE table_name = '$_[0]'") }
 is(months('posting'), 'posting_2024_01 posting_2024_02 posting_2024_03 posting_2024_04 posting_default', 'setup() makes months ahead');
@@ -102,6 +102,10 @@ value($node, "SELECT payments.cancel_payment('$held', 'cancel')");
 is(outcome($node, $held), 'cancelled', 'both are ended');
 is(retire('payment_status'), "payment_status_2024_01||payment $held is not over, or has changed since", 'a payment has just changed');
 
+is(retire('posting'), 'posting_2024_01||it has rows that are not sealed yet: SELECT payments.seal_blocks()', 'rows are not sealed');
+sub seal { return value($node, 'SELECT payments.seal_blocks() > 0') }
+is(seal(), 't', 'now they are');
+
 # ---------- a violation is not forgotten
 sub break_by_catalog { return $node->safe_psql('postgres', "SET allow_system_table_mods = on; UPDATE pg_trigger SET tgenabled = '$_[1]' WHERE tgname = 'guard_append_only' AND tgrelid = 'payments.$_[0]'::regclass; $_[2]") }
 break_by_catalog('posting_2024_01', 'D', "UPDATE payments.posting SET amount = amount + 1 WHERE posting_id = $first");
@@ -143,6 +147,7 @@ is($sessions[0]{stdout}, "posting_2024_01|retired_posting_2024_01|\nposting_2024
 note("the longest post() took $longest ms");
 is(value($node, q{SELECT count(*) FROM payments.posting WHERE reference LIKE 'meanwhile%'}), 2000, 'all is posted');
 check_clean($node, 'retired: check() is clean');
+is(value($node, 'SELECT kind FROM payments.verify()'), 'ok', 'verify() misses nothing');
 is(months('posting'), 'posting_2024_03 posting_2024_04 posting_2024_05 posting_2024_06 posting_2024_07 posting_default', 'they are no partitions any more');
 ok(value($node, q{SELECT bool_and((xpath('/row/n/text()', query_to_xml('SELECT count(*) AS n FROM payments.' || kept_as, false, true, '')))[1]::text::bigint = rows) FROM payments.partition_retired}) eq 't', 'but tables, with all their rows');
 is(value($node, 'SELECT payments.make_partitions(since => \'2024-01-01\')'), 0, 'retired months are not made again');
@@ -200,6 +205,8 @@ check_clean($node, 'and the chain holds');
 is(value($node, q{SELECT count(*), count(kept_as) FROM payments.retire_partitions('event', older_than => '1 month', keep => false)}), '2|0', 'events are dropped');
 is(value($node, q{SELECT to_regclass('payments.event_2024_01') IS NULL AND to_regclass('payments.retired_event_2024_01') IS NULL}), 't', 'for good');
 check_clean($node, 'events: check() is clean');
+seal();
+is(value($node, 'SELECT kind FROM payments.verify()'), 'ok', 'events: verify() misses nothing');
 
 # ---------- the guards of partitions
 foreach my $part (qw(posting_2024_03 posting_2024_07 posting_default payment_status_2024_03 event_2024_03))
@@ -273,6 +280,7 @@ like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/WARNING:  could not
 set_clock('2024-11-05');
 value($node, q{SELECT payments.post(1, 2, 12, reference => 'in time again')});
 is(value($node, q{SELECT tableoid::regclass FROM payments.posting WHERE reference = 'in time again'}), 'payments.posting_2024_11', 'from the next month on all is well');
+seal();
 is(value($node, q{SELECT count(*) FROM payments.retire_partitions('posting', older_than => '1 month') WHERE refused IS NULL}), 5, 'the months that there were are retired');
 check_clean($node, 'and check() is clean');
 log_lacks_deadlocks($node);

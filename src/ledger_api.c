@@ -37,7 +37,7 @@ static void require_count(const ArrayType *array, int length, const char *name, 
 static void require_posting(const PayPosting *posting);
 static void read_batch(FunctionCallInfo fcinfo, PayPostingBatch *batch);
 static int	check_element(const PayPosting *posting);
-static void require_groups(const PayPostingBatch *batch);
+static void require_groups(PayPostingBatch *batch);
 static int	compare_int(const void *a, const void *b);
 static void return_outcomes(ReturnSetInfo *result, const PayPostingBatch *batch);
 
@@ -207,9 +207,9 @@ check_element(const PayPosting *posting)
 	return 0;
 }
 
-/* A group is a run of neighbours; its repetition can be told only by the references of all. */
+/* A group is a run of neighbours; its repetition can be told only by the references of all.  One alone is not linked to anything. */
 static void
-require_groups(const PayPostingBatch *batch)
+require_groups(PayPostingBatch *batch)
 {
 	int		   *starts = palloc(sizeof(int) * Max(batch->n, 1));
 	int			n = 0;
@@ -234,6 +234,10 @@ require_groups(const PayPostingBatch *batch)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("postings of group %d are not neighbours", starts[i]),
 					 errhint("Put the postings of a group next to each other.")));
+	for (int i = 0; i < batch->n; i++)
+		if ((i == 0 || batch->postings[i].link != batch->postings[i - 1].link) &&
+			(i + 1 == batch->n || batch->postings[i].link != batch->postings[i + 1].link))
+			batch->postings[i].link = 0;
 	pfree(starts);
 }
 

@@ -71,8 +71,8 @@ static void number_postings(PayPostingBatch *batch);
 static int	link_end(const PayPostingBatch *batch, int start);
 static void refuse_with(PayPosting *postings, int n);
 static void check_postings(PayPostingBatch *batch);
-static void check_linked(PayPosting *postings, int n, PayPosting **first);
-static int	decide(PayPosting *posting, PayPosting **first);
+static void check_linked(PayPosting *postings, int n);
+static int	decide(PayPosting *posting);
 static int	try_posting(PayPosting *posting);
 static void take_back(PayPosting *posting);
 static int	check_side(const PayAccount *account, const PayPosting *posting, bool debit, PayLimit *limit);
@@ -285,24 +285,22 @@ refuse_with(PayPosting *postings, int n)
 static void
 check_postings(PayPostingBatch *batch)
 {
-	PayPosting **first = palloc0(sizeof(PayPosting *) * Max(batch->n, 1));
 	int			end;
 
 	for (int start = 0; start < batch->n; start = end)
 	{
 		end = link_end(batch, start);
-		check_linked(&batch->postings[start], end - start, first);
+		check_linked(&batch->postings[start], end - start);
 	}
-	pfree(first);
 }
 
 /* All pass, or none. */
 static void
-check_linked(PayPosting *postings, int n, PayPosting **first)
+check_linked(PayPosting *postings, int n)
 {
 	int			failed = 0;
 
-	while (failed < n && (postings[failed].error = decide(&postings[failed], first)) == 0)
+	while (failed < n && (postings[failed].error = decide(&postings[failed])) == 0)
 		failed++;
 	for (int i = 0; i < n && failed < n; i++)
 	{
@@ -313,30 +311,31 @@ check_linked(PayPosting *postings, int n, PayPosting **first)
 		if (!postings[i].failed_before && postings[i].invalid == 0)
 			postings[i].error = PAY_ERR_LINKED_FAILED;
 		else if (i > failed)
-			postings[i].error = decide(&postings[i], first);
+			postings[i].error = decide(&postings[i]);
 	}
 }
 
-/* 0 or an SQLSTATE.  `first` has the first posting of each reference. */
+/* 0 or an SQLSTATE. */
 static int
-decide(PayPosting *posting, PayPosting **first)
+decide(PayPosting *posting)
 {
 	posting->same_as = NULL;
 	posting->refused_by = NULL;
 	posting->limit = PAY_LIMIT_NONE;
-	if (posting->group >= 0 && first[posting->group])
-	{
-		posting->differs = posting->link ? "groups" : pay_ledger_difference(posting, first[posting->group]);
-		if (posting->differs)
-			return PAY_ERR_POSTING_REUSED;
-		posting->same_as = first[posting->group];
-		return 0;
-	}
-	if (posting->group >= 0)
-		first[posting->group] = posting;
 	if (posting->invalid || posting->posted_before)
 		return posting->invalid;
-	return posting->failed_before ? posting->error : try_posting(posting);
+	if (posting->failed_before)
+		return posting->error;
+	/* What repeats a posting of this batch has its outcome; what repeats an older one was compared with that. */
+	if (posting->first)
+	{
+		posting->differs = pay_ledger_difference(posting, posting->first);
+		if (posting->differs)
+			return PAY_ERR_POSTING_REUSED;
+		posting->same_as = posting->first;
+		return 0;
+	}
+	return try_posting(posting);
 }
 
 /* Adds the posting to the running sums if both accounts let it; returns 0 or an SQLSTATE. */

@@ -99,11 +99,11 @@ typedef struct PayPosting
 	int			invalid;		/* SQLSTATE that no balance can change, 0: none */
 	int64		new_id;			/* its posting_id if it is posted now */
 	int64		transaction_id; /* new_id of the first of its link; 0: alone */
-	int			group;			/* postings of one reference have one group; -1: no reference, or not to be claimed */
+	struct PayPosting *first;	/* has the same reference and comes earlier in this batch; NULL: none */
 	bool		claimed;		/* the reference is this posting's now, whatever becomes of it */
 	bool		posted_before;	/* the same posting is in the ledger: posting_id is its id */
 	bool		failed_before;	/* the same posting was refused for good: error says why */
-	struct PayPosting *same_as; /* the same posting comes earlier in this batch */
+	struct PayPosting *same_as; /* `first`, if that is the same posting */
 
 	/* the outcome */
 	int			error;			/* SQLSTATE, 0: posted */

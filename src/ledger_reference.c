@@ -31,6 +31,7 @@
 
 static const char *space_of(const PayPosting *posting);
 static int	sort_by_reference(PayPostingBatch *batch, PayPosting **sorted);
+static int	mark_repetitions(PayPosting **sorted, int n, PayPosting **firsts);
 static int	compare_references(const void *a, const void *b);
 static int	claim(PayPosting **chosen, int n, TimestampTz now);
 static void find_old(PayPosting **chosen, int n);
@@ -78,10 +79,12 @@ void
 pay_ledger_claim_references(PayPostingBatch *batch)
 {
 	PayPosting **sorted = palloc(sizeof(PayPosting *) * Max(batch->n, 1));
+	PayPosting **firsts = palloc(sizeof(PayPosting *) * Max(batch->n, 1));
 	int			n = sort_by_reference(batch, sorted);
+	int			n_firsts = mark_repetitions(sorted, n, firsts);
 	int			end;
 
-	if (n > 0 && claim(sorted, n, batch->now) < n)
+	if (n_firsts > 0 && claim(firsts, n_firsts, batch->now) < n_firsts)
 	{
 		find_old(sorted, n);
 		for (int start = 0; start < batch->n; start = end)
@@ -95,6 +98,7 @@ pay_ledger_claim_references(PayPostingBatch *batch)
 		}
 	}
 	pfree(sorted);
+	pfree(firsts);
 }
 
 /* Whose references these are. */
@@ -104,32 +108,46 @@ space_of(const PayPosting *posting)
 	return posting->payment_id ? "" : posting->debit_account->merchant;
 }
 
-/* The first posting of each reference, in byte order; postings of one reference get one group number.  Returns how many there are. */
+/* The postings whose references are to be taken, in byte order of these; returns how many. */
 static int
 sort_by_reference(PayPostingBatch *batch, PayPosting **sorted)
 {
 	int			count = 0;
-	int			distinct = 0;
 
 	for (int i = 0; i < batch->n; i++)
-	{
-		PayPosting *posting = &batch->postings[i];
-
-		posting->group = -1;
-		if (posting->reference && posting->invalid == 0)
-			sorted[count++] = posting;
-	}
+		if (batch->postings[i].reference && batch->postings[i].invalid == 0)
+			sorted[count++] = &batch->postings[i];
 	qsort(sorted, count, sizeof(PayPosting *), compare_references);
-	for (int i = 0; i < count; i++)
+	return count;
+}
+
+/*
+ * Finds the first posting of each reference, and points the others to it; returns
+ * how many first ones there are.  Linked postings need a reference each.
+ */
+static int
+mark_repetitions(PayPosting **sorted, int n, PayPosting **firsts)
+{
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
 	{
 		PayPosting *posting = sorted[i];
+		PayPosting *first = count > 0 ? firsts[count - 1] : NULL;
 
-		if (distinct == 0 || strcmp(sorted[distinct - 1]->reference, posting->reference) != 0 ||
-			strcmp(space_of(sorted[distinct - 1]), space_of(posting)) != 0)
-			sorted[distinct++] = posting;
-		posting->group = distinct - 1;
+		if (first == NULL || strcmp(first->reference, posting->reference) != 0 || strcmp(space_of(first), space_of(posting)) != 0)
+		{
+			firsts[count++] = posting;
+			continue;
+		}
+		posting->first = first;
+		if (posting->link != 0)
+		{
+			posting->invalid = PAY_ERR_POSTING_REUSED;
+			posting->differs = "groups";
+		}
 	}
-	return distinct;
+	return count;
 }
 
 /* Those of one reference in the order of the batch. */
@@ -182,7 +200,7 @@ claim(PayPosting **chosen, int n, TimestampTz now)
 
 /* ---------- those that were taken ---------- */
 
-/* Reads what has the references that are not ours, and marks the postings: repeated, refused before, or another. */
+/* Reads what has the references that are not ours, and marks all postings that name them: repeated, refused before, or another. */
 static void
 find_old(PayPosting **chosen, int n)
 {
@@ -194,7 +212,9 @@ find_old(PayPosting **chosen, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (chosen[i]->claimed)
+		const PayPosting *first = chosen[i]->first ? chosen[i]->first : chosen[i];
+
+		if (first->claimed || chosen[i]->invalid)
 			continue;
 		asked[count] = chosen[i];
 		references[count] = chosen[i]->reference;
@@ -273,14 +293,18 @@ mark_old(PayPosting *posting, const PayPosting *old)
 	posting->transaction_id = old->transaction_id;
 }
 
-/* Linked postings are repeated as a whole: none is new beside others that are not. */
+/*
+ * Linked postings are repeated as a whole: none is new beside others that are
+ * not.  A new one is remembered as refused by the link that it was added to, so
+ * that its repetition has the same outcome.
+ */
 static void
 require_whole_link(PayPosting *postings, int n)
 {
 	const PayPosting *old = NULL;
 
 	for (int i = 0; i < n; i++)
-		if (!postings[i].claimed && postings[i].invalid == 0)
+		if (postings[i].posted_before || postings[i].failed_before)
 			old = &postings[i];
 	for (int i = 0; i < n && old; i++)
 		if (postings[i].invalid == 0 && postings[i].transaction_id != old->transaction_id)
@@ -288,7 +312,9 @@ require_whole_link(PayPosting *postings, int n)
 			postings[i].invalid = PAY_ERR_POSTING_REUSED;
 			postings[i].differs = "groups";
 			postings[i].posted_before = false;
+			postings[i].failed_before = false;
 			postings[i].posting_id = 0;
+			postings[i].transaction_id = old->transaction_id;
 		}
 }
 
@@ -352,7 +378,15 @@ pay_ledger_insert_failures(const PayPostingBatch *batch)
 	if (n > 0)
 	{
 		const char **errors = palloc(sizeof(char *) * n);
+		TimestampTz *times = palloc(sizeof(TimestampTz) * n);
+		bool	   *given = palloc(sizeof(bool) * n);
 
+		for (int i = 0; i < n; i++)
+		{
+			errors[i] = pstrdup(unpack_sql_state(failed[i]->error));
+			times[i] = failed[i]->effective_at;
+			given[i] = failed[i]->has_effective_at;
+		}
 		COLUMN(int64, pay_arg_int64_array, new_id);
 		COLUMN(const char *, pay_arg_text_array, debit_account->merchant);
 		COLUMN(const char *, pay_arg_text_array, reference);
@@ -361,16 +395,16 @@ pay_ledger_insert_failures(const PayPostingBatch *batch)
 		COLUMN(int64, pay_arg_int64_array, asked);
 		COLUMN(bool, pay_arg_bool_array, balancing);
 		COLUMN(const char *, pay_arg_text_array, kind);
-		COLUMN(TimestampTz, pay_arg_time_array, effective_at);
+		pay_arg_given_time_array(&args, times, given, n);
 		COLUMN(bool, pay_arg_bool_array, imported);
 		COLUMN(const char *, pay_arg_text_array, description);
 		COLUMN(int64, pay_arg_int64_array, transaction_id);
-		for (int i = 0; i < n; i++)
-			errors[i] = pstrdup(unpack_sql_state(failed[i]->error));
 		pay_arg_text_array(&args, errors, n);
 		pay_arg_time(&args, batch->now);
 		pay_spi_exec(&insert_failures, &args);
 		pfree(errors);
+		pfree(times);
+		pfree(given);
 	}
 #undef COLUMN
 	pfree(failed);

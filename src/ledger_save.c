@@ -178,14 +178,20 @@ insert_mixed(PayPosting **chosen, int n, TimestampTz now)
 {
 	PayArgs		args = {0};
 	int64	   *asked = palloc(sizeof(int64) * n);
+	TimestampTz *times = palloc(sizeof(TimestampTz) * n);
+	bool	   *given = palloc(sizeof(bool) * n);
 
 	for (int i = 0; i < n; i++)
+	{
 		asked[i] = chosen[i]->balancing ? chosen[i]->asked : 0;
+		times[i] = chosen[i]->effective_at;
+		given[i] = chosen[i]->has_effective_at;
+	}
 	COLUMN(int64, pay_arg_int64_array, new_id);
 	COLUMN(int64, pay_arg_int64_array, debit);
 	COLUMN(int64, pay_arg_int64_array, credit);
 	COLUMN(int64, pay_arg_int64_array, amount);
-	COLUMN(TimestampTz, pay_arg_time_array, effective_at);
+	pay_arg_given_time_array(&args, times, given, n);
 	COLUMN(int64, pay_arg_int64_array, transaction_id);
 	COLUMN(int64, pay_arg_int64_array, reverses);
 	pay_arg_int64_array(&args, asked, n);
@@ -200,6 +206,8 @@ insert_mixed(PayPosting **chosen, int n, TimestampTz now)
 	if (pay_spi_exec(&insert_all_columns, &args) != (uint64) n)
 		elog(ERROR, "not every posting was inserted");
 	pfree(asked);
+	pfree(times);
+	pfree(given);
 }
 
 /* ---------- accounts ---------- */

@@ -156,6 +156,12 @@ pay_arg_time_array(PayArgs *args, const TimestampTz *values, int n)
 }
 
 void
+pay_arg_given_time_array(PayArgs *args, const TimestampTz *values, const bool *given, int n)
+{
+	ARG_ARRAY(!given[i], TimestampTzGetDatum(values[i]), TIMESTAMPTZOID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+void
 pay_arg_uuid_array(PayArgs *args, const pg_uuid_t *const *values, int n)
 {
 	ARG_ARRAY(values[i] == NULL, UUIDPGetDatum(values[i]), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);

@@ -5,7 +5,7 @@
 -- Runs in a database where payments is set up, and rolls everything back.
 
 BEGIN;
-SELECT plan(54);
+SELECT plan(64);
 
 DO $do$ BEGIN PERFORM payments.create_merchant('batch_test'); END $do$;
 CREATE TEMP TABLE acct (name text PRIMARY KEY, id bigint);
@@ -116,6 +116,24 @@ SELECT is((SELECT p.imported::text || (p.effective_at = '2020-02-29')::text || (
 		   JOIN made m ON p.posting_id = m.imported), 'truetruetrue',
 	'imported => true: effective then, booked now');
 SELECT is(pg_temp.raised(format('SELECT payments.post(%s, %s, 5, reference => ''i1'', effective_at => ''2020-02-29'')', pg_temp.a('bank'), pg_temp.a('a'))), 'PY206 imported', 'and says so');
+
+-- ---------- repeated, twisted ----------
+
+SELECT is(pg_temp.batch(ARRAY['bank a 1/o1'], ARRAY[1]) || ' ' || pg_temp.batch(ARRAY['bank a 1/o1'], ARRAY[1]) || ' ' || pg_temp.batch(ARRAY['bank a 1/o1']),
+	'ok ok ok', 'a group of one is a posting on its own, also when repeated');
+SELECT is(pg_temp.batch(ARRAY['bank a 10/g1', 'a b 10/g2', 'bank a 1/g3'], ARRAY[1, 1, 1]), 'ok ok PY206', 'a group repeated with one more leg has the same outcome again');
+SELECT is(pg_temp.batch(ARRAY['bank a 1/d1', 'bank a 1/d1'], ARRAY[1, 1]), 'PY215 PY206', 'and so has one with a reference twice');
+SELECT is(pg_temp.batch(ARRAY['bank a 10/g1', 'a b 10/g2', 'bank a 10/g1'], ARRAY[1, 1, 1]), 'ok ok PY206', 'or one repeated with a leg twice');
+SELECT is(pg_temp.batch(ARRAY['a b 999999/x1', 'bank a 10/x2', 'bank a 10/x2'], ARRAY[1, 1, NULL]), 'PY204 PY215 PY206',
+	'what was refused with its group is not posted further on in the batch');
+SELECT is((SELECT count(*) FROM payments.posting WHERE merchant = 'batch_test' AND reference = 'x2'), 0::bigint, 'under the same reference');
+SELECT is(pg_temp.batch(ARRAY['bank a 4/s1', 'bank a 3/s1']), 'PY206 ok', 'a repetition is one also behind another content of its reference');
+SELECT is((SELECT string_agg(r.error, ' ') FROM payments.post_batch(ARRAY[pg_temp.a('bank'), pg_temp.a('a'), pg_temp.a('bank')], ARRAY[pg_temp.a('a'), pg_temp.a('b'), pg_temp.a('a')],
+		ARRAY[5, 999999, 6], ARRAY['y1', 'y2', 'y3'], effective_at => array_fill('2000-01-01 00:00+00'::timestamptz, ARRAY[3]), imported => true) r),
+	'PY204', 'the first instant of 2000 is a time');
+SELECT is((SELECT effective_at FROM payments.posting WHERE merchant = 'batch_test' AND reference = 'y1'), '2000-01-01 00:00+00'::timestamptz, 'it is not now');
+SELECT is((SELECT effective_at FROM payments.posting_failure WHERE merchant = 'batch_test' AND reference = 'y2'), '2000-01-01 00:00+00'::timestamptz,
+	'nor none');
 
 SELECT is_empty('SELECT * FROM payments._check_ledger() WHERE NOT ok', 'after all this every invariant holds');
 SELECT * FROM finish();

@@ -36,7 +36,7 @@
 #define LEG_SUFFIX_MAX 7
 
 static void read_originals(PayPostingBatch *batch, PayStmt *stmt, int64 id);
-static void read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch);
+static void read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch, int reference_max);
 static int64 find_retired(FunctionCallInfo fcinfo, bool whole);
 static int64 reverse_all(PayPostingBatch *batch);
 static void refuse_second(const PayPostingBatch *batch);
@@ -94,7 +94,7 @@ pay_reverse_posting(PG_FUNCTION_ARGS)
 		posting_id = find_retired(fcinfo, false);
 	else
 	{
-		read_reason(fcinfo, &batch);
+		read_reason(fcinfo, &batch, PAY_REFERENCE_MAX);
 		posting_id = reverse_all(&batch);
 	}
 	pay_spi_end();
@@ -118,7 +118,7 @@ pay_reverse_transaction(PG_FUNCTION_ARGS)
 		pay_spi_end();
 		PG_RETURN_INT64(transaction_id);
 	}
-	read_reason(fcinfo, &batch);
+	read_reason(fcinfo, &batch, PAY_REFERENCE_MAX - LEG_SUFFIX_MAX);
 	for (int i = 0; i < batch.n; i++)
 	{
 		PayPosting *reversal = &batch.postings[i];
@@ -165,14 +165,14 @@ read_originals(PayPostingBatch *batch, PayStmt *stmt, int64 id)
 
 /* reason and reference, the same for all. */
 static void
-read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch)
+read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch, int reference_max)
 {
 	char	   *reason = pay_text_argument(fcinfo, 1);
 	char	   *reference = pay_text_argument(fcinfo, 2);
 
 	pay_require_given(fcinfo, 1, "reason");
 	pay_require_text(reason, PAY_DESCRIPTION_MAX, "reason");
-	pay_require_text(reference, PAY_REFERENCE_MAX - (batch->n > 1 ? LEG_SUFFIX_MAX : 0), "reference");
+	pay_require_text(reference, reference_max, "reference");
 	for (int i = 0; i < batch->n; i++)
 	{
 		batch->postings[i].description = reason;

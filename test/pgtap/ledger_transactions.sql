@@ -206,6 +206,7 @@ SELECT is(r.code, v.code, format('refused with %s: %s', v.code, v.what)) FROM (V
 SELECT is(pg_temp.postings(), (SELECT n + 1 FROM before), 'none of them has posted a leg');
 SELECT cmp_ok(pg_temp.keep('one', 'post_transaction(ARRAY[{bank}], ARRAY[{a}], ARRAY[7], repeat(''x'', 248))'), '>', 0::bigint, 'a transaction of one leg, with the longest reference');
 SELECT is(pg_temp.legs(pg_temp.m('one')), 'bank>a 7 manual', 'is one, too');
+SELECT is((pg_temp.raised('SELECT payments.reverse_transaction(<one>, ''x'', repeat(''y'', 249))')).code, '22023', 'and reversed under a reference no longer than that');
 SELECT cmp_ok(pg_temp.keep('hot', 'post_transaction(ARRAY[{hot}, {hot}], ARRAY[{hot2}, {hot2}], ARRAY[1, 2], ''hot-1'')'), '>', 0::bigint, 'between hot accounts');
 SELECT is(pg_temp.value('post_transaction(ARRAY[{hot}, {hot}], ARRAY[{hot2}, {hot2}], ARRAY[1, 2], ''hot-1'')'), pg_temp.m('hot')::text, 'once');
 SELECT cmp_ok(pg_temp.keep('both', 'post_transaction(ARRAY[{bank}, {bank.usd}], ARRAY[{a}, {usd}], ARRAY[100, 200])'), '>', 0::bigint, 'legs of two currencies');

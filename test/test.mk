@@ -7,9 +7,13 @@ FUZZ_SECONDS = $(if $(filter command%,$(origin SECONDS)),$(SECONDS),300)
 test:
 	@bash test/test.sh
 
-# The faults with 400 payments instead of a slice.
+# The faults with 400 payments, the attack on limited accounts for a minute, instead of slices.
 test-long:
-	@PAY_FAULT_PAYMENTS=400 bash test/test.sh build faults
+	@PAY_FAULT_PAYMENTS=400 PAY_ATTACK_SECONDS=60 bash test/test.sh build faults attack
+
+# make test-model OPS=1000000 SEED=42: random operations on the ledger against a model; default a million, a new seed.
+test-model:
+	@PAY_MODEL_OPS='$(or $(OPS),1000000)' PAY_MODEL_SEED='$(SEED)' bash test/test.sh build model
 
 # make fuzz SECONDS=300: so long for each target.
 fuzz:
@@ -26,4 +30,4 @@ demo:
 docs/states.md:
 	@ci/states --write
 
-.PHONY: test test-long fuzz bench demo docs/states.md
+.PHONY: test test-long test-model fuzz bench demo docs/states.md

@@ -3,7 +3,7 @@
 # tree and a private copy of PostgreSQL (test/stage.sh).  No cluster that is
 # there is touched; no process and no folder stays.
 #
-#	test/test.sh [build clang guards unit fuzz peer sql sql-preloaded tap bench faults]
+#	test/test.sh [build clang guards unit fuzz peer sql sql-preloaded tap model bench faults attack]
 #
 # Prints a line a suite, the logs of those that failed, and at the very end
 # "N passed, N failed".  A suite that cannot run is a failure.
@@ -13,7 +13,7 @@ cd "$project" || exit 1
 . test/stage.sh
 exec < /dev/null 2>&1
 
-suites=(build clang guards unit fuzz peer sql sql-preloaded tap bench)
+suites=(build clang guards unit fuzz peer sql sql-preloaded tap model bench)
 [ $# -eq 0 ] || suites=("$@")
 passed_sum=0 failed_sum=0 job=
 TAIL=60
@@ -215,6 +215,19 @@ suite_faults() {
 		return
 	fi
 	tap "${scripts[@]}"
+}
+
+suite_attack() { tap "$SRC/test/t/014_ledger_attack.pl"; }
+
+# A new seed each time: the log says which, and so does this.
+suite_model() {
+	local operations=${PAY_MODEL_OPS:-15000}
+	run staged $((150 + operations / 200)) /usr/bin/python3 "$SRC/test/model/run.py" --root "$STAGE/tmp/model" --ops "$operations" \
+		--block $((operations < 50000 ? operations / 5 + 1 : 10000)) ${PAY_MODEL_SEED:+--seed "$PAY_MODEL_SEED"} --self-test
+	status=$?
+	passed=$(count '^ok - ')
+	failed=$(count '^not ok - ')
+	grep -E '^seed |^[0-9]+ operations' "$log"
 }
 
 suite_bench() {

@@ -44,6 +44,16 @@ $$;
 COMMENT ON FUNCTION payments._lock_partitioning(text) IS
 'Internal: keeps others who make or retire partitions out, and nobody else; false when it had to wait for more than two seconds. partition_retired stands for all tables.';
 
+CREATE FUNCTION payments._guard_partition(name text) RETURNS void
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
+		FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', name);
+	EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', name);
+END
+$$;
+COMMENT ON FUNCTION payments._guard_partition(text) IS 'Internal: the guard that does not come with the table that a partition is attached to, as those of rows do.';
+
 -- Attached, not made as a partition at once: that would take the table from those who post.
 CREATE FUNCTION payments._make_partition(table_name text, from_time timestamptz, to_time timestamptz) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET lock_timeout = '200ms'
@@ -61,10 +71,7 @@ BEGIN
 	EXECUTE format('COMMENT ON TABLE payments.%I IS %L', name, CASE WHEN from_time IS NULL
 		THEN format('rows of payments.%s for whose time there is no partition', table_name)
 		ELSE format('rows of payments.%s from %s up to but not at %s, UTC', table_name, to_char(from_time, 'YYYY-MM-DD'), to_char(to_time, 'YYYY-MM-DD')) END);
-	-- Guards of rows come with the table that it is attached to; this one does not.
-	EXECUTE format('CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
-		FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', name);
-	EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', name);
+	PERFORM payments._guard_partition(name);
 	EXECUTE format('ALTER TABLE payments.%I ATTACH PARTITION payments.%I %s', table_name, name, part_bound);
 	RETURN true;
 EXCEPTION WHEN lock_not_available OR deadlock_detected OR check_violation THEN

@@ -34,6 +34,7 @@ my @refused = (
 	'ALTER TABLE payments.posting SET SCHEMA public',
 	'CREATE TABLE parent (LIKE payments.posting); ALTER TABLE payments.posting INHERIT parent',
 	'DROP TABLE payments.posting CASCADE',
+	'CREATE TABLE child () INHERITS (payments.account)',
 	'DROP TABLE payments.payment, payments.payment_status CASCADE',
 	'DROP SCHEMA payments CASCADE',
 	'DROP OWNED BY payments_owner CASCADE',
@@ -60,7 +61,7 @@ my @allowed = (
 	q{CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 	  CREATE TRIGGER noted AFTER INSERT ON payments.event FOR EACH ROW EXECUTE FUNCTION noted(); DROP FUNCTION noted() CASCADE},
 	'ANALYZE payments.posting',
-	'REINDEX TABLE payments.posting',
+	'REINDEX TABLE payments.account',
 	'SELECT payments.setup()',
 );
 foreach my $sql (@allowed)

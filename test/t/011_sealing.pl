@@ -247,7 +247,7 @@ my @tampers = (
 	[ 'an emptied table', as_superuser('TRUNCATE payments.movement'), qr/^missing 1 movement \{"after": null, "before": null\}; missing 2 movement/ ],
 	[ 'a dropped table', 'DROP TABLE payments.attempt_answer CASCADE', 'missing attempt_answer' ],
 	[ 'an unlogged table, emptied by a crash', 'ALTER TABLE payments.movement SET UNLOGGED; ' . as_superuser('DELETE FROM payments.movement'), qr/^missing 1 movement/ ],
-	[ 'a row in a child table', "CREATE TABLE payments.child () INHERITS (payments.posting); INSERT INTO payments.child SELECT * FROM payments.posting WHERE posting_id = $id[3]; UPDATE payments.child SET posting_id = 999999", 'added 2 posting ' . $key->(999999) ],
+	[ 'a row in a partition of its own', "CREATE TABLE payments.child (LIKE payments.posting INCLUDING CONSTRAINTS); INSERT INTO payments.child SELECT * FROM payments.posting WHERE posting_id = $id[3]; UPDATE payments.child SET posting_id = 999999, booked_at = '2001-01-15'; ALTER TABLE payments.posting ATTACH PARTITION payments.child FOR VALUES FROM ('2001-01-01') TO ('2001-02-01')", 'added 2 posting ' . $key->(999999) ],
 	[ 'a row hidden by row security', "ALTER TABLE payments.posting FORCE ROW LEVEL SECURITY; DROP POLICY by_merchant ON payments.posting; CREATE POLICY p ON payments.posting USING (posting_id <> $id[3])", 'missing 2 posting ' . $gap->($id[2], $id[4]) ],
 	[ 'a leaf', as_superuser(q{UPDATE payments.seal_leaf SET leaves = set_byte(leaves, 70, 255 - get_byte(leaves, 70)) WHERE block = 2 AND name = 'posting'}), 'leaves 2 posting' ],
 	[ 'leaves deleted', as_superuser(q{DELETE FROM payments.seal_leaf WHERE block = 2 AND name = 'posting'}), 'leaves 2 posting' ],

@@ -54,6 +54,22 @@ END
 $$;
 COMMENT ON FUNCTION payments._guard_partition(text) IS 'Internal: the guard that does not come with the table that a partition is attached to, as those of rows do.';
 
+CREATE FUNCTION payments._lock_default_partitions(table_names text[]) RETURNS boolean
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
+DECLARE
+	t text;
+BEGIN
+	FOR t IN SELECT p.partition FROM payments._partitions() p WHERE p.is_default AND p.table_name = ANY (table_names) ORDER BY 1 LOOP
+		EXECUTE format('LOCK TABLE payments.%I IN ACCESS EXCLUSIVE MODE', t);
+	END LOOP;
+	RETURN true;
+EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+	RETURN false;
+END
+$$;
+COMMENT ON FUNCTION payments._lock_default_partitions(text[]) IS
+'Internal: takes the default partitions of these tables, which attaching a partition needs, all or none; false when one was not free for 100 ms. All at once: whoever waits for one while holding another waits for somebody who reads both.';
+
 -- Attached, not made as a partition at once: that would take the table from those who post.
 CREATE FUNCTION payments._make_partition(table_name text, from_time timestamptz, to_time timestamptz) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET lock_timeout = '200ms'
@@ -101,6 +117,7 @@ CREATE FUNCTION payments._make_partitions(ahead interval, since timestamptz) RET
 #variable_conflict use_column
 DECLARE
 	t text;
+	tables text[] := '{}';
 	month timestamptz;
 	first timestamptz := least(clock_timestamp(), since);
 	last timestamptz := clock_timestamp() + ahead;
@@ -121,6 +138,15 @@ BEGIN
 				HINT = 'The worker tries again; or call payments.make_partitions().';
 			CONTINUE;
 		END IF;
+		tables := tables || t;
+	END LOOP;
+	IF NOT payments._lock_default_partitions(tables) THEN
+		RAISE WARNING USING
+			MESSAGE = 'could not make partitions: somebody reads or writes the default ones',
+			HINT = 'The worker tries again; or call payments.make_partitions().';
+		RETURN 0;
+	END IF;
+	FOREACH t IN ARRAY tables LOOP
 		FOR month IN SELECT * FROM payments._missing_partitions(t, first, last) LOOP
 			made := made + payments._make_partition(t, month, month + interval '1 month')::int;
 		END LOOP;

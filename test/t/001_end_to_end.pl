@@ -103,7 +103,7 @@ is(outcome($node, $id), 'authorized', 'authorized');
 is(sqlstate($node, "SELECT * FROM payments.capture_payment('$id', 'manual-1-over', 10001)"), 'PY007', 'not more than authorized');
 is(sqlstate($node, "SELECT * FROM payments.refund_payment('$id', 'manual-1-early', 1)"), 'PY006', 'no refund before capture');
 # Slow, so that the second call meets the first one under way.
-$peer->faults({ fault => 'delay_ms', ms => 500, path => '/capture$' });
+$peer->faults({ fault => 'delay_ms', ms => 3000, path => '/capture$' });
 value($node, "SELECT * FROM payments.capture_payment('$id', 'manual-1-capture', 6000)");
 is( sqlstate($node, "SELECT * FROM payments.capture_payment('$id', 'manual-1-again', 1000)"),
 	'PY008', 'a second capture while one is under way is refused')

@@ -6,6 +6,7 @@ the seed and on what the model says, so a seed gives the same operations again.
 from ledger_model import AMOUNT_MAX, INT8_MAX, Element, Moment
 
 WINDOW = 40                     # operations within which a time that is a little ahead is used
+QUIET = 600                     # and those after them that leave it alone, until it has passed
 FAR = Moment('2100-01-01 00:00:00+00')
 GONE = Moment('2001-01-01 00:00:00+00', passed=True)
 NOBODY = 999999999
@@ -258,7 +259,7 @@ class Operations:
             request = dict(debit_id=debit, credit_id=credit, amount=self.pick_amount(debit, credit, currency),
                            reference=self.new_reference() if self.chance(0.4) else None, expires_at=None,
                            description=self.pick_text(), balancing=self.chance(0.15))
-            if self.moment and self.window >= 3 * WINDOW and self.chance(0.5):
+            if self.moment and self.window > QUIET and self.chance(0.5):
                 request['expires_at'] = self.moment
             elif self.chance(0.1):
                 request['expires_at'] = self.random.choice([FAR, FAR, FAR, GONE])
@@ -479,7 +480,7 @@ class Operations:
 
     def close(self):
         currency = self.random.choice(['EUR', 'EUR', 'USD', 'KRW'])
-        account_id = self.pick_account(currency)
+        account_id = self.pick_account(currency) if not self.chance(0.02) else NOBODY
         account = self.model.accounts.get(account_id)
         if account and account.balance() != 0 and self.chance(0.5):
             return self.sweep(account)

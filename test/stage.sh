@@ -11,7 +11,7 @@
 
 PG_MAJOR=${PG_MAJOR:-15}
 PACKAGES="build-essential clang libclang-rt-dev libcurl4-openssl-dev libipc-run-perl libtap-parser-sourcehandler-pgtap-perl
-	postgresql-$PG_MAJOR postgresql-$PG_MAJOR-pgtap postgresql-client-$PG_MAJOR postgresql-server-dev-$PG_MAJOR python3 python3-pglast python3-psycopg2 rsync"
+	postgresql-$PG_MAJOR postgresql-$PG_MAJOR-cron postgresql-$PG_MAJOR-pgtap postgresql-client-$PG_MAJOR postgresql-server-dev-$PG_MAJOR python3 python3-pglast python3-psycopg2 rsync"
 
 say() { printf '%s\n' "$*" >&2; }
 

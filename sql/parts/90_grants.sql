@@ -4,8 +4,8 @@ DECLARE
 	f record;
 BEGIN
 	FOR f IN SELECT p.oid::regprocedure AS signature FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'payments'::regnamespace LOOP
-		EXECUTE format('ALTER FUNCTION %s OWNER TO payments_owner', f.signature);
-		EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.signature);
+		EXECUTE format('ALTER ROUTINE %s OWNER TO payments_owner', f.signature);
+		EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f.signature);
 	END LOOP;
 	FOR f IN SELECT c.oid::regclass AS name FROM pg_catalog.pg_class c
 			 WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'v') LOOP
@@ -18,7 +18,7 @@ $$;
 
 -- Rules and schedules are an administrator's to add to; the transition table is not.
 GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.posting_rule, payments.account_template,
-	payments.currency, payments.psp_currency TO payments_admin;
+	payments.currency, payments.psp_currency, payments.job TO payments_admin;
 
 GRANT EXECUTE ON FUNCTION
 	payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean),
@@ -104,7 +104,32 @@ GRANT EXECUTE ON FUNCTION
 	payments.stop_worker()
 TO payments_admin;
 
+-- A job runs with the rights of whoever runs it, in steps; these write them down.
+GRANT EXECUTE ON PROCEDURE payments.run_job(text) TO payments_admin;
+GRANT EXECUTE ON FUNCTION
+	payments.schedule_jobs(text, text, boolean),
+	payments.schedule_statements(text, text, boolean),
+	payments._job_begin(text, name),
+	payments._job_max_steps(bigint),
+	payments._job_title(bigint),
+	payments._job_call(bigint, name),
+	payments._job_record(bigint, jsonb),
+	payments._job_end(bigint, boolean, text, text),
+	payments._job_verify(text, int, boolean),
+	payments._purge_job_run(interval),
+	payments._purge_job_run_details(interval),
+	payments._require_cron(),
+	payments._cron_plan(text, boolean),
+	payments._cron_purge(text, interval),
+	payments._cron_statement(text, text, text, text, text)
+TO payments_admin;
+
+GRANT EXECUTE ON FUNCTION payments.resolve_finding(bigint, text) TO payments_operator;
+
 -- The views call these with their reader's rights.
+GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int), payments._cron_next(text, timestamptz),
+	payments._cron_field(text, int, int, text[]), payments._cron_state(), payments._cron_here(), payments._cron_prefix(text),
+	payments._cron_jobs(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._unarmed_reason(), payments._system_identifier(),
 	payments._seal_head_line(bigint, bytea, timestamptz) TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;

@@ -1,0 +1,130 @@
+-- Jobs that come back by the clock: the table of them, and what a cron
+-- schedule means.  They run by pg_cron (57_schedule.sql), by another scheduler
+-- or by hand (56_jobs.sql).
+
+CREATE FUNCTION payments._cron_field(field text, low int, high int, names text[]) RETURNS int[]
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	part text;
+	m text[];
+	first int;
+	last int;
+	found int[] := '{}';
+BEGIN
+	FOREACH part IN ARRAY string_to_array(lower(field), ',') LOOP
+		m := regexp_match(part, '^(?:(\*)|([a-z]{3}|\d{1,2})(?:-([a-z]{3}|\d{1,2}))?)(?:/(\d{1,2}))?$');
+		IF m IS NULL OR (m[4] IS NOT NULL AND (m[4]::int = 0 OR m[1] IS NULL AND m[3] IS NULL)) THEN
+			RETURN NULL;
+		END IF;
+		first := CASE WHEN m[1] IS NOT NULL THEN low WHEN m[2] ~ '\d' THEN m[2]::int ELSE array_position(names, m[2]) - 1 + low END;
+		last := CASE WHEN m[1] IS NOT NULL THEN high WHEN m[3] IS NULL THEN first WHEN m[3] ~ '\d' THEN m[3]::int
+				ELSE array_position(names, m[3]) - 1 + low END;
+		IF first IS NULL OR last IS NULL OR first < low OR last > high OR first > last THEN
+			RETURN NULL;
+		END IF;
+		found := found || ARRAY(SELECT generate_series(first, last, coalesce(m[4]::int, 1)));
+	END LOOP;
+	RETURN found;
+END
+$$;
+COMMENT ON FUNCTION payments._cron_field(text, int, int, text[]) IS
+'Internal: the numbers that one field of a cron schedule stands for; null when it is none.';
+
+-- pg_cron 1.4 reads schedules in UTC, to the minute.
+CREATE FUNCTION payments._cron_next(schedule text, moment timestamptz) RETURNS timestamptz
+	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	-- Eight years hold a 29th of February, over 2100 too.
+	days_max CONSTANT int := 3000;
+	field text[] := regexp_split_to_array(btrim(CASE lower(btrim(schedule))
+		WHEN '@yearly' THEN '0 0 1 1 *' WHEN '@annually' THEN '0 0 1 1 *' WHEN '@monthly' THEN '0 0 1 * *' WHEN '@weekly' THEN '0 0 * * 0'
+		WHEN '@daily' THEN '0 0 * * *' WHEN '@midnight' THEN '0 0 * * *' WHEN '@hourly' THEN '0 * * * *' ELSE schedule END), '\s+');
+	minutes int[];
+	hours int[];
+	month_days int[];
+	months int[];
+	week_days int[];
+	either boolean;
+	first timestamp := date_trunc('minute', moment AT TIME ZONE 'UTC') + interval '1 minute';
+	day date := (date_trunc('minute', moment AT TIME ZONE 'UTC') + interval '1 minute')::date;
+	minute_of_day int;
+	by_month boolean;
+	by_week boolean;
+BEGIN
+	IF lower(btrim(schedule)) = '@reboot' THEN
+		RETURN CASE WHEN pg_postmaster_start_time() > moment THEN pg_postmaster_start_time() ELSE 'infinity' END;
+	END IF;
+	minutes := payments._cron_field(field[1], 0, 59, '{}');
+	hours := payments._cron_field(field[2], 0, 23, '{}');
+	month_days := payments._cron_field(field[3], 1, 31, '{}');
+	months := payments._cron_field(field[4], 1, 12, '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}');
+	week_days := payments._cron_field(field[5], 0, 7, '{sun,mon,tue,wed,thu,fri,sat}');
+	IF array_length(field, 1) <> 5 OR minutes IS NULL OR hours IS NULL OR month_days IS NULL OR months IS NULL OR week_days IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = format('"%s" is not a cron schedule', schedule),
+			HINT = 'Write five fields, minute, hour, day, month and day of the week, in UTC, such as "17 3 * * *".';
+	END IF;
+	-- cron's own rule: of the day of the month and that of the week either will do, unless one is a star.
+	either := left(field[3], 1) <> '*' AND left(field[5], 1) <> '*';
+	FOR i IN 0 .. days_max LOOP
+		by_month := extract(day FROM day) = ANY (month_days);
+		by_week := extract(dow FROM day) = ANY (week_days) OR extract(isodow FROM day) = ANY (week_days);
+		IF extract(month FROM day) = ANY (months) AND (by_month AND by_week OR either AND (by_month OR by_week)) THEN
+			SELECT min(h * 60 + m) INTO minute_of_day FROM unnest(hours) h, unnest(minutes) m
+			WHERE i > 0 OR h * 60 + m >= extract(hour FROM first) * 60 + extract(minute FROM first);
+			IF minute_of_day IS NOT NULL THEN
+				RETURN (day + make_interval(mins => minute_of_day)) AT TIME ZONE 'UTC';
+			END IF;
+		END IF;
+		day := day + 1;
+	END LOOP;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION payments._cron_next(text, timestamptz) IS
+'Internal: the first time after moment that a cron schedule names, in UTC; infinity: at the next start of the server; null for one that never comes. Raises 22023.';
+
+CREATE TABLE payments.job (
+	job text NOT NULL CONSTRAINT job_name_simple CHECK (job ~ '^[a-z][a-z0-9_]{0,29}$'),
+	schedule text NOT NULL CONSTRAINT job_schedule_comes CHECK (payments._cron_next(schedule, '2026-01-01 00:00:00+00') IS NOT NULL),
+	command text NOT NULL CONSTRAINT job_command_is_a_function CHECK (command ~ '^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$'),
+	arguments jsonb NOT NULL DEFAULT '{}' CONSTRAINT job_arguments_are_named CHECK (jsonb_typeof(arguments) = 'object'),
+	catch_up text NOT NULL DEFAULT 'once' CONSTRAINT job_catch_up_known CHECK (catch_up IN ('once', 'batches', 'watermark', 'periods')),
+	period interval CONSTRAINT job_period_positive CHECK (period > interval '0'),
+	delay interval NOT NULL DEFAULT '0' CONSTRAINT job_delay_not_negative CHECK (delay >= interval '0'),
+	max_steps int NOT NULL DEFAULT 10000 CONSTRAINT job_max_steps_positive CHECK (max_steps > 0),
+	enabled boolean NOT NULL DEFAULT true,
+	description text,
+	added_at timestamptz NOT NULL DEFAULT now(),
+	builtin boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (job, builtin),
+	CONSTRAINT job_period_of_periods CHECK ((period IS NOT NULL) = (catch_up = 'periods'))
+);
+COMMENT ON TABLE payments.job IS 'what is to run by the clock; a row of yours (builtin = false) with the same name wins over a shipped one. SELECT payments.schedule_jobs() tells pg_cron of changes';
+COMMENT ON COLUMN payments.job.job IS 'name, for run_job()';
+COMMENT ON COLUMN payments.job.schedule IS 'cron schedule, in UTC: minute, hour, day of the month, month, day of the week; or @hourly, @daily, @weekly, @monthly, @yearly, @reboot';
+COMMENT ON COLUMN payments.job.command IS 'schema.function; must belong to payments_owner, to a superuser, or to the role that runs the job';
+COMMENT ON COLUMN payments.job.arguments IS 'arguments by name, besides those that catch_up gives';
+COMMENT ON COLUMN payments.job.catch_up IS 'how a run goes on, each call a transaction. once: one call does all that was missed. batches: calls until it returns 0. watermark: calls with watermark => what the last call returned, until it says done. periods: one call with from_time and to_time for each period that is over';
+COMMENT ON COLUMN payments.job.period IS 'of catch_up periods: length of one; they begin at whole days, hours or months of UTC';
+COMMENT ON COLUMN payments.job.delay IS 'of catch_up periods: how long after its end a period is left alone, since its data may still come';
+COMMENT ON COLUMN payments.job.max_steps IS 'calls in one run at most; the next run goes on';
+COMMENT ON COLUMN payments.job.enabled IS 'false: not scheduled; run_job() still runs it';
+COMMENT ON COLUMN payments.job.description IS 'what it is for';
+COMMENT ON COLUMN payments.job.added_at IS 'when the row was made: what was due before was not missed';
+COMMENT ON COLUMN payments.job.builtin IS 'shipped with the extension';
+
+-- Odd minutes: everybody's cron jobs run at the full hour.
+INSERT INTO payments.job (job, schedule, command, arguments, catch_up, max_steps, description) VALUES
+	('check', '17 3 * * *', 'payments.check', '{}', 'once', 1, 'looks for violations of every promise'),
+	('verify', '47 2 * * *', 'payments._job_verify', '{"blocks": 1000}', 'watermark', 10000, 'compares the rows of new seal blocks with their seals'),
+	('verify_all', '47 4 1 * *', 'payments._job_verify', '{"blocks": 1000, "whole": true}', 'watermark', 10000, 'compares all sealed rows with their seals'),
+	-- The worker does these by itself; here for databases without one.
+	('seal_blocks', '*/10 * * * *', 'payments.seal_blocks', '{}', 'batches', 100, 'seals new rows, should the worker not'),
+	('fold_hot_accounts', '*/10 * * * *', 'payments.fold_hot_accounts', '{}', 'batches', 100, 'folds what was posted to hot accounts, should the worker not'),
+	('release_expired_holds', '*/10 * * * *', 'payments.release_expired_holds', '{}', 'batches', 100, 'gives back expired holds, should the worker not'),
+	('purge_job_run', '37 1 * * *', 'payments._purge_job_run', '{"keep": "90 days"}', 'batches', 10000, 'removes old rows of job_run'),
+	('purge_job_run_details', '7 1 * * *', 'payments._purge_job_run_details', '{"keep": "14 days"}', 'once', 1, 'removes old rows of our jobs from pg_cron''s log');
+
+SELECT pg_catalog.pg_extension_config_dump('payments.job', 'WHERE NOT builtin');

@@ -1,0 +1,305 @@
+-- Running a job.  run_job() is the caller's and commits each step: what the
+-- step did, how far the job is and the row in job_run are one transaction, so
+-- a kill loses at most the step that was under way, and the next run goes on.
+
+CREATE FUNCTION payments._jobs() RETURNS SETOF payments.job
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT DISTINCT ON (j.job) j.* FROM payments.job j ORDER BY j.job, j.builtin
+$$;
+COMMENT ON FUNCTION payments._jobs() IS 'Internal: the jobs, rows of users instead of shipped ones of the same name.';
+
+CREATE FUNCTION payments._job_lock_held(job text, pid int) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.pid = $2 AND l.granted AND l.objsubid = 2
+		AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+		AND l.classid = 1346981450 AND l.objid::bigint = (hashtext($1)::bigint & 4294967295))
+$$;
+COMMENT ON FUNCTION payments._job_lock_held(text, int) IS 'Internal: does that process run the job?';
+
+CREATE FUNCTION payments._job_begin(job text, run_by name) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	run bigint;
+BEGIN
+	PERFORM payments._require_setup();
+	IF NOT EXISTS (SELECT FROM payments.job j WHERE j.job = _job_begin.job) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY606',
+			MESSAGE = format('there is no job "%s"', _job_begin.job),
+			HINT = 'SELECT job FROM payments.job lists them.';
+	END IF;
+	-- A session whose run was cancelled between two steps may hold it still.
+	IF NOT payments._job_lock_held(_job_begin.job, pg_backend_pid()) AND NOT pg_try_advisory_lock(1346981450, hashtext(_job_begin.job)) THEN
+		RETURN NULL;
+	END IF;
+	UPDATE payments.job_run r SET result = 'killed', ended_at = clock_timestamp(), error = 'the session ended in the middle'
+	WHERE r.job = _job_begin.job AND r.result = 'running';
+	INSERT INTO payments.job_run (job, pid, run_by, from_watermark, watermark)
+	SELECT _job_begin.job, pg_backend_pid(), run_by, s.watermark, s.watermark
+	FROM (SELECT) one LEFT JOIN payments.job_state s ON s.job = _job_begin.job RETURNING run_id INTO run;
+	RETURN run;
+END
+$$;
+COMMENT ON FUNCTION payments._job_begin(text, name) IS
+'Internal: takes the job''s lock for the session and begins a run; null while another session runs it. Raises PY606.';
+
+CREATE FUNCTION payments._job_period(job text, watermark text, OUT from_time timestamptz, OUT to_time timestamptz) RETURNS record
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+#variable_conflict use_column
+DECLARE
+	j payments.job;
+	since timestamptz;
+BEGIN
+	SELECT * INTO j FROM payments._jobs() x WHERE x.job = _job_period.job;
+	from_time := _job_period.watermark::timestamptz;
+	IF from_time IS NULL THEN
+		-- From the period in which the job, or the installation, was made.
+		SELECT greatest(j.added_at, i.set_up_at) INTO since FROM payments.installation i;
+		from_time := CASE
+			WHEN extract(month FROM j.period) + 12 * extract(year FROM j.period) = 0 THEN date_bin(j.period, since, '2001-01-01 00:00:00+00')
+			WHEN extract(year FROM j.period) = 0 THEN date_trunc('month', since)
+			ELSE date_trunc('year', since) END;
+	END IF;
+	to_time := from_time + j.period;
+END
+$$;
+COMMENT ON FUNCTION payments._job_period(text, text) IS 'Internal: the period that comes after a watermark.';
+
+CREATE FUNCTION payments._job_call(run bigint, run_by name) RETURNS text
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+DECLARE
+	r payments.job_run;
+	j payments.job;
+	p record;
+	given text;
+	trusted boolean;
+BEGIN
+	SELECT * INTO STRICT r FROM payments.job_run x WHERE x.run_id = run;
+	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
+	-- Whoever may write into payments.job must not get hold of the rights of the role that runs it.
+	SELECT bool_and(f.proowner IN ('payments_owner'::regrole, run_by::text::regrole) OR o.rolsuper) INTO trusted
+	FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_roles o ON o.oid = f.proowner
+	WHERE n.nspname || '.' || f.proname = j.command AND f.prokind = 'f';
+	IF trusted IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '42883',
+			MESSAGE = format('function %s of job "%s" does not exist', j.command, j.job),
+			HINT = 'Create it, or correct the row in payments.job.';
+	ELSIF NOT trusted THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '42501',
+			MESSAGE = format('function %s of job "%s" belongs to another role', j.command, j.job),
+			HINT = format('Give it to payments_owner or to a superuser, or run the job as its owner instead of "%s".', run_by);
+	END IF;
+	SELECT string_agg(format('%I => %L', a.key, a.value), ', ' ORDER BY a.key) INTO given FROM jsonb_each_text(j.arguments) a;
+	IF j.catch_up = 'watermark' THEN
+		given := concat_ws(', ', format('watermark => %L', r.watermark), given);
+	ELSIF j.catch_up = 'periods' THEN
+		SELECT * INTO p FROM payments._job_period(j.job, r.watermark);
+		IF p.to_time + j.delay > clock_timestamp() THEN
+			RETURN NULL;
+		END IF;
+		given := concat_ws(', ', format('from_time => %L, to_time => %L', p.from_time, p.to_time), given);
+	END IF;
+	RETURN format('SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), ''[]'') FROM %s(%s) r', j.command, given);
+END
+$$;
+COMMENT ON FUNCTION payments._job_call(bigint, name) IS
+'Internal: the query that is a run''s next step, null when nothing is left to do. Raises 42883 (no such function), 42501 (of a role that is not trusted).';
+
+CREATE FUNCTION payments._job_record(run bigint, answer jsonb) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+DECLARE
+	r payments.job_run;
+	j payments.job;
+	done_rows bigint;
+	found_rows bigint;
+	next text;
+BEGIN
+	SELECT * INTO r FROM payments.job_run x WHERE x.run_id = run AND x.result = 'running' FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY901',
+			MESSAGE = format('run %s does not run', run),
+			HINT = 'Somebody ended it in payments.job_run; run the job again.';
+	END IF;
+	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
+	-- A number is a count; an object counts what it says, else as one row; ok = false makes it a finding.
+	SELECT coalesce(sum(CASE WHEN jsonb_typeof(a.e) = 'number' THEN (a.e)::bigint WHEN a.e ? 'rows' THEN (a.e ->> 'rows')::bigint ELSE 1 END), 0),
+		count(*) FILTER (WHERE a.e -> 'ok' = 'false')
+	INTO done_rows, found_rows FROM jsonb_array_elements(answer) a (e) WHERE jsonb_typeof(a.e) IN ('number', 'object');
+	INSERT INTO payments.job_finding AS f (job, subject, detail, run_id, found_at, last_run_id, last_found_at)
+	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, run, clock_timestamp(), run, clock_timestamp()
+	FROM (SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
+		  FROM jsonb_array_elements(answer) a (e) WHERE a.e -> 'ok' = 'false') x
+	ON CONFLICT (job, md5(subject)) WHERE resolved_at IS NULL
+	DO UPDATE SET detail = excluded.detail, last_run_id = excluded.last_run_id, last_found_at = excluded.last_found_at;
+	next := r.watermark;
+	IF j.catch_up = 'watermark' THEN
+		SELECT a.e ->> 'watermark' INTO next FROM jsonb_array_elements(answer) WITH ORDINALITY a (e, n)
+		WHERE a.e ? 'watermark' ORDER BY a.n DESC LIMIT 1;
+		IF NOT FOUND THEN
+			next := r.watermark;
+		END IF;
+	ELSIF j.catch_up = 'periods' THEN
+		SELECT p.to_time::text INTO next FROM payments._job_period(j.job, r.watermark) p;
+	END IF;
+	UPDATE payments.job_run x SET steps = x.steps + 1, rows = x.rows + done_rows, findings = x.findings + found_rows, watermark = next WHERE x.run_id = run;
+	INSERT INTO payments.job_state AS s (job, watermark, updated_at) VALUES (r.job, next, clock_timestamp())
+	ON CONFLICT (job) DO UPDATE SET watermark = excluded.watermark, updated_at = excluded.updated_at;
+	RETURN CASE j.catch_up
+		WHEN 'once' THEN true
+		WHEN 'batches' THEN done_rows = 0
+		WHEN 'periods' THEN false
+		ELSE coalesce((SELECT bool_or(a.e -> 'done' = 'true') FROM jsonb_array_elements(answer) a (e)), false) OR answer = '[]' END;
+END
+$$;
+COMMENT ON FUNCTION payments._job_record(bigint, jsonb) IS
+'Internal: writes down what a step has returned, in its transaction: counts, findings and watermark. True when the run is finished.';
+
+CREATE FUNCTION payments._job_end(run bigint, finished boolean, sqlstate text, error text) RETURNS void
+	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	UPDATE payments.job_run SET ended_at = clock_timestamp(), sqlstate = $3, error = $4,
+		result = CASE WHEN $3 IS NOT NULL THEN 'failed' WHEN $2 THEN 'done' ELSE 'partial' END
+	WHERE run_id = $1 AND result = 'running'
+$$;
+COMMENT ON FUNCTION payments._job_end(bigint, boolean, text, text) IS 'Internal: ends a run.';
+
+CREATE FUNCTION payments._job_max_steps(run bigint) RETURNS int
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT j.max_steps FROM payments.job_run r JOIN payments._jobs() j ON j.job = r.job WHERE r.run_id = $1
+$$;
+COMMENT ON FUNCTION payments._job_max_steps(bigint) IS 'Internal: steps that a run may take.';
+
+CREATE FUNCTION payments._job_title(run bigint) RETURNS text
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT format('payments %s: %s steps, %s rows', r.job, r.steps, r.rows) FROM payments.job_run r WHERE r.run_id = $1
+$$;
+COMMENT ON FUNCTION payments._job_title(bigint) IS 'Internal: application_name of a run.';
+
+-- Neither SECURITY DEFINER nor SET: a procedure with either cannot COMMIT.
+-- So each transaction sets the search_path itself, and names are qualified.
+CREATE PROCEDURE payments.run_job(job text)
+	LANGUAGE plpgsql AS $$
+DECLARE
+	run bigint;
+	steps_max int;
+	step text;
+	answer jsonb;
+	finished boolean;
+	failed_with text;
+	failed_message text;
+	failed_detail text;
+	failed_hint text;
+BEGIN
+	-- In a transaction block it fails here, before anything is locked.
+	COMMIT;
+	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+	run := payments._job_begin(job, current_user);
+	steps_max := payments._job_max_steps(run);
+	COMMIT;
+	IF run IS NULL THEN
+		RAISE NOTICE 'job "%" runs already in another session', job;
+		RETURN;
+	END IF;
+	finished := false;
+	FOR n IN 1 .. steps_max LOOP
+		BEGIN
+			PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+				pg_catalog.set_config('application_name', payments._job_title(run), true);
+			step := payments._job_call(run, current_user);
+			IF step IS NULL THEN
+				finished := true;
+			ELSE
+				EXECUTE step INTO answer;
+				finished := payments._job_record(run, answer);
+			END IF;
+		EXCEPTION WHEN OTHERS OR query_canceled OR assert_failure THEN
+			GET STACKED DIAGNOSTICS failed_with = RETURNED_SQLSTATE, failed_message = MESSAGE_TEXT,
+				failed_detail = PG_EXCEPTION_DETAIL, failed_hint = PG_EXCEPTION_HINT;
+		END;
+		COMMIT;
+		EXIT WHEN finished OR failed_with IS NOT NULL;
+	END LOOP;
+	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+	PERFORM payments._job_end(run, finished, failed_with, failed_message);
+	failed_detail := concat_ws(' ', nullif(failed_detail, ''), format('It was run %s of job "%s".', run, job));
+	failed_hint := coalesce(nullif(failed_hint, ''), 'The next run goes on from where this one has come to.');
+	COMMIT;
+	PERFORM pg_catalog.pg_advisory_unlock(1346981450, pg_catalog.hashtext(job));
+	IF failed_with IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = failed_with, MESSAGE = failed_message, DETAIL = failed_detail, HINT = failed_hint;
+	END IF;
+END
+$$;
+COMMENT ON PROCEDURE payments.run_job(text) IS
+'Runs a job of payments.job now: by hand, from pg_cron or another scheduler. Commits after each step, so it cannot be called in a transaction; goes on where the last run came to, killed or not. While another session runs the job, it says so and leaves. Progress: payments.schedule_status, and application_name in pg_stat_activity. Raises PY606, what the job''s function raises, 42883 and 42501 for a function that is not there or not trusted.';
+
+CREATE FUNCTION payments.resolve_finding(finding_id bigint, resolution text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	PERFORM payments._require_setup();
+	IF resolution !~ '\S' OR resolution IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'a finding needs a resolution',
+			HINT = 'Say what was done about it, or why it is none.';
+	END IF;
+	UPDATE payments.job_finding f SET resolved_at = clock_timestamp(), resolution = resolve_finding.resolution,
+		resolved_by = CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END
+	WHERE f.finding_id = resolve_finding.finding_id AND f.resolved_at IS NULL;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY607',
+			MESSAGE = 'there is no such open finding',
+			HINT = 'SELECT * FROM payments.job_finding WHERE resolved_at IS NULL lists them.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION payments.resolve_finding(bigint, text) IS
+'Closes a finding of a job, with what was done about it. Found again afterwards, it is a new one. Raises PY607, 22023 without a resolution.';
+
+-- The functions of shipped jobs.
+
+CREATE FUNCTION payments._job_verify(watermark text, blocks int, whole boolean DEFAULT false) RETURNS SETOF jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	from_block bigint := coalesce(watermark::bigint, 0) + 1;
+	newest bigint;
+	to_block bigint;
+	f record;
+BEGIN
+	SELECT coalesce(max(s.block), 0) INTO newest FROM payments.seal s;
+	to_block := least(from_block + blocks - 1, newest);
+	IF from_block <= newest THEN
+		FOR f IN SELECT v.* FROM payments.verify(NULL, from_block, to_block) v WHERE v.kind <> 'ok' LOOP
+			RETURN NEXT jsonb_build_object('ok', false, 'rows', 0, 'subject', concat_ws(' ', f.kind, 'block', f.block, f.table_name, f.row_key),
+				'kind', f.kind, 'block', f.block, 'table_name', f.table_name, 'row_key', f.row_key, 'detail', f.detail);
+		END LOOP;
+	END IF;
+	-- The whole begins at the first block again, when it has come to the end.
+	RETURN NEXT jsonb_build_object('rows', greatest(to_block - from_block + 1, 0), 'done', to_block >= newest,
+		'watermark', CASE WHEN NOT whole OR to_block < newest THEN greatest(to_block, from_block - 1) END);
+END
+$$;
+COMMENT ON FUNCTION payments._job_verify(text, int, boolean) IS
+'Internal: verifies that many seal blocks behind the watermark; whole: over and over, from the first.';
+
+CREATE FUNCTION payments._purge_job_run(keep interval) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	purged bigint;
+BEGIN
+	-- The last run of each job stays: it says when that was.
+	DELETE FROM payments.job_run d WHERE d.run_id IN (
+		SELECT r.run_id FROM payments.job_run r
+		WHERE r.ended_at < clock_timestamp() - keep
+		AND EXISTS (SELECT FROM payments.job_run n WHERE n.job = r.job AND n.run_id > r.run_id)
+		ORDER BY r.run_id LIMIT 1000);
+	GET DIAGNOSTICS purged = ROW_COUNT;
+	RETURN purged;
+END
+$$;
+COMMENT ON FUNCTION payments._purge_job_run(interval) IS 'Internal: removes up to 1000 rows of job_run that ended longer ago, and returns how many.';

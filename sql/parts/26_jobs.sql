@@ -11,7 +11,7 @@ DECLARE
 	last int;
 	found int[] := '{}';
 BEGIN
-	FOREACH part IN ARRAY string_to_array(lower(field), ',') LOOP
+	FOREACH part IN ARRAY coalesce(string_to_array(lower(field), ','), '{""}') LOOP
 		m := regexp_match(part, '^(?:(\*)|([a-z]{3}|\d{1,2})(?:-([a-z]{3}|\d{1,2}))?)(?:/(\d{1,2}))?$');
 		IF m IS NULL OR (m[4] IS NOT NULL AND (m[4]::int = 0 OR m[1] IS NULL AND m[3] IS NULL)) THEN
 			RETURN NULL;

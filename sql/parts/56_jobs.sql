@@ -2,7 +2,8 @@
 -- step did, how far the job is and the row in job_run are one transaction, so
 -- a kill loses at most the step that was under way, and the next run goes on.
 
-CREATE FUNCTION payments._jobs() RETURNS SETOF payments.job
+CREATE FUNCTION payments._jobs() RETURNS TABLE (job text, schedule text, command text, arguments jsonb, catch_up text, period interval,
+	delay interval, max_steps int, enabled boolean, description text, added_at timestamptz, builtin boolean)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT DISTINCT ON (j.job) j.* FROM payments.job j ORDER BY j.job, j.builtin
 $$;

@@ -95,7 +95,7 @@ my $statements = value($workers, q{SELECT statement FROM payments.schedule_state
 $workers->safe_psql('postgres', $statements) foreach 1 .. 2;
 is(value($workers, q{SELECT count(*) FILTER (WHERE database = 'the shop'), count(*) FILTER (WHERE database = 'postgres') FROM cron.job WHERE jobname LIKE 'payments:the shop:%' AND username = 'jobs'}),
 	($jobs - 1) . '|1', 'its statements, run twice, make each job once; the log of pg_cron is purged where it is');
-is(as_jobs($workers, 'SELECT DISTINCT action FROM payments.schedule_jobs()'), "paused\nunchanged", 'and ours are still the same');
+is(as_jobs($workers, 'SELECT DISTINCT action FROM payments.schedule_jobs() ORDER BY 1'), "paused\nunchanged", 'and ours are still the same');
 
 # ---------- a minute ----------
 
@@ -166,11 +166,15 @@ $workers->safe_psql('postgres', q{CALL payments.run_job('purge_job_run_details')
 is(value($workers, q{SELECT count(*) FILTER (WHERE username = 'jobs' AND database = 'postgres' AND command LIKE 'CALL payments.%' AND end_time < now() - interval '14 days'),
 	count(*) FILTER (WHERE start_time = '2020-01-01') FROM cron.job_run_details}), '0|2', 'the log of pg_cron is purged of our jobs, and of no others');
 my $purge = value($workers, q{SELECT command FROM cron.job WHERE jobname = 'payments:the shop:purge_job_run_details'});
-is(value($workers, "SET ROLE jobs; $purge RETURNING database"), 'the shop', 'another database has its own purge');
+like(value($workers, "SET ROLE jobs; $purge RETURNING database"), qr/^(the shop\n?)+$/, 'another database has its own purge');
 
 # ---------- silence ----------
 
-$workers->safe_psql('postgres', q{UPDATE payments.job_run SET started_at = started_at - interval '2 days' WHERE job = 'check'});
+$workers->safe_psql('postgres', q{
+	UPDATE payments.job_run SET started_at = started_at - interval '2 days' WHERE job = 'check';
+	UPDATE payments.job SET added_at = added_at - interval '2 days' WHERE job = 'check';
+	UPDATE payments.installation SET set_up_at = set_up_at - interval '2 days';
+});
 is(value($workers, q{SELECT problem FROM payments.schedule_status WHERE job = 'check'}) =~ s/; its last word.*//r, 'pg_cron is silent: not run when it was due', 'the status warns of a job that did not run');
 is(value($workers, q{SELECT lag > interval '10 minutes' FROM payments.schedule_status WHERE job = 'check'}), 't', 'and says how late it is');
 $workers->safe_psql('postgres', q{SELECT pg_terminate_backend(launcher_pid) FROM payments._cron_state()});

@@ -1,0 +1,191 @@
+-- If this fails, jobs misread their schedules, run what they must not, lose
+-- their place after an error, or hide what they have found.  What pg_cron has to
+-- do with it is in t/015_cron.pl; here there is none.
+
+\set QUIET 1
+\set ON_ERROR_STOP off
+\pset format unaligned
+\pset tuples_only true
+\pset pager off
+SET client_min_messages = error;
+SELECT no_plan();
+
+-- When a schedule comes, in UTC whatever the session's time zone.
+SET timezone = 'America/New_York';
+SELECT is(payments._cron_next(s, '2026-11-22 09:14:30+00') AT TIME ZONE 'UTC', t::timestamp, 'after 2026-11-22 09:14:30 (Sunday): ' || s)
+FROM (VALUES
+	('* * * * *', '2026-11-22 09:15'), ('14 9 * * *', '2026-11-23 09:14'), ('15 9 * * *', '2026-11-22 09:15'), ('*/10 * * * *', '2026-11-22 09:20'),
+	('17 3 * * *', '2026-11-23 03:17'), ('0 0 29 2 *', '2028-02-29 00:00'), ('59 23 31 12 *', '2026-12-31 23:59'), ('5,50 4-6/2 * * *', '2026-11-23 04:05'),
+	('0 0 1,15 * fri', '2026-11-27 00:00'), ('0 0 */2 * 1', '2026-11-23 00:00'), ('0 12 * * 0', '2026-11-22 12:00'), ('0 12 * * 7', '2026-11-22 12:00'),
+	('0 0 1 jan-mar mon', '2027-01-01 00:00'), ('  0  0  *  * MON ', '2026-11-23 00:00'), ('@hourly', '2026-11-22 10:00'), ('@daily', '2026-11-23 00:00'),
+	('@midnight', '2026-11-23 00:00'), ('@weekly', '2026-11-29 00:00'), ('@monthly', '2026-12-01 00:00'), ('@yearly', '2027-01-01 00:00'), ('@annually', '2027-01-01 00:00')) v (s, t);
+RESET timezone;
+SELECT is(payments._cron_next('@reboot', now()), 'infinity', '@reboot comes with the next start');
+SELECT is(payments._cron_next('0 0 31 2 *', now()), NULL, 'a day that never comes');
+SELECT throws_ok(format('SELECT payments._cron_next(%L, now())', s), '22023', NULL, 'no schedule: ' || s)
+FROM unnest(ARRAY['', '* * * *', '* * * * * *', '60 * * * *', '* 24 * * *', '* * 0 * *', '* * 32 * *', '* * * 13 *', '* * * * 8', '5-1 * * * *', '*/0 * * * *', '5/2 * * * *',
+	'a * * * *', '* * * mon *', '-1 * * * *', '1,,2 * * * *', '5 seconds', '@never']) s;
+
+-- What a job may be.
+SELECT throws_ok(format('INSERT INTO payments.job (job, schedule, command, catch_up, period, builtin) VALUES (%L, %L, %L, %L, %L, false)', j, s, c, u, p), e, NULL, d)
+FROM (VALUES
+	('a b', '* * * * *', 'payments.check', 'once', NULL, '23514', 'a name is one word'),
+	('x', '0 0 31 2 *', 'payments.check', 'once', NULL, '23514', 'a schedule must come'),
+	('x', '61 * * * *', 'payments.check', 'once', NULL, '22023', 'and be one'),
+	('x', '* * * * *', 'SELECT 1', 'once', NULL, '23514', 'a command is a function, no SQL'),
+	('x', '* * * * *', 'payments.check', 'sometimes', NULL, '23514', 'a known rule'),
+	('x', '* * * * *', 'payments.check', 'periods', NULL, '23514', 'periods have a length'),
+	('x', '* * * * *', 'payments.check', 'once', '1 day', '23514', 'nothing else has'),
+	('x', '* * * * *', 'payments.check', 'periods', '-1 day', '23514', 'above zero')) v (j, s, c, u, p, e, d);
+SELECT is_empty($$SELECT j.job FROM payments.job j WHERE j.builtin AND NOT EXISTS (
+	SELECT FROM pg_proc p WHERE p.pronamespace = 'payments'::regnamespace AND 'payments.' || p.proname = j.command)$$, 'the functions of shipped jobs are there');
+SELECT is_empty($$SELECT job FROM payments.job WHERE builtin AND coalesce(description, '') = ''$$, 'and they say what they are for');
+
+-- Shipped jobs by hand.
+CREATE TABLE public.done (job text, result text);
+CALL payments.run_job('check');
+CALL payments.run_job('seal_blocks');
+CALL payments.run_job('verify');
+CALL payments.run_job('verify_all');
+CALL payments.run_job('fold_hot_accounts');
+CALL payments.run_job('release_expired_holds');
+CALL payments.run_job('purge_job_run');
+CALL payments.run_job('purge_job_run_details');
+SELECT results_eq($$SELECT job, result, sqlstate FROM payments.job_run ORDER BY run_id$$,
+	$$VALUES ('check', 'done', NULL), ('seal_blocks', 'done', NULL), ('verify', 'done', NULL), ('verify_all', 'done', NULL), ('fold_hot_accounts', 'done', NULL),
+		('release_expired_holds', 'done', NULL), ('purge_job_run', 'done', NULL), ('purge_job_run_details', 'failed', 'PY605')$$, 'all run by hand, but what needs pg_cron');
+SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'purge_job_run_details'), 'failed: pg_cron is not there', 'and the status says so');
+SELECT is((SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'), 0, 'no lock is left');
+CALL payments.run_job('nothing');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, 'PY606', 'an unknown job is refused');
+BEGIN;
+CALL payments.run_job('check');
+\set code :LAST_ERROR_SQLSTATE
+ROLLBACK;
+SELECT is(:'code'::text, '2D000', 'not in a transaction');
+SELECT is((SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'), 0, 'which leaves no lock either');
+SELECT throws_ok('SELECT payments.schedule_jobs()', 'PY605', 'pg_cron is not there', 'schedule_jobs() needs pg_cron');
+SELECT results_eq($$SELECT job FROM payments.schedule_statements() WHERE job IS NOT NULL$$, $$SELECT job FROM payments._jobs() WHERE enabled ORDER BY 1$$, 'schedule_statements() does not');
+SELECT results_eq($$SELECT job FROM payments.schedule_statements(remove => true)$$, $$VALUES (NULL::text)$$, 'to remove them takes one');
+SELECT ok((SELECT bool_and(octet_length(payments._cron_prefix(d) || repeat('x', 30)) <= 63) FROM unnest(ARRAY['shop', repeat('d', 23), repeat('d', 63), repeat('ü', 31)]) d), 'names fit into pg_cron''s');
+SELECT is((SELECT count(DISTINCT payments._cron_prefix(repeat('d', 62) || n))::int FROM generate_series(1, 9) n), 9, 'and differ where the databases do');
+
+-- The watermark: a run goes on where the last one came to, whatever ended it.
+CREATE TABLE public.seen (from_time timestamptz);
+CREATE FUNCTION public.note(from_time timestamptz, to_time timestamptz, fail_at timestamptz DEFAULT NULL) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.seen VALUES (from_time);
+	IF from_time = fail_at THEN
+		RAISE EXCEPTION USING ERRCODE = 'P0002', MESSAGE = 'no statement yet', HINT = 'Wait.';
+	END IF;
+	RETURN 7;
+END
+$$;
+INSERT INTO payments.job (job, schedule, command, catch_up, period, delay, arguments, builtin) VALUES
+	('note', '0 4 * * *', 'public.note', 'periods', '1 day', '1 hour', jsonb_build_object('fail_at', date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '3 days'), false);
+CALL payments.run_job('note');
+SELECT is((SELECT count(*)::int FROM public.seen), 0, 'the period in which the job was made is not over');
+INSERT INTO payments.job_state VALUES ('note', (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '5 days')::text || '+00', now())
+ON CONFLICT (job) DO UPDATE SET watermark = excluded.watermark;
+CALL payments.run_job('note');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, 'P0002', 'an error of the function is that of the call');
+SELECT results_eq($$SELECT result, steps, rows, sqlstate, error FROM payments.job_run WHERE job = 'note' ORDER BY run_id DESC LIMIT 1$$,
+	$$VALUES ('failed', 2, 14::bigint, 'P0002', 'no statement yet')$$, 'what was done before it stays done');
+SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'note'), 'failed: no statement yet', 'the status tells');
+UPDATE payments.job SET arguments = '{}', max_steps = 1 WHERE job = 'note';
+CALL payments.run_job('note');
+SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'note'), 'partial', 'a run ends after max_steps');
+UPDATE payments.job SET max_steps = 10 WHERE job = 'note';
+CALL payments.run_job('note');
+CALL payments.run_job('note');
+SELECT results_eq($$SELECT from_time FROM public.seen ORDER BY 1$$,
+	$$SELECT (date_trunc('day', now() AT TIME ZONE 'UTC') - n * interval '1 day') AT TIME ZONE 'UTC' FROM generate_series(5, CASE WHEN now() AT TIME ZONE 'UTC' < date_trunc('day', now() AT TIME ZONE 'UTC') + interval '1 hour' THEN 2 ELSE 1 END, -1) n$$,
+	'each period once, up to the last that is over');
+SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'note'), NULL, 'and all is well');
+
+-- Months have no length in days.
+INSERT INTO payments.job (job, schedule, command, catch_up, period, builtin) VALUES ('monthly', '@monthly', 'public.note', 'periods', '1 month', false);
+SET timezone = 'America/New_York';
+SELECT is((payments._job_period('monthly', '2026-02-01 00:00:00+00')).to_time, '2026-03-01 00:00:00+00'::timestamptz, 'a month ends when it does, in UTC');
+RESET timezone;
+SELECT is((payments._job_period('monthly', NULL)).from_time, date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', 'and begins on its first day');
+
+-- Findings stay until a person has dealt with them.
+CREATE FUNCTION public.look() RETURNS TABLE (ok boolean, subject text, n int) LANGUAGE sql AS $$ VALUES (true, 'a', 1), (false, 'b', 2), (false, 'c', 3) $$;
+INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('look', '0 4 * * *', 'public.look', false);
+CALL payments.run_job('look');
+CALL payments.run_job('look');
+SELECT results_eq($$SELECT subject, detail ->> 'n', last_run_id > run_id FROM payments.job_finding WHERE job = 'look' AND resolved_at IS NULL ORDER BY 1$$,
+	$$VALUES ('b', '2', true), ('c', '3', true)$$, 'found twice, a finding is one');
+SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'look'), '2 open findings: see payments.job_finding', 'the status warns');
+SELECT finding_id FROM payments.job_finding WHERE job = 'look' AND subject = 'b' \gset
+CREATE ROLE sched_operator IN ROLE payments_operator;
+SET ROLE sched_operator;
+SELECT throws_ok(format('SELECT payments.resolve_finding(%s, NULL)', :finding_id), '22023', NULL, 'a resolution says something');
+SELECT payments.resolve_finding(:finding_id, 'it was the moon');
+SELECT throws_ok(format('SELECT payments.resolve_finding(%s, ''again'')', :finding_id), 'PY607', NULL, 'once');
+RESET ROLE;
+SELECT results_eq($$SELECT resolved_by, resolution FROM payments.job_finding WHERE resolved_at IS NOT NULL$$, $$VALUES ('sched_operator', 'it was the moon')$$, 'by whom');
+CALL payments.run_job('look');
+SELECT is((SELECT open_findings::int FROM payments.schedule_status WHERE job = 'look'), 2, 'found again, it is a new one');
+
+-- A real one: verify sees a row that was changed under its seal.
+SELECT payments.create_account('till', 'EUR', 'asset') AS till, payments.create_account('sales', 'EUR', 'income') AS sales \gset
+SELECT payments.post(:till, :sales, 100) AS first \gset
+CALL payments.run_job('seal_blocks');
+CALL payments.run_job('verify');
+SELECT is((SELECT watermark FROM payments.schedule_status WHERE job = 'verify'), (SELECT max(block)::text FROM payments.seal), 'verify comes to the newest block');
+SELECT payments.post(:till, :sales, 200) AS second \gset
+CALL payments.run_job('seal_blocks');
+ALTER TABLE payments.posting DISABLE TRIGGER ALL;
+UPDATE payments.posting SET description = 'tampered' WHERE posting_id IN (:first, :second);
+ALTER TABLE payments.posting ENABLE ALWAYS TRIGGER guard_append_only;
+CALL payments.run_job('verify');
+SELECT is((SELECT array_agg(detail ->> 'kind' || ' ' || (detail ->> 'table_name') ORDER BY 1) FROM payments.job_finding WHERE job = 'verify'), ARRAY['changed posting'], 'of new blocks, by night');
+CALL payments.run_job('verify_all');
+SELECT is((SELECT count(*)::int FROM payments.job_finding WHERE job = 'verify_all'), 2, 'of all, by month');
+SELECT is((SELECT watermark FROM payments.job_state WHERE job = 'verify_all'), NULL, 'which begins anew each time');
+
+-- Whose functions run: nobody's who could take the rights of the role that runs them.
+CREATE ROLE sched_admin IN ROLE payments_admin;
+CREATE ROLE sched_jobs IN ROLE payments_admin;
+CREATE SCHEMA sched_trap AUTHORIZATION sched_admin;
+GRANT USAGE ON SCHEMA sched_trap TO PUBLIC;
+SET ROLE sched_admin;
+CREATE FUNCTION sched_trap.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('trap', '0 4 * * *', 'sched_trap.f', false), ('gone', '0 4 * * *', 'sched_trap.gone', false);
+CALL payments.run_job('trap');
+SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'trap'), 'done', 'its owner may run it');
+RESET ROLE;
+CALL payments.run_job('trap');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'a superuser does not run what an administrator made');
+SET ROLE sched_jobs;
+CALL payments.run_job('trap');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'nor does another administrator');
+CALL payments.run_job('gone');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42883', 'a function that is not there is named');
+RESET ROLE;
+-- Nor do names that a search_path finds first.
+CREATE FUNCTION sched_trap.now() RETURNS timestamptz LANGUAGE sql AS $$SELECT '1999-01-01'::timestamptz$$;
+SET search_path = sched_trap, pg_catalog, public;
+SET ROLE sched_jobs;
+CALL payments.run_job('seal_blocks');
+SELECT public.is((SELECT last_result FROM payments.schedule_status WHERE job = 'seal_blocks'), 'done', 'the search_path of the session does not matter');
+RESET ROLE;
+RESET search_path;
+SET ROLE sched_operator;
+CALL payments.run_job('check');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'jobs are an administrator''s');
+RESET ROLE;
+
+-- Late, without pg_cron.
+UPDATE payments.job_run SET started_at = started_at - interval '2 days', ended_at = ended_at - interval '2 days' WHERE job = 'seal_blocks';
+UPDATE payments.job SET added_at = added_at - interval '2 days';
+UPDATE payments.installation SET set_up_at = set_up_at - interval '2 days';
+SELECT matches((SELECT problem FROM payments.schedule_status WHERE job = 'seal_blocks'), '^not run when it was due, and there is no pg_cron: CALL', 'a job that nobody runs is reported');
+SELECT ok((SELECT lag > interval '1 day' FROM payments.schedule_status WHERE job = 'seal_blocks'), 'with its lag');
+UPDATE payments.job_run SET started_at = started_at - interval '200 days', ended_at = ended_at - interval '200 days';
+CALL payments.run_job('purge_job_run');
+SELECT is((SELECT count(*) - count(DISTINCT job) FROM payments.job_run WHERE job <> 'purge_job_run'), 0::bigint, 'old runs are purged, but the last of each job');
+
+SELECT * FROM finish();

@@ -93,6 +93,7 @@ CREATE TABLE payments.job (
 	catch_up text NOT NULL DEFAULT 'once' CONSTRAINT job_catch_up_known CHECK (catch_up IN ('once', 'batches', 'watermark', 'periods')),
 	period interval CONSTRAINT job_period_positive CHECK (period > interval '0'),
 	delay interval NOT NULL DEFAULT '0' CONSTRAINT job_delay_not_negative CHECK (delay >= interval '0'),
+	alone boolean NOT NULL DEFAULT false CONSTRAINT job_alone_is_once CHECK (NOT alone OR catch_up = 'once'),
 	max_steps int NOT NULL DEFAULT 10000 CONSTRAINT job_max_steps_positive CHECK (max_steps > 0),
 	enabled boolean NOT NULL DEFAULT true,
 	description text,
@@ -109,6 +110,7 @@ COMMENT ON COLUMN payments.job.arguments IS 'arguments by name, besides those th
 COMMENT ON COLUMN payments.job.catch_up IS 'how a run goes on, each call a transaction. once: one call does all that was missed. batches: calls until it returns 0. watermark: calls with watermark => what the last call returned, until it says done. periods: one call with from_time and to_time for each period that is over';
 COMMENT ON COLUMN payments.job.period IS 'of catch_up periods: length of one; they begin at whole days, hours or months of UTC';
 COMMENT ON COLUMN payments.job.delay IS 'of catch_up periods: how long after its end a period is left alone, since its data may still come';
+COMMENT ON COLUMN payments.job.alone IS 'of catch_up once: called without a subtransaction around it, for functions that refuse a transaction block; an error then stands in pg_cron''s log or the server''s alone, and the run counts as killed';
 COMMENT ON COLUMN payments.job.max_steps IS 'calls in one run at most; the next run goes on';
 COMMENT ON COLUMN payments.job.enabled IS 'false: not scheduled; run_job() still runs it';
 COMMENT ON COLUMN payments.job.description IS 'what it is for';
@@ -121,6 +123,7 @@ INSERT INTO payments.job (job, schedule, command, arguments, catch_up, max_steps
 	('verify', '47 2 * * *', 'payments._job_verify', '{"blocks": 1000}', 'watermark', 10000, 'compares the rows of new seal blocks with their seals'),
 	('verify_all', '47 4 1 * *', 'payments._job_verify', '{"blocks": 1000, "whole": true}', 'watermark', 10000, 'compares all sealed rows with their seals'),
 	-- The worker does these by itself; here for databases without one.
+	('make_partitions', '27 0 * * *', 'payments.make_partitions', '{"ahead": "3 months"}', 'once', 1, 'makes the coming months'' partitions, should the worker not'),
 	('seal_blocks', '*/10 * * * *', 'payments.seal_blocks', '{}', 'batches', 100, 'seals new rows, should the worker not'),
 	('fold_hot_accounts', '*/10 * * * *', 'payments.fold_hot_accounts', '{}', 'batches', 100, 'folds what was posted to hot accounts, should the worker not'),
 	('release_expired_holds', '*/10 * * * *', 'payments.release_expired_holds', '{}', 'batches', 100, 'gives back expired holds, should the worker not'),

@@ -3,7 +3,7 @@
 -- a kill loses at most the step that was under way, and the next run goes on.
 
 CREATE FUNCTION payments._jobs() RETURNS TABLE (job text, schedule text, command text, arguments jsonb, catch_up text, period interval,
-	delay interval, max_steps int, enabled boolean, description text, added_at timestamptz, builtin boolean)
+	delay interval, alone boolean, max_steps int, enabled boolean, description text, added_at timestamptz, builtin boolean)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT DISTINCT ON (j.job) j.* FROM payments.job j ORDER BY j.job, j.builtin
 $$;
@@ -167,11 +167,11 @@ CREATE FUNCTION payments._job_end(run bigint, finished boolean, sqlstate text, e
 $$;
 COMMENT ON FUNCTION payments._job_end(bigint, boolean, text, text) IS 'Internal: ends a run.';
 
-CREATE FUNCTION payments._job_max_steps(run bigint) RETURNS int
+CREATE FUNCTION payments._job_max_steps(run bigint, OUT max_steps int, OUT alone boolean) RETURNS record
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT j.max_steps FROM payments.job_run r JOIN payments._jobs() j ON j.job = r.job WHERE r.run_id = $1
+	SELECT j.max_steps, j.alone FROM payments.job_run r JOIN payments._jobs() j ON j.job = r.job WHERE r.run_id = $1
 $$;
-COMMENT ON FUNCTION payments._job_max_steps(bigint) IS 'Internal: steps that a run may take.';
+COMMENT ON FUNCTION payments._job_max_steps(bigint) IS 'Internal: steps that a run may take, and whether its only one must be no subtransaction.';
 
 CREATE FUNCTION payments._job_title(run bigint) RETURNS text
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -186,6 +186,7 @@ CREATE PROCEDURE payments.run_job(job text)
 DECLARE
 	run bigint;
 	steps_max int;
+	alone boolean;
 	step text;
 	answer jsonb;
 	finished boolean;
@@ -198,10 +199,21 @@ BEGIN
 	COMMIT;
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	run := payments._job_begin(job, current_user);
-	steps_max := payments._job_max_steps(run);
+	SELECT m.max_steps, m.alone INTO steps_max, alone FROM payments._job_max_steps(run) m;
 	COMMIT;
 	IF run IS NULL THEN
 		RAISE NOTICE 'job "%" runs already in another session', job;
+		RETURN;
+	END IF;
+	IF alone THEN
+		PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+			pg_catalog.set_config('application_name', payments._job_title(run), true);
+		-- An error ends all of this, so the lock must go with the transaction.
+		PERFORM pg_advisory_xact_lock(1346981450, hashtext(job)), pg_advisory_unlock(1346981450, hashtext(job));
+		step := payments._job_call(run, current_user);
+		EXECUTE step INTO answer;
+		PERFORM payments._job_record(run, answer), payments._job_end(run, true, NULL, NULL);
+		COMMIT;
 		RETURN;
 	END IF;
 	finished := false;

@@ -49,11 +49,12 @@ CALL payments.run_job('verify');
 CALL payments.run_job('verify_all');
 CALL payments.run_job('fold_hot_accounts');
 CALL payments.run_job('release_expired_holds');
+CALL payments.run_job('make_partitions');
 CALL payments.run_job('purge_job_run');
 CALL payments.run_job('purge_job_run_details');
 SELECT results_eq($$SELECT job, result, sqlstate FROM payments.job_run ORDER BY run_id$$,
 	$$VALUES ('check', 'done', NULL), ('seal_blocks', 'done', NULL), ('verify', 'done', NULL), ('verify_all', 'done', NULL), ('fold_hot_accounts', 'done', NULL),
-		('release_expired_holds', 'done', NULL), ('purge_job_run', 'done', NULL), ('purge_job_run_details', 'failed', 'PY605')$$, 'all run by hand, but what needs pg_cron');
+		('release_expired_holds', 'done', NULL), ('make_partitions', 'done', NULL), ('purge_job_run', 'done', NULL), ('purge_job_run_details', 'failed', 'PY605')$$, 'all run by hand, but what needs pg_cron');
 SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'purge_job_run_details'), 'failed: pg_cron is not there', 'and the status says so');
 SELECT is((SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'), 0, 'no lock is left');
 CALL payments.run_job('nothing');
@@ -177,6 +178,19 @@ SET ROLE sched_operator;
 CALL payments.run_job('check');
 SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'jobs are an administrator''s');
 RESET ROLE;
+
+-- Retention cannot run within anything else.
+INSERT INTO payments.job (job, schedule, command, arguments, alone, builtin) VALUES
+	('retire', '0 4 1 * *', 'payments.retire_partitions', '{"table_name": "event", "older_than": "1 year"}', true, false),
+	('retire_wrong', '0 4 1 * *', 'payments.retire_partitions', '{"table_name": "nothing", "older_than": "1 year"}', true, false);
+SET ROLE sched_jobs;
+CALL payments.run_job('retire');
+SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'retire'), 'done', 'a job that must be alone is');
+CALL payments.run_job('retire_wrong');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '22023', 'and its error is seen');
+SELECT matches((SELECT problem FROM payments.schedule_status WHERE job = 'retire_wrong'), '^killed', 'in the status too');
+RESET ROLE;
+SELECT is((SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'), 0, 'no lock is left by any');
 
 -- Late, without pg_cron.
 UPDATE payments.job_run SET started_at = started_at - interval '2 days', ended_at = ended_at - interval '2 days' WHERE job = 'seal_blocks';

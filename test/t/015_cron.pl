@@ -19,14 +19,15 @@ sub cron_node
 {
 	my ($name, $workers) = @_;
 
-	my $node = new_payments_node($name, databases => '', conf => join "\n",
-		q{shared_preload_libraries = 'pg_cron, payments'}, q{cron.database_name = 'postgres'}, q{restart_after_crash = on},
-		"cron.use_background_workers = $workers", q{timezone = 'America/New_York'});
-	# Where the server listens is known now; connections go there.
-	$node->append_conf('postgresql.conf', sprintf q{cron.host = '%s'}, $node->host);
-	$node->restart;
+	my $node = new_payments_node($name, databases => '', start => 0);
+
+	$node->append_conf('postgresql.conf', join "\n",
+		q{shared_preload_libraries = 'pg_cron, payments'}, q{cron.database_name = 'postgres'}, sprintf(q{cron.host = '%s'}, $node->host),
+		"cron.use_background_workers = $workers", q{restart_after_crash = on}, q{timezone = 'America/New_York'});
+	$node->start;
 	$node->safe_psql('postgres', q{
 		CREATE EXTENSION pg_cron;
+		CREATE EXTENSION payments;
 		CREATE ROLE jobs LOGIN IN ROLE payments_admin;
 		GRANT USAGE ON SCHEMA cron TO jobs;
 		CREATE DATABASE "the shop";
@@ -35,18 +36,18 @@ sub cron_node
 	{
 		$node->safe_psql($db, qq{
 			CREATE EXTENSION IF NOT EXISTS payments; SELECT payments.setup();
-			CREATE TABLE public.billed (day timestamptz, pid int);
+			CREATE TABLE public.billed (who text, day timestamptz);
 			-- Knows nothing of what it has done before: once is the frame's promise.
-			CREATE FUNCTION public.bill(from_time timestamptz, to_time timestamptz, pause float) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS \$\$
+			CREATE FUNCTION public.bill(from_time timestamptz, to_time timestamptz, who text, pause float) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS \$\$
 			BEGIN
-				INSERT INTO public.billed VALUES (from_time, pg_backend_pid());
+				INSERT INTO public.billed VALUES (who, from_time);
 				PERFORM pg_sleep(pause);
 			END \$\$;
 			INSERT INTO payments.job (job, schedule, command, arguments, catch_up, period, builtin) VALUES
-				('bill', '* * * * *', 'public.bill', '{"pause": 0}', 'periods', '1 day', false),
-				('bill_slowly', '\@reboot', 'public.bill', '{"pause": 0.4}', 'periods', '1 day', false);
+				('bill', '* * * * *', 'public.bill', '{"who": "fast", "pause": 0}', 'periods', '1 day', false),
+				('bill_slowly', '\@reboot', 'public.bill', '{"who": "slow", "pause": 0.4}', 'periods', '1 day', false);
 			-- As if nothing had run for $DAYS days.
-			INSERT INTO payments.job_state SELECT 'bill', (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '$DAYS days')::text || '+00', now();
+			INSERT INTO payments.job_state SELECT unnest(ARRAY['bill', 'bill_slowly']), (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '$DAYS days')::text || '+00', now();
 		});
 	}
 	return $node;
@@ -55,9 +56,9 @@ sub cron_node
 sub as_jobs { my ($node, $sql) = @_; return $node->safe_psql('postgres', $sql, extra_params => [ '-U', 'jobs' ]) }
 sub billed_once
 {
-	my ($node, $name, $db) = @_;
+	my ($node, $who, $name, $db) = @_;
 
-	is(value($node, 'SELECT count(*), count(DISTINCT day) FROM public.billed', dbname => $db // 'postgres'), "$DAYS|$DAYS", $name);
+	is(value($node, "SELECT count(*), count(DISTINCT day) FROM public.billed WHERE who = '$who'", dbname => $db // 'postgres'), "$DAYS|$DAYS", $name);
 }
 
 my $workers = cron_node('cron_workers', 'on');
@@ -97,6 +98,40 @@ is(value($workers, q{SELECT count(*) FILTER (WHERE database = 'the shop'), count
 	($jobs - 1) . '|1', 'its statements, run twice, make each job once; the log of pg_cron is purged where it is');
 is(as_jobs($workers, 'SELECT DISTINCT action FROM payments.schedule_jobs() ORDER BY 1'), "paused\nunchanged", 'and ours are still the same');
 
+# ---------- killed in the middle ----------
+
+foreach my $node ($workers, $connections)
+{
+	my $how = $node->name;
+
+	$node->restart;
+	ok(wait_until($node, q{SELECT last_steps >= 3 FROM payments.schedule_status WHERE job = 'bill_slowly'}, 't', 30), "$how: \@reboot runs it when the server starts");
+	like(value($node, q{SELECT string_agg(application_name, ',') FROM pg_stat_activity WHERE datname = 'postgres' AND application_name LIKE 'payments %'}),
+		qr/^payments bill_slowly: \d+ steps, \d+ rows$/, 'pg_stat_activity shows how far it is');
+	my ($code, $stdout, $stderr) = $node->psql('postgres', q{CALL payments.run_job('bill_slowly')});
+	like("$code $stderr", qr/^0 .*runs already in another session/, 'a second run leaves');
+
+	my $pid = value($node, q{SELECT pid FROM payments.job_run WHERE job = 'bill_slowly' AND result = 'running'});
+	if ($node == $workers)
+	{
+		# pg_cron starts again with the server, and @reboot with it.
+		kill 'KILL', $pid;
+		ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE job = 'bill_slowly' AND result = 'killed'}, 't', 30), "$how: after kill -9 and the crash, pg_cron runs it again");
+	}
+	else
+	{
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+		ok(wait_until($node, q{SELECT problem LIKE 'killed after%' FROM payments.schedule_status WHERE job = 'bill_slowly'}, 't', 10), "$how: the status tells that it was killed");
+		$node->restart;
+	}
+	ok(wait_until($node, q{SELECT last_result FROM payments.schedule_status WHERE job = 'bill_slowly'}, 'done', 30), 'the next run completes it')
+	  or diag($node->safe_psql('postgres', 'SELECT * FROM payments.job_run; SELECT * FROM cron.job_run_details'));
+	billed_once($node, 'slow', 'without doubles and without gaps');
+	is(value($node, qq{SELECT string_agg(result, ',' ORDER BY run_id), sum(steps) FROM payments.job_run WHERE job = 'bill_slowly'}),
+		"killed,done|$DAYS", 'each step is in one run');
+	check_clean($node);
+}
+
 # ---------- a minute ----------
 
 my @runs = ([ $workers, 'postgres' ], [ $workers, 'the shop' ], [ $connections, 'postgres' ]);
@@ -107,58 +142,17 @@ foreach my $run (@runs)
 	ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE job = 'bill' AND result = 'done'}, 't', 90, dbname => $db),
 		$node->name . " runs a job in $db at the minute")
 	  or diag($node->safe_psql('postgres', 'SELECT * FROM cron.job_run_details'));
-	billed_once($node, 'and all that was missed is done, once', $db);
+	billed_once($node, 'fast', 'and all that was missed is done, once', $db);
 	is(value($node, q{SELECT min(run_by), bool_and(pid <> 0) FROM payments.job_run WHERE job = 'bill'}, dbname => $db), 'jobs|t', 'by the role that scheduled it');
 }
-ok(wait_until($workers, q{SELECT bool_and(status = 'succeeded') FROM cron.job_run_details WHERE username = 'jobs'}, 't', 10), 'pg_cron says so too');
-is(value($workers, q{SELECT string_agg(job, ', ') FROM payments.schedule_status WHERE problem IS NOT NULL}), '', 'no problem in the status');
-
-# ---------- killed in the middle ----------
-
-foreach my $node ($workers, $connections)
-{
-	my $how = $node->name;
-
-	$node->safe_psql('postgres', qq{
-		TRUNCATE public.billed;
-		INSERT INTO payments.job_state SELECT 'bill_slowly', (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '$DAYS days')::text || '+00', now();
-		INSERT INTO payments.job (job, schedule, command, enabled, builtin) VALUES ('bill_off', '\@hourly', 'public.bill', false, false);
-		DELETE FROM payments.job WHERE job = 'bill';
-		SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname ~ ':bill\$';
-	});
-	$node->restart;
-	ok(wait_until($node, q{SELECT last_steps >= 3 FROM payments.schedule_status WHERE job = 'bill_slowly'}, 't', 30), "$how: \@reboot runs it when the server starts");
-	like(value($node, q{SELECT string_agg(application_name, ',') FROM pg_stat_activity WHERE application_name LIKE 'payments %'}),
-		qr/^payments bill_slowly: \d+ steps, \d+ rows$/, 'pg_stat_activity shows how far it is');
-	my ($code, $stdout, $stderr) = $node->psql('postgres', q{CALL payments.run_job('bill_slowly')});
-	like("$code $stderr", qr/^0 .*runs already in another session/, 'a second run leaves');
-
-	my $pid = value($node, q{SELECT pid FROM payments.job_run WHERE job = 'bill_slowly' AND result = 'running'});
-	if ($node == $workers)
-	{
-		# pg_cron starts again with the server, and @reboot with it.
-		kill 'KILL', $pid;
-		ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE result = 'killed'}, 't', 30), "$how: after kill -9 and the crash, pg_cron runs it again");
-	}
-	else
-	{
-		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
-		ok(wait_until($node, q{SELECT problem LIKE 'killed after%' FROM payments.schedule_status WHERE job = 'bill_slowly'}, 't', 10), "$how: the status tells that it was killed");
-		$node->restart;
-	}
-	ok(wait_until($node, q{SELECT last_result FROM payments.schedule_status WHERE job = 'bill_slowly'}, 'done', 30), 'the next run completes it')
-	  or diag($node->safe_psql('postgres', 'SELECT * FROM payments.job_run; SELECT * FROM cron.job_run_details'));
-	billed_once($node, 'without doubles and without gaps');
-	is(value($node, qq{SELECT string_agg(result, ',' ORDER BY run_id), sum(steps) FROM payments.job_run WHERE job = 'bill_slowly'}),
-		"killed,done|$DAYS", 'each step is in one run');
-	check_clean($node);
-}
+ok(wait_until($workers, q{SELECT bool_and(status = 'succeeded') FROM cron.job_run_details WHERE username = 'jobs' AND command LIKE '%''bill'')'}, 't', 10), 'pg_cron says so too');
 
 # ---------- by hand, without pg_cron's help ----------
 
 $workers->safe_psql('postgres', 'CALL payments.run_job($$' . $_ . '$$)', extra_params => [ '-U', 'jobs' ])
   foreach split /\n/, value($workers, 'SELECT job FROM payments.job WHERE builtin');
-is(value($workers, q{SELECT string_agg(job || ' ' || last_result, ', ') FROM payments.schedule_status WHERE last_result <> 'done'}), '', 'every shipped job runs by hand');
+ok(wait_until($workers, q{SELECT string_agg(job || ' ' || last_result, ', ') FROM payments.schedule_status WHERE last_result <> 'done'}, '', 10), 'every shipped job runs by hand');
+ok(wait_until($workers, q{SELECT string_agg(job, ', ') FROM payments.schedule_status WHERE problem IS NOT NULL}, '', 10), 'the status has no problem');
 $workers->safe_psql('postgres', q{UPDATE cron.job_run_details SET start_time = start_time - interval '20 days', end_time = end_time - interval '20 days' WHERE runid < (SELECT max(runid) FROM cron.job_run_details);
 	INSERT INTO cron.job_run_details (jobid, username, database, command, start_time) VALUES (1, 'postgres', 'postgres', 'CALL payments.run_job(''theirs'')', '2020-01-01');
 	INSERT INTO cron.job_run_details (jobid, username, database, command, start_time) VALUES (2, 'jobs', 'postgres', 'SELECT 2', '2020-01-01');});

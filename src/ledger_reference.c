@@ -45,6 +45,12 @@ static PayStmt insert_references = PAY_STMT(SPI_OK_INSERT_RETURNING,
 	" ON CONFLICT DO NOTHING RETURNING posting_id",
 	TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID);
 
+/* The times between which they were taken: with them the executor opens the partitions of those months only. */
+static PayStmt find_times = PAY_STMT(SPI_OK_SELECT,
+	"SELECT min(t.booked_at), max(t.booked_at) FROM unnest($1, $2) r(merchant, reference)"
+	" JOIN payments.posting_reference t ON t.merchant = r.merchant AND t.reference = r.reference",
+	TEXTARRAYOID, TEXTARRAYOID);
+
 /* What was retired has neither a posting nor a failure any more. */
 static PayStmt find_references = PAY_STMT(SPI_OK_SELECT,
 	"SELECT r.i, t.posting_id, o.debit_account, o.credit_account, o.asked, o.amount, o.balancing, o.kind, o.effective_at,"
@@ -55,12 +61,12 @@ static PayStmt find_references = PAY_STMT(SPI_OK_SELECT,
 	"  SELECT p.debit_account, p.credit_account, coalesce(p.asked, p.amount) AS asked, p.amount, p.asked IS NOT NULL AS balancing, p.kind,"
 	"   CASE WHEN p.effective_at <> p.booked_at THEN p.effective_at END AS effective_at, p.imported, p.description,"
 	"   coalesce(p.transaction_id, 0) AS transaction_id, coalesce(p.reverses, 0) AS reverses, p.payment_id, NULL AS error"
-	"  FROM payments.posting p WHERE p.posting_id = t.posting_id AND p.booked_at = t.booked_at"
+	"  FROM payments.posting p WHERE p.posting_id = t.posting_id AND p.booked_at = t.booked_at AND p.booked_at BETWEEN $3 AND $4"
 	"  UNION ALL"
 	"  SELECT f.debit_account, f.credit_account, f.asked, 0, f.balancing, f.kind, f.effective_at, f.imported, f.description,"
 	"   f.transaction_id, 0, NULL, f.error"
 	"  FROM payments.posting_failure f WHERE f.posting_id = t.posting_id) o ON true",
-	TEXTARRAYOID, TEXTARRAYOID);
+	TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
 
 static PayStmt insert_failures = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.posting_failure (posting_id, merchant, reference, debit_account, credit_account, asked, balancing, kind,"
@@ -208,6 +214,8 @@ find_old(PayPosting **chosen, int n)
 	PayPosting **asked = palloc(sizeof(PayPosting *) * n);
 	const char **references = palloc(sizeof(char *) * n);
 	const char **merchants = palloc(sizeof(char *) * n);
+	TimestampTz first,
+				last;
 	int			count = 0;
 
 	for (int i = 0; i < n; i++)
@@ -223,6 +231,12 @@ find_old(PayPosting **chosen, int n)
 	}
 	pay_arg_text_array(&args, merchants, count);
 	pay_arg_text_array(&args, references, count);
+	if (pay_spi_exec(&find_times, &args) != 1 || pay_spi_isnull(0, 1))
+		elog(ERROR, "references were neither taken nor found");
+	first = pay_spi_time(0, 1);
+	last = pay_spi_time(0, 2);
+	pay_arg_time(&args, first);
+	pay_arg_time(&args, last);
 	if (pay_spi_exec(&find_references, &args) != (uint64) count)
 		elog(ERROR, "references were neither taken nor found");
 	for (int row = 0; row < count; row++)

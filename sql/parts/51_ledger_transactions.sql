@@ -65,12 +65,13 @@ COMMENT ON FUNCTION payments.fee_amount(bigint, numeric, bigint, bigint, bigint,
 
 CREATE FUNCTION payments._post_legs(debits bigint[], credits bigint[], amounts bigint[], kinds text[], reference text,
 									descriptions text[], effective_at timestamptz, imported boolean DEFAULT false) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
 	n int := cardinality($1);
 	transaction bigint;
+	booked timestamptz;
 BEGIN
 	IF octet_length($5) NOT BETWEEN 1 AND 248 THEN
 		RAISE EXCEPTION USING
@@ -90,8 +91,13 @@ BEGIN
 	WHERE b.index = 1;
 	-- post_batch() compares the legs that it is given; there may be more under
 	-- this reference.  None: they were retired, and the id is all that is left.
-	IF $5 IS NOT NULL AND n > 1
-	   AND (SELECT count(*) FROM payments.posting p WHERE p.transaction_id = transaction) NOT IN (0, n) THEN
+	-- With its time, so that one month is looked at.
+	IF $5 IS NOT NULL AND n > 1 THEN
+		SELECT r.booked_at INTO booked FROM payments.account a
+		JOIN payments.posting_reference r ON r.merchant = a.merchant AND r.reference = $5 || ':1' WHERE a.account_id = $1[1];
+	END IF;
+	IF booked IS NOT NULL
+	   AND (SELECT count(*) FROM payments.posting p WHERE p.transaction_id = transaction AND p.booked_at = booked) NOT IN (0, n) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY206',
 			MESSAGE = format('reference "%s" belongs to a transaction with another content', $5),

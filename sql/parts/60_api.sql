@@ -141,7 +141,7 @@ COMMENT ON FUNCTION payments.get_payment(uuid) IS
 
 CREATE FUNCTION payments.payment_history(payment_id uuid) RETURNS TABLE (seq int, status text, event text, source text, actor text,
 	code text, recorded_at timestamptz)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	owner text;

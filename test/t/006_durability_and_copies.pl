@@ -64,7 +64,7 @@ my $requests = $peer->book(brief => 1)->{requests};
 my $FINGERPRINT = q{
 	SELECT c.relname, (xpath('/row/f/text()', query_to_xml(format(
 		'SELECT count(*) || '' '' || coalesce(md5(string_agg(t::text, E''\n'' ORDER BY t::text)), ''-'') AS f FROM payments.%I t', c.relname), false, true, '')))[1]
-	FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> 'installation' ORDER BY 1};
+	FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname NOT IN ('installation', 'job') ORDER BY 1};
 my $GUARDS = q{SELECT c.relname, t.tgname, t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 	WHERE c.relnamespace = 'payments'::regnamespace AND t.tgname LIKE 'guard%' ORDER BY 1, 2};
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';

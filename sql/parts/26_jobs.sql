@@ -97,7 +97,7 @@ CREATE TABLE payments.job (
 	max_steps int NOT NULL DEFAULT 10000 CONSTRAINT job_max_steps_positive CHECK (max_steps > 0),
 	enabled boolean NOT NULL DEFAULT true,
 	description text,
-	added_at timestamptz NOT NULL DEFAULT now(),
+	added_at timestamptz DEFAULT now(),
 	builtin boolean NOT NULL DEFAULT true,
 	PRIMARY KEY (job, builtin),
 	CONSTRAINT job_period_of_periods CHECK ((period IS NOT NULL) = (catch_up = 'periods'))
@@ -114,20 +114,20 @@ COMMENT ON COLUMN payments.job.alone IS 'of catch_up once: called without a subt
 COMMENT ON COLUMN payments.job.max_steps IS 'calls in one run at most; the next run goes on';
 COMMENT ON COLUMN payments.job.enabled IS 'false: not scheduled; run_job() still runs it';
 COMMENT ON COLUMN payments.job.description IS 'what it is for';
-COMMENT ON COLUMN payments.job.added_at IS 'when the row was made: what was due before was not missed';
+COMMENT ON COLUMN payments.job.added_at IS 'when the row was made: what was due before was not missed; null of shipped ones: when setup() was run';
 COMMENT ON COLUMN payments.job.builtin IS 'shipped with the extension';
 
 -- Odd minutes: everybody's cron jobs run at the full hour.
-INSERT INTO payments.job (job, schedule, command, arguments, catch_up, max_steps, description) VALUES
-	('check', '17 3 * * *', 'payments.check', '{}', 'once', 1, 'looks for violations of every promise'),
-	('verify', '47 2 * * *', 'payments._job_verify', '{"blocks": 1000}', 'watermark', 10000, 'compares the rows of new seal blocks with their seals'),
-	('verify_all', '47 4 1 * *', 'payments._job_verify', '{"blocks": 1000, "whole": true}', 'watermark', 10000, 'compares all sealed rows with their seals'),
+INSERT INTO payments.job (job, schedule, command, arguments, catch_up, max_steps, description, added_at) VALUES
+	('check', '17 3 * * *', 'payments.check', '{}', 'once', 1, 'looks for violations of every promise', NULL),
+	('verify', '47 2 * * *', 'payments._job_verify', '{"blocks": 1000}', 'watermark', 10000, 'compares the rows of new seal blocks with their seals', NULL),
+	('verify_all', '47 4 1 * *', 'payments._job_verify', '{"blocks": 1000, "whole": true}', 'watermark', 10000, 'compares all sealed rows with their seals', NULL),
 	-- The worker does these by itself; here for databases without one.
-	('make_partitions', '27 0 * * *', 'payments.make_partitions', '{"ahead": "3 months"}', 'once', 1, 'makes the coming months'' partitions, should the worker not'),
-	('seal_blocks', '*/10 * * * *', 'payments.seal_blocks', '{}', 'batches', 100, 'seals new rows, should the worker not'),
-	('fold_hot_accounts', '*/10 * * * *', 'payments.fold_hot_accounts', '{}', 'batches', 100, 'folds what was posted to hot accounts, should the worker not'),
-	('release_expired_holds', '*/10 * * * *', 'payments.release_expired_holds', '{}', 'batches', 100, 'gives back expired holds, should the worker not'),
-	('purge_job_run', '37 1 * * *', 'payments._purge_job_run', '{"keep": "90 days"}', 'batches', 10000, 'removes old rows of job_run'),
-	('purge_job_run_details', '7 1 * * *', 'payments._purge_job_run_details', '{"keep": "14 days"}', 'once', 1, 'removes old rows of our jobs from pg_cron''s log');
+	('make_partitions', '27 0 * * *', 'payments.make_partitions', '{"ahead": "3 months"}', 'once', 1, 'makes the coming months'' partitions, should the worker not', NULL),
+	('seal_blocks', '*/10 * * * *', 'payments.seal_blocks', '{}', 'batches', 100, 'seals new rows, should the worker not', NULL),
+	('fold_hot_accounts', '*/10 * * * *', 'payments.fold_hot_accounts', '{}', 'batches', 100, 'folds what was posted to hot accounts, should the worker not', NULL),
+	('release_expired_holds', '*/10 * * * *', 'payments.release_expired_holds', '{}', 'batches', 100, 'gives back expired holds, should the worker not', NULL),
+	('purge_job_run', '37 1 * * *', 'payments._purge_job_run', '{"keep": "90 days"}', 'batches', 10000, 'removes old rows of job_run', NULL),
+	('purge_job_run_details', '7 1 * * *', 'payments._purge_job_run_details', '{"keep": "14 days"}', 'once', 1, 'removes old rows of our jobs from pg_cron''s log', NULL);
 
 SELECT pg_catalog.pg_extension_config_dump('payments.job', 'WHERE NOT builtin');

@@ -402,8 +402,10 @@ sub wait_until
 	my $deadline = time + $timeout_s;
 	while (1)
 	{
-		my ($code, $stdout, $stderr) = $node->psql($dbname, $sql);
+		# A psql that is refused may be gone before it is told what to ask: IPC::Run dies of that.
+		my ($code, $stdout, $stderr) = eval { $node->psql($dbname, $sql) };
 
+		($code, $stdout, $stderr) = (-1, '', $@) unless defined $code;
 		return 1
 		  if $code == 0
 		  && (ref $expected ? $stdout =~ $expected : $stdout eq $expected);

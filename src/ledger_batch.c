@@ -68,7 +68,6 @@ static int	compare_accounts(const void *a, const void *b);
 static PayAccount *find_account(const PayPostingBatch *batch, int64 account_id);
 
 static void number_postings(PayPostingBatch *batch);
-static int	link_end(const PayPostingBatch *batch, int start);
 static void refuse_with(PayPosting *postings, int n);
 static void check_postings(PayPostingBatch *batch);
 static void check_linked(PayPosting *postings, int n);
@@ -243,7 +242,7 @@ number_postings(PayPostingBatch *batch)
 
 	for (int start = 0; start < batch->n; start = end)
 	{
-		end = link_end(batch, start);
+		end = pay_ledger_link_end(batch, start);
 		for (int i = start; i < end; i++)
 			if (batch->postings[i].invalid && end - start > 1)
 				refuse_with(&batch->postings[start], end - start);
@@ -260,9 +259,8 @@ number_postings(PayPostingBatch *batch)
 	}
 }
 
-/* Past the last posting that is linked with this one. */
-static int
-link_end(const PayPostingBatch *batch, int start)
+int
+pay_ledger_link_end(const PayPostingBatch *batch, int start)
 {
 	int			link = batch->postings[start].link;
 	int			end = start + 1;
@@ -289,7 +287,7 @@ check_postings(PayPostingBatch *batch)
 
 	for (int start = 0; start < batch->n; start = end)
 	{
-		end = link_end(batch, start);
+		end = pay_ledger_link_end(batch, start);
 		check_linked(&batch->postings[start], end - start);
 	}
 }

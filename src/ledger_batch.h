@@ -137,6 +137,9 @@ extern void pay_ledger_lock_accounts(PayPostingBatch *batch);
  */
 extern void pay_ledger_write(PayPostingBatch *batch);
 
+/* Past the last of the postings that are linked with this one. */
+extern int	pay_ledger_link_end(const PayPostingBatch *batch, int start);
+
 /* Would both accounts let this posting pass now?  0 or an SQLSTATE; changes no sums. */
 extern int	pay_ledger_check(PayPosting *posting);
 /* The largest amount up to the one asked for that both accounts let pass; 0: none. */

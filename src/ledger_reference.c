@@ -95,10 +95,7 @@ pay_ledger_claim_references(PayPostingBatch *batch)
 		find_old(sorted, n);
 		for (int start = 0; start < batch->n; start = end)
 		{
-			end = start + 1;
-			while (batch->postings[start].link != 0 && end < batch->n &&
-				   batch->postings[end].link == batch->postings[start].link)
-				end++;
+			end = pay_ledger_link_end(batch, start);
 			if (end - start > 1)
 				require_whole_link(&batch->postings[start], end - start);
 		}

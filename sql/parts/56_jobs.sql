@@ -78,8 +78,10 @@ DECLARE
 BEGIN
 	SELECT * INTO STRICT r FROM payments.job_run x WHERE x.run_id = run;
 	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
-	-- Whoever may write into payments.job must not get hold of the rights of the role that runs it.
-	SELECT bool_and(f.proowner IN ('payments_owner'::regrole, run_by::text::regrole) OR o.rolsuper) INTO trusted
+	-- Whoever may write into payments.job must not get hold of the rights of the
+	-- role that runs it: pg_catalog has functions that run any SQL, and a
+	-- superuser's schema may have more.
+	SELECT bool_and(f.proowner = 'payments_owner'::regrole OR o.rolname = run_by AND NOT o.rolsuper) INTO trusted
 	FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_roles o ON o.oid = f.proowner
 	WHERE n.nspname || '.' || f.proname = j.command AND f.prokind = 'f';
 	IF trusted IS NULL THEN
@@ -90,8 +92,9 @@ BEGIN
 	ELSIF NOT trusted THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '42501',
-			MESSAGE = format('function %s of job "%s" belongs to another role', j.command, j.job),
-			HINT = format('Give it to payments_owner or to a superuser, or run the job as its owner instead of "%s".', run_by);
+			MESSAGE = format('function %s of job "%s" belongs to a role that is not trusted', j.command, j.job),
+			DETAIL = format('The job was run as "%s".', run_by),
+			HINT = format('Look at what it does, then ALTER FUNCTION %s OWNER TO payments_owner; or let its owner run the job, if he is no superuser.', j.command);
 	END IF;
 	SELECT string_agg(format('%I => %L', a.key, a.value), ', ' ORDER BY a.key) INTO given FROM jsonb_each_text(j.arguments) a;
 	IF j.catch_up = 'watermark' THEN

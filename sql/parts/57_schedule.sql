@@ -81,7 +81,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY605',
 			MESSAGE = format('the jobs of pg_cron are in database "%s"', c.database),
-			HINT = format('psql -XAtq -d %s -c "SELECT statement FROM payments.schedule_statements()" | psql -d %s',
+			HINT = format('psql -XAtq -d %L -c "SELECT statement FROM payments.schedule_statements()" | psql -d %L',
 						  current_database(), c.database);
 	END IF;
 	RAISE EXCEPTION USING

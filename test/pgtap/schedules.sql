@@ -82,6 +82,7 @@ BEGIN
 	RETURN 7;
 END
 $$;
+ALTER FUNCTION public.note OWNER TO payments_owner;
 INSERT INTO payments.job (job, schedule, command, catch_up, period, delay, arguments, builtin) VALUES
 	('note', '0 4 * * *', 'public.note', 'periods', '1 day', '1 hour', jsonb_build_object('fail_at', date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '3 days'), false);
 CALL payments.run_job('note');
@@ -113,6 +114,7 @@ SELECT is((payments._job_period('monthly', NULL)).from_time, date_trunc('month',
 
 -- Findings stay until a person has dealt with them.
 CREATE FUNCTION public.look() RETURNS TABLE (ok boolean, subject text, n int) LANGUAGE sql AS $$ VALUES (true, 'a', 1), (false, 'b', 2), (false, 'c', 3) $$;
+ALTER FUNCTION public.look OWNER TO payments_owner;
 INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('look', '0 4 * * *', 'public.look', false);
 CALL payments.run_job('look');
 CALL payments.run_job('look');
@@ -149,18 +151,22 @@ SELECT is((SELECT watermark FROM payments.job_state WHERE job = 'verify_all'), N
 
 -- Whose functions run: nobody's who could take the rights of the role that runs them.
 CREATE ROLE sched_admin IN ROLE payments_admin;
-CREATE ROLE sched_jobs IN ROLE payments_admin;
+CREATE ROLE "sched jobs" IN ROLE payments_admin;
 CREATE SCHEMA sched_trap AUTHORIZATION sched_admin;
 GRANT USAGE ON SCHEMA sched_trap TO PUBLIC;
 SET ROLE sched_admin;
 CREATE FUNCTION sched_trap.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
 INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('trap', '0 4 * * *', 'sched_trap.f', false), ('gone', '0 4 * * *', 'sched_trap.gone', false);
+INSERT INTO payments.job (job, schedule, command, arguments, builtin) VALUES ('any_sql', '0 4 * * *', 'pg_catalog.query_to_xml',
+	'{"query": "ALTER ROLE sched_admin SUPERUSER", "nulls": true, "tableforest": true, "targetns": ""}', false);
 CALL payments.run_job('trap');
 SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'trap'), 'done', 'its owner may run it');
 RESET ROLE;
 CALL payments.run_job('trap');
 SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'a superuser does not run what an administrator made');
-SET ROLE sched_jobs;
+CALL payments.run_job('any_sql');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'nor what would run anything');
+SET ROLE "sched jobs";
 CALL payments.run_job('trap');
 SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'nor does another administrator');
 CALL payments.run_job('gone');
@@ -169,7 +175,7 @@ RESET ROLE;
 -- Nor do names that a search_path finds first.
 CREATE FUNCTION sched_trap.now() RETURNS timestamptz LANGUAGE sql AS $$SELECT '1999-01-01'::timestamptz$$;
 SET search_path = sched_trap, pg_catalog, public;
-SET ROLE sched_jobs;
+SET ROLE "sched jobs";
 CALL payments.run_job('seal_blocks');
 SELECT public.is((SELECT last_result FROM payments.schedule_status WHERE job = 'seal_blocks'), 'done', 'the search_path of the session does not matter');
 RESET ROLE;
@@ -183,7 +189,7 @@ RESET ROLE;
 INSERT INTO payments.job (job, schedule, command, arguments, alone, builtin) VALUES
 	('retire', '0 4 1 * *', 'payments.retire_partitions', '{"table_name": "event", "older_than": "1 year"}', true, false),
 	('retire_wrong', '0 4 1 * *', 'payments.retire_partitions', '{"table_name": "nothing", "older_than": "1 year"}', true, false);
-SET ROLE sched_jobs;
+SET ROLE "sched jobs";
 CALL payments.run_job('retire');
 SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'retire'), 'done', 'a job that must be alone is');
 CALL payments.run_job('retire_wrong');

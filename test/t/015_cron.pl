@@ -43,6 +43,8 @@ sub cron_node
 				INSERT INTO public.billed VALUES (who, from_time);
 				PERFORM pg_sleep(pause);
 			END \$\$;
+			ALTER FUNCTION public.bill OWNER TO jobs;
+			GRANT INSERT ON public.billed TO jobs;
 			INSERT INTO payments.job (job, schedule, command, arguments, catch_up, period, builtin) VALUES
 				('bill', '* * * * *', 'public.bill', '{"who": "fast", "pause": 0}', 'periods', '1 day', false),
 				('bill_slowly', '\@reboot', 'public.bill', '{"who": "slow", "pause": 0.4}', 'periods', '1 day', false);
@@ -96,6 +98,9 @@ my $statements = value($workers, q{SELECT statement FROM payments.schedule_state
 $workers->safe_psql('postgres', $statements) foreach 1 .. 2;
 is(value($workers, q{SELECT count(*) FILTER (WHERE database = 'the shop'), count(*) FILTER (WHERE database = 'postgres') FROM cron.job WHERE jobname LIKE 'payments:the shop:%' AND username = 'jobs'}),
 	($jobs - 1) . '|1', 'its statements, run twice, make each job once; the log of pg_cron is purged where it is');
+is(value($workers, q{SELECT string_agg(job || ' ' || action, ', ' ORDER BY job) FROM payments.schedule_jobs('the shop', username => 'jobs') WHERE action <> 'unchanged'}),
+	'check altered, verify removed', 'with the rows here, pg_cron can be told from here');
+$workers->safe_psql('postgres', $statements);
 is(as_jobs($workers, 'SELECT DISTINCT action FROM payments.schedule_jobs() ORDER BY 1'), "paused\nunchanged", 'and ours are still the same');
 
 # ---------- killed in the middle ----------

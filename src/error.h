@@ -70,9 +70,14 @@
 #define PAY_ERR_WEBHOOK_TOO_LARGE		PAY_SQLSTATE('5', '0', '4')
 
 /* PY6: reconciliation and scheduled jobs */
+#define PAY_ERR_FORMAT_UNKNOWN			PAY_SQLSTATE('6', '0', '1')
+#define PAY_ERR_FILE_BROKEN				PAY_SQLSTATE('6', '0', '2')
+#define PAY_ERR_FILE_TOTALS				PAY_SQLSTATE('6', '0', '3')
+#define PAY_ERR_FILE_IMPORTED			PAY_SQLSTATE('6', '0', '4')
 #define PAY_ERR_NO_CRON					PAY_SQLSTATE('6', '0', '5')
 #define PAY_ERR_JOB_UNKNOWN				PAY_SQLSTATE('6', '0', '6')
 #define PAY_ERR_FINDING_NOT_FOUND		PAY_SQLSTATE('6', '0', '7')
+#define PAY_ERR_FILE_TOO_LARGE			PAY_SQLSTATE('6', '0', '8')
 
 /* PY7: sealing */
 #define PAY_ERR_SEAL					PAY_SQLSTATE('7', '0', '1')

@@ -90,6 +90,7 @@ static const char *const guarded[] = {
 	"posting_reference", "posting_failure", "posting_reversal", "ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
 	"seal", "seal_table", "seal_leaf", "seal_epoch", "seal_retired",
 	"partition_retired", "payment_retired", "posting_retired",
+	"settlement_batch", "settlement_line", "bank_statement", "bank_entry",
 };
 
 static ProcessUtility_hook_type previous_hook = NULL;

@@ -22,6 +22,8 @@
 #include "port/pg_bswap.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -86,6 +88,10 @@ static PaySealTable tables[] = {
 		   IS("operation_id", "uuid") " AND " IS("attempt", "int"), "operation_id", "attempt"),
 	SEALED("attempt_answer", "t.operation_id, t.attempt, t.late",
 		   IS("operation_id", "uuid") " AND " IS("attempt", "int") " AND " IS("late", "boolean"), "operation_id", "attempt", "late"),
+	SEALED("bank_entry", "t.batch_id, t.statement_no, t.entry_no, t.detail_no",
+		   IS("batch_id", "bigint") " AND " IS("statement_no", "int") " AND " IS("entry_no", "int") " AND " IS("detail_no", "int"),
+		   "batch_id", "statement_no", "entry_no", "detail_no"),
+	SEALED("bank_statement", "t.batch_id, t.statement_no", IS("batch_id", "bigint") " AND " IS("statement_no", "int"), "batch_id", "statement_no"),
 	SEALED("event", "t.id", IS("id", "uuid"), "id"),
 	SEALED("idempotency_key", "t.merchant COLLATE \"C\", t.key COLLATE \"C\"",
 		   IS("merchant", "text") " AND " IS("key", "text"), "merchant", "key"),
@@ -106,6 +112,8 @@ static PaySealTable tables[] = {
 	SEALED("posting_reversal", "t.posting_id", IS("posting_id", "bigint"), "posting_id"),
 	SEALED("seal_retired", "t.name COLLATE \"C\", t.part COLLATE \"C\", t.block",
 		   IS("name", "text") " AND " IS("part", "text") " AND " IS("block", "bigint"), "name", "part", "block"),
+	SEALED("settlement_batch", "t.batch_id", IS("batch_id", "bigint"), "batch_id"),
+	SEALED("settlement_line", "t.batch_id, t.line_no", IS("batch_id", "bigint") " AND " IS("line_no", "int"), "batch_id", "line_no"),
 };
 
 static PayRowShape *make_shape(const PaySealTable *table, TupleDesc desc);
@@ -113,6 +121,7 @@ static char kind_of(Oid type);
 static void read_batch(PaySealScan *scan);
 static void write_row(PayRowShape *shape, TupleDesc desc, HeapTuple tuple, StringInfo bytes);
 static void write_value(const PayColumn *column, Datum value, StringInfo bytes);
+static char *iso_date(DateADT date);
 static void put_be32(StringInfo bytes, uint32 value);
 static void put_value(StringInfo bytes, const void *data, size_t n);
 static void put_value_be64(StringInfo bytes, uint64 value);
@@ -421,11 +430,23 @@ write_value(const PayColumn *column, Datum value, StringInfo bytes)
 			break;
 		default:
 			{
-				char	   *text = OidOutputFunctionCall(column->output, value);
+				/* A date's own output follows the setting DateStyle. */
+				char	   *text = column->type == DATEOID ? iso_date(DatumGetDateADT(value)) : OidOutputFunctionCall(column->output, value);
 
 				put_value(bytes, text, strlen(text));
 			}
 	}
+}
+
+static char *
+iso_date(DateADT date)
+{
+	struct pg_tm tm = {0};
+
+	if (DATE_NOT_FINITE(date))
+		return DATE_IS_NOBEGIN(date) ? "-infinity" : "infinity";
+	j2date(date + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+	return psprintf("%04d-%02d-%02d", tm.tm_year, tm.tm_mon, tm.tm_mday);
 }
 
 int64

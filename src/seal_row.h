@@ -10,7 +10,7 @@
 
 #include "lib/stringinfo.h"
 
-#define PAY_SEAL_KEYS_MAX 3
+#define PAY_SEAL_KEYS_MAX 4
 
 /*
  * A table whose rows are sealed.  Its leaves are in the order of these key

@@ -18,7 +18,7 @@ $$;
 
 -- Rules and schedules are an administrator's to add to; the transition table is not.
 GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.posting_rule, payments.account_template,
-	payments.currency, payments.psp_currency, payments.job TO payments_admin;
+	payments.currency, payments.psp_currency, payments.job, payments.settlement_format TO payments_admin;
 
 GRANT EXECUTE ON FUNCTION
 	payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean),
@@ -82,6 +82,8 @@ GRANT EXECUTE ON FUNCTION
 	payments.fold_hot_accounts(int),
 	payments.release_expired_holds(int)
 TO payments_admin;
+
+GRANT EXECUTE ON FUNCTION payments.import_settlement(text, text, text, text, jsonb) TO payments_operator, payments_admin;
 
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;
 

@@ -17,6 +17,9 @@ GRANT SELECT ON payments.payment, payments.payment_status, payments.operation, p
 	payments.posting_failure, payments.account_history, payments.ledger_hold, payments.ledger_hold_resolution, payments.worker_status, payments.psp,
 	payments.seal, payments.seal_head TO payments_app;
 
+-- Files come by COPY into here, to be imported in the same transaction.
+GRANT INSERT (line) ON payments.settlement_staging TO payments_operator, payments_admin;
+
 -- An application sees the merchants that it may act for.
 CREATE OR REPLACE VIEW payments._my_merchant AS
 SELECT m.merchant FROM payments.merchant m

@@ -1,0 +1,29 @@
+-- Formats of settlement files: plug-ins, found by name.
+
+CREATE TABLE payments.settlement_format (
+	format text NOT NULL CONSTRAINT settlement_format_is_a_name CHECK (format ~ '^[a-z][a-z0-9_]{0,62}$'),
+	function text NOT NULL,
+	source text NOT NULL DEFAULT 'psp' CONSTRAINT settlement_format_source_known CHECK (source IN ('psp', 'bank')),
+	totals text NOT NULL DEFAULT 'none' CONSTRAINT settlement_format_totals_known CHECK (totals IN ('none', 'payout')),
+	description text,
+	builtin boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (format, builtin)
+);
+COMMENT ON TABLE payments.settlement_format IS 'how import_settlement() reads files; a row of yours (builtin = false) wins over a shipped one. docs/reconciliation.md says how to write one';
+COMMENT ON COLUMN payments.settlement_format.format IS 'name, as import_settlement() takes it';
+COMMENT ON COLUMN payments.settlement_format.function IS 'schema.name of a function (content text, options jsonb) that returns rows with the columns it knows of; one of yours must be SECURITY DEFINER, so that it runs with its owner''s rights';
+COMMENT ON COLUMN payments.settlement_format.source IS 'psp: rows are settlement lines; bank: statements and entries';
+COMMENT ON COLUMN payments.settlement_format.totals IS 'payout: where a file names a payout, its lines must make it; none: the file holds parts of payouts';
+COMMENT ON COLUMN payments.settlement_format.description IS 'which file of whom';
+COMMENT ON COLUMN payments.settlement_format.builtin IS 'shipped with the extension; add your own rows with false and they are kept by pg_dump';
+
+INSERT INTO payments.settlement_format (format, function, source, totals, description)
+VALUES
+	('csv', 'payments._settlement_csv', 'psp', 'none', 'any CSV; options.columns says which column means what'),
+	('stripe_payout', 'payments._settlement_stripe_payout', 'psp', 'payout', 'Stripe, payout reconciliation, itemised (payout_reconciliation.itemized.5)'),
+	('stripe_balance', 'payments._settlement_stripe_balance', 'psp', 'none', 'Stripe, balance change from activity, itemised (balance_change_from_activity.itemized.3), or balance transactions of the Dashboard'),
+	('adyen', 'payments._settlement_adyen', 'psp', 'payout', 'Adyen, settlement details report'),
+	('camt053', 'payments._settlement_camt053', 'bank', 'none', 'bank statement, ISO 20022 camt.053.001.02, .04 and .08'),
+	('mt940', 'payments._settlement_mt940', 'bank', 'none', 'bank statement, SWIFT MT940');
+
+SELECT pg_catalog.pg_extension_config_dump('payments.settlement_format', 'WHERE NOT builtin');

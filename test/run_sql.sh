@@ -29,6 +29,8 @@ bin=$("${PG_CONFIG:-pg_config}" --bindir)
 # The path of a unix socket must be short.
 run=$(mktemp -d "${TMPDIR:-/tmp}/pay-XXXXXX")
 data=$run/data
+# Golden files, for what psql reads beside a script.
+export PAY_TEST_DIR=$here/test
 export PGHOST=$run PGPORT=5432 PGUSER=postgres PGDATABASE=postgres PGOPTIONS=
 failed_any=0
 

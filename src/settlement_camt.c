@@ -516,6 +516,8 @@ count_detail(PayCamt *camt, PayCamtItem *detail)
 	PayCamtItem *entry = &camt->entry;
 	PayBankRow *row = &detail->row;
 
+	if (!entry->amount.given || entry->currency == NULL || entry->sign == 0 || entry->row.status == NULL)
+		return broken(camt, "a transaction stands before the amount, currency, CdtDbtInd or status of its entry") == PAY_FILE_ROW;
 	if (!detail->amount.given && detail->transaction_amount.given)
 	{
 		detail->amount = detail->transaction_amount;
@@ -530,7 +532,7 @@ count_detail(PayCamt *camt, PayCamtItem *detail)
 	row->currency = detail->currency ? detail->currency : entry->currency;
 	row->amount = detail->amount;
 	row->amount.digits *= detail->sign ? detail->sign : entry->sign;
-	if (!detail->amount.given || entry->currency == NULL || detail->currency == NULL || strcmp(entry->currency, detail->currency) != 0)
+	if (!detail->amount.given || detail->currency == NULL || strcmp(entry->currency, detail->currency) != 0)
 		camt->details_add_up = false;
 	else if (!pay_decimal_add(&camt->details_sum, &row->amount, 1))
 		return broken(camt, "the amounts of its transactions are too large") == PAY_FILE_ROW;

@@ -126,6 +126,14 @@ BEGIN
 	OR (e.rows IS NULL AND h.recorded_at >= coalesce((SELECT max(x.to_time) FROM payments.partition_retired x WHERE x.table_name = 'event'), '-infinity'));
 	RETURN QUERY SELECT * FROM payments._violation('every status row has one event', n, s);
 
+	SELECT count(*), min(coalesce(b.batch_id, l.batch_id)::text) INTO n, s
+	FROM payments.settlement_batch b
+	FULL JOIN (SELECT a.batch_id, count(*) AS lines FROM (SELECT r.batch_id FROM payments.settlement_line r
+														 UNION ALL SELECT e.batch_id FROM payments.bank_entry e) a GROUP BY a.batch_id) l USING (batch_id)
+	LEFT JOIN LATERAL payments._settlement_totals(b.batch_id, b.source) t ON true
+	WHERE b.batch_id IS NULL OR b.lines <> coalesce(l.lines, 0) OR b.totals <> t.totals;
+	RETURN QUERY SELECT * FROM payments._violation('a settlement batch is the sum of its lines', n, s);
+
 	SELECT count(*), min(x.name) INTO n, s
 	FROM (SELECT g.tbl || '.' || g.trg AS name
 		  FROM (VALUES ('payment_status', 'guard_append_only'), ('payment_status', 'guard_status'), ('attempt', 'guard_append_only'),
@@ -135,7 +143,11 @@ BEGIN
 				('payment', 'guard_truncate'), ('account', 'guard_account'),
 				('ledger_hold', 'guard_append_only'), ('ledger_hold', 'guard_truncate'),
 				('ledger_hold_resolution', 'guard_append_only'), ('ledger_hold_resolution', 'guard_truncate'),
-				('partition_retired', 'guard_append_only'), ('payment_retired', 'guard_append_only'), ('posting_retired', 'guard_append_only')) g (tbl, trg)
+				('partition_retired', 'guard_append_only'), ('payment_retired', 'guard_append_only'), ('posting_retired', 'guard_append_only'),
+				('settlement_batch', 'guard_append_only'), ('settlement_line', 'guard_append_only'),
+				('bank_statement', 'guard_append_only'), ('bank_entry', 'guard_append_only'),
+				('settlement_batch', 'guard_truncate'), ('settlement_line', 'guard_truncate'),
+				('bank_statement', 'guard_truncate'), ('bank_entry', 'guard_truncate')) g (tbl, trg)
 		  LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
 		  WHERE t.tgenabled IS DISTINCT FROM 'A'
 		  UNION ALL
@@ -147,6 +159,7 @@ BEGIN
 		  UNION ALL
 		  SELECT c.relname || ' is not logged' FROM pg_class c
 		  WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p') AND c.relpersistence <> 'p'
+		  AND c.relname <> 'settlement_staging'
 		  UNION ALL
 		  SELECT c.relname || ' has a rule' FROM pg_class c JOIN pg_rewrite r ON r.ev_class = c.oid
 		  WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p')) x;

@@ -90,7 +90,7 @@ SELECT is(pg_temp.import('x', '[]'), '22023 psp, format or an option is missing 
 SELECT is(pg_temp.import(NULL), '22023 content is missing, and this transaction has staged no lines', 'no file');
 SELECT is(pg_temp.import(pg_temp.csv('charge,e1,p1,10,0,10,EUR,')), (SELECT 'PY604 the settlement file was imported with another format or other options Batch ' || batch_id || ', format "csv", options '
 	|| '{"expected": {"net": {"EUR": 1000}, "lines": 1, "payouts": {"p1": 1000}}}.' FROM payments.settlement_batch WHERE options ? 'expected'), 'a file is read once, in one way');
-SELECT is(pg_temp.import(repeat(E'x\n', 70 * 1024 * 1024)), 'PY605 the settlement file has 146800640 bytes, and 134217728 are possible', 'too large');
+SELECT is(pg_temp.import(repeat(E'x\n', 70 * 1024 * 1024)), 'PY608 the settlement file has 146800640 bytes, and 134217728 are possible', 'too large');
 
 -- ---------- attacks by XML
 

@@ -79,6 +79,7 @@ static const BankCase camt[] = {
 	{CAMT(BAL("OPBD", "1", "CRDT") "<Ntry><Amt Ccy='USD'>2</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts>BOOK</Sts></Ntry>"), "broken"},
 	{CAMT(BAL("OPBD", "1", "CRDT") BAL("OPBD", "2", "CRDT")), "broken"},
 	{CAMT(NTRY("2", "CRDT", "<ValDt><Dt>20.11.2026</Dt></ValDt>")), "broken"},
+	{CAMT("<Ntry><NtryDtls>" TX("2") TX("3") "</NtryDtls><Amt Ccy='EUR'>5</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts>BOOK</Sts></Ntry>"), "broken"},
 	{DOC("08", STMT(NTRY("2", "CRDT", ""))), "2 S ok"},
 	{DOC("06", STMT("")), "broken"},
 	{DOC("02", ""), "broken"},

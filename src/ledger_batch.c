@@ -78,6 +78,9 @@ static int	check_side(const PayAccount *account, const PayPosting *posting, bool
 static void raise_first_error(const PayPostingBatch *batch);
 static void copy_repetitions(PayPostingBatch *batch);
 
+/* From so many accounts on a join finds them. */
+#define MANY 100
+
 /* What has one width comes first: the server finds such columns without a walk along the row. */
 #define ACCOUNT_COLUMNS \
 	"account_id, debits, credits, held_debits, held_credits, coalesce(min_balance, 0), coalesce(max_balance, 0)," \
@@ -87,6 +90,17 @@ static void copy_repetitions(PayPostingBatch *batch);
 static PayStmt lock_ordinary = PAY_STMT(SPI_OK_SELECT,
 	"SELECT " ACCOUNT_COLUMNS ", ctid FROM payments.account WHERE account_id = ANY ($1) AND NOT hot"
 	" ORDER BY account_id FOR NO KEY UPDATE",
+	INT8ARRAYOID);
+
+/*
+ * The same for many.  Rows that others have changed since the statement began
+ * are tried again one by one, and ANY would look through the whole array for
+ * each: of two batches of 8,000 on the same accounts the second took three
+ * times as long.
+ */
+static PayStmt lock_many = PAY_STMT(SPI_OK_SELECT,
+	"SELECT " ACCOUNT_COLUMNS ", a.ctid FROM unnest($1) i(id) JOIN payments.account a ON a.account_id = i.id"
+	" WHERE NOT a.hot ORDER BY a.account_id FOR NO KEY UPDATE OF a",
 	INT8ARRAYOID);
 
 static PayStmt read_hot = PAY_STMT(SPI_OK_SELECT,
@@ -104,7 +118,7 @@ pay_ledger_lock_accounts(PayPostingBatch *batch)
 	LockRelationOid(delta_table, RowExclusiveLock);
 
 	batch->accounts = palloc0(sizeof(PayAccount) * Max(n_ids, 1));
-	read_accounts(batch, &lock_ordinary, ids, n_ids, true);
+	read_accounts(batch, n_ids > MANY ? &lock_many : &lock_ordinary, ids, n_ids, true);
 	/* What is not ordinary is hot, or not there.  Read second: an account that has become hot meanwhile is found here. */
 	if (batch->n_accounts < n_ids)
 		read_accounts(batch, &read_hot, ids, missing_ids(batch, ids, n_ids), false);

@@ -35,6 +35,7 @@ static const PayCamtText statement_texts[] = {
 	{"/Id", offsetof(PayBankRow, statement_id)},
 	{"/Acct/Id/IBAN", offsetof(PayBankRow, account)},
 	{"/Acct/Id/Othr/Id", offsetof(PayBankRow, account)},
+	{"/Acct/Ccy", offsetof(PayBankRow, currency)},
 };
 
 static const PayCamtText entry_texts[] = {
@@ -330,7 +331,7 @@ end_balance(PayCamt *camt)
 	if (!camt->balance.given || camt->balance_sign == 0 || camt->balance_currency == NULL)
 		return broken(camt, "a balance has no amount, currency or CdtDbtInd") == PAY_FILE_ROW;
 	if (camt->statement.currency && strcmp(camt->statement.currency, camt->balance_currency) != 0)
-		return broken(camt, "the balances are in two currencies") == PAY_FILE_ROW;
+		return broken(camt, "a balance is in another currency than the account or another balance") == PAY_FILE_ROW;
 	camt->statement.currency = camt->balance_currency;
 	camt->balance.digits *= camt->balance_sign;
 	if (interim)
@@ -363,8 +364,8 @@ end_statement(PayCamt *camt, PayBankRow *row)
 	PayFileProblem *problem = &camt->problem;
 	int			line = camt->statement.line;
 
-	if (camt->statement.account == NULL)
-		return broken(camt, "a statement has no account") == PAY_FILE_ROW;
+	if (camt->statement.account == NULL || camt->statement.currency == NULL)
+		return broken(camt, "a statement has no account or no currency") == PAY_FILE_ROW;
 	if (!books->opening.given && (books->closing.given ? camt->interims > 0 : camt->interims > 1))
 		books->opening = camt->interim_first;
 	if (!books->closing.given && books->opening.given && camt->interims > 0)
@@ -547,7 +548,7 @@ end_entry(PayCamt *camt, PayBankRow *row)
 	if (!entry->amount.given || entry->currency == NULL || entry->sign == 0 || entry->row.status == NULL)
 		return broken(camt, "an entry has no amount, currency, CdtDbtInd or status") == PAY_FILE_ROW;
 	if (camt->statement.currency && strcmp(camt->statement.currency, entry->currency) != 0)
-		return broken(camt, "an entry is in another currency than the balances") == PAY_FILE_ROW;
+		return broken(camt, "an entry is in another currency than the account") == PAY_FILE_ROW;
 	camt->statement.currency = entry->currency;
 	entry->row.amount = entry->amount;
 	entry->row.amount.digits *= entry->sign;

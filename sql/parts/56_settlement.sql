@@ -159,7 +159,7 @@ BEGIN
 		s AS (
 			INSERT INTO payments.bank_statement (batch_id, statement_no, line_no, account, statement_id, currency, opening_balance,
 				closing_balance, opening_date, closing_date, entries, raw)
-			SELECT $3, r.statement_no, r.line_no, r.account, r.statement_id, coalesce(r.currency, ''),
+			SELECT $3, r.statement_no, r.line_no, r.account, r.statement_id, r.currency,
 				payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.opening_balance),
 				payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.closing_balance),
 				r.opening_date, r.closing_date, coalesce(r.entries, 0), r.raw
@@ -243,7 +243,7 @@ DECLARE
 	content text;
 	bytes bigint;
 BEGIN
-	SELECT sum(octet_length(s.line) + 1) INTO bytes FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id();
+	SELECT sum(octet_length(s.line) + 1) INTO bytes FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
 	IF bytes IS NULL THEN
 		PERFORM payments._settlement_fail('22023', 'content is missing, and this transaction has staged no lines', NULL,
 			'Pass the file, or COPY it into payments.settlement_staging (line) in the same transaction.');
@@ -251,7 +251,7 @@ BEGIN
 		PERFORM payments._settlement_fail('PY608', format('the settlement file has %s bytes, and %s are possible', bytes, 128 * 1024 * 1024), NULL,
 			'Ask for it in smaller periods, or by payout.');
 	END IF;
-	SELECT string_agg(s.line, E'\n' ORDER BY s.line_no) INTO content FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id();
+	SELECT string_agg(s.line, E'\n' ORDER BY s.line_no) INTO content FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
 	DELETE FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id() OR s.xid < pg_snapshot_xmin(pg_current_snapshot());
 	RETURN content;
 END
@@ -343,7 +343,12 @@ BEGIN
 	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines, totals, period_from, period_to,
 		imported_at, imported_by)
 	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source, payments._settlement_content(import_settlement.file_name), hash,
-		import_settlement.options, import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
+		import_settlement.options, import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user)
+	-- Above READ COMMITTED the other's batch may be invisible: this says so by 40001, and a unique violation would not.
+	ON CONFLICT (psp, sha256) DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'the same settlement file is being imported', HINT = 'Repeat the transaction.';
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION payments.import_settlement(text, text, text, text, jsonb) IS

@@ -172,6 +172,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS payments.settlement_staging (
 	xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
 	line_no bigint GENERATED ALWAYS AS IDENTITY,
 	line text NOT NULL,
+	staged_at timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (xid, line_no)
 );
 
@@ -179,6 +180,7 @@ COMMENT ON TABLE payments.settlement_staging IS 'lines of a large file between a
 COMMENT ON COLUMN payments.settlement_staging.xid IS 'transaction that copied the line';
 COMMENT ON COLUMN payments.settlement_staging.line_no IS 'order of the lines';
 COMMENT ON COLUMN payments.settlement_staging.line IS 'a line as it stood; card numbers are masked before it is written';
+COMMENT ON COLUMN payments.settlement_staging.staged_at IS 'when that transaction began: its number may come again after a restore';
 
 CREATE OR REPLACE TRIGGER mask_staged BEFORE INSERT ON payments.settlement_staging
 	FOR EACH ROW EXECUTE FUNCTION payments.mask_staged();

@@ -108,6 +108,10 @@ SELECT is(pg_temp.import('<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.0
 	'PY602 line 1 of the settlement file cannot be read: an entity is not one of the five predefined', 'an entity of nobody');
 SELECT is(pg_temp.import('<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.02">' || repeat('<a>', 100000), format => 'camt053', psp => 'bank'),
 	'PY602 line 1 of the settlement file cannot be read: elements are nested more than 64 deep', 'deeper than any statement');
+SELECT is(pg_temp.import('<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.02"><BkToCstmrStmt><Stmt><Acct><Id><IBAN>X</IBAN></Id></Acct></Stmt></BkToCstmrStmt></Document>', format => 'camt053', psp => 'bank'),
+	'PY602 line 1 of the settlement file cannot be read: a statement has no account or no currency', 'a statement of nothing');
+SELECT is(pg_temp.import('<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.02"><BkToCstmrStmt><Stmt><Acct><Id><IBAN>X</IBAN></Id><Ccy>EUR</Ccy></Acct></Stmt></BkToCstmrStmt></Document>', format => 'camt053', psp => 'bank'),
+	'0 lines', 'a statement without a movement');
 SELECT cmp_ok(clock_timestamp() - started, '<', interval '5 s', 'all of that in no time') FROM log;
 
 -- ---------- card numbers

@@ -292,6 +292,8 @@ DECLARE
 	query text;
 	body text;
 	hash bytea;
+	problem text;
+	advice text;
 BEGIN
 	PERFORM payments._require_setup();
 	IF import_settlement.psp IS NULL OR import_settlement.format IS NULL OR options IS NULL OR jsonb_typeof(options) <> 'object'
@@ -333,11 +335,17 @@ BEGIN
 
 	batch_id := nextval('payments.settlement_batch_batch_id_seq');
 	duplicate := false;
-	IF f.source = 'psp' THEN
-		lines := payments._settlement_import_lines(batch_id, query, body, options, adapter);
-	ELSE
-		lines := payments._settlement_import_entries(batch_id, query, body, options);
-	END IF;
+	BEGIN
+		IF f.source = 'psp' THEN
+			lines := payments._settlement_import_lines(batch_id, query, body, options, adapter);
+		ELSE
+			lines := payments._settlement_import_entries(batch_id, query, body, options);
+		END IF;
+	EXCEPTION WHEN SQLSTATE 'PY602' OR SQLSTATE 'PY603' THEN
+		-- The same again, without the page of SQL that it came through.
+		GET STACKED DIAGNOSTICS problem = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
+		PERFORM payments._settlement_fail(sqlstate, sqlerrm, nullif(problem, ''), advice);
+	END;
 	sums := payments._settlement_totals(batch_id, f.source);
 	PERFORM payments._settlement_check_totals(batch_id, lines, sums.totals, coalesce(options ->> 'totals', f.totals), options -> 'expected');
 	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines, totals, period_from, period_to,

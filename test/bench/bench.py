@@ -42,7 +42,10 @@ class Bench:
     # ---- processes ----
 
     def run(self, *command, **more):
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more).stdout
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+        if done.returncode != 0:
+            raise SystemExit(f'{command[0]} failed: {done.stderr.strip()}')
+        return done.stdout
 
     def start(self):
         secrets = os.path.join(self.root, 'secrets')

@@ -132,12 +132,13 @@ def reads(bench):
     accounts = max(2 * postings // LINES, 4)
     bench.sql(f"SELECT count(payments.create_account('read:' || i, 'EUR', 'liability')) FROM generate_series(1, {accounts}) i")
     first = int(bench.sql("SELECT min(account_id) FROM payments.account WHERE code LIKE 'read:%'"))
+    bench.sql("SELECT payments.make_partitions(since => now() - interval '366 days')")
     started = time.time()
     # A year of them, evenly: account k debits, and another one far from it is credited.
     bench.sql(f"""
         INSERT INTO payments.posting (debit_account, credit_account, amount, effective_at, booked_at, currency, kind, merchant)
         SELECT {first} + i % {accounts}, {first} + (i % {accounts} + 1 + i / {accounts} % ({accounts} - 1)) % {accounts}, 1 + i % 100, t, t, 'EUR', 'manual', 'default'
-        FROM generate_series(1, {postings}) i, LATERAL (SELECT now() - (interval '365 days' * ({postings} - i)::float8 / {postings}) AS t) x;
+        FROM generate_series(1, {postings}) i, LATERAL (SELECT now() - interval '365 days' * (({postings} - i)::float8 / {postings}) AS t) x;
         WITH s AS (SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits
                    FROM (SELECT debit_account AS account_id, amount AS debits, 0 AS credits FROM payments.posting WHERE debit_account >= {first}
                          UNION ALL SELECT credit_account, 0, amount FROM payments.posting WHERE credit_account >= {first}) l GROUP BY 1)

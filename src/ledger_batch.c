@@ -14,9 +14,9 @@
  *	2. the references, if any, are taken (ledger_reference.c);
  *	3. every posting is checked in C, in order, against running balances:
  *	   closed, limits, overflow;
- *	4. the postings are inserted, and the sums are added to the ordinary
- *	   accounts, one UPDATE for all; those of hot accounts are inserted into
- *	   account_delta (ledger_save.c).
+ *	4. the postings are inserted, and the sums are written into the rows of
+ *	   ordinary accounts; those of hot accounts are inserted into account_delta
+ *	   (ledger_save.c).
  *
  * Locks.  Calls for different postings cannot deadlock with each other: one
  * that holds account rows waits only for higher ids, and for references, in

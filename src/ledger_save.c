@@ -47,6 +47,7 @@ static void add_to_ordinary(const PayPostingBatch *batch);
 static void find_sum_columns(TupleDesc desc, SumColumns *columns);
 static void copy_with_sums(TupleTableSlot *old, TupleTableSlot *new, const PayAccount *account, const SumColumns *columns);
 static void add_to_hot(const PayPostingBatch *batch);
+static void raise_not_written(const char *table) pg_attribute_noreturn();
 
 /* Postings that differ in accounts and amount only, or a single one. */
 static PayStmt insert_few_columns = PAY_STMT(SPI_OK_INSERT,
@@ -119,23 +120,22 @@ compare_debits(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Do they differ in accounts and amount only? */
+/* Do they differ in accounts and amount only?  One always does. */
 static bool
 alike(PayPosting **chosen, int n)
 {
 	const PayPosting *first = chosen[0];
 
-	for (int i = 1; i < n; i++)
+	for (int i = 0; i < n && n > 1; i++)
 	{
 		const PayPosting *posting = chosen[i];
 
-		if (posting->reverses || posting->reference || posting->payment_id || posting->balancing || posting->has_effective_at || first->reference ||
-			first->payment_id || first->balancing || first->has_effective_at ||
-			posting->transaction_id != first->transaction_id ||
-			posting->imported != first->imported || !same_text(posting->kind, first->kind) ||
+		if (posting->reverses || posting->reference || posting->payment_id || posting->balancing || posting->has_effective_at)
+			return false;
+		if (posting->transaction_id != first->transaction_id || posting->imported != first->imported ||
+			!same_text(posting->kind, first->kind) || !same_text(posting->description, first->description) ||
 			!same_text(posting->debit_account->currency, first->debit_account->currency) ||
-			!same_text(posting->debit_account->merchant, first->debit_account->merchant) ||
-			!same_text(posting->description, first->description))
+			!same_text(posting->debit_account->merchant, first->debit_account->merchant))
 			return false;
 	}
 	return true;
@@ -170,7 +170,7 @@ insert_alike(PayPosting **chosen, int n, TimestampTz now)
 	pay_arg_text(&args, first->reference);
 	pay_arg_text(&args, first->description);
 	if (pay_spi_exec(&insert_few_columns, &args) != (uint64) n)
-		elog(ERROR, "not every posting was inserted");
+		raise_not_written("posting");
 }
 
 static void
@@ -204,7 +204,7 @@ insert_mixed(PayPosting **chosen, int n, TimestampTz now)
 	COLUMN(const char *, pay_arg_text_array, description);
 	pay_arg_time(&args, now);
 	if (pay_spi_exec(&insert_all_columns, &args) != (uint64) n)
-		elog(ERROR, "not every posting was inserted");
+		raise_not_written("posting");
 	pfree(asked);
 	pfree(times);
 	pfree(given);
@@ -215,7 +215,12 @@ insert_mixed(PayPosting **chosen, int n, TimestampTz now)
 void
 pay_ledger_add_to_accounts(const PayPostingBatch *batch)
 {
-	add_to_ordinary(batch);
+	for (int i = 0; i < batch->n_accounts; i++)
+		if (is_touched(&batch->accounts[i]) && !batch->accounts[i].hot)
+		{
+			add_to_ordinary(batch);
+			break;
+		}
 	add_to_hot(batch);
 }
 
@@ -263,6 +268,9 @@ add_to_ordinary(const PayPostingBatch *batch)
 			elog(ERROR, "account " INT64_FORMAT " is not where it was locked", account->account_id);
 		copy_with_sums(old, new, account, &columns);
 		ExecSimpleRelationUpdate(result, estate, &epq, old, new);
+		/* A trigger that returns null skips the row, and nothing else says so. */
+		if (!ItemPointerIsValid(&new->tts_tid))
+			raise_not_written("account");
 		ResetPerTupleExprContext(estate);
 	}
 
@@ -320,10 +328,16 @@ add_to_hot(const PayPostingBatch *batch)
 		COLUMN(int64, pay_arg_int64_array, new_debits);
 		COLUMN(int64, pay_arg_int64_array, new_credits);
 		if (pay_spi_exec(&insert_deltas, &args) != (uint64) n)
-			ereport(ERROR,
-					(errcode(PAY_ERR_INTERNAL),
-					 errmsg("not every hot account took its postings"),
-					 errhint("A trigger on payments.account_delta can cause this; remove it.")));
+			raise_not_written("account_delta");
 	}
 	pfree(chosen);
+}
+
+static void
+raise_not_written(const char *table)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_INTERNAL),
+			 errmsg("not every row of table \"payments.%s\" was written", table),
+			 errhint("A trigger that returns null can cause this; remove it.")));
 }

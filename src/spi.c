@@ -168,12 +168,6 @@ pay_arg_uuid_array(PayArgs *args, const pg_uuid_t *const *values, int n)
 }
 
 void
-pay_arg_tid_array(PayArgs *args, ItemPointerData *values, int n)
-{
-	ARG_ARRAY(false, PointerGetDatum(&values[i]), TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT);
-}
-
-void
 pay_arg_bytea_array(PayArgs *args, bytea *const *values, int n)
 {
 	ARG_ARRAY(values[i] == NULL, PointerGetDatum(values[i]), BYTEAOID, -1, false, TYPALIGN_INT);

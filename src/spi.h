@@ -64,7 +64,6 @@ extern void pay_arg_time_array(PayArgs *args, const TimestampTz *values, int n);
 /* For times of callers, among which 0 is the first instant of 2000: those not given are NULL elements. */
 extern void pay_arg_given_time_array(PayArgs *args, const TimestampTz *values, const bool *given, int n);
 extern void pay_arg_uuid_array(PayArgs *args, const pg_uuid_t *const *values, int n);
-extern void pay_arg_tid_array(PayArgs *args, ItemPointerData *values, int n);
 extern void pay_arg_bytea_array(PayArgs *args, bytea *const *values, int n);
 
 /* Connects to SPI and checks that setup() has been run (PAY_ERR_NOT_SET_UP if not). */

@@ -18,7 +18,7 @@ static void fill(PayCsvFile *file, PaySettlementRow *row);
 static PayFileResult read_named(PayCsvFile *file, PaySettlementRow *row);
 
 const char *const pay_cell_names[PAY_CELLS_NAMED] = {
-	"type", "psp_object_id", "psp_payment_id", "reference", "gross", "fee", "net", "currency",
+	"type", "entry_id", "psp_object_id", "psp_payment_id", "reference", "gross", "fee", "net", "currency",
 	"original_amount", "original_currency", "occurred_at", "available_at", "payout_ref", "description",
 };
 
@@ -147,6 +147,7 @@ fill(PayCsvFile *file, PaySettlementRow *row)
 	row->cell_names = file->header;
 	row->cell_values = file->csv.fields;
 	row->type = pay_csv_cell(file, PAY_CELL_TYPE);
+	row->entry_id = pay_csv_cell(file, PAY_CELL_ENTRY);
 	row->object_id = pay_csv_cell(file, PAY_CELL_OBJECT_ID);
 	row->payment_id = pay_csv_cell(file, PAY_CELL_PAYMENT_ID);
 	row->reference = pay_csv_cell(file, PAY_CELL_REFERENCE);

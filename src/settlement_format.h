@@ -35,6 +35,7 @@ extern PayFileResult pay_file_broken(PayFileProblem *problem, int line, const ch
 typedef enum PayCell
 {
 	PAY_CELL_TYPE,
+	PAY_CELL_ENTRY,
 	PAY_CELL_OBJECT_ID,
 	PAY_CELL_PAYMENT_ID,
 	PAY_CELL_REFERENCE,
@@ -54,7 +55,6 @@ typedef enum PayCell
 	PAY_CELL_OCCURRED_UTC = PAY_CELLS_NAMED,
 	PAY_CELL_AVAILABLE_UTC,
 	PAY_CELL_CHARGE,
-	PAY_CELL_TRANSACTION,
 	PAY_CELL_ACCOUNT,
 	PAY_CELL_MODIFICATION,
 	PAY_CELL_ZONE,
@@ -92,6 +92,7 @@ typedef struct PaySettlementRow
 	int			line;
 	const char *kind;
 	const char *type;			/* the PSP's word */
+	const char *entry_id;		/* the PSP's own number of the row: the same again is the same row */
 	const char *object_id;
 	const char *payment_id;
 	const char *reference;

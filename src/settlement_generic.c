@@ -15,6 +15,7 @@ static PayFileResult interpret(PayCsvFile *file, PaySettlementRow *row);
 static const PayColumnName columns[] = {
 	{PAY_CELL_TYPE, "type"},
 	{PAY_CELL_TYPE, "kind"},
+	{PAY_CELL_ENTRY, "entry_id"},
 	{PAY_CELL_OBJECT_ID, "psp_object_id"},
 	{PAY_CELL_PAYMENT_ID, "psp_payment_id"},
 	{PAY_CELL_REFERENCE, "reference"},

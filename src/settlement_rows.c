@@ -27,7 +27,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#define CSV_COLUMNS 17
+#define CSV_COLUMNS 18
 #define BANK_COLUMNS 26
 
 /* Rows between two looks at whether the query was cancelled, and between two resets of their memory. */
@@ -386,6 +386,7 @@ csv_tuple(PayTuple *tuple, const PaySettlementRow *row, const PayZone *zone)
 	put(tuple, Int32GetDatum(row->line), false);
 	put_text(tuple, row->kind);
 	put_text(tuple, row->type);
+	put_text(tuple, row->entry_id);
 	put_text(tuple, row->object_id);
 	put_text(tuple, row->payment_id);
 	put_text(tuple, row->reference);

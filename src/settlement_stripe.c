@@ -15,8 +15,8 @@ static PayFileResult interpret(PayCsvFile *file, PaySettlementRow *row);
 
 /* The second names are the Dashboard's.  reporting_category says more than type: disputes are type "adjustment". */
 #define COLUMNS(payout_required) \
-	{PAY_CELL_TRANSACTION, "balance_transaction_id", true}, \
-	{PAY_CELL_TRANSACTION, "id"}, \
+	{PAY_CELL_ENTRY, "balance_transaction_id", true}, \
+	{PAY_CELL_ENTRY, "id"}, \
 	{PAY_CELL_TYPE, "reporting_category", true}, \
 	{PAY_CELL_TYPE, "type"}, \
 	{PAY_CELL_GROSS, "gross", true}, \
@@ -102,7 +102,7 @@ interpret(PayCsvFile *file, PaySettlementRow *row)
 	if (row->object_id == NULL && strcmp(row->kind, "charge") == 0)
 		row->object_id = charge;
 	if (row->object_id == NULL)
-		row->object_id = pay_csv_cell(file, PAY_CELL_TRANSACTION);
+		row->object_id = pay_csv_cell(file, PAY_CELL_ENTRY);
 	if (row->payment_id == NULL)
 		row->payment_id = charge;
 	/* The UTC column wins over one whose zone is the report's parameter. */

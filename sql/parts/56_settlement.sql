@@ -4,26 +4,26 @@ CREATE FUNCTION payments.mask_staged() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_mask_staged';
 COMMENT ON FUNCTION payments.mask_staged() IS 'Trigger: masks card numbers in lines that are staged.';
 
-CREATE FUNCTION payments._settlement_csv(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text, psp_object_id text,
+CREATE FUNCTION payments._settlement_csv(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text, entry_id text, psp_object_id text,
 	psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
 	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_csv';
 COMMENT ON FUNCTION payments._settlement_csv(text, jsonb) IS 'Internal: format csv. Raises PY602.';
 
 CREATE FUNCTION payments._settlement_stripe_payout(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
 	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_stripe_payout';
 COMMENT ON FUNCTION payments._settlement_stripe_payout(text, jsonb) IS 'Internal: format stripe_payout. Raises PY602.';
 
 CREATE FUNCTION payments._settlement_stripe_balance(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
 	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_stripe_balance';
 COMMENT ON FUNCTION payments._settlement_stripe_balance(text, jsonb) IS 'Internal: format stripe_balance. Raises PY602.';
 
 CREATE FUNCTION payments._settlement_adyen(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
 	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_adyen';
 COMMENT ON FUNCTION payments._settlement_adyen(text, jsonb) IS 'Internal: format adyen. Raises PY602.';
@@ -65,7 +65,7 @@ COMMENT ON FUNCTION payments._settlement_fail(text, text, text, text) IS 'Intern
 CREATE FUNCTION payments._settlement_columns(source text) RETURNS TABLE (name text, type text)
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT c.name, c.type FROM (VALUES
-		('psp', 'line_no', 'integer'), ('psp', 'kind', 'text'), ('psp', 'type', 'text'), ('psp', 'psp_object_id', 'text'),
+		('psp', 'line_no', 'integer'), ('psp', 'kind', 'text'), ('psp', 'type', 'text'), ('psp', 'entry_id', 'text'), ('psp', 'psp_object_id', 'text'),
 		('psp', 'psp_payment_id', 'text'), ('psp', 'reference', 'text'), ('psp', 'gross', 'numeric'), ('psp', 'fee', 'numeric'),
 		('psp', 'net', 'numeric'), ('psp', 'currency', 'text'), ('psp', 'original_amount', 'numeric'), ('psp', 'original_currency', 'text'),
 		('psp', 'occurred_at', 'timestamp with time zone'), ('psp', 'available_at', 'timestamp with time zone'),
@@ -113,39 +113,47 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_query(text, text, text) IS 'Internal: a query over a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
 
-CREATE FUNCTION payments._settlement_import_lines(batch bigint, query text, content text, options jsonb, adapter text) RETURNS int
+CREATE FUNCTION payments._settlement_import_lines(batch bigint, psp text, query text, content text, options jsonb, adapter text) RETURNS int
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	n int;
 BEGIN
 	EXECUTE format($sql$
-		INSERT INTO payments.settlement_line (batch_id, line_no, kind, type, psp_object_id, psp_payment_id, reference, gross, fee, net,
-			currency, original_amount, original_currency, occurred_at, available_at, payout_ref, description, raw)
-		SELECT $3, q.line_no,
-			CASE WHEN q.kind IN ('charge', 'refund', 'refund_failure', 'fee', 'chargeback', 'chargeback_reversal', 'adjustment', 'reserve',
-								 'reserve_release', 'transfer', 'payout', 'payout_failure', 'fx') THEN q.kind ELSE 'unknown' END,
-			q.type, q.psp_object_id, q.psp_payment_id, q.reference, q.amounts[1], q.amounts[2], q.amounts[3], q.currency,
-			q.original, CASE WHEN q.original IS NOT NULL THEN q.original_currency END, q.occurred_at, q.available_at, q.payout_ref,
+		INSERT INTO payments.settlement_line (batch_id, line_no, psp, kind, type, entry_id, psp_object_id, psp_payment_id, reference,
+			repeated, further, gross, fee, net, currency, original_amount, original_currency, occurred_at, available_at, payout_ref, description, raw)
+		SELECT $3, q.line_no, $6, q.kind, q.type, q.entry_id, q.psp_object_id, q.psp_payment_id, q.reference,
+			-- Lines without an id of their own cannot be told from others; those about the same object are told to reconciliation.
+			q.entry_id IS NOT NULL AND (q.nth_entry > 1
+				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp = $6 AND e.entry_id = q.entry_id AND NOT e.repeated)),
+			q.psp_object_id IS NOT NULL AND (q.nth_object > 1
+				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp_object_id = q.psp_object_id AND e.psp = $6 AND e.kind = q.kind)),
+			q.amounts[1], q.amounts[2], q.amounts[3], q.currency, q.original, CASE WHEN q.original IS NOT NULL THEN q.original_currency END, q.occurred_at, q.available_at, q.payout_ref,
 			q.description, coalesce(q.raw, '{}')
-		FROM (SELECT r.line_no, r.kind, r.type, r.psp_object_id, r.psp_payment_id, r.reference, upper(r.currency) AS currency,
+		FROM (SELECT r.line_no, r.kind, r.type, r.entry_id, r.psp_object_id, r.psp_payment_id,
+				row_number() OVER (PARTITION BY r.entry_id ORDER BY r.line_no) AS nth_entry,
+				row_number() OVER (PARTITION BY r.psp_object_id, r.kind ORDER BY r.line_no) AS nth_object, r.reference, upper(r.currency) AS currency,
 				upper(r.original_currency) AS original_currency, r.occurred_at, r.available_at, r.payout_ref, r.description, r.raw,
 				payments._settlement_amounts(r.line_no, upper(r.currency), c.exponent,
 					CASE WHEN $4 THEN coalesce(u.exponent, c.exponent) END, r.gross, r.fee, r.net) AS amounts,
 				CASE WHEN r.original_currency IS NOT NULL AND upper(r.original_currency) <> upper(r.currency) THEN
 					payments._settlement_amount(r.line_no, upper(r.original_currency), o.exponent,
 						CASE WHEN $4 THEN coalesce(v.exponent, o.exponent) END, r.original_amount) END AS original
-			FROM (%s) r
+			FROM (SELECT f.line_no, CASE WHEN f.kind IN ('charge', 'refund', 'refund_failure', 'fee', 'chargeback', 'chargeback_reversal',
+						'adjustment', 'reserve', 'reserve_release', 'transfer', 'payout', 'payout_failure', 'fx') THEN f.kind ELSE 'unknown' END AS kind,
+					f.type, f.entry_id, f.psp_object_id, f.psp_payment_id, f.reference, f.gross, f.fee, f.net, f.currency, f.original_amount,
+					f.original_currency, f.occurred_at, f.available_at, f.payout_ref, f.description, f.raw
+				  FROM (%s) f) r
 			LEFT JOIN payments.currency c ON c.currency = upper(r.currency)
 			LEFT JOIN payments.currency o ON o.currency = upper(r.original_currency)
 			LEFT JOIN payments.psp_currency u ON u.adapter = $5 AND u.currency = upper(r.currency)
 			LEFT JOIN payments.psp_currency v ON v.adapter = $5 AND v.currency = upper(r.original_currency)
 			OFFSET 0) q$sql$, query)
-	USING content, options, batch, coalesce(options ->> 'amounts', 'major') = 'minor', adapter;
+	USING content, options, batch, coalesce(options ->> 'amounts', 'major') = 'minor', adapter, psp;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, text, jsonb, text) IS 'Internal: writes the lines of a PSP''s file. Raises PY602.';
+COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, text, text, jsonb, text) IS 'Internal: writes the lines of a PSP''s file. Raises PY602.';
 
 CREATE FUNCTION payments._settlement_import_entries(batch bigint, query text, content text, options jsonb) RETURNS int
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -280,6 +288,13 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_totals(bigint, text) IS 'Internal: sums by currency of a batch, in minor units, and its period.';
 
+CREATE FUNCTION payments._settlement_turn(psp text) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	INSERT INTO payments.settlement_source AS s (psp, turns) VALUES ($1, 1) ON CONFLICT ON CONSTRAINT settlement_source_pkey DO UPDATE SET turns = s.turns + 1
+$$;
+COMMENT ON FUNCTION payments._settlement_turn(text) IS
+'Internal: waits until nobody else imports or reconciles for this PSP or bank, until the transaction ends. Raises 40001 above READ COMMITTED when somebody did since its snapshot.';
+
 CREATE FUNCTION payments.import_settlement(psp text, format text, content text DEFAULT NULL, file_name text DEFAULT NULL,
 	options jsonb DEFAULT '{}', OUT batch_id bigint, OUT lines int, OUT duplicate boolean) RETURNS record
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -318,8 +333,9 @@ BEGIN
 	content := NULL;
 	hash := sha256(convert_to(body, 'UTF8'));
 
-	-- Two sessions with the same file: the second waits, and finds the first's batch.
-	PERFORM pg_advisory_xact_lock(hashtextextended('payments settlement ' || import_settlement.psp, 0) # hashtextextended(encode(hash, 'hex'), 0));
+	-- Files of one PSP come one after the other: the second with the same file finds the first's batch, and rows that
+	-- were there before are seen.  Above READ COMMITTED, who has waited for another's file gets 40001.
+	PERFORM payments._settlement_turn(import_settlement.psp);
 	SELECT b.batch_id, b.lines, b.format, b.options INTO first FROM payments.settlement_batch b WHERE b.psp = import_settlement.psp AND b.sha256 = hash;
 	IF FOUND THEN
 		IF first.format <> import_settlement.format OR first.options <> import_settlement.options THEN
@@ -337,7 +353,7 @@ BEGIN
 	duplicate := false;
 	BEGIN
 		IF f.source = 'psp' THEN
-			lines := payments._settlement_import_lines(batch_id, query, body, options, adapter);
+			lines := payments._settlement_import_lines(batch_id, import_settlement.psp, query, body, options, adapter);
 		ELSE
 			lines := payments._settlement_import_entries(batch_id, query, body, options);
 		END IF;
@@ -351,12 +367,7 @@ BEGIN
 	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines, totals, period_from, period_to,
 		imported_at, imported_by)
 	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source, payments._settlement_content(import_settlement.file_name), hash,
-		import_settlement.options, import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user)
-	-- Above READ COMMITTED the other's batch may be invisible: this says so by 40001, and a unique violation would not.
-	ON CONFLICT (psp, sha256) DO NOTHING;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'the same settlement file is being imported', HINT = 'Repeat the transaction.';
-	END IF;
+		import_settlement.options, import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
 END
 $$;
 COMMENT ON FUNCTION payments.import_settlement(text, text, text, text, jsonb) IS

@@ -37,16 +37,29 @@ COMMENT ON COLUMN payments.settlement_batch.period_to IS 'latest time in it';
 COMMENT ON COLUMN payments.settlement_batch.imported_at IS 'when';
 COMMENT ON COLUMN payments.settlement_batch.imported_by IS 'database role that imported it';
 
+CREATE TABLE IF NOT EXISTS payments.settlement_source (
+	psp text PRIMARY KEY,
+	turns bigint NOT NULL
+);
+
+COMMENT ON TABLE payments.settlement_source IS 'one row for each PSP or bank account that files come from; whoever imports or reconciles holds its lock';
+COMMENT ON COLUMN payments.settlement_source.psp IS 'settlement_batch.psp';
+COMMENT ON COLUMN payments.settlement_source.turns IS 'how often it was taken; changes each time, so that a transaction with an older snapshot gets 40001';
+
 CREATE TABLE IF NOT EXISTS payments.settlement_line (
 	batch_id bigint NOT NULL,
 	line_no int NOT NULL CONSTRAINT settlement_line_number_positive CHECK (line_no > 0),
+	psp text NOT NULL,
 	kind text NOT NULL CONSTRAINT settlement_line_kind_known CHECK (kind IN
 		('charge', 'refund', 'refund_failure', 'fee', 'chargeback', 'chargeback_reversal', 'adjustment', 'reserve', 'reserve_release',
 		 'transfer', 'payout', 'payout_failure', 'fx', 'unknown')),
 	type text,
+	entry_id text,
 	psp_object_id text,
 	psp_payment_id text,
 	reference text,
+	repeated boolean NOT NULL,
+	further boolean NOT NULL,
 	gross bigint NOT NULL,
 	fee bigint NOT NULL,
 	net bigint NOT NULL,
@@ -63,6 +76,8 @@ CREATE TABLE IF NOT EXISTS payments.settlement_line (
 	CONSTRAINT settlement_line_original_has_currency CHECK ((original_amount IS NULL) = (original_currency IS NULL))
 );
 
+-- What the PSP says twice counts once.
+CREATE UNIQUE INDEX IF NOT EXISTS settlement_line_entry ON payments.settlement_line (entry_id, psp) WHERE entry_id IS NOT NULL AND NOT repeated;
 CREATE INDEX IF NOT EXISTS settlement_line_object ON payments.settlement_line (psp_object_id) WHERE psp_object_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS settlement_line_payment ON payments.settlement_line (psp_payment_id) WHERE psp_payment_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS settlement_line_reference ON payments.settlement_line (reference) WHERE reference IS NOT NULL;
@@ -71,6 +86,10 @@ CREATE INDEX IF NOT EXISTS settlement_line_payout ON payments.settlement_line (p
 COMMENT ON TABLE payments.settlement_line IS 'rows of PSPs'' settlement files, append-only, every row of the file; amounts are signed as the balance at the PSP sees them, so that their sum is what it grew by';
 COMMENT ON COLUMN payments.settlement_line.batch_id IS 'settlement_batch.batch_id';
 COMMENT ON COLUMN payments.settlement_line.line_no IS 'line of the file at which the row begins, from 1; line 1 of a CSV is its header';
+COMMENT ON COLUMN payments.settlement_line.psp IS 'settlement_batch.psp';
+COMMENT ON COLUMN payments.settlement_line.entry_id IS 'the PSP''s own number of the row, where it has one: of Stripe the balance transaction';
+COMMENT ON COLUMN payments.settlement_line.repeated IS 'a line before it has the same entry_id: the PSP has said it again, in another report; it counts for its file, and for nothing else';
+COMMENT ON COLUMN payments.settlement_line.further IS 'a line before it is of the same kind and about the same psp_object_id: reconciliation adds them up';
 COMMENT ON COLUMN payments.settlement_line.kind IS 'what moved the money: charge, refund, refund_failure, fee, chargeback, chargeback_reversal, adjustment, reserve, reserve_release, transfer, payout, payout_failure, fx, or unknown for a type that the format does not know';
 COMMENT ON COLUMN payments.settlement_line.type IS 'the PSP''s own word for it';
 COMMENT ON COLUMN payments.settlement_line.psp_object_id IS 'what the row is about at the PSP: charge, capture, refund, fee';

@@ -2,7 +2,7 @@
  * src/apply.c
  *		apply_psp_result(): the one door for every word of a PSP.
  *
- * An API answer, an inquiry, a webhook: each is a PayReport, and all are
+ * An API answer, an inquiry, a webhook, a settlement line: each is a PayReport, and all are
  * decided here, under the lock of the payment they speak of.  Three rules:
  *
  * 1. Money is what the PSP's objects say, once each.  A movement row is unique
@@ -56,6 +56,8 @@ typedef struct PayContext
 
 static void locate(PayReport *report);
 static void apply_one(PayDossiers *set, PayReport *report);
+static const char *source_name(PaySource source);
+static PayOperation *operation_settled(const PayContext *c);
 static void keep_answer(PayContext *c);
 static bool rescale(PayContext *c);
 static bool disagrees(PayContext *c);
@@ -173,8 +175,7 @@ apply_one(PayDossiers *set, PayReport *report)
 	c.set = set;
 	c.report = report;
 	c.result = report->result;
-	c.source = report->source == PAY_SOURCE_ANSWER ? "answer" :
-		report->source == PAY_SOURCE_INQUIRY ? "inquiry" : "webhook";
+	c.source = source_name(report->source);
 	c.dossier = pay_dossiers_find(set, &report->payment_id);
 	if (c.dossier == NULL)
 	{
@@ -197,6 +198,11 @@ apply_one(PayDossiers *set, PayReport *report)
 		/* Bad news of an earlier generation is no news. */
 		c.stale = c.operation && c.result.generation > 0 && c.result.generation < c.operation->generation;
 	}
+	else if (report->source == PAY_SOURCE_SETTLEMENT)
+	{
+		c.operation = operation_settled(&c);
+		c.claimed_elsewhere = c.operation && c.operation->claimed_by != NULL;
+	}
 	else
 	{
 		c.stale = c.operation == NULL || !c.operation->queued || c.operation->claimed_by == NULL ||
@@ -210,6 +216,50 @@ apply_one(PayDossiers *set, PayReport *report)
 	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
 		decide(&c);
 	report->status = c.dossier->status;
+}
+
+static const char *
+source_name(PaySource source)
+{
+	switch (source)
+	{
+		case PAY_SOURCE_ANSWER:
+			return "answer";
+		case PAY_SOURCE_INQUIRY:
+			return "inquiry";
+		case PAY_SOURCE_WEBHOOK:
+			return "webhook";
+		case PAY_SOURCE_SETTLEMENT:
+			return "settlement";
+	}
+	return NULL;
+}
+
+/*
+ * Settlement lines name the payment, not our operation on it.  The object that
+ * they are about may be known from an answer; else it is that of an operation
+ * which waits for such an effect, of a refund only in the same amount.
+ */
+static PayOperation *
+operation_settled(const PayContext *c)
+{
+	PayOperation *waiting = NULL;
+	ListCell   *cell;
+
+	foreach(cell, c->dossier->operations)
+	{
+		PayOperation *o = lfirst(cell);
+
+		if (!answers(o, c->result.effect) || !pay_operation_is_open(o))
+			continue;
+		if (o->psp_object_id && c->result.object_id && strcmp(o->psp_object_id, c->result.object_id) == 0)
+			return o;
+		if (o->kind == PAY_OP_REFUND && (o->psp_object_id != NULL || o->amount != c->result.amount || o->claimed_by != NULL))
+			continue;
+		if (waiting == NULL || o->kind == PAY_OP_CAPTURE)
+			waiting = o;
+	}
+	return waiting;
 }
 
 /* The answer is a row of its own, whatever comes of it. */
@@ -241,8 +291,8 @@ keep_answer(PayContext *c)
 static bool
 rescale(PayContext *c)
 {
-	int			from = c->dossier->psp_exponent;
 	int			to = c->dossier->exponent;
+	int			from = c->report->source == PAY_SOURCE_SETTLEMENT ? to : c->dossier->psp_exponent;
 
 	if (c->result.amount != 0 && !pay_money_rescale(c->result.amount, from, to, &c->result.amount))
 		return false;

@@ -14,7 +14,8 @@ typedef enum PaySource
 {
 	PAY_SOURCE_ANSWER,
 	PAY_SOURCE_INQUIRY,
-	PAY_SOURCE_WEBHOOK
+	PAY_SOURCE_WEBHOOK,
+	PAY_SOURCE_SETTLEMENT		/* a line of the PSP's book; its amounts are in ISO 4217 units */
 } PaySource;
 
 typedef enum PayOutcome
@@ -30,11 +31,11 @@ typedef struct PayReport
 {
 	PaySource	source;
 	const char *psp;
-	PayResult	result;			/* amounts in the PSP's units */
+	PayResult	result;			/* amounts in the PSP's units, but for settlements */
 
 	/* Of an answer or inquiry: whose. */
 	pg_uuid_t	operation_id;
-	bool		payment_known;	/* payment_id is given, and need not be looked up */
+	bool		payment_known;	/* payment_id is given, and need not be looked up; always of a settlement */
 	int			attempt;
 	int			http_status;
 	const char *request_id;

@@ -602,7 +602,7 @@ save_movements(PayDossiers *set)
 		postings[posted].psp = dossier->psp;
 		postings[posted].currency = dossier->currency;
 		postings[posted].amount = pending->moved->amount;
-		postings[posted].payment_id = dossier->payment_id;
+		postings[posted].payment_id = &dossier->payment_id;
 		postings[posted].reference = psprintf("%s:%s:%s", dossier->psp, pending->moved->object_id, pending->moved->kind);
 		posted++;
 	}

@@ -91,6 +91,7 @@ static const char *const guarded[] = {
 	"seal", "seal_table", "seal_leaf", "seal_epoch", "seal_retired",
 	"partition_retired", "payment_retired", "posting_retired",
 	"settlement_batch", "settlement_line", "bank_statement", "bank_entry",
+	"settlement_posting", "bank_match", "reconciliation_run", "discrepancy_found", "discrepancy_resolution",
 };
 
 static ProcessUtility_hook_type previous_hook = NULL;

@@ -44,7 +44,7 @@ typedef struct AccountName
 
 static int	load_rules(Rule **rules);
 static int	find_rules(const Rule *rules, int n_rules, const char *event, int *first);
-static char *expand_code(const char *code, const char *psp);
+static char *expand_code(const char *code, const PayMovement *movement);
 static int	expand_movements(const PayMovement *movements, int n, PayPostingBatch *batch, AccountName **names);
 static void resolve_names(AccountName *names, int n);
 static int	distinct_names(AccountName *names, int n, const AccountName **distinct);
@@ -139,19 +139,22 @@ find_rules(const Rule *rules, int n_rules, const char *event, int *first)
 	return count;
 }
 
-/* Puts the PSP's name in the place of {psp}. */
+/* Puts names in the place of {psp} and {bank}. */
 static char *
-expand_code(const char *code, const char *psp)
+expand_code(const char *code, const PayMovement *movement)
 {
 	StringInfoData out;
 	const char *mark;
 
 	initStringInfo(&out);
-	while ((mark = strstr(code, "{psp}")) != NULL)
+	while ((mark = strchr(code, '{')) != NULL)
 	{
+		const char *value = strncmp(mark, "{psp}", 5) == 0 ? movement->psp :
+			strncmp(mark, "{bank}", 6) == 0 ? movement->bank : NULL;
+
 		appendBinaryStringInfo(&out, code, (int) (mark - code));
-		appendStringInfoString(&out, psp);
-		code = mark + strlen("{psp}");
+		appendStringInfoString(&out, value ? value : "{");
+		code = value ? strchr(mark, '}') + 1 : mark + 1;
 	}
 	appendStringInfoString(&out, code);
 	return out.data;
@@ -176,20 +179,22 @@ expand_movements(const PayMovement *movements, int n, PayPostingBatch *batch, Ac
 		const PayMovement *movement = &movements[i];
 		int			legs = find_rules(rules, n_rules, movement->event, &first);
 
-		Assert(movement->amount > 0 && movement->reference != NULL);
+		Assert(movement->amount != 0 && movement->reference != NULL);
 		for (const Rule *rule = &rules[first]; rule < &rules[first + legs]; rule++)
 		{
 			PayPosting *posting = &batch->postings[n_names / 2];
 
-			posting->asked = movement->amount;
+			posting->asked = movement->amount > 0 ? movement->amount : - movement->amount;
 			posting->kind = movement->event;
 			posting->reference = psprintf("%s:%d", movement->reference, rule->leg);
 			posting->description = rule->description;
-			posting->payment_id = &movement->payment_id;
-			(*names)[n_names++] = (AccountName) {movement->merchant, expand_code(rule->debit, movement->psp),
-			movement->currency, rule->debit, &posting->debit};
-			(*names)[n_names++] = (AccountName) {movement->merchant, expand_code(rule->credit, movement->psp),
-			movement->currency, rule->credit, &posting->credit};
+			posting->payment_id = movement->payment_id;
+			(*names)[n_names++] = (AccountName) {movement->merchant, expand_code(rule->debit, movement),
+			movement->currency, rule->debit,
+			movement->amount > 0 ? &posting->debit : &posting->credit};
+			(*names)[n_names++] = (AccountName) {movement->merchant, expand_code(rule->credit, movement),
+			movement->currency, rule->credit,
+			movement->amount > 0 ? &posting->credit : &posting->debit};
 		}
 	}
 	return n_names;

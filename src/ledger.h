@@ -14,9 +14,10 @@ typedef struct PayMovement
 	const char *event;			/* 'capture', 'refund', 'fee', ... as in posting_rule.event */
 	const char *merchant;
 	const char *psp;
+	const char *bank;			/* for rules that name {bank}; or NULL */
 	const char *currency;
-	int64		amount;			/* > 0 */
-	pg_uuid_t	payment_id;
+	int64		amount;			/* not 0; below it, debit and credit change places */
+	const pg_uuid_t *payment_id;	/* NULL: the reference is one of the merchant's, as in post() */
 	const char *reference;		/* client id of the postings: unique, so the same movement never posts twice */
 } PayMovement;
 

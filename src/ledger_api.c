@@ -274,7 +274,7 @@ return_outcomes(ReturnSetInfo *result, const PayPostingBatch *batch)
 Datum
 pay_post_movements(PG_FUNCTION_ARGS)
 {
-	static const char *const names[] = {"amounts", "events", "references", "merchant", "psp", "currency", "payment_id"};
+	static const char *const names[] = {"amounts", "events", "references", "merchant", "psp", "currency"};
 	PayMovement *movements;
 	int			n;
 	int64	   *amounts = int64_array(fcinfo, 0, names[0], &n);
@@ -292,12 +292,13 @@ pay_post_movements(PG_FUNCTION_ARGS)
 		movements[i].merchant = pay_text_argument(fcinfo, 3);
 		movements[i].psp = pay_text_argument(fcinfo, 4);
 		movements[i].currency = pay_text_argument(fcinfo, 5);
-		movements[i].payment_id = *PG_GETARG_UUID_P(6);
-		if (amounts[i] <= 0)
+		movements[i].bank = PG_ARGISNULL(7) ? NULL : pay_text_argument(fcinfo, 7);
+		movements[i].payment_id = PG_ARGISNULL(6) ? NULL : PG_GETARG_UUID_P(6);
+		if (amounts[i] == 0 || amounts[i] == PG_INT64_MIN)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("amount must be above zero"),
-					 errhint("Use the event that moves money the other way.")));
+					 errmsg("amount must not be zero"),
+					 errhint("Leave out what moves nothing.")));
 	}
 	pay_ledger_post_movements(movements, n);
 	PG_RETURN_VOID();

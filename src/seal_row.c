@@ -91,7 +91,10 @@ static PaySealTable tables[] = {
 	SEALED("bank_entry", "t.batch_id, t.statement_no, t.entry_no, t.detail_no",
 		   IS("batch_id", "bigint") " AND " IS("statement_no", "int") " AND " IS("entry_no", "int") " AND " IS("detail_no", "int"),
 		   "batch_id", "statement_no", "entry_no", "detail_no"),
+	SEALED("bank_match", "t.bank_match_id", IS("bank_match_id", "bigint"), "bank_match_id"),
 	SEALED("bank_statement", "t.batch_id, t.statement_no", IS("batch_id", "bigint") " AND " IS("statement_no", "int"), "batch_id", "statement_no"),
+	SEALED("discrepancy_found", "t.discrepancy_id", IS("discrepancy_id", "bigint"), "discrepancy_id"),
+	SEALED("discrepancy_resolution", "t.discrepancy_id, t.seq", IS("discrepancy_id", "bigint") " AND " IS("seq", "int"), "discrepancy_id", "seq"),
 	SEALED("event", "t.id", IS("id", "uuid"), "id"),
 	SEALED("idempotency_key", "t.merchant COLLATE \"C\", t.key COLLATE \"C\"",
 		   IS("merchant", "text") " AND " IS("key", "text"), "merchant", "key"),
@@ -110,10 +113,14 @@ static PaySealTable tables[] = {
 	SEALED("posting_retired", "t.account_id, t.from_time",
 		   IS("account_id", "bigint") " AND " IS("from_time", "timestamptz"), "account_id", "from_time"),
 	SEALED("posting_reversal", "t.posting_id", IS("posting_id", "bigint"), "posting_id"),
+	SEALED("reconciliation_run", "t.run_id", IS("run_id", "bigint"), "run_id"),
 	SEALED("seal_retired", "t.name COLLATE \"C\", t.part COLLATE \"C\", t.block",
 		   IS("name", "text") " AND " IS("part", "text") " AND " IS("block", "bigint"), "name", "part", "block"),
 	SEALED("settlement_batch", "t.batch_id", IS("batch_id", "bigint"), "batch_id"),
 	SEALED("settlement_line", "t.batch_id, t.line_no", IS("batch_id", "bigint") " AND " IS("line_no", "int"), "batch_id", "line_no"),
+	SEALED("settlement_posting", "t.batch_id, t.merchant COLLATE \"C\", t.event COLLATE \"C\", t.currency COLLATE \"C\"",
+		   IS("batch_id", "bigint") " AND " IS("merchant", "text") " AND " IS("event", "text") " AND " IS("currency", "text"),
+		   "batch_id", "merchant", "event", "currency"),
 };
 
 static PayRowShape *make_shape(const PaySealTable *table, TupleDesc desc);

@@ -35,6 +35,8 @@ const PayTransition pay_transitions[] = {
 	{"", "create", "initiated"},
 
 	{"initiated", "claim", "processing"},
+	{"initiated", "authorize", "authorized"},
+	{"initiated", "capture", "succeeded"},
 	{"initiated", "cancel", "cancelled"},
 	{"initiated", "expire", "expired"},
 	{"initiated", "discard", "failed"},

@@ -92,8 +92,8 @@ CREATE TABLE payments.account_template (
 	CONSTRAINT account_template_hot_has_no_limits CHECK (NOT hot OR (min_balance IS NULL AND max_balance IS NULL)),
 	CONSTRAINT account_template_limits_allow_zero CHECK (coalesce(min_balance, 0) <= 0 AND coalesce(max_balance, 0) >= 0)
 );
-COMMENT ON TABLE payments.account_template IS 'accounts that are opened per merchant and currency on first use; {psp} stands for the PSP''s name';
-COMMENT ON COLUMN payments.account_template.code IS 'account code, may contain {psp}';
+COMMENT ON TABLE payments.account_template IS 'accounts that are opened per merchant and currency on first use; {psp} stands for the PSP''s name, {bank} for that of a bank account';
+COMMENT ON COLUMN payments.account_template.code IS 'account code, may contain {psp} or {bank}';
 COMMENT ON COLUMN payments.account_template.type IS 'asset and expense accounts grow by debits, the others by credits';
 COMMENT ON COLUMN payments.account_template.hot IS 'opened as a hot account: posting takes no row lock';
 COMMENT ON COLUMN payments.account_template.min_balance IS 'minor units on the normal side; null: no limit';
@@ -111,9 +111,9 @@ CREATE TABLE payments.posting_rule (
 	PRIMARY KEY (event, leg, builtin)
 );
 COMMENT ON TABLE payments.posting_rule IS 'which postings a money movement causes; your rows (builtin = false) for an event replace the shipped ones as a whole';
-COMMENT ON COLUMN payments.posting_rule.event IS 'movement.kind: capture, refund, refund_failed, fee, dispute, dispute_won, late_capture';
+COMMENT ON COLUMN payments.posting_rule.event IS 'movement.kind: capture, refund, refund_failed, fee, dispute, dispute_won, late_capture; or what settlement files book: settled_fee and others';
 COMMENT ON COLUMN payments.posting_rule.leg IS 'number of the posting within the event';
-COMMENT ON COLUMN payments.posting_rule.debit IS 'account_template.code of the account debited with the whole amount';
+COMMENT ON COLUMN payments.posting_rule.debit IS 'account_template.code of the account debited with the whole amount; {psp}, {bank} as there';
 COMMENT ON COLUMN payments.posting_rule.credit IS 'account_template.code of the account credited with the whole amount';
 COMMENT ON COLUMN payments.posting_rule.description IS 'written on the posting';
 COMMENT ON COLUMN payments.posting_rule.builtin IS 'shipped with the extension';

@@ -13,6 +13,11 @@ INSERT INTO payments.account_template (code, type, hot, description) VALUES
 	('merchant_balance', 'liability', true, 'owed to the merchant for captured payments; below zero, the merchant owes us'),
 	('psp_fees', 'expense', true, 'kept by PSPs for their services'),
 	('dispute_reserve', 'asset', true, 'taken back by PSPs for disputes that are not decided; ours again if they are won'),
+	('psp_reserve:{psp}', 'asset', true, 'kept back by the PSP for a while'),
+	('payout_clearing:{psp}', 'asset', true, 'paid out by the PSP and not yet seen at the bank'),
+	('psp_adjustments', 'expense', true, 'corrections by PSPs, and differences that a person has adjusted'),
+	('psp_transfers', 'asset', true, 'moved between accounts at the PSP'),
+	('bank:{bank}', 'asset', true, 'paid out by PSPs to this bank account'),
 	('suspense', 'liability', true, 'arrived for a payment that was already final; a person decides whose it is');
 
 -- For payments.exchange().  The position is equity: it holds no money, the bank
@@ -40,3 +45,17 @@ INSERT INTO payments.posting_rule (event, leg, debit, credit, description) VALUE
 	('dispute', 1, 'dispute_reserve', 'psp_receivable:{psp}', 'disputed, taken back by the PSP'),
 	('dispute_won', 1, 'psp_receivable:{psp}', 'dispute_reserve', 'dispute won, money back'),
 	('late_capture', 1, 'psp_receivable:{psp}', 'suspense', 'captured after the payment was final');
+
+-- What settlement files book, by batch, merchant and currency; below zero it is
+-- posted the other way.  Charges, refunds and disputes are no part of this:
+-- each is posted by its movement.  Rules with "bank" know {psp} as the name of
+-- the bank account, too.
+INSERT INTO payments.posting_rule (event, leg, debit, credit, description) VALUES
+	('settled_fee', 1, 'psp_fees', 'psp_receivable:{psp}', 'fees by the settlement file'),
+	('settled_adjustment', 1, 'psp_adjustments', 'psp_receivable:{psp}', 'adjusted by the PSP'),
+	('settled_reserve', 1, 'psp_reserve:{psp}', 'psp_receivable:{psp}', 'kept back by the PSP'),
+	('settled_transfer', 1, 'psp_transfers', 'psp_receivable:{psp}', 'moved between accounts at the PSP'),
+	('settled_unknown', 1, 'suspense', 'psp_receivable:{psp}', 'a type of line that is not known'),
+	('settled_fx', 1, 'exchange', 'psp_receivable:{psp}', 'settled in another currency'),
+	('settled_payout', 1, 'payout_clearing:{psp}', 'psp_receivable:{psp}', 'paid out by the PSP'),
+	('settled_at_bank', 1, 'bank:{bank}', 'payout_clearing:{psp}', 'payout has come in at the bank');

@@ -122,6 +122,7 @@ INSERT INTO payments.job (job, schedule, command, arguments, catch_up, max_steps
 	('check', '17 3 * * *', 'payments.check', '{}', 'once', 1, 'looks for violations of every promise', NULL),
 	('verify', '47 2 * * *', 'payments._job_verify', '{"blocks": 1000}', 'watermark', 10000, 'compares the rows of new seal blocks with their seals', NULL),
 	('verify_all', '47 4 1 * *', 'payments._job_verify', '{"blocks": 1000, "whole": true}', 'watermark', 10000, 'compares all sealed rows with their seals', NULL),
+	('reconcile', '57 5 * * *', 'payments._job_reconcile', '{"days": 45}', 'watermark', 100000, 'compares what PSPs and banks say of the last 45 days with our books', NULL),
 	-- The worker does these by itself; here for databases without one.
 	('make_partitions', '27 0 * * *', 'payments.make_partitions', '{"ahead": "3 months"}', 'once', 1, 'makes the coming months'' partitions, should the worker not', NULL),
 	('seal_blocks', '*/10 * * * *', 'payments.seal_blocks', '{}', 'batches', 100, 'seals new rows, should the worker not', NULL),

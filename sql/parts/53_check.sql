@@ -147,7 +147,11 @@ BEGIN
 				('settlement_batch', 'guard_append_only'), ('settlement_line', 'guard_append_only'),
 				('bank_statement', 'guard_append_only'), ('bank_entry', 'guard_append_only'),
 				('settlement_batch', 'guard_truncate'), ('settlement_line', 'guard_truncate'),
-				('bank_statement', 'guard_truncate'), ('bank_entry', 'guard_truncate')) g (tbl, trg)
+				('bank_statement', 'guard_truncate'), ('bank_entry', 'guard_truncate'),
+				('settlement_posting', 'guard_append_only'), ('bank_match', 'guard_append_only'), ('reconciliation_run', 'guard_append_only'),
+				('discrepancy_found', 'guard_append_only'), ('discrepancy_resolution', 'guard_append_only'),
+				('settlement_posting', 'guard_truncate'), ('bank_match', 'guard_truncate'), ('reconciliation_run', 'guard_truncate'),
+				('discrepancy_found', 'guard_truncate'), ('discrepancy_resolution', 'guard_truncate')) g (tbl, trg)
 		  LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
 		  WHERE t.tgenabled IS DISTINCT FROM 'A'
 		  UNION ALL

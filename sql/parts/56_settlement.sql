@@ -368,6 +368,8 @@ BEGIN
 		imported_at, imported_by)
 	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source, payments._settlement_content(import_settlement.file_name), hash,
 		import_settlement.options, import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
+	INSERT INTO payments.settlement_progress (batch_id, psp) VALUES (import_settlement.batch_id, import_settlement.psp);
+	UPDATE payments.settlement_source s SET covered_to = greatest(s.covered_to, sums.period_to) WHERE s.psp = import_settlement.psp;
 END
 $$;
 COMMENT ON FUNCTION payments.import_settlement(text, text, text, text, jsonb) IS

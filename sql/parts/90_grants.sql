@@ -18,7 +18,7 @@ $$;
 
 -- Rules and schedules are an administrator's to add to; the transition table is not.
 GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.posting_rule, payments.account_template,
-	payments.currency, payments.psp_currency, payments.job, payments.settlement_format TO payments_admin;
+	payments.currency, payments.psp_currency, payments.job, payments.settlement_format, payments.match_rule, payments.discrepancy_kind TO payments_admin;
 
 GRANT EXECUTE ON FUNCTION
 	payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean),
@@ -83,7 +83,12 @@ GRANT EXECUTE ON FUNCTION
 	payments.release_expired_holds(int)
 TO payments_admin;
 
-GRANT EXECUTE ON FUNCTION payments.import_settlement(text, text, text, text, jsonb) TO payments_operator, payments_admin;
+GRANT EXECUTE ON FUNCTION
+	payments.import_settlement(text, text, text, text, jsonb),
+	payments.reconcile(text, timestamptz, timestamptz, boolean)
+TO payments_operator, payments_admin;
+GRANT EXECUTE ON FUNCTION payments.resolve_discrepancy(bigint, text, text, text, uuid, text, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.reconciliation_report(bigint) TO payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;
 
@@ -118,6 +123,7 @@ GRANT EXECUTE ON FUNCTION
 	payments._job_record(bigint, jsonb),
 	payments._job_end(bigint, boolean, text, text),
 	payments._job_verify(text, int, boolean),
+	payments._job_reconcile(text, int),
 	payments._purge_job_run(interval),
 	payments._purge_job_run_details(interval),
 	payments._require_cron(),
@@ -134,4 +140,5 @@ GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int), 
 	payments._cron_jobs(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._unarmed_reason(), payments._system_identifier(),
 	payments._seal_head_line(bigint, bytea, timestamptz) TO payments_app, payments_operator, payments_admin, payments_auditor;
+GRANT EXECUTE ON FUNCTION payments._discrepancy_kinds(), payments._payouts(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;

@@ -194,6 +194,8 @@ CREATE TABLE IF NOT EXISTS payments.movement (
 );
 
 CREATE INDEX IF NOT EXISTS movement_payment ON payments.movement (payment_id);
+-- Reconciliation reads a period; rows lie in the order of their time.
+CREATE INDEX IF NOT EXISTS movement_recorded_at ON payments.movement USING brin (recorded_at) WITH (pages_per_range = 16, autosummarize = on);
 
 CREATE TABLE IF NOT EXISTS payments.idempotency_key (
 	merchant text NOT NULL,

@@ -39,12 +39,14 @@ COMMENT ON COLUMN payments.settlement_batch.imported_by IS 'database role that i
 
 CREATE TABLE IF NOT EXISTS payments.settlement_source (
 	psp text PRIMARY KEY,
-	turns bigint NOT NULL
+	turns bigint NOT NULL,
+	covered_to timestamptz
 );
 
 COMMENT ON TABLE payments.settlement_source IS 'one row for each PSP or bank account that files come from; whoever imports or reconciles holds its lock';
 COMMENT ON COLUMN payments.settlement_source.psp IS 'settlement_batch.psp';
 COMMENT ON COLUMN payments.settlement_source.turns IS 'how often it was taken; changes each time, so that a transaction with an older snapshot gets 40001';
+COMMENT ON COLUMN payments.settlement_source.covered_to IS 'all that the PSP has booked before this time is here: the latest time in its files, or how far its feed was read';
 
 CREATE TABLE IF NOT EXISTS payments.settlement_line (
 	batch_id bigint NOT NULL,
@@ -79,6 +81,7 @@ CREATE TABLE IF NOT EXISTS payments.settlement_line (
 -- What the PSP says twice counts once.
 CREATE UNIQUE INDEX IF NOT EXISTS settlement_line_entry ON payments.settlement_line (entry_id, psp) WHERE entry_id IS NOT NULL AND NOT repeated;
 CREATE INDEX IF NOT EXISTS settlement_line_object ON payments.settlement_line (psp_object_id) WHERE psp_object_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS settlement_line_occurred_at ON payments.settlement_line USING brin (occurred_at) WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX IF NOT EXISTS settlement_line_payment ON payments.settlement_line (psp_payment_id) WHERE psp_payment_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS settlement_line_reference ON payments.settlement_line (reference) WHERE reference IS NOT NULL;
 CREATE INDEX IF NOT EXISTS settlement_line_payout ON payments.settlement_line (payout_ref) WHERE payout_ref IS NOT NULL;

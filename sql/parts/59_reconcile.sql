@@ -1,0 +1,289 @@
+-- A run: take what the lines tell, compare, write down what differs.  It holds
+-- its PSP's turn to the end, so that nobody imports or reconciles meanwhile.
+
+CREATE FUNCTION payments._discrepancy_open(psp text) RETURNS TABLE (discrepancy_id bigint, kind text, subject text, batch_id bigint, line_no int, payout_ref text,
+	movement_kind text, object_id text, ours bigint, our_currency text, theirs bigint, their_currency text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT d.discrepancy_id, d.kind, d.subject, d.batch_id, d.line_no, d.payout_ref, d.movement_kind, d.object_id, d.ours, d.our_currency, d.theirs, d.their_currency
+	FROM payments.discrepancy_found d
+	LEFT JOIN LATERAL (SELECT r.action FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = d.discrepancy_id ORDER BY r.seq DESC LIMIT 1) r ON true
+	WHERE d.psp = $1 AND (r.action IS NULL OR r.action IN ('reopen', 'found_again'))
+$$;
+COMMENT ON FUNCTION payments._discrepancy_open(text) IS 'Internal: discrepancies of a PSP or bank that nothing has resolved.';
+
+CREATE FUNCTION payments._resolve_by_run(ids bigint[], action text, reason text) RETURNS bigint
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	WITH w AS (
+		INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, actor, recorded_at)
+		SELECT i.id, coalesce((SELECT max(r.seq) FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = i.id), 0) + 1, $2, $3, session_user, clock_timestamp()
+		FROM unnest($1) i (id) RETURNING 1)
+	SELECT count(*) FROM w
+$$;
+COMMENT ON FUNCTION payments._resolve_by_run(bigint[], text, text) IS 'Internal: one entry of a run for each of these discrepancies.';
+
+CREATE FUNCTION payments._payout_verdicts(psp text, payouts text[], now timestamptz) RETURNS SETOF payments._verdict
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH p AS MATERIALIZED (
+		SELECT l.payout_ref, l.currency, (- sum(l.net) FILTER (WHERE l.kind IN ('payout', 'payout_failure')))::bigint AS paid,
+			coalesce(sum(l.net) FILTER (WHERE l.kind NOT IN ('payout', 'payout_failure')), 0)::bigint AS lines_net,
+			bool_or(l.kind NOT IN ('payout', 'payout_failure')) AS has_lines, max(coalesce(l.available_at, l.occurred_at)) FILTER (WHERE l.kind = 'payout') AS paid_at,
+			(max(ARRAY[l.batch_id, l.line_no]) FILTER (WHERE l.kind = 'payout')) AS line
+		FROM payments.settlement_line l
+		WHERE l.psp = $1 AND NOT l.repeated AND l.payout_ref = ANY ($2)
+		GROUP BY l.payout_ref, l.currency)
+	SELECT 'payout', format('payout %s: %s, %s', p.payout_ref, p.lines_net, p.paid), p.line[1], p.line[2]::int, NULL::int, NULL::int, p.payout_ref, NULL::uuid,
+		NULL::text, NULL::text, p.lines_net, p.currency, p.paid, p.currency, p.paid_at
+	FROM p WHERE p.has_lines AND p.paid IS NOT NULL AND p.paid <> p.lines_net
+	-- One that came back is paid no longer.
+	AND NOT (p.paid = 0)
+	UNION ALL
+	SELECT 'payout_missing', format('payout %s: %s of %s', p.payout_ref, m.matched, p.paid), p.line[1], p.line[2]::int, NULL, NULL, p.payout_ref, NULL,
+		NULL, NULL, m.matched, p.currency, p.paid, p.currency, p.paid_at
+	FROM p CROSS JOIN LATERAL (SELECT coalesce(sum(x.amount), 0)::bigint AS matched FROM payments.bank_match x
+		WHERE x.psp = $1 AND x.payout_ref = p.payout_ref AND x.currency = p.currency) m
+	WHERE p.paid > m.matched AND p.paid_at < $3 - (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'payout_missing')
+	-- Whoever imports no bank statements does not wait for them.
+	AND EXISTS (SELECT FROM payments.settlement_batch b WHERE b.source = 'bank')
+$$;
+COMMENT ON FUNCTION payments._payout_verdicts(text, text[], timestamptz) IS 'Internal: payouts that their lines do not make, and those that no bank shows.';
+
+-- scope is SQL over lines l, booked SQL over movements m, both from below.
+CREATE FUNCTION payments._reconcile_psp(psp text, scope text, booked text, before timestamptz, now timestamptz) RETURNS SETOF payments._verdict
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	batches bigint[];
+	nos int[];
+	objects text[];
+	kinds text[];
+	payouts text[];
+BEGIN
+	EXECUTE format('SELECT array_agg(q.batch_id) FILTER (WHERE q.batch_id IS NOT NULL), array_agg(q.line_no) FILTER (WHERE q.batch_id IS NOT NULL),
+		array_agg(q.object_id) FILTER (WHERE q.batch_id IS NULL), array_agg(q.kind) FILTER (WHERE q.batch_id IS NULL) FROM (%s) q (batch_id, line_no, object_id, kind)',
+		payments._compare_query(psp, scope, booked))
+	INTO batches, nos, objects, kinds USING psp, before;
+	-- What was open is looked at again.
+	SELECT batches || array_agg(d.batch_id) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),
+		nos || array_agg(d.line_no) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),
+		objects || array_agg(d.object_id) FILTER (WHERE d.kind = 'missing_at_psp'), kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),
+		array_agg(d.payout_ref) FILTER (WHERE d.kind IN ('payout', 'payout_missing'))
+	INTO batches, nos, objects, kinds, payouts
+	FROM payments._discrepancy_open(psp) d;
+	EXECUTE format('SELECT $2 || array_agg(DISTINCT l.payout_ref) FROM payments.settlement_line l
+		WHERE l.psp = $1 AND l.kind IN (''payout'', ''payout_failure'') AND NOT l.repeated AND l.payout_ref IS NOT NULL AND %s', scope)
+	INTO payouts USING psp, payouts;
+	-- Of parts of a payout that came before, the whole is judged.
+	RETURN QUERY SELECT DISTINCT ON (v.kind, v.subject) v.* FROM payments._judge_lines(psp, batches, nos) v ORDER BY v.kind, v.subject, v.batch_id, v.line_no;
+	RETURN QUERY SELECT DISTINCT ON (v.subject) v.* FROM payments._judge_movements(psp, objects, kinds, before) v ORDER BY v.subject;
+	RETURN QUERY SELECT v.* FROM payments._payout_verdicts(psp, payouts, now) v;
+	RETURN QUERY EXECUTE format('SELECT ''unknown_line'', format(''line %%s:%%s'', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int, NULL::int, l.payout_ref,
+		NULL::uuid, NULL::text, l.psp_object_id, NULL::bigint, NULL::text, l.net, l.currency, l.occurred_at
+		FROM payments.settlement_line l WHERE l.psp = $1 AND l.kind = ''unknown'' AND NOT l.repeated AND %s', scope) USING psp;
+END
+$$;
+COMMENT ON FUNCTION payments._reconcile_psp(text, text, text, timestamptz, timestamptz) IS
+'Internal: compares lines with movements, and returns what differs, that which was open and still differs included.';
+
+CREATE FUNCTION payments._reconcile_totals(psp text, scope text, OUT lines bigint, OUT comparable bigint, OUT totals jsonb) RETURNS record
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	EXECUTE format($q$
+		SELECT coalesce(sum(c.lines), 0), coalesce(sum(c.comparable), 0), coalesce(jsonb_object_agg(c.currency, to_jsonb(c) - 'currency' - 'comparable'), '{}')
+		FROM (SELECT k.currency, sum(k.lines)::bigint AS lines, sum(k.gross)::bigint AS gross, sum(k.fee)::bigint AS fee, sum(k.net)::bigint AS net,
+				coalesce(- sum(k.net) FILTER (WHERE k.kind IN ('payout', 'payout_failure')), 0)::bigint AS paid_out,
+				sum(k.lines) FILTER (WHERE k.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal'))::bigint AS comparable,
+				jsonb_object_agg(k.kind, jsonb_build_array(k.lines, k.net)) AS kinds
+			  FROM (SELECT l.currency, l.kind, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net
+					FROM payments.settlement_line l WHERE l.psp = $1 AND NOT l.repeated AND %s GROUP BY l.currency, l.kind) k
+			  GROUP BY k.currency) c$q$, scope)
+	INTO lines, comparable, totals USING psp;
+END
+$$;
+COMMENT ON FUNCTION payments._reconcile_totals(text, text) IS 'Internal: sums of the lines in scope by currency; comparable: those that a movement must meet.';
+
+CREATE FUNCTION payments._bank_totals(bank text, since timestamptz, til timestamptz, OUT lines bigint, OUT comparable bigint, OUT totals jsonb) RETURNS record
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce(sum(c.entries), 0), coalesce(sum(c.comparable), 0), coalesce(jsonb_object_agg(c.currency, to_jsonb(c) - 'currency' - 'comparable'), '{}')
+	FROM (SELECT e.currency, count(*) AS entries, coalesce(sum(e.amount) FILTER (WHERE e.amount > 0), 0)::bigint AS credits,
+			coalesce(- sum(e.amount) FILTER (WHERE e.amount < 0), 0)::bigint AS debits, count(*) FILTER (WHERE e.amount > 0) AS comparable,
+			coalesce(sum((SELECT sum(m.amount) FROM payments.bank_match m WHERE m.batch_id = e.batch_id AND m.statement_no = e.statement_no AND m.entry_no = e.entry_no)), 0)::bigint AS matched
+		  FROM payments.settlement_batch b JOIN payments.bank_entry e ON e.batch_id = b.batch_id
+		  WHERE b.psp = $1 AND b.source = 'bank' AND e.detail_no = 0 AND e.status = 'booked'
+		  AND coalesce(e.booking_date, e.value_date) >= ($2 AT TIME ZONE 'UTC')::date AND coalesce(e.booking_date, e.value_date) <= ($3 AT TIME ZONE 'UTC')::date
+		  GROUP BY e.currency) c
+$$;
+COMMENT ON FUNCTION payments._bank_totals(text, timestamptz, timestamptz) IS 'Internal: sums of a bank''s entries by currency.';
+
+CREATE FUNCTION payments._reconcile_run(psp text, since timestamptz, til timestamptz, fresh bigint[], applied bigint) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+#variable_conflict use_column
+DECLARE
+	run bigint := nextval('payments.reconciliation_run_run_id_seq');
+	started timestamptz := clock_timestamp();
+	is_bank boolean := NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = _reconcile_run.psp);
+	scope text := 'true';
+	booked text := 'true';
+	covered timestamptz;
+	before timestamptz;
+	sums record;
+	discovered bigint;
+	judged bigint;
+	explained bigint;
+	kinds jsonb;
+	still_open bigint;
+BEGIN
+	SELECT s.covered_to INTO covered FROM payments.settlement_source s WHERE s.psp = _reconcile_run.psp;
+	before := least(til, coalesce(covered, til), now()) - (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'missing_at_psp');
+	IF fresh IS NOT NULL THEN
+		scope := format('l.batch_id = ANY (%L::bigint[])', fresh);
+		booked := format('m.recorded_at >= %L', since);
+	ELSE
+		IF since > '-infinity' THEN
+			scope := format('(l.occurred_at >= %L OR l.occurred_at IS NULL)', since);
+			booked := format('m.recorded_at >= %L', since);
+		END IF;
+		IF til < 'infinity' THEN
+			scope := format('%s AND (l.occurred_at < %L OR l.occurred_at IS NULL)', scope, til);
+			booked := format('%s AND m.recorded_at < %L', booked, til);
+		END IF;
+	END IF;
+	WITH v AS MATERIALIZED (
+		SELECT x.* FROM payments._reconcile_psp(_reconcile_run.psp, scope, booked, before, now()) x WHERE NOT is_bank
+		UNION ALL
+		SELECT x.* FROM payments._reconcile_bank(_reconcile_run.psp, run, now()) x WHERE is_bank),
+	o AS MATERIALIZED (SELECT d.discrepancy_id, d.subject, d.kind FROM payments._discrepancy_open(_reconcile_run.psp) d),
+	w AS (
+		INSERT INTO payments.discrepancy_found (psp, kind, subject, run_id, batch_id, line_no, statement_no, entry_no, payout_ref, payment_id, movement_kind,
+			object_id, ours, our_currency, theirs, their_currency, occurred_at, found_at)
+		SELECT _reconcile_run.psp, v.kind, v.subject, run, v.batch_id, v.line_no, v.statement_no, v.entry_no, v.payout_ref, v.payment_id, v.movement_kind,
+			v.object_id, v.ours, v.our_currency, v.theirs, v.their_currency, v.occurred_at, clock_timestamp() FROM v
+		ON CONFLICT (psp, subject, kind) DO NOTHING RETURNING 1),
+	again AS (
+		-- That which a run had taken for explained; what a person has decided stays.
+		SELECT payments._resolve_by_run(array_agg(d.discrepancy_id), 'found_again', format('run %s', run)) AS n
+		FROM v JOIN payments.discrepancy_found d ON d.psp = _reconcile_run.psp AND d.subject = v.subject AND d.kind = v.kind
+		CROSS JOIN LATERAL (SELECT r.action FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = d.discrepancy_id ORDER BY r.seq DESC LIMIT 1) l
+		WHERE l.action = 'explained'),
+	gone AS (
+		SELECT payments._resolve_by_run(array_agg(o.discrepancy_id), 'explained', format('run %s: it differs no longer', run)) AS n
+		FROM o WHERE o.kind <> 'unknown_line' AND NOT EXISTS (SELECT FROM v WHERE v.subject = o.subject AND v.kind = o.kind))
+	SELECT (SELECT count(*) FROM w) + coalesce((SELECT again.n FROM again), 0), coalesce((SELECT gone.n FROM gone), 0),
+		(SELECT count(DISTINCT (v.batch_id, v.line_no, v.statement_no, v.entry_no)) FROM v WHERE v.kind IN ('missing_here', 'currency', 'status', 'duplicate', 'amount', 'fee', 'late', 'unmatched_bank'))
+	INTO discovered, explained, judged;
+
+	IF is_bank THEN
+		SELECT t.* INTO sums FROM payments._bank_totals(_reconcile_run.psp, since, til) t;
+	ELSE
+		SELECT t.* INTO sums FROM payments._reconcile_totals(_reconcile_run.psp, scope) t;
+		UPDATE payments.settlement_progress p SET compared_at = clock_timestamp()
+		WHERE p.psp = _reconcile_run.psp AND p.posted_at IS NOT NULL AND p.compared_at IS NULL AND (fresh IS NULL OR p.batch_id = ANY (fresh));
+	END IF;
+	SELECT coalesce(jsonb_object_agg(k.kind, k.by_currency), '{}'), coalesce(sum(k.n), 0) INTO kinds, still_open
+	FROM (SELECT c.kind, jsonb_object_agg(c.currency, jsonb_build_array(c.n, c.amount)) AS by_currency, sum(c.n) AS n
+		  FROM (SELECT d.kind, coalesce(d.their_currency, d.our_currency) AS currency, count(*) AS n,
+					sum(abs(coalesce(d.theirs, 0) - CASE WHEN d.kind IN ('late', 'currency') THEN 0 ELSE coalesce(d.ours, 0) END))::bigint AS amount
+				FROM payments._discrepancy_open(_reconcile_run.psp) d GROUP BY 1, 2) c GROUP BY c.kind) k;
+	INSERT INTO payments.reconciliation_run (run_id, psp, scope, from_time, to_time, lines, applied, matched, found, explained, still_open, totals, kinds,
+		started_at, ended_at, run_by)
+	VALUES (run, _reconcile_run.psp, CASE WHEN fresh IS NULL THEN 'period' ELSE 'new' END, since, til, sums.lines, _reconcile_run.applied,
+		greatest(sums.comparable - judged, 0), discovered, explained, still_open, sums.totals, kinds, started, clock_timestamp(), session_user);
+	RETURN run;
+END
+$$;
+COMMENT ON FUNCTION payments._reconcile_run(text, timestamptz, timestamptz, bigint[], bigint) IS
+'Internal: compares a period, or these batches, writes down what differs, and the run; returns its number.';
+
+CREATE FUNCTION payments.reconcile(psp text, from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL, apply boolean DEFAULT true,
+	OUT run_id bigint, OUT lines bigint, OUT applied bigint, OUT matched bigint, OUT discovered bigint, OUT explained bigint, OUT still_open bigint) RETURNS record
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	step record;
+BEGIN
+	PERFORM payments._require_setup();
+	IF NOT EXISTS (SELECT FROM payments.settlement_source s WHERE s.psp = reconcile.psp) AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = reconcile.psp) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY401',
+			MESSAGE = format('there is no PSP "%s", and no bank account of that name', reconcile.psp),
+			HINT = 'SELECT psp FROM payments.settlement_source lists those that files came from.';
+	ELSIF from_time >= to_time THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'the period ends before it begins',
+			HINT = 'from_time is included, to_time is not; leave both out for all there is.';
+	END IF;
+	PERFORM payments._settlement_turn(reconcile.psp);
+	applied := 0;
+	IF apply THEN
+		LOOP
+			SELECT t.* INTO step FROM payments._settlement_take(reconcile.psp, 1000, true, 0) t;
+			applied := applied + step.applied;
+			EXIT WHEN NOT step.left_over;
+		END LOOP;
+	END IF;
+	run_id := payments._reconcile_run(reconcile.psp, coalesce(from_time, '-infinity'), coalesce(to_time, 'infinity'), NULL, applied);
+	SELECT r.lines, r.matched, r.found, r.explained, r.still_open INTO reconcile.lines, reconcile.matched, reconcile.discovered, reconcile.explained, reconcile.still_open
+	FROM payments.reconciliation_run r WHERE r.run_id = reconcile.run_id;
+END
+$$;
+COMMENT ON FUNCTION payments.reconcile(text, timestamptz, timestamptz, boolean) IS
+'Compares what a PSP''s settlement lines of a period say with what we have booked, or a bank account''s entries with payouts; what differs is in payments.discrepancy. psp: a PSP, or the name that a bank statement was imported under. from_time, to_time: of the lines; null: all there is. apply: first let the lines tell what we did not know: payments in doubt are settled by the PSP''s word, fees, payouts and the like are posted. May be repeated: nothing is booked or found twice. All in one transaction; the job "reconcile" does the same in steps. Raises PY401, 22023, 40001.';
+
+-- For the worker: what is new, in short transactions, without waiting for anybody.
+CREATE FUNCTION payments._reconcile_new(psp text) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	step record;
+	applied bigint := 0;
+	fresh bigint[];
+	since timestamptz;
+BEGIN
+	PERFORM payments._settlement_turn(_reconcile_new.psp);
+	FOR n IN 1 .. 10 LOOP
+		SELECT t.* INTO step FROM payments._settlement_take(_reconcile_new.psp, 500, false, 0) t;
+		applied := applied + step.applied;
+		EXIT WHEN NOT step.left_over;
+	END LOOP;
+	SELECT array_agg(p.batch_id) INTO fresh FROM payments.settlement_progress p
+	WHERE p.psp = _reconcile_new.psp AND p.posted_at IS NOT NULL AND p.compared_at IS NULL;
+	-- Movements from before the new lines, and those that the last run could not yet expect a line of.
+	SELECT least(min(b.period_from), (SELECT max(r.ended_at) FROM payments.reconciliation_run r WHERE r.psp = _reconcile_new.psp) - max(k.grace)) - interval '1 day' INTO since
+	FROM payments._discrepancy_kinds() k LEFT JOIN payments.settlement_batch b ON b.batch_id = ANY (fresh) WHERE k.kind = 'missing_at_psp';
+	since := coalesce(since, now() - interval '1 month');
+	RETURN payments._reconcile_run(_reconcile_new.psp, since, now(), coalesce(fresh, '{}'), applied);
+END
+$$;
+COMMENT ON FUNCTION payments._reconcile_new(text) IS
+'Internal: for the worker, after lines came and now and then: applies and compares what is new. Returns the run. Raises 40001, 55P03 when somebody imports or reconciles.';
+
+-- A step: lines of one PSP are taken, or it is compared as a whole.
+CREATE FUNCTION payments._job_reconcile(watermark text, days int) RETURNS SETOF jsonb
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text;
+	step record;
+	r payments.reconciliation_run;
+	further boolean;
+BEGIN
+	SELECT min(s.psp) INTO name FROM payments.settlement_source s WHERE s.psp > coalesce(watermark, '');
+	IF name IS NULL THEN
+		RETURN NEXT jsonb_build_object('rows', 0, 'done', true, 'watermark', NULL);
+		RETURN;
+	END IF;
+	PERFORM payments._settlement_turn(name);
+	SELECT t.* INTO step FROM payments._settlement_take(name, 2000, true, 0) t;
+	IF step.left_over THEN
+		RETURN NEXT jsonb_build_object('rows', step.lines, 'done', false, 'watermark', watermark, 'total', (
+			SELECT sum(b.lines) FROM payments.settlement_progress p JOIN payments.settlement_batch b ON b.batch_id = p.batch_id WHERE p.compared_at IS NULL));
+		RETURN;
+	END IF;
+	SELECT x.* INTO r FROM payments.reconciliation_run x
+	WHERE x.run_id = payments._reconcile_run(name, coalesce(now() - make_interval(days => days), '-infinity'), 'infinity', NULL, 0);
+	further := EXISTS (SELECT FROM payments.settlement_source s WHERE s.psp > name);
+	RETURN NEXT jsonb_build_object('rows', r.lines, 'run', r.run_id, 'done', NOT further, 'watermark', CASE WHEN further THEN name END);
+	IF r.still_open > 0 THEN
+		RETURN NEXT jsonb_build_object('ok', false, 'rows', 0, 'subject', format('open discrepancies of %s', name), 'open', r.still_open, 'run', r.run_id, 'kinds', r.kinds);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION payments._job_reconcile(text, int) IS
+'Internal: one step of the job reconcile; the watermark is the last PSP or bank account that was compared. days: how far back lines are compared; null: all.';

@@ -6,8 +6,11 @@ CREATE FUNCTION payments._discrepancy_open(psp text) RETURNS TABLE (discrepancy_
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT d.discrepancy_id, d.kind, d.subject, d.batch_id, d.line_no, d.payout_ref, d.movement_kind, d.object_id, d.ours, d.our_currency, d.theirs, d.their_currency
 	FROM payments.discrepancy_found d
-	LEFT JOIN LATERAL (SELECT r.action FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = d.discrepancy_id ORDER BY r.seq DESC LIMIT 1) r ON true
-	WHERE d.psp = $1 AND (r.action IS NULL OR r.action IN ('reopen', 'found_again'))
+	-- No last entry that closes it.
+	WHERE d.psp = $1 AND NOT EXISTS (
+		SELECT FROM payments.discrepancy_resolution r
+		WHERE r.discrepancy_id = d.discrepancy_id AND r.action NOT IN ('reopen', 'found_again')
+		AND NOT EXISTS (SELECT FROM payments.discrepancy_resolution n WHERE n.discrepancy_id = r.discrepancy_id AND n.seq > r.seq))
 $$;
 COMMENT ON FUNCTION payments._discrepancy_open(text) IS 'Internal: discrepancies of a PSP or bank that nothing has resolved.';
 
@@ -47,62 +50,75 @@ CREATE FUNCTION payments._payout_verdicts(psp text, payouts text[], now timestam
 $$;
 COMMENT ON FUNCTION payments._payout_verdicts(text, text[], timestamptz) IS 'Internal: payouts that their lines do not make, and those that no bank shows.';
 
+CREATE TYPE payments._scope_sums AS (lines bigint, comparable bigint, totals jsonb, payouts text[], has_unknown boolean);
+COMMENT ON TYPE payments._scope_sums IS 'Internal: what there is to compare. comparable: lines that a movement must meet, or entries that a payout must.';
+
+CREATE FUNCTION payments._reconcile_totals(psp text, scope text) RETURNS payments._scope_sums
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	sums payments._scope_sums;
+BEGIN
+	EXECUTE format($q$
+		SELECT coalesce(sum(c.lines), 0), coalesce(sum(c.comparable), 0), coalesce(jsonb_object_agg(c.currency, to_jsonb(c) - 'currency' - 'comparable' - 'payouts'), '{}'),
+			(SELECT array_agg(DISTINCT l.payout_ref) FROM payments.settlement_line l WHERE sum(c.payouts) > 0
+			 AND l.psp = $1 AND l.kind IN ('payout', 'payout_failure') AND NOT l.repeated AND l.payout_ref IS NOT NULL AND %1$s),
+			coalesce(bool_or(c.kinds ? 'unknown'), false)
+		FROM (SELECT k.currency, sum(k.lines)::bigint AS lines, sum(k.gross)::bigint AS gross, sum(k.fee)::bigint AS fee, sum(k.net)::bigint AS net,
+				coalesce(- sum(k.net) FILTER (WHERE k.kind IN ('payout', 'payout_failure')), 0)::bigint AS paid_out,
+				sum(k.lines) FILTER (WHERE k.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal'))::bigint AS comparable,
+				sum(k.lines) FILTER (WHERE k.kind IN ('payout', 'payout_failure')) AS payouts,
+				jsonb_object_agg(k.kind, jsonb_build_array(k.lines, k.net)) AS kinds
+			  FROM (SELECT l.currency, l.kind, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net
+					FROM payments.settlement_line l WHERE l.psp = $1 AND NOT l.repeated AND %1$s GROUP BY l.currency, l.kind) k
+			  GROUP BY k.currency) c$q$, scope)
+	INTO sums USING psp;
+	RETURN sums;
+END
+$$;
+COMMENT ON FUNCTION payments._reconcile_totals(text, text) IS 'Internal: sums of the lines in scope by currency.';
+
 -- scope is SQL over lines l, booked SQL over movements m, both from below.
-CREATE FUNCTION payments._reconcile_psp(psp text, scope text, booked text, before timestamptz, now timestamptz) RETURNS SETOF payments._verdict
+CREATE FUNCTION payments._reconcile_psp(psp text, scope text, booked text, before timestamptz, now timestamptz, sums payments._scope_sums) RETURNS SETOF payments._verdict
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+	lines payments._line_meant[];
 	batches bigint[];
 	nos int[];
 	objects text[];
 	kinds text[];
 	payouts text[];
 BEGIN
-	EXECUTE format('SELECT array_agg(q.batch_id) FILTER (WHERE q.batch_id IS NOT NULL), array_agg(q.line_no) FILTER (WHERE q.batch_id IS NOT NULL),
-		array_agg(q.object_id) FILTER (WHERE q.batch_id IS NULL), array_agg(q.kind) FILTER (WHERE q.batch_id IS NULL) FROM (%s) q (batch_id, line_no, object_id, kind)',
-		payments._compare_query(psp, scope, booked))
-	INTO batches, nos, objects, kinds USING psp, before;
+	EXECUTE format('SELECT array_agg(ROW(q.*)::payments._line_meant) FILTER (WHERE q.c1 IS NOT NULL), array_agg(q.c5) FILTER (WHERE q.c1 IS NULL),
+		array_agg(q.c7) FILTER (WHERE q.c1 IS NULL)
+		FROM (%s) q (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21)', payments._compare_query(psp, scope, booked))
+	INTO lines, objects, kinds USING psp, before;
 	-- What was open is looked at again.
-	SELECT batches || array_agg(d.batch_id) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),
-		nos || array_agg(d.line_no) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),
+	SELECT array_agg(d.batch_id) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),
+		array_agg(d.line_no) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),
 		objects || array_agg(d.object_id) FILTER (WHERE d.kind = 'missing_at_psp'), kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),
 		array_agg(d.payout_ref) FILTER (WHERE d.kind IN ('payout', 'payout_missing'))
 	INTO batches, nos, objects, kinds, payouts
 	FROM payments._discrepancy_open(psp) d;
-	EXECUTE format('SELECT $2 || array_agg(DISTINCT l.payout_ref) FROM payments.settlement_line l
-		WHERE l.psp = $1 AND l.kind IN (''payout'', ''payout_failure'') AND NOT l.repeated AND l.payout_ref IS NOT NULL AND %s', scope)
-	INTO payouts USING psp, payouts;
-	-- Of parts of a payout that came before, the whole is judged.
-	RETURN QUERY SELECT DISTINCT ON (v.kind, v.subject) v.* FROM payments._judge_lines(psp, batches, nos) v ORDER BY v.kind, v.subject, v.batch_id, v.line_no;
+	payouts := payouts || sums.payouts;
+	lines := lines || ARRAY(SELECT m FROM payments._lines_meant(psp, batches, nos) m
+		WHERE NOT EXISTS (SELECT FROM unnest(lines) l WHERE l.batch_id = m.batch_id AND l.line_no = m.line_no));
+	RETURN QUERY SELECT DISTINCT ON (v.kind, v.subject) v.* FROM payments._judge_lines(psp, lines) v ORDER BY v.kind, v.subject, v.batch_id, v.line_no;
 	RETURN QUERY SELECT DISTINCT ON (v.subject) v.* FROM payments._judge_movements(psp, objects, kinds, before) v ORDER BY v.subject;
 	RETURN QUERY SELECT v.* FROM payments._payout_verdicts(psp, payouts, now) v;
-	RETURN QUERY EXECUTE format('SELECT ''unknown_line'', format(''line %%s:%%s'', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int, NULL::int, l.payout_ref,
+	IF sums.has_unknown THEN
+		RETURN QUERY EXECUTE format('SELECT ''unknown_line'', format(''line %%s:%%s'', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int, NULL::int, l.payout_ref,
 		NULL::uuid, NULL::text, l.psp_object_id, NULL::bigint, NULL::text, l.net, l.currency, l.occurred_at
 		FROM payments.settlement_line l WHERE l.psp = $1 AND l.kind = ''unknown'' AND NOT l.repeated AND %s', scope) USING psp;
+	END IF;
 END
 $$;
-COMMENT ON FUNCTION payments._reconcile_psp(text, text, text, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION payments._reconcile_psp(text, text, text, timestamptz, timestamptz, payments._scope_sums) IS
 'Internal: compares lines with movements, and returns what differs, that which was open and still differs included.';
 
-CREATE FUNCTION payments._reconcile_totals(psp text, scope text, OUT lines bigint, OUT comparable bigint, OUT totals jsonb) RETURNS record
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	EXECUTE format($q$
-		SELECT coalesce(sum(c.lines), 0), coalesce(sum(c.comparable), 0), coalesce(jsonb_object_agg(c.currency, to_jsonb(c) - 'currency' - 'comparable'), '{}')
-		FROM (SELECT k.currency, sum(k.lines)::bigint AS lines, sum(k.gross)::bigint AS gross, sum(k.fee)::bigint AS fee, sum(k.net)::bigint AS net,
-				coalesce(- sum(k.net) FILTER (WHERE k.kind IN ('payout', 'payout_failure')), 0)::bigint AS paid_out,
-				sum(k.lines) FILTER (WHERE k.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal'))::bigint AS comparable,
-				jsonb_object_agg(k.kind, jsonb_build_array(k.lines, k.net)) AS kinds
-			  FROM (SELECT l.currency, l.kind, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net
-					FROM payments.settlement_line l WHERE l.psp = $1 AND NOT l.repeated AND %s GROUP BY l.currency, l.kind) k
-			  GROUP BY k.currency) c$q$, scope)
-	INTO lines, comparable, totals USING psp;
-END
-$$;
-COMMENT ON FUNCTION payments._reconcile_totals(text, text) IS 'Internal: sums of the lines in scope by currency; comparable: those that a movement must meet.';
-
-CREATE FUNCTION payments._bank_totals(bank text, since timestamptz, til timestamptz, OUT lines bigint, OUT comparable bigint, OUT totals jsonb) RETURNS record
+CREATE FUNCTION payments._bank_totals(bank text, since timestamptz, til timestamptz) RETURNS payments._scope_sums
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT coalesce(sum(c.entries), 0), coalesce(sum(c.comparable), 0), coalesce(jsonb_object_agg(c.currency, to_jsonb(c) - 'currency' - 'comparable'), '{}')
+	SELECT coalesce(sum(c.entries), 0)::bigint, coalesce(sum(c.comparable), 0)::bigint,
+		coalesce(jsonb_object_agg(c.currency, to_jsonb(c) - 'currency' - 'comparable'), '{}'), NULL::text[], false
 	FROM (SELECT e.currency, count(*) AS entries, coalesce(sum(e.amount) FILTER (WHERE e.amount > 0), 0)::bigint AS credits,
 			coalesce(- sum(e.amount) FILTER (WHERE e.amount < 0), 0)::bigint AS debits, count(*) FILTER (WHERE e.amount > 0) AS comparable,
 			coalesce(sum((SELECT sum(m.amount) FROM payments.bank_match m WHERE m.batch_id = e.batch_id AND m.statement_no = e.statement_no AND m.entry_no = e.entry_no)), 0)::bigint AS matched
@@ -114,7 +130,7 @@ $$;
 COMMENT ON FUNCTION payments._bank_totals(text, timestamptz, timestamptz) IS 'Internal: sums of a bank''s entries by currency.';
 
 CREATE FUNCTION payments._reconcile_run(psp text, since timestamptz, til timestamptz, fresh bigint[], applied bigint) RETURNS bigint
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET work_mem = '64MB' AS $$
 #variable_conflict use_column
 DECLARE
 	run bigint := nextval('payments.reconciliation_run_run_id_seq');
@@ -124,7 +140,7 @@ DECLARE
 	booked text := 'true';
 	covered timestamptz;
 	before timestamptz;
-	sums record;
+	sums payments._scope_sums;
 	discovered bigint;
 	judged bigint;
 	explained bigint;
@@ -146,8 +162,11 @@ BEGIN
 			booked := format('%s AND m.recorded_at < %L', booked, til);
 		END IF;
 	END IF;
+	IF NOT is_bank THEN
+		sums := payments._reconcile_totals(_reconcile_run.psp, scope);
+	END IF;
 	WITH v AS MATERIALIZED (
-		SELECT x.* FROM payments._reconcile_psp(_reconcile_run.psp, scope, booked, before, now()) x WHERE NOT is_bank
+		SELECT x.* FROM payments._reconcile_psp(_reconcile_run.psp, scope, booked, before, now(), sums) x WHERE NOT is_bank
 		UNION ALL
 		SELECT x.* FROM payments._reconcile_bank(_reconcile_run.psp, run, now()) x WHERE is_bank),
 	o AS MATERIALIZED (SELECT d.discrepancy_id, d.subject, d.kind FROM payments._discrepancy_open(_reconcile_run.psp) d),
@@ -167,13 +186,13 @@ BEGIN
 		SELECT payments._resolve_by_run(array_agg(o.discrepancy_id), 'explained', format('run %s: it differs no longer', run)) AS n
 		FROM o WHERE o.kind <> 'unknown_line' AND NOT EXISTS (SELECT FROM v WHERE v.subject = o.subject AND v.kind = o.kind))
 	SELECT (SELECT count(*) FROM w) + coalesce((SELECT again.n FROM again), 0), coalesce((SELECT gone.n FROM gone), 0),
-		(SELECT count(DISTINCT (v.batch_id, v.line_no, v.statement_no, v.entry_no)) FROM v WHERE v.kind IN ('missing_here', 'currency', 'status', 'duplicate', 'amount', 'fee', 'late', 'unmatched_bank'))
+		(SELECT count(*) FROM (SELECT DISTINCT v.batch_id, v.line_no, v.statement_no, v.entry_no FROM v
+			WHERE v.kind IN ('missing_here', 'currency', 'status', 'duplicate', 'amount', 'fee', 'late', 'unmatched_bank')) x)
 	INTO discovered, explained, judged;
 
 	IF is_bank THEN
-		SELECT t.* INTO sums FROM payments._bank_totals(_reconcile_run.psp, since, til) t;
+		sums := payments._bank_totals(_reconcile_run.psp, since, til);
 	ELSE
-		SELECT t.* INTO sums FROM payments._reconcile_totals(_reconcile_run.psp, scope) t;
 		UPDATE payments.settlement_progress p SET compared_at = clock_timestamp()
 		WHERE p.psp = _reconcile_run.psp AND p.posted_at IS NOT NULL AND p.compared_at IS NULL AND (fresh IS NULL OR p.batch_id = ANY (fresh));
 	END IF;

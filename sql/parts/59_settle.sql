@@ -14,17 +14,20 @@ COMMENT ON FUNCTION payments._settlement_apply(text, bigint[], int[], uuid[], te
 CREATE FUNCTION payments._settlement_news(psp text, batch_ids bigint[], line_nos int[])
 	RETURNS TABLE (batch_id bigint, line_no int, payment_id uuid, object_id text, with_fee boolean, moves boolean)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT l.batch_id, l.line_no, l.payment_id, l.object_id, n.with_fee, l.moved IS NULL
-	FROM payments._lines_meant($1, $2, $3) l
-	CROSS JOIN LATERAL (
-		SELECT coalesce(sum(m.amount) FILTER (WHERE m.kind = 'fee'), 0) AS fees, count(*) FILTER (WHERE m.kind IN ('capture', 'late_capture')) AS captures
-		FROM payments.movement m WHERE m.payment_id = l.payment_id AND m.psp = $1) b
-	CROSS JOIN LATERAL (
+	WITH l AS MATERIALIZED (SELECT x.* FROM payments._lines_meant($1, $2, $3) x WHERE x.payment_id IS NOT NULL AND x.object_id IS NOT NULL),
+	b AS MATERIALIZED (
+		SELECT m.payment_id, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'fee'), 0) AS fees, count(*) FILTER (WHERE m.kind IN ('capture', 'late_capture')) AS captures
+		FROM payments.movement m WHERE m.psp = $1 AND m.payment_id IN (SELECT x.payment_id FROM l x) GROUP BY m.payment_id),
+	t AS MATERIALIZED (
+		SELECT s.payment_id, sum(s.fee) AS fees
+		FROM payments._payment_lines($1, ARRAY(SELECT DISTINCT x.payment_id FROM l x WHERE x.fee > 0 AND x.kind = 'charge'), 'charge', 'capture') s GROUP BY s.payment_id),
+	n AS (
 		-- Fees have ids of their own, which files need not tell: what is booked and this one may not exceed what the lines say.
-		SELECT l.kind = 'charge' AND l.fee > 0 AND l.currency = l.their_currency AND b.fees + l.fee <= (
-			SELECT coalesce(sum(s.fee), 0) FROM payments._payment_lines($1, l.payment_id, 'charge', 'capture') s) AS with_fee) n
-	WHERE l.payment_id IS NOT NULL AND l.object_id IS NOT NULL
-	AND (l.moved IS NULL AND (l.kind <> 'charge' OR b.captures = 0) OR l.moved IS NOT NULL AND n.with_fee)
+		SELECT l.*, coalesce(b.captures, 0) AS captures,
+			coalesce(l.kind = 'charge' AND l.fee > 0 AND l.currency = l.their_currency AND coalesce(b.fees, 0) + l.fee <= t.fees, false) AS with_fee
+		FROM l LEFT JOIN b ON b.payment_id = l.payment_id LEFT JOIN t ON t.payment_id = l.payment_id)
+	SELECT n.batch_id, n.line_no, n.payment_id, n.object_id, n.with_fee, n.moved IS NULL
+	FROM n WHERE n.moved IS NULL AND (n.kind <> 'charge' OR n.captures = 0) OR n.moved IS NOT NULL AND n.with_fee
 $$;
 COMMENT ON FUNCTION payments._settlement_news(text, bigint[], int[]) IS
 'Internal: which of these lines tell of a movement or fee of a payment that is not booked; moves: it is the movement.';

@@ -122,16 +122,19 @@ BEGIN
 		INSERT INTO payments.settlement_line (batch_id, line_no, psp, kind, type, entry_id, psp_object_id, psp_payment_id, reference,
 			repeated, further, gross, fee, net, currency, original_amount, original_currency, occurred_at, available_at, payout_ref, description, raw)
 		SELECT $3, q.line_no, $6, q.kind, q.type, q.entry_id, q.psp_object_id, q.psp_payment_id, q.reference,
-			-- Lines without an id of their own cannot be told from others; those about the same object are told to reconciliation.
+			-- Lines without an id of their own cannot be told from others; those about the same object or payment are told to reconciliation.
 			q.entry_id IS NOT NULL AND (q.nth_entry > 1
 				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp = $6 AND e.entry_id = q.entry_id AND NOT e.repeated)),
 			q.psp_object_id IS NOT NULL AND (q.nth_object > 1
-				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp_object_id = q.psp_object_id AND e.psp = $6 AND e.kind = q.kind)),
+				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp_object_id = q.psp_object_id AND e.psp = $6 AND e.kind = q.kind))
+			OR q.psp_payment_id IS NOT NULL AND (q.nth_payment > 1
+				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp_payment_id = q.psp_payment_id AND e.psp = $6 AND e.kind = q.kind)),
 			q.amounts[1], q.amounts[2], q.amounts[3], q.currency, q.original, CASE WHEN q.original IS NOT NULL THEN q.original_currency END, q.occurred_at, q.available_at, q.payout_ref,
 			q.description, coalesce(q.raw, '{}')
 		FROM (SELECT r.line_no, r.kind, r.type, r.entry_id, r.psp_object_id, r.psp_payment_id,
 				row_number() OVER (PARTITION BY r.entry_id ORDER BY r.line_no) AS nth_entry,
-				row_number() OVER (PARTITION BY r.psp_object_id, r.kind ORDER BY r.line_no) AS nth_object, r.reference, upper(r.currency) AS currency,
+				row_number() OVER (PARTITION BY r.psp_object_id, r.kind ORDER BY r.line_no) AS nth_object,
+				row_number() OVER (PARTITION BY r.psp_payment_id, r.kind ORDER BY r.line_no) AS nth_payment, r.reference, upper(r.currency) AS currency,
 				upper(r.original_currency) AS original_currency, r.occurred_at, r.available_at, r.payout_ref, r.description, r.raw,
 				payments._settlement_amounts(r.line_no, upper(r.currency), c.exponent,
 					CASE WHEN $4 THEN coalesce(u.exponent, c.exponent) END, r.gross, r.fee, r.net) AS amounts,

@@ -16,18 +16,26 @@ CREATE FUNCTION payments._settlement_news(psp text, batch_ids bigint[], line_nos
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH l AS MATERIALIZED (SELECT x.* FROM payments._lines_meant($1, $2, $3) x WHERE x.payment_id IS NOT NULL AND x.object_id IS NOT NULL),
 	b AS MATERIALIZED (
-		SELECT m.payment_id, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'fee'), 0) AS fees, count(*) FILTER (WHERE m.kind IN ('capture', 'late_capture')) AS captures
+		SELECT m.payment_id, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'fee'), 0) AS fees,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind IN ('capture', 'late_capture')), 0) AS capture, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund'), 0) AS refund,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund_failed'), 0) AS refund_failed, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute'), 0) AS dispute,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute_won'), 0) AS dispute_won
 		FROM payments.movement m WHERE m.psp = $1 AND m.payment_id IN (SELECT x.payment_id FROM l x) GROUP BY m.payment_id),
 	t AS MATERIALIZED (
-		SELECT s.payment_id, sum(s.fee) AS fees
-		FROM payments._payment_lines($1, ARRAY(SELECT DISTINCT x.payment_id FROM l x WHERE x.fee > 0 AND x.kind = 'charge'), 'charge', 'capture') s GROUP BY s.payment_id),
+		SELECT w.kind, s.payment_id, sum(s.theirs) AS theirs, sum(s.fee) AS fees
+		FROM (SELECT x.kind, x.movement_kind, array_agg(DISTINCT x.payment_id) AS payment_ids FROM l x
+			  WHERE x.moved IS NULL OR x.fee > 0 AND x.kind = 'charge' GROUP BY x.kind, x.movement_kind) w
+		CROSS JOIN LATERAL payments._payment_lines($1, w.payment_ids, w.kind, w.movement_kind) s GROUP BY w.kind, s.payment_id),
 	n AS (
-		-- Fees have ids of their own, which files need not tell: what is booked and this one may not exceed what the lines say.
-		SELECT l.*, coalesce(b.captures, 0) AS captures,
+		-- Files may put several of ours into one line, under another id, and fees have ids of their own: what is booked
+		-- and this line may together not exceed what all lines say.
+		SELECT l.*, coalesce(b.capture, 0) AS captured,
+			l.moved IS NULL AND l.theirs + CASE l.movement_kind WHEN 'capture' THEN coalesce(b.capture, 0) WHEN 'refund' THEN coalesce(b.refund, 0)
+				WHEN 'refund_failed' THEN coalesce(b.refund_failed, 0) WHEN 'dispute' THEN coalesce(b.dispute, 0) ELSE coalesce(b.dispute_won, 0) END <= t.theirs AS moves,
 			coalesce(l.kind = 'charge' AND l.fee > 0 AND l.currency = l.their_currency AND coalesce(b.fees, 0) + l.fee <= t.fees, false) AS with_fee
-		FROM l LEFT JOIN b ON b.payment_id = l.payment_id LEFT JOIN t ON t.payment_id = l.payment_id)
-	SELECT n.batch_id, n.line_no, n.payment_id, n.object_id, n.with_fee, n.moved IS NULL
-	FROM n WHERE n.moved IS NULL AND (n.kind <> 'charge' OR n.captures = 0) OR n.moved IS NOT NULL AND n.with_fee
+		FROM l LEFT JOIN b ON b.payment_id = l.payment_id LEFT JOIN t ON t.payment_id = l.payment_id AND t.kind = l.kind)
+	SELECT n.batch_id, n.line_no, n.payment_id, n.object_id, n.with_fee, n.moves
+	FROM n WHERE n.moves AND (n.kind <> 'charge' OR n.captured = 0) OR n.moved IS NOT NULL AND n.with_fee
 $$;
 COMMENT ON FUNCTION payments._settlement_news(text, bigint[], int[]) IS
 'Internal: which of these lines tell of a movement or fee of a payment that is not booked; moves: it is the movement.';
@@ -39,9 +47,8 @@ DECLARE
 	b payments.settlement_progress;
 	batches bigint[];
 	nos int[];
-	n record;
 	locked bigint := 0;
-	settled bigint;
+	moved_in bigint[];
 	moved int[];
 BEGIN
 	lines := 0;
@@ -49,23 +56,30 @@ BEGIN
 	left_over := false;
 	SELECT p.* INTO b FROM payments.settlement_progress p JOIN payments.settlement_batch s ON s.batch_id = p.batch_id
 	WHERE p.psp = _settlement_take.psp AND s.source = 'psp' AND p.posted_at IS NULL ORDER BY p.batch_id LIMIT 1;
-	IF NOT FOUND THEN
-		RETURN;
-	END IF;
-	left_over := true;
-	SELECT array_agg(l.batch_id ORDER BY l.line_no), array_agg(l.line_no ORDER BY l.line_no) INTO batches, nos
-	FROM (SELECT x.* FROM payments.settlement_line x WHERE x.batch_id = b.batch_id AND x.line_no > b.applied_to ORDER BY x.line_no LIMIT max_lines) l;
-	IF nos IS NULL THEN
-		PERFORM payments._settlement_post(b.batch_id);
-		RETURN;
+	left_over := FOUND;
+	IF left_over THEN
+		SELECT array_agg(l.batch_id ORDER BY l.line_no), array_agg(l.line_no ORDER BY l.line_no) INTO batches, nos
+		FROM (SELECT x.* FROM payments.settlement_line x WHERE x.batch_id = b.batch_id AND x.line_no > b.applied_to ORDER BY x.line_no LIMIT max_lines) l;
+		IF nos IS NULL THEN
+			PERFORM payments._settlement_post(b.batch_id);
+			RETURN;
+		END IF;
+	ELSE
+		-- Nothing new; what could not be settled before may be now.
+		SELECT array_agg(d.batch_id), array_agg(d.line_no) INTO batches, nos
+		FROM (SELECT o.batch_id, o.line_no FROM payments._discrepancy_open(_settlement_take.psp) o WHERE o.kind = 'status' ORDER BY o.discrepancy_id LIMIT max_lines) d;
+		IF nos IS NULL THEN
+			RETURN;
+		END IF;
 	END IF;
 	lines := cardinality(nos);
 	SELECT count(*) FILTER (WHERE a.outcome = 'locked'), count(*) FILTER (WHERE a.outcome = 'applied'),
+		array_agg(w.batch_ids[a.place]) FILTER (WHERE a.outcome = 'applied' AND w.moves[a.place]),
 		array_agg(w.line_nos[a.place]) FILTER (WHERE a.outcome = 'applied' AND w.moves[a.place])
-	INTO locked, applied, moved
+	INTO locked, applied, moved_in, moved
 	FROM (SELECT array_agg(x.batch_id) AS batch_ids, array_agg(x.line_no) AS line_nos, array_agg(x.payment_id) AS payment_ids,
 			array_agg(x.object_id) AS object_ids, array_agg(x.with_fee) AS with_fee, array_agg(x.moves) AS moves
-		  FROM (SELECT y.* FROM payments._settlement_news(_settlement_take.psp, batches, nos) y ORDER BY y.line_no) x) w,
+		  FROM (SELECT y.* FROM payments._settlement_news(_settlement_take.psp, batches, nos) y ORDER BY y.batch_id, y.line_no) x) w,
 		LATERAL payments._settlement_apply(_settlement_take.psp, w.batch_ids, w.line_nos, w.payment_ids, w.object_ids, w.with_fee, wait) a
 	WHERE w.batch_ids IS NOT NULL;
 	-- What the PSP's word has settled is written down as found and resolved.
@@ -74,14 +88,19 @@ BEGIN
 			theirs, their_currency, occurred_at, found_at)
 		SELECT _settlement_take.psp, 'status', format('%s %s', l.kind, l.object_id), run, l.batch_id, l.line_no, l.payment_id, l.movement_kind, l.object_id,
 			p.currency, l.theirs, l.their_currency, l.occurred_at, clock_timestamp()
-		FROM payments._lines_meant(_settlement_take.psp, array_fill(b.batch_id, ARRAY[coalesce(cardinality(moved), 0)]), moved) l
+		FROM payments._lines_meant(_settlement_take.psp, moved_in, moved) l
 		JOIN payments.payment p ON p.payment_id = l.payment_id
-		ON CONFLICT (psp, subject, kind) DO NOTHING RETURNING discrepancy_id, payment_id)
+		ON CONFLICT (psp, subject, kind) DO NOTHING RETURNING discrepancy_id, payment_id),
+	known AS (
+		SELECT o.discrepancy_id, l.payment_id FROM payments._lines_meant(_settlement_take.psp, moved_in, moved) l
+		JOIN payments._discrepancy_open(_settlement_take.psp) o ON o.kind = 'status' AND o.batch_id = l.batch_id AND o.line_no = l.line_no)
 	INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, payment_id, actor, recorded_at)
-	SELECT f.discrepancy_id, 1, 'applied', format('the settlement file has settled it: the payment is %s', p.status), f.payment_id, session_user, clock_timestamp()
-	FROM found f JOIN payments.payment p ON p.payment_id = f.payment_id;
-	GET DIAGNOSTICS settled = ROW_COUNT;
-	IF locked = 0 THEN
+	SELECT f.discrepancy_id, coalesce((SELECT max(r.seq) FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = f.discrepancy_id), 0) + 1, 'applied',
+		format('the settlement line has settled it: the payment is %s', p.status), f.payment_id, session_user, clock_timestamp()
+	FROM (SELECT * FROM found UNION ALL SELECT * FROM known) f JOIN payments.payment p ON p.payment_id = f.payment_id;
+	IF NOT left_over THEN
+		RETURN;
+	ELSIF locked = 0 THEN
 		UPDATE payments.settlement_progress p SET applied_to = nos[cardinality(nos)] WHERE p.batch_id = b.batch_id;
 	ELSE
 		-- The others are done; these come again.
@@ -90,7 +109,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments._settlement_take(text, int, boolean, bigint) IS
-'Internal: a step of a PSP''s oldest batch that is not posted: applies that many lines, or posts it when all are. lines: taken; applied: brought news; left_over: call again. With wait false, payments that somebody holds stop it until the next time.';
+'Internal: a step of a PSP''s oldest batch that is not posted: applies that many lines, or posts it when all are; with no such batch, lines whose payments they could not settle before. lines: taken; applied: brought news; left_over: call again. With wait false, payments that somebody holds stop it until the next time.';
 
 -- ---------- what a batch posts ----------
 

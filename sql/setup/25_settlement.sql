@@ -92,7 +92,7 @@ COMMENT ON COLUMN payments.settlement_line.line_no IS 'line of the file at which
 COMMENT ON COLUMN payments.settlement_line.psp IS 'settlement_batch.psp';
 COMMENT ON COLUMN payments.settlement_line.entry_id IS 'the PSP''s own number of the row, where it has one: of Stripe the balance transaction';
 COMMENT ON COLUMN payments.settlement_line.repeated IS 'a line before it has the same entry_id: the PSP has said it again, in another report; it counts for its file, and for nothing else';
-COMMENT ON COLUMN payments.settlement_line.further IS 'a line before it is of the same kind and about the same psp_object_id: reconciliation adds them up';
+COMMENT ON COLUMN payments.settlement_line.further IS 'a line before it is of the same kind and about the same psp_object_id or psp_payment_id: reconciliation adds them up';
 COMMENT ON COLUMN payments.settlement_line.kind IS 'what moved the money: charge, refund, refund_failure, fee, chargeback, chargeback_reversal, adjustment, reserve, reserve_release, transfer, payout, payout_failure, fx, or unknown for a type that the format does not know';
 COMMENT ON COLUMN payments.settlement_line.type IS 'the PSP''s own word for it';
 COMMENT ON COLUMN payments.settlement_line.psp_object_id IS 'what the row is about at the PSP: charge, capture, refund, fee';

@@ -5,7 +5,7 @@ SELECT d.discrepancy_id, d.psp, d.kind,
 	CASE WHEN r.action IS NULL OR r.action IN ('reopen', 'found_again') THEN 'open' ELSE r.action END AS status,
 	CASE WHEN d.ours IS NOT NULL THEN payments.format_amount(d.ours, coalesce(d.our_currency, d.their_currency)) END AS ours_text,
 	CASE WHEN d.theirs IS NOT NULL THEN payments.format_amount(d.theirs, d.their_currency) END AS theirs_text,
-	k.suggestion, now() - d.found_at AS age,
+	k.suggestion, clock_timestamp() - d.found_at AS age,
 	d.found_at + k.sla < now() AND (r.action IS NULL OR r.action IN ('reopen', 'found_again')) AS overdue,
 	d.subject, k.description, d.payment_id, d.object_id, d.payout_ref, d.batch_id, d.line_no, d.statement_no, d.entry_no,
 	d.ours, d.our_currency, d.theirs, d.their_currency, d.occurred_at, d.found_at, d.run_id, r.actor AS resolved_by, r.reason, r.recorded_at AS resolved_at

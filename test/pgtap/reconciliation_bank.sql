@@ -1,0 +1,109 @@
+-- If this fails, a payout that never came in at the bank is taken for one that
+-- did, money at the bank stays unexplained, or payouts, fees and exchange stand
+-- in the wrong merchant's books.
+
+\set QUIET 1
+\pset format unaligned
+\pset tuples_only true
+\pset pager off
+BEGIN;
+SELECT no_plan();
+
+SELECT payments.create_merchant('books'), payments.create_merchant('toys'), payments.create_psp('tap', 'stripe', secret => 'tap', config => '{"merchant": "books"}'), payments.arm();
+
+-- Payments as the worker books them.
+CREATE TEMP TABLE sent (n int GENERATED ALWAYS AS IDENTITY, operation_id uuid, attempt int, method text, url text, headers jsonb, body text, psp_key text);
+CREATE FUNCTION pg_temp.pay(name text, amount bigint, merchant text, currency text DEFAULT 'EUR') RETURNS text LANGUAGE sql AS $$
+	SELECT payment_id FROM payments.create_payment($1, $2, $4, merchant => $3, psp => 'tap', payment_method => 'pm_card_visa');
+	INSERT INTO sent (operation_id, attempt, method, url, headers, body, psp_key) SELECT * FROM payments.claim('d', psp => 'tap', max => 1);
+	SELECT payments.complete(s.operation_id, s.attempt, 200, '{}', convert_to(json_build_object('id', 'pi_' || $1, 'object', 'payment_intent', 'amount', $2,
+		'amount_received', $2, 'amount_capturable', 0, 'currency', lower($4), 'status', 'succeeded')::text, 'UTF8')) FROM sent s ORDER BY n DESC LIMIT 1
+$$;
+CREATE FUNCTION pg_temp.file(lines text) RETURNS bigint LANGUAGE sql AS $$
+	SELECT batch_id FROM payments.import_settlement('tap', 'csv', E'kind,entry_id,psp_object_id,psp_payment_id,gross,fee,currency,original_amount,original_currency,occurred_at,payout_ref\n'
+		|| $1, options => '{"totals": "none"}')
+$$;
+CREATE FUNCTION pg_temp.day(n int) RETURNS text LANGUAGE sql AS $$ SELECT to_char(now() AT TIME ZONE 'UTC' - n * interval '1 day', 'YYYY-MM-DD') $$;
+CREATE FUNCTION pg_temp.swift(n int) RETURNS text LANGUAGE sql AS $$ SELECT to_char(now() AT TIME ZONE 'UTC' - n * interval '1 day', 'YYMMDD') $$;
+-- A statement of the bank: cents, reference and text of each credit, on a day.
+CREATE FUNCTION pg_temp.bank(number int, day int, credits bigint[], refs text[], texts text[]) RETURNS bigint LANGUAGE sql AS $$
+	SELECT batch_id FROM payments.import_settlement('giro', 'mt940', format(E':20:ST%s\n:25:DE89370400440532013000\n:28C:%s\n:60F:C%sEUR0,00\n', $1, $1, pg_temp.swift($2)) ||
+		(SELECT string_agg(format(E':61:%s%sC%s,%s%s%s\n:86:%s\n', pg_temp.swift($2), to_char(now() - $2 * interval '1 day', 'MMDD'), c / 100, lpad((c % 100)::text, 2, '0'), 'NTRF', r, t), '' ORDER BY n)
+		 FROM unnest($3, $4, $5) WITH ORDINALITY u (c, r, t, n)) ||
+		format(E':62F:C%sEUR%s,%s\n', pg_temp.swift($2), (SELECT sum(c)::bigint / 100 FROM unnest($3) c), (SELECT lpad((sum(c)::bigint % 100)::text, 2, '0') FROM unnest($3) c)))
+$$;
+CREATE FUNCTION pg_temp.balance(merchant text, code text, currency text DEFAULT 'EUR') RETURNS bigint LANGUAGE sql AS $$
+	SELECT b.balance FROM payments.account a, payments.balance(a.account_id) b WHERE a.code = $2 AND a.currency = $3 AND a.merchant = $1
+$$;
+CREATE FUNCTION pg_temp.open(psp text) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT format('%s %s/%s', d.kind, coalesce(d.ours::text, '-'), coalesce(d.theirs::text, '-')) FROM payments.discrepancy d WHERE d.status = 'open' AND d.psp = $1 ORDER BY d.kind, d.theirs
+$$;
+
+-- ---------- two merchants, one payout ----------
+
+SELECT is(pg_temp.pay('p1', 10000, 'books'), 'succeeded', 'books sells'), is(pg_temp.pay('p2', 5000, 'toys'), 'succeeded', 'toys sells');
+SELECT pg_temp.file(format(E'charge,t1,ch_1,pi_p1,100.00,3.00,EUR,,,%2$s,po_1\ncharge,t2,ch_2,pi_p2,50.00,2.00,EUR,,,%2$s,po_1\nfee,t3,fee_1,,-1.00,0,EUR,,,%1$s,po_1\n'
+	'reserve,t4,rs_1,,-4.00,0,EUR,,,%1$s,po_1\npayout,t5,tr_1,,-140.00,0,EUR,,,%1$s,po_1\n', pg_temp.day(9), pg_temp.day(1))) > 0 AS imported;
+SELECT results_eq($$SELECT applied, matched, discovered FROM payments.reconcile('tap')$$, 'VALUES (2::bigint, 2::bigint, 0::bigint)', 'both agree');
+SELECT results_eq($$SELECT merchant, event, amount FROM payments.settlement_posting ORDER BY 1, 2$$,
+	$$VALUES ('books', 'settled_fee', 100::bigint), ('books', 'settled_payout', 9200), ('books', 'settled_reserve', 400), ('toys', 'settled_payout', 4800)$$,
+	'each merchant has what his lines make; what names no payment is the house''s');
+SELECT is(pg_temp.balance('books', 'psp_receivable:tap'), 0::bigint, 'books has nothing left at the PSP'), is(pg_temp.balance('toys', 'psp_receivable:tap'), 0::bigint, 'nor has toys'),
+	is(pg_temp.balance('books', 'psp_reserve:tap'), 400::bigint, 'but for the reserve');
+
+-- ---------- the bank ----------
+
+SELECT is_empty($$SELECT * FROM pg_temp.open('tap') o WHERE o LIKE 'payout_missing%'$$, 'without any statement of a bank no payout is missed');
+SELECT pg_temp.bank(1, 8, ARRAY[14000, 777], ARRAY['NONREF', 'NONREF'], ARRAY['TAP PAYMENTS po_1 THANK YOU', 'somebody else']) > 0 AS imported;
+SELECT results_eq($$SELECT lines, matched, discovered FROM payments.reconcile('giro')$$, 'VALUES (2::bigint, 1::bigint, 1::bigint)', 'the payout''s number is in the text');
+SELECT results_eq($$SELECT * FROM pg_temp.open('giro')$$, $$VALUES ('unmatched_bank -/777')$$, 'the other entry is nobody''s');
+SELECT is(status, 'at the bank', 'the payout is at the bank') FROM payments.payout_status;
+SELECT is(pg_temp.balance('books', 'bank:giro'), 9200::bigint, 'books'' part of it'), is(pg_temp.balance('toys', 'bank:giro'), 4800::bigint, 'toys'' part'),
+	is(pg_temp.balance('books', 'payout_clearing:tap'), 0::bigint, 'nothing is on its way');
+SELECT results_eq($$SELECT matched, discovered FROM payments.reconcile('giro')$$, 'VALUES (1::bigint, 0::bigint)', 'once more: nothing is matched twice');
+SELECT is(pg_temp.balance('books', 'bank:giro'), 9200::bigint, 'nor posted twice');
+
+-- By amount; all of a day in one; one in several; and what does not come.
+SELECT is(pg_temp.pay('p3', 100000, 'books'), 'succeeded', 'a large sale');
+SELECT pg_temp.file(format(E'charge,t11,ch_11,pi_p3,1000.00,0,EUR,,,%3$s,po_2\npayout,t12,tr_2,,-111.11,0,EUR,,,%1$s,po_amount\npayout,t13,tr_3,,-20.00,0,EUR,,,%2$s,po_day1\n'
+	'payout,t14,tr_4,,-30.00,0,EUR,,,%2$s,po_day2\npayout,t15,tr_5,,-70.00,0,EUR,,,%2$s,po_parts\npayout,t16,tr_6,,-55.55,0,EUR,,,%2$s,po_lost\n', pg_temp.day(9), pg_temp.day(7), pg_temp.day(1))) > 0 AS imported;
+SELECT discovered > 0 AS found FROM payments.reconcile('tap');
+SELECT is((SELECT count(*)::int FROM payments.discrepancy WHERE kind = 'payout_missing' AND status = 'open'), 5, 'five payouts are awaited at the bank');
+SELECT pg_temp.bank(2, 6, ARRAY[11111, 4000, 3000], ARRAY['NONREF', 'po_parts', 'po_parts'], ARRAY['no name', 'first part', 'second part']) > 0 AS imported;
+SELECT is((SELECT matched FROM payments.reconcile('giro')), 4::bigint, 'by amount, and in two parts');
+-- The two of a day, and the lost one of the same day, are together what came in only without the lost one.
+SELECT pg_temp.bank(3, 5, ARRAY[10555], ARRAY['NONREF'], ARRAY['all of a day']) > 0 AS imported;
+SELECT is((SELECT matched FROM payments.reconcile('giro')), 5::bigint, 'all open payouts of a day in one entry');
+SELECT is_empty('SELECT FROM payments.payout_status WHERE missing <> 0', 'nothing is missing');
+SELECT explained = 5 AS all_explained FROM payments.reconcile('tap') \gset
+SELECT ok(:'all_explained', 'what was awaited is explained');
+SELECT results_eq($$SELECT DISTINCT rule FROM payments.bank_match ORDER BY 1$$, $$VALUES ('payout by amount'), ('payout by reference'), ('payout by remittance'), ('payouts of a day')$$, 'each by its rule');
+
+-- Two entries of the same amount: nobody guesses.
+SELECT pg_temp.file(format(E'payout,t21,tr_21,,-88.00,0,EUR,,,%1$s,po_21\npayout,t22,tr_22,,-88.00,0,EUR,,,%1$s,po_22\n', pg_temp.day(7))) > 0 AS imported;
+SELECT pg_temp.bank(4, 6, ARRAY[8800, 8800], ARRAY['NONREF', 'NONREF'], ARRAY['?', '??']) > 0 AS imported;
+SELECT discovered FROM payments.reconcile('tap') \gset
+SELECT is((SELECT discovered FROM payments.reconcile('giro')), 2::bigint, 'two that are alike are left to a person');
+SELECT discrepancy_id AS d, batch_id AS b FROM payments.discrepancy WHERE psp = 'giro' AND status = 'open' AND theirs = 8800 ORDER BY 1 LIMIT 1 \gset
+SELECT is(status, 'link', 'who links one') FROM payments.resolve_discrepancy(:d, 'link', 'phoned the bank', payout => 'po_22');
+SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_22'), 8800::bigint, 'it is at the bank');
+SELECT pg_temp.balance('books', 'bank:giro') AS bank \gset
+SELECT is(status, 'open', 'and takes it back') FROM payments.resolve_discrepancy(:d, 'reopen', 'wrong one');
+SELECT is(pg_temp.balance('books', 'bank:giro'), :bank - 8800::bigint, 'with its posting');
+SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_22'), 0::bigint, 'it is not');
+SELECT throws_ok(format($$SELECT payments.resolve_discrepancy(%s, 'link', 'x', payout => 'po_none')$$, :d), 'PY610', NULL, 'a payout that is not there');
+SELECT is(status, 'adjust', 'money of somebody else') FROM payments.resolve_discrepancy((SELECT discrepancy_id FROM payments.discrepancy WHERE theirs = 777), 'adjust', 'a private deposit');
+SELECT is(pg_temp.balance('default', 'suspense'), 777::bigint, 'stands in suspense');
+
+-- ---------- another currency ----------
+
+SELECT is(pg_temp.pay('p4', 20000, 'books', 'USD'), 'succeeded', 'a sale in dollars');
+SELECT pg_temp.file(format(E'charge,t31,ch_31,pi_p4,180.00,5.00,EUR,200.00,USD,%1$s,po_31\npayout,t32,tr_31,,-175.00,0,EUR,,,%1$s,po_31\n', pg_temp.day(0))) > 0 AS imported;
+SELECT is((SELECT count(*)::int FROM payments.reconcile('tap') r, payments.discrepancy d WHERE d.object_id LIKE '%p4%'), 0, 'agrees in dollars');
+SELECT is(pg_temp.balance('books', 'psp_receivable:tap', 'USD'), 0::bigint, 'no dollars are left at the PSP'),
+	is(pg_temp.balance('books', 'exchange', 'USD'), -20000::bigint, 'they were sold'), is(pg_temp.balance('books', 'exchange'), 18000::bigint, 'for euros'),
+	is(pg_temp.balance('books', 'payout_clearing:tap'), 17500 + 8800 * 2::bigint, 'of which the payout is on its way');
+
+SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'after all this every invariant holds');
+SELECT * FROM finish();
+ROLLBACK;

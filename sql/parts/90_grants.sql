@@ -126,6 +126,10 @@ GRANT EXECUTE ON FUNCTION
 	payments._cron_statement(text, text, text, text, text)
 TO payments_admin;
 
+GRANT EXECUTE ON FUNCTION payments.close_period(timestamptz, text), payments._job_close(timestamptz, timestamptz) TO payments_admin;
+GRANT EXECUTE ON FUNCTION payments.verify_close(text, int), payments.close_lines(text, int, boolean), payments.close_report(text, int, boolean)
+TO payments_app, payments_operator, payments_admin, payments_auditor;
+
 GRANT EXECUTE ON FUNCTION payments.resolve_finding(bigint, text) TO payments_operator;
 
 -- The views call these with their reader's rights.

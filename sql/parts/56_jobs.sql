@@ -197,8 +197,8 @@ CREATE FUNCTION payments._job_activity(job text, steps int, rows bigint, total b
 	FROM (SELECT payments._short_number($3) AS n, payments._short_number($4) AS m, payments._short_number($5) AS r,
 			CASE WHEN $4 > 0 THEN floor(100 * least($3::numeric / $4, 1)) ELSE 100 END AS percent) s
 	CROSS JOIN LATERAL (VALUES
-		(1, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s steps, %s rows', $2, $3) ELSE format('%s/%s rows (%s %%)', $3, $4, s.percent) END || coalesce(format(', %s/s', round($5)), '')),
-		(2, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s rows', s.n) ELSE format('%s/%s rows (%s %%)', s.n, s.m, s.percent) END || coalesce(format(', %s/s', s.r), '')),
+		(1, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s steps, %s rows', $2, $3) ELSE format('%s/%s rows (%s %%)', $3, $4, s.percent) END || coalesce(', ' || round($5) || '/s', '')),
+		(2, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s rows', s.n) ELSE format('%s/%s rows (%s %%)', s.n, s.m, s.percent) END || coalesce(', ' || s.r || '/s', '')),
 		(3, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s rows', s.n) ELSE format('%s/%s (%s %%)', s.n, s.m, s.percent) END),
 		(4, format('payments %s', $1))) v (i, title)
 	WHERE octet_length(v.title) <= 63 ORDER BY v.i LIMIT 1

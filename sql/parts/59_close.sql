@@ -257,8 +257,9 @@ CREATE FUNCTION payments._close_retired(merchant text, number int) RETURNS text
 	-- What is left of a retired month is its sums.  They are those of a period
 	-- that covers it whole, when none of its postings was late for this period or for a later one.
 	SELECT CASE
+		-- A late one was booked in a month before the period.
 		WHEN NOT EXISTS (SELECT FROM payments.partition_retired r WHERE r.table_name = 'posting' AND r.from_time < c.to_time
-						 AND (c.from_time IS NULL OR r.to_time > c.from_time) AND (c.number > 1 OR r.retired_at > c.closed_at)) THEN 'no'
+						 AND (c.from_time IS NULL OR r.to_time > c.from_time OR c.late > 0) AND (c.number > 1 OR r.retired_at > c.closed_at)) THEN 'no'
 		WHEN c.late = 0
 			AND NOT EXISTS (SELECT FROM payments.period_close l WHERE l.merchant = c.merchant AND l.number > c.number AND l.late > 0)
 			AND NOT EXISTS (SELECT FROM payments.partition_retired r WHERE r.table_name = 'posting' AND r.from_time < c.to_time
@@ -323,14 +324,16 @@ BEGIN
 			'cannot be told any more: months of it are retired, and their sums are not those of the period alone; payments.partition_retired names the tables in which the postings were kept';
 		RETURN;
 	END IF;
-	SELECT count(*), min(format('account %s: debits %s but postings %s, credits %s but postings %s', x.account_id, x.debits, x.posted_debits, x.credits, x.posted_credits))
-	INTO n, s
+	WITH legs AS MATERIALIZED (
+		SELECT g.* FROM payments._close_legs(ARRAY[c.merchant], ARRAY[p.to_time], ARRAY[p.to_xid], ARRAY[c.to_time], ARRAY[c.to_xid]) g)
+	SELECT count(*), min(format('account %s: debits %s but postings %s, credits %s but postings %s', x.account_id, x.debits, x.posted_debits, x.credits, x.posted_credits)),
+		coalesce((SELECT sum(g.postings) FROM legs g), 0)
+	INTO n, s, counted
 	FROM (SELECT l.account_id, sum(l.debits) AS debits, sum(l.credits) AS credits, sum(l.posted_debits) AS posted_debits, sum(l.posted_credits) AS posted_credits
 		  FROM (SELECT b.account_id, b.debits, b.credits, 0 AS posted_debits, 0 AS posted_credits
 				FROM payments.period_balance b WHERE b.merchant = c.merchant AND b.number = c.number
 				UNION ALL
-				SELECT g.account_id, 0, 0, g.debits, g.credits
-				FROM payments._close_legs(ARRAY[c.merchant], ARRAY[p.to_time], ARRAY[p.to_xid], ARRAY[c.to_time], ARRAY[c.to_xid]) g
+				SELECT g.account_id, 0, 0, g.debits, g.credits FROM legs g
 				UNION ALL
 				SELECT r.account_id, 0, 0, r.debits, r.credits FROM payments.posting_retired r
 				JOIN payments.account a ON a.account_id = r.account_id AND a.merchant = c.merchant
@@ -339,13 +342,9 @@ BEGIN
 				AND (c.number > 1 OR q.retired_at > c.closed_at)) l
 		  GROUP BY l.account_id
 		  HAVING sum(l.debits) <> sum(l.posted_debits) OR sum(l.credits) <> sum(l.posted_credits)) x;
-	IF retired = 'no' THEN
-		SELECT coalesce(sum(g.postings), 0) INTO counted
-		FROM payments._close_legs(ARRAY[c.merchant], ARRAY[p.to_time], ARRAY[p.to_xid], ARRAY[c.to_time], ARRAY[c.to_xid]) g;
-		IF counted <> c.postings THEN
-			n := n + 1;
-			s := concat_ws('; ', s, format('%s postings but %s are there', c.postings, counted));
-		END IF;
+	IF retired = 'no' AND counted <> c.postings THEN
+		n := n + 1;
+		s := concat_ws('; ', s, format('%s postings but %s are there', c.postings, counted));
 	END IF;
 	RETURN QUERY SELECT 'it is what its postings make', n = 0, n, coalesce(s, CASE retired
 		WHEN 'whole' THEN 'months of it are retired: compared with the sums that were kept of them'

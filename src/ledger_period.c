@@ -12,7 +12,8 @@
  * conflicts with.  So either the posting's transaction ends first, and the close
  * knows of it, or the posting reads the new closed_until: at READ COMMITTED
  * the locking read returns the newest row, at REPEATABLE READ and above it
- * fails with 40001.
+ * fails with 40001.  The subquery below does not see such a close; it is for a
+ * restore of data alone, which keeps the merchant's row that setup() has made.
  *
  * Locks.  Taken behind those of the accounts, in order of names, by a session
  * that then waits only for references.  close_period() waits for no account and
@@ -27,7 +28,8 @@
 #include "utils/timestamp.h"
 
 static PayStmt lock_closed = PAY_STMT(SPI_OK_SELECT,
-	"SELECT r.i, m.closed_until FROM unnest($1) WITH ORDINALITY r(merchant, i)"
+	"SELECT r.i, greatest(m.closed_until, (SELECT max(c.to_time) FROM payments.period_close c WHERE c.merchant = m.merchant))"
+	" FROM unnest($1) WITH ORDINALITY r(merchant, i)"
 	" JOIN payments.merchant m ON m.merchant = r.merchant ORDER BY m.merchant FOR SHARE OF m",
 	TEXTARRAYOID);
 

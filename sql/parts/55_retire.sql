@@ -16,7 +16,7 @@ BEGIN
 				RETURN 'hold ' || id || ' was posted in part and is still open: post the rest of it, or void it';
 			END IF;
 			-- Of a merchant who closes periods, it must be told which one a posting is in.
-			SELECT m.merchant INTO id FROM payments.merchant m WHERE m.closed_until < $3 ORDER BY m.merchant LIMIT 1;
+			SELECT c.merchant INTO id FROM payments.period_close c GROUP BY c.merchant HAVING max(c.to_time) < $3 ORDER BY c.merchant LIMIT 1;
 			IF id IS NOT NULL THEN
 				RETURN format('merchant "%s" has not closed it: SELECT payments.close_period(%L, %L)', id, $3, id);
 			END IF;

@@ -567,7 +567,7 @@ BEGIN
 		  UNION ALL
 		  SELECT format('merchant %s: closed until %s, his last close %s', coalesce(m.merchant, c.merchant), m.closed_until, c.to_time)
 		  FROM payments.merchant m FULL JOIN (SELECT q.merchant, max(q.to_time) AS to_time FROM payments.period_close q GROUP BY q.merchant) c ON c.merchant = m.merchant
-		  WHERE m.closed_until IS DISTINCT FROM c.to_time
+		  WHERE m.merchant IS NULL OR m.closed_until > coalesce(c.to_time, '-infinity')
 		  UNION ALL
 		  SELECT format('account %s, close %s: opened with %s, closed with %s before', coalesce(b.account_id, o.account_id), coalesce(b.number, o.number + 1), b.opening, o.closing)
 		  FROM payments.period_balance b
@@ -581,6 +581,15 @@ BEGIN
 		  WHERE a.merchant IS DISTINCT FROM b.merchant
 		  OR b.closing <> b.opening::numeric + CASE WHEN a.type IN ('asset', 'expense') THEN 1 ELSE -1 END * (b.debits::numeric - b.credits)) x;
 	RETURN QUERY SELECT * FROM payments._violation('closes follow one another, and each opens as the one before closed', n, s);
+
+	-- Not those that were there when it was closed; the clock alone could be wrong.
+	SELECT count(*), min(format('posting %s takes effect %s', p.posting_id, p.effective_at)) INTO n, s
+	FROM payments.posting p
+	CROSS JOIN LATERAL (VALUES (p.debit_account), (p.credit_account)) v(account_id)
+	JOIN payments.account a ON a.account_id = v.account_id
+	JOIN (SELECT DISTINCT ON (q.merchant) q.* FROM payments.period_close q ORDER BY q.merchant, q.number DESC) c ON c.merchant = a.merchant
+	WHERE p.booked_at >= since AND p.effective_at < p.booked_at AND p.effective_at < c.to_time AND p.booked_at > c.closed_at AND p.xid > c.xid;
+	RETURN QUERY SELECT * FROM payments._violation('nothing takes effect in a closed period after its close', n, s);
 
 	SELECT count(*), min(x.what) INTO n, s
 	FROM (SELECT format('merchant %s, close %s: sums of %s', coalesce(t.merchant, c.merchant), coalesce(t.number, c.number), coalesce(t.currency, c.currency)) AS what

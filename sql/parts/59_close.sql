@@ -603,7 +603,15 @@ BEGIN
 		  UNION ALL
 		  SELECT format('merchant %s, close %s: SHA-256', c.merchant, c.number)
 		  FROM (SELECT DISTINCT ON (q.merchant) q.* FROM payments.period_close q ORDER BY q.merchant, q.number DESC) c
-		  WHERE c.sha256 IS DISTINCT FROM payments._close_sha256(c.merchant, c.number)) x;
+		  LEFT JOIN payments.period_close p ON p.merchant = c.merchant AND p.number = c.number - 1
+		  LEFT JOIN (SELECT b.merchant, b.number, string_agg(payments._close_line(b.account_id, a.type, a.currency, a.code, b.opening, b.debits, b.credits, b.closing),
+						'' ORDER BY b.account_id) AS lines
+					 FROM payments.period_balance b
+					 JOIN (SELECT q.merchant, max(q.number) AS number FROM payments.period_close q GROUP BY q.merchant) m ON m.merchant = b.merchant AND m.number = b.number
+					 LEFT JOIN payments.account a ON a.account_id = b.account_id
+					 GROUP BY b.merchant, b.number) l ON l.merchant = c.merchant AND l.number = c.number
+		  WHERE c.sha256 <> sha256(convert_to(payments._close_header(c.merchant, c.number, c.from_time, c.to_time, c.to_xid, c.postings, p.sha256)
+			|| coalesce(l.lines, ''), 'UTF8'))) x;
 	RETURN QUERY SELECT * FROM payments._violation('a close balances, and the last one has its SHA-256', n, s);
 END
 $$;

@@ -138,6 +138,28 @@ is(value($node, q{SELECT string_agg(concat_ws(' ', partition, refused), ', ') FR
 is(verified(1, 'second') . ' / ' . verified(2, 'second') . ' / ' . verified(3, 'second'), 'true true true true / true true true true / true true true true', 'all are verified still');
 is(value($node, 'SELECT count(*) FROM payments.check() WHERE NOT ok', dbname => 'second'), 0, 'check() is clean there');
 
+# ---------- closed again and again while others post, commit late, roll back and backdate
+my $before = value($node, 'SELECT count(*) FROM payments.posting');
+my @sessions = many_sessions($node, 4, sub {
+	my ($i) = @_;
+	# Cut a little behind now, so that transactions are open over it.
+	return join "\n", map { "SELECT number FROM payments.close_period(clock_timestamp() - interval '25 ms', 'default'); SELECT pg_sleep(0.05);" } 1 .. 25 if $i == 0;
+	return join "\n", map {
+		my $back = $_ % 5 == 0 ? ", effective_at => clock_timestamp() - interval '@{[ $_ * 3 ]} ms', imported => true" : '';
+		"BEGIN; SELECT payments.post(1, 2, $_$back); SELECT pg_sleep(@{[ ($_ * (7 + $i)) % 60 / 1000 ]}); @{[ $_ % 9 == 0 ? 'ROLLBACK' : 'COMMIT' ]};" } 1 .. 80; },
+	on_error_stop => 0);
+ok($sessions[0]{stdout} =~ tr/0-9// > 10, 'periods are closed meanwhile') or diag($sessions[0]{stderr});
+is(join('', map { $_->{stderr} =~ s/^(psql.*?ERROR:.*PY630|psql.*transactions older than it still run|DETAIL.*|HINT.*|CONTEXT.*)\n?//mgr } $sessions[0]), '', 'or had to be tried again, nothing else');
+is(join('', map { $_->{stderr} =~ s/^(psql.*?effective_at lies in a closed period.*|psql.*current transaction is aborted.*|DETAIL.*|HINT.*)\n?//mgr } @sessions[ 1 .. 3 ]), '', 'nobody who posts fails, but who is earlier than a close');
+set_clock('2024-06-16');
+value($node, q{SELECT payments.close_period(clock_timestamp(), 'default')});
+is(value($node, q{SELECT count(*) FROM payments.posting p JOIN payments.merchant m USING (merchant) WHERE p.booked_at < m.closed_until}),
+	value($node, q{SELECT sum(c.postings) - (SELECT sum(rows) FROM payments.partition_retired WHERE table_name = 'posting') FROM payments.period_close c}), 'each posting is in one period');
+cmp_ok(value($node, 'SELECT count(*) FROM payments.posting') - $before, '>', 100, 'of many');
+is(value($node, q{SELECT string_agg(c.number || ' ' || v.subject, ', ') FROM payments.period_close c, payments.verify_close('default', c.number) v WHERE v.ok IS FALSE}), '', 'and all are what their postings make');
+note('closes ' . value($node, q{SELECT count(*) || ', late postings in them ' || sum(late) || ', backdated ' || sum(backdated) FROM payments.period_close}));
+check_clean($node, 'closed under load: check() is clean');
+
 # ---------- the other two, by their jobs
 is(run('retire_event') =~ s/ .*//r, 'done', 'events are retired by a job');
 is(run('retire_payment_status') =~ s/ .*//r, 'done', 'and histories');

@@ -47,6 +47,7 @@
 #define PAY_ERR_LINKED_FAILED			PAY_SQLSTATE('2', '1', '5')
 #define PAY_ERR_RETIRED					PAY_SQLSTATE('2', '1', '6')
 #define PAY_ERR_NOT_RETIRABLE			PAY_SQLSTATE('2', '1', '7')
+#define PAY_ERR_PERIOD_CLOSED			PAY_SQLSTATE('2', '1', '8')
 
 /* PY3: queue */
 #define PAY_ERR_DEAD_LETTER_NOT_FOUND	PAY_SQLSTATE('3', '0', '1')
@@ -78,6 +79,9 @@
 #define PAY_ERR_JOB_UNKNOWN				PAY_SQLSTATE('6', '0', '6')
 #define PAY_ERR_FINDING_NOT_FOUND		PAY_SQLSTATE('6', '0', '7')
 #define PAY_ERR_FILE_TOO_LARGE			PAY_SQLSTATE('6', '0', '8')
+#define PAY_ERR_CLOSE_TOO_EARLY			PAY_SQLSTATE('6', '3', '0')
+#define PAY_ERR_CLOSE_ORDER				PAY_SQLSTATE('6', '3', '1')
+#define PAY_ERR_CLOSE_NOT_FOUND			PAY_SQLSTATE('6', '3', '2')
 
 /* PY7: sealing */
 #define PAY_ERR_SEAL					PAY_SQLSTATE('7', '0', '1')

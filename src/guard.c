@@ -60,7 +60,7 @@ static const PayProjection projections[] = {
 	{"webhook_event", {"outcome", "payment_id"}},
 	{"dead_letter", {"decision", "decided_at", "decided_by", "decision_reason"}},
 	{"exception", {"resolved_at", "resolved_by", "resolution"}},
-	{"merchant", {"app_role", "psp"}},
+	{"merchant", {"app_role", "psp", "closed_until"}},
 };
 
 /* Columns that hold one of a few words. */
@@ -90,6 +90,7 @@ static const char *const guarded[] = {
 	"posting_reference", "posting_failure", "posting_reversal", "ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
 	"seal", "seal_table", "seal_leaf", "seal_epoch", "seal_retired",
 	"partition_retired", "payment_retired", "posting_retired",
+	"period_close", "period_balance",
 	"settlement_batch", "settlement_line", "bank_statement", "bank_entry",
 	"settlement_posting", "bank_match", "reconciliation_run", "discrepancy_found", "discrepancy_resolution",
 };

@@ -233,6 +233,7 @@ find_account(const PayPostingBatch *batch, int64 account_id)
 void
 pay_ledger_write(PayPostingBatch *batch)
 {
+	pay_ledger_read_closed(batch);
 	/* Under the locks, so that time and id of an ordinary account's postings grow together. */
 	batch->now = GetCurrentTimestamp();
 	number_postings(batch);
@@ -358,6 +359,9 @@ try_posting(PayPosting *posting)
 
 	if (posting->has_effective_at && !posting->imported && posting->effective_at < GetCurrentTransactionStartTimestamp())
 		return ERRCODE_INVALID_PARAMETER_VALUE;
+	posting->refused_by = pay_ledger_closed_account(posting);
+	if (posting->refused_by)
+		return PAY_ERR_PERIOD_CLOSED;
 	if (posting->balancing)
 		posting->amount = Max(pay_ledger_largest_amount(posting), 1);
 	error = pay_ledger_check(posting);

@@ -57,6 +57,7 @@ typedef struct PayAccount
 	bool		history;		/* ledger_history.c; never if hot */
 	bool		has_minimum;
 	bool		has_maximum;
+	TimestampTz closed_until;	/* nothing takes effect before; read only for postings that say when they do, see ledger_period.c */
 	int64		minimum;
 	int64		maximum;
 	int64		debits;			/* as read under the lock; without the tail if hot */
@@ -155,6 +156,11 @@ extern void pay_ledger_claim_references(PayPostingBatch *batch);
 extern const char *pay_ledger_difference(const PayPosting *posting, const PayPosting *other);
 /* Writes down what was refused, so that it stays refused. */
 extern void pay_ledger_insert_failures(const PayPostingBatch *batch);
+
+/* ledger_period.c: reads closed_until of the accounts, if a posting says when it takes effect, and keeps it as it is. */
+extern void pay_ledger_read_closed(PayPostingBatch *batch);
+/* The account in whose closed period the posting would take effect, or NULL. */
+extern const PayAccount *pay_ledger_closed_account(const PayPosting *posting);
 
 /* ledger_raise.c: raises what posting->error says. */
 extern void pay_ledger_raise(const PayPosting *posting) pg_attribute_noreturn();

@@ -10,6 +10,7 @@
 #include "ledger_batch.h"
 
 #include "access/xact.h"
+#include "utils/timestamp.h"
 
 static void raise_failed_before(const PayPosting *posting) pg_attribute_noreturn();
 static void raise_invalid(const PayPosting *posting) pg_attribute_noreturn();
@@ -62,6 +63,13 @@ pay_ledger_raise(const PayPosting *posting)
 					 errmsg("reference \"%s\" belongs to a posting with another content", posting->reference),
 					 errdetail("The postings differ in \"%s\".", posting->differs),
 					 errhint("Repeat a posting with the same arguments, and give a new one a reference of its own.")));
+			break;
+		case PAY_ERR_PERIOD_CLOSED:
+			ereport(ERROR,
+					(errcode(PAY_ERR_PERIOD_CLOSED),
+					 errmsg("effective_at lies in a closed period of merchant \"%s\"", account->merchant),
+					 errdetail("Its books are closed up to %s.", timestamptz_to_str(account->closed_until)),
+					 errhint("Pass a time from then on, or none, and say in the description what it is about.")));
 			break;
 		case PAY_ERR_LINKED_FAILED:
 			ereport(ERROR,

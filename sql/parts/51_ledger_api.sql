@@ -22,7 +22,7 @@ CREATE FUNCTION payments.post(
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_post';
 COMMENT ON FUNCTION payments.post(bigint, bigint, bigint, text, text, text, timestamptz, boolean, boolean) IS
-	'moves an amount (minor units) from the credited to the debited account and returns the posting''s id.  reference: your own id for exactly-once posting, unique per merchant; the same call again returns the first posting''s id, another content raises PY206.  balancing => true: as much as the limits of both accounts allow, up to amount (posting.amount says how much; PY204 if nothing).  effective_at: when it counts for the business, in the past only with imported => true.  Errors: 22023, PY009 (card number), PY201 (currencies differ), PY202 (no such account), PY203 (closed), PY204 (limit), PY205 (overflow), PY206';
+	'moves an amount (minor units) from the credited to the debited account and returns the posting''s id.  reference: your own id for exactly-once posting, unique per merchant; the same call again returns the first posting''s id, another content raises PY206.  balancing => true: as much as the limits of both accounts allow, up to amount (posting.amount says how much; PY204 if nothing).  effective_at: when it counts for the business, in the past only with imported => true.  Errors: 22023, PY009 (card number), PY201 (currencies differ), PY202 (no such account), PY203 (closed), PY204 (limit), PY205 (overflow), PY206, PY218 (effective_at lies in a closed period)';
 
 CREATE FUNCTION payments.post_batch(
 	debits bigint[],

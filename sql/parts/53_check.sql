@@ -144,6 +144,8 @@ BEGIN
 				('ledger_hold', 'guard_append_only'), ('ledger_hold', 'guard_truncate'),
 				('ledger_hold_resolution', 'guard_append_only'), ('ledger_hold_resolution', 'guard_truncate'),
 				('partition_retired', 'guard_append_only'), ('payment_retired', 'guard_append_only'), ('posting_retired', 'guard_append_only'),
+				('period_close', 'guard_append_only'), ('period_close', 'guard_truncate'),
+				('period_balance', 'guard_append_only'), ('period_balance', 'guard_truncate'),
 				('settlement_batch', 'guard_append_only'), ('settlement_line', 'guard_append_only'),
 				('bank_statement', 'guard_append_only'), ('bank_entry', 'guard_append_only'),
 				('settlement_batch', 'guard_truncate'), ('settlement_line', 'guard_truncate'),
@@ -181,6 +183,7 @@ BEGIN
 	RETURN QUERY SELECT * FROM payments._check_ledger();
 	RETURN QUERY SELECT * FROM payments._check_seal();
 	RETURN QUERY SELECT * FROM payments._check_retired();
+	RETURN QUERY SELECT * FROM payments._check_close();
 END
 $$;
 COMMENT ON FUNCTION payments.check() IS

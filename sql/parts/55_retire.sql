@@ -12,7 +12,21 @@ BEGIN
 			WHERE r.resolved_at >= $2 AND r.resolved_at < $3 AND r.kind = 'post'
 			AND NOT EXISTS (SELECT FROM payments.ledger_hold_resolution l WHERE l.hold_id = r.hold_id AND l.remaining = 0)
 			ORDER BY r.hold_id LIMIT 1;
-			RETURN 'hold ' || id || ' was posted in part and is still open: post the rest of it, or void it';
+			IF id IS NOT NULL THEN
+				RETURN 'hold ' || id || ' was posted in part and is still open: post the rest of it, or void it';
+			END IF;
+			-- Of a merchant who closes periods, it must be told which one a posting is in.
+			SELECT c.merchant INTO id FROM payments.period_close c GROUP BY c.merchant HAVING max(c.to_time) < $3 ORDER BY c.merchant LIMIT 1;
+			IF id IS NOT NULL THEN
+				RETURN format('merchant "%s" has not closed it: SELECT payments.close_period(%L, %L)', id, $3, id);
+			END IF;
+			SELECT p.posting_id INTO id FROM payments.posting p
+			CROSS JOIN LATERAL (VALUES (p.debit_account), (p.credit_account)) s(account_id)
+			JOIN payments.account a ON a.account_id = s.account_id
+			JOIN (SELECT DISTINCT ON (x.merchant) x.merchant, x.to_xid FROM payments.period_close x ORDER BY x.merchant, x.number DESC) c ON c.merchant = a.merchant
+			WHERE p.booked_at >= $2 AND p.booked_at < $3 AND p.xid >= c.to_xid
+			AND p.xid >= (SELECT x.to_xid FROM payments.period_close x ORDER BY x.to_xid LIMIT 1) LIMIT 1;
+			RETURN 'posting ' || id || ' committed after the close: close the next period';
 		WHEN 'payment_status' THEN
 			SELECT p.payment_id INTO id FROM payments.payment p
 			WHERE p.payment_id >= payments._uuid_of($2) AND p.payment_id < payments._uuid_of($3)

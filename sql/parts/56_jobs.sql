@@ -119,6 +119,7 @@ DECLARE
 	j payments.job;
 	done_rows bigint;
 	found_rows bigint;
+	all_rows bigint;
 	next text;
 BEGIN
 	SELECT * INTO r FROM payments.job_run x WHERE x.run_id = run AND x.result = 'running' FOR UPDATE;
@@ -133,6 +134,9 @@ BEGIN
 	SELECT coalesce(sum(CASE WHEN jsonb_typeof(a.e) = 'number' THEN (a.e)::bigint WHEN a.e ? 'rows' THEN (a.e ->> 'rows')::bigint ELSE 1 END), 0),
 		count(*) FILTER (WHERE a.e -> 'ok' = 'false')
 	INTO done_rows, found_rows FROM jsonb_array_elements(answer) a (e) WHERE jsonb_typeof(a.e) IN ('number', 'object');
+	-- How many there are: in all, or besides those that are done.
+	SELECT max(coalesce((a.e ->> 'total')::bigint, r.rows + done_rows + (a.e ->> 'left')::bigint))
+	INTO all_rows FROM jsonb_array_elements(answer) a (e) WHERE jsonb_typeof(a.e) = 'object';
 	INSERT INTO payments.job_finding AS f (job, subject, detail, run_id, found_at, last_run_id, last_found_at)
 	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, run, clock_timestamp(), run, clock_timestamp()
 	FROM (SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
@@ -149,7 +153,8 @@ BEGIN
 	ELSIF j.catch_up = 'periods' THEN
 		SELECT p.to_time::text INTO next FROM payments._job_period(j.job, r.watermark) p;
 	END IF;
-	UPDATE payments.job_run x SET steps = x.steps + 1, rows = x.rows + done_rows, findings = x.findings + found_rows, watermark = next WHERE x.run_id = run;
+	UPDATE payments.job_run x SET steps = x.steps + 1, rows = x.rows + done_rows, total = coalesce(all_rows, x.total),
+		stepped_at = clock_timestamp(), findings = x.findings + found_rows, watermark = next WHERE x.run_id = run;
 	INSERT INTO payments.job_state AS s (job, watermark, updated_at) VALUES (r.job, next, clock_timestamp())
 	ON CONFLICT (job) DO UPDATE SET watermark = excluded.watermark, updated_at = excluded.updated_at;
 	RETURN CASE j.catch_up
@@ -176,9 +181,40 @@ CREATE FUNCTION payments._job_max_steps(run bigint, OUT max_steps int, OUT alone
 $$;
 COMMENT ON FUNCTION payments._job_max_steps(bigint) IS 'Internal: steps that a run may take, and whether its only one must be no subtransaction.';
 
+CREATE FUNCTION payments._short_number(n numeric) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN $1 < 9999.5 THEN round($1)::text
+		ELSE (SELECT CASE WHEN u.q < 9.95 THEN round(u.q, 1) ELSE round(u.q) END || u.unit
+			  FROM (SELECT $1 / power(1000::numeric, g.p) AS q, g.unit FROM (VALUES (1, 'k'), (2, 'M'), (3, 'G'), (4, 'T'), (5, 'P'), (6, 'E')) g (p, unit)) u
+			  WHERE u.q < 999.5 ORDER BY u.q DESC LIMIT 1) END
+$$;
+COMMENT ON FUNCTION payments._short_number(numeric) IS 'Internal: a count in at most four characters, such as 12k or 1.2M.';
+
+CREATE FUNCTION payments._job_activity(job text, steps int, rows bigint, total bigint, rate numeric) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	-- application_name has room for 63 bytes, and cuts the rest off: the longest that fits.
+	SELECT v.title
+	FROM (SELECT payments._short_number($3) AS n, payments._short_number($4) AS m, payments._short_number($5) AS r,
+			CASE WHEN $4 > 0 THEN floor(100 * least($3::numeric / $4, 1)) ELSE 100 END AS percent) s
+	CROSS JOIN LATERAL (VALUES
+		(1, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s steps, %s rows', $2, $3) ELSE format('%s/%s rows (%s %%)', $3, $4, s.percent) END || coalesce(', ' || round($5) || '/s', '')),
+		(2, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s rows', s.n) ELSE format('%s/%s rows (%s %%)', s.n, s.m, s.percent) END || coalesce(', ' || s.r || '/s', '')),
+		(3, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s rows', s.n) ELSE format('%s/%s (%s %%)', s.n, s.m, s.percent) END),
+		(4, format('payments %s', $1))) v (i, title)
+	WHERE octet_length(v.title) <= 63 ORDER BY v.i LIMIT 1
+$$;
+COMMENT ON FUNCTION payments._job_activity(text, int, bigint, bigint, numeric) IS 'Internal: how far a run is, in at most 63 bytes; rate: rows a second, null: unknown.';
+
+CREATE FUNCTION payments._job_rate(rows bigint, started_at timestamptz, stepped_at timestamptz) RETURNS numeric
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN $3 > $2 THEN $1 / extract(epoch FROM $3 - $2) END
+$$;
+COMMENT ON FUNCTION payments._job_rate(bigint, timestamptz, timestamptz) IS 'Internal: rows a second of a run up to its last step; null before that.';
+
 CREATE FUNCTION payments._job_title(run bigint) RETURNS text
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT format('payments %s: %s steps, %s rows', r.job, r.steps, r.rows) FROM payments.job_run r WHERE r.run_id = $1
+	SELECT payments._job_activity(r.job, r.steps, r.rows, r.total, payments._job_rate(r.rows, r.started_at, r.stepped_at))
+	FROM payments.job_run r WHERE r.run_id = $1
 $$;
 COMMENT ON FUNCTION payments._job_title(bigint) IS 'Internal: application_name of a run.';
 
@@ -250,7 +286,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE payments.run_job(text) IS
-'Runs a job of payments.job now: by hand, from pg_cron or another scheduler. Commits after each step, so it cannot be called in a transaction; goes on where the last run came to, killed or not. While another session runs the job, it says so and leaves. Progress: payments.schedule_status, and application_name in pg_stat_activity. Raises PY606, what the job''s function raises, 42883 and 42501 for a function that is not there or not trusted.';
+'Runs a job of payments.job now: by hand, from pg_cron or another scheduler. Commits after each step, so it cannot be called in a transaction; goes on where the last run came to, killed or not. While another session runs the job, it says so and leaves. Progress: payments.progress, and application_name in pg_stat_activity. Raises PY606, what the job''s function raises, 42883 and 42501 for a function that is not there or not trusted.';
 
 CREATE FUNCTION payments.resolve_finding(finding_id bigint, resolution text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -296,7 +332,7 @@ BEGIN
 		END LOOP;
 	END IF;
 	-- The whole begins at the first block again, when it has come to the end.
-	RETURN NEXT jsonb_build_object('rows', greatest(to_block - from_block + 1, 0), 'done', to_block >= newest,
+	RETURN NEXT jsonb_build_object('rows', greatest(to_block - from_block + 1, 0), 'left', greatest(newest - to_block, 0), 'done', to_block >= newest,
 		'watermark', CASE WHEN NOT whole OR to_block < newest THEN greatest(to_block, from_block - 1) END);
 END
 $$;

@@ -283,7 +283,7 @@ BEGIN
 		INTO _settlement_totals.totals, period_from, period_to
 		FROM (SELECT e.currency, count(*) AS entries, coalesce(sum(e.amount) FILTER (WHERE e.amount > 0), 0) AS credits,
 				coalesce(-sum(e.amount) FILTER (WHERE e.amount < 0), 0) AS debits, sum(e.amount) AS net,
-				min(e.booking_date) AT TIME ZONE 'UTC' AS since, max(e.booking_date) AT TIME ZONE 'UTC' AS til
+				min(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS since, max(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS til
 			  FROM payments.bank_entry e WHERE e.batch_id = batch AND e.detail_no = 0 AND e.status = 'booked' GROUP BY e.currency) t;
 	END IF;
 	totals := coalesce(totals, '{}');

@@ -147,7 +147,7 @@ BEGIN
 	WHERE p.psp = bank AND (p.posted_at IS NULL OR p.compared_at IS NULL);
 	RETURN QUERY
 	SELECT 'unmatched_bank', format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no), e.batch_id, NULL::int, e.statement_no, e.entry_no,
-		NULL::text, NULL::uuid, NULL::text, coalesce(e.end_to_end_id, e.reference), NULL::bigint, NULL::text, e.left_over, e.currency, e.value_date AT TIME ZONE 'UTC'
+		NULL::text, NULL::uuid, NULL::text, coalesce(e.end_to_end_id, e.reference), NULL::bigint, NULL::text, e.left_over, e.currency, e.value_date::timestamp AT TIME ZONE 'UTC'
 	FROM payments._bank_open(bank) e
 	WHERE e.value_date < (now - grace)::date
 	-- Whoever has a filter on a rule takes other entries for somebody else's.

@@ -132,10 +132,15 @@ GRANT EXECUTE ON FUNCTION
 	payments._cron_statement(text, text, text, text, text)
 TO payments_admin;
 
+GRANT EXECUTE ON FUNCTION payments.close_period(timestamptz, text), payments._job_close(timestamptz, timestamptz) TO payments_admin;
+GRANT EXECUTE ON FUNCTION payments.verify_close(text, int), payments.close_lines(text, int, boolean), payments.close_report(text, int, boolean)
+TO payments_app, payments_operator, payments_admin, payments_auditor;
+
 GRANT EXECUTE ON FUNCTION payments.resolve_finding(bigint, text) TO payments_operator;
 
 -- The views call these with their reader's rights.
-GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int), payments._cron_next(text, timestamptz),
+GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int),
+	payments._job_activity(text, int, bigint, bigint, numeric), payments._short_number(numeric), payments._job_rate(bigint, timestamptz, timestamptz), payments._cron_next(text, timestamptz),
 	payments._cron_field(text, int, int, text[]), payments._cron_state(), payments._cron_here(), payments._cron_prefix(text),
 	payments._cron_jobs(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._unarmed_reason(), payments._system_identifier(),

@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS payments.merchant (
 	merchant text PRIMARY KEY CONSTRAINT merchant_name_length CHECK (length(merchant) BETWEEN 1 AND 63),
 	app_role name,
 	psp text NOT NULL DEFAULT 'sandbox',
-	created_at timestamptz NOT NULL DEFAULT now()
+	created_at timestamptz NOT NULL DEFAULT now(),
+	closed_until timestamptz
 );
 
 CREATE TABLE IF NOT EXISTS payments.psp (

@@ -8,6 +8,8 @@ CREATE TABLE IF NOT EXISTS payments.job_run (
 	ended_at timestamptz,
 	steps int NOT NULL DEFAULT 0,
 	rows bigint NOT NULL DEFAULT 0,
+	total bigint,
+	stepped_at timestamptz,
 	findings bigint NOT NULL DEFAULT 0,
 	from_watermark text,
 	watermark text,
@@ -28,6 +30,8 @@ COMMENT ON COLUMN payments.job_run.started_at IS 'when it started';
 COMMENT ON COLUMN payments.job_run.ended_at IS 'when it ended; of a killed run, when that was found';
 COMMENT ON COLUMN payments.job_run.steps IS 'calls of the job''s function that are committed';
 COMMENT ON COLUMN payments.job_run.rows IS 'rows that these dealt with, as they say';
+COMMENT ON COLUMN payments.job_run.total IS 'rows that there are to do in this run, as its last step knew; null: unknown';
+COMMENT ON COLUMN payments.job_run.stepped_at IS 'when its last step was done; null: none yet';
 COMMENT ON COLUMN payments.job_run.findings IS 'of these, what a person must see: in job_finding';
 COMMENT ON COLUMN payments.job_run.from_watermark IS 'job_state.watermark at the start';
 COMMENT ON COLUMN payments.job_run.watermark IS 'job_state.watermark after its last step';

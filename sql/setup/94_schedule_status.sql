@@ -51,3 +51,26 @@ COMMENT ON COLUMN payments.schedule_status.lag IS 'time since then, when it was 
 COMMENT ON COLUMN payments.schedule_status.watermark IS 'job_state.watermark: all before is done';
 COMMENT ON COLUMN payments.schedule_status.open_findings IS 'rows of job_finding that no person has resolved';
 COMMENT ON COLUMN payments.schedule_status.problem IS 'what is wrong; pg_cron silent, a failed or killed run, findings';
+
+-- What runs now.
+CREATE OR REPLACE VIEW payments.progress WITH (security_invoker = true) AS
+SELECT r.job, r.run_id, r.pid, r.started_at, r.steps, r.rows, r.total,
+	CASE WHEN r.total > 0 THEN round(100 * least(r.rows::numeric / r.total, 1), 1) END AS percent,
+	round(x.rate, 1) AS rate,
+	CASE WHEN x.rate > 0 AND r.total >= r.rows THEN r.stepped_at + make_interval(secs => least((r.total - r.rows) / x.rate, 3e9)::float8) END AS eta,
+	payments._job_activity(r.job, r.steps, r.rows, r.total, x.rate) AS activity
+FROM payments.job_run r
+CROSS JOIN LATERAL (SELECT payments._job_rate(r.rows, r.started_at, r.stepped_at) AS rate) x
+WHERE r.result = 'running' AND payments._job_lock_held(r.job, r.pid);
+COMMENT ON VIEW payments.progress IS 'runs of jobs that are under way, as of their last step; those of killed sessions are not';
+COMMENT ON COLUMN payments.progress.job IS 'job.job';
+COMMENT ON COLUMN payments.progress.run_id IS 'job_run.run_id';
+COMMENT ON COLUMN payments.progress.pid IS 'process id of its session, for pg_stat_activity';
+COMMENT ON COLUMN payments.progress.started_at IS 'when it started';
+COMMENT ON COLUMN payments.progress.steps IS 'steps that are committed';
+COMMENT ON COLUMN payments.progress.rows IS 'rows that these dealt with, in the unit of the job: verify counts blocks';
+COMMENT ON COLUMN payments.progress.total IS 'rows that there are to do in all; null: the job does not say';
+COMMENT ON COLUMN payments.progress.percent IS 'of total; null without';
+COMMENT ON COLUMN payments.progress.rate IS 'rows a second up to the last step; null before';
+COMMENT ON COLUMN payments.progress.eta IS 'when it will be through at this rate; null without total or rate';
+COMMENT ON COLUMN payments.progress.activity IS 'the same in one line, as in pg_stat_activity.application_name';

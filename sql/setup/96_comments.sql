@@ -7,6 +7,7 @@ COMMENT ON COLUMN payments.merchant.merchant IS 'name, as given to create_paymen
 COMMENT ON COLUMN payments.merchant.app_role IS 'only members of this role act for the merchant; null: every member of payments_app';
 COMMENT ON COLUMN payments.merchant.psp IS 'psp.psp used when create_payment() names none';
 COMMENT ON COLUMN payments.merchant.created_at IS 'when it was made';
+COMMENT ON COLUMN payments.merchant.closed_until IS 'no posting takes effect before: period_close.to_time of the last close; null: none.  Written by close_period()';
 
 COMMENT ON TABLE payments.psp IS 'channels to payment service providers.  Written by create_psp(); halted by the worker, resumed by resume_psp()';
 COMMENT ON COLUMN payments.psp.psp IS 'name, as given to create_payment() and receive_webhook()';

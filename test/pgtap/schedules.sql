@@ -41,6 +41,11 @@ SELECT is_empty($$SELECT j.job FROM payments.job j WHERE j.builtin AND NOT EXIST
 	SELECT FROM pg_proc p WHERE p.pronamespace = 'payments'::regnamespace AND 'payments.' || p.proname = j.command)$$, 'the functions of shipped jobs are there');
 SELECT is_empty($$SELECT job FROM payments.job WHERE builtin AND coalesce(description, '') = ''$$, 'and they say what they are for');
 
+SELECT results_eq($$SELECT job FROM payments.job WHERE builtin AND NOT enabled ORDER BY 1$$, ARRAY['close_month', 'retire_event', 'retire_payment_status', 'retire_posting'],
+	'what cannot be taken back waits for a person to enable it');
+SELECT is((SELECT string_agg(job, ' ') FROM payments.schedule_status WHERE NOT enabled AND (problem IS NOT NULL OR lag IS NOT NULL)), NULL, 'and is no problem until then');
+SELECT is((SELECT string_agg(job, ' ') FROM payments.job WHERE command = 'payments.retire_partitions' AND NOT alone), NULL, 'what refuses a transaction block is alone');
+
 -- Shipped jobs by hand.
 CREATE TABLE public.done (job text, result text);
 CALL payments.run_job('check');
@@ -51,10 +56,15 @@ CALL payments.run_job('fold_hot_accounts');
 CALL payments.run_job('release_expired_holds');
 CALL payments.run_job('make_partitions');
 CALL payments.run_job('purge_job_run');
+CALL payments.run_job('close_month');
+CALL payments.run_job('retire_posting');
+CALL payments.run_job('retire_payment_status');
+CALL payments.run_job('retire_event');
 CALL payments.run_job('purge_job_run_details');
 SELECT results_eq($$SELECT job, result, sqlstate FROM payments.job_run ORDER BY run_id$$,
 	$$VALUES ('check', 'done', NULL), ('seal_blocks', 'done', NULL), ('verify', 'done', NULL), ('verify_all', 'done', NULL), ('fold_hot_accounts', 'done', NULL),
-		('release_expired_holds', 'done', NULL), ('make_partitions', 'done', NULL), ('purge_job_run', 'done', NULL), ('purge_job_run_details', 'failed', 'PY605')$$, 'all run by hand, but what needs pg_cron');
+		('release_expired_holds', 'done', NULL), ('make_partitions', 'done', NULL), ('purge_job_run', 'done', NULL), ('close_month', 'done', NULL),
+		('retire_posting', 'done', NULL), ('retire_payment_status', 'done', NULL), ('retire_event', 'done', NULL), ('purge_job_run_details', 'failed', 'PY605')$$, 'all run by hand, but what needs pg_cron');
 SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'purge_job_run_details'), 'failed: pg_cron is not there', 'and the status says so');
 SELECT is((SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'), 0, 'no lock is left');
 CALL payments.run_job('nothing');
@@ -112,6 +122,49 @@ SELECT is((payments._job_period('monthly', '2026-02-01 00:00:00+00')).to_time, '
 RESET timezone;
 SELECT is((payments._job_period('monthly', NULL)).from_time, date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', 'and begins on its first day');
 
+-- How far a run is: from a session beside it, in t/015_cron.pl; here what it says.
+SELECT is(payments._short_number(n), t, 'a number in four characters: ' || n)
+FROM (VALUES (0, '0'), (9999, '9999'), (9999.5, '10k'), (12345, '12k'), (999499, '999k'), (999500, '1.0M'), (1234567, '1.2M'), (9949999, '9.9M'), (9950000, '10M'), (2000000000, '2.0G'),
+	(9223372036854775807, '9.2E')) v (n, t);
+SELECT is(payments._job_activity(j, 3, n, t, r), a, a)
+FROM (VALUES ('verify', 0, NULL, NULL, 'payments verify: 3 steps, 0 rows'), ('verify', 5000, NULL, 12.4, 'payments verify: 3 steps, 5000 rows, 12/s'),
+	('verify', 5000, 10000, 12.4, 'payments verify: 5000/10000 rows (50 %), 12/s'), ('verify', 9999, 10000, 0.4, 'payments verify: 9999/10000 rows (99 %), 0/s'),
+	('verify', 12, 10, 1, 'payments verify: 12/10 rows (100 %), 1/s'), ('verify', 0, 0, NULL, 'payments verify: 0/0 rows (100 %)'),
+	('release_expired_holds', 1234567, 9876543, 54321, 'payments release_expired_holds: 1.2M/9.9M rows (12 %), 54k/s'),
+	('release_expired_holds_of_ours_', 1234567, 9876543, 54321, 'payments release_expired_holds_of_ours_: 1.2M/9.9M (12 %)')) v (j, n, t, r, a);
+SELECT is((SELECT count(*)::int FROM generate_series(1, 30) l, unnest(ARRAY[0, 7, 99999, 123456789, 9223372036854775807]) n, unnest(ARRAY[NULL, 0, 999, 9223372036854775807]) t, unnest(ARRAY[NULL, 0.001, 1e15]) r
+	WHERE octet_length(payments._job_activity(repeat('x', l), 2147483647, n, t, r)) BETWEEN 10 AND 63), 30 * 5 * 4 * 3, 'whatever the numbers, it fits into application_name');
+CREATE TABLE public.watched (step int, activity text, percent numeric, eta_known boolean, total bigint);
+CREATE FUNCTION public.count_up(watermark text, say text) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+	n int := coalesce(watermark::int, 0) + 1;
+BEGIN
+	-- What others see is what is committed: the steps before this one.
+	INSERT INTO public.watched SELECT n, p.activity || CASE WHEN p.activity <> current_setting('application_name') THEN ' is not ' || current_setting('application_name') ELSE '' END,
+		p.percent, p.eta > p.started_at, p.total FROM payments.progress p WHERE p.job = 'count_up';
+	PERFORM pg_sleep(0.01);
+	RETURN jsonb_build_object('rows', 10, 'watermark', n, 'done', n = 4) || CASE say WHEN 'total' THEN '{"total": 40}' WHEN 'left' THEN jsonb_build_object('left', 10 * (4 - n)) ELSE '{}' END;
+END
+$$;
+ALTER FUNCTION public.count_up OWNER TO payments_owner;
+GRANT INSERT ON public.watched TO payments_owner;
+INSERT INTO payments.job (job, schedule, command, catch_up, arguments, builtin) VALUES ('count_up', '0 4 * * *', 'public.count_up', 'watermark', '{"say": "total"}', false);
+CALL payments.run_job('count_up');
+SELECT results_eq($$SELECT step, regexp_replace(activity, '\d+/s$', 'N/s'), percent, eta_known, total FROM public.watched ORDER BY step$$, $$VALUES
+	(1, 'payments count_up: 0 steps, 0 rows', NULL::numeric, NULL::boolean, NULL::bigint), (2, 'payments count_up: 10/40 rows (25 %), N/s', 25.0, true, 40),
+	(3, 'payments count_up: 20/40 rows (50 %), N/s', 50.0, true, 40), (4, 'payments count_up: 30/40 rows (75 %), N/s', 75.0, true, 40)$$, 'rows of total, and a rate');
+SELECT is((SELECT count(*)::int FROM payments.progress), 0, 'a run that has ended is no progress');
+SELECT results_eq($$SELECT rows, total FROM payments.job_run WHERE job = 'count_up'$$, $$VALUES (40::bigint, 40::bigint)$$, 'and has done all');
+TRUNCATE public.watched;
+UPDATE payments.job_state SET watermark = '1' WHERE job = 'count_up';
+UPDATE payments.job SET arguments = '{"say": "left"}' WHERE job = 'count_up';
+CALL payments.run_job('count_up');
+SELECT results_eq($$SELECT step, percent, total FROM public.watched ORDER BY step$$, $$VALUES (2, NULL::numeric, NULL::bigint), (3, 33.3, 30), (4, 66.7, 30)$$, 'what is left counts from where the run began');
+UPDATE payments.job SET arguments = '{"say": "nothing"}' WHERE job = 'count_up';
+UPDATE payments.job_state SET watermark = NULL WHERE job = 'count_up';
+CALL payments.run_job('count_up');
+SELECT is((SELECT total FROM payments.job_run WHERE job = 'count_up' ORDER BY run_id DESC LIMIT 1), NULL, 'who does not say has no total');
+
 -- Findings stay until a person has dealt with them.
 CREATE FUNCTION public.look() RETURNS TABLE (ok boolean, subject text, n int) LANGUAGE sql AS $$ VALUES (true, 'a', 1), (false, 'b', 2), (false, 'c', 3) $$;
 ALTER FUNCTION public.look OWNER TO payments_owner;
@@ -153,6 +206,11 @@ SELECT is((SELECT array_agg(detail ->> 'kind' || ' ' || (detail ->> 'table_name'
 CALL payments.run_job('verify_all');
 SELECT is((SELECT count(*)::int FROM payments.job_finding WHERE job = 'verify_all'), 2, 'of all, by month');
 SELECT is((SELECT watermark FROM payments.job_state WHERE job = 'verify_all'), NULL, 'which begins anew each time');
+SELECT is((SELECT total FROM payments.job_run WHERE job = 'verify_all' ORDER BY run_id DESC LIMIT 1), (SELECT max(block) FROM payments.seal), 'and says how many blocks there are');
+INSERT INTO payments.job (job, schedule, command, arguments, catch_up, builtin) VALUES ('verify_slowly', '0 4 * * *', 'payments._job_verify', '{"blocks": 1, "whole": true}', 'watermark', false);
+UPDATE payments.job SET max_steps = 1 WHERE job = 'verify_slowly';
+CALL payments.run_job('verify_slowly');
+SELECT results_eq($$SELECT result, rows, total FROM payments.job_run WHERE job = 'verify_slowly'$$, $$SELECT 'partial', 1::bigint, max(block) FROM payments.seal$$, 'from its first step on');
 
 -- Whose functions run: nobody's who could take the rights of the role that runs them.
 CREATE ROLE sched_admin IN ROLE payments_admin;

@@ -38,16 +38,21 @@ sub cron_node
 			CREATE EXTENSION IF NOT EXISTS payments; SELECT payments.setup();
 			CREATE TABLE public.billed (who text, day timestamptz);
 			-- Knows nothing of what it has done before: once is the frame's promise.
-			CREATE FUNCTION public.bill(from_time timestamptz, to_time timestamptz, who text, pause float) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS \$\$
+			CREATE FUNCTION public.bill(from_time timestamptz, to_time timestamptz, who text, pause float) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS \$\$
 			BEGIN
 				INSERT INTO public.billed VALUES (who, from_time);
 				PERFORM pg_sleep(pause);
+				RETURN jsonb_build_object('left', extract(day FROM date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - to_time));
 			END \$\$;
 			ALTER FUNCTION public.bill OWNER TO jobs;
 			GRANT INSERT ON public.billed TO jobs;
 			INSERT INTO payments.job (job, schedule, command, arguments, catch_up, period, builtin) VALUES
 				('bill', '* * * * *', 'public.bill', '{"who": "fast", "pause": 0}', 'periods', '1 day', false),
 				('bill_slowly', '\@reboot', 'public.bill', '{"who": "slow", "pause": 0.4}', 'periods', '1 day', false);
+			-- A shipped one, enabled, with something to do.
+			INSERT INTO payments.job (job, schedule, command, arguments, alone, builtin)
+				SELECT job, '* * * * *', command, arguments || '{"older_than": "2 months"}', alone, false FROM payments.job WHERE job = 'retire_event';
+			SELECT payments.make_partitions(since => now() - interval '4 months');
 			-- As if nothing had run for $DAYS days.
 			INSERT INTO payments.job_state SELECT unnest(ARRAY['bill', 'bill_slowly']), (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '$DAYS days')::text || '+00', now();
 		});
@@ -112,7 +117,10 @@ foreach my $node ($workers, $connections)
 	$node->restart;
 	ok(wait_until($node, q{SELECT last_steps >= 3 FROM payments.schedule_status WHERE job = 'bill_slowly'}, 't', 30), "$how: \@reboot runs it when the server starts");
 	like(value($node, q{SELECT string_agg(application_name, ',') FROM pg_stat_activity WHERE datname = 'postgres' AND application_name LIKE 'payments %'}),
-		qr/^payments bill_slowly: \d+ steps, \d+ rows$/, 'pg_stat_activity shows how far it is');
+		qr/^payments bill_slowly: \d+\/$DAYS rows \(\d+ %\), \d+\/s$/, 'pg_stat_activity shows how far it is');
+	like(value($node, q{SELECT job, rows >= 3 AND rows < total AND percent = round(100.0 * rows / total, 1), rate > 0 AND rate < 3, eta BETWEEN started_at AND started_at + interval '10 minutes', total,
+		activity FROM payments.progress}),
+		qr/^bill_slowly\|t\|t\|t\|$DAYS\|payments bill_slowly: \d+\/$DAYS rows \(\d+ %\), \d+\/s$/, 'and progress, with when it will be through');
 	my ($code, $stdout, $stderr) = $node->psql('postgres', q{CALL payments.run_job('bill_slowly')});
 	like("$code $stderr", qr/^0 .*runs already in another session/, 'a second run leaves');
 
@@ -127,6 +135,7 @@ foreach my $node ($workers, $connections)
 	{
 		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 		ok(wait_until($node, q{SELECT problem LIKE 'killed after%' FROM payments.schedule_status WHERE job = 'bill_slowly'}, 't', 10), "$how: the status tells that it was killed");
+		is(value($node, 'SELECT count(*) FROM payments.progress'), 0, 'and it is under way no more');
 		$node->restart;
 	}
 	ok(wait_until($node, q{SELECT last_result FROM payments.schedule_status WHERE job = 'bill_slowly'}, 'done', 30), 'the next run completes it')
@@ -149,6 +158,8 @@ foreach my $run (@runs)
 	  or diag($node->safe_psql('postgres', 'SELECT * FROM cron.job_run_details'));
 	billed_once($node, 'fast', 'and all that was missed is done, once', $db);
 	is(value($node, q{SELECT min(run_by), bool_and(pid <> 0) FROM payments.job_run WHERE job = 'bill'}, dbname => $db), 'jobs|t', 'by the role that scheduled it');
+	ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE job = 'retire_event' AND result = 'done'}, 't', 70, dbname => $db), 'retention runs by pg_cron');
+	is(value($node, q{SELECT count(*) >= 1 AND bool_and(table_name = 'event' AND retired_by = 'jobs' AND to_time <= now() - interval '2 months') FROM payments.partition_retired}, dbname => $db), 't', 'and takes months out');
 }
 ok(wait_until($workers, q{SELECT bool_and(status = 'succeeded') FROM cron.job_run_details WHERE username = 'jobs' AND command LIKE '%''bill'')'}, 't', 10), 'pg_cron says so too');
 

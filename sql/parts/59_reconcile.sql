@@ -291,8 +291,9 @@ BEGIN
 	PERFORM payments._settlement_turn(name);
 	SELECT t.* INTO step FROM payments._settlement_take(name, 2000, true, 0) t;
 	IF step.left_over THEN
-		RETURN NEXT jsonb_build_object('rows', step.lines, 'done', false, 'watermark', watermark, 'total', (
-			SELECT sum(b.lines) FROM payments.settlement_progress p JOIN payments.settlement_batch b ON b.batch_id = p.batch_id WHERE p.compared_at IS NULL));
+		RETURN NEXT jsonb_build_object('rows', step.lines, 'done', false, 'watermark', watermark, 'left', (
+			SELECT sum(greatest(b.lines - p.applied_to, 0)) FROM payments.settlement_progress p JOIN payments.settlement_batch b ON b.batch_id = p.batch_id
+			WHERE p.posted_at IS NULL AND b.source = 'psp' AND p.psp >= name));
 		RETURN;
 	END IF;
 	SELECT x.* INTO r FROM payments.reconciliation_run x

@@ -91,6 +91,7 @@ static const char *const guarded[] = {
 	"seal", "seal_table", "seal_leaf", "seal_epoch", "seal_retired",
 	"partition_retired", "payment_retired", "posting_retired",
 	"settlement_batch", "settlement_line", "bank_statement", "bank_entry",
+	"issued_statement", "statement_counter",
 };
 
 static ProcessUtility_hook_type previous_hook = NULL;

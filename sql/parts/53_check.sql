@@ -147,7 +147,9 @@ BEGIN
 				('settlement_batch', 'guard_append_only'), ('settlement_line', 'guard_append_only'),
 				('bank_statement', 'guard_append_only'), ('bank_entry', 'guard_append_only'),
 				('settlement_batch', 'guard_truncate'), ('settlement_line', 'guard_truncate'),
-				('bank_statement', 'guard_truncate'), ('bank_entry', 'guard_truncate')) g (tbl, trg)
+				('bank_statement', 'guard_truncate'), ('bank_entry', 'guard_truncate'),
+				('issued_statement', 'guard_append_only'), ('issued_statement', 'guard_truncate'),
+				('statement_counter', 'guard_append_only'), ('statement_counter', 'guard_truncate')) g (tbl, trg)
 		  LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
 		  WHERE t.tgenabled IS DISTINCT FROM 'A'
 		  UNION ALL
@@ -177,6 +179,7 @@ BEGIN
 	RETURN QUERY SELECT * FROM payments._check_ledger();
 	RETURN QUERY SELECT * FROM payments._check_seal();
 	RETURN QUERY SELECT * FROM payments._check_retired();
+	RETURN QUERY SELECT * FROM payments._check_statements();
 END
 $$;
 COMMENT ON FUNCTION payments.check() IS

@@ -336,7 +336,6 @@ DECLARE
 	made record;
 BEGIN
 	PERFORM payments._require_setup();
-	PERFORM payments._require_merchant($1);
 	PERFORM payments._require_period($3, $4);
 	SELECT a.account_id INTO id FROM payments.account a WHERE a.merchant = $1 AND a.currency = $2 AND a.code = $5;
 	IF NOT FOUND THEN
@@ -352,7 +351,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.issue_statement(text, text, timestamptz, timestamptz, text) IS
-'Issues the statement of a merchant in a currency, or of any one of his accounts, for a period that is over: numbered per merchant without gaps, beginning where the account''s last one ended. The same call again gives the same statement (replayed). Amounts are minor units on the account''s normal side. Postings whose transactions were committed too late for one statement are in the next. Errors: 22023, PY010, PY013, PY202 (no such account), PY205, PY216 (retired), PY620 (transactions from before the end are still open; waits 2 s for them at READ COMMITTED), PY621 (gap or overlap), PY623, PY625 (not over yet), 40001';
+'Issues the statement of a merchant in a currency, or of any one of his accounts, for a period that is over: numbered per merchant without gaps, beginning where the account''s last one ended. The same call again gives the same statement (replayed). Amounts are minor units on the account''s normal side. Postings whose transactions were committed too late for one statement are in the next. Errors: 22023, PY013, PY202 (no such account), PY205, PY216 (retired), PY620 (transactions from before the end are still open; waits 2 s for them at READ COMMITTED), PY621 (gap or overlap), PY623, PY625 (not over yet), 40001';
 
 CREATE FUNCTION payments.issue_statements(from_time timestamptz, to_time timestamptz)
 	RETURNS TABLE (merchant text, account text, currency text, statement_id bigint, number bigint, replayed boolean, ok boolean, error text, message text)
@@ -360,8 +359,10 @@ CREATE FUNCTION payments.issue_statements(from_time timestamptz, to_time timesta
 #variable_conflict use_column
 DECLARE
 	a record;
-	made record;
+	id bigint;
+	again boolean;
 	patience interval := '2 s';
+	failed text;
 	detail text;
 BEGIN
 	PERFORM payments._require_setup();
@@ -376,31 +377,24 @@ BEGIN
 			OR EXISTS (SELECT FROM payments.posting_retired r WHERE r.account_id = x.account_id))
 		ORDER BY x.merchant COLLATE "C", x.account_id
 	LOOP
-		merchant := a.merchant;
-		account := a.code;
-		currency := a.currency;
+		id := NULL;
+		again := NULL;
+		failed := NULL;
 		BEGIN
-			SELECT * INTO made FROM payments._issue_statement(a.account_id, $1, $2, patience);
-			SELECT s.statement_id, s.number INTO statement_id, number FROM payments.issued_statement s WHERE s.statement_id = made.statement_id;
-			replayed := made.replayed;
-			ok := true;
-			error := NULL;
-			message := NULL;
+			SELECT m.statement_id, m.replayed INTO id, again FROM payments._issue_statement(a.account_id, $1, $2, patience) m;
 		EXCEPTION WHEN OTHERS THEN
 			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
 			IF sqlstate NOT LIKE 'PY%' THEN
 				RAISE;
 			END IF;
-			-- Nobody gets his patience who waits behind somebody else's.
+			failed := sqlstate;
+			detail := concat_ws('. ', sqlerrm, nullif(detail, ''));
+			-- Once is enough: who holds up one holds up the next.
 			patience := '0';
-			statement_id := NULL;
-			number := NULL;
-			replayed := NULL;
-			ok := false;
-			error := sqlstate;
-			message := concat_ws('. ', sqlerrm, nullif(detail, ''));
 		END;
-		RETURN NEXT;
+		RETURN QUERY SELECT a.merchant, a.code, a.currency, id,
+			(SELECT s.number FROM payments.issued_statement s WHERE s.statement_id = id), again,
+			failed IS NULL, failed, CASE WHEN failed IS NOT NULL THEN detail END;
 	END LOOP;
 END
 $$;
@@ -437,10 +431,13 @@ DECLARE
 	printed text := concat_ws(E'\n', $2, array_to_string($3, E'\n'), 'end');
 BEGIN
 	PERFORM payments._require_setup();
-	IF $4 <> '*' THEN
-		PERFORM payments._require_merchant($4);
+	IF $4 <> '*' AND NOT EXISTS (SELECT FROM payments.merchant m WHERE m.merchant = $4) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY010',
+			MESSAGE = format('there is no merchant "%s"', $4),
+			HINT = 'Create it with payments.create_merchant(), or pass * for all.';
 	END IF;
-	IF $1 IS NULL OR $1 NOT IN ('issuer', 'recipient') OR $2 IS NULL OR $2 !~ '\S' OR $3 IS NULL OR array_ndims($3) > 1
+	IF $1 IS NULL OR $1 NOT IN ('issuer', 'recipient') OR $2 IS NULL OR btrim($2) = '' OR $3 IS NULL OR array_ndims($3) > 1
 	   OR array_position($3, NULL) IS NOT NULL OR $4 IS NULL OR $5 IS NULL OR octet_length(printed) > 2000 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
@@ -603,12 +600,12 @@ COMMENT ON FUNCTION payments.statement_json(bigint) IS
 CREATE FUNCTION payments._html(words text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT translate(replace(replace(replace(replace(replace(words, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;'),
-		E'\u0001\u0002\u0003\u0004\u0005\u0006\u0007\u0008\u000b\u000c\u000e\u000f\u0010\u0011\u0012\u0013\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f\u007f',
-		repeat(E'\ufffd', 29))
+		E'\u0001\u0002\u0003\u0004\u0005\u0006\u0007\u0008\u000b\u000c\u000e\u000f\u0010\u0011\u0012\u0013\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f\u007f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069',
+		repeat(E'\ufffd', 38))
 $$;
-COMMENT ON FUNCTION payments._html(text) IS 'Internal: a text for HTML, in an element or a quoted attribute; control characters are shown as such.';
+COMMENT ON FUNCTION payments._html(text) IS 'Internal: a text for HTML, in an element or a quoted attribute; control characters, and those that turn the direction of writing, are shown as unknown ones.';
 
--- Isolated: marks that turn the direction of writing end with the element.
+-- Isolated: letters of the other direction do not move what is beside them.
 CREATE FUNCTION payments._html_bdi(words text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT '<bdi>' || payments._html(words) || '</bdi>'
@@ -619,9 +616,9 @@ COMMENT ON FUNCTION payments._html_bdi(text) IS 'Internal: a text of somebody el
 -- a minus of a digit's width: no locale reads that wrongly.
 CREATE FUNCTION payments._html_amount(amount numeric, exponent int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN amount < 0 THEN U&'\2212' ELSE '' END
+	SELECT CASE WHEN amount < 0 THEN E'\u2212' ELSE '' END
 		|| replace(to_char(abs(amount) * ('1e-' || exponent)::numeric,
-			'FM999,999,999,999,999,999,999,990' || CASE WHEN exponent > 0 THEN '.' || repeat('0', exponent) ELSE '' END), ',', U&'\202F')
+			'FM999,999,999,999,999,999,999,990' || CASE WHEN exponent > 0 THEN '.' || repeat('0', exponent) ELSE '' END), ',', E'\u202F')
 $$;
 COMMENT ON FUNCTION payments._html_amount(numeric, int) IS 'Internal: an amount in minor units for people, without its currency.';
 
@@ -631,7 +628,7 @@ CREATE FUNCTION payments._statement_kind(kind text) RETURNS text
 		WHEN 'capture' THEN 'Payment' WHEN 'late_capture' THEN 'Late payment' WHEN 'refund' THEN 'Refund'
 		WHEN 'refund_failed' THEN 'Failed refund' WHEN 'fee' THEN 'Fee' WHEN 'dispute' THEN 'Dispute' WHEN 'dispute_won' THEN 'Dispute won'
 		WHEN 'payout' THEN 'Payout' WHEN 'topup' THEN 'Top-up' WHEN 'reversal' THEN 'Reversal' WHEN 'manual' THEN 'Posting'
-		ELSE replace(kind, '_', ' ') END
+		ELSE upper(left(kind, 1) COLLATE "C") || replace(substr(kind, 2), '_', ' ') END
 $$;
 COMMENT ON FUNCTION payments._statement_kind(text) IS 'Internal: posting.kind for people.';
 
@@ -656,7 +653,7 @@ CREATE FUNCTION payments._statement_style() RETURNS text
 @page { size: A4; margin: 18mm 16mm 20mm 16mm; }
 * { box-sizing: border-box; }
 html { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-body { margin: 0 auto; max-width: 178mm; color: #1b2430; background: #fff; font: 9pt/1.4 "Helvetica Neue", Arial, "Liberation Sans", "DejaVu Sans", sans-serif; }
+body { margin: 0 auto; max-width: 178mm; color: #1b2430; background: #fff; font: 8.5pt/1.4 "Helvetica Neue", Arial, "Liberation Sans", "DejaVu Sans", sans-serif; }
 @media screen { body { padding: 14mm 0; } }
 header { display: grid; grid-template-columns: 1fr 1fr; column-gap: 10mm; row-gap: 7mm; margin-bottom: 7mm; }
 address { font-style: normal; overflow-wrap: anywhere; }
@@ -679,7 +676,9 @@ th:last-child, td:last-child { padding-right: 0; }
 .n { text-align: right; font-variant-numeric: tabular-nums lining-nums; }
 td.n { overflow-wrap: normal; white-space: nowrap; }
 .w { overflow-wrap: anywhere; }
-.sub { display: block; color: #667085; font-size: 7.5pt; }
+.sub { color: #667085; font-size: 7.5pt; }
+.own { display: block; }
+td.d { white-space: nowrap; font-variant-numeric: tabular-nums lining-nums; }
 tr.sum td { font-weight: 600; border-top: .3mm solid #98a2b3; border-bottom: none; }
 tr.edge td { font-weight: 600; background: #f4f6f8; }
 tr.edge td:first-child { padding-left: 1.5mm; }
@@ -689,7 +688,7 @@ tr.edge td:last-child { padding-right: 1.5mm; }
 .boxes div:first-child { border-left: none; }
 .boxes b { display: block; font-size: 11.5pt; font-variant-numeric: tabular-nums lining-nums; margin-top: .5mm; }
 .boxes div:last-child { background: #f4f6f8; }
-footer { margin-top: 9mm; padding-top: 2mm; border-top: .15mm solid #d0d5dd; color: #667085; font-size: 7pt; break-inside: avoid; overflow-wrap: anywhere; }
+footer { break-before: avoid; margin-top: 9mm; padding-top: 2mm; border-top: .15mm solid #d0d5dd; color: #667085; font-size: 7pt; break-inside: avoid; overflow-wrap: anywhere; }
 '
 $$;
 COMMENT ON FUNCTION payments._statement_style() IS 'Internal: the style sheet of statements, for the screen and for A4.';
@@ -704,31 +703,33 @@ DECLARE
 	running boolean := $2 = 'balance';
 	head text;
 	body text;
-	span text;
+	columns boolean;
 BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
 	SELECT coalesce(bool_or(e ? 'vat'), false) AS has_vat, coalesce(sum((e ->> 'amount')::numeric), 0) AS amount,
 		sum((e ->> 'net')::numeric) AS net, sum((e ->> 'vat')::numeric) AS vat, sum((e ->> 'gross')::numeric) AS gross
 	INTO t FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = $2;
-	span := CASE WHEN t.has_vat THEN '7' ELSE '4' END;
-	head := '<table class="lines"><colgroup><col style="width:19mm"><col><col style="width:' || CASE WHEN t.has_vat THEN '31mm' ELSE '42mm' END || '">'
-		|| CASE WHEN t.has_vat THEN '<col style="width:20mm"><col style="width:11mm"><col style="width:18mm">' ELSE '' END
-		|| '<col style="width:25mm">' || CASE WHEN running THEN '<col style="width:27mm">' ELSE '' END
+	-- VAT in what moved the balance stands small below its line: five columns of amounts do not fit.
+	columns := t.has_vat AND NOT running;
+	head := '<table class="lines"><colgroup><col style="width:27mm"><col><col style="width:' || CASE WHEN columns THEN '26mm' ELSE '31mm' END || '">'
+		|| CASE WHEN columns THEN '<col style="width:20mm"><col style="width:12mm"><col style="width:18mm">' ELSE '' END
+		|| '<col style="width:24mm">' || CASE WHEN running THEN '<col style="width:26mm">' ELSE '' END
 		|| '</colgroup><thead><tr><th>Date, UTC</th><th>Description</th><th>Reference</th>'
-		|| CASE WHEN t.has_vat THEN '<th class="n">Net</th><th class="n">VAT&nbsp;%</th><th class="n">VAT</th>' ELSE '' END
-		|| '<th class="n">' || CASE WHEN t.has_vat AND NOT running THEN 'Gross ' ELSE 'Amount ' END || payments._html(s.currency) || '</th>'
+		|| CASE WHEN columns THEN '<th class="n">Net</th><th class="n">VAT&nbsp;%</th><th class="n">VAT</th>' ELSE '' END
+		|| '<th class="n">' || CASE WHEN columns THEN 'Gross ' ELSE 'Amount ' END || payments._html(s.currency) || '</th>'
 		|| CASE WHEN running THEN '<th class="n">Balance ' || payments._html(s.currency) || '</th>' ELSE '' END || E'</tr></thead>\n<tbody>\n'
-		|| CASE WHEN running THEN '<tr class="edge"><td colspan="' || span || '">Opening balance</td><td class="n">'
+		|| CASE WHEN running THEN '<tr class="edge"><td colspan="4">Opening balance</td><td class="n">'
 			|| payments._html_amount(s.opening_balance, s.exponent) || E'</td></tr>\n' ELSE '' END;
-	SELECT string_agg('<tr><td>' || to_char(c.booked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') || CASE WHEN c.late THEN '&nbsp;*' ELSE '' END
-		|| '<span class="sub">' || to_char(c.booked_at AT TIME ZONE 'UTC', 'HH24:MI:SS') || '</span></td><td>'
-		|| payments._html_bdi(payments._statement_kind(c.kind)) || coalesce(': ' || payments._html_bdi(nullif(c.description, '')), '')
-		|| '<span class="sub">' || payments._html_bdi(c.counterpart) || ', posting ' || c.posting_id || '</span></td><td class="w">'
-		|| coalesce(payments._html_bdi(coalesce(c.order_ref, c.reference, c.payment_id::text)), '')
-		|| CASE WHEN c.payment_id IS NOT NULL AND c.order_ref IS NOT NULL THEN '<span class="sub">' || c.payment_id || '</span>' ELSE '' END || '</td>'
-		|| CASE WHEN t.has_vat THEN '<td class="n">' || coalesce(payments._html_amount(c.net, s.exponent), '') || '</td><td class="n">'
+	SELECT string_agg('<tr><td class="d">' || to_char(c.booked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || CASE WHEN c.late THEN '&nbsp;*' ELSE '' END
+		|| '</td><td>' || payments._html_bdi(payments._statement_kind(c.kind)) || coalesce(': ' || payments._html_bdi(nullif(c.description, '')), '')
+		|| ' <span class="sub">#' || c.posting_id || ' ' || payments._html_bdi(c.counterpart) || '</span>'
+		|| CASE WHEN running AND c.vat IS NOT NULL THEN '<span class="sub own">net ' || payments._html_amount(c.net, s.exponent) || ', VAT ' || c.vat_percent
+			|| '&nbsp;% ' || payments._html_amount(c.vat, s.exponent) || ', gross ' || payments._html_amount(c.gross, s.exponent) || '</span>' ELSE '' END
+		|| '</td><td class="w">' || coalesce(payments._html_bdi(coalesce(c.order_ref, c.reference, c.payment_id::text)), '')
+		|| CASE WHEN c.payment_id IS NOT NULL AND c.order_ref IS NOT NULL THEN '<span class="sub own">' || c.payment_id || '</span>' ELSE '' END || '</td>'
+		|| CASE WHEN columns THEN '<td class="n">' || coalesce(payments._html_amount(c.net, s.exponent), '') || '</td><td class="n">'
 			|| coalesce(c.vat_percent::text, '') || '</td><td class="n">' || coalesce(payments._html_amount(c.vat, s.exponent), '') || '</td>' ELSE '' END
-		|| '<td class="n">' || payments._html_amount(CASE WHEN t.has_vat AND NOT running THEN coalesce(c.gross, c.amount) ELSE c.amount END, s.exponent) || '</td>'
+		|| '<td class="n">' || payments._html_amount(CASE WHEN columns THEN coalesce(c.gross, c.amount) ELSE c.amount END, s.exponent) || '</td>'
 		|| CASE WHEN running THEN '<td class="n">' || payments._html_amount(c.balance, s.exponent) || '</td>' ELSE '' END || E'</tr>\n', '' ORDER BY c.line)
 	INTO body
 	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
@@ -737,12 +738,12 @@ BEGIN
 		RETURN '';
 	END IF;
 	RETURN head || coalesce(body, '')
-		|| CASE WHEN running THEN '<tr class="edge"><td colspan="' || span || '">Closing balance</td><td class="n">'
+		|| CASE WHEN running THEN '<tr class="edge"><td colspan="4">Closing balance</td><td class="n">'
 			|| payments._html_amount(s.closing_balance, s.exponent) || E'</td></tr>\n'
 		ELSE '<tr class="sum"><td colspan="3">Total</td>'
-			|| CASE WHEN t.has_vat THEN '<td class="n">' || payments._html_amount(t.net, s.exponent) || '</td><td></td><td class="n">'
+			|| CASE WHEN columns THEN '<td class="n">' || payments._html_amount(t.net, s.exponent) || '</td><td></td><td class="n">'
 				|| payments._html_amount(t.vat, s.exponent) || '</td>' ELSE '' END
-			|| '<td class="n">' || payments._html_amount(CASE WHEN t.has_vat THEN t.gross
+			|| '<td class="n">' || payments._html_amount(CASE WHEN columns THEN t.gross
 				+ (SELECT coalesce(sum((e ->> 'amount')::numeric), 0) FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = $2 AND NOT e ? 'vat')
 				ELSE t.amount END, s.exponent) || E'</td></tr>\n' END
 		|| E'</tbody></table>\n';
@@ -761,7 +762,7 @@ BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
 	SELECT coalesce(bool_or(e ? 'vat'), false) INTO has_vat FROM jsonb_array_elements(s.totals) e;
 	SELECT string_agg('<tr><td>' || payments._html_bdi(payments._statement_kind(e ->> 'kind'))
-		|| CASE e ->> 'section' WHEN 'balance' THEN '' ELSE '<span class="sub">' || payments._html(e ->> 'section') || ', not part of the balance</span>' END
+		|| CASE e ->> 'section' WHEN 'balance' THEN '' ELSE '<span class="sub own">' || payments._html(e ->> 'section') || ', not part of the balance</span>' END
 		|| '</td><td class="n">' || payments._html_amount((e ->> 'lines')::numeric, 0) || '</td><td class="n">' || payments._html_amount((e ->> 'amount')::numeric, s.exponent) || '</td>'
 		|| CASE WHEN has_vat THEN '<td class="n">' || coalesce(e ->> 'vat_percent', '') || '</td><td class="n">'
 			|| coalesce(payments._html_amount((e ->> 'net')::numeric, s.exponent), '') || '</td><td class="n">'
@@ -825,7 +826,7 @@ BEGIN
 		|| E'<h2>Account</h2>\n' || balance
 		|| CASE WHEN fees <> '' THEN E'<h2>Fees of payment service providers</h2>\n<p class="note">Kept by the providers out of what they pay out; not part of the balance above.</p>\n' || fees ELSE '' END
 		|| CASE WHEN disputes <> '' THEN E'<h2>Disputes</h2>\n<p class="note">Taken back by the providers for disputes, less what came back; not part of the balance above until it is posted there.</p>\n' || disputes ELSE '' END
-		|| '<footer>' || CASE WHEN strpos(balance || fees || disputes, '&nbsp;*<span') > 0
+		|| '<footer>' || CASE WHEN strpos(balance || fees || disputes, '&nbsp;*</td>') > 0
 			THEN '* Booked before the period, by a transaction that was completed after the statement before had been issued.<br>' ELSE '' END
 		|| CASE WHEN jsonb_array_length(s.vat_rules) > 0 THEN 'VAT is rounded to the minor unit on each line, half a unit away from zero; totals are sums of lines.<br>' ELSE '' END
 		|| 'Content SHA-256 ' || encode(s.sha256, 'hex') || '. Cut at ' || payments._statement_time(s.to_time) || ', transaction ' || s.to_xid || E'.</footer>\n</body>\n</html>\n';

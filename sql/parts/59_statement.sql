@@ -622,6 +622,34 @@ CREATE FUNCTION payments._html_amount(amount numeric, exponent int) RETURNS text
 $$;
 COMMENT ON FUNCTION payments._html_amount(numeric, int) IS 'Internal: an amount in minor units for people, without its currency.';
 
+-- Amounts may have 26 characters.  They are never broken nor cut off: their
+-- columns are as wide as they are in a wide font, or else they get smaller.
+CREATE FUNCTION payments._html_width(characters int, size text) RETURNS numeric
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT greatest(22, 3 + characters * CASE size WHEN 'usual' THEN 1.8 WHEN 'tight' THEN 1.5 ELSE 1.15 END)
+$$;
+COMMENT ON FUNCTION payments._html_width(int, text) IS 'Internal: millimetres that a column with amounts of so many characters takes.';
+
+CREATE FUNCTION payments._html_size(characters int[], room int) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce((SELECT z.size FROM unnest(ARRAY['usual', 'tight']) WITH ORDINALITY z (size, n)
+					 WHERE (SELECT sum(payments._html_width(c, z.size)) FROM unnest(characters) c) <= room ORDER BY z.n LIMIT 1), 'tiny')
+$$;
+COMMENT ON FUNCTION payments._html_size(int[], int) IS 'Internal: the size at which columns with amounts of so many characters fit into so many millimetres.';
+
+CREATE FUNCTION payments._html_column(characters int, size text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT '<col style="width:' || round(payments._html_width(characters, size), 1) || 'mm">'
+$$;
+COMMENT ON FUNCTION payments._html_column(int, text) IS 'Internal: a column for amounts of so many characters.';
+
+CREATE FUNCTION payments._html_box(label text, amount numeric, exponent int) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT '<div><span class="label">' || label || '</span><b class="' || CASE WHEN length(payments._html_amount(amount, exponent)) <= 15 THEN 'usual' WHEN length(payments._html_amount(amount, exponent)) <= 19 THEN 'tight' ELSE 'tiny' END || '">'
+		|| payments._html_amount(amount, exponent) || '</b></div>'
+$$;
+COMMENT ON FUNCTION payments._html_box(text, numeric, int) IS 'Internal: one of the amounts at the head of a statement.';
+
 CREATE FUNCTION payments._statement_kind(kind text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT CASE kind
@@ -669,20 +697,20 @@ table { width: 100%; border-collapse: collapse; table-layout: fixed; }
 thead { display: table-header-group; }
 tfoot { display: table-row-group; }
 tr { break-inside: avoid; }
-th { text-align: left; font-weight: 600; font-size: 7.5pt; color: #475467; padding: 1.4mm 1.5mm; border-bottom: .3mm solid #98a2b3; vertical-align: bottom; }
-td { padding: 1.1mm 1.5mm; border-bottom: .15mm solid #e4e7ec; vertical-align: top; overflow-wrap: anywhere; }
-th:first-child, td:first-child { padding-left: 0; }
-th:last-child, td:last-child { padding-right: 0; }
+th { text-align: left; font-weight: 600; font-size: 7.5pt; color: #475467; padding: 1.4mm 1.2mm; border-bottom: .3mm solid #98a2b3; vertical-align: bottom; }
+td { padding: 1.1mm 1.2mm; border-bottom: .15mm solid #e4e7ec; vertical-align: top; overflow-wrap: anywhere; }
 .n { text-align: right; font-variant-numeric: tabular-nums lining-nums; }
 td.n { overflow-wrap: normal; white-space: nowrap; }
 .w { overflow-wrap: anywhere; }
+table.tight td.n { font-size: 6.5pt; }
+table.tiny td.n { font-size: 5pt; }
+.boxes b.tight { font-size: 8pt; }
+.boxes b.tiny { font-size: 6pt; }
 .sub { color: #667085; font-size: 7.5pt; }
 .own { display: block; }
 td.d { white-space: nowrap; font-variant-numeric: tabular-nums lining-nums; }
 tr.sum td { font-weight: 600; border-top: .3mm solid #98a2b3; border-bottom: none; }
 tr.edge td { font-weight: 600; background: #f4f6f8; }
-tr.edge td:first-child { padding-left: 1.5mm; }
-tr.edge td:last-child { padding-right: 1.5mm; }
 .boxes { display: grid; grid-template-columns: repeat(4, 1fr); border: .3mm solid #d0d5dd; break-inside: avoid; }
 .boxes div { padding: 2.5mm 3mm; border-left: .3mm solid #d0d5dd; overflow-wrap: anywhere; }
 .boxes div:first-child { border-left: none; }
@@ -704,16 +732,23 @@ DECLARE
 	head text;
 	body text;
 	columns boolean;
+	digits int;
+	wide text;
+	size text;
 BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
 	SELECT coalesce(bool_or(e ? 'vat'), false) AS has_vat, coalesce(sum((e ->> 'amount')::numeric), 0) AS amount,
+		coalesce(sum(greatest((e ->> 'added')::numeric - (e ->> 'taken')::numeric, 2 * abs((e ->> 'gross')::numeric))), 0) AS gone_and_come,
 		sum((e ->> 'net')::numeric) AS net, sum((e ->> 'vat')::numeric) AS vat, sum((e ->> 'gross')::numeric) AS gross
 	INTO t FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = $2;
 	-- VAT in what moved the balance stands small below its line: five columns of amounts do not fit.
 	columns := t.has_vat AND NOT running;
-	head := '<table class="lines"><colgroup><col style="width:27mm"><col><col style="width:' || CASE WHEN columns THEN '26mm' ELSE '31mm' END || '">'
-		|| CASE WHEN columns THEN '<col style="width:20mm"><col style="width:12mm"><col style="width:18mm">' ELSE '' END
-		|| '<col style="width:24mm">' || CASE WHEN running THEN '<col style="width:26mm">' ELSE '' END
+	-- As wide as the largest amount that may come: no balance is beyond all that came and all that went.
+	digits := length(payments._html_amount(- (CASE WHEN running THEN abs(s.opening_balance::numeric) ELSE 0 END + t.gone_and_come), s.exponent));
+	size := payments._html_size(CASE WHEN columns THEN ARRAY[digits, digits, digits] WHEN running THEN ARRAY[digits, digits] ELSE ARRAY[digits] END, CASE WHEN columns THEN 84 ELSE 74 END);
+	wide := payments._html_column(digits, size);
+	head := '<table class="lines ' || size || '"><colgroup><col style="width:31mm"><col><col style="width:' || CASE WHEN columns THEN '25mm' ELSE '28mm' END || '">'
+		|| CASE WHEN columns THEN wide || '<col style="width:12mm">' || wide ELSE '' END || wide || CASE WHEN running THEN wide ELSE '' END
 		|| '</colgroup><thead><tr><th>Date, UTC</th><th>Description</th><th>Reference</th>'
 		|| CASE WHEN columns THEN '<th class="n">Net</th><th class="n">VAT&nbsp;%</th><th class="n">VAT</th>' ELSE '' END
 		|| '<th class="n">' || CASE WHEN columns THEN 'Gross ' ELSE 'Amount ' END || payments._html(s.currency) || '</th>'
@@ -722,11 +757,11 @@ BEGIN
 			|| payments._html_amount(s.opening_balance, s.exponent) || E'</td></tr>\n' ELSE '' END;
 	SELECT string_agg('<tr><td class="d">' || to_char(c.booked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || CASE WHEN c.late THEN '&nbsp;*' ELSE '' END
 		|| '</td><td>' || payments._html_bdi(payments._statement_kind(c.kind)) || coalesce(': ' || payments._html_bdi(nullif(c.description, '')), '')
-		|| ' <span class="sub">#' || c.posting_id || ' ' || payments._html_bdi(c.counterpart) || '</span>'
+		|| ' <span class="sub">#' || c.posting_id || ' ' || payments._html_bdi(regexp_replace(c.counterpart, '^psp_receivable:', '')) || '</span>'
 		|| CASE WHEN running AND c.vat IS NOT NULL THEN '<span class="sub own">net ' || payments._html_amount(c.net, s.exponent) || ', VAT ' || c.vat_percent
 			|| '&nbsp;% ' || payments._html_amount(c.vat, s.exponent) || ', gross ' || payments._html_amount(c.gross, s.exponent) || '</span>' ELSE '' END
 		|| '</td><td class="w">' || coalesce(payments._html_bdi(coalesce(c.order_ref, c.reference, c.payment_id::text)), '')
-		|| CASE WHEN c.payment_id IS NOT NULL AND c.order_ref IS NOT NULL THEN '<span class="sub own">' || c.payment_id || '</span>' ELSE '' END || '</td>'
+		|| '</td>'
 		|| CASE WHEN columns THEN '<td class="n">' || coalesce(payments._html_amount(c.net, s.exponent), '') || '</td><td class="n">'
 			|| coalesce(c.vat_percent::text, '') || '</td><td class="n">' || coalesce(payments._html_amount(c.vat, s.exponent), '') || '</td>' ELSE '' END
 		|| '<td class="n">' || payments._html_amount(CASE WHEN columns THEN coalesce(c.gross, c.amount) ELSE c.amount END, s.exponent) || '</td>'
@@ -757,12 +792,20 @@ CREATE FUNCTION payments._statement_html_totals(statement_id bigint) RETURNS tex
 DECLARE
 	s payments.issued_statement;
 	has_vat boolean;
+	digits int;
+	vat_digits int;
+	size text;
+	wide text;
 	body text;
 BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT coalesce(bool_or(e ? 'vat'), false) INTO has_vat FROM jsonb_array_elements(s.totals) e;
+	SELECT coalesce(bool_or(e ? 'vat'), false), coalesce(max(length(payments._html_amount(- abs((e ->> 'amount')::numeric), s.exponent))), 0),
+		coalesce(max(length(payments._html_amount(- abs((e ->> 'gross')::numeric), s.exponent))), 0)
+	INTO has_vat, digits, vat_digits FROM jsonb_array_elements(s.totals) e;
+	size := payments._html_size(CASE WHEN has_vat THEN ARRAY[digits, vat_digits, vat_digits, vat_digits] ELSE ARRAY[digits] END, 116);
+	wide := payments._html_column(vat_digits, size);
 	SELECT string_agg('<tr><td>' || payments._html_bdi(payments._statement_kind(e ->> 'kind'))
-		|| CASE e ->> 'section' WHEN 'balance' THEN '' ELSE '<span class="sub own">' || payments._html(e ->> 'section') || ', not part of the balance</span>' END
+		|| CASE e ->> 'section' WHEN 'balance' THEN '' ELSE '<span class="sub own">' || payments._html(e ->> 'section') || ', not in the balance</span>' END
 		|| '</td><td class="n">' || payments._html_amount((e ->> 'lines')::numeric, 0) || '</td><td class="n">' || payments._html_amount((e ->> 'amount')::numeric, s.exponent) || '</td>'
 		|| CASE WHEN has_vat THEN '<td class="n">' || coalesce(e ->> 'vat_percent', '') || '</td><td class="n">'
 			|| coalesce(payments._html_amount((e ->> 'net')::numeric, s.exponent), '') || '</td><td class="n">'
@@ -772,8 +815,8 @@ BEGIN
 	IF body IS NULL THEN
 		RETURN '';
 	END IF;
-	RETURN '<h2>Totals by kind</h2>' || E'\n' || '<table class="totals"><colgroup><col><col style="width:16mm"><col style="width:28mm">'
-		|| CASE WHEN has_vat THEN '<col style="width:14mm"><col style="width:26mm"><col style="width:24mm"><col style="width:26mm">' ELSE '' END
+	RETURN '<h2>Totals by kind</h2>' || E'\n' || '<table class="totals ' || size || '"><colgroup><col><col style="width:15mm">' || payments._html_column(digits, size)
+		|| CASE WHEN has_vat THEN '<col style="width:12mm">' || wide || wide || wide ELSE '' END
 		|| '</colgroup><thead><tr><th>Kind</th><th class="n">Lines</th><th class="n">Posted ' || payments._html(s.currency) || '</th>'
 		|| CASE WHEN has_vat THEN '<th class="n">VAT&nbsp;%</th><th class="n">Net</th><th class="n">VAT</th><th class="n">Gross</th>' ELSE '' END
 		|| E'</tr></thead>\n<tbody>\n' || body || E'</tbody></table>\n';
@@ -818,11 +861,9 @@ BEGIN
 		|| '<dt>Merchant</dt><dd>' || payments._html_bdi(s.merchant) || '</dd><dt>Account</dt><dd>' || payments._html_bdi(s.account) || '</dd><dt>Currency</dt><dd>'
 		|| payments._html(s.currency) || '</dd><dt>Issued</dt><dd>' || to_char(s.issued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || E' (UTC)</dd></dl></div>\n'
 		|| payments._statement_html_party('Statement for', s.parties -> 'recipient', s.merchant) || E'\n</header>\n'
-		|| '<div class="boxes"><div><span class="label">Opening balance</span><b>' || payments._html_amount(s.opening_balance, s.exponent)
-		|| '</b></div><div><span class="label">Added</span><b>' || payments._html_amount(moved.added, s.exponent)
-		|| '</b></div><div><span class="label">Taken</span><b>' || payments._html_amount(moved.taken, s.exponent)
-		|| '</b></div><div><span class="label">Closing balance ' || payments._html(s.currency) || '</span><b>' || payments._html_amount(s.closing_balance, s.exponent)
-		|| E'</b></div></div>\n' || payments._statement_html_totals($1)
+		|| '<div class="boxes">' || payments._html_box('Opening balance', s.opening_balance, s.exponent) || payments._html_box('Added', moved.added, s.exponent)
+		|| payments._html_box('Taken', moved.taken, s.exponent) || payments._html_box('Closing balance ' || payments._html(s.currency), s.closing_balance, s.exponent)
+		|| E'</div>\n' || payments._statement_html_totals($1)
 		|| E'<h2>Account</h2>\n' || balance
 		|| CASE WHEN fees <> '' THEN E'<h2>Fees of payment service providers</h2>\n<p class="note">Kept by the providers out of what they pay out; not part of the balance above.</p>\n' || fees ELSE '' END
 		|| CASE WHEN disputes <> '' THEN E'<h2>Disputes</h2>\n<p class="note">Taken back by the providers for disputes, less what came back; not part of the balance above until it is posted there.</p>\n' || disputes ELSE '' END

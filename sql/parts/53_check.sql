@@ -149,7 +149,7 @@ BEGIN
 				('settlement_batch', 'guard_truncate'), ('settlement_line', 'guard_truncate'),
 				('bank_statement', 'guard_truncate'), ('bank_entry', 'guard_truncate'),
 				('issued_statement', 'guard_append_only'), ('issued_statement', 'guard_truncate'),
-				('statement_counter', 'guard_append_only'), ('statement_counter', 'guard_truncate')) g (tbl, trg)
+				('statement_counter', 'guard_delete'), ('statement_counter', 'guard_truncate')) g (tbl, trg)
 		  LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
 		  WHERE t.tgenabled IS DISTINCT FROM 'A'
 		  UNION ALL

@@ -24,6 +24,12 @@ $$;
 COMMENT ON FUNCTION payments._vat_of(numeric, numeric, boolean) IS
 'Internal: the VAT in an amount, or with included false on it, in whole minor units, half a unit rounded away from zero.';
 
+CREATE FUNCTION payments._statement_ids(ids jsonb) RETURNS bigint[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(ids) WITH ORDINALITY x (e, n) ORDER BY n)
+$$;
+COMMENT ON FUNCTION payments._statement_ids(jsonb) IS 'Internal: ids from their list; a sealed column is of a type whose bytes depend on nothing else.';
+
 CREATE FUNCTION payments._statement_content(account bigint, from_time timestamptz, to_time timestamptz, from_xid xid8, to_xid xid8,
 	since timestamptz, opening bigint, fee_accounts bigint[], dispute_accounts bigint[], vat_rules jsonb)
 	RETURNS TABLE (line bigint, section text, posting_id bigint, booked_at timestamptz, late boolean, kind text, counterpart text,
@@ -296,7 +302,7 @@ BEGIN
 	INSERT INTO payments.issued_statement (merchant, number, account_id, account, currency, exponent, from_time, to_time, from_xid, to_xid, since,
 		opening_balance, closing_balance, lines, totals, fee_accounts, dispute_accounts, vat_rules, parties, issued_at, issued_by, sha256)
 	VALUES (a.merchant, next_number, $1, a.code, a.currency, units, $2, $3, start_xid, end_xid, made.since,
-		opening, opening + made.moved, made.lines, made.totals, fees, disputes, rules, parties, now(), session_user,
+		opening, opening + made.moved, made.lines, made.totals, to_jsonb(fees), to_jsonb(disputes), rules, parties, now(), session_user,
 		payments._statement_hash(head, made.hashes))
 	RETURNING statement_id INTO statement_id;
 	UPDATE payments.statement_counter c SET last_number = next_number WHERE c.merchant = a.merchant;
@@ -472,7 +478,7 @@ BEGIN
 		c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance, c.vat_percent, c.net, c.vat, c.gross), 'UTF8')), '' ORDER BY c.line)
 	INTO hashes
 	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
-		s.fee_accounts, s.dispute_accounts, s.vat_rules) c;
+		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
 	RETURN payments._statement_hash(payments._statement_head_text(s.merchant, s.number, s.account, s.currency, s.exponent, s.from_time, s.to_time,
 		s.from_xid, s.to_xid, s.opening_balance, s.closing_balance, s.lines, s.totals, s.vat_rules, s.parties, s.issued_at, s.issued_by), hashes);
 END
@@ -562,7 +568,7 @@ BEGIN
 		c.reference, c.payment_id, c.order_ref, c.amount::bigint, c.balance::bigint, c.vat_percent, c.net::bigint, c.vat::bigint, c.gross::bigint,
 		(c.amount * unit)::text || ' ' || s.currency, (c.balance * unit)::text || ' ' || s.currency
 	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
-		s.fee_accounts, s.dispute_accounts, s.vat_rules) c;
+		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
 	RETURN QUERY
 	SELECT s.lines + 1, 'balance', payments._statement_time(s.to_time), NULL::boolean, NULL::bigint, 'closing balance', NULL::text, NULL::text,
 		NULL::text, NULL::uuid, NULL::text, NULL::bigint, s.closing_balance, NULL::numeric, NULL::bigint, NULL::bigint, NULL::bigint,
@@ -585,7 +591,7 @@ BEGIN
 		c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance, c.vat_percent, c.net, c.vat, c.gross), E',\n' ORDER BY c.line)
 	INTO body
 	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
-		s.fee_accounts, s.dispute_accounts, s.vat_rules) c;
+		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
 	-- The very texts that are hashed, each on a line of its own.
 	RETURN format(E'{"statement":\n%s,\n"lines": [%s],\n"sha256": "%s"}', payments._statement_head_text(s.merchant, s.number, s.account, s.currency,
 		s.exponent, s.from_time, s.to_time, s.from_xid, s.to_xid, s.opening_balance, s.closing_balance, s.lines, s.totals, s.vat_rules, s.parties,
@@ -768,7 +774,7 @@ BEGIN
 		|| CASE WHEN running THEN '<td class="n">' || payments._html_amount(c.balance, s.exponent) || '</td>' ELSE '' END || E'</tr>\n', '' ORDER BY c.line)
 	INTO body
 	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
-		s.fee_accounts, s.dispute_accounts, s.vat_rules) c WHERE c.section = $2;
+		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c WHERE c.section = $2;
 	IF NOT running AND body IS NULL THEN
 		RETURN '';
 	END IF;
@@ -912,11 +918,11 @@ BEGIN
 		  CROSS JOIN LATERAL (
 			SELECT count(*) AS lines, coalesce(sum(l.moved) FILTER (WHERE l.account_id = s.account_id), 0) * CASE WHEN a.type IN ('asset', 'expense') THEN 1 ELSE -1 END AS moved
 			FROM (SELECT p.debit_account AS account_id, p.amount::numeric AS moved FROM payments.posting p
-				  WHERE p.debit_account = ANY (s.account_id || s.fee_accounts || s.dispute_accounts) AND p.booked_at >= s.since AND p.booked_at < s.to_time
+				  WHERE p.debit_account = ANY (s.account_id || payments._statement_ids(s.fee_accounts || s.dispute_accounts)) AND p.booked_at >= s.since AND p.booked_at < s.to_time
 				  AND p.xid < s.to_xid AND NOT (p.booked_at < s.from_time AND p.xid < s.from_xid)
 				  UNION ALL
 				  SELECT p.credit_account, - p.amount::numeric FROM payments.posting p
-				  WHERE p.credit_account = ANY (s.account_id || s.fee_accounts || s.dispute_accounts) AND p.booked_at >= s.since AND p.booked_at < s.to_time
+				  WHERE p.credit_account = ANY (s.account_id || payments._statement_ids(s.fee_accounts || s.dispute_accounts)) AND p.booked_at >= s.since AND p.booked_at < s.to_time
 				  AND p.xid < s.to_xid AND NOT (p.booked_at < s.from_time AND p.xid < s.from_xid)) l) m
 		  WHERE s.since >= retired AND (m.lines <> s.lines OR s.opening_balance + m.moved <> s.closing_balance)
 		  UNION ALL

@@ -19,8 +19,8 @@ CREATE TABLE IF NOT EXISTS payments.issued_statement (
 	closing_balance bigint NOT NULL,
 	lines bigint NOT NULL CONSTRAINT issued_statement_lines_not_negative CHECK (lines >= 0),
 	totals jsonb NOT NULL,
-	fee_accounts bigint[] NOT NULL,
-	dispute_accounts bigint[] NOT NULL,
+	fee_accounts jsonb NOT NULL,
+	dispute_accounts jsonb NOT NULL,
 	vat_rules jsonb NOT NULL,
 	parties jsonb NOT NULL,
 	issued_at timestamptz NOT NULL,
@@ -113,9 +113,9 @@ CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.
 	FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only();
 ALTER TABLE payments.issued_statement ENABLE ALWAYS TRIGGER guard_append_only;
 -- A counter counts on, and does not go away.
-CREATE OR REPLACE TRIGGER guard_append_only BEFORE DELETE ON payments.statement_counter
+CREATE OR REPLACE TRIGGER guard_delete BEFORE DELETE ON payments.statement_counter
 	FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only();
-ALTER TABLE payments.statement_counter ENABLE ALWAYS TRIGGER guard_append_only;
+ALTER TABLE payments.statement_counter ENABLE ALWAYS TRIGGER guard_delete;
 
 DO $guards$
 DECLARE

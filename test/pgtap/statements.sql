@@ -257,6 +257,11 @@ SELECT results_eq(format('SELECT failed, rendered FROM pg_temp.after(%L)', s), f
 	-- One that belongs to the period and was left out, by whoever wrote it in afterwards.
 	(format($q$INSERT INTO payments.posting (debit_account, credit_account, amount, effective_at, booked_at, currency, kind, merchant, xid)
 		SELECT %s, %s, 1, %L, %L, 'EUR', 'manual', 'books', '5'$q$, :balance, :receivable, :'t1', :'t1'), 'a statement is what its postings make', 'PY624')) v (s, f, r);
+-- What was retired behind retire_partitions()'s back.
+SELECT throws_ok(format($$ALTER TABLE payments.posting DISABLE TRIGGER ALL;
+	INSERT INTO payments.partition_retired (table_name, from_time, to_time, partition, rows, retired_at, retired_by) VALUES ('posting', '2000-01-01', '2000-02-01', 'x', 1, clock_timestamp(), 'me');
+	DELETE FROM payments.posting WHERE posting_id = %s; SELECT payments.issue_statement('books', 'EUR', %L, clock_timestamp())$$, :commissioned, (SELECT max(to_time) FROM payments.issued_statement WHERE account_id = :balance)),
+	'PY623', NULL, 'a posting that is gone and was in no statement is not passed over');
 -- Before the first statement: its opening balance.
 SELECT is((pg_temp.after(format('UPDATE payments.posting SET amount = amount + 1 WHERE kind = ''capture'' AND description = ''before'''))).failed, 'a statement is what its postings make', 'noticed: what the first one opened with');
 \endif

@@ -68,7 +68,7 @@ BEGIN
 			pay.order_ref,
 			CASE WHEN m.type IN ('asset', 'expense') THEN l.moved ELSE - l.moved END AS effect,
 			r.booked_at AS original_at, v.percent, v.included,
-			payments._vat_of(CASE WHEN m.type IN ('asset', 'expense') THEN l.moved ELSE - l.moved END, v.percent, v.included) AS vat
+			CASE WHEN v.percent IS NOT NULL THEN payments._vat_of(CASE WHEN m.type IN ('asset', 'expense') THEN l.moved ELSE - l.moved END, v.percent, v.included) END AS vat
 		FROM posted l
 		JOIN payments.account m ON m.account_id = l.account_id
 		LEFT JOIN payments.account o ON o.account_id = l.other
@@ -743,10 +743,13 @@ DECLARE
 	size text;
 BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT coalesce(bool_or(e ? 'vat'), false) AS has_vat, coalesce(sum((e ->> 'amount')::numeric), 0) AS amount,
+	SELECT count(*) AS lines, coalesce(bool_or(e ? 'vat'), false) AS has_vat, coalesce(sum((e ->> 'amount')::numeric), 0) AS amount,
 		coalesce(sum(greatest((e ->> 'added')::numeric - (e ->> 'taken')::numeric, 2 * abs((e ->> 'gross')::numeric))), 0) AS gone_and_come,
 		sum((e ->> 'net')::numeric) AS net, sum((e ->> 'vat')::numeric) AS vat, sum((e ->> 'gross')::numeric) AS gross
 	INTO t FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = $2;
+	IF NOT running AND t.lines = 0 THEN
+		RETURN '';
+	END IF;
 	-- VAT in what moved the balance stands small below its line: five columns of amounts do not fit.
 	columns := t.has_vat AND NOT running;
 	-- As wide as the largest amount that may come: no balance is beyond all that came and all that went.
@@ -775,9 +778,6 @@ BEGIN
 	INTO body
 	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
 		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c WHERE c.section = $2;
-	IF NOT running AND body IS NULL THEN
-		RETURN '';
-	END IF;
 	RETURN head || coalesce(body, '')
 		|| CASE WHEN running THEN '<tr class="edge"><td colspan="4">Closing balance</td><td class="n">'
 			|| payments._html_amount(s.closing_balance, s.exponent) || E'</td></tr>\n'

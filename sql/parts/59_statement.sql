@@ -660,7 +660,7 @@ CREATE FUNCTION payments._statement_kind(kind text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT CASE kind
 		WHEN 'capture' THEN 'Payment' WHEN 'late_capture' THEN 'Late payment' WHEN 'refund' THEN 'Refund'
-		WHEN 'refund_failed' THEN 'Failed refund' WHEN 'fee' THEN 'Fee' WHEN 'dispute' THEN 'Dispute' WHEN 'dispute_won' THEN 'Dispute won'
+		WHEN 'refund_failed' THEN 'Failed refund' WHEN 'fee' THEN 'Fee' WHEN 'settled_fee' THEN 'Fee' WHEN 'dispute' THEN 'Dispute' WHEN 'dispute_won' THEN 'Dispute won'
 		WHEN 'payout' THEN 'Payout' WHEN 'topup' THEN 'Top-up' WHEN 'reversal' THEN 'Reversal' WHEN 'manual' THEN 'Posting'
 		ELSE upper(left(kind, 1) COLLATE "C") || replace(substr(kind, 2), '_', ' ') END
 $$;

@@ -185,6 +185,7 @@ BEGIN
 	RETURN QUERY SELECT * FROM payments._check_ledger();
 	RETURN QUERY SELECT * FROM payments._check_seal();
 	RETURN QUERY SELECT * FROM payments._check_retired();
+	RETURN QUERY SELECT * FROM payments._check_reconciliation();
 	RETURN QUERY SELECT * FROM payments._check_close();
 	RETURN QUERY SELECT * FROM payments._check_statements();
 END

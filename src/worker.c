@@ -32,6 +32,7 @@
 #include "payments.h"
 
 #include "worker.h"
+#include "worker_private.h"
 
 #include "apply.h"
 #include "guc.h"
@@ -117,11 +118,9 @@ static void pin_settings(void);
 static WaitEventSet *make_wait_set(bool latch);
 static long wait_ms(void);
 static void tick(void);
-static bool in_transaction(void (*work) (void *), void *arg, char **error, int *sqlstate);
 static void collect(void);
 static void settle(void);
 static void settle_range(const int *which, int n);
-static bool passes(int sqlstate);
 static void settle_work(void *arg);
 static void bury_work(void *arg);
 static void release(int slot);
@@ -259,7 +258,8 @@ start_up(void)
 	CommitTransactionCommand();
 
 	tick_context = AllocSetContextCreate(TopMemoryContext, "payments tick", ALLOCSET_DEFAULT_SIZES);
-	pay_http_init(pay_inflight_max);
+	pay_http_init(pay_inflight_max + PAY_WORKER_FEED_SLOTS);
+	pay_worker_feed_init();
 	call_count = pay_inflight_max;
 	calls = MemoryContextAllocZero(TopMemoryContext, sizeof(PayCall) * call_count);
 	done = MemoryContextAllocZero(TopMemoryContext, sizeof(PayDone) * call_count);
@@ -320,7 +320,7 @@ wait_ms(void)
 
 	if (!idle)
 		next = Min(next, pay_seal_interval_ms > 0 ? Min(fold_at, seal_at) : fold_at);
-	next = Max(next, claimed_at + PACE_MS * 1000);
+	next = Min(Max(next, claimed_at + PACE_MS * 1000), pay_worker_feed_next(idle));
 	for (int i = 0; i < done_count; i++)
 		next = Min(next, Max(done[i].not_before, settled_at + PACE_MS * 1000));
 	if (next <= now)
@@ -342,6 +342,7 @@ tick(void)
 	CHECK_FOR_INTERRUPTS();
 	if (GetCurrentTimestamp() >= Max(next_claim_at, claimed_at + PACE_MS * 1000))
 		claim();
+	pay_worker_feed_step(idle);
 	fold();
 	seal();
 	make_months();
@@ -355,8 +356,8 @@ tick(void)
  * Runs work as payments_owner in a transaction of its own.  Returns false when
  * it failed; the error is logged and, where asked for, its message and SQLSTATE returned.
  */
-static bool
-in_transaction(void (*work) (void *), void *arg, char **error, int *sqlstate)
+bool
+pay_worker_transaction(void (*work) (void *), void *arg, char **error, int *sqlstate)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool ok = true;
@@ -420,10 +421,17 @@ collect(void)
 
 	while (done_count < call_count && (response = pay_http_next()) != NULL)
 	{
-		PayCall    *call = &calls[response->tag];
-		PayDone    *d = &done[done_count++];
+		PayCall    *call;
+		PayDone    *d;
 		PayAnswer	answer;
 
+		if (response->tag >= PAY_WORKER_FEED_TAG)
+		{
+			pay_worker_feed_answered(response);
+			continue;
+		}
+		call = &calls[response->tag];
+		d = &done[done_count++];
 		memset(d, 0, sizeof(PayDone));
 		d->slot = (int) response->tag;
 		d->response = response;
@@ -500,7 +508,7 @@ settle_range(const int *which, int n)
 			done[which[i]].not_before = GetCurrentTimestamp() + SETTLE_AGAIN_MS * 1000;
 		return;
 	}
-	if (in_transaction(settle_work, &range, &range.error, &range.sqlstate))
+	if (pay_worker_transaction(settle_work, &range, &range.error, &range.sqlstate))
 	{
 		for (int i = 0; i < n; i++)
 		{
@@ -517,7 +525,7 @@ settle_range(const int *which, int n)
 			settle_range(which + i, 1);
 		return;
 	}
-	if (passes(range.sqlstate) && ++contended_items)
+	if (pay_worker_error_passes(range.sqlstate) && ++contended_items)
 		done[which[0]].not_before = GetCurrentTimestamp() + SETTLE_AGAIN_MS * 1000;
 	else
 	{
@@ -525,13 +533,13 @@ settle_range(const int *which, int n)
 
 		/* If even that fails, the lease runs out and recovery takes it up. */
 		done[which[0]].settled = true;
-		in_transaction(bury_work, &burial, NULL, NULL);
+		pay_worker_transaction(bury_work, &burial, NULL, NULL);
 	}
 }
 
 /* Errors that say nothing against the item: locks, serialization, resources, shutdown. */
-static bool
-passes(int sqlstate)
+bool
+pay_worker_error_passes(int sqlstate)
 {
 	int			class = ERRCODE_TO_CATEGORY(sqlstate);
 
@@ -582,7 +590,7 @@ fold(void)
 	if (idle || now < fold_at)
 		return;
 	fold_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
-	in_transaction(fold_work, NULL, NULL, NULL);
+	pay_worker_transaction(fold_work, NULL, NULL, NULL);
 }
 
 static void
@@ -606,7 +614,7 @@ seal(void)
 {
 	if (idle || pay_seal_interval_ms == 0 || GetCurrentTimestamp() < seal_at)
 		return;
-	seal_at = pay_sealer_done(in_transaction(pay_sealer_work, NULL, NULL, NULL), GetCurrentTimestamp());
+	seal_at = pay_sealer_done(pay_worker_transaction(pay_sealer_work, NULL, NULL, NULL), GetCurrentTimestamp());
 }
 
 /* ---------- months ---------- */
@@ -620,7 +628,7 @@ make_months(void)
 	if (idle || now < partitions_at)
 		return;
 	partitions_at = now + PARTITIONS_MS * INT64CONST(1000);
-	if (!in_transaction(make_months_work, NULL, NULL, NULL))
+	if (!pay_worker_transaction(make_months_work, NULL, NULL, NULL))
 		partitions_at = now + PARTITIONS_AGAIN_MS * INT64CONST(1000);
 }
 
@@ -643,7 +651,7 @@ claim(void)
 	work_noted = false;
 	next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
 	idle = false;
-	if (!in_transaction(look_around, NULL, NULL, NULL))
+	if (!pay_worker_transaction(look_around, NULL, NULL, NULL))
 	{
 		next_claim_at = now + 1000 * 1000;
 		return;
@@ -709,9 +717,13 @@ look_around(void *arg)
 	}
 	was_enabled = true;
 	if (!recovered)
+	{
 		pay_queue_recover(PAY_WORKER_ROLE, GetCurrentTimestamp());
+		pay_worker_feed_recover(GetCurrentTimestamp());
+	}
 	recovered = true;
 	pay_links_read();
+	pay_worker_feed_look(GetCurrentTimestamp());
 }
 
 /* How many calls may be added: what the link allows, the free slots, and one batch. */
@@ -732,7 +744,7 @@ claim_from(PayLink *link, TimestampTz now, bool *contended)
 	round.room = room_for(link, now);
 	if (link->one_by_one)
 		round.room = Min(round.room, 1);
-	if (round.room > 0 && in_transaction(claim_work, &round, &round.error, &round.sqlstate))
+	if (round.room > 0 && pay_worker_transaction(claim_work, &round, &round.error, &round.sqlstate))
 	{
 		for (int i = 0; i < round.n; i++)
 		{
@@ -756,7 +768,7 @@ claim_from(PayLink *link, TimestampTz now, bool *contended)
 	else if (round.room > 0)
 	{
 		/* It failed, and said why in the log.  Alone, the row that is to blame shows itself. */
-		if (!passes(round.sqlstate))
+		if (!pay_worker_error_passes(round.sqlstate))
 			skip_row(link, &round);
 		due = now + (link->n_skip < PAY_SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
 	}
@@ -778,7 +790,7 @@ skip_row(PayLink *link, PayClaimRound *round)
 		return;
 	}
 	link->one_by_one = false;	/* it is found; should there be another, the next batch fails as well */
-	if (in_transaction(bury_work, &burial, NULL, NULL) || link->n_skip == PAY_SKIP_MAX)
+	if (pay_worker_transaction(bury_work, &burial, NULL, NULL) || link->n_skip == PAY_SKIP_MAX)
 		return;
 	link->skip[link->n_skip++] = round->first;
 	link->skip_until = round->now + SKIP_MS * 1000;

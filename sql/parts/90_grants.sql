@@ -85,7 +85,8 @@ TO payments_admin;
 
 GRANT EXECUTE ON FUNCTION payments.import_settlement(text, text, text, text, jsonb) TO payments_operator, payments_admin;
 
-GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.refetch(text, text, timestamptz), payments.enable_feed(text, text, boolean) TO payments_operator, payments_admin;
 
 GRANT EXECUTE ON FUNCTION
 	payments.claim(text, int, interval, text),
@@ -134,4 +135,4 @@ GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int), 
 	payments._cron_jobs(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._unarmed_reason(), payments._system_identifier(),
 	payments._seal_head_line(bigint, bytea, timestamptz) TO payments_app, payments_operator, payments_admin, payments_auditor;
-GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;
+GRANT EXECUTE ON FUNCTION payments._feed_settings(jsonb), payments._partition_status() TO payments_operator, payments_admin, payments_auditor;

@@ -53,7 +53,7 @@ static const char *take_event(const char *psp, const PayAdapter *adapter, const 
 static const char *take_event_work(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, TimestampTz now, const char *worker);
 static void keep_entry(const char *psp, const char *feed, const char *id, const char *body, const char *reason);
 static void drop_entry(const char *psp, const char *feed, const char *id);
-static void move_on(const PayFeedClaim *claim, const PayFeedPage *page, int added, TimestampTz now);
+static void move_on(const PayFeedClaim *claim, const PayFeedAnswer *answer, const PayFeedPage *page, int added, TimestampTz now);
 static void fail(const PayFeedClaim *claim, const PayFeedAnswer *answer, const char *error, int tries, TimestampTz now);
 static void halt(const char *psp, TimestampTz now);
 static int64 unix_seconds(TimestampTz time);
@@ -71,7 +71,7 @@ static PayStmt read_due = PAY_STMT(SPI_OK_SELECT,
 	"(SELECT min(e.due_at) FROM payments.feed_entry e WHERE e.discarded_at IS NULL))", TEXTARRAYOID);
 static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT f.psp, s.adapter, f.feed, f.attempt, f.watermark, f.window_from, f.window_to, f.page_cursor, f.page_size, "
-	"c.interval_s, c.lag_s, c.overlap_s, c.window_s "
+	"c.interval_s, c.lag_s, c.overlap_s, c.window_s, s.created_at - interval '1 day' "
 	"FROM payments.psp_feed f JOIN payments.psp s ON s.psp = f.psp, LATERAL payments._feed_settings(s.config) c "
 	"WHERE f.enabled AND f.due_at <= $2 AND f.psp = ANY ($1) ORDER BY f.due_at LIMIT $3 FOR NO KEY UPDATE OF f SKIP LOCKED",
 	TEXTARRAYOID, TIMESTAMPTZOID, INT8OID);
@@ -86,14 +86,16 @@ static PayStmt lock_feed = PAY_STMT(SPI_OK_SELECT,
 static PayStmt count_new = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.psp_feed SET entries_new = entries_new + $3 WHERE psp = $1 AND feed = $2", TEXTOID, TEXTOID, INT8OID);
 static PayStmt next_page = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.psp_feed SET page_cursor = $3, due_at = $4, claimed_by = NULL, tries = 0, failing_since = NULL, last_ok_at = $4, "
+	"UPDATE payments.psp_feed SET page_cursor = $7, watermark = least(watermark, $8 - interval '1 s'), "
+	"window_from = least(window_from, $8 - interval '1 s'), window_to = $8, due_at = $3, "
+	"claimed_by = NULL, tries = 0, failing_since = NULL, last_ok_at = $4, "
 	"pages = pages + 1, entries_read = entries_read + $5, entries_new = entries_new + $6 WHERE psp = $1 AND feed = $2",
-	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID);
+	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID);
 static PayStmt end_window = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.psp_feed SET watermark = window_to, window_from = NULL, window_to = NULL, page_cursor = NULL, "
+	"UPDATE payments.psp_feed SET watermark = $7, window_from = NULL, window_to = NULL, page_cursor = NULL, "
 	"page_size = least(page_size * 2, 100), due_at = $3, claimed_by = NULL, tries = 0, failing_since = NULL, last_ok_at = $4, "
 	"pages = pages + 1, entries_read = entries_read + $5, entries_new = entries_new + $6 WHERE psp = $1 AND feed = $2",
-	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID);
+	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID, TIMESTAMPTZOID);
 static PayStmt note_failure = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.psp_feed SET claimed_by = NULL, due_at = $3, tries = tries + 1, failing_since = coalesce(failing_since, $4), "
 	"last_error = $5, last_error_at = $4, page_cursor = CASE WHEN NOT $6 THEN page_cursor END WHERE psp = $1 AND feed = $2",
@@ -228,6 +230,7 @@ open_window(uint64 row, PayFeedClaim *claim, TimestampTz now)
 	claim->limit = pay_spi_int32(row, 9);
 	claim->interval_s = pay_spi_int32(row, 10);
 	claim->lag_s = pay_spi_int32(row, 11);
+	claim->oldest = whole_second(pay_spi_time(row, 14));
 	strlcpy(claim->cursor, cursor ? cursor : "", sizeof(claim->cursor));
 	if (claim->feed == NULL)
 	{
@@ -290,7 +293,7 @@ pay_feed_settle(const PayFeedClaim *claim, PayFeedAnswer *answer, TimestampTz no
 		pay_spi_exec(&count_new, &args);
 		return progress;
 	}
-	move_on(claim, page, progress.added, now);
+	move_on(claim, answer, page, progress.added, now);
 	progress.window_done = !page->more;
 	return progress;
 }
@@ -541,21 +544,41 @@ pay_feed_retry(TimestampTz now, const char *worker)
 
 /* ---------- cursor and watermark ---------- */
 
+/*
+ * Where our clock is ahead of the PSP's, or has jumped, the window's end was
+ * still to come at the PSP when its first page was made, and what is created
+ * until then would be passed over.  So the watermark goes no further than the
+ * PSP's own clock, and back if it is ahead of that already: it is always safe
+ * to read something again.
+ */
 static void
-move_on(const PayFeedClaim *claim, const PayFeedPage *page, int added, TimestampTz now)
+move_on(const PayFeedClaim *claim, const PayFeedAnswer *answer, const PayFeedPage *page, int added, TimestampTz now)
 {
 	PayArgs		args = {0};
 	TimestampTz behind = now - (TimestampTz) (claim->lag_s + claim->interval_s) * USECS_PER_SEC;
+	TimestampTz to = claim->to;
+	bool		caught_up = to >= behind;
 
+	if (claim->cursor[0] == '\0' && answer->date > 0)
+	{
+		TimestampTz end = (TimestampTz) (answer->date - claim->lag_s - unix_seconds(0)) * USECS_PER_SEC;
+
+		if (end < to)
+		{
+			to = Max(end, claim->oldest);
+			caught_up = true;
+		}
+	}
 	pay_arg_text(&args, claim->psp);
 	pay_arg_text(&args, claim->feed->name);
-	if (page->more)
-		pay_arg_text(&args, page->ids[page->n - 1]);
-	else						/* at once while there is something to catch up with */
-		pay_arg_time(&args, claim->to < behind ? now : now + (TimestampTz) claim->interval_s * USECS_PER_SEC);
+	/* At once while there is something to catch up with. */
+	pay_arg_time(&args, page->more || !caught_up ? now : now + (TimestampTz) claim->interval_s * USECS_PER_SEC);
 	pay_arg_time(&args, now);
 	pay_arg_int64(&args, page->n);
 	pay_arg_int64(&args, added);
+	if (page->more)
+		pay_arg_text(&args, page->ids[page->n - 1]);
+	pay_arg_time(&args, to);
 	pay_spi_exec(page->more ? &next_page : &end_window, &args);
 }
 

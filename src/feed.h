@@ -28,6 +28,7 @@ typedef struct PayFeedClaim
 	int			limit;
 	int			interval_s;
 	int			lag_s;
+	TimestampTz oldest;			/* the watermark never goes below */
 } PayFeedClaim;
 
 /* What came back. */
@@ -39,6 +40,7 @@ typedef struct PayFeedAnswer
 	size_t		body_bytes;
 	bool		too_large;
 	int			retry_after_s;
+	int64		date;			/* by the PSP's clock, seconds since 1970; 0: not said */
 	const char *error;
 } PayFeedAnswer;
 

@@ -42,8 +42,9 @@
 /* A comparison follows a page with something new; without, it comes this often, so that what is missing is noticed. */
 #define COMPARE_PACE_MS 1000
 #define COMPARE_MS (60 * 1000)
-/* Payments wait while it runs. */
+/* Payments wait while it runs: it is stopped after this, and never takes more than a twentieth of the time. */
 #define COMPARE_TIMEOUT_MS 2000
+#define COMPARE_REST 20
 #define LINKS_MAX 64
 
 /* A page that was claimed; `response` is its answer once it is here. */
@@ -61,6 +62,7 @@ typedef struct PayFeedCompare
 {
 	char		psp[NAMEDATALEN];
 	TimestampTz due_at;
+	TimestampTz rest_until;		/* not before, whatever came in */
 	TimestampTz done_at;
 } PayFeedCompare;
 
@@ -314,6 +316,7 @@ settle_work(void *arg)
 		.body_bytes = response->body_bytes,
 		.too_large = response->too_large,
 		.retry_after_s = response->retry_after_s,
+		.date = response->date,
 		.error = response->error,
 	};
 
@@ -356,21 +359,29 @@ ask_to_compare(const PayFeedClaim *claim, const PayFeedProgress *progress, Times
 		c = &compares[compare_count++];
 		strlcpy(c->psp, claim->psp, sizeof(c->psp));
 		c->done_at = 0;
+		c->rest_until = 0;
 		c->due_at = DT_NOEND;
 	}
-	c->due_at = Min(c->due_at, Max(now, later(c->done_at, progress->added > 0 ? COMPARE_PACE_MS : COMPARE_MS)));
+	c->due_at = Min(c->due_at, Max(now, progress->added > 0 ? c->rest_until : later(c->done_at, COMPARE_MS)));
 }
 
 static void
 compare(PayFeedCompare *compare)
 {
+	TimestampTz begun = GetCurrentTimestamp();
+	bool		ok;
+
 	enable_timeout_after(USER_TIMEOUT, COMPARE_TIMEOUT_MS);
-	pay_worker_transaction(compare_work, compare, NULL, NULL);
+	ok = pay_worker_transaction(compare_work, compare, NULL, NULL);
 	disable_timeout(USER_TIMEOUT, false);
 	/* It may have gone off when all was done. */
 	QueryCancelPending = false;
-	compare->done_at = GetCurrentTimestamp();
 	compare->due_at = DT_NOEND;
+	compare->done_at = GetCurrentTimestamp();
+	compare->rest_until = later(compare->done_at, ok ? COMPARE_PACE_MS : COMPARE_MS);
+	compare->rest_until = Max(compare->rest_until, compare->done_at + COMPARE_REST * (compare->done_at - begun));
+	if (!ok)
+		compare->due_at = compare->rest_until;
 }
 
 static void

@@ -54,6 +54,7 @@ import socket
 import struct
 import sys
 import time
+from email.utils import formatdate
 from urllib.parse import unquote, unquote_plus, parse_qs, urlencode
 
 API_VERSION = "2026-10-28.endive"
@@ -573,6 +574,7 @@ DEFAULT_SETTINGS = {
     "events": True,                 # false: record none (saves memory in benchmarks)
     "list_delay_ms": 0,             # lists of transactions and events show what is created from now on so much later
     "list_clock_s": None,           # what is created from now on has this `created` instead of the clock's second
+    "clock_skew_s": 0,              # the peer's clock, in its lists and in Date, is so much ahead; negative: behind
     "event_padding": 0,             # so many bytes more in each event of a list
     "release_looks_refunded": True,  # a void or partial capture also sends charge.refunded, as Stripe does
 }
@@ -1267,7 +1269,7 @@ class Peer:
 
     def now_created(self):
         forced = self.settings["list_clock_s"]
-        return int(time.time()) if forced is None else forced
+        return int(time.time()) + self.settings["clock_skew_s"] if forced is None else forced
 
     def record(self, name, kind, category, amount, fee, source, description=None):
         """Writes a movement of the balance into the book."""
@@ -1849,8 +1851,9 @@ class Connection(asyncio.Protocol):
 
     def response(self, status, body, headers):
         kind = "" if "Content-Type" in headers else "Content-Type: application/json\r\n"
-        return ("HTTP/1.1 %d %s\r\nServer: stripe_peer\r\n%s%sContent-Length: %d\r\n%s\r\n" % (
-            status, REASONS.get(status, "Status"), kind, headers, len(body),
+        date = formatdate(time.time() + self.peer.settings["clock_skew_s"], usegmt=True)
+        return ("HTTP/1.1 %d %s\r\nServer: stripe_peer\r\nDate: %s\r\n%s%sContent-Length: %d\r\n%s\r\n" % (
+            status, REASONS.get(status, "Status"), date, kind, headers, len(body),
             "" if self.keep_alive else "Connection: close\r\n")).encode("latin-1") + body
 
     def send(self, status, body, headers):

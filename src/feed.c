@@ -43,14 +43,23 @@
 /* Of a feed with this reason nothing is wrong: it is taken up again at once. */
 #define REASON_LOCKED "locked"
 
+/*
+ * A refund or a dispute carries no name of ours, only the PSP's id of the
+ * payment.  While the answer to our charge is missing we do not know that id,
+ * and pages come newest first: the event that tells it may be on the next one.
+ */
+#define REASON_UNMATCHED "no payment of ours yet"
+#define UNMATCHED_TRIES_MAX 4
+
 static bool open_window(uint64 row, PayFeedClaim *claim, TimestampTz now);
 static bool lock_claim(const PayFeedClaim *claim, const char *worker, int *tries);
 static const char *read_answer(const PayFeedClaim *claim, PayFeedAnswer *answer, PayFeedPage *page);
 static const char *refusal(const PayFeedAnswer *answer);
 static int	apply_lines(const PayFeedClaim *claim, const PayFeedPage *page);
 static int	apply_events(const PayFeedClaim *claim, const PayFeedPage *page, TimestampTz now, const char *worker, bool *again);
-static const char *take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, TimestampTz now, const char *worker);
-static const char *take_event_work(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, TimestampTz now, const char *worker);
+static const char *take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker);
+static const char *take_event_work(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker);
+static bool may_match_later(const PayWebhook *webhook);
 static void keep_entry(const char *psp, const char *feed, const char *id, const char *body, const char *reason);
 static void drop_entry(const char *psp, const char *feed, const char *id);
 static void move_on(const PayFeedClaim *claim, const PayFeedAnswer *answer, const PayFeedPage *page, int added, TimestampTz now);
@@ -119,7 +128,7 @@ static PayStmt insert_entry = PAY_STMT(SPI_OK_SELECT,
 static PayStmt delete_entry = PAY_STMT(SPI_OK_DELETE,
 	"DELETE FROM payments.feed_entry WHERE psp = $1 AND feed = $2 AND entry_id = $3", TEXTOID, TEXTOID, TEXTOID);
 static PayStmt find_waiting = PAY_STMT(SPI_OK_SELECT,
-	"SELECT e.psp, s.adapter, e.feed, e.entry_id, e.body FROM payments.feed_entry e JOIN payments.psp s ON s.psp = e.psp "
+	"SELECT e.psp, s.adapter, e.feed, e.entry_id, e.body, e.tries FROM payments.feed_entry e JOIN payments.psp s ON s.psp = e.psp "
 	"WHERE e.discarded_at IS NULL AND e.due_at <= $1 ORDER BY e.due_at LIMIT $2 FOR UPDATE OF e SKIP LOCKED", TIMESTAMPTZOID, INT8OID);
 static PayStmt has_reconcile = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT pg_catalog.to_regprocedure('payments._reconcile_new(text)') IS NOT NULL");
@@ -400,7 +409,7 @@ apply_events(const PayFeedClaim *claim, const PayFeedPage *page, TimestampTz now
 	{
 		const PaySlice *entry = &page->entries[which[i]];
 		const char *body = pnstrdup(entry->at, entry->bytes);
-		const char *reason = take_event(claim->psp, claim->adapter, body, entry->bytes, now, worker);
+		const char *reason = take_event(claim->psp, claim->adapter, body, entry->bytes, 0, now, worker);
 
 		if (reason)
 			keep_entry(claim->psp, claim->feed->name, page->ids[which[i]], body, reason);
@@ -415,7 +424,7 @@ apply_events(const PayFeedClaim *claim, const PayFeedPage *page, TimestampTz now
  * the others go on.  Returns NULL, or the reason.
  */
 static const char *
-take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, TimestampTz now, const char *worker)
+take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -425,7 +434,7 @@ take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t 
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		reason = take_event_work(psp, adapter, body, bytes, now, worker);
+		reason = take_event_work(psp, adapter, body, bytes, tries, now, worker);
 		if (reason)
 			RollbackAndReleaseCurrentSubTransaction();
 		else
@@ -457,7 +466,7 @@ take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t 
 }
 
 static const char *
-take_event_work(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, TimestampTz now, const char *worker)
+take_event_work(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker)
 {
 	PayWebhook	webhook = {0};
 	PayReport	report;
@@ -466,9 +475,34 @@ take_event_work(const char *psp, const PayAdapter *adapter, const char *body, si
 	if (adapter == NULL || adapter->parse_event == NULL || !adapter->parse_event(body, bytes, &webhook))
 		return "this is not an event";
 	word.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	if (pay_event_take(&word, now, &report) && report.outcome == PAY_OUTCOME_LOCKED)
+	if (!pay_event_take(&word, now, &report))
+		return NULL;
+	if (report.outcome == PAY_OUTCOME_LOCKED)
 		return REASON_LOCKED;
+	if (report.outcome == PAY_OUTCOME_UNMATCHED && may_match_later(&webhook) && tries < UNMATCHED_TRIES_MAX)
+		return REASON_UNMATCHED;
 	return NULL;
+}
+
+static bool
+may_match_later(const PayWebhook *webhook)
+{
+	if (!webhook->relevant || webhook->result.psp_ref != NULL)
+		return false;
+	switch (webhook->result.effect)
+	{
+		case PAY_EFFECT_REFUNDED:
+		case PAY_EFFECT_REFUND_FAILED:
+		case PAY_EFFECT_DISPUTED:
+		case PAY_EFFECT_DISPUTE_WON:
+			return true;
+		case PAY_EFFECT_NONE:
+		case PAY_EFFECT_AUTHORIZED:
+		case PAY_EFFECT_CAPTURED:
+		case PAY_EFFECT_VOIDED:
+			break;
+	}
+	return false;
 }
 
 static void
@@ -505,6 +539,7 @@ pay_feed_retry(TimestampTz now, const char *worker)
 				   *feed,
 				   *id,
 				   *body;
+		int			tries;
 	} Waiting;
 	PayArgs		args = {0};
 	Waiting		waiting[RETRIES_AT_ONCE];
@@ -514,7 +549,7 @@ pay_feed_retry(TimestampTz now, const char *worker)
 	pay_arg_int64(&args, RETRIES_AT_ONCE);
 	n = (int) pay_spi_exec(&find_waiting, &args);
 	for (int i = 0; i < n; i++)
-		waiting[i] = (Waiting) {pay_spi_text(i, 1), pay_spi_text(i, 2), pay_spi_text(i, 3), pay_spi_text(i, 4), pay_spi_text(i, 5)};
+		waiting[i] = (Waiting) {pay_spi_text(i, 1), pay_spi_text(i, 2), pay_spi_text(i, 3), pay_spi_text(i, 4), pay_spi_text(i, 5), pay_spi_int32(i, 6)};
 	for (int i = 0; i < n; i++)
 	{
 		Waiting    *w = &waiting[i];
@@ -534,7 +569,7 @@ pay_feed_retry(TimestampTz now, const char *worker)
 			pay_spi_exec(&import_one, &one);
 			continue;
 		}
-		reason = take_event(w->psp, adapter, w->body, strlen(w->body), now, worker);
+		reason = take_event(w->psp, adapter, w->body, strlen(w->body), w->tries, now, worker);
 		if (reason)
 			keep_entry(w->psp, w->feed, w->id, w->body, reason);
 		else

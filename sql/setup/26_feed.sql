@@ -74,7 +74,7 @@ COMMENT ON COLUMN payments.feed_entry.psp IS 'psp_feed.psp';
 COMMENT ON COLUMN payments.feed_entry.feed IS 'psp_feed.feed';
 COMMENT ON COLUMN payments.feed_entry.entry_id IS 'the PSP''s id';
 COMMENT ON COLUMN payments.feed_entry.body IS 'as the PSP sent it, JSON, with what looks like a card number masked';
-COMMENT ON COLUMN payments.feed_entry.reason IS 'why it could not be applied last; locked: somebody held the payment';
+COMMENT ON COLUMN payments.feed_entry.reason IS 'why it could not be applied last; locked: somebody held the payment; no payment of ours yet: a refund or dispute of a payment that is not known, or not yet';
 COMMENT ON COLUMN payments.feed_entry.tries IS 'how often it was tried';
 COMMENT ON COLUMN payments.feed_entry.seen_at IS 'when it was read first';
 COMMENT ON COLUMN payments.feed_entry.due_at IS 'when it is tried again';

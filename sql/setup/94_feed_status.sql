@@ -17,7 +17,7 @@ CROSS JOIN payments.installation i
 CROSS JOIN LATERAL (SELECT payments._unarmed_reason() AS reason) u
 CROSS JOIN LATERAL payments._feed_settings(s.config) c
 CROSS JOIN LATERAL (
-	SELECT count(*) AS waiting, count(*) FILTER (WHERE r.reason <> 'locked' OR r.seen_at < now() - interval '5 min') AS refused
+	SELECT count(*) AS waiting, count(*) FILTER (WHERE r.reason NOT IN ('locked', 'no payment of ours yet') OR r.reason = 'locked' AND r.seen_at < now() - interval '5 min') AS refused
 	FROM payments.feed_entry r WHERE r.psp = f.psp AND r.feed = f.feed AND r.discarded_at IS NULL) e;
 COMMENT ON VIEW payments.feed_status IS 'is everything read that the PSPs'' lists hold, and what is in the way';
 COMMENT ON COLUMN payments.feed_status.psp IS 'the PSP';

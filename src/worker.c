@@ -39,7 +39,6 @@
 #include "http.h"
 #include "link.h"
 #include "queue.h"
-#include "sealer.h"
 #include "spi.h"
 #include "wake.h"
 
@@ -68,9 +67,6 @@
 #define PACE_MS 20
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
-#define FOLD_MS 1000
-#define PARTITIONS_MS (6 * 3600 * 1000)
-#define PARTITIONS_AGAIN_MS (60 * 1000)
 #define SKIP_MS 10000
 
 /* A call in flight; the claim's data live in its context. */
@@ -101,9 +97,6 @@ static int	done_count = 0;
 static TimestampTz next_claim_at = 0;	/* 0: at once */
 static TimestampTz claimed_at = 0;
 static TimestampTz settled_at = 0;
-static TimestampTz fold_at = 0;
-static TimestampTz seal_at = 0;
-static TimestampTz partitions_at = 0;
 static int	contended_items = 0;	/* in this round of settling */
 static bool work_noted = false;	/* the latch was seen and is still set */
 static bool idle = false;		/* not set up, disabled, or of another version */
@@ -124,11 +117,6 @@ static void settle_range(const int *which, int n);
 static void settle_work(void *arg);
 static void bury_work(void *arg);
 static void release(int slot);
-static void fold(void);
-static void fold_work(void *arg);
-static void seal(void);
-static void make_months(void);
-static void make_months_work(void *arg);
 static void claim(void);
 static void look_around(void *arg);
 static int	room_for(PayLink *link, TimestampTz now);
@@ -167,9 +155,6 @@ typedef struct PayClaimRound
 	TimestampTz next_due;
 } PayClaimRound;
 
-static PayStmt fold_hot_accounts = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.fold_hot_accounts()");
-static PayStmt release_expired_holds = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.release_expired_holds()");
-static PayStmt make_partitions = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.make_partitions()");
 static PayStmt read_installation = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT i.worker_enabled, e.extversion FROM payments.installation i, pg_catalog.pg_extension e WHERE e.extname = 'payments'");
 static PayStmt read_next_due = PAY_STMT(SPI_OK_SELECT,
@@ -234,8 +219,7 @@ pay_worker_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 			pay_links_reload();
-			pay_sealer_reload();
-			seal_at = 0;
+			pay_worker_chores_reload();
 			work_noted = true;
 		}
 		if (work_noted)
@@ -319,7 +303,7 @@ wait_ms(void)
 	TimestampTz next = next_claim_at;
 
 	if (!idle)
-		next = Min(next, pay_seal_interval_ms > 0 ? Min(fold_at, seal_at) : fold_at);
+		next = Min(next, pay_worker_chores_next());
 	next = Min(Max(next, claimed_at + PACE_MS * 1000), pay_worker_feed_next(idle));
 	for (int i = 0; i < done_count; i++)
 		next = Min(next, Max(done[i].not_before, settled_at + PACE_MS * 1000));
@@ -343,9 +327,8 @@ tick(void)
 	if (GetCurrentTimestamp() >= Max(next_claim_at, claimed_at + PACE_MS * 1000))
 		claim();
 	pay_worker_feed_step(idle);
-	fold();
-	seal();
-	make_months();
+	if (!idle)
+		pay_worker_chores_step();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tick_context);
 }
@@ -492,7 +475,7 @@ settle(void)
 		if (done[i].response)
 			pay_http_free(done[i].response);
 		next_claim_at = 0;		/* there is room again, and what was settled may be due again */
-		fold_at = Min(fold_at, now + FOLD_MS * 1000);
+		pay_worker_chores_settled(now);
 	}
 	done_count = kept;
 }
@@ -577,65 +560,6 @@ release(int slot)
 	MemoryContextDelete(calls[slot].context);
 	calls[slot].context = NULL;
 	free_slots[free_count++] = slot;
-}
-
-/* ---------- fold ---------- */
-
-/* Moves what was posted to hot accounts into their balances and releases expired holds: a second after settling, else with the poll. */
-static void
-fold(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (idle || now < fold_at)
-		return;
-	fold_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
-	pay_worker_transaction(fold_work, NULL, NULL, NULL);
-}
-
-static void
-fold_work(void *arg)
-{
-	int64		done;
-
-	pay_spi_exec(&fold_hot_accounts, NULL);
-	done = pay_spi_int64(0, 1);
-	pay_spi_exec(&release_expired_holds, NULL);
-	done += pay_spi_int64(0, 1);
-	/* Others post as well: while there was something, come again soon. */
-	if (done > 0)
-		fold_at = GetCurrentTimestamp() + FOLD_MS * 1000;
-}
-
-/* ---------- seal ---------- */
-
-static void
-seal(void)
-{
-	if (idle || pay_seal_interval_ms == 0 || GetCurrentTimestamp() < seal_at)
-		return;
-	seal_at = pay_sealer_done(pay_worker_transaction(pay_sealer_work, NULL, NULL, NULL), GetCurrentTimestamp());
-}
-
-/* ---------- months ---------- */
-
-/* Partitions for the time ahead: a few times a day, and soon again when one could not be made. */
-static void
-make_months(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (idle || now < partitions_at)
-		return;
-	partitions_at = now + PARTITIONS_MS * INT64CONST(1000);
-	if (!pay_worker_transaction(make_months_work, NULL, NULL, NULL))
-		partitions_at = now + PARTITIONS_AGAIN_MS * INT64CONST(1000);
-}
-
-static void
-make_months_work(void *arg)
-{
-	pay_spi_exec(&make_partitions, NULL);
 }
 
 /* ---------- claim ---------- */

@@ -1,6 +1,6 @@
 /*
  * src/worker_private.h
- *		Between worker.c and worker_feed.c.
+ *		Between worker.c, worker_chores.c and worker_feed.c.
  */
 #ifndef PAY_WORKER_PRIVATE_H
 #define PAY_WORKER_PRIVATE_H
@@ -27,5 +27,11 @@ extern void pay_worker_feed_answered(struct PayHttpResponse *response);
 /* One step of each kind at most; `idle`: ask for nothing. */
 extern void pay_worker_feed_step(bool idle);
 extern TimestampTz pay_worker_feed_next(bool idle);
+
+/* worker_chores.c: does what is due; when the next is; something was posted; settings were read again. */
+extern void pay_worker_chores_step(void);
+extern TimestampTz pay_worker_chores_next(void);
+extern void pay_worker_chores_settled(TimestampTz now);
+extern void pay_worker_chores_reload(void);
 
 #endif							/* PAY_WORKER_PRIVATE_H */

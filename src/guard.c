@@ -93,6 +93,7 @@ static const char *const guarded[] = {
 	"period_close", "period_balance",
 	"settlement_batch", "settlement_line", "bank_statement", "bank_entry",
 	"settlement_posting", "bank_match", "reconciliation_run", "discrepancy_found", "discrepancy_resolution",
+	"issued_statement", "statement_counter",
 };
 
 static ProcessUtility_hook_type previous_hook = NULL;

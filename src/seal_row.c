@@ -98,6 +98,7 @@ static PaySealTable tables[] = {
 	SEALED("event", "t.id", IS("id", "uuid"), "id"),
 	SEALED("idempotency_key", "t.merchant COLLATE \"C\", t.key COLLATE \"C\"",
 		   IS("merchant", "text") " AND " IS("key", "text"), "merchant", "key"),
+	SEALED("issued_statement", "t.statement_id", IS("statement_id", "bigint"), "statement_id"),
 	SEALED("ledger_hold", "t.hold_id", IS("hold_id", "bigint"), "hold_id"),
 	SEALED("ledger_hold_resolution", "t.hold_id, t.seq", IS("hold_id", "bigint") " AND " IS("seq", "int"), "hold_id", "seq"),
 	SEALED("movement", "t.psp COLLATE \"C\", t.object_id COLLATE \"C\", t.kind COLLATE \"C\"",

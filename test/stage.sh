@@ -10,7 +10,7 @@
 #	unstage				removes the folder (also at exit, unless KEEP=1)
 
 PG_MAJOR=${PG_MAJOR:-15}
-PACKAGES="build-essential clang libclang-rt-dev libcurl4-openssl-dev libipc-run-perl libtap-parser-sourcehandler-pgtap-perl
+PACKAGES="build-essential chromium clang libclang-rt-dev libcurl4-openssl-dev libipc-run-perl libtap-parser-sourcehandler-pgtap-perl poppler-utils
 	postgresql-$PG_MAJOR postgresql-$PG_MAJOR-cron postgresql-$PG_MAJOR-pgtap postgresql-client-$PG_MAJOR postgresql-server-dev-$PG_MAJOR python3 python3-pglast python3-psycopg2 rsync"
 
 say() { printf '%s\n' "$*" >&2; }

@@ -138,4 +138,8 @@ INSERT INTO payments.job (job, schedule, command, arguments, catch_up, period, d
 	('retire_event', '27 4 4 * *', 'payments.retire_partitions', '{"table_name": "event", "older_than": "1 year"}', 'once', NULL, '0', true, 1, false, 'takes old months out of event', NULL),
 	('purge_job_run_details', '7 1 * * *', 'payments._purge_job_run_details', '{"keep": "14 days"}', 'once', NULL, '0', false, 1, true, 'removes old rows of our jobs from pg_cron''s log', NULL);
 
+-- Whether statements are to be issued, and of which periods, is for somebody to decide.
+INSERT INTO payments.job (job, schedule, command, catch_up, period, delay, enabled, description, added_at) VALUES
+	('issue_statements', '7 6 * * *', 'payments._job_issue_statements', 'periods', '1 month', '6 hours', false, 'issues the statements of each month that is over', NULL);
+
 SELECT pg_catalog.pg_extension_config_dump('payments.job', 'WHERE NOT builtin');

@@ -153,7 +153,9 @@ BEGIN
 				('settlement_posting', 'guard_append_only'), ('bank_match', 'guard_append_only'), ('reconciliation_run', 'guard_append_only'),
 				('discrepancy_found', 'guard_append_only'), ('discrepancy_resolution', 'guard_append_only'),
 				('settlement_posting', 'guard_truncate'), ('bank_match', 'guard_truncate'), ('reconciliation_run', 'guard_truncate'),
-				('discrepancy_found', 'guard_truncate'), ('discrepancy_resolution', 'guard_truncate')) g (tbl, trg)
+				('discrepancy_found', 'guard_truncate'), ('discrepancy_resolution', 'guard_truncate'),
+				('issued_statement', 'guard_append_only'), ('issued_statement', 'guard_truncate'),
+				('statement_counter', 'guard_delete'), ('statement_counter', 'guard_truncate')) g (tbl, trg)
 		  LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
 		  WHERE t.tgenabled IS DISTINCT FROM 'A'
 		  UNION ALL
@@ -183,7 +185,9 @@ BEGIN
 	RETURN QUERY SELECT * FROM payments._check_ledger();
 	RETURN QUERY SELECT * FROM payments._check_seal();
 	RETURN QUERY SELECT * FROM payments._check_retired();
+	RETURN QUERY SELECT * FROM payments._check_reconciliation();
 	RETURN QUERY SELECT * FROM payments._check_close();
+	RETURN QUERY SELECT * FROM payments._check_statements();
 END
 $$;
 COMMENT ON FUNCTION payments.check() IS

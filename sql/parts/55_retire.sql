@@ -26,7 +26,17 @@ BEGIN
 			JOIN (SELECT DISTINCT ON (x.merchant) x.merchant, x.to_xid FROM payments.period_close x ORDER BY x.merchant, x.number DESC) c ON c.merchant = a.merchant
 			WHERE p.booked_at >= $2 AND p.booked_at < $3 AND p.xid >= c.to_xid
 			AND p.xid >= (SELECT x.to_xid FROM payments.period_close x ORDER BY x.to_xid LIMIT 1) LIMIT 1;
-			RETURN 'posting ' || id || ' committed after the close: close the next period';
+			IF id IS NOT NULL THEN
+				RETURN 'posting ' || id || ' committed after the close: close the next period';
+			END IF;
+			SELECT format('merchant "%s", account "%s"', s.merchant, s.account) INTO id
+			FROM (SELECT DISTINCT ON (i.account_id) i.* FROM payments.issued_statement i ORDER BY i.account_id, i.from_time DESC) s
+			CROSS JOIN LATERAL unnest(s.account_id || payments._statement_ids(s.fee_accounts || s.dispute_accounts)) a (account_id)
+			WHERE s.to_time > $2
+			AND (EXISTS (SELECT FROM payments.posting p WHERE p.debit_account = a.account_id AND p.booked_at >= $2 AND p.booked_at < least($3, s.to_time) AND p.xid >= s.to_xid)
+				OR EXISTS (SELECT FROM payments.posting p WHERE p.credit_account = a.account_id AND p.booked_at >= $2 AND p.booked_at < least($3, s.to_time) AND p.xid >= s.to_xid))
+			ORDER BY 1 LIMIT 1;
+			RETURN 'it has postings that were committed after their statement, and are in none yet: issue the next one of ' || id;
 		WHEN 'payment_status' THEN
 			SELECT p.payment_id INTO id FROM payments.payment p
 			WHERE p.payment_id >= payments._uuid_of($2) AND p.payment_id < payments._uuid_of($3)

@@ -308,3 +308,59 @@ END
 $$;
 COMMENT ON FUNCTION payments._job_reconcile(text, int) IS
 'Internal: one step of the job reconcile; the watermark is the last PSP or bank account that was compared. days: how far back lines are compared; null: all.';
+
+CREATE FUNCTION payments._check_reconciliation() RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	n bigint;
+	s text;
+	-- Of retired postings their references are kept.
+	horizon timestamptz := coalesce((SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = 'posting'), '-infinity');
+BEGIN
+	SELECT count(*), min(coalesce(x.reference, y.reference)) INTO n, s
+	FROM (SELECT p.merchant, p.reference, p.event, p.currency, abs(p.amount) AS amount, p.posted_at FROM payments.settlement_posting p) x
+	FULL JOIN (SELECT p.merchant, regexp_replace(p.reference, ':[0-9]+$', '') AS reference, p.kind AS event, p.currency, p.amount
+			   FROM payments.posting p WHERE p.kind LIKE 'settled\_%' AND p.kind <> 'settled_at_bank' AND p.reference LIKE 'settlement:%') y
+		ON y.merchant = x.merchant AND y.reference = x.reference
+	WHERE (x.event, x.currency, x.amount) IS DISTINCT FROM (y.event, y.currency, y.amount) AND NOT (y.reference IS NULL AND x.posted_at < horizon);
+	RETURN QUERY SELECT * FROM payments._violation('what settlement files book is posted once', n, s);
+
+	SELECT count(*), min(x.what) INTO n, s
+	FROM (SELECT format('entry %s:%s:%s', m.batch_id, m.statement_no, m.entry_no) AS what
+		  FROM payments.bank_match m LEFT JOIN payments.bank_entry e
+			ON e.batch_id = m.batch_id AND e.statement_no = m.statement_no AND e.entry_no = m.entry_no AND e.detail_no = 0
+		  GROUP BY m.batch_id, m.statement_no, m.entry_no, e.amount HAVING e.amount IS NULL OR sum(m.amount) > e.amount OR sum(m.amount) < 0
+		  UNION ALL
+		  SELECT format('payout %s of %s', m.payout_ref, m.psp)
+		  FROM (SELECT b.psp, b.payout_ref, b.currency, sum(b.amount) AS matched, max(r.tolerance) AS tolerance
+				FROM payments.bank_match b LEFT JOIN payments.match_rule r ON r.rule = b.rule GROUP BY 1, 2, 3) m
+		  CROSS JOIN LATERAL (SELECT coalesce(- sum(l.net), 0) AS paid FROM payments.settlement_line l
+			WHERE l.psp = m.psp AND l.payout_ref = m.payout_ref AND l.currency = m.currency AND l.kind = 'payout' AND NOT l.repeated) p
+		  WHERE m.matched > p.paid + coalesce(m.tolerance, 0)) x;
+	RETURN QUERY SELECT * FROM payments._violation('no payout and no bank entry is matched beyond its amount', n, s);
+
+	SELECT count(*), min(coalesce(m.what, p.what)) INTO n, s
+	FROM (SELECT concat_ws(' ', b.psp, x.psp, x.currency) AS what, sum(x.amount) AS amount
+		  FROM payments.bank_match x JOIN payments.settlement_batch b ON b.batch_id = x.batch_id GROUP BY 1) m
+	FULL JOIN (SELECT concat_ws(' ', substr(coalesce(d.code, c.code), 6), split_part(p.reference, ':', 3), p.currency) AS what,
+				sum(CASE WHEN d.code IS NOT NULL THEN p.amount ELSE - p.amount END) AS amount
+			   FROM payments.posting p
+			   LEFT JOIN payments.account d ON d.account_id = p.debit_account AND d.code LIKE 'bank:%'
+			   LEFT JOIN payments.account c ON c.account_id = p.credit_account AND c.code LIKE 'bank:%'
+			   WHERE p.kind = 'settled_at_bank' GROUP BY 1) p ON p.what = m.what
+	WHERE m.amount IS DISTINCT FROM p.amount AND horizon = '-infinity'
+	-- Whoever has posting rules of his own posts elsewhere.
+	AND NOT EXISTS (SELECT FROM payments.posting_rule r WHERE r.event = 'settled_at_bank' AND NOT r.builtin);
+	RETURN QUERY SELECT * FROM payments._violation('what is matched at the bank is posted', n, s);
+
+	SELECT count(*), min(r.discrepancy_id::text) INTO n, s
+	FROM (SELECT x.discrepancy_id, x.seq, x.action, row_number() OVER w AS n, lag(x.action) OVER w AS previous
+		  FROM payments.discrepancy_resolution x WINDOW w AS (PARTITION BY x.discrepancy_id ORDER BY x.seq)) r
+	LEFT JOIN payments.discrepancy_found d ON d.discrepancy_id = r.discrepancy_id
+	WHERE d.discrepancy_id IS NULL OR r.seq <> r.n
+	OR (r.action IN ('reopen', 'found_again')) = (r.previous IS NULL OR r.previous IN ('reopen', 'found_again'));
+	RETURN QUERY SELECT * FROM payments._violation('decisions about a discrepancy are numbered, and each is taken back before the next', n, s);
+END
+$$;
+COMMENT ON FUNCTION payments._check_reconciliation() IS 'Internal: the invariants of reconciliation, for check().';

@@ -106,11 +106,16 @@ DECLARE
 BEGIN
 	-- By statement, merchant and PSP: a day's payouts are a few postings.
 	FOR m IN
-		SELECT x.batch_id, b.psp AS bank, x.psp, h.merchant, x.currency, min(x.bank_match_id) AS first, sum(h.share)::bigint AS amount
-		FROM payments.bank_match x JOIN payments.settlement_batch b ON b.batch_id = x.batch_id
-		CROSS JOIN LATERAL payments._match_shares(x.psp, x.payout_ref, x.currency, x.amount) h
-		WHERE x.bank_match_id >= from_match
-		GROUP BY x.batch_id, b.psp, x.psp, h.merchant, x.currency HAVING sum(h.share) <> 0 ORDER BY 1, 3, 4, 5
+		WITH x AS MATERIALIZED (SELECT y.* FROM payments.bank_match y WHERE y.bank_match_id >= from_match),
+		p AS MATERIALIZED (SELECT d.psp, payments._settlement_house(d.psp) AS house, payments._settlement_shared(d.psp) AS shared
+						   FROM (SELECT DISTINCT y.psp FROM x y) d)
+		SELECT s.batch_id, b.psp AS bank, s.psp, s.merchant, s.currency, min(s.bank_match_id) AS first, sum(s.share)::bigint AS amount
+		FROM (SELECT x.batch_id, x.psp, p.house AS merchant, x.currency, x.bank_match_id, x.amount AS share FROM x JOIN p ON p.psp = x.psp AND NOT p.shared
+			  UNION ALL
+			  SELECT x.batch_id, x.psp, h.merchant, x.currency, x.bank_match_id, h.share FROM x JOIN p ON p.psp = x.psp AND p.shared
+			  CROSS JOIN LATERAL payments._match_shares(x.psp, x.payout_ref, x.currency, x.amount) h) s
+		JOIN payments.settlement_batch b ON b.batch_id = s.batch_id
+		GROUP BY s.batch_id, b.psp, s.psp, s.merchant, s.currency HAVING sum(s.share) <> 0 ORDER BY 1, 3, 4, 5
 	LOOP
 		PERFORM payments._post_movements(ARRAY[m.amount], ARRAY['settled_at_bank'], ARRAY[format('bank:%s:%s:%s', m.first, m.psp, m.currency)],
 			m.merchant, m.psp, m.currency, NULL, m.bank);

@@ -90,6 +90,19 @@ TO payments_operator, payments_admin;
 GRANT EXECUTE ON FUNCTION payments.resolve_discrepancy(bigint, text, text, text, uuid, text, text) TO payments_operator;
 GRANT EXECUTE ON FUNCTION payments.reconciliation_report(bigint) TO payments_operator, payments_admin, payments_auditor;
 
+GRANT EXECUTE ON FUNCTION
+	payments.issue_statement(text, text, timestamptz, timestamptz, text),
+	payments.issue_statements(timestamptz, timestamptz),
+	payments.set_statement_party(text, text, text[], text, text)
+TO payments_operator, payments_admin;
+GRANT EXECUTE ON FUNCTION payments._job_issue_statements(timestamptz, timestamptz) TO payments_admin;
+GRANT EXECUTE ON FUNCTION
+	payments.statement_lines(bigint),
+	payments.statement_json(bigint),
+	payments.statement_html(bigint),
+	payments.verify_statement(bigint)
+TO payments_app, payments_operator, payments_admin, payments_auditor;
+
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;
 
 GRANT EXECUTE ON FUNCTION

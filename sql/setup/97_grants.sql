@@ -15,7 +15,10 @@ END
 $grants$;
 GRANT SELECT ON payments.payment, payments.payment_status, payments.operation, payments.movement, payments.account, payments.posting,
 	payments.posting_failure, payments.account_history, payments.ledger_hold, payments.ledger_hold_resolution, payments.worker_status, payments.psp,
-	payments.seal, payments.seal_head, payments.period_close, payments.period_balance, payments.closed_balance TO payments_app;
+	payments.seal, payments.seal_head, payments.period_close, payments.period_balance, payments.closed_balance, payments.issued_statement TO payments_app;
+
+-- Rates are an administrator's, like rules and schedules.
+GRANT INSERT, UPDATE, DELETE ON payments.vat_rule TO payments_admin;
 
 -- Files come by COPY into here, to be imported in the same transaction.
 GRANT INSERT (line) ON payments.settlement_staging TO payments_operator, payments_admin;
@@ -34,7 +37,7 @@ DECLARE
 	t text;
 BEGIN
 	FOREACH t IN ARRAY ARRAY['payment', 'account', 'posting', 'posting_reference', 'posting_failure', 'ledger_hold', 'event', 'idempotency_key',
-							 'period_close', 'period_balance'] LOOP
+							 'period_close', 'period_balance', 'issued_statement'] LOOP
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ROW LEVEL SECURITY', t);
 		EXECUTE format('DROP POLICY IF EXISTS by_merchant ON payments.%I', t);
 		EXECUTE format('CREATE POLICY by_merchant ON payments.%I FOR SELECT USING (merchant IN (SELECT m.merchant FROM payments._my_merchant m))', t);

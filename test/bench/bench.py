@@ -20,9 +20,11 @@ import time
 import urllib.request
 
 import bench_ledger
+import bench_reconcile
 
 PAYMENTS = ['create', 'end_to_end', 'slow_psp', 'first_byte']
 LEDGER = ['post_batch', 'post', 'sealing', 'reads']
+RECONCILE = ['settlement', 'bank']
 
 CREATE = r"""
 \set a random(1, 1000000000)
@@ -235,11 +237,11 @@ def main():
     try:
         bench.start()
         bench.run('pgbench', '-h', bench.root, '-p', str(bench.port), '-i', '-s', '20', '-q', 'bench')
-        for name in args.only or [*PAYMENTS, *LEDGER]:
+        for name in args.only or [*PAYMENTS, *LEDGER, *RECONCILE]:
             if name in PAYMENTS:
                 getattr(bench, name)()
             else:
-                getattr(bench_ledger, name)(bench)
+                getattr(bench_ledger if name in LEDGER else bench_reconcile, name)(bench)
         bad = bench.sql('SELECT invariant FROM payments.check() WHERE NOT ok')
         # create() takes its unsent payments out of the queue by hand, which check() rightly reports.
         bad = [line for line in bad.splitlines() if 'queued' not in line]

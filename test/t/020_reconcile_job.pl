@@ -104,7 +104,7 @@ is(value($node, q{SELECT string_agg(job || ' ' || action, ', ') FROM payments.sc
 my $pid = stopped_in_a_step('pg_cron runs it at the minute, and it comes to a payment that somebody holds');
 is(value($node, 'SELECT run_by, steps FROM payments.job_run'), 'jobs|1', 'one step is done');
 like(value($node, q{SELECT job, rows, total, percent, pid, rate > 0 AND eta > started_at, activity FROM payments.progress}),
-	qr/^reconcile\|2000\|$LINES\|39\.8\|$pid\|t\|payments reconcile: 2000\/$LINES rows \(39 %\), \d+\/s$/, 'another session sees how far it is');
+	qr/^reconcile\|2000\|(502\d)\|39\.8\|$pid\|t\|payments reconcile: 2000\/\1 rows \(39 %\), \d+\/s$/, 'another session sees how far it is, within a line or two');
 my $before = value($node, $APPLIED);
 kill 'KILL', $pid;
 ok(wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payments reconcile%'}, '0', 60), 'kill -9, and the server comes back');
@@ -139,7 +139,7 @@ sub all_is_done_once
 	is(value($node, q{SELECT count(*) FROM (SELECT payment_id FROM payments.payment_status WHERE status = 'succeeded' GROUP BY 1 HAVING count(*) > 1) x}), 0, "$name: none has succeeded twice");
 	is(value($node, q{SELECT event, count(*), count(DISTINCT batch_id), count(*) = count(DISTINCT reference) FROM payments.settlement_posting GROUP BY 1 ORDER BY 1}),
 		"settled_fee|2|2|t\nsettled_payout|2|2|t", "$name: each file is posted once");
-	is(value($node, q{SELECT count(*), count(DISTINCT s.reference) FROM payments.settlement_posting s JOIN payments.posting p ON split_part(p.reference, '/', 1) = s.reference}), '4|4', "$name: with one posting for each sum");
+	is(value($node, q{SELECT count(*), count(DISTINCT s.reference) FROM payments.settlement_posting s JOIN payments.posting p ON p.reference LIKE s.reference || ':%'}), '4|4', "$name: with one posting for each sum");
 	is(value($node, q{SELECT code, balance FROM payments.trial_balance WHERE code ~ '^(psp_receivable|payout_clearing):tap|psp_fees$' AND currency = 'EUR' ORDER BY code}),
 		'payout_clearing:tap|' . ($ALL * 993 + $ALL * ($ALL + 1) / 2 - 100) . "\npsp_fees|" . (7 * $ALL + 100) . "\npsp_receivable:tap|0", "$name: the ledger is what the files say");
 	is(value($node, 'SELECT count(*), count(*) FILTER (WHERE posted_at IS NOT NULL AND compared_at IS NOT NULL) FROM payments.settlement_progress'), '2|2', "$name: both files are compared");

@@ -128,13 +128,15 @@ my $replays = $peer->book(brief => 1)->{keys}{replays};
 my $again = create_payment($node, @orphan);
 isnt($again, $adopted, 'another asks again for the orphan, of which the key is lost');
 my $DEAD = "SELECT reason FROM payments.dead_letter WHERE payment_id = '$again' AND decision IS NULL";
-ok(wait_until($node, $DEAD, 'cannot_settle'), 'it becomes a dead letter: the money is another payment\'s');
+ok(wait_until($node, $DEAD, 'booked_elsewhere'), 'it becomes a dead letter: the money is another payment\'s');
+is(value($node, "SELECT p.payment_id FROM payments.dead_letter d JOIN payments.payment p ON d.detail LIKE '%' || p.psp_payment_id || '%' WHERE d.payment_id = '$again'"), $adopted,
+	'and says whose');
 is(outcome($node, $again, 5), 'in_doubt', 'nobody is told that it failed');
 is($peer->book(brief => 1)->{keys}{replays}, $replays + 1, 'the PSP was sent the key that it had, and answered as before');
 is(value($node, 'SELECT count(*) FROM payments.queue'), 0, 'nothing is tried again and again');
 works('asked again');
 value($node, "SELECT payments.redrive((SELECT dead_letter_id FROM payments.dead_letter WHERE payment_id = '$again' AND decision IS NULL))");
-ok(wait_until($node, $DEAD, 'cannot_settle'), 'driven once more, it is a dead letter again');
+ok(wait_until($node, $DEAD, 'booked_elsewhere'), 'driven once more, it is a dead letter again');
 works('driven once more');
 value($node, "SELECT payments.discard((SELECT dead_letter_id FROM payments.dead_letter WHERE payment_id = '$again' AND decision IS NULL), 'paid by the adopted payment')");
 is(value($node, "SELECT status, captured FROM payments.payment WHERE payment_id = '$again'"), 'failed|0', 'a person ends it');

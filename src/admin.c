@@ -5,8 +5,10 @@
 #include "payments.h"
 
 #include "address.h"
+#include "feed.h"
 #include "guard.h"
 #include "guc.h"
+#include "json.h"
 #include "psp.h"
 #include "spi.h"
 #include "wake.h"
@@ -20,6 +22,7 @@
 
 static bool is_name(const char *text, const char *others);
 static void check_base_url(const char *url);
+static void check_config(Jsonb *config);
 
 PAY_FUNCTION(pay_setup);
 PAY_FUNCTION(pay_version);
@@ -110,6 +113,9 @@ pay_create_psp(PG_FUNCTION_ARGS)
 				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and revoke the secret that you have just typed."),
 				 errhidestmt(true)));
 
+	if (!PG_ARGISNULL(4))
+		check_config(PG_GETARG_JSONB_P(4));
+
 	pay_spi_begin();
 	pay_arg_text(&args, psp);
 	pay_arg_text(&args, adapter_name);
@@ -121,6 +127,7 @@ pay_create_psp(PG_FUNCTION_ARGS)
 				(errcode(PAY_ERR_EXISTS_DIFFERENT),
 				 errmsg("PSP \"%s\" exists with another adapter", psp),
 				 errhint("Choose another name; payments remember theirs.")));
+	pay_feed_create(psp, adapter);
 	pay_spi_end();
 	pay_wake_at_commit();
 	PG_RETURN_VOID();
@@ -176,6 +183,49 @@ check_base_url(const char *url)
 					 errmsg("base_url names an address that is not public"),
 					 errhint("If that is meant, add its network to payments.allow_networks.")));
 	}
+}
+
+/* config.feeds: how the worker reads the PSP's lists.  A word that nobody knows would be a setting that silently does nothing. */
+static void
+check_config(Jsonb *config)
+{
+	static const struct
+	{
+		const char *path;
+		int64		min;
+		int64		max;
+	}			settings[] = {
+		{"feeds.interval_s", 1, 86400},
+		{"feeds.lag_s", 0, 3600},
+		{"feeds.overlap_s", 0, 604800},
+		{"feeds.window_s", 60, 2678400},
+	};
+	int			known = 0;
+
+	if (!JB_ROOT_IS_OBJECT(config))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("config is not an object"),
+				 errhint("Write for example '{\"feeds\": {\"interval_s\": 60}}'; docs/feeds.md lists the keys.")));
+	for (int i = 0; i < (int) lengthof(settings); i++)
+	{
+		int64		value;
+
+		if (!pay_json_exists(config, settings[i].path))
+			continue;
+		known++;
+		if (!pay_json_int64(config, settings[i].path, &value) || value < settings[i].min || value > settings[i].max)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("config: %s must be a whole number of " INT64_FORMAT " to " INT64_FORMAT " seconds",
+							settings[i].path, settings[i].min, settings[i].max),
+					 errhint("docs/feeds.md says what it means.")));
+	}
+	if (pay_json_exists(config, "feeds") && (!pay_json_is_object(config, "feeds") || pay_json_members(config, "feeds") != known))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("config: feeds has a key that is not known"),
+				 errhint("Known are interval_s, lag_s, overlap_s and window_s; enable_feed() switches a feed on and off.")));
 }
 
 Datum

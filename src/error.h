@@ -92,6 +92,9 @@
 #define PAY_ERR_CLOSE_ORDER				PAY_SQLSTATE('6', '3', '1')
 #define PAY_ERR_CLOSE_NOT_FOUND			PAY_SQLSTATE('6', '3', '2')
 
+#define PAY_ERR_FEED_UNKNOWN			PAY_SQLSTATE('6', '4', '0')
+#define PAY_ERR_FEED_ENTRY_NOT_FOUND	PAY_SQLSTATE('6', '4', '1')
+
 /* PY7: sealing */
 #define PAY_ERR_SEAL					PAY_SQLSTATE('7', '0', '1')
 #define PAY_ERR_ROW_NOT_FOUND			PAY_SQLSTATE('7', '0', '2')

@@ -496,6 +496,7 @@ pay_http_finish(PayTransfer *transfer, CURLcode code)
 	else
 	{
 		describe(transfer, code, response->error, sizeof(response->error));
+		response->too_large = transfer->too_large;
 		if (response->body != pay_http_no_body)
 			free(response->body);
 		response->body = pay_http_no_body;

@@ -33,6 +33,8 @@ typedef struct PayHttpResponse
 	size_t		body_bytes;
 	int			should_retry;	/* Stripe-Should-Retry: 1, 0, -1 */
 	int			retry_after_s;	/* -1 not said; clamped to a day */
+	int64		date;			/* Date: the peer's clock, seconds since 1970; 0 not said */
+	bool		too_large;		/* not answered, because the answer is larger than response_bytes_max */
 	char		request_id[64]; /* Request-Id, "" if none */
 	char		error[128];		/* why, when not answered; no URL, no secret */
 	int			elapsed_ms;

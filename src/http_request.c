@@ -72,6 +72,7 @@ static bool set_callbacks(PayTransfer *transfer);
 static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address);
 static int	on_request(void *context, char *peer, char *local, int peer_port, int local_port);
 static size_t on_header(char *line, size_t size, size_t n, void *context);
+static int64 read_date(const char *value, size_t bytes);
 static size_t on_body(char *bytes, size_t size, size_t n, void *context);
 static bool address_ok(PayTransfer *transfer, const struct sockaddr *address, socklen_t bytes);
 static bool peer_ok(PayTransfer *transfer, const char *peer);
@@ -384,6 +385,7 @@ on_header(char *line, size_t size, size_t n, void *context)
 		transfer->measured = false;
 		response->should_retry = -1;
 		response->retry_after_s = -1;
+		response->date = 0;
 		response->request_id[0] = '\0';
 	}
 	else if (pay_http_header(line, bytes, "content-length", &value, &value_bytes))
@@ -394,9 +396,23 @@ on_header(char *line, size_t size, size_t n, void *context)
 		response->should_retry = pay_http_should_retry(value, value_bytes);
 	else if (pay_http_header(line, bytes, "retry-after", &value, &value_bytes))
 		response->retry_after_s = pay_http_retry_after(value, value_bytes);
+	else if (pay_http_header(line, bytes, "date", &value, &value_bytes))
+		response->date = read_date(value, value_bytes);
 	else if (pay_http_header(line, bytes, "request-id", &value, &value_bytes))
 		pay_http_copy_printable(response->request_id, sizeof(response->request_id), value, value_bytes);
 	return bytes;
+}
+
+/* 0 for what is no date. */
+static int64
+read_date(const char *value, size_t bytes)
+{
+	char		text[64];
+	time_t		date;
+
+	pay_http_copy_printable(text, sizeof(text), value, bytes);
+	date = curl_getdate(text, NULL);
+	return date > 0 ? (int64) date : 0;
 }
 
 static size_t

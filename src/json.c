@@ -275,3 +275,13 @@ pay_json_is_object(Jsonb *json, const char *path)
 	return find(json, path, &value) && value.type == jbvBinary &&
 		JsonContainerIsObject(value.val.binary.data);
 }
+
+int
+pay_json_members(Jsonb *json, const char *path)
+{
+	JsonbValue	value;
+
+	if (!find(json, path, &value) || value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
+		return 0;
+	return (int) JsonContainerSize(value.val.binary.data);
+}

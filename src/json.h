@@ -25,5 +25,6 @@ extern bool pay_json_int64(Jsonb *json, const char *path, int64 *value);	/* whol
 extern bool pay_json_bool(Jsonb *json, const char *path, bool *value);
 extern bool pay_json_exists(Jsonb *json, const char *path);	/* any type but null */
 extern bool pay_json_is_object(Jsonb *json, const char *path);
+extern int	pay_json_members(Jsonb *json, const char *path);	/* how many members an object has; 0 when it is none */
 
 #endif							/* PAY_JSON_H */

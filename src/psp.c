@@ -23,6 +23,15 @@ pay_psp_adapter(const char *name)
 	return NULL;
 }
 
+const PayFeed *
+pay_psp_feed(const PayAdapter *adapter, const char *name)
+{
+	for (int i = 0; adapter && i < adapter->n_feeds; i++)
+		if (strcmp(adapter->feeds[i].name, name) == 0)
+			return &adapter->feeds[i];
+	return NULL;
+}
+
 const char *
 pay_op_kind_name(PayOpKind kind)
 {

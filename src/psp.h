@@ -10,6 +10,8 @@
 #ifndef PAY_PSP_H
 #define PAY_PSP_H
 
+#include "json_slice.h"
+
 /* One command to a PSP on behalf of a payment.  Spelled as in operation.kind. */
 typedef enum PayOpKind
 {
@@ -127,6 +129,43 @@ typedef struct PayWebhook
 	PayResult	result;
 } PayWebhook;
 
+/* What the pages of a feed hold. */
+typedef enum PayFeedKind
+{
+	PAY_FEED_LINES,				/* rows for import_settlement() */
+	PAY_FEED_EVENTS				/* events, as parse_event() reads them */
+} PayFeedKind;
+
+#define PAY_FEED_PAGE_MAX 100
+
+/* One page of what the PSP created from `from` to below `to`, newest first. */
+typedef struct PayFeedQuery
+{
+	int64		from;			/* whole seconds since 1970 */
+	int64		to;
+	const char *cursor;			/* id of the last entry of the page before; NULL: the first page */
+	int			limit;			/* at most PAY_FEED_PAGE_MAX */
+} PayFeedQuery;
+
+typedef struct PayFeedPage
+{
+	int			n;
+	const char *ids[PAY_FEED_PAGE_MAX];	/* the PSP's own, by which entries that come again are known */
+	PaySlice	entries[PAY_FEED_PAGE_MAX]; /* in the body */
+	bool		more;			/* another page follows */
+} PayFeedPage;
+
+/* A list that the PSP's API offers, to be read window by window. */
+typedef struct PayFeed
+{
+	const char *name;
+	PayFeedKind kind;
+	const char *format;			/* of lines: the settlement format */
+	void		(*build) (const PayFeedQuery *query, PayRequest *request);
+	/* Takes a body apart; what cannot be read in place of an escape is overwritten.  False with *problem set when it is no such list. */
+	bool		(*read_page) (char *body, size_t body_bytes, PayFeedPage *page, const char **problem);
+} PayFeed;
+
 typedef enum PaySignature
 {
 	PAY_SIGNATURE_OK,
@@ -161,6 +200,9 @@ typedef struct PayAdapter
 	PaySignature (*verify) (const char *header, const char *secret, const char *body, size_t body_bytes, int64 now_unix);
 	/* Reads a verified body.  Returns false when it is not an event at all. */
 	bool		(*parse_event) (const char *body, size_t body_bytes, PayWebhook *webhook);
+	/* Lists that the worker reads by itself. */
+	const PayFeed *feeds;
+	int			n_feeds;
 } PayAdapter;
 
 extern const PayAdapter pay_adapter_sandbox;
@@ -168,6 +210,9 @@ extern const PayAdapter pay_adapter_stripe;
 
 /* Returns the built-in adapter of that name, or NULL. */
 extern const PayAdapter *pay_psp_adapter(const char *name);
+
+/* The adapter's feed of that name, or NULL. */
+extern const PayFeed *pay_psp_feed(const PayAdapter *adapter, const char *name);
 
 /* Spellings, and back; the parsers return false for an unknown word. */
 extern const char *pay_op_kind_name(PayOpKind kind);

@@ -12,7 +12,8 @@
  * - Amounts are in Stripe's units on both sides (they differ from ISO 4217 for
  *	 some currencies; payments.psp_currency); the caller rescales.
  *
- * Requests are built here; psp_stripe_answer.c reads what comes back.
+ * Requests are built here; psp_stripe_answer.c reads what comes back, and
+ * psp_stripe_feed.c asks for and reads lists.
  *
  * A PaymentIntent is authorized, captured and cancelled at most once each in
  * the way we use it, so its own id names those movements: the answer, the
@@ -44,8 +45,6 @@ static bool build(const PayCommand *command, PayRequest *request, const char **p
 static bool build_payment(const PayCommand *command, StringInfo body, const char **problem);
 static bool build_inquiry(const PayCommand *command, PayRequest *request);
 static char *search_path_of(const PayCommand *command);
-static void form_add(StringInfo form, const char *key, const char *value);
-static void form_add_int64(StringInfo form, const char *key, int64 value);
 static void form_add_names(StringInfo form, const PayCommand *command);
 static void append_escaped(StringInfo out, const char *text);
 
@@ -63,6 +62,8 @@ const PayAdapter pay_adapter_stripe = {
 	.classify = pay_stripe_classify,
 	.verify = pay_stripe_verify,
 	.parse_event = pay_stripe_parse_event,
+	.feeds = pay_stripe_feeds,
+	.n_feeds = PAY_STRIPE_FEEDS,
 };
 
 /* ---------- requests ---------- */
@@ -96,20 +97,20 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 			break;
 		case PAY_OP_CAPTURE:
 			request->path = psprintf("/v1/payment_intents/%s/capture", command->psp_payment_id);
-			form_add_int64(&body, "amount_to_capture", command->amount);
-			form_add(&body, EXPAND_KEY, EXPAND_FEE);
+			pay_stripe_form_add_int64(&body, "amount_to_capture", command->amount);
+			pay_stripe_form_add(&body, EXPAND_KEY, EXPAND_FEE);
 			break;
 		case PAY_OP_VOID:
 			request->path = psprintf("/v1/payment_intents/%s/cancel", command->psp_payment_id);
 			if (pay_stripe_is_listed(command->reason, cancellation_reasons))
-				form_add(&body, "cancellation_reason", command->reason);
+				pay_stripe_form_add(&body, "cancellation_reason", command->reason);
 			break;
 		case PAY_OP_REFUND:
 			request->path = "/v1/refunds";
-			form_add(&body, "payment_intent", command->psp_payment_id);
-			form_add_int64(&body, "amount", command->amount);
+			pay_stripe_form_add(&body, "payment_intent", command->psp_payment_id);
+			pay_stripe_form_add_int64(&body, "amount", command->amount);
 			if (pay_stripe_is_listed(command->reason, refund_reasons))
-				form_add(&body, "reason", command->reason);
+				pay_stripe_form_add(&body, "reason", command->reason);
 			form_add_names(&body, command);
 			break;
 	}
@@ -127,24 +128,24 @@ build_payment(const PayCommand *command, StringInfo body, const char **problem)
 		*problem = "Stripe needs a payment method";
 		return false;
 	}
-	form_add_int64(body, "amount", command->amount);
-	form_add(body, "currency", asc_tolower(command->currency, strlen(command->currency)));
-	form_add(body, "payment_method", command->payment_method);
-	form_add(body, "confirm", "true");
-	form_add(body, "capture_method", command->kind == PAY_OP_AUTHORIZE ? "manual" : "automatic");
+	pay_stripe_form_add_int64(body, "amount", command->amount);
+	pay_stripe_form_add(body, "currency", asc_tolower(command->currency, strlen(command->currency)));
+	pay_stripe_form_add(body, "payment_method", command->payment_method);
+	pay_stripe_form_add(body, "confirm", "true");
+	pay_stripe_form_add(body, "capture_method", command->kind == PAY_OP_AUTHORIZE ? "manual" : "automatic");
 	if (command->off_session)
-		form_add(body, "off_session", "true");
-	form_add(body, "return_url", command->return_url);
-	form_add(body, "customer", command->customer);
-	form_add(body, "description", command->description);
+		pay_stripe_form_add(body, "off_session", "true");
+	pay_stripe_form_add(body, "return_url", command->return_url);
+	pay_stripe_form_add(body, "customer", command->customer);
+	pay_stripe_form_add(body, "description", command->description);
 	form_add_names(body, command);
-	form_add(body, "metadata[order_ref]", command->order_ref);
-	form_add(body, EXPAND_KEY, EXPAND_FEE);
+	pay_stripe_form_add(body, "metadata[order_ref]", command->order_ref);
+	pay_stripe_form_add(body, EXPAND_KEY, EXPAND_FEE);
 	/* Without these Stripe asks for a return_url, in case the payer must be sent away. */
 	if (!may_redirect)
 	{
-		form_add(body, "automatic_payment_methods[enabled]", "true");
-		form_add(body, "automatic_payment_methods[allow_redirects]", "never");
+		pay_stripe_form_add(body, "automatic_payment_methods[enabled]", "true");
+		pay_stripe_form_add(body, "automatic_payment_methods[allow_redirects]", "never");
 	}
 	return true;
 }
@@ -182,15 +183,15 @@ build_inquiry(const PayCommand *command, PayRequest *request)
 			}
 			if (!pay_stripe_is_id(command->psp_payment_id))
 				return false;
-			form_add(&query, "payment_intent", command->psp_payment_id);
-			form_add_int64(&query, "limit", PAY_STRIPE_LIST_LIMIT);
+			pay_stripe_form_add(&query, "payment_intent", command->psp_payment_id);
+			pay_stripe_form_add_int64(&query, "limit", PAY_STRIPE_LIST_LIMIT);
 			request->path = psprintf("/v1/refunds?%s", query.data);
 			return true;
 	}
 
 	if (!pay_stripe_is_id(command->psp_payment_id))
 		return false;
-	form_add(&query, EXPAND_KEY, EXPAND_FEE);
+	pay_stripe_form_add(&query, EXPAND_KEY, EXPAND_FEE);
 	request->path = psprintf("/v1/payment_intents/%s?%s", command->psp_payment_id, query.data);
 	return true;
 }
@@ -215,15 +216,15 @@ search_path_of(const PayCommand *command)
 	appendStringInfoChar(&clause, '"');
 
 	initStringInfo(&query);
-	form_add(&query, "query", clause.data);
-	form_add_int64(&query, "limit", PAY_STRIPE_LIST_LIMIT);
-	form_add(&query, EXPAND_KEY, "data." EXPAND_FEE);
+	pay_stripe_form_add(&query, "query", clause.data);
+	pay_stripe_form_add_int64(&query, "limit", PAY_STRIPE_LIST_LIMIT);
+	pay_stripe_form_add(&query, EXPAND_KEY, "data." EXPAND_FEE);
 	return psprintf("/v1/payment_intents/search?%s", query.data);
 }
 
 /* Leaves out what is absent: to Stripe an empty value means "unset". */
-static void
-form_add(StringInfo form, const char *key, const char *value)
+void
+pay_stripe_form_add(StringInfo form, const char *key, const char *value)
 {
 	if (value == NULL || *value == '\0')
 		return;
@@ -234,21 +235,21 @@ form_add(StringInfo form, const char *key, const char *value)
 	append_escaped(form, value);
 }
 
-static void
-form_add_int64(StringInfo form, const char *key, int64 value)
+void
+pay_stripe_form_add_int64(StringInfo form, const char *key, int64 value)
 {
 	char		digits[32];
 
 	snprintf(digits, sizeof(digits), INT64_FORMAT, value);
-	form_add(form, key, digits);
+	pay_stripe_form_add(form, key, digits);
 }
 
 /* What an inquiry and an event find the operation by. */
 static void
 form_add_names(StringInfo form, const PayCommand *command)
 {
-	form_add(form, "metadata[payments_ref]", command->psp_ref);
-	form_add_int64(form, "metadata[payments_generation]", command->generation);
+	pay_stripe_form_add(form, "metadata[payments_ref]", command->psp_ref);
+	pay_stripe_form_add_int64(form, "metadata[payments_generation]", command->generation);
 }
 
 /* RFC 3986: all but the unreserved characters, which every decoder leaves alone. */

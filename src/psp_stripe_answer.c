@@ -62,6 +62,8 @@ static const EventType event_types[] = {
 	{"charge.dispute.closed", EVENT_DISPUTE_CLOSED},
 };
 
+StaticAssertDecl(lengthof(event_types) <= PAY_STRIPE_TYPES_MAX, "the feed asks for all of them at once");
+
 /* It was done already, perhaps by a call whose answer was lost: ask. */
 static const char *const duplicate_codes[] = {
 	"charge_already_captured", "charge_already_refunded", "payment_intent_unexpected_state", NULL
@@ -593,6 +595,12 @@ pay_stripe_parse_event(const char *body, size_t body_bytes, PayWebhook *webhook)
 	webhook->relevant = webhook->result.class != PAY_CLASS_UNKNOWN &&
 		(webhook->result.psp_payment_id != NULL || webhook->result.psp_ref != NULL);
 	return true;
+}
+
+const char *
+pay_stripe_event_type(int i)
+{
+	return i < (int) lengthof(event_types) ? event_types[i].name : NULL;
 }
 
 /* ---------- small things ---------- */

@@ -59,6 +59,8 @@ typedef struct PayKindWord
 	const char *kind;
 } PayKindWord;
 extern const char *pay_csv_kind(const PayCsvFile *file, const char *type, const PayKindWord *words, int n);
+/* The kind that Stripe's word means, in reports and in the API alike; inward: the money came to us. */
+extern const char *pay_stripe_kind(const char *type, bool inward);
 /* Two kinds that one word of a PSP can mean, by the direction of the money. */
 extern const char *pay_csv_by_sign(const PayDecimal *net, const char *positive, const char *negative);
 

@@ -72,6 +72,7 @@ PAY_FUNCTION(pay_settlement_adyen);
 PAY_FUNCTION(pay_settlement_csv);
 PAY_FUNCTION(pay_settlement_camt053);
 PAY_FUNCTION(pay_settlement_mt940);
+PAY_FUNCTION(pay_settlement_stripe_kind);
 
 Datum
 pay_settlement_stripe_payout(PG_FUNCTION_ARGS)
@@ -95,6 +96,13 @@ Datum
 pay_settlement_csv(PG_FUNCTION_ARGS)
 {
 	return csv_rows(fcinfo, &pay_csv_generic);
+}
+
+/* _settlement_stripe_kind(type, inward) */
+Datum
+pay_settlement_stripe_kind(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(pay_stripe_kind(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1))));
 }
 
 static Datum

@@ -88,6 +88,15 @@ static const PayKindWord words[] = {
 	{"connect_reserved_funds", NULL},
 };
 
+const char *
+pay_stripe_kind(const char *type, bool inward)
+{
+	for (size_t i = 0; i < lengthof(words); i++)
+		if (pg_strcasecmp(words[i].type, type) == 0)
+			return words[i].kind ? words[i].kind : inward ? "reserve_release" : "reserve";
+	return "unknown";
+}
+
 static PayFileResult
 interpret(PayCsvFile *file, PaySettlementRow *row)
 {

@@ -1,6 +1,7 @@
 /*
  * src/webhook.c
- *		receive_webhook(): a PSP's notice, verified, stored raw, applied once.
+ *		A PSP's event, stored raw, applied once; and receive_webhook(), which
+ *		verifies one first.
  *
  * Everything happens in the caller's transaction: the event row that makes a
  * duplicate harmless and the effect commit together or not at all, so a crash
@@ -9,7 +10,8 @@
  */
 #include "payments.h"
 
-#include "apply.h"
+#include "webhook.h"
+
 #include "json.h"
 #include "ids.h"
 #include "pan.h"
@@ -32,7 +34,7 @@ static const PayAdapter *find_channel(const char *psp, char **secret_name);
 static char *find_header(Jsonb *headers, const char *name);
 static void verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Jsonb *headers,
 				   const char *body, size_t bytes, TimestampTz now);
-static bool store(const char *psp, const PayWebhook *webhook, Jsonb *headers, const char *body, size_t bytes, TimestampTz now);
+static bool store(const PayEventWord *word, TimestampTz now);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
 static void note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now);
 static Datum result_row(FunctionCallInfo fcinfo, const char *event_id, bool duplicate, const pg_uuid_t *payment_id, const char *status);
@@ -42,9 +44,9 @@ PAY_FUNCTION(pay_receive_webhook);
 static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT adapter, secret FROM payments.psp WHERE psp = $1", TEXTOID);
 static PayStmt insert_event = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.webhook_event (psp, event_id, event_type, received_at, headers, body, outcome) "
-	"VALUES ($1, $2, $3, $4, $5, $6, 'received') ON CONFLICT (psp, event_id) DO NOTHING",
-	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BYTEAOID);
+	"INSERT INTO payments.webhook_event (psp, event_id, event_type, received_at, headers, body, outcome, source) "
+	"VALUES ($1, $2, $3, $4, $5, $6, 'received', $7) ON CONFLICT (psp, event_id) DO NOTHING",
+	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BYTEAOID, TEXTOID);
 static PayStmt update_event = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.webhook_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
 	TEXTOID, TEXTOID, TEXTOID, UUIDOID);
@@ -68,7 +70,8 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	char	   *secret_name;
 	const PayAdapter *adapter;
 	PayWebhook	webhook = {0};
-	PayReport	report = {0};
+	PayReport	report;
+	PayEventWord word;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -99,7 +102,10 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 				 errhint("Pass the body exactly as received, as bytea."),
 				 errhidestmt(true)));
 
-	if (!store(psp, &webhook, headers, body, bytes, now))
+	word = (PayEventWord) {.psp = psp, .webhook = &webhook, .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
+		.wait = true, .actor = GetUserNameFromId(GetOuterUserId(), false)
+	};
+	if (!pay_event_take(&word, now, &report))
 	{
 		PayArgs		args = {0};
 		bool		known;
@@ -115,26 +121,37 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 		pay_spi_end();
 		return result_row(fcinfo, webhook.event_id, true, known ? &payment_id : NULL, status);
 	}
-
-	if (webhook.relevant)
-	{
-		report.source = PAY_SOURCE_WEBHOOK;
-		report.psp = psp;
-		report.result = webhook.result;
-		pay_apply(&report, 1, true, now, GetUserNameFromId(GetOuterUserId(), false));
-		if (report.outcome == PAY_OUTCOME_UNMATCHED)
-			note_orphan(psp, &webhook, now);
-	}
-	note_outcome(psp, webhook.event_id,
-				 !webhook.relevant ? "ignored" :
-				 report.outcome == PAY_OUTCOME_APPLIED ? "applied" :
-				 report.outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
-				 webhook.relevant && report.outcome != PAY_OUTCOME_UNMATCHED ? &report.payment_id : NULL);
 	pay_spi_end();
 	ForceSyncCommit();
-	return result_row(fcinfo, webhook.event_id, false,
-					  webhook.relevant && report.outcome != PAY_OUTCOME_UNMATCHED ? &report.payment_id : NULL,
-					  report.status);
+	return result_row(fcinfo, webhook.event_id, false, report.outcome != PAY_OUTCOME_UNMATCHED ? &report.payment_id : NULL, report.status);
+}
+
+bool
+pay_event_take(const PayEventWord *word, TimestampTz now, PayReport *report)
+{
+	const PayWebhook *webhook = word->webhook;
+
+	memset(report, 0, sizeof(PayReport));
+	report->outcome = PAY_OUTCOME_UNMATCHED;
+	if (!store(word, now))
+		return false;
+	if (webhook->relevant)
+	{
+		report->source = PAY_SOURCE_WEBHOOK;
+		report->psp = word->psp;
+		report->result = webhook->result;
+		pay_apply(report, 1, word->wait, now, word->actor);
+		if (report->outcome == PAY_OUTCOME_LOCKED)
+			return true;
+		if (report->outcome == PAY_OUTCOME_UNMATCHED)
+			note_orphan(word->psp, webhook, now);
+	}
+	note_outcome(word->psp, webhook->event_id,
+				 !webhook->relevant ? "ignored" :
+				 report->outcome == PAY_OUTCOME_APPLIED ? "applied" :
+				 report->outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
+				 report->outcome != PAY_OUTCOME_UNMATCHED ? &report->payment_id : NULL);
+	return true;
 }
 
 static const PayAdapter *
@@ -248,22 +265,23 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Json
 
 /* Returns false when the event is here already (a concurrent twin is waited for). */
 static bool
-store(const char *psp, const PayWebhook *webhook, Jsonb *headers, const char *body, size_t bytes, TimestampTz now)
+store(const PayEventWord *word, TimestampTz now)
 {
 	PayArgs		args = {0};
 	char	   *masked;
 
-	masked = palloc(bytes + 1);
-	memcpy(masked, body, bytes);
-	masked[bytes] = '\0';
-	pay_pan_mask(masked, bytes);
+	masked = palloc(word->body_bytes + 1);
+	memcpy(masked, word->body, word->body_bytes);
+	masked[word->body_bytes] = '\0';
+	pay_pan_mask(masked, word->body_bytes);
 
-	pay_arg_text(&args, psp);
-	pay_arg_text(&args, webhook->event_id);
-	pay_arg_text(&args, webhook->event_type);
+	pay_arg_text(&args, word->psp);
+	pay_arg_text(&args, word->webhook->event_id);
+	pay_arg_text(&args, word->webhook->event_type);
 	pay_arg_time(&args, now);
-	pay_arg_datum(&args, JsonbPGetDatum(headers), false);
-	pay_arg_bytes(&args, masked, bytes);
+	pay_arg_datum(&args, JsonbPGetDatum(word->headers), false);
+	pay_arg_bytes(&args, masked, word->body_bytes);
+	pay_arg_text(&args, word->source);
 	return pay_spi_exec(&insert_event, &args) == 1;
 }
 

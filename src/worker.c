@@ -32,13 +32,13 @@
 #include "payments.h"
 
 #include "worker.h"
+#include "worker_private.h"
 
 #include "apply.h"
 #include "guc.h"
 #include "http.h"
 #include "link.h"
 #include "queue.h"
-#include "sealer.h"
 #include "spi.h"
 #include "wake.h"
 
@@ -67,9 +67,6 @@
 #define PACE_MS 20
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
-#define FOLD_MS 1000
-#define PARTITIONS_MS (6 * 3600 * 1000)
-#define PARTITIONS_AGAIN_MS (60 * 1000)
 #define SKIP_MS 10000
 
 /* A call in flight; the claim's data live in its context. */
@@ -100,9 +97,6 @@ static int	done_count = 0;
 static TimestampTz next_claim_at = 0;	/* 0: at once */
 static TimestampTz claimed_at = 0;
 static TimestampTz settled_at = 0;
-static TimestampTz fold_at = 0;
-static TimestampTz seal_at = 0;
-static TimestampTz partitions_at = 0;
 static int	contended_items = 0;	/* in this round of settling */
 static bool work_noted = false;	/* the latch was seen and is still set */
 static bool idle = false;		/* not set up, disabled, or of another version */
@@ -117,19 +111,12 @@ static void pin_settings(void);
 static WaitEventSet *make_wait_set(bool latch);
 static long wait_ms(void);
 static void tick(void);
-static bool in_transaction(void (*work) (void *), void *arg, char **error, int *sqlstate);
 static void collect(void);
 static void settle(void);
 static void settle_range(const int *which, int n);
-static bool passes(int sqlstate);
 static void settle_work(void *arg);
 static void bury_work(void *arg);
 static void release(int slot);
-static void fold(void);
-static void fold_work(void *arg);
-static void seal(void);
-static void make_months(void);
-static void make_months_work(void *arg);
 static void claim(void);
 static void look_around(void *arg);
 static int	room_for(PayLink *link, TimestampTz now);
@@ -168,9 +155,6 @@ typedef struct PayClaimRound
 	TimestampTz next_due;
 } PayClaimRound;
 
-static PayStmt fold_hot_accounts = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.fold_hot_accounts()");
-static PayStmt release_expired_holds = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.release_expired_holds()");
-static PayStmt make_partitions = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.make_partitions()");
 static PayStmt read_installation = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT i.worker_enabled, e.extversion FROM payments.installation i, pg_catalog.pg_extension e WHERE e.extname = 'payments'");
 static PayStmt read_next_due = PAY_STMT(SPI_OK_SELECT,
@@ -235,8 +219,7 @@ pay_worker_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 			pay_links_reload();
-			pay_sealer_reload();
-			seal_at = 0;
+			pay_worker_chores_reload();
 			work_noted = true;
 		}
 		if (work_noted)
@@ -259,7 +242,8 @@ start_up(void)
 	CommitTransactionCommand();
 
 	tick_context = AllocSetContextCreate(TopMemoryContext, "payments tick", ALLOCSET_DEFAULT_SIZES);
-	pay_http_init(pay_inflight_max);
+	pay_http_init(pay_inflight_max + PAY_WORKER_FEED_SLOTS);
+	pay_worker_feed_init();
 	call_count = pay_inflight_max;
 	calls = MemoryContextAllocZero(TopMemoryContext, sizeof(PayCall) * call_count);
 	done = MemoryContextAllocZero(TopMemoryContext, sizeof(PayDone) * call_count);
@@ -319,8 +303,8 @@ wait_ms(void)
 	TimestampTz next = next_claim_at;
 
 	if (!idle)
-		next = Min(next, pay_seal_interval_ms > 0 ? Min(fold_at, seal_at) : fold_at);
-	next = Max(next, claimed_at + PACE_MS * 1000);
+		next = Min(next, pay_worker_chores_next());
+	next = Min(Max(next, claimed_at + PACE_MS * 1000), pay_worker_feed_next(idle));
 	for (int i = 0; i < done_count; i++)
 		next = Min(next, Max(done[i].not_before, settled_at + PACE_MS * 1000));
 	if (next <= now)
@@ -342,9 +326,9 @@ tick(void)
 	CHECK_FOR_INTERRUPTS();
 	if (GetCurrentTimestamp() >= Max(next_claim_at, claimed_at + PACE_MS * 1000))
 		claim();
-	fold();
-	seal();
-	make_months();
+	pay_worker_feed_step(idle);
+	if (!idle)
+		pay_worker_chores_step();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tick_context);
 }
@@ -355,8 +339,8 @@ tick(void)
  * Runs work as payments_owner in a transaction of its own.  Returns false when
  * it failed; the error is logged and, where asked for, its message and SQLSTATE returned.
  */
-static bool
-in_transaction(void (*work) (void *), void *arg, char **error, int *sqlstate)
+bool
+pay_worker_transaction(void (*work) (void *), void *arg, char **error, int *sqlstate)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool ok = true;
@@ -421,10 +405,17 @@ collect(void)
 
 	while (done_count < call_count && (response = pay_http_next()) != NULL)
 	{
-		PayCall    *call = &calls[response->tag];
-		PayDone    *d = &done[done_count++];
+		PayCall    *call;
+		PayDone    *d;
 		PayAnswer	answer;
 
+		if (response->tag >= PAY_WORKER_FEED_TAG)
+		{
+			pay_worker_feed_answered(response);
+			continue;
+		}
+		call = &calls[response->tag];
+		d = &done[done_count++];
 		memset(d, 0, sizeof(PayDone));
 		d->slot = (int) response->tag;
 		d->response = response;
@@ -485,7 +476,7 @@ settle(void)
 		if (done[i].response)
 			pay_http_free(done[i].response);
 		next_claim_at = 0;		/* there is room again, and what was settled may be due again */
-		fold_at = Min(fold_at, now + FOLD_MS * 1000);
+		pay_worker_chores_settled(now);
 	}
 	done_count = kept;
 }
@@ -501,7 +492,7 @@ settle_range(const int *which, int n)
 			done[which[i]].not_before = GetCurrentTimestamp() + SETTLE_AGAIN_MS * 1000;
 		return;
 	}
-	if (in_transaction(settle_work, &range, &range.error, &range.sqlstate))
+	if (pay_worker_transaction(settle_work, &range, &range.error, &range.sqlstate))
 	{
 		for (int i = 0; i < n; i++)
 		{
@@ -518,7 +509,7 @@ settle_range(const int *which, int n)
 			settle_range(which + i, 1);
 		return;
 	}
-	if (passes(range.sqlstate) && ++contended_items)
+	if (pay_worker_error_passes(range.sqlstate) && ++contended_items)
 		done[which[0]].not_before = GetCurrentTimestamp() + SETTLE_AGAIN_MS * 1000;
 	else
 	{
@@ -529,13 +520,13 @@ settle_range(const int *which, int n)
 			burial.reason = "booked_elsewhere";
 		/* If even that fails, the lease runs out and recovery takes it up. */
 		done[which[0]].settled = true;
-		in_transaction(bury_work, &burial, NULL, NULL);
+		pay_worker_transaction(bury_work, &burial, NULL, NULL);
 	}
 }
 
 /* Errors that say nothing against the item: locks, serialization, resources, shutdown. */
-static bool
-passes(int sqlstate)
+bool
+pay_worker_error_passes(int sqlstate)
 {
 	int			class = ERRCODE_TO_CATEGORY(sqlstate);
 
@@ -575,65 +566,6 @@ release(int slot)
 	free_slots[free_count++] = slot;
 }
 
-/* ---------- fold ---------- */
-
-/* Moves what was posted to hot accounts into their balances and releases expired holds: a second after settling, else with the poll. */
-static void
-fold(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (idle || now < fold_at)
-		return;
-	fold_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
-	in_transaction(fold_work, NULL, NULL, NULL);
-}
-
-static void
-fold_work(void *arg)
-{
-	int64		done;
-
-	pay_spi_exec(&fold_hot_accounts, NULL);
-	done = pay_spi_int64(0, 1);
-	pay_spi_exec(&release_expired_holds, NULL);
-	done += pay_spi_int64(0, 1);
-	/* Others post as well: while there was something, come again soon. */
-	if (done > 0)
-		fold_at = GetCurrentTimestamp() + FOLD_MS * 1000;
-}
-
-/* ---------- seal ---------- */
-
-static void
-seal(void)
-{
-	if (idle || pay_seal_interval_ms == 0 || GetCurrentTimestamp() < seal_at)
-		return;
-	seal_at = pay_sealer_done(in_transaction(pay_sealer_work, NULL, NULL, NULL), GetCurrentTimestamp());
-}
-
-/* ---------- months ---------- */
-
-/* Partitions for the time ahead: a few times a day, and soon again when one could not be made. */
-static void
-make_months(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (idle || now < partitions_at)
-		return;
-	partitions_at = now + PARTITIONS_MS * INT64CONST(1000);
-	if (!in_transaction(make_months_work, NULL, NULL, NULL))
-		partitions_at = now + PARTITIONS_AGAIN_MS * INT64CONST(1000);
-}
-
-static void
-make_months_work(void *arg)
-{
-	pay_spi_exec(&make_partitions, NULL);
-}
-
 /* ---------- claim ---------- */
 
 static void
@@ -647,7 +579,7 @@ claim(void)
 	work_noted = false;
 	next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
 	idle = false;
-	if (!in_transaction(look_around, NULL, NULL, NULL))
+	if (!pay_worker_transaction(look_around, NULL, NULL, NULL))
 	{
 		next_claim_at = now + 1000 * 1000;
 		return;
@@ -713,9 +645,13 @@ look_around(void *arg)
 	}
 	was_enabled = true;
 	if (!recovered)
+	{
 		pay_queue_recover(PAY_WORKER_ROLE, GetCurrentTimestamp());
+		pay_worker_feed_recover(GetCurrentTimestamp());
+	}
 	recovered = true;
 	pay_links_read();
+	pay_worker_feed_look(GetCurrentTimestamp());
 }
 
 /* How many calls may be added: what the link allows, the free slots, and one batch. */
@@ -736,7 +672,7 @@ claim_from(PayLink *link, TimestampTz now, bool *contended)
 	round.room = room_for(link, now);
 	if (link->one_by_one)
 		round.room = Min(round.room, 1);
-	if (round.room > 0 && in_transaction(claim_work, &round, &round.error, &round.sqlstate))
+	if (round.room > 0 && pay_worker_transaction(claim_work, &round, &round.error, &round.sqlstate))
 	{
 		for (int i = 0; i < round.n; i++)
 		{
@@ -760,7 +696,7 @@ claim_from(PayLink *link, TimestampTz now, bool *contended)
 	else if (round.room > 0)
 	{
 		/* It failed, and said why in the log.  Alone, the row that is to blame shows itself. */
-		if (!passes(round.sqlstate))
+		if (!pay_worker_error_passes(round.sqlstate))
 			skip_row(link, &round);
 		due = now + (link->n_skip < PAY_SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
 	}
@@ -782,7 +718,7 @@ skip_row(PayLink *link, PayClaimRound *round)
 		return;
 	}
 	link->one_by_one = false;	/* it is found; should there be another, the next batch fails as well */
-	if (in_transaction(bury_work, &burial, NULL, NULL) || link->n_skip == PAY_SKIP_MAX)
+	if (pay_worker_transaction(bury_work, &burial, NULL, NULL) || link->n_skip == PAY_SKIP_MAX)
 		return;
 	link->skip[link->n_skip++] = round->first;
 	link->skip_until = round->now + SKIP_MS * 1000;

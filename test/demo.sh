@@ -206,8 +206,11 @@ psql_as postgres > /dev/null <<SQL || die 'could not install the extension'
 CREATE EXTENSION payments;
 SELECT payments.setup();
 CREATE ROLE shop LOGIN IN ROLE payments_app;
-SELECT payments.create_psp(psp => 'stripe', adapter => 'stripe', base_url => '$PEER_URL', secret => 'stripe');
+SELECT payments.create_psp(psp => 'stripe', adapter => 'stripe', base_url => '$PEER_URL', secret => 'stripe',
+	config => '{"feeds": {"interval_s": 1, "lag_s": 0}}');
 SELECT payments.arm();
+-- What the PSP lists comes last: it would tell of things before this demo does.
+SELECT payments.enable_feed('stripe', f.feed, false) FROM payments.psp_feed f WHERE f.psp = 'stripe';
 -- Hours and days between tries would make a long demo.
 INSERT INTO payments.retry_schedule (schedule, psp, try, delay, builtin) VALUES
 	('soft_decline', 'stripe', 1, '1 s', false),
@@ -360,6 +363,35 @@ psql_as postgres -f "$STAGE/book.sql" | indented || die "not as promised: our bo
 PROVED=$((PROVED + 1))
 printf '   ✓ same payments, same sums\n'
 
+step "What the PSP has on its account, line by line" "The worker reads the PSP's list of what moved, and compares it with ours; here somebody has charged a card past the shop."
+as_postgres /usr/bin/python3 - "$PEER_URL" <<'PY' || die 'the PSP took no charge'
+import sys, urllib.parse, urllib.request
+form = urllib.parse.urlencode({"amount": 1234, "currency": "eur", "payment_method": "pm_card_visa", "confirm": "true", "capture_method": "automatic"})
+urllib.request.build_opener(urllib.request.ProxyHandler({})).open(urllib.request.Request(sys.argv[1] + "/v1/payment_intents", form.encode(),
+    {"Authorization": "Bearer sk_test_demo", "Idempotency-Key": "typed in at the PSP"}), timeout=30)
+PY
+value "SELECT payments.enable_feed('stripe', 'settlement')" > /dev/null
+value "DO \$\$ BEGIN FOR i IN 1 .. 600 LOOP EXIT WHEN EXISTS (SELECT FROM payments.settlement_line WHERE gross = 1234); PERFORM pg_sleep(0.1); END LOOP; END \$\$" > /dev/null
+show "SELECT discovered, explained, still_open FROM payments.reconcile('stripe')" > /dev/null
+show "SELECT line_no AS line, kind, payments.format_amount(gross, currency) AS gross, payments.format_amount(fee, currency) AS fee,
+	payments.format_amount(net, currency) AS net, psp_payment_id FROM payments.settlement_line ORDER BY occurred_at, line_no"
+show "SELECT kind, ours_text AS ours, theirs_text AS theirs, suggestion FROM payments.discrepancy WHERE status = 'open'"
+prove 'what agrees is not mentioned, what does not is found' \
+	"SELECT count(*) = 1 AND bool_and(kind = 'missing_here' AND theirs = 1234) FROM payments.discrepancy WHERE status = 'open'"
+decision="SELECT status FROM payments.resolve_discrepancy($(value "SELECT discrepancy_id FROM payments.discrepancy WHERE status = 'open'"), action => 'create', reason => 'sold by phone');"
+said "$decision"
+show "$decision"
+run=$(value "SELECT run_id FROM payments.reconcile('stripe')")
+psql_as postgres -At -c "SELECT line FROM payments.reconciliation_report($run)" | sed 's/^/   /' || die 'no report'
+prove 'nothing is open' "SELECT count(*) = 0 FROM payments.discrepancy WHERE status = 'open'"
+prove 'all promises still hold' "SELECT bool_and(ok) FROM payments.check()"
+
+step 'A statement for the merchant' 'Numbered, cut exactly, and the same to the byte whenever it is asked for; also as JSON, and as HTML that prints.'
+value "SELECT payments.issue_statement('default', 'EUR', date_trunc('day', now()) - interval '1 day', clock_timestamp())" > /dev/null
+show "SELECT section, count(*) AS lines, payments.format_amount(sum(amount)::bigint, 'EUR') AS amount FROM payments.statement_lines(1) GROUP BY section ORDER BY section"
+psql_as postgres -At -c "SELECT payments.statement_html(1)" > "$STAGE/statement.html" || die 'no page'
+prove 'it is what its postings make' "SELECT ok FROM payments.verify_statement(1)"
+
 printf '\n%sAll %d checks held, in %d s.%s\n' "$bold" "$PROVED" $((SECONDS - STARTED)) "$plain"
 
 if [ "$STAY" != 1 ]; then
@@ -380,6 +412,7 @@ STOP
 cat <<END
 Server and PSP go on running:
   psql:      ${as_owner}psql -h $STAGE/run -U postgres $DB
+  statement: $STAGE/statement.html
   the PSP:   $PEER_URL/_book        (orders: test/psp/stripe_peer.py says which)
   stop it:   sh $STAGE/stop
 END

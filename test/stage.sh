@@ -10,8 +10,9 @@
 #	unstage				removes the folder (also at exit, unless KEEP=1)
 
 PG_MAJOR=${PG_MAJOR:-15}
-PACKAGES="build-essential chromium clang libclang-rt-dev libcurl4-openssl-dev libipc-run-perl libtap-parser-sourcehandler-pgtap-perl poppler-utils
-	postgresql-$PG_MAJOR postgresql-$PG_MAJOR-cron postgresql-$PG_MAJOR-pgtap postgresql-client-$PG_MAJOR postgresql-server-dev-$PG_MAJOR python3 python3-pglast python3-psycopg2 rsync"
+# A browser is large, and only the tests print pages.
+PACKAGES="build-essential clang libclang-rt-dev libcurl4-openssl-dev libipc-run-perl libtap-parser-sourcehandler-pgtap-perl
+	postgresql-$PG_MAJOR postgresql-$PG_MAJOR-cron postgresql-$PG_MAJOR-pgtap postgresql-client-$PG_MAJOR postgresql-server-dev-$PG_MAJOR python3 python3-pglast python3-psycopg2 rsync ${PAY_MORE_PACKAGES:-}"
 
 say() { printf '%s\n' "$*" >&2; }
 

@@ -10,6 +10,7 @@
 set -u
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$project" || exit 1
+PAY_MORE_PACKAGES='chromium poppler-utils'
 . test/stage.sh
 exec < /dev/null 2>&1
 

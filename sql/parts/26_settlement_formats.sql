@@ -22,6 +22,7 @@ VALUES
 	('csv', 'payments._settlement_csv', 'psp', 'none', 'any CSV; options.columns says which column means what'),
 	('stripe_payout', 'payments._settlement_stripe_payout', 'psp', 'payout', 'Stripe, payout reconciliation, itemised (payout_reconciliation.itemized.5)'),
 	('stripe_balance', 'payments._settlement_stripe_balance', 'psp', 'none', 'Stripe, balance change from activity, itemised (balance_change_from_activity.itemized.3), or balance transactions of the Dashboard'),
+	('stripe_api', 'payments._settlement_stripe_api', 'psp', 'none', 'Stripe, a list of GET /v1/balance_transactions, with data.source expanded; amounts are minor units. The worker reads these by itself'),
 	('adyen', 'payments._settlement_adyen', 'psp', 'payout', 'Adyen, settlement details report'),
 	('camt053', 'payments._settlement_camt053', 'bank', 'none', 'bank statement, ISO 20022 camt.053.001.02, .04 and .08'),
 	('mt940', 'payments._settlement_mt940', 'bank', 'none', 'bank statement, SWIFT MT940');

@@ -78,7 +78,7 @@ $$;
 COMMENT ON FUNCTION payments._reconcile_totals(text, text) IS 'Internal: sums of the lines in scope by currency.';
 
 -- scope is SQL over lines l, booked SQL over movements m, both from below.
-CREATE FUNCTION payments._reconcile_psp(psp text, scope text, booked text, before timestamptz, now timestamptz, sums payments._scope_sums) RETURNS SETOF payments._verdict
+CREATE FUNCTION payments._reconcile_psp(psp text, scope text, booked text, before timestamptz, now timestamptz, sums payments._scope_sums, recheck boolean) RETURNS SETOF payments._verdict
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	lines payments._line_meant[];
@@ -98,7 +98,7 @@ BEGIN
 		objects || array_agg(d.object_id) FILTER (WHERE d.kind = 'missing_at_psp'), kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),
 		array_agg(d.payout_ref) FILTER (WHERE d.kind IN ('payout', 'payout_missing'))
 	INTO batches, nos, objects, kinds, payouts
-	FROM payments._discrepancy_open(psp) d;
+	FROM payments._discrepancy_open(psp) d WHERE recheck;
 	payouts := payouts || sums.payouts;
 	lines := lines || ARRAY(SELECT m FROM payments._lines_meant(psp, batches, nos) m
 		WHERE NOT EXISTS (SELECT FROM unnest(lines) l WHERE l.batch_id = m.batch_id AND l.line_no = m.line_no));
@@ -112,7 +112,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION payments._reconcile_psp(text, text, text, timestamptz, timestamptz, payments._scope_sums) IS
+COMMENT ON FUNCTION payments._reconcile_psp(text, text, text, timestamptz, timestamptz, payments._scope_sums, boolean) IS
 'Internal: compares lines with movements, and returns what differs, that which was open and still differs included.';
 
 CREATE FUNCTION payments._bank_totals(bank text, since timestamptz, til timestamptz) RETURNS payments._scope_sums
@@ -135,6 +135,8 @@ CREATE FUNCTION payments._reconcile_run(psp text, since timestamptz, til timesta
 DECLARE
 	run bigint := nextval('payments.reconciliation_run_run_id_seq');
 	started timestamptz := clock_timestamp();
+	-- Thousands that are open are looked at again once a day, not every minute.
+	recheck boolean := fresh IS NULL OR (SELECT count(*) FROM (SELECT FROM payments._discrepancy_open(_reconcile_run.psp) LIMIT 1001) x) <= 1000;
 	is_bank boolean := NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = _reconcile_run.psp);
 	scope text := 'true';
 	booked text := 'true';
@@ -147,7 +149,8 @@ DECLARE
 	kinds jsonb;
 	still_open bigint;
 BEGIN
-	SELECT s.covered_to INTO covered FROM payments.settlement_source s WHERE s.psp = _reconcile_run.psp;
+	SELECT greatest(s.covered_to, f.watermark) INTO covered FROM payments.settlement_source s
+	LEFT JOIN payments.psp_feed f ON f.psp = s.psp AND f.feed = 'settlement' AND f.enabled WHERE s.psp = _reconcile_run.psp;
 	before := least(til, coalesce(covered, til), now()) - (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'missing_at_psp');
 	IF fresh IS NOT NULL THEN
 		scope := format('l.batch_id = ANY (%L::bigint[])', fresh);
@@ -166,10 +169,10 @@ BEGIN
 		sums := payments._reconcile_totals(_reconcile_run.psp, scope);
 	END IF;
 	WITH v AS MATERIALIZED (
-		SELECT x.* FROM payments._reconcile_psp(_reconcile_run.psp, scope, booked, before, now(), sums) x WHERE NOT is_bank
+		SELECT x.* FROM payments._reconcile_psp(_reconcile_run.psp, scope, booked, before, now(), sums, recheck) x WHERE NOT is_bank
 		UNION ALL
 		SELECT x.* FROM payments._reconcile_bank(_reconcile_run.psp, run, now()) x WHERE is_bank),
-	o AS MATERIALIZED (SELECT d.discrepancy_id, d.subject, d.kind FROM payments._discrepancy_open(_reconcile_run.psp) d),
+	o AS MATERIALIZED (SELECT d.discrepancy_id, d.subject, d.kind FROM payments._discrepancy_open(_reconcile_run.psp) d WHERE recheck),
 	w AS (
 		INSERT INTO payments.discrepancy_found (psp, kind, subject, run_id, batch_id, line_no, statement_no, entry_no, payout_ref, payment_id, movement_kind,
 			object_id, ours, our_currency, theirs, their_currency, occurred_at, found_at)
@@ -247,32 +250,38 @@ $$;
 COMMENT ON FUNCTION payments.reconcile(text, timestamptz, timestamptz, boolean) IS
 'Compares what a PSP''s settlement lines of a period say with what we have booked, or a bank account''s entries with payouts; what differs is in payments.discrepancy. psp: a PSP, or the name that a bank statement was imported under. from_time, to_time: of the lines; null: all there is. apply: first let the lines tell what we did not know: payments in doubt are settled by the PSP''s word, fees, payouts and the like are posted. May be repeated: nothing is booked or found twice. All in one transaction; the job "reconcile" does the same in steps. Raises PY401, 22023, 40001.';
 
--- For the worker: what is new, in short transactions, without waiting for anybody.
+-- For the worker, which has little time for it: what is new, without waiting
+-- for anybody.  What is not done yet is done the next time.
 CREATE FUNCTION payments._reconcile_new(psp text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+	began timestamptz := clock_timestamp();
 	step record;
 	applied bigint := 0;
 	fresh bigint[];
 	since timestamptz;
+	last_run timestamptz;
 BEGIN
 	PERFORM payments._settlement_turn(_reconcile_new.psp);
 	FOR n IN 1 .. 10 LOOP
-		SELECT t.* INTO step FROM payments._settlement_take(_reconcile_new.psp, 500, false, 0) t;
+		SELECT t.* INTO step FROM payments._settlement_take(_reconcile_new.psp, 200, false, 0) t;
 		applied := applied + step.applied;
-		EXIT WHEN NOT step.left_over;
+		EXIT WHEN NOT step.left_over OR clock_timestamp() > began + interval '300 ms';
 	END LOOP;
 	SELECT array_agg(p.batch_id) INTO fresh FROM payments.settlement_progress p
 	WHERE p.psp = _reconcile_new.psp AND p.posted_at IS NOT NULL AND p.compared_at IS NULL;
-	-- Movements from before the new lines, and those that the last run could not yet expect a line of.
-	SELECT least(min(b.period_from), (SELECT max(r.ended_at) FROM payments.reconciliation_run r WHERE r.psp = _reconcile_new.psp) - max(k.grace)) - interval '1 day' INTO since
+	SELECT max(r.ended_at) INTO last_run FROM payments.reconciliation_run r WHERE r.psp = _reconcile_new.psp;
+	-- Without new lines only what is due by now can be missing.
+	IF step.left_over OR fresh IS NULL AND last_run > now() - interval '10 minutes' THEN
+		RETURN NULL;
+	END IF;
+	SELECT least(min(b.period_from), last_run - max(k.grace)) - interval '1 day' INTO since
 	FROM payments._discrepancy_kinds() k LEFT JOIN payments.settlement_batch b ON b.batch_id = ANY (fresh) WHERE k.kind = 'missing_at_psp';
-	since := coalesce(since, now() - interval '1 month');
-	RETURN payments._reconcile_run(_reconcile_new.psp, since, now(), coalesce(fresh, '{}'), applied);
+	RETURN payments._reconcile_run(_reconcile_new.psp, coalesce(since, now() - interval '1 month'), now(), coalesce(fresh, '{}'), applied);
 END
 $$;
 COMMENT ON FUNCTION payments._reconcile_new(text) IS
-'Internal: for the worker, after lines came and now and then: applies and compares what is new. Returns the run. Raises 40001, 55P03 when somebody imports or reconciles.';
+'Internal: for the worker, after lines came and now and then: applies and compares what is new. Returns the run, null when there was none. Raises 55P03 when somebody imports or reconciles for longer than lock_timeout.';
 
 -- A step: lines of one PSP are taken, or it is compared as a whole.
 CREATE FUNCTION payments._job_reconcile(watermark text, days int) RETURNS SETOF jsonb

@@ -49,6 +49,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'PY401', MESSAGE = format('PSP "%s" does not exist', resume_psp.psp),
 			HINT = 'SELECT psp FROM payments.psp lists them.';
 	END IF;
+	UPDATE payments.psp_feed AS f SET due_at = now(), tries = 0 WHERE f.psp = resume_psp.psp AND f.claimed_by IS NULL;
 	UPDATE payments.queue AS q SET due_at = now() WHERE q.psp = resume_psp.psp AND q.claimed_by IS NULL AND q.due_at > now()
 		AND q.schedule IS NULL;
 	PERFORM payments._wake_worker();

@@ -103,7 +103,8 @@ GRANT EXECUTE ON FUNCTION
 	payments.verify_statement(bigint)
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
-GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.refetch(text, text, timestamptz), payments.enable_feed(text, text, boolean) TO payments_operator, payments_admin;
 
 GRANT EXECUTE ON FUNCTION
 	payments.claim(text, int, interval, text),
@@ -160,3 +161,4 @@ GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._unarmed_reason(), pa
 	payments._seal_head_line(bigint, bytea, timestamptz) TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._discrepancy_kinds(), payments._payouts(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;
+GRANT EXECUTE ON FUNCTION payments._feed_settings(jsonb) TO payments_operator, payments_admin, payments_auditor;

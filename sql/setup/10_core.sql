@@ -225,6 +225,7 @@ CREATE TABLE IF NOT EXISTS payments.webhook_event (
 	event_id text NOT NULL,
 	event_type text,
 	received_at timestamptz NOT NULL,
+	source text NOT NULL DEFAULT 'webhook' CONSTRAINT webhook_event_source_known CHECK (source IN ('webhook', 'feed')),
 	headers jsonb NOT NULL,
 	body bytea NOT NULL,
 	outcome text NOT NULL CONSTRAINT webhook_event_outcome_known CHECK (outcome IN ('received', 'applied', 'no_effect', 'ignored', 'unmatched')),

@@ -213,7 +213,8 @@ sub start_peer
 =item create_stripe_psp(node, peer, %options)
 
 Makes the PSP C<stripe> that talks to the peer, and arms the worker.  Options:
-dbname, psp, arm => 0, config => {...}.
+dbname, psp, arm => 0, config => {...}, feeds => {interval_s => 1, ...}.  Without
+the last the feeds are off: they would do on their own what a test wants to do.
 
 =cut
 
@@ -221,16 +222,16 @@ sub create_stripe_psp
 {
 	my ($node, $peer, %options) = @_;
 	my $psp    = $options{psp} // 'stripe';
-	my $config = defined $options{config}
-	  ? sprintf(', config => %s', sql_literal($json->encode($options{config})) . '::jsonb')
-	  : '';
+	my %config = %{ $options{config} // {} };
 
+	$config{feeds} = $options{feeds} if $options{feeds};
 	$node->safe_psql(
 		$options{dbname} // 'postgres',
 		sprintf(
-			q{SELECT payments.create_psp(psp => %s, adapter => 'stripe', base_url => %s, secret => 'stripe'%s);},
-			sql_literal($psp), sql_literal($peer->url), $config)
-		  . (($options{arm} // 1) ? ' SELECT payments.arm();' : ''));
+			q{BEGIN; SELECT payments.create_psp(psp => %s, adapter => 'stripe', base_url => %s, secret => 'stripe', config => %s::jsonb);},
+			sql_literal($psp), sql_literal($peer->url), sql_literal($json->encode(\%config)))
+		  . ($options{feeds} ? '' : sprintf(q{ SELECT payments.enable_feed(psp, feed, false) FROM payments.psp_feed WHERE psp = %s;}, sql_literal($psp)))
+		  . (($options{arm} // 1) ? ' SELECT payments.arm();' : '') . ' COMMIT;');
 	return;
 }
 
@@ -597,6 +598,10 @@ Replaces the fault rules; without arguments ends all faults.
 
 What the peer wrote down; see its GET /_book and GET /_events.
 
+=item $peer->transactions
+
+The movements of the balance in its book, oldest first.
+
 =item $peer->charges(payments_ref)
 
 The rows of the book's charges that moved or hold money (of one ref, or all).
@@ -716,6 +721,8 @@ sub book_tsv
 	  unless $answer->{success};
 	return $answer->{content};
 }
+
+sub transactions { return $_[0]->_ask('GET', '/_transactions') }
 
 sub events
 {

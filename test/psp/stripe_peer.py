@@ -17,10 +17,12 @@ What it speaks (form-encoded v1, Bearer or Basic):
     POST /v1/payment_intents                GET /v1/payment_intents[/ID|/search]
     POST /v1/payment_intents/ID/capture     POST /v1/payment_intents/ID/cancel
     POST /v1/refunds                        GET /v1/refunds[/ID]
+    GET /v1/balance_transactions            GET /v1/events
 
 Its own endpoints, without authorization:
     GET  /_book            the book as JSON (?brief=1: counters only)
     GET  /_book.tsv        the charges for psql's \\copy (?header=1)
+    GET  /_transactions    every balance transaction, oldest first, late ones too
     GET  /_events          events with a ready signature
                            (?from=N ?type=T ?ref=R ?limit=N ?t=UNIXTIME)
     GET  /_authenticate/ID the payer's page of a requires_action payment (?outcome=failed)
@@ -52,6 +54,7 @@ import socket
 import struct
 import sys
 import time
+from email.utils import formatdate
 from urllib.parse import unquote, unquote_plus, parse_qs, urlencode
 
 API_VERSION = "2026-10-28.endive"
@@ -103,6 +106,10 @@ CANCELLATION_REASONS = ("duplicate", "fraudulent", "requested_by_customer", "aba
 REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 INTENT_EXPANDS = frozenset(("latest_charge", "latest_charge.balance_transaction", "customer", "payment_method"))
 REFUND_EXPANDS = frozenset(("balance_transaction", "charge", "payment_intent", "failure_balance_transaction"))
+TRANSACTION_EXPANDS = frozenset(("source",))
+LIST_PARAMS = frozenset(("created", "expand", "limit", "starting_after"))      # ending_before is not known here
+TRANSACTION_PARAMS = LIST_PARAMS | {"currency", "source", "type"}
+EVENT_PARAMS = LIST_PARAMS | {"type", "types"}
 
 DIVISIBLE = {"isk": 100, "ugx": 100, "bhd": 10, "jod": 10, "kwd": 10, "omr": 10, "tnd": 10}
 
@@ -353,15 +360,44 @@ class Dispute(StripeObject):
 
 class Event(StripeObject):
     """An event; `picture` is the object as it was then."""
-    __slots__ = ("id", "type", "created", "request_id", "key", "picture", "ref")
+    __slots__ = ("id", "type", "created", "request_id", "key", "picture", "ref", "shown_at")
 
-    def render(self):
+    def render(self, expand=()):
         picture = self.picture
         return {
             "id": self.id, "object": "event", "api_version": API_VERSION, "created": self.created,
             "data": {"object": picture if isinstance(picture, dict) else picture.render()},
             "livemode": False, "pending_webhooks": 1,
             "request": {"id": self.request_id, "idempotency_key": self.key}, "type": self.type,
+        }
+
+
+class Transaction(StripeObject):
+    """A movement of the balance: what settles.  Written when the money moves, and never changed but for `status`.
+
+    shown_at: from when on the list shows it; Stripe's list may show one late.
+    """
+    __slots__ = ("id", "type", "category", "amount", "fee", "currency", "created", "source", "description", "shown_at")
+
+    def render(self, expand=()):
+        return {
+            "id": self.id, "object": "balance_transaction", "amount": self.amount,
+            "available_on": self.created + 172800, "created": self.created, "currency": self.currency,
+            "description": self.description, "exchange_rate": None, "fee": self.fee,
+            "fee_details": [{"amount": self.fee, "application": None, "currency": self.currency,
+                             "description": "Stripe processing fees", "type": "stripe_fee"}] if self.fee else [],
+            "net": self.amount - self.fee, "reporting_category": self.category,
+            "source": self.source.render() if "source" in expand else self.source.id,
+            "status": "available" if self.created + 172800 < time.time() else "pending", "type": self.type,
+        }
+
+    def book_row(self):
+        source = self.source
+        intent = getattr(source, "intent", None)
+        return {
+            "id": self.id, "type": self.type, "category": self.category, "amount": self.amount, "fee": self.fee,
+            "net": self.amount - self.fee, "currency": self.currency, "created": self.created, "source": source.id,
+            "payment_intent": intent and intent.id, "payments_ref": getattr(source, "ref", None),
         }
 
 
@@ -536,6 +572,10 @@ DEFAULT_SETTINGS = {
     "maximum_amount": 99999999,
     "any_customer": False,          # true: takes customers that are not called cus_...
     "events": True,                 # false: record none (saves memory in benchmarks)
+    "list_delay_ms": 0,             # lists of transactions and events show what is created from now on so much later
+    "list_clock_s": None,           # what is created from now on has this `created` instead of the clock's second
+    "clock_skew_s": 0,              # the peer's clock, in its lists and in Date, is so much ahead; negative: behind
+    "event_padding": 0,             # so many bytes more in each event of a list
     "release_looks_refunded": True,  # a void or partial capture also sends charge.refunded, as Stripe does
 }
 
@@ -554,6 +594,7 @@ class Peer:
             "create": self.create_intent, "get": self.get_intent, "search": self.search_intents,
             "list": self.list_intents, "capture": self.capture_intent, "cancel": self.cancel_intent,
             "refund": self.create_refund, "refund_get": self.get_refund, "refund_list": self.list_refunds,
+            "transactions": self.list_transactions, "events": self.list_events,
         }
         self.reset()
 
@@ -563,6 +604,8 @@ class Peer:
         self.charges = {}
         self.refunds = {}
         self.disputes = {}
+        self.transactions = {}      # id -> Transaction, in the order in which they were made
+        self.list_requests = []     # the last ones for transactions and events, as asked
         self.keys = {}              # key -> KeyRecord
         self.keys_declined = {}     # ref -> distinct keys seen by pm_test_declined_times_...
         self.events = []
@@ -685,6 +728,10 @@ class Peer:
             elif len(parts) == 3 and request.method == "GET":
                 route = "refund_get"
                 request.object_id = parts[2]
+        elif parts == ["v1", "balance_transactions"] and request.method == "GET":
+            route = "transactions"
+        elif parts == ["v1", "events"] and request.method == "GET":
+            route = "events"
         request.route = route
 
     def parse_body(self, request):
@@ -971,6 +1018,7 @@ class Peer:
         charge.released = charge.amount - amount
         charge.fee = fee_of(amount)
         charge.transaction = "txn_" + charge.id[3:]
+        self.record(charge.transaction, "charge", "charge", amount, charge.fee, charge, charge.description)
         intent.status = "succeeded"
         intent.received = amount
         intent.capturable = 0
@@ -1051,8 +1099,12 @@ class Peer:
         if not 1 <= limit <= 100:
             raise invalid("limit must be 1 to 100.", "limit", "parameter_invalid_integer")
         created = form.get("created", {})
-        since = int_of(created, "gte", 0) if isinstance(created, dict) else 0
-        until = int_of(created, "lte", 1 << 62) if isinstance(created, dict) else 1 << 62
+        if not isinstance(created, dict):
+            created = {"gte": created, "lte": created}
+        if set(created) - {"gt", "gte", "lt", "lte"}:
+            raise invalid("Received unknown parameter: created[%s]" % sorted(created)[0], "created", "parameter_unknown")
+        since = max(int_of(created, "gte", 0), int_of(created, "gt", -1) + 1)
+        until = min(int_of(created, "lte", 1 << 62), int_of(created, "lt", (1 << 62) + 1) - 1)
         waiting_for = form.get("starting_after")
         data = []
         has_more = False
@@ -1179,6 +1231,7 @@ class Peer:
         if intent.method == "pm_card_pendingRefund":
             refund.status = "pending"
         self.refunds[refund.id] = refund
+        self.record(refund.transaction, "refund", "refund", -amount, 0, refund)
         charge.refunded += amount
         self.emit("refund.created", refund, request)
         self.emit("charge.refunded", charge, request)
@@ -1193,6 +1246,7 @@ class Peer:
         refund.status = "failed"
         refund.failure_reason = reason
         refund.failure_transaction = "txn_failed_" + refund.id[3:]
+        self.record(refund.failure_transaction, "refund_failure", "refund_failure", refund.amount, 0, refund)
         refund.charge.refunded -= refund.amount
         self.emit("refund.failed", refund)
         self.emit("refund.updated", refund)
@@ -1211,6 +1265,55 @@ class Peer:
                  and form.get("charge") in (None, refund.charge.id)]
         return self.page(request, found, "list", "/v1/refunds", REFUND_EXPANDS)
 
+    # ---- lists of what has happened ---------------------------------------
+
+    def now_created(self):
+        forced = self.settings["list_clock_s"]
+        return int(time.time()) + self.settings["clock_skew_s"] if forced is None else forced
+
+    def record(self, name, kind, category, amount, fee, source, description=None):
+        """Writes a movement of the balance into the book."""
+        self.transactions[name] = Transaction(
+            id=name, type=kind, category=category, amount=amount, fee=fee, currency=source.currency,
+            created=self.now_created(), source=source, description=description,
+            shown_at=time.time() + self.settings["list_delay_ms"] / 1000)
+
+    def list_of(self, request, known, objects, url, expandable, suits=lambda one: True):
+        """Newest first, by `created`; of one second the later made first."""
+        check_params(request.form, known)
+        self.list_requests = self.list_requests[-199:] + [request.target]
+        now = time.time()
+        shown = [one for one in objects if one.shown_at <= now]
+        after = request.form.get("starting_after")
+        if after is not None and all(one.id != after for one in shown):
+            raise invalid("No such object: '%s'" % after, "starting_after", "resource_missing")
+        shown.reverse()
+        shown.sort(key=lambda one: -one.created)
+        # The place of starting_after is found among all, whatever else is asked for.
+        return self.page(request, [one for one in shown if suits(one) or one.id == after], "list", url, expandable)
+
+    def list_transactions(self, request):
+        wanted = request.form
+        return self.list_of(request, TRANSACTION_PARAMS, list(self.transactions.values()), "/v1/balance_transactions",
+                            TRANSACTION_EXPANDS,
+                            lambda one: wanted.get("type") in (None, one.type)
+                            and wanted.get("currency") in (None, one.currency)
+                            and wanted.get("source") in (None, one.source.id))
+
+    def list_events(self, request):
+        types = as_list(request.form.get("types"))
+        if len(types) > 20:
+            raise invalid("types: at most 20.", "types")
+        if types and "type" in request.form:
+            raise invalid("You may pass either type or types, but not both.", "types")
+        answer = self.list_of(request, EVENT_PARAMS, self.events, "/v1/events", frozenset(),
+                              lambda one: (not types or one.type in types)
+                              and request.form.get("type") in (None, one.type))
+        if self.settings["event_padding"]:
+            for event in answer["data"]:
+                event["data"]["padding"] = "x" * self.settings["event_padding"]
+        return answer
+
     def open_dispute(self, intent, options):
         charge = intent.charge
         if charge is None or charge.status != "succeeded":
@@ -1221,6 +1324,7 @@ class Peer:
                           created=int(time.time()))
         charge.disputed = True
         self.disputes[dispute.id] = dispute
+        self.record("txn_" + dispute.id[3:], "adjustment", "dispute", -dispute.amount, DISPUTE_FEE, dispute)
         self.emit("charge.dispute.created", dispute)
         return dispute
 
@@ -1236,6 +1340,8 @@ class Peer:
             dispute.status = options.get("status", "lost")
             if dispute.status == "won":
                 dispute.charge.disputed = False
+                self.record("txn_back_" + dispute.id[3:], "adjustment", "dispute_reversal", dispute.amount, -DISPUTE_FEE,
+                            dispute)
             self.emit("charge.dispute.closed", dispute)
         return [dispute.id for dispute in chosen]
 
@@ -1276,8 +1382,9 @@ class Peer:
         self.event_counts[subject.id] = count + 1
         ref = subject.intent.ref if isinstance(subject, Dispute) else subject.ref
         self.events.append(Event(
-            id="evt_" + name_of(subject.id, kind, count), type=kind, created=int(time.time()),
-            request_id=request and request.id, key=request and request.key, picture=subject.clone(), ref=ref))
+            id="evt_" + name_of(subject.id, kind, count), type=kind, created=self.now_created(),
+            request_id=request and request.id, key=request and request.key, picture=subject.clone(), ref=ref,
+            shown_at=time.time() + self.settings["list_delay_ms"] / 1000))
 
     # ---- the peer's own endpoints -----------------------------------------
 
@@ -1289,6 +1396,8 @@ class Peer:
             if request.path == "/_book.tsv" and request.method == "GET":
                 return (200, self.book_tsv(bool(query.get("header"))).encode(),
                         "Content-Type: text/tab-separated-values\r\n")
+            if request.path == "/_transactions" and request.method == "GET":
+                return 200, to_json([one.book_row() for one in self.transactions.values()]).encode(), ""
             if request.path == "/_events" and request.method == "GET":
                 return 200, to_json(self.signed_events(query)).encode(), ""
             if request.path.startswith("/_authenticate/"):
@@ -1428,7 +1537,7 @@ class Peer:
             subject = dict(orders["emit"]["object"])
             self.events.append(Event(
                 id="evt_" + name_of("emit", len(self.events), time.time()), type=orders["emit"]["type"],
-                created=int(time.time()), picture=subject))
+                created=self.now_created(), picture=subject, shown_at=time.time() + self.settings["list_delay_ms"] / 1000))
         if orders.get("forget_keys"):
             forgotten = list(self.keys) if orders["forget_keys"] is True else orders["forget_keys"]
             for key in forgotten:
@@ -1475,7 +1584,7 @@ class Peer:
             "requests": sum(self.outcomes.values()), "running": self.running, "held": len(self.held),
             "max_concurrent_requests": self.max_running, "connections": len(self.connections),
             "max_connections": self.max_connections, "stripe_versions": self.stripe_versions,
-            "settings": self.settings,
+            "settings": self.settings, "transactions": len(self.transactions), "list_requests": self.list_requests,
         }
         if not brief:
             book["charges"] = [charge.book_row() for charge in self.charges.values()]
@@ -1742,8 +1851,9 @@ class Connection(asyncio.Protocol):
 
     def response(self, status, body, headers):
         kind = "" if "Content-Type" in headers else "Content-Type: application/json\r\n"
-        return ("HTTP/1.1 %d %s\r\nServer: stripe_peer\r\n%s%sContent-Length: %d\r\n%s\r\n" % (
-            status, REASONS.get(status, "Status"), kind, headers, len(body),
+        date = formatdate(time.time() + self.peer.settings["clock_skew_s"], usegmt=True)
+        return ("HTTP/1.1 %d %s\r\nServer: stripe_peer\r\nDate: %s\r\n%s%sContent-Length: %d\r\n%s\r\n" % (
+            status, REASONS.get(status, "Status"), date, kind, headers, len(body),
             "" if self.keep_alive else "Connection: close\r\n")).encode("latin-1") + body
 
     def send(self, status, body, headers):

@@ -101,6 +101,112 @@ class PeerTest(unittest.TestCase):
         row = self.ask("GET", "/_book.tsv")[1].decode().rstrip("\n").split("\t")
         self.assertEqual(row[:7], [intent["id"], intent["latest_charge"], "R1", "1000", "eur", "1000", "0"])
 
+    # ---- lists of what has happened
+
+    def transactions(self, **query):
+        status, page, _ = self.api("GET", "/v1/balance_transactions?" + urlencode(query, doseq=True))
+        self.assertEqual(status, 200, page)
+        return page
+
+    def walk(self, path, limit, **query):
+        """All entries of a list, page by page, and how many pages it took."""
+        entries, pages, query = [], 0, dict(query, limit=limit)
+        while True:
+            status, page, _ = self.api("GET", path + "?" + urlencode(query, doseq=True))
+            self.assertEqual(status, 200, page)
+            self.assertEqual(page["object"], "list")
+            self.assertLessEqual(len(page["data"]), limit)
+            pages += 1
+            entries += page["data"]
+            if not page["has_more"]:
+                return entries, pages
+            query["starting_after"] = page["data"][-1]["id"]
+
+    def test_balance_transactions_are_the_book(self):
+        _, first, _ = self.create("k1", ref="R1", amount=1000)
+        self.create("k2", ref="R2", amount=2000)
+        self.create("k3", ref="R3", method="pm_card_chargeDeclined")        # moves nothing
+        self.api("POST", "/v1/refunds", {"payment_intent": first["id"], "amount": 300, "metadata[payments_ref]": "RF"}, "k4")
+        self.control(dispute={"ref": "R2"})
+        self.control(close_dispute={"ref": "R2", "status": "won"})
+        self.control(fail_refund={"ref": "RF"})
+        entries, _ = self.walk("/v1/balance_transactions", 2)
+        self.assertEqual([(e["reporting_category"], e["type"], e["amount"], e["fee"], e["net"]) for e in reversed(entries)], [
+            ("charge", "charge", 1000, 40, 960), ("charge", "charge", 2000, 55, 1945), ("refund", "refund", -300, 0, -300),
+            ("dispute", "adjustment", -2000, 1500, -3500), ("dispute_reversal", "adjustment", 2000, -1500, 3500),
+            ("refund_failure", "refund_failure", 300, 0, 300)])
+        self.assertEqual(len({e["id"] for e in entries}), 6)
+        self.assertEqual(sorted(e["id"] for e in entries), sorted(row["id"] for row in json.loads(self.ask("GET", "/_transactions")[1])))
+        # The object's own transaction is that of the list.
+        _, refund, _ = self.api("GET", "/v1/refunds/" + entries[3]["source"] + "?expand[]=balance_transaction")
+        self.assertEqual(refund["balance_transaction"]["id"], entries[3]["id"])
+
+    def test_pages_have_everything_once(self):
+        for number in range(7):
+            self.create("k%d" % number, ref="R%d" % number)
+        for limit, wanted in ((1, 7), (3, 3), (7, 1), (100, 1)):
+            entries, pages = self.walk("/v1/balance_transactions", limit)
+            self.assertEqual((len({e["id"] for e in entries}), len(entries), pages), (7, 7, wanted))
+        self.assertEqual(len(self.walk("/v1/events", 5, type="payment_intent.succeeded")[0]), 7)
+        self.assertEqual(len(self.walk("/v1/events", 5, **{"types[]": ["payment_intent.succeeded", "payment_intent.created"]})[0]), 14)
+        status, body, _ = self.api("GET", "/v1/balance_transactions?limit=101")
+        self.assertEqual(status, 400)
+        status, body, _ = self.api("GET", "/v1/balance_transactions?starting_after=txn_none")
+        self.assertEqual((status, body["error"]["code"]), (400, "resource_missing"))
+        status, body, _ = self.api("GET", "/v1/balance_transactions?ending_before=txn_none")
+        self.assertEqual((status, body["error"]["code"]), (400, "parameter_unknown"))
+        status, _, _ = self.api("GET", "/v1/events?types[]=a&type=b")
+        self.assertEqual(status, 400)
+
+    def test_created_filters_and_ties(self):
+        for second in (100, 101, 101, 101, 102):
+            self.control(settings={"list_clock_s": second})
+            self.create("k%d" % len(self.book()["charges"]), ref="R")
+        seconds = lambda **query: [e["created"] for e in self.transactions(**{"created[%s]" % k: v for k, v in query.items()})["data"]]
+        self.assertEqual(seconds(), [102, 101, 101, 101, 100])
+        self.assertEqual(seconds(gte=101), [102, 101, 101, 101])
+        self.assertEqual(seconds(gt=101), [102])
+        self.assertEqual(seconds(gte=100, lt=101), [100])
+        self.assertEqual(seconds(gte=101, lte=101), [101, 101, 101])
+        entries, pages = self.walk("/v1/balance_transactions", 2, **{"created[gte]": 101, "created[lt]": 102})
+        self.assertEqual((len({e["id"] for e in entries}), pages), (3, 2))
+
+    def test_what_is_late_is_not_listed_yet(self):
+        self.create("k1", ref="R1")
+        self.control(settings={"list_delay_ms": 300})
+        self.create("k2", ref="R2")
+        self.assertEqual(len(self.transactions()["data"]), 1)
+        self.assertEqual(len(self.walk("/v1/events", 100, type="payment_intent.succeeded")[0]), 1)
+        self.assertEqual(len(json.loads(self.ask("GET", "/_transactions")[1])), 2)
+        time.sleep(0.4)
+        self.assertEqual(len(self.transactions()["data"]), 2)
+        self.assertEqual(len(self.walk("/v1/events", 100, type="payment_intent.succeeded")[0]), 2)
+
+    def test_source_is_expanded_when_asked(self):
+        _, intent, _ = self.create("k1", ref="R1")
+        self.assertEqual(self.transactions()["data"][0]["source"], intent["latest_charge"])
+        source = self.transactions(**{"expand[]": "data.source"})["data"][0]["source"]
+        self.assertEqual((source["id"], source["payment_intent"], source["metadata"]), (intent["latest_charge"], intent["id"], {"payments_ref": "R1"}))
+        self.assertEqual(self.api("GET", "/v1/balance_transactions?expand[]=data.customer")[0], 400)
+
+    def test_listed_events_are_those_delivered(self):
+        self.create("k1", ref="R1")
+        listed = {e["id"]: e for e in self.walk("/v1/events", 100)[0]}
+        delivered = {e["id"]: json.loads(e["body"]) for e in self.events()}
+        self.assertEqual(listed, delivered)
+        self.control(settings={"event_padding": 5000})
+        self.assertGreater(len(json.dumps(self.walk("/v1/events", 100)[0])), 10000)
+
+    def test_faults_strike_lists(self):
+        self.create("k1")
+        self.control(faults=[{"fault": "status_429", "path": "balance_transactions", "retry_after": "3", "count": 1}])
+        status, _, headers = self.api("GET", "/v1/balance_transactions")
+        self.assertEqual((status, headers["Retry-After"]), (429, "3"))
+        self.assertEqual(len(self.transactions()["data"]), 1)
+        self.control(faults=[{"fault": "truncated_json", "path": "/v1/events", "count": 1}])
+        with self.assertRaises(ValueError):
+            self.api("GET", "/v1/events")
+
     def test_fee_is_rounded_half_up(self):
         for amount, fee in ((33, 25), (34, 26), (100, 27), (10000, 175)):      # 0.495 0.51 1.5 150
             _, intent, _ = self.create("k%d" % amount, amount=amount,

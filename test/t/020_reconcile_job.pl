@@ -49,6 +49,8 @@ $node->safe_psql('postgres', qq{
 	SELECT public.make(1, $DOUBT);
 });
 value($node, q{SELECT public.answer(500, '{}')}) foreach 1 .. 10;
+# Nobody asks about them meanwhile, however slow the machine is.
+$node->safe_psql('postgres', q{UPDATE payments.queue SET due_at = now() + interval '1 day'});
 $node->safe_psql('postgres', "SELECT public.make($DOUBT + $UNSENT + 1, $ALL)");
 value($node, q{SELECT public.answer(200, '{"id": "pi_%1$s", "object": "payment_intent", "amount": %2$s, "amount_received": %2$s, "amount_capturable": 0, "currency": "eur", "status": "succeeded"}')}) foreach 1 .. 10;
 $node->safe_psql('postgres', "SELECT public.make($DOUBT + 1, $DOUBT + $UNSENT)");

@@ -371,7 +371,10 @@ BEGIN
 		imported_at, imported_by)
 	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source, payments._settlement_content(import_settlement.file_name), hash,
 		import_settlement.options, import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
-	INSERT INTO payments.settlement_progress (batch_id, psp) VALUES (import_settlement.batch_id, import_settlement.psp);
+	INSERT INTO payments.settlement_progress (batch_id, psp, sums)
+	SELECT import_settlement.batch_id, import_settlement.psp, coalesce(jsonb_agg(k), '[]')
+	FROM (SELECT l.currency, l.kind, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net
+		  FROM payments.settlement_line l WHERE l.batch_id = import_settlement.batch_id AND NOT l.repeated GROUP BY l.currency, l.kind) k;
 	UPDATE payments.settlement_source s SET covered_to = greatest(s.covered_to, sums.period_to) WHERE s.psp = import_settlement.psp;
 END
 $$;

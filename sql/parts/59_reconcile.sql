@@ -53,11 +53,12 @@ COMMENT ON FUNCTION payments._payout_verdicts(text, text[], timestamptz) IS 'Int
 CREATE TYPE payments._scope_sums AS (lines bigint, comparable bigint, totals jsonb, payouts text[], has_unknown boolean);
 COMMENT ON TYPE payments._scope_sums IS 'Internal: what there is to compare. comparable: lines that a movement must meet, or entries that a payout must.';
 
-CREATE FUNCTION payments._reconcile_totals(psp text, scope text) RETURNS payments._scope_sums
+CREATE FUNCTION payments._reconcile_totals(psp text, scope text, batches bigint[]) RETURNS payments._scope_sums
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	sums payments._scope_sums;
 BEGIN
+	-- Of whole batches they are known.
 	EXECUTE format($q$
 		SELECT coalesce(sum(c.lines), 0), coalesce(sum(c.comparable), 0), coalesce(jsonb_object_agg(c.currency, to_jsonb(c) - 'currency' - 'comparable' - 'payouts'), '{}'),
 			(SELECT array_agg(DISTINCT l.payout_ref) FROM payments.settlement_line l WHERE sum(c.payouts) > 0
@@ -65,17 +66,20 @@ BEGIN
 			coalesce(bool_or(c.kinds ? 'unknown'), false)
 		FROM (SELECT k.currency, sum(k.lines)::bigint AS lines, sum(k.gross)::bigint AS gross, sum(k.fee)::bigint AS fee, sum(k.net)::bigint AS net,
 				coalesce(- sum(k.net) FILTER (WHERE k.kind IN ('payout', 'payout_failure')), 0)::bigint AS paid_out,
-				sum(k.lines) FILTER (WHERE k.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal'))::bigint AS comparable,
+				coalesce(sum(k.lines) FILTER (WHERE k.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal')), 0)::bigint AS comparable,
 				sum(k.lines) FILTER (WHERE k.kind IN ('payout', 'payout_failure')) AS payouts,
 				jsonb_object_agg(k.kind, jsonb_build_array(k.lines, k.net)) AS kinds
-			  FROM (SELECT l.currency, l.kind, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net
-					FROM payments.settlement_line l WHERE l.psp = $1 AND NOT l.repeated AND %1$s GROUP BY l.currency, l.kind) k
-			  GROUP BY k.currency) c$q$, scope)
-	INTO sums USING psp;
+			  FROM (SELECT x.currency, x.kind, sum(x.lines) AS lines, sum(x.gross) AS gross, sum(x.fee) AS fee, sum(x.net) AS net FROM (%2$s) x GROUP BY x.currency, x.kind) k
+			  GROUP BY k.currency) c$q$, scope,
+		CASE WHEN scope = 'true' OR batches IS NOT NULL
+			THEN 'SELECT s.* FROM payments.settlement_progress p, jsonb_to_recordset(p.sums) s (currency text, kind text, lines bigint, gross numeric, fee numeric, net numeric)
+				WHERE p.psp = $1 AND ($2 IS NULL OR p.batch_id = ANY ($2))'
+			ELSE format('SELECT l.currency, l.kind, 1 AS lines, l.gross, l.fee, l.net FROM payments.settlement_line l WHERE l.psp = $1 AND NOT l.repeated AND %s', scope) END)
+	INTO sums USING psp, batches;
 	RETURN sums;
 END
 $$;
-COMMENT ON FUNCTION payments._reconcile_totals(text, text) IS 'Internal: sums of the lines in scope by currency.';
+COMMENT ON FUNCTION payments._reconcile_totals(text, text, bigint[]) IS 'Internal: sums of the lines in scope by currency; batches: which these are, when the scope is no period.';
 
 -- scope is SQL over lines l, booked SQL over movements m, both from below.
 CREATE FUNCTION payments._reconcile_psp(psp text, scope text, booked text, before timestamptz, now timestamptz, sums payments._scope_sums, recheck boolean) RETURNS SETOF payments._verdict
@@ -87,6 +91,8 @@ DECLARE
 	objects text[];
 	kinds text[];
 	payouts text[];
+	-- Everything is in scope: what has no counterpart there has none.
+	complete boolean := scope = 'true' AND booked = 'true';
 BEGIN
 	EXECUTE format('SELECT array_agg(ROW(q.*)::payments._line_meant) FILTER (WHERE q.c1 IS NOT NULL), array_agg(q.c5) FILTER (WHERE q.c1 IS NULL),
 		array_agg(q.c7) FILTER (WHERE q.c1 IS NULL)
@@ -100,10 +106,12 @@ BEGIN
 	INTO batches, nos, objects, kinds, payouts
 	FROM payments._discrepancy_open(psp) d WHERE recheck;
 	payouts := payouts || sums.payouts;
+	-- A line may have come more than once, beside several fees.
+	lines := ARRAY(SELECT DISTINCT ON (n.batch_id, n.line_no) n FROM payments._lines_named(psp, lines, complete) n ORDER BY n.batch_id, n.line_no);
 	lines := lines || ARRAY(SELECT m FROM payments._lines_meant(psp, batches, nos) m
 		WHERE NOT EXISTS (SELECT FROM unnest(lines) l WHERE l.batch_id = m.batch_id AND l.line_no = m.line_no));
-	RETURN QUERY SELECT DISTINCT ON (v.kind, v.subject) v.* FROM payments._judge_lines(psp, lines) v ORDER BY v.kind, v.subject, v.batch_id, v.line_no;
-	RETURN QUERY SELECT DISTINCT ON (v.subject) v.* FROM payments._judge_movements(psp, objects, kinds, before) v ORDER BY v.subject;
+	RETURN QUERY SELECT DISTINCT ON (v.kind, v.subject) v.* FROM payments._judge_lines(psp, lines, complete) v ORDER BY v.kind, v.subject, v.batch_id, v.line_no;
+	RETURN QUERY SELECT DISTINCT ON (v.subject) v.* FROM payments._judge_movements(psp, objects, kinds, before, lines, complete) v ORDER BY v.subject;
 	RETURN QUERY SELECT v.* FROM payments._payout_verdicts(psp, payouts, now) v;
 	IF sums.has_unknown THEN
 		RETURN QUERY EXECUTE format('SELECT ''unknown_line'', format(''line %%s:%%s'', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int, NULL::int, l.payout_ref,
@@ -130,7 +138,7 @@ $$;
 COMMENT ON FUNCTION payments._bank_totals(text, timestamptz, timestamptz) IS 'Internal: sums of a bank''s entries by currency.';
 
 CREATE FUNCTION payments._reconcile_run(psp text, since timestamptz, til timestamptz, fresh bigint[], applied bigint) RETURNS bigint
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET work_mem = '64MB' AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET work_mem = '64MB' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
 	run bigint := nextval('payments.reconciliation_run_run_id_seq');
@@ -166,7 +174,7 @@ BEGIN
 		END IF;
 	END IF;
 	IF NOT is_bank THEN
-		sums := payments._reconcile_totals(_reconcile_run.psp, scope);
+		sums := payments._reconcile_totals(_reconcile_run.psp, scope, fresh);
 	END IF;
 	WITH v AS MATERIALIZED (
 		SELECT x.* FROM payments._reconcile_psp(_reconcile_run.psp, scope, booked, before, now(), sums, recheck) x WHERE NOT is_bank

@@ -5,6 +5,7 @@
 CREATE TABLE IF NOT EXISTS payments.settlement_progress (
 	batch_id bigint PRIMARY KEY,
 	psp text NOT NULL,
+	sums jsonb NOT NULL DEFAULT '[]',
 	applied_to int NOT NULL DEFAULT 0,
 	posted_at timestamptz,
 	compared_at timestamptz
@@ -14,6 +15,7 @@ CREATE INDEX IF NOT EXISTS settlement_progress_open ON payments.settlement_progr
 COMMENT ON TABLE payments.settlement_progress IS 'how far a batch is: its lines are applied to payments in steps, then it is posted, then compared';
 COMMENT ON COLUMN payments.settlement_progress.batch_id IS 'settlement_batch.batch_id';
 COMMENT ON COLUMN payments.settlement_progress.psp IS 'settlement_batch.psp';
+COMMENT ON COLUMN payments.settlement_progress.sums IS 'of its lines that count, that is without repeated ones: rows of currency, kind, lines, gross, fee, net in minor units; of a bank''s none';
 COMMENT ON COLUMN payments.settlement_progress.applied_to IS 'settlement_line.line_no up to which the lines have been applied';
 COMMENT ON COLUMN payments.settlement_progress.posted_at IS 'when its fees, payouts and the like were posted, see settlement_posting; null: not yet. Of a bank''s, when its entries were first matched';
 COMMENT ON COLUMN payments.settlement_progress.compared_at IS 'when it was first compared with our books';

@@ -112,7 +112,7 @@ SELECT results_eq($$SELECT open, up_to_1_day, overdue, amount_text FROM payments
 -- The lines reach nine days ahead, and all of our movements are younger than two days.
 SELECT is_empty($$SELECT FROM payments.discrepancy WHERE kind = 'missing_at_psp'$$, 'what may still come is not missing');
 SELECT is(pg_temp.pay('unseen', 3600), 'succeeded', 'a payment that no line tells of');
-SELECT results_eq($$SELECT kind, subject, ours, theirs FROM payments._judge_movements('tap', ARRAY['pi_unseen', 'pi_a', 're_1'], ARRAY['capture', 'capture', 'refund'], clock_timestamp())$$,
+SELECT results_eq($$SELECT kind, subject, ours, theirs FROM payments._judge_movements('tap', ARRAY['pi_unseen', 'pi_a', 're_1'], ARRAY['capture', 'capture', 'refund'], clock_timestamp(), '{}', false)$$,
 	$$VALUES ('missing_at_psp', 'capture pi_unseen', 3600::bigint, NULL::bigint)$$, 'only that is missing at the PSP');
 
 -- ---------- what the PSP's word settles ----------

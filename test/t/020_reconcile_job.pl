@@ -21,7 +21,7 @@ my $LINES = $ALL + $ORPHANS + 2 * 2;    # two files, each with a fee and a payou
 my $node = new_payments_node('reconcile_job', databases => '', start => 0);
 $node->append_conf('postgresql.conf', join "\n",
 	q{shared_preload_libraries = 'pg_cron, payments'}, q{cron.database_name = 'postgres'},
-	'cron.use_background_workers = on', 'restart_after_crash = on');
+	'cron.use_background_workers = on', 'restart_after_crash = on', 'max_prepared_transactions = 2');
 $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION pg_cron;
@@ -77,15 +77,15 @@ foreach my $odd (1, 0)
 	is(value($node, qq{SELECT lines FROM payments.import_settlement('tap', 'csv', public.file($odd), options => '{"amounts": "minor", "totals": "payout"}')}), $LINES / 2, 'a file of the PSP');
 }
 
-# Holds the payment of a number until it is let go, or the server dies.
+# Holds the payment of a number until it is let go, through crashes as well, and without a session that a test must keep alive.
 sub hold
 {
 	my ($n) = @_;
-	my $session = $node->background_psql('postgres', on_error_stop => 0);
 
-	$session->query_safe("BEGIN; SELECT FROM payments.payment WHERE payment_id = (SELECT id FROM public.made WHERE n = $n) FOR UPDATE");
-	return $session;
+	$node->safe_psql('postgres', "BEGIN; SELECT FROM payments.payment WHERE payment_id = (SELECT id FROM public.made WHERE n = $n) FOR UPDATE; PREPARE TRANSACTION 'held'");
+	return;
 }
+sub let_go { $node->safe_psql('postgres', q{ROLLBACK PREPARED 'held'}); return }
 
 # Waits for the run to be stopped inside of a step; returns its process.
 my $IN_A_STEP = q{SELECT count(*) FROM payments.job_run r JOIN pg_stat_activity a ON a.pid = r.pid WHERE r.job = 'reconcile' AND r.result = 'running'
@@ -101,7 +101,7 @@ sub stopped_in_a_step
 my $APPLIED = q{SELECT count(*) FILTER (WHERE status = 'succeeded'), (SELECT count(*) FROM payments.movement WHERE kind = 'capture'), (SELECT count(*) FROM payments.movement WHERE kind = 'fee') FROM payments.payment};
 
 # ---------- killed with the whole server, in the first file
-my $holder = hold($ALL - 1);
+hold($ALL - 1);
 is(value($node, q{SELECT string_agg(job || ' ' || action, ', ') FROM payments.schedule_jobs(username => 'jobs') WHERE action <> 'unchanged'}), 'reconcile created', 'pg_cron is to run the job');
 my $pid = stopped_in_a_step('pg_cron runs it at the minute, and it comes to a payment that somebody holds');
 is(value($node, 'SELECT run_by, steps FROM payments.job_run'), 'jobs|1', 'one step is done');
@@ -110,21 +110,20 @@ like(value($node, q{SELECT job, rows, total, percent, pid, rate > 0 AND eta > st
 my $before = value($node, $APPLIED);
 kill 'KILL', $pid;
 ok(wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payments reconcile%'}, '0', 60), 'kill -9, and the server comes back');
-eval { $holder->quit };
 is(value($node, $APPLIED), $before, 'what the step had done is gone, and no more');
 is(value($node, 'SELECT applied_to > 0, posted_at, compared_at FROM payments.settlement_progress ORDER BY batch_id'), "t||\nf||", 'as is how far it thought to be');
 check_clean($node, 'check() is clean');
 
 # ---------- ended by hand, in the second file
-$holder = hold($ALL);
+let_go();
+hold($ALL);
 $pid = stopped_in_a_step('the next run goes on, to another payment that somebody holds');
 is(value($node, q{SELECT string_agg(result, ',' ORDER BY run_id) FROM payments.job_run}), 'killed,running', 'and knows that the first was killed');
 is(value($node, q{SELECT count(*) FILTER (WHERE posted_at IS NOT NULL), (SELECT count(*) FROM payments.settlement_posting) FROM payments.settlement_progress}), '1|2', 'the first file is posted');
 is(value($node, 'SELECT count(*) FROM payments.discrepancy WHERE status = $$open$$'), '0', 'and nothing compared yet');
 value($node, "SELECT pg_terminate_backend($pid)");
 ok(wait_until($node, q{SELECT problem LIKE 'killed after%' FROM payments.schedule_status WHERE job = 'reconcile'}), 'ended by hand; the status tells');
-$holder->query_safe('ROLLBACK');
-$holder->quit;
+let_go();
 
 # ---------- the third completes it
 ok(wait_until($node, q{SELECT string_agg(result, ',' ORDER BY run_id) FROM payments.job_run}, qr/^killed,killed,done/, 100), 'the next run completes it')

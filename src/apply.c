@@ -64,8 +64,9 @@ static bool disagrees(PayContext *c);
 static void decide(PayContext *c);
 static void approved(PayContext *c);
 static void authorized(PayContext *c);
-static void captured(PayContext *c);
+static bool captured(PayContext *c);
 static void fee(PayContext *c);
+static bool fee_is_known(const PayContext *c);
 static bool fee_is_missing(PayContext *c);
 static void ask_for_fee(PayContext *c);
 static void voided(PayContext *c);
@@ -421,8 +422,8 @@ approved(PayContext *c)
 			authorized(c);
 			break;
 		case PAY_EFFECT_CAPTURED:
-			captured(c);
-			fee(c);
+			if (captured(c) || !fee_is_known(c))
+				fee(c);
 			break;
 		case PAY_EFFECT_VOIDED:
 			voided(c);
@@ -475,14 +476,15 @@ authorized(PayContext *c)
 	count_applied(c);
 }
 
-static void
+/* False when it was known. */
+static bool
 captured(PayContext *c)
 {
 	PayDossier *d = c->dossier;
 	int64		amount = c->result.amount;
 
 	if (pay_dossier_moved(d, "capture", c->result.object_id) || pay_dossier_moved(d, "late_capture", c->result.object_id))
-		return;
+		return false;
 	count_applied(c);
 	if (!pay_dossier_can(d, "capture"))
 	{
@@ -490,7 +492,7 @@ captured(PayContext *c)
 		pay_dossier_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
 		pay_dossier_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
 							  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
-		return;
+		return true;
 	}
 	if (d->authorized < amount)
 		d->authorized = amount;
@@ -502,6 +504,7 @@ captured(PayContext *c)
 	d->failure_message = NULL;
 	pay_dossier_move(c->set, d, c->operation, "capture", c->result.object_id, amount, c->source);
 	pay_dossier_event(c->set, d, "capture", c->operation, c->source, NULL);
+	return true;
 }
 
 /* The fee may come with the capture or, by a later word, after it. */
@@ -513,6 +516,28 @@ fee(PayContext *c)
 		return;
 	pay_dossier_move(c->set, c->dossier, c->operation, "fee", c->result.fee_object_id, c->result.fee, c->source);
 	count_applied(c);
+}
+
+/*
+ * The PSP's books may have told charge and fee first, the fee under an id of
+ * their own: what an answer says of it is then the same fee again.  Of lines
+ * reconciliation has found out that they are news.
+ */
+static bool
+fee_is_known(const PayContext *c)
+{
+	ListCell   *cell;
+
+	if (c->report->source == PAY_SOURCE_SETTLEMENT)
+		return false;
+	foreach(cell, c->dossier->moved)
+	{
+		PayMoved   *moved = lfirst(cell);
+
+		if (strcmp(moved->kind, "fee") == 0)
+			return true;
+	}
+	return false;
 }
 
 /* A webhook has told of a capture that no answer of ours will tell of, and left out the fee. */

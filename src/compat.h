@@ -29,6 +29,13 @@
 #define PayLocalBackend(i) pgstat_fetch_stat_local_beentry(i)
 #endif
 
+/* 17 moved it. */
+#if PG_VERSION_NUM >= 170000
+#define PayMyLocalTransactionId() (MyProc->vxid.lxid)
+#else
+#define PayMyLocalTransactionId() (MyProc->lxid)
+#endif
+
 /* A range table of one relation, written to without a plan: 16 moved permissions out of it, 18 asks what was not pruned. */
 #if PG_VERSION_NUM >= 180000
 #define PayInitRangeTable(estate, rte) \

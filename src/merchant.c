@@ -10,8 +10,19 @@
 #include "merchant.h"
 #include "spi.h"
 
+#include "access/xact.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
+
+PAY_FUNCTION(pay_act_for_all);
+
+/* The transaction, and the subtransaction of it, in which a decision is carried out. */
+static LocalTransactionId deciding_lxid = InvalidLocalTransactionId;
+static SubTransactionId deciding_subid;
+
+static bool decides(void);
 
 static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
 	"SELECT app_role FROM payments.merchant WHERE merchant = $1", TEXTOID);
@@ -35,7 +46,7 @@ pay_require_merchant_role(const char *merchant, const char *app_role)
 {
 	Oid			role;
 
-	if (app_role == NULL)
+	if (app_role == NULL || decides())
 		return;
 	role = get_role_oid(app_role, true);
 	if (!OidIsValid(role) || !has_privs_of_role(GetOuterUserId(), role))
@@ -58,4 +69,25 @@ pay_reads_all_merchants(void)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * _act_for_all(deciding): until it is called with false, verbs act for every
+ * merchant.  For resolve_discrepancy(): an operator decides whosever the money
+ * is, through the same verbs as everybody.  An error ends the subtransaction,
+ * and what holds only in that ends with it.
+ */
+Datum
+pay_act_for_all(PG_FUNCTION_ARGS)
+{
+	deciding_lxid = PG_GETARG_BOOL(0) ? PayMyLocalTransactionId() : InvalidLocalTransactionId;
+	deciding_subid = GetCurrentSubTransactionId();
+	PG_RETURN_VOID();
+}
+
+static bool
+decides(void)
+{
+	return LocalTransactionIdIsValid(deciding_lxid) && deciding_lxid == PayMyLocalTransactionId() &&
+		deciding_subid == GetCurrentSubTransactionId();
 }

@@ -382,7 +382,8 @@ pay_worker_transaction(void (*work) (void *), void *arg, char **error, int *sqls
 				(errmsg("payments worker could not finish a step: %s", data->message),
 				 data->detail ? errdetail_internal("%s", data->detail) : 0));
 		if (error)
-			*error = pstrdup(data->message);
+			*error = data->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && data->detail ?
+				psprintf("%s: %s", data->message, data->detail) : pstrdup(data->message);
 		if (sqlstate)
 			*sqlstate = data->sqlerrcode;
 		FreeErrorData(data);
@@ -514,6 +515,9 @@ settle_range(const int *which, int n)
 	{
 		PayBurial	burial = {done[which[0]].report.operation_id, "cannot_settle", range.error};
 
+		/* What the PSP says that it has charged, or refunded, is booked for another payment: one that was adopted after a restore. */
+		if (range.sqlstate == ERRCODE_UNIQUE_VIOLATION)
+			burial.reason = "booked_elsewhere";
 		/* If even that fails, the lease runs out and recovery takes it up. */
 		done[which[0]].settled = true;
 		pay_worker_transaction(bury_work, &burial, NULL, NULL);

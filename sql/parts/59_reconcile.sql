@@ -297,6 +297,7 @@ CREATE FUNCTION payments._job_reconcile(watermark text, days int) RETURNS SETOF 
 DECLARE
 	name text;
 	step record;
+	run bigint;
 	r payments.reconciliation_run;
 	further boolean;
 BEGIN
@@ -313,8 +314,8 @@ BEGIN
 			WHERE p.posted_at IS NULL AND b.source = 'psp' AND p.psp >= name));
 		RETURN;
 	END IF;
-	SELECT x.* INTO r FROM payments.reconciliation_run x
-	WHERE x.run_id = payments._reconcile_run(name, coalesce(now() - make_interval(days => days), '-infinity'), 'infinity', NULL, 0);
+	run := payments._reconcile_run(name, coalesce(now() - make_interval(days => days), '-infinity'), 'infinity', NULL, 0);
+	SELECT x.* INTO STRICT r FROM payments.reconciliation_run x WHERE x.run_id = run;
 	further := EXISTS (SELECT FROM payments.settlement_source s WHERE s.psp > name);
 	RETURN NEXT jsonb_build_object('rows', r.lines, 'run', r.run_id, 'done', NOT further, 'watermark', CASE WHEN further THEN name END);
 	IF r.still_open > 0 THEN

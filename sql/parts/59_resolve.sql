@@ -33,6 +33,11 @@ END
 $$;
 COMMENT ON FUNCTION payments._discrepancy_account(text, text, text) IS 'Internal: an account by its code, opened by its template if it has one. Raises PY610.';
 
+CREATE FUNCTION payments._act_for_all(deciding boolean) RETURNS void
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_act_for_all';
+COMMENT ON FUNCTION payments._act_for_all(boolean) IS
+'Internal: while true, verbs act for every merchant, as an operator''s decision must; ends with false, an error, or the transaction.';
+
 -- Brings our books to what they say, against an account that takes the difference.
 CREATE FUNCTION payments._discrepancy_adjust(discrepancy bigint, seq int, account text, merchant text, OUT reference text, OUT amount bigint) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -223,6 +228,7 @@ BEGIN
 			HINT = 'Refund the payment, or post what is right with payments.post().';
 	END IF;
 	SELECT coalesce(resolve_discrepancy.merchant, (SELECT p.merchant FROM payments.payment p WHERE p.payment_id = d.payment_id), payments._settlement_house(d.psp)) INTO house;
+	PERFORM payments._act_for_all(true);
 	CASE action
 		WHEN 'adjust' THEN
 			SELECT a.reference, a.amount INTO reference, amount FROM payments._discrepancy_adjust(d.discrepancy_id, seq, account, house) a;
@@ -240,6 +246,7 @@ BEGIN
 			PERFORM payments._discrepancy_unadjust(d.discrepancy_id, last.seq, reason);
 		ELSE NULL;
 	END CASE;
+	PERFORM payments._act_for_all(false);
 	INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, payment_id, reference, amount, actor, recorded_at)
 	VALUES (d.discrepancy_id, resolve_discrepancy.seq, action, reason, payment, reference, amount, who, clock_timestamp());
 	status := CASE action WHEN 'reopen' THEN 'open' ELSE action END;

@@ -47,6 +47,8 @@ DECLARE
 	b payments.settlement_progress;
 	batches bigint[];
 	nos int[];
+	news int[];
+	held uuid[];
 	locked bigint := 0;
 	moved_in bigint[];
 	moved int[];
@@ -73,14 +75,24 @@ BEGIN
 		END IF;
 	END IF;
 	lines := cardinality(nos);
-	SELECT count(*) FILTER (WHERE a.outcome = 'locked'), count(*) FILTER (WHERE a.outcome = 'applied'),
+	-- What is news is said again under the locks of the payments: an answer may have told of it meanwhile.
+	SELECT array_agg(n.batch_id), array_agg(n.line_no), array_agg(DISTINCT n.payment_id) INTO batches, news, held
+	FROM payments._settlement_news(_settlement_take.psp, batches, nos) n;
+	IF news IS NOT NULL AND wait THEN
+		PERFORM FROM payments.payment p WHERE p.payment_id = ANY (held) ORDER BY p.payment_id FOR NO KEY UPDATE;
+	ELSIF news IS NOT NULL THEN
+		locked := cardinality(held);
+		SELECT array_agg(p.payment_id), locked - count(*) INTO held, locked
+		FROM (SELECT x.payment_id FROM payments.payment x WHERE x.payment_id = ANY (held) ORDER BY x.payment_id FOR NO KEY UPDATE SKIP LOCKED) p;
+	END IF;
+	SELECT count(*) FILTER (WHERE a.outcome = 'applied'),
 		array_agg(w.batch_ids[a.place]) FILTER (WHERE a.outcome = 'applied' AND w.moves[a.place]),
 		array_agg(w.line_nos[a.place]) FILTER (WHERE a.outcome = 'applied' AND w.moves[a.place])
-	INTO locked, applied, moved_in, moved
+	INTO applied, moved_in, moved
 	FROM (SELECT array_agg(x.batch_id) AS batch_ids, array_agg(x.line_no) AS line_nos, array_agg(x.payment_id) AS payment_ids,
 			array_agg(x.object_id) AS object_ids, array_agg(x.with_fee) AS with_fee, array_agg(x.moves) AS moves
-		  FROM (SELECT y.* FROM payments._settlement_news(_settlement_take.psp, batches, nos) y ORDER BY y.batch_id, y.line_no) x) w,
-		LATERAL payments._settlement_apply(_settlement_take.psp, w.batch_ids, w.line_nos, w.payment_ids, w.object_ids, w.with_fee, wait) a
+		  FROM (SELECT y.* FROM payments._settlement_news(_settlement_take.psp, batches, news) y WHERE y.payment_id = ANY (held) ORDER BY y.batch_id, y.line_no) x) w,
+		LATERAL payments._settlement_apply(_settlement_take.psp, w.batch_ids, w.line_nos, w.payment_ids, w.object_ids, w.with_fee, true) a
 	WHERE w.batch_ids IS NOT NULL;
 	-- What the PSP's word has settled is written down as found and resolved.
 	WITH found AS (

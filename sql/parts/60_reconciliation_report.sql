@@ -35,17 +35,15 @@ BEGIN
 	IF is_bank THEN
 		RETURN QUERY SELECT format('%-4s %8s %18s %18s %18s', 'Cur.', 'entries', 'credits', 'debits', 'matched');
 		FOR x IN SELECT t.key AS currency, t.value AS v FROM jsonb_each(r.totals) t ORDER BY t.key LOOP
-			line := format('%-4s %8s %18s %18s %18s', x.currency, x.v ->> 'entries', payments._report_amount((x.v ->> 'credits')::numeric, x.currency),
+			RETURN QUERY SELECT format('%-4s %8s %18s %18s %18s', x.currency, x.v ->> 'entries', payments._report_amount((x.v ->> 'credits')::numeric, x.currency),
 				payments._report_amount((x.v ->> 'debits')::numeric, x.currency), payments._report_amount((x.v ->> 'matched')::numeric, x.currency));
-			RETURN NEXT;
 		END LOOP;
 	ELSE
 		RETURN QUERY SELECT format('%-4s %8s %18s %18s %18s %18s', 'Cur.', 'lines', 'gross', 'fees', 'net', 'paid out');
 		FOR x IN SELECT t.key AS currency, t.value AS v FROM jsonb_each(r.totals) t ORDER BY t.key LOOP
-			line := format('%-4s %8s %18s %18s %18s %18s', x.currency, x.v ->> 'lines', payments._report_amount((x.v ->> 'gross')::numeric, x.currency),
+			RETURN QUERY SELECT format('%-4s %8s %18s %18s %18s %18s', x.currency, x.v ->> 'lines', payments._report_amount((x.v ->> 'gross')::numeric, x.currency),
 				payments._report_amount((x.v ->> 'fee')::numeric, x.currency), payments._report_amount((x.v ->> 'net')::numeric, x.currency),
 				payments._report_amount((x.v ->> 'paid_out')::numeric, x.currency));
-			RETURN NEXT;
 		END LOOP;
 		RETURN QUERY SELECT '';
 		RETURN QUERY SELECT format('%-20s %-4s %8s %18s', 'By kind', 'cur.', 'lines', 'net');

@@ -64,9 +64,10 @@ SELECT is(a.result, f.result, f.name || '() returns what it says') FROM fixed f 
 SELECT ok(obj_description(a.oid, 'pg_proc') IS NOT NULL, f.name || '() says what it is for') FROM fixed f JOIN actual a USING (name);
 
 -- Types of our own in a signature could not be called through a pooler's or driver's cached plans after an upgrade.
+-- Nobody but functions of ours calls internal ones, and these are made with them.
 SELECT is_empty($$
 	SELECT p.oid::regprocedure FROM pg_proc p, unnest(p.proargtypes::oid[] || coalesce(p.proallargtypes, '{}') || p.prorettype) t
-	JOIN pg_type y ON y.oid = t WHERE p.pronamespace = 'payments'::regnamespace AND y.typnamespace NOT IN ('pg_catalog'::regnamespace)
+	JOIN pg_type y ON y.oid = t WHERE p.pronamespace = 'payments'::regnamespace AND p.proname !~ '^_' AND y.typnamespace NOT IN ('pg_catalog'::regnamespace)
 $$, 'functions take and return built-in types only');
 
 SELECT columns_are('payments', 'worker_status', ARRAY['running', 'pid', 'enabled', 'armed', 'hint', 'queued', 'due', 'in_flight', 'dead_letters', 'oldest_due']);

@@ -5,6 +5,8 @@
 \set QUIET 1
 \pset format unaligned
 \pset tuples_only true
+-- Several tests in a row are several lines.
+\pset fieldsep '\n'
 \pset pager off
 BEGIN;
 SELECT no_plan();

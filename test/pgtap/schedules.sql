@@ -41,7 +41,7 @@ SELECT is_empty($$SELECT j.job FROM payments.job j WHERE j.builtin AND NOT EXIST
 	SELECT FROM pg_proc p WHERE p.pronamespace = 'payments'::regnamespace AND 'payments.' || p.proname = j.command)$$, 'the functions of shipped jobs are there');
 SELECT is_empty($$SELECT job FROM payments.job WHERE builtin AND coalesce(description, '') = ''$$, 'and they say what they are for');
 
-SELECT results_eq($$SELECT job FROM payments.job WHERE builtin AND NOT enabled ORDER BY 1$$, ARRAY['close_month', 'retire_event', 'retire_payment_status', 'retire_posting'],
+SELECT results_eq($$SELECT job FROM payments.job WHERE builtin AND NOT enabled ORDER BY 1$$, ARRAY['close_month', 'issue_statements', 'retire_event', 'retire_payment_status', 'retire_posting'],
 	'what cannot be taken back waits for a person to enable it');
 SELECT is((SELECT string_agg(job, ' ') FROM payments.schedule_status WHERE NOT enabled AND (problem IS NOT NULL OR lag IS NOT NULL)), NULL, 'and is no problem until then');
 SELECT is((SELECT string_agg(job, ' ') FROM payments.job WHERE command = 'payments.retire_partitions' AND NOT alone), NULL, 'what refuses a transaction block is alone');

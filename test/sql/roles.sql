@@ -7,6 +7,7 @@ CREATE ROLE regress_app_b IN ROLE payments_app;
 CREATE ROLE regress_operator IN ROLE payments_operator;
 CREATE ROLE regress_admin IN ROLE payments_admin;
 CREATE ROLE regress_auditor IN ROLE payments_auditor;
+CREATE ROLE regress_both IN ROLE payments_operator, payments_app;
 CREATE ROLE regress_nobody;
 CREATE FUNCTION pg_temp.attempt(statement text) RETURNS text
 	LANGUAGE plpgsql AS $$
@@ -147,6 +148,113 @@ SELECT decision, decided_by, decision_reason FROM payments.dead_letter WHERE dea
 SELECT status FROM payments.get_payment(:'a_id');
 RESET ROLE;
 
+-- What PSPs and banks say is not an application's, nor is what is decided about it.
+SET ROLE regress_app_a;
+SELECT v AS statement, pg_temp.attempt(v) AS outcome
+FROM unnest(ARRAY[
+	'SELECT FROM payments.settlement_source', 'SELECT FROM payments.settlement_batch', 'SELECT FROM payments.settlement_line', 'SELECT FROM payments.settlement_staging',
+	'SELECT FROM payments.bank_statement', 'SELECT FROM payments.bank_entry', 'SELECT FROM payments.settlement_progress',
+	'SELECT FROM payments.settlement_posting', 'SELECT FROM payments.bank_match', 'SELECT FROM payments.reconciliation_run',
+	'SELECT FROM payments.discrepancy_found', 'SELECT FROM payments.discrepancy_resolution', 'SELECT FROM payments.discrepancy',
+	'SELECT FROM payments.discrepancy_ageing', 'SELECT FROM payments.payout_status',
+	$$SELECT payments.import_settlement('sandbox', 'csv', E'kind,gross,currency\ncharge,1.00,EUR\n')$$,
+	$$SELECT payments.reconcile('sandbox')$$,
+	$$SELECT payments._job_reconcile(NULL, 45)$$,
+	$$SELECT payments.reconciliation_report(1)$$,
+	$$SELECT payments.resolve_discrepancy(1, 'create', 'because')$$,
+	$$INSERT INTO payments.match_rule SELECT * FROM payments.match_rule$$,
+	$$UPDATE payments.discrepancy_kind SET sla = '1 year'$$]) v;
+RESET ROLE;
+-- An operator imports, reconciles and decides, whosever the money is.
+SET ROLE regress_operator;
+SELECT lines FROM payments.import_settlement('sandbox', 'csv', E'kind,entry_id,psp_object_id,gross,fee,currency,payout_ref\ncharge,roles_1,roles_ch_1,5.00,0.10,EUR,roles_po\ncharge,roles_2,roles_ch_2,6.00,0.10,EUR,roles_po\ncharge,roles_3,roles_ch_3,7.00,0.10,EUR,roles_po\npayout,roles_4,roles_tr_4,-17.70,0,EUR,roles_po\n');
+SELECT lines, discovered FROM payments.reconcile('sandbox');
+SELECT discrepancy_id AS id FROM payments.discrepancy WHERE object_id = 'roles_ch_1' \gset d1_
+SELECT discrepancy_id AS id FROM payments.discrepancy WHERE object_id = 'roles_ch_2' \gset d2_
+SELECT discrepancy_id AS id FROM payments.discrepancy WHERE object_id = 'roles_ch_3' \gset d3_
+SELECT v AS statement, pg_temp.attempt(replace(replace(replace(v, 'd1', :'d1_id'), 'd2', :'d2_id'), 'd3', :'d3_id')) AS outcome
+FROM unnest(ARRAY[
+	$$SELECT payments.resolve_discrepancy(d1, 'create', 'charged by phone', merchant => 'roles_a')$$,
+	$$SELECT payments.resolve_discrepancy(d2, 'refund', 'nobody wants it', merchant => 'roles_a')$$,
+	$$SELECT payments.resolve_discrepancy(d3, 'adjust', 'too small', merchant => 'roles_a')$$,
+	$$SELECT payments.resolve_discrepancy(d3, 'reopen', 'is it?')$$,
+	$$SELECT payments.resolve_discrepancy(d3, 'adjust', 'no such account', merchant => 'roles_a', account => 'none')$$,
+	$$SELECT payments.resolve_discrepancy(d3, 'accept', 'it is')$$,
+	$$INSERT INTO payments.match_rule SELECT * FROM payments.match_rule$$,
+	$$UPDATE payments.discrepancy_kind SET sla = '1 year'$$,
+	$$UPDATE payments.discrepancy_found SET ours = 0$$,
+	$$DELETE FROM payments.discrepancy_resolution$$,
+	$$SELECT payments._settlement_post(1)$$]) v;
+SELECT r.action, r.actor, p.merchant, p.status FROM payments.discrepancy_resolution r LEFT JOIN payments.payment p USING (payment_id)
+WHERE r.discrepancy_id IN (:d1_id, :d2_id, :d3_id) ORDER BY r.discrepancy_id, r.seq;
+RESET ROLE;
+-- Deciding is all that he may: who is an operator and an application acts for its own merchants before, and after, however it ended.
+SET ROLE regress_both;
+BEGIN;
+SELECT v AS statement, pg_temp.attempt(replace(v, 'd3', :'d3_id')) AS outcome
+FROM unnest(ARRAY[
+	$$SELECT payments.create_payment('roles-10', 1, 'EUR', merchant => 'roles_a')$$,
+	$$SELECT payments.resolve_discrepancy(d3, 'reopen', 'again')$$,
+	$$SELECT payments.create_payment('roles-10', 1, 'EUR', merchant => 'roles_a')$$,
+	$$SELECT payments.resolve_discrepancy(d3, 'adjust', 'no such account', merchant => 'roles_a', account => 'none')$$,
+	$$SELECT payments.create_payment('roles-10', 1, 'EUR', merchant => 'roles_a')$$,
+	$$SELECT payments.resolve_discrepancy(d3, 'accept', 'it is')$$,
+	$$SELECT payments._act_for_all(true)$$]) v;
+COMMIT;
+RESET ROLE;
+-- What is his to do he must not do for others: the merchant's application sees its new payment, and no other's.
+SET ROLE regress_app_a;
+SELECT amount, status FROM payments.payment WHERE description LIKE 'adopted%' ORDER BY 1;
+RESET ROLE;
+SET ROLE regress_app_b;
+SELECT count(*) AS adopted FROM payments.payment WHERE description LIKE 'adopted%';
+RESET ROLE;
+-- An administrator reconciles and sets the rules; he does not decide.
+SET ROLE regress_admin;
+SELECT v AS statement, pg_temp.attempt(replace(v, 'd3', :'d3_id')) AS outcome
+FROM unnest(ARRAY[
+	$$SELECT payments.reconcile('sandbox')$$,
+	$$SELECT payments._job_reconcile(NULL, 45)$$,
+	$$INSERT INTO payments.match_rule (rule, source, adapter, line_kind, movement_kind, key, priority, date_window, builtin) VALUES ('roles', 'psp', 'roles', 'charge', 'capture', 'entry_id', 5, '1 day', false)$$,
+	$$UPDATE payments.match_rule SET tolerance = 1 WHERE rule = 'roles'$$,
+	$$DELETE FROM payments.match_rule WHERE rule = 'roles'$$,
+	$$INSERT INTO payments.discrepancy_kind SELECT kind, title, suggestion, grace, '1 hour', description, false FROM payments.discrepancy_kind WHERE kind = 'fee'$$,
+	$$DELETE FROM payments.discrepancy_kind WHERE NOT builtin$$,
+	$$SELECT payments.resolve_discrepancy(d3, 'reopen', 'because')$$,
+	$$UPDATE payments.settlement_progress SET applied_to = 0$$]) v;
+RESET ROLE;
+-- An auditor reads it.
+SET ROLE regress_auditor;
+SELECT count(*) AS found, count(*) FILTER (WHERE status = 'open') AS open, min(suggestion) AS suggestion FROM payments.discrepancy WHERE psp = 'sandbox' AND object_id LIKE 'roles%';
+SELECT paid, missing, status FROM payments.payout_status WHERE payout_ref = 'roles_po';
+SELECT count(*) > 10 AS report FROM payments.reconciliation_report((SELECT max(run_id) FROM payments.reconciliation_run WHERE psp = 'sandbox'));
+SELECT v AS statement, pg_temp.attempt(replace(v, 'd3', :'d3_id')) AS outcome
+FROM unnest(ARRAY[
+	$$SELECT payments.import_settlement('sandbox', 'csv', E'kind,gross,currency\ncharge,1.00,EUR\n')$$,
+	$$SELECT payments.reconcile('sandbox')$$,
+	$$SELECT payments.resolve_discrepancy(d3, 'reopen', 'because')$$,
+	$$DELETE FROM payments.match_rule$$,
+	$$DELETE FROM payments.discrepancy_kind$$]) v;
+RESET ROLE;
+-- Every view works, with all of its columns, for each who may read it.
+CREATE FUNCTION pg_temp.views() RETURNS TABLE (works bigint, works_not text) LANGUAGE sql AS $$
+	SELECT count(*) FILTER (WHERE a.outcome = 'done') / greatest(count(*), 1), string_agg(a.relname || ': ' || a.outcome, ', ' ORDER BY a.relname) FILTER (WHERE a.outcome <> 'done')
+	FROM (SELECT c.relname, pg_temp.attempt(format('SELECT max(x::text) FROM payments.%I x', c.relname)) AS outcome
+		  FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind = 'v' AND has_table_privilege(c.oid, 'SELECT')) a
+$$;
+SET ROLE regress_app_a;
+SELECT 'app' AS role, * FROM pg_temp.views();
+RESET ROLE;
+SET ROLE regress_operator;
+SELECT 'operator' AS role, * FROM pg_temp.views();
+RESET ROLE;
+SET ROLE regress_admin;
+SELECT 'admin' AS role, * FROM pg_temp.views();
+RESET ROLE;
+SET ROLE regress_auditor;
+SELECT 'auditor' AS role, * FROM pg_temp.views();
+RESET ROLE;
+
 -- An administrator configures; he neither charges nor decides.
 SET ROLE regress_admin;
 SELECT v AS statement, pg_temp.attempt(format(v, :'b_id')) AS outcome
@@ -202,4 +310,4 @@ RESET ROLE;
 
 SELECT payments.create_merchant('roles_a'), payments.create_merchant('roles_b');
 SELECT invariant, violations FROM payments.check() WHERE NOT ok;
-DROP ROLE regress_app_a, regress_app_b, regress_operator, regress_admin, regress_auditor, regress_nobody;
+DROP ROLE regress_app_a, regress_app_b, regress_operator, regress_admin, regress_auditor, regress_both, regress_nobody;

@@ -110,8 +110,8 @@ BEGIN
 	lines := ARRAY(SELECT DISTINCT ON (n.batch_id, n.line_no) n FROM payments._lines_named(psp, lines, complete) n ORDER BY n.batch_id, n.line_no);
 	lines := lines || ARRAY(SELECT m FROM payments._lines_meant(psp, batches, nos) m
 		WHERE NOT EXISTS (SELECT FROM unnest(lines) l WHERE l.batch_id = m.batch_id AND l.line_no = m.line_no));
-	RETURN QUERY SELECT DISTINCT ON (v.kind, v.subject) v.* FROM payments._judge_lines(psp, lines, complete) v ORDER BY v.kind, v.subject, v.batch_id, v.line_no;
-	RETURN QUERY SELECT DISTINCT ON (v.subject) v.* FROM payments._judge_movements(psp, objects, kinds, before, lines, complete) v ORDER BY v.subject;
+	RETURN QUERY SELECT v.* FROM payments._judge_lines(psp, lines, complete) v;
+	RETURN QUERY SELECT v.* FROM payments._judge_movements(psp, objects, kinds, before, lines, complete) v;
 	RETURN QUERY SELECT v.* FROM payments._payout_verdicts(psp, payouts, now) v;
 	IF sums.has_unknown THEN
 		RETURN QUERY EXECUTE format('SELECT ''unknown_line'', format(''line %%s:%%s'', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int, NULL::int, l.payout_ref,
@@ -121,7 +121,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments._reconcile_psp(text, text, text, timestamptz, timestamptz, payments._scope_sums, boolean) IS
-'Internal: compares lines with movements, and returns what differs, that which was open and still differs included.';
+'Internal: compares lines with movements, and returns what differs, that which was open and still differs included; some of it twice.';
 
 CREATE FUNCTION payments._bank_totals(bank text, since timestamptz, til timestamptz) RETURNS payments._scope_sums
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -189,7 +189,7 @@ BEGIN
 		ON CONFLICT (psp, subject, kind) DO NOTHING RETURNING 1),
 	again AS (
 		-- That which a run had taken for explained; what a person has decided stays.
-		SELECT payments._resolve_by_run(array_agg(d.discrepancy_id), 'found_again', format('run %s', run)) AS n
+		SELECT payments._resolve_by_run(array_agg(DISTINCT d.discrepancy_id), 'found_again', format('run %s', run)) AS n
 		FROM v JOIN payments.discrepancy_found d ON d.psp = _reconcile_run.psp AND d.subject = v.subject AND d.kind = v.kind
 		CROSS JOIN LATERAL (SELECT r.action FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = d.discrepancy_id ORDER BY r.seq DESC LIMIT 1) l
 		WHERE l.action = 'explained'),

@@ -63,17 +63,4 @@ COMMENT ON COLUMN payments.posting_retired.debits IS 'sum of the amounts debited
 COMMENT ON COLUMN payments.posting_retired.credits IS 'sum of the amounts credited, minor units';
 COMMENT ON COLUMN payments.posting_retired.postings IS 'number of postings';
 
-DO $guards$
-DECLARE
-	t text;
-BEGIN
-	FOREACH t IN ARRAY ARRAY['partition_retired', 'payment_retired', 'posting_retired'] LOOP
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.%I
-			FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', t);
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', t);
-	END LOOP;
-END
-$guards$;
+DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['partition_retired', 'payment_retired', 'posting_retired']); END $guards$;

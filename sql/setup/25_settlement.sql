@@ -209,17 +209,4 @@ CREATE OR REPLACE TRIGGER mask_staged BEFORE INSERT ON payments.settlement_stagi
 	FOR EACH ROW EXECUTE FUNCTION payments.mask_staged();
 ALTER TABLE payments.settlement_staging ENABLE ALWAYS TRIGGER mask_staged;
 
-DO $guards$
-DECLARE
-	t text;
-BEGIN
-	FOREACH t IN ARRAY ARRAY['settlement_batch', 'settlement_line', 'bank_statement', 'bank_entry'] LOOP
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.%I
-			FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', t);
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', t);
-	END LOOP;
-END
-$guards$;
+DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['settlement_batch', 'settlement_line', 'bank_statement', 'bank_entry']); END $guards$;

@@ -180,17 +180,4 @@ COMMENT ON COLUMN payments.discrepancy_resolution.amount IS 'minor units adjuste
 COMMENT ON COLUMN payments.discrepancy_resolution.actor IS 'database role';
 COMMENT ON COLUMN payments.discrepancy_resolution.recorded_at IS 'when';
 
-DO $guards$
-DECLARE
-	t text;
-BEGIN
-	FOREACH t IN ARRAY ARRAY['settlement_posting', 'bank_match', 'reconciliation_run', 'discrepancy_found', 'discrepancy_resolution'] LOOP
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.%I
-			FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', t);
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', t);
-	END LOOP;
-END
-$guards$;
+DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['settlement_posting', 'bank_match', 'reconciliation_run', 'discrepancy_found', 'discrepancy_resolution']); END $guards$;

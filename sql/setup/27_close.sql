@@ -58,20 +58,7 @@ COMMENT ON COLUMN payments.period_balance.debits IS 'debited in the period, mino
 COMMENT ON COLUMN payments.period_balance.credits IS 'credited in the period, minor units';
 COMMENT ON COLUMN payments.period_balance.closing IS 'minor units on the account''s normal side';
 
-DO $guards$
-DECLARE
-	t text;
-BEGIN
-	FOREACH t IN ARRAY ARRAY['period_close', 'period_balance'] LOOP
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.%I
-			FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', t);
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', t);
-	END LOOP;
-END
-$guards$;
+DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['period_close', 'period_balance']); END $guards$;
 
 CREATE OR REPLACE VIEW payments.closed_balance WITH (security_invoker = true) AS
 SELECT c.merchant, c.number, c.from_time, c.to_time, a.currency, a.code, a.type, b.account_id, b.opening, b.debits, b.credits, b.closing,

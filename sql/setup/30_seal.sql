@@ -115,20 +115,7 @@ END
 $sealed$;
 
 -- Append-only, like what they seal.
-DO $guards$
-DECLARE
-	t text;
-BEGIN
-	FOREACH t IN ARRAY ARRAY['seal', 'seal_table', 'seal_leaf', 'seal_epoch', 'seal_retired'] LOOP
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.%I
-			FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', t);
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', t);
-	END LOOP;
-END
-$guards$;
+DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['seal', 'seal_table', 'seal_leaf', 'seal_epoch', 'seal_retired']); END $guards$;
 
 CREATE OR REPLACE TRIGGER forget_epoch AFTER INSERT ON payments.seal_epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_epoch();

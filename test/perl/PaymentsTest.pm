@@ -50,6 +50,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(time usleep);
+use Time::Local qw(timegm);
 
 our @EXPORT = qw(
   new_payments_node
@@ -70,6 +71,9 @@ our @EXPORT = qw(
   check_clean
   many_sessions
   log_lacks_deadlocks
+  worker_has_no_transaction
+  set_clock
+  with_clock
 );
 
 our $SECRET         = 'sk_test_x';
@@ -613,6 +617,77 @@ Stops the process: connections are taken by the kernel, nothing is answered.
 =item $peer->stop
 
 Ends it.  Its book is gone with it.
+
+=item worker_has_no_transaction(node, name)
+
+Passes if in 200 looks, within a second or so, no transaction and no snapshot of
+the worker is seen twice.  What it does beside sending is done in transactions
+of milliseconds, and a look may meet one.
+
+=cut
+
+sub worker_has_no_transaction
+{
+	my ($node, $name) = @_;
+
+	my $looks = value($node, q{
+		DO $$
+		DECLARE
+			bad int := 0;
+			found int := 0;
+			before text;
+			now_open text;
+		BEGIN
+			FOR i IN 1 .. 200 LOOP
+				PERFORM pg_stat_clear_snapshot();
+				SELECT found + count(*), min(concat_ws(' ', a.xact_start, a.backend_xmin, a.backend_xid))
+				INTO found, now_open FROM pg_stat_activity a WHERE a.pid = (SELECT pid FROM payments.worker_status);
+				bad := bad + (now_open <> '' AND now_open IS NOT DISTINCT FROM before)::int;
+				before := now_open;
+				PERFORM pg_sleep(0.005);
+			END LOOP;
+			CREATE TABLE looked AS SELECT found, bad;
+		END
+		$$;
+		SELECT found, bad FROM looked});
+	return is($looks, '200|0', $name);
+}
+
+=item set_clock(date, hour, minute, second), with_clock(sub)
+
+The first sets the clock, UTC, of what the second starts, also when it runs
+already: test/clock/clock.c.  The hour is noon unless given.
+
+=cut
+
+my ($clock, $clock_file);
+
+sub set_clock
+{
+	my ($date, $hour, $minute, $second) = @_;
+	my ($year, $month, $day) = split /-/, $date;
+
+	if (!defined $clock)
+	{
+		my $dir = PostgreSQL::Test::Utils::tempdir();
+		($clock, $clock_file) = ("$dir/clock.so", "$dir/clock");
+		PostgreSQL::Test::Utils::system_or_bail('cc', '-O1', '-shared', '-fPIC', '-o', $clock, dirname(__FILE__) . '/../clock/clock.c');
+		chmod 0755, $dir;
+	}
+	open my $file, -e $clock_file ? '+<' : '>', $clock_file or die "$clock_file: $!";
+	syswrite $file, pack('q<', timegm($second // 0, $minute // 0, $hour // 12, $day, $month - 1, $year) - int time);
+	close $file;
+	chmod 0644, $clock_file;
+	return;
+}
+
+sub with_clock
+{
+	my ($work) = @_;
+	local $ENV{LD_PRELOAD} = $clock;
+	local $ENV{PAY_CLOCK} = $clock_file;
+	return $work->();
+}
 
 =back
 

@@ -28,29 +28,7 @@ my $hanging = 0;
 $hanging = $slow->book(brief => 1)->{held} while $hanging < $CALLS && time < $until;
 is($hanging, $CALLS, "$CALLS calls hang at the PSP");
 
-# What the worker does beside sending is done in transactions of milliseconds,
-# and a look may meet one.  One that is seen twice is one too many.
-my $looks = value($node, q{
-	DO $$
-	DECLARE
-		bad int := 0;
-		found int := 0;
-		before text;
-		now_open text;
-	BEGIN
-		FOR i IN 1 .. 200 LOOP
-			PERFORM pg_stat_clear_snapshot();
-			SELECT found + count(*), min(concat_ws(' ', a.xact_start, a.backend_xmin, a.backend_xid))
-			INTO found, now_open FROM pg_stat_activity a WHERE a.pid = (SELECT pid FROM payments.worker_status);
-			bad := bad + (now_open <> '' AND now_open IS NOT DISTINCT FROM before)::int;
-			before := now_open;
-			PERFORM pg_sleep(0.005);
-		END LOOP;
-		CREATE TABLE looked AS SELECT found, bad;
-	END
-	$$;
-	SELECT found, bad FROM looked});
-is($looks, '200|0', 'in 200 looks at pg_stat_activity no transaction or snapshot of the worker is seen twice');
+worker_has_no_transaction($node, 'in 200 looks at pg_stat_activity no transaction or snapshot of the worker is seen twice');
 is($slow->book(brief => 1)->{held}, $CALLS, 'and all calls hung all the while');
 
 my $begun = time;

@@ -96,7 +96,7 @@ check_clean($node, 'cancel against dispatch: check() is clean');
 # ---------- webhook against API answer
 my $N = 30;
 my $seen = scalar $peer->events(type => 'payment_intent.succeeded');
-$peer->faults({ fault => 'delay_ms', ms => [ 2500, 5000 ], method => 'POST' });
+$peer->faults({ fault => 'delay_ms', ms => [ 2500, 12_000 ], method => 'POST' });
 $node->safe_psql('postgres', join ";\n", map { 'SELECT FROM ' . PaymentsTest::create_payment_sql(idempotency_key => "wa-$_", amount => 3000 + $_) } 1 .. $N);
 my @events;
 my $deadline = time + 30;

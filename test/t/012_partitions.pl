@@ -10,31 +10,9 @@ use PaymentsTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils ();
 use Test::More;
-use Time::Local qw(timegm);
 
 # ---------- a server whose clock we move
 my $dir = PostgreSQL::Test::Utils::tempdir();
-my ($clock, $clock_file) = ("$dir/clock.so", "$dir/clock");
-PostgreSQL::Test::Utils::system_or_bail('cc', '-O1', '-shared', '-fPIC', '-o', $clock, "$FindBin::RealBin/../clock/clock.c");
-chmod 0755, $dir;
-sub set_clock
-{
-	my ($date, $hour, $minute, $second) = @_;
-	my ($year, $month, $day) = split /-/, $date;
-
-	open my $file, -e $clock_file ? '+<' : '>', $clock_file or die "$clock_file: $!";
-	syswrite $file, pack('q<', timegm($second // 0, $minute // 0, $hour // 12, $day, $month - 1, $year) - time);
-	close $file;
-	chmod 0644, $clock_file;
-	return;
-}
-sub with_clock
-{
-	my ($work) = @_;
-	local $ENV{LD_PRELOAD} = $clock;
-	local $ENV{PAY_CLOCK} = $clock_file;
-	return $work->();
-}
 set_clock('2024-01-20');
 my $node = with_clock(sub { new_payments_node('partitions', conf => "payments.poll_interval = '1s'\npayments.seal_interval = 0\ntimezone = 'UTC'\nautovacuum = off") });
 is(value($node, 'SELECT current_date'), '2024-01-20', 'the clock stands where we set it');

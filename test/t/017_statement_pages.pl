@@ -15,30 +15,11 @@ use PaymentsTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils ();
 use Test::More;
-use Time::Local qw(timegm);
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
-my ($clock, $clock_file) = ("$dir/clock.so", "$dir/clock");
-PostgreSQL::Test::Utils::system_or_bail('cc', '-O1', '-shared', '-fPIC', '-o', $clock, "$FindBin::RealBin/../clock/clock.c");
-chmod 0755, $dir;
-sub set_clock
-{
-	my ($date, $hour) = @_;
-	my ($year, $month, $day) = split /-/, $date;
-
-	open my $file, -e $clock_file ? '+<' : '>', $clock_file or die "$clock_file: $!";
-	syswrite $file, pack('q<', timegm(0, 0, $hour // 12, $day, $month - 1, $year) - time);
-	close $file;
-	chmod 0644, $clock_file;
-	return;
-}
 set_clock('2024-01-05');
-my $node = do
-{
-	local $ENV{LD_PRELOAD} = $clock;
-	local $ENV{PAY_CLOCK} = $clock_file;
-	new_payments_node('statements', conf => "payments.poll_interval = '1s'\npayments.seal_interval = 0\ntimezone = 'America/New_York'\nautovacuum = off");
-};
+my $node = with_clock(sub {
+	new_payments_node('statements', conf => "payments.poll_interval = '1s'\npayments.seal_interval = 0\ntimezone = 'America/New_York'\nautovacuum = off") });
 
 # ---------- January: payments through the worker, and what a marketplace posts itself
 value($node, q{

@@ -291,7 +291,8 @@ $$;
 COMMENT ON FUNCTION payments._reconcile_new(text) IS
 'Internal: for the worker, after lines came and now and then: applies and compares what is new. Returns the run, null when there was none. Raises 55P03 when somebody imports or reconciles for longer than lock_timeout.';
 
--- A step: lines of one PSP are taken, or it is compared as a whole.
+-- A step: lines of one PSP are taken, or it is compared as a whole.  One that
+-- fails is a finding, and does not keep the job from those behind it.
 CREATE FUNCTION payments._job_reconcile(watermark text, days int) RETURNS SETOF jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -299,25 +300,35 @@ DECLARE
 	step record;
 	run bigint;
 	r payments.reconciliation_run;
-	further boolean;
+	next text;
 BEGIN
 	SELECT min(s.psp) INTO name FROM payments.settlement_source s WHERE s.psp > coalesce(watermark, '');
 	IF name IS NULL THEN
 		RETURN NEXT jsonb_build_object('rows', 0, 'done', true, 'watermark', NULL);
 		RETURN;
 	END IF;
-	PERFORM payments._settlement_turn(name);
-	SELECT t.* INTO step FROM payments._settlement_take(name, 2000, true, 0) t;
-	IF step.left_over THEN
-		RETURN NEXT jsonb_build_object('rows', step.lines, 'done', false, 'watermark', watermark, 'left', (
-			SELECT sum(greatest(b.lines - p.applied_to, 0)) FROM payments.settlement_progress p JOIN payments.settlement_batch b ON b.batch_id = p.batch_id
-			WHERE p.posted_at IS NULL AND b.source = 'psp' AND p.psp >= name));
+	SELECT max(name) INTO next FROM payments.settlement_source s WHERE s.psp > name;
+	BEGIN
+		PERFORM payments._settlement_turn(name);
+		SELECT t.* INTO step FROM payments._settlement_take(name, 2000, true, 0) t;
+		IF step.left_over THEN
+			RETURN NEXT jsonb_build_object('rows', step.lines, 'done', false, 'watermark', watermark, 'left', (
+				SELECT sum(greatest(b.lines - p.applied_to, 0)) FROM payments.settlement_progress p JOIN payments.settlement_batch b ON b.batch_id = p.batch_id
+				WHERE p.posted_at IS NULL AND b.source = 'psp' AND p.psp >= name));
+			RETURN;
+		END IF;
+		run := payments._reconcile_run(name, coalesce(now() - make_interval(days => days), '-infinity'), 'infinity', NULL, 0);
+	EXCEPTION WHEN OTHERS THEN
+		-- What passes is passed on, and tried again by the next run.
+		IF sqlstate LIKE '40%' OR sqlstate LIKE '57%' OR sqlstate LIKE '55%' THEN
+			RAISE;
+		END IF;
+		RETURN NEXT jsonb_build_object('ok', false, 'rows', 0, 'subject', format('reconciliation of %s failed: %s', name, sqlstate), 'error', sqlerrm);
+		RETURN NEXT jsonb_build_object('rows', 0, 'done', next IS NULL, 'watermark', next);
 		RETURN;
-	END IF;
-	run := payments._reconcile_run(name, coalesce(now() - make_interval(days => days), '-infinity'), 'infinity', NULL, 0);
+	END;
 	SELECT x.* INTO STRICT r FROM payments.reconciliation_run x WHERE x.run_id = run;
-	further := EXISTS (SELECT FROM payments.settlement_source s WHERE s.psp > name);
-	RETURN NEXT jsonb_build_object('rows', r.lines, 'run', r.run_id, 'done', NOT further, 'watermark', CASE WHEN further THEN name END);
+	RETURN NEXT jsonb_build_object('rows', r.lines, 'run', r.run_id, 'done', next IS NULL, 'watermark', next);
 	IF r.still_open > 0 THEN
 		RETURN NEXT jsonb_build_object('ok', false, 'rows', 0, 'subject', format('open discrepancies of %s', name), 'open', r.still_open, 'run', r.run_id, 'kinds', r.kinds);
 	END IF;

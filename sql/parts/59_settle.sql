@@ -127,7 +127,7 @@ COMMENT ON FUNCTION payments._settlement_take(text, int, boolean, bigint) IS
 
 CREATE FUNCTION payments._settlement_house(psp text) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT coalesce((SELECT p.config ->> 'merchant' FROM payments.psp p WHERE p.psp = $1),
+	SELECT coalesce((SELECT m.merchant FROM payments.psp p JOIN payments.merchant m ON m.merchant = p.config ->> 'merchant' WHERE p.psp = $1),
 		(SELECT min(a.merchant) FROM payments.account a WHERE a.code = 'psp_receivable:' || $1 HAVING count(DISTINCT a.merchant) = 1), 'default')
 $$;
 COMMENT ON FUNCTION payments._settlement_house(text) IS 'Internal: the merchant whose lines are that name no payment.';

@@ -106,6 +106,18 @@ SELECT is(pg_temp.balance('books', 'psp_receivable:tap', 'USD'), 0::bigint, 'no 
 	is(pg_temp.balance('books', 'exchange', 'USD'), -20000::bigint, 'they were sold'), is(pg_temp.balance('books', 'exchange'), 18000::bigint, 'for euros'),
 	is(pg_temp.balance('books', 'payout_clearing:tap'), 17500 + 8800 * 2::bigint, 'of which the payout is on its way');
 
+-- ---------- the job
+
+SELECT payments.create_psp('aaa', 'sandbox');
+SELECT payments.import_settlement('aaa', 'csv', E'kind,gross,currency\nfee,-1.00,EUR\n');
+INSERT INTO payments.posting_rule (event, leg, debit, credit, builtin) VALUES ('settled_fee', 1, 'no such account', 'psp_fees', false);
+SELECT is((SELECT string_agg(concat_ws(' ', j ->> 'subject', j ->> 'watermark'), ', ') FROM payments._job_reconcile(NULL, NULL) j), '', 'the first step takes the lines');
+SELECT is((SELECT string_agg(concat_ws(' ', j ->> 'subject', j ->> 'watermark'), ', ') FROM payments._job_reconcile(NULL, NULL) j),
+	'reconciliation of aaa failed: PY207, aaa', 'a PSP that fails is a finding, and the job goes on behind it');
+SELECT matches((SELECT string_agg(concat_ws(' ', j ->> 'run', j ->> 'watermark'), ', ') FROM payments._job_reconcile('aaa', NULL) j), '^[0-9]+ giro', 'with the next');
+DELETE FROM payments.posting_rule WHERE NOT builtin;
+SELECT is((SELECT string_agg(j ->> 'done', ', ') FROM payments._job_reconcile('giro', NULL) j), 'true', 'behind the last it is done');
+
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'after all this every invariant holds');
 SELECT * FROM finish();
 ROLLBACK;

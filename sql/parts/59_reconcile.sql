@@ -185,7 +185,7 @@ BEGIN
 		INSERT INTO payments.discrepancy_found (psp, kind, subject, run_id, batch_id, line_no, statement_no, entry_no, payout_ref, payment_id, movement_kind,
 			object_id, ours, our_currency, theirs, their_currency, occurred_at, found_at)
 		SELECT _reconcile_run.psp, v.kind, v.subject, run, v.batch_id, v.line_no, v.statement_no, v.entry_no, v.payout_ref, v.payment_id, v.movement_kind,
-			v.object_id, v.ours, v.our_currency, v.theirs, v.their_currency, v.occurred_at, clock_timestamp() FROM v
+			v.object_id, v.ours, v.our_currency, v.theirs, v.their_currency, v.occurred_at, clock_timestamp() FROM v ORDER BY v.kind, v.subject
 		ON CONFLICT (psp, subject, kind) DO NOTHING RETURNING 1),
 	again AS (
 		-- That which a run had taken for explained; what a person has decided stays.

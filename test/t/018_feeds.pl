@@ -197,17 +197,17 @@ ok(read_to_the_end(), 'and the feed goes on');
 $client->query_safe('COMMIT');
 $client->quit;
 ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$held'", 'succeeded', 20), 'it is applied when it is let go');
-is(value($node, 'SELECT count(*) FROM payments.feed_entry'), 0, 'and nothing waits any more');
+ok(wait_until($node, 'SELECT count(*) FROM payments.feed_entry', 0, 20), 'and nothing waits any more');
 check_clean($node);
 
 # ---------- a refund that is read before the charge that it is of
 # The other feed would tell of the charge as well.
 value($node, q{SELECT payments.enable_feed('stripe', feed, false) FROM payments.psp_feed});
 ok(wait_until($node, q{SELECT bool_and(claimed_by IS NULL) FROM payments.psp_feed}, 't', 20), 'the feeds stand still');
-$peer->faults({ fault => 'lose_answer', method => 'POST', path => 'payment_intents$' });
+# Nor may an inquiry.
+$peer->faults({ fault => 'lose_answer', method => 'POST', path => 'payment_intents$' }, { fault => 'status_500', method => 'GET', path => 'payment_intents' });
 my $lost = create_payment($node, idempotency_key => 'lost', amount => 2500);
 ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$lost'", 'in_doubt', 20), 'the answer is lost');
-$peer->faults({ fault => 'status_500', method => 'GET', path => 'payment_intents' });
 $peer->control({ refund => { ref => ref_of($lost), amount => 700 } });
 value($node, q{UPDATE payments.psp_feed SET page_size = 1 WHERE feed = 'events'});
 value($node, q{SELECT payments.enable_feed('stripe', 'events')});

@@ -3,7 +3,7 @@
  *		What a settlement line says of a payment goes through apply_psp_result().
  *
  * Which line is about which payment is found out in SQL, for many at once
- * (sql/parts/58_reconcile.sql); here each becomes a PayReport, and the one door
+ * (sql/parts/58_match.sql and 59_settle.sql); here each becomes a PayReport, and the one door
  * decides as it does for an answer or a webhook.  A line is the PSP's own book:
  * it speaks of money that has moved, never of a decline.
  */

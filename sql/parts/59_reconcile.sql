@@ -307,7 +307,9 @@ BEGIN
 		RETURN NEXT jsonb_build_object('rows', 0, 'done', true, 'watermark', NULL);
 		RETURN;
 	END IF;
-	SELECT max(name) INTO next FROM payments.settlement_source s WHERE s.psp > name;
+	IF EXISTS (SELECT FROM payments.settlement_source s WHERE s.psp > name) THEN
+		next := name;
+	END IF;
 	BEGIN
 		PERFORM payments._settlement_turn(name);
 		SELECT t.* INTO step FROM payments._settlement_take(name, 2000, true, 0) t;

@@ -128,6 +128,7 @@ DECLARE
 BEGIN
 	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
 	IF d.kind = 'unmatched_bank' THEN
+		PERFORM payments._payouts_turn();
 		SELECT x.* INTO p FROM payments._payouts_open() x WHERE x.payout_ref = payout AND x.currency = d.their_currency;
 		SELECT e.left_over INTO open_amount FROM payments._bank_open(d.psp) e
 		WHERE e.batch_id = d.batch_id AND e.statement_no = d.statement_no AND e.entry_no = d.entry_no;

@@ -40,6 +40,19 @@ CREATE FUNCTION payments._payouts_open() RETURNS TABLE (psp text, payout_ref tex
 $$;
 COMMENT ON FUNCTION payments._payouts_open() IS 'Internal: payouts of all PSPs that no entry of a bank, or only a part of one, has been found for.';
 
+-- Several accounts may be waiting for the same payout, and the turn of one keeps
+-- nobody from the other.  The lock lets what we read next be what they left; above
+-- READ COMMITTED our snapshot is older than that, and the turns of the PSPs say so.
+CREATE FUNCTION payments._payouts_turn() RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	LOCK TABLE payments.bank_match IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM payments._settlement_turn(s.psp)
+	FROM (SELECT x.psp FROM payments.settlement_source x JOIN payments.psp p ON p.psp = x.psp ORDER BY x.psp) s;
+END
+$$;
+COMMENT ON FUNCTION payments._payouts_turn() IS 'Internal: waits until nobody else matches payouts, or imports them, until the transaction ends. Raises 40001 as _settlement_turn() does.';
+
 -- Candidates of one rule: pairs of an entry and a payout.
 CREATE FUNCTION payments._bank_pairs(bank text, key text, date_window interval, filter text)
 	RETURNS TABLE (batch_id bigint, statement_no int, entry_no int, entry_left bigint, psp text, payout_ref text, currency text, payout_left bigint)
@@ -144,6 +157,7 @@ DECLARE
 	grace interval := (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'unmatched_bank');
 	from_match bigint := nextval('payments.bank_match_bank_match_id_seq');
 BEGIN
+	PERFORM payments._payouts_turn();
 	FOR r IN SELECT x.* FROM payments._match_rules(bank) x WHERE x.source = 'bank' ORDER BY x.priority, x.rule LOOP
 		PERFORM payments._bank_match_rule(bank, run, r.rule, r.key, r.date_window, r.filter, r.tolerance);
 	END LOOP;

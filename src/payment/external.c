@@ -10,7 +10,7 @@
  * connection and the secret.
  *
  * A drainer that dies leaves leases behind like a worker does; they run out,
- * and whoever claims next settles them as unknown.
+ * and whoever claims next completes them as unknown.
  */
 #include "payments.h"
 
@@ -53,7 +53,7 @@ typedef struct PayAttemptRow
 
 static char *drainer_name(FunctionCallInfo fcinfo, int n);
 static int	lease_ms(const Interval *lease);
-static const char *find_channel(const char *psp, bool *halted);
+static const char *find_route(const char *psp, bool *halted);
 static void put_claim(ReturnSetInfo *rsinfo, const PayClaim *claim, const char *base_url);
 static Datum claim_headers(const PayClaim *claim);
 static void put_header(StringInfo json, const char *name, size_t name_bytes, const char *value);
@@ -103,7 +103,7 @@ pay_claim_sql(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 
 	pay_spi_begin();
-	base_url = find_channel(psp, &halted);
+	base_url = find_route(psp, &halted);
 	if (!halted)
 		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, 0, &claims, &touched, &first);
 	pay_spi_end();
@@ -126,7 +126,7 @@ drainer_name(FunctionCallInfo fcinfo, int n)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("worker must be a name of 1 to %d printable bytes", NAME_BYTES_MAX),
 				 errhint("It names the process that sends, such as the host and process id.")));
-	return psprintf("drainer:%s", name);
+	return psprintf("external:%s", name);
 }
 
 /* Milliseconds, as near as an int takes them; the caller judges the range. */
@@ -140,7 +140,7 @@ lease_ms(const Interval *lease)
 
 /* Returns the base URL (NULL of an in-process adapter).  Raises unless this cluster may send to the PSP. */
 static const char *
-find_channel(const char *psp, bool *halted)
+find_route(const char *psp, bool *halted)
 {
 	PayArgs		args = {0};
 	const PayAdapter *adapter;
@@ -375,8 +375,8 @@ read_headers(Jsonb *headers, PayAnswer *answer, PayReport *report)
 static void
 classify(const PayAttemptRow *row, const PayAnswer *answer, TimestampTz now, const char *actor, PayReport *report)
 {
-	PayDossiers *set = pay_dossiers_load(&row->payment_id, 1, now, actor);
-	PayOperation *operation = set->n == 1 ? pay_dossier_operation(&set->list[0], &report->operation_id) : NULL;
+	PayPayments *set = pay_payments_load(&row->payment_id, 1, now, actor);
+	PayOperation *operation = set->n == 1 ? pay_payment_operation(&set->list[0], &report->operation_id) : NULL;
 	const PayAdapter *adapter = set->n == 1 ? set->list[0].adapter : NULL;
 	PayCommand	command = {0};
 

@@ -3,7 +3,7 @@
  *		If this fails, a bank statement with an entry cut out, doubled or turned
  *		round is booked as if it were whole.
  *
- * The golden files in test/settlement are read by pgTAP; here are small ones,
+ * The golden files in test/data are read by pgTAP; here are small ones,
  * each with one thing wrong.
  */
 // sources: ../../src/settlement_bank.c ../../src/settlement_camt.c ../../src/settlement_mt940.c ../../src/settlement_csv.c ../../src/settlement_value.c ../../src/xml.c ../../src/csv.c

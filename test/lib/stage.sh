@@ -4,7 +4,7 @@
 # installs there.  Nothing outside of that folder changes but Debian packages,
 # and no existing cluster sees any of it.
 #
-#	. test/stage.sh
+#	. test/lib/stage.sh
 #	stage [FOLDER]		sets STAGE (its folder), SRC, PGTREE, PATH, PG_CONFIG
 #	as_postgres CMD...	runs CMD as a user that is not root
 #	unstage				removes the folder (also at exit, unless KEEP=1)
@@ -53,7 +53,7 @@ unstage() {
 
 stage() {
 	local project lib=/usr/lib/postgresql/$PG_MAJOR share=/usr/share/postgresql/$PG_MAJOR
-	project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+	project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 	install_packages || return 1
 	STAGE=${1:-$(mktemp -d "${TMPDIR:-/tmp}/payments-XXXXXX")}
 	mkdir -p "$STAGE"

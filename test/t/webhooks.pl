@@ -4,7 +4,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
-use lib "$FindBin::RealBin/../perl";
+use lib "$FindBin::RealBin/../lib";
 use HTTP::Tiny;
 use PaymentsTest;
 use Test::More;

@@ -3,22 +3,22 @@
 # documents promise, whether or not a worker runs.
 #
 # Runs pg_regress, the isolation specs and pgTAP against a throwaway cluster on
-# a unix socket.  As root it stages a copy of the tree first (test/stage.sh);
+# a unix socket.  As root it stages a copy of the tree first (test/lib/stage.sh);
 # from a staged tree it is run as the user that servers run as:
 #
-#	test/run_sql.sh [--preload] [regress|isolation|pgtap ...]
+#	test/lib/regress.sh [--preload] [regress|isolation|pgtap ...]
 #
 # Prints "SUITE: N passed, M failed" for each, and fails if anything did.
 # --preload: the library is preloaded, so that the DDL guard is in place; the
 # worker stays off, the tests are the same.
 set -u
 
-here=$(cd "$(dirname "$0")/.." && pwd)
+here=$(cd "$(dirname "$0")/../.." && pwd)
 if [ "$(id -u)" -eq 0 ]; then
-	. "$here/test/stage.sh"
+	. "$here/test/lib/stage.sh"
 	trap unstage EXIT
 	stage "${STAGE_DIR:-}" || exit 1
-	as_postgres "$SRC/test/run_sql.sh" "$@"
+	as_postgres "$SRC/test/lib/regress.sh" "$@"
 	exit $?
 fi
 

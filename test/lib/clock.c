@@ -1,5 +1,5 @@
 /*
- * test/clock/clock.c
+ * test/lib/clock.c
  *		A clock for tests: LD_PRELOADed into a server, it adds to the time of
  *		day the seconds that stand in the file that PAY_CLOCK names, as an int64.
  *

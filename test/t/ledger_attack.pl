@@ -10,7 +10,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
-use lib "$FindBin::RealBin/../perl";
+use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
 use IPC::Run ();
 use PostgreSQL::Test::Utils ();

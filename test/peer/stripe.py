@@ -6,7 +6,7 @@ own book: it records every charge it made, every idempotency key it saw and
 every byte sequence that came under each key, in this process, without a look
 at any database.  "Charged exactly once" is proved against this book.
 
-    stripe_peer.py --port 0 --secret sk_test_x [--webhook-secret whsec_x]
+    stripe.py --port 0 --secret sk_test_x [--webhook-secret whsec_x]
                    [--ready-file PATH] [--faults JSON] [--seed N]
                    [--die-with-parent]
 

@@ -8,7 +8,7 @@ PaymentsTest - what the TAP scripts of payments share
 =head1 SYNOPSIS
 
   use FindBin;
-  use lib "$FindBin::RealBin/../perl";
+  use lib "$FindBin::RealBin/../lib";
   use PaymentsTest;
   use Test::More;
 
@@ -30,7 +30,7 @@ SQL uses its database C<postgres> unless told otherwise.  prove needs -I for
 the directory src/test/perl beside what C<pg_config --pgxs> prints; PG_REGRESS
 is found the same way when the environment does not give it.
 
-The peer is test/psp/stripe_peer.py.  Its own text lists faults, control
+The peer is test/peer/stripe.py.  Its own text lists faults, control
 orders and payment methods.  It ends with this process, however this ends.
 
 =cut
@@ -656,7 +656,7 @@ sub worker_has_no_transaction
 =item set_clock(date, hour, minute, second), with_clock(sub)
 
 The first sets the clock, UTC, of what the second starts, also when it runs
-already: test/clock/clock.c.  The hour is noon unless given.
+already: test/lib/clock.c.  The hour is noon unless given.
 
 =cut
 
@@ -671,7 +671,7 @@ sub set_clock
 	{
 		my $dir = PostgreSQL::Test::Utils::tempdir();
 		($clock, $clock_file) = ("$dir/clock.so", "$dir/clock");
-		PostgreSQL::Test::Utils::system_or_bail('cc', '-O1', '-shared', '-fPIC', '-o', $clock, dirname(__FILE__) . '/../clock/clock.c');
+		PostgreSQL::Test::Utils::system_or_bail('cc', '-O1', '-shared', '-fPIC', '-o', $clock, dirname(__FILE__) . '/clock.c');
 		chmod 0755, $dir;
 	}
 	open my $file, -e $clock_file ? '+<' : '>', $clock_file or die "$clock_file: $!";
@@ -708,7 +708,7 @@ use Test::More ();
 
 my %running;
 my $script = File::Spec->catfile(dirname(File::Spec->rel2abs(__FILE__)),
-	'..', 'psp', 'stripe_peer.py');
+	'..', 'peer', 'stripe.py');
 
 sub new
 {

@@ -5,7 +5,7 @@ use warnings FATAL => 'all';
 
 use File::Find ();
 use FindBin;
-use lib "$FindBin::RealBin/../perl";
+use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
 use PostgreSQL::Test::Utils ();
 use Test::More;

@@ -8,7 +8,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
-use lib "$FindBin::RealBin/../perl";
+use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
 use POSIX qw(strftime);
 use PostgreSQL::Test::Cluster;

@@ -3,11 +3,11 @@
 # lies: the server must be installed where pg_config on the PATH (or PG_CONFIG)
 # says, and the caller must not be root.  Arguments: scripts; default all.
 #
-#	. test/stage.sh; stage; as_postgres bash "$SRC/test/run_tap.sh"
+#	. test/lib/stage.sh; stage; as_postgres bash "$SRC/test/lib/tap.sh"
 #
 # What the servers logged stays in test/output/tap of that tree.
 set -u
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 pg_config=${PG_CONFIG:-pg_config}
 pgxs=$(cd "$(dirname "$("$pg_config" --pgxs)")/.." && pwd)
 
@@ -21,4 +21,4 @@ PG_REGRESS=$pgxs/test/regress/pg_regress
 # Long enough for a machine that does other things as well, short enough to be waited for.
 PG_TEST_TIMEOUT_DEFAULT=${PG_TEST_TIMEOUT_DEFAULT:-60}
 export PATH TESTDIR PG_REGRESS PG_TEST_TIMEOUT_DEFAULT
-exec prove -j "${PAY_TAP_JOBS:-2}" --timer -I "$pgxs/test/perl" -I "$here/perl" "$@"
+exec prove -j "${PAY_TAP_JOBS:-2}" --timer -I "$pgxs/test/perl" -I "$here/lib" "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Self test of stripe_peer.py: a peer that forgets a charge would make every other test lie."""
+"""Self test of stripe.py: a peer that forgets a charge would make every other test lie."""
 import hashlib
 import hmac
 import http.client
@@ -13,7 +13,7 @@ import time
 import unittest
 from urllib.parse import quote, urlencode
 
-PEER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stripe_peer.py")
+PEER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stripe.py")
 SECRET, WEBHOOK_SECRET = "sk_test_self", "whsec_self"
 
 

@@ -15,7 +15,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
-use lib "$FindBin::RealBin/../perl";
+use lib "$FindBin::RealBin/../lib";
 use IPC::Run ();
 use PaymentsTest;
 use PostgreSQL::Test::Utils ();

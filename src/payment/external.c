@@ -2,14 +2,14 @@
  * src/payment/external.c
  *		claim() and complete(): the worker's two transactions, for others to call.
  *
- * A drainer outside of the server (one that must reach its PSP through a
+ * An external worker outside of the server (one that must reach its PSP through a
  * gateway of its own, say) takes the same steps as worker.c through the same
  * functions: claim() leases operations and writes their attempt rows, the
- * drainer commits and only then sends, complete() reports what came back.
- * What the worker does in between, and nothing else, is the drainer's: the
+ * external worker commits and only then sends, complete() reports what came back.
+ * What the worker does in between, and nothing else, is the external worker's: the
  * connection and the secret.
  *
- * A drainer that dies leaves leases behind like a worker does; they run out,
+ * An external worker that dies leaves leases behind like a worker does; they run out,
  * and whoever claims next completes them as unknown.
  */
 #include "payments.h"
@@ -51,7 +51,7 @@ typedef struct PayAttemptRow
 	TimestampTz claimed_at;
 } PayAttemptRow;
 
-static char *drainer_name(FunctionCallInfo fcinfo, int n);
+static char *external_name(FunctionCallInfo fcinfo, int n);
 static int	lease_ms(const Interval *lease);
 static const char *find_route(const char *psp, bool *halted);
 static void put_claim(ReturnSetInfo *rsinfo, const PayClaim *claim, const char *base_url);
@@ -79,7 +79,7 @@ Datum
 pay_claim_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *worker = drainer_name(fcinfo, 0);
+	char	   *worker = external_name(fcinfo, 0);
 	int			max = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
 	int			ms = PG_ARGISNULL(2) ? 0 : lease_ms(PG_GETARG_INTERVAL_P(2));
 	char	   *psp = PG_ARGISNULL(3) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(3));
@@ -112,9 +112,9 @@ pay_claim_sql(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Marked, so that no drainer takes the name under which the worker recovers its own leases. */
+/* Marked, so that no external worker takes the name under which the worker recovers its own leases. */
 static char *
-drainer_name(FunctionCallInfo fcinfo, int n)
+external_name(FunctionCallInfo fcinfo, int n)
 {
 	char	   *name = PG_ARGISNULL(n) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(n));
 	bool		printable = true;

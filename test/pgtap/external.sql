@@ -1,4 +1,4 @@
--- If this fails, a drainer outside of the server sends other bytes than the
+-- If this fails, an external worker outside of the server sends other bytes than the
 -- worker would, or what a PSP answers is taken for something else: a charge of
 -- a wrong amount for ours, half an answer for a whole one.
 --

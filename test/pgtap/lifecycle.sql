@@ -124,7 +124,7 @@ SELECT is(pg_temp.attempts(:'id'), 'send/1:unknown, inquire/1:approved', 'timeou
 SELECT is(pg_temp.history(:'id'), 'initiated processing in_doubt succeeded', 'timeout: history');
 SELECT is((SELECT count(*)::int FROM payments.movement WHERE payment_id = :'id' AND kind = 'capture'), 1, 'timeout: charged once');
 
--- An answer that never came, as the drainer reports it.
+-- An answer that never came, as the external worker reports it.
 SELECT pg_temp.make('lost') AS id \gset
 SELECT is(pg_temp.turn(:'id', NULL), 'in_doubt', 'no answer: in doubt');
 SELECT is((SELECT error FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = :'id'), 'timed out', 'no answer: why');

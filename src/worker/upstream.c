@@ -11,11 +11,13 @@
 #include "worker/upstream.h"
 
 #include "core/cluster.h"
+#include "core/guc.h"
 #include "core/spi.h"
 
 #include "utils/timestamp.h"
 
 #define LINKS_MAX 64
+#define HEADERS_MAX 16
 #define SECRET_MAX_AGE_MS 5000
 #define BREAKER_FAILURES 20
 #define BREAKER_MS_MIN 1000
@@ -184,4 +186,29 @@ pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now
 		return;
 	upstream->breaker_ms = Min(Max(upstream->breaker_ms * 2, BREAKER_MS_MIN), BREAKER_MS_MAX);
 	upstream->breaker_until = now + (TimestampTz) upstream->breaker_ms * 1000;
+}
+
+void
+pay_upstream_request(const PayUpstream *upstream, const PayRequest *wanted, const char *key, PayHttpRequest *request)
+{
+	const PayAdapter *adapter = upstream->adapter;
+	const char **headers = palloc(sizeof(char *) * HEADERS_MAX);
+	int			n = 0;
+
+	headers[n++] = upstream->authorization;
+	if (key)
+		headers[n++] = psprintf("%s: %s", adapter->key_header, key);
+	if (wanted->content_type)
+		headers[n++] = psprintf("Content-Type: %s", wanted->content_type);
+	for (int i = 0; adapter->headers && adapter->headers[i] && n < HEADERS_MAX - 1; i++)
+		headers[n++] = adapter->headers[i];
+	headers[n] = NULL;
+
+	request->method = wanted->method;
+	request->url = psprintf("%s%s", upstream->base_url, wanted->path);
+	request->headers = headers;
+	request->body = wanted->body;
+	request->body_bytes = wanted->body ? strlen(wanted->body) : 0;
+	request->timeout_ms = upstream->timeout_ms;
+	request->connect_timeout_ms = pay_connect_timeout_ms;
 }

@@ -10,6 +10,7 @@
 #define PAY_UPSTREAM_H
 
 #include "core/secrets.h"
+#include "http/message.h"
 #include "psp/psp.h"
 
 #include "datatype/timestamp.h"
@@ -52,5 +53,12 @@ extern PayUpstream *pay_upstreams_get(int i);	/* the same address for the life o
 extern int	pay_upstream_room(const PayUpstream *upstream, int slots, TimestampTz now);
 /* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now);
+
+/*
+ * Writes what an adapter wants to ask as a request to its PSP: address, times,
+ * and the headers, the authorization first.  `key`: the idempotency key; NULL
+ * without.  Tag and size are the caller's.  Lives in the current context.
+ */
+extern void pay_upstream_request(const PayUpstream *upstream, const PayRequest *wanted, const char *key, PayHttpRequest *request);
 
 #endif							/* PAY_UPSTREAM_H */

@@ -38,6 +38,7 @@
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
 #define SKIP_MS 10000
+/* A round of claims that has taken this long begins with no further PSP. */
 #define ROUND_MS 100
 
 /* A call in flight; the claim's data live in its context. */
@@ -92,6 +93,7 @@ static PayDone *done = NULL;
 static int	done_count = 0;
 static TimestampTz claim_at = 0;	/* 0: at once */
 static TimestampTz claimed_at = 0;
+static uint64 lap = 1;			/* in each, every PSP has its turn once */
 static TimestampTz completed_at = 0;
 static int	contended_items = 0;	/* in this round of completing */
 
@@ -173,27 +175,41 @@ next_look(bool noted)
 /*
  * From each PSP that has something due, beginning with the one that waits
  * longest.  A round that takes long is broken off, so that answers are not kept
- * waiting, and goes on behind the next look.
+ * waiting; the next goes on with those that have not had their turn.
  */
 static void
 claim(TimestampTz now)
 {
+	bool		begun = false;
+
 	claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
 	for (int i = 0; i < pay_upstreams_count(); i++)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
+		TimestampTz again;
 
 		if (!upstream->usable)
 			continue;
 		/* A look at the queue costs little, a transaction of claims for nothing much more. */
-		claim_at = Min(claim_at, upstream->due_at <= now ? claim_from(upstream, now) : upstream->due_at);
-		CHECK_FOR_INTERRUPTS();
-		if (GetCurrentTimestamp() >= now + ROUND_MS * 1000)
+		if (upstream->due_at > now)
+			again = upstream->due_at;
+		else if (upstream->lap == lap)
+			again = 0;
+		else if (begun && GetCurrentTimestamp() >= now + ROUND_MS * 1000)
 		{
 			claim_at = 0;
-			break;
+			return;
 		}
+		else
+		{
+			begun = true;
+			upstream->lap = lap;
+			again = claim_from(upstream, now);
+			CHECK_FOR_INTERRUPTS();
+		}
+		claim_at = Min(claim_at, again);
 	}
+	lap++;
 }
 
 /* Returns when to look at this PSP again. */
@@ -443,8 +459,7 @@ complete(void)
 			continue;
 		}
 		release(done[i].slot);
-		if (done[i].response)
-			pay_http_free(done[i].response);
+		pay_http_free(done[i].response);
 		claim_at = 0;		/* there is room again, and what was completed may be due again */
 		pay_maintenance_posted(now);
 	}

@@ -127,7 +127,9 @@ read_upstream(uint64 row, const char *unarmed)
 
 	upstream->seen = true;
 	upstream->adapter = pay_psp_adapter(pay_spi_text(row, 2));
-	keep(&upstream->base_url, base_url || upstream->adapter == NULL ? base_url : upstream->adapter->default_base_url);
+	if (base_url == NULL && upstream->adapter && upstream->adapter->default_base_url)
+		base_url = pstrdup(upstream->adapter->default_base_url);
+	keep(&upstream->base_url, base_url ? base_url : "");
 	upstream->inflight_max = pay_spi_int32(row, 5);
 	upstream->timeout_ms = pay_spi_int32(row, 6);
 	upstream->due_at = pay_spi_isnull(row, 8) ? DT_NOEND : pay_spi_time(row, 8);

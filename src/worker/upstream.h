@@ -38,6 +38,7 @@ typedef struct PayUpstream
 	int			failures;		/* calls in a row without an answer */
 	int			breaker_ms;		/* 0: closed */
 	TimestampTz breaker_until;
+	uint64		lap;			/* the last in which it had its turn */
 	bool		one_by_one;		/* a batch could not be claimed: find the row that is to blame */
 	int			n_skip;			/* rows that cannot be claimed, left alone until skip_until */
 	pg_uuid_t	skip[PAY_SKIP_MAX];

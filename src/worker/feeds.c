@@ -52,6 +52,7 @@ typedef struct PayFeedCall
 {
 	bool		busy;
 	PayFeedClaim claim;
+	PayUpstream *upstream;
 	PayHttpResponse *response;
 	TimestampTz complete_at;
 	int			complete_tries;
@@ -95,7 +96,7 @@ static void complete_page(PayFeedCall *call);
 static void complete_work(void *arg);
 static void fail_work(void *arg);
 static void release(PayFeedCall *call);
-static void ask_to_compare(const PayFeedClaim *claim, const PayFeedProgress *progress, TimestampTz now);
+static void ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, TimestampTz now);
 static void compare(PayUpstream *upstream);
 static void compare_work(void *arg);
 static void on_timeout(void);
@@ -187,6 +188,8 @@ claim(TimestampTz now)
 		while (calls[slot].busy)
 			slot++;
 		calls[slot] = (PayFeedCall) {.busy = true, .claim = round->claims[i]};
+		calls[slot].upstream = pay_upstreams_find(round->claims[i].psp);
+		calls[slot].upstream->users++;
 		busy++;
 		send_page(slot);
 	}
@@ -215,13 +218,12 @@ static void
 send_page(int slot)
 {
 	PayFeedCall *call = &calls[slot];
-	PayUpstream *upstream = pay_upstreams_find(call->claim.psp);
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
 
 	Assert(!IsTransactionState());
 	pay_feed_request(&call->claim, &wanted);
-	pay_upstream_request(upstream, &wanted, NULL, &request);
+	pay_upstream_request(call->upstream, &wanted, NULL, &request);
 	request.tag = pay_feeds_lane.first_tag + slot;
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
 	pay_http_start(&request);
@@ -277,7 +279,7 @@ complete_page(PayFeedCall *call)
 
 	if (pay_worker_transaction(complete_work, &completing, &error) != PAY_WORK_FAILED)
 	{
-		ask_to_compare(&call->claim, &completing.progress, GetCurrentTimestamp());
+		ask_to_compare(call, &completing.progress, GetCurrentTimestamp());
 		if (completing.progress.again)
 			return;				/* after payments have had their turn */
 	}
@@ -326,6 +328,7 @@ fail_work(void *arg)
 static void
 release(PayFeedCall *call)
 {
+	call->upstream->users--;
 	pay_http_free(call->response);
 	memset(call, 0, sizeof(PayFeedCall));
 	busy--;
@@ -335,12 +338,12 @@ release(PayFeedCall *call)
 
 /* Behind the import, in a transaction of its own: what came in is kept whatever comes of it. */
 static void
-ask_to_compare(const PayFeedClaim *claim, const PayFeedProgress *progress, TimestampTz now)
+ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, TimestampTz now)
 {
-	PayUpstream *upstream = pay_upstreams_find(claim->psp);
+	PayUpstream *upstream = call->upstream;
 	TimestampTz at;
 
-	if (upstream == NULL || claim->feed->kind != PAY_FEED_LINES || !(progress->added > 0 || progress->window_done))
+	if (call->claim.feed->kind != PAY_FEED_LINES || !(progress->added > 0 || progress->window_done))
 		return;
 	at = progress->added > 0 ? upstream->compare_rest_until : later(upstream->compared_at, COMPARE_MS);
 	upstream->compare_at = Min(upstream->compare_at, Max(now, at));

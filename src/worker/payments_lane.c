@@ -233,6 +233,7 @@ claim_from(PayUpstream *upstream, TimestampTz now)
 		int			slot = free_slots[--free_count];
 
 		calls[slot].upstream = upstream;
+		upstream->users++;
 		upstream->inflight++;
 		copy_claim(&calls[slot], &round.claims[i]);
 		send_call(slot);
@@ -539,6 +540,7 @@ bury_work(void *arg)
 static void
 release(int slot)
 {
+	calls[slot].upstream->users--;
 	calls[slot].upstream->inflight--;
 	MemoryContextDelete(calls[slot].context);
 	calls[slot].context = NULL;

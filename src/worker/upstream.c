@@ -6,8 +6,8 @@
  * here, and unless it answers in process this cluster is armed and its secret
  * at hand.  Why one is not is said in the log, once.
  *
- * One that has no row any more is kept until its last call has ended, and is
- * forgotten then.
+ * One that has no row any more is kept until its last request has ended, and
+ * is forgotten then.
  */
 #include "payments.h"
 
@@ -97,7 +97,7 @@ pay_upstreams_read(void)
 		in_turn[upstream_count] = read_upstream(upstream_count, unarmed);
 	hash_seq_init(&all, upstreams);
 	while ((upstream = hash_seq_search(&all)) != NULL)
-		if (!upstream->seen && upstream->inflight == 0)
+		if (!upstream->seen && upstream->users == 0)
 			forget(upstream);
 }
 

@@ -5,7 +5,7 @@
  *
  * Only the worker uses this.  The rows of payments.psp are read anew in each
  * look; counters and breaker stay, and so does the address of the struct, for
- * as long as the PSP has a row or a call in flight.
+ * as long as the PSP has a row or a request in flight.
  */
 #ifndef PAY_UPSTREAM_H
 #define PAY_UPSTREAM_H
@@ -32,6 +32,7 @@ typedef struct PayUpstream
 	bool		usable;			/* not halted, armed, secret at hand */
 	bool		seen;			/* when last read */
 	char	   *problem;		/* last one logged; NULL: none */
+	int			users;			/* requests of any lane that point here: it is not forgotten */
 
 	/* Of the payments lane. */
 	int			inflight;
@@ -57,7 +58,7 @@ extern void pay_upstreams_reload(void);
 /* Those that have a row, in the order in which they have their turn: who waits longest is first.  Until they are read again. */
 extern int	pay_upstreams_count(void);
 extern PayUpstream *pay_upstreams_get(int i);
-/* NULL: not known. */
+/* NULL: not known.  Count yourself in `users` while you keep it. */
 extern PayUpstream *pay_upstreams_find(const char *psp);
 
 /* How many calls the upstream takes more, when so many slots are free for all upstreams; 0 or less: none. */

@@ -1,5 +1,5 @@
 -- Closed periods, and what the accounts came to in them.  Run by setup() as
--- payments_owner; may be run any number of times.  sql/parts/59_close.sql says
+-- payments_owner; may be run any number of times.  sql/close/close.sql says
 -- how a period is cut.
 
 CREATE TABLE IF NOT EXISTS payments.period_close (

@@ -1,6 +1,6 @@
 -- What PSPs and banks say: settlement files and bank statements, imported by
 -- import_settlement().  Run by setup() as payments_owner; may be run any
--- number of times.  Before 30_seal.sql: these tables are sealed.
+-- number of times.  Before seal/tables.sql: these tables are sealed.
 --
 -- Imports come by the ten thousand rows in one statement, so that a CHECK on a
 -- list of words costs nothing here.

@@ -58,8 +58,6 @@ COMMENT ON COLUMN payments.period_balance.debits IS 'debited in the period, mino
 COMMENT ON COLUMN payments.period_balance.credits IS 'credited in the period, minor units';
 COMMENT ON COLUMN payments.period_balance.closing IS 'minor units on the account''s normal side';
 
-DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['period_close', 'period_balance']); END $guards$;
-
 CREATE OR REPLACE VIEW payments.closed_balance WITH (security_invoker = true) AS
 SELECT c.merchant, c.number, c.from_time, c.to_time, a.currency, a.code, a.type, b.account_id, b.opening, b.debits, b.credits, b.closing,
 	(b.closing::numeric * ('1e-' || u.exponent)::numeric)::text || ' ' || a.currency AS closing_text

@@ -15,3 +15,8 @@ COMMENT ON COLUMN payments.merchant.app_role IS 'only members of this role act f
 COMMENT ON COLUMN payments.merchant.psp IS 'psp.psp used when create_payment() names none';
 COMMENT ON COLUMN payments.merchant.created_at IS 'when it was made';
 COMMENT ON COLUMN payments.merchant.closed_until IS 'no posting takes effect before: period_close.to_time of the last close; null: none.  Written by close_period()';
+
+-- Routes are cached in every session: tell them all of a change.
+CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.merchant
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
+ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER forget_routes;

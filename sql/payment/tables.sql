@@ -156,6 +156,10 @@ COMMENT ON COLUMN payments.payment_status.code IS 'the PSP''s code, where there 
 COMMENT ON COLUMN payments.payment_status.recorded_at IS 'when it was written; part of the hash';
 COMMENT ON COLUMN payments.payment_status.hash IS 'SHA-256 over this row and the hash of the row before it; check() walks the chain';
 
+CREATE OR REPLACE TRIGGER guard_status BEFORE INSERT ON payments.payment_status
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_status();
+ALTER TABLE payments.payment_status ENABLE ALWAYS TRIGGER guard_status;
+
 CREATE TABLE IF NOT EXISTS payments.attempt (
 	operation_id uuid NOT NULL,
 	attempt int NOT NULL,

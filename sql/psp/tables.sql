@@ -25,3 +25,8 @@ COMMENT ON COLUMN payments.psp.timeout IS 'for one call, connecting included; th
 COMMENT ON COLUMN payments.psp.halted_at IS 'no calls since: the PSP refused our credentials or our configuration; null: not halted';
 COMMENT ON COLUMN payments.psp.halted_reason IS 'the PSP''s code that halted it';
 COMMENT ON COLUMN payments.psp.created_at IS 'when it was made';
+
+-- Routes are cached in every session: tell them all of a change.
+CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
+ALTER TABLE payments.psp ENABLE ALWAYS TRIGGER forget_routes;

@@ -208,5 +208,3 @@ COMMENT ON COLUMN payments.settlement_staging.staged_at IS 'when that transactio
 CREATE OR REPLACE TRIGGER mask_staged BEFORE INSERT ON payments.settlement_staging
 	FOR EACH ROW EXECUTE FUNCTION payments.mask_staged();
 ALTER TABLE payments.settlement_staging ENABLE ALWAYS TRIGGER mask_staged;
-
-DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['settlement_batch', 'settlement_line', 'bank_statement', 'bank_entry']); END $guards$;

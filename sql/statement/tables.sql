@@ -68,6 +68,11 @@ COMMENT ON TABLE payments.statement_counter IS 'the number that each merchant''s
 COMMENT ON COLUMN payments.statement_counter.merchant IS 'merchant.merchant';
 COMMENT ON COLUMN payments.statement_counter.last_number IS 'the largest issued_statement.number, 0: none';
 
+-- A counter counts on, and does not go away.
+CREATE OR REPLACE TRIGGER guard_delete BEFORE DELETE ON payments.statement_counter
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only();
+ALTER TABLE payments.statement_counter ENABLE ALWAYS TRIGGER guard_delete;
+
 CREATE TABLE IF NOT EXISTS payments.vat_rule (
 	merchant text NOT NULL DEFAULT '*',
 	kind text NOT NULL,
@@ -108,23 +113,3 @@ COMMENT ON COLUMN payments.statement_party.name IS 'first line, in bold';
 COMMENT ON COLUMN payments.statement_party.lines IS 'the lines below it, as they are to be printed';
 COMMENT ON COLUMN payments.statement_party.set_at IS 'when it was written last';
 COMMENT ON COLUMN payments.statement_party.set_by IS 'database role that did it';
-
-CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.issued_statement
-	FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only();
-ALTER TABLE payments.issued_statement ENABLE ALWAYS TRIGGER guard_append_only;
--- A counter counts on, and does not go away.
-CREATE OR REPLACE TRIGGER guard_delete BEFORE DELETE ON payments.statement_counter
-	FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only();
-ALTER TABLE payments.statement_counter ENABLE ALWAYS TRIGGER guard_delete;
-
-DO $guards$
-DECLARE
-	t text;
-BEGIN
-	FOREACH t IN ARRAY ARRAY['issued_statement', 'statement_counter'] LOOP
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', t);
-	END LOOP;
-END
-$guards$;

@@ -14,6 +14,7 @@
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/tuplestore.h"
 
 static const PayTable tables[] = {
 	{.name = "account", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_account", .app_reads = true, .merchant_by = "merchant"},

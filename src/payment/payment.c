@@ -268,6 +268,12 @@ pay_operation_is_open(const PayOperation *operation)
 		strcmp(operation->status, "cancelled") != 0;
 }
 
+bool
+pay_operation_is_first(const PayOperation *operation)
+{
+	return operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE;
+}
+
 PayOperation *
 pay_payment_open_operation(PayPayment *payment, PayOpKind kind)
 {

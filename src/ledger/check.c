@@ -14,7 +14,6 @@
 #include "ledger/part.h"
 #include "ledger/period.h"
 #include "ledger/reference.h"
-#include "payment/route.h"
 
 #include "access/xact.h"
 #include "common/int.h"
@@ -36,7 +35,7 @@ pay_ledger_require_merchants(const PayPostingBatch *batch)
 
 		/* Most batches are one merchant's. */
 		if (last == NULL || strcmp(account->merchant, last) != 0)
-			pay_require_merchant_role(account->merchant, pay_route_find(account->merchant, NULL, account->currency)->app_role);
+			pay_require_merchant(account->merchant);
 		last = account->merchant;
 	}
 }

@@ -97,7 +97,6 @@ typedef struct PayPayment
 	const char *failure_message;
 	bool		dirty;
 
-	const char *app_role;		/* of the merchant */
 	const PayAdapter *adapter;	/* NULL when the library has none of that name */
 	const char *adapter_name;
 	int			exponent;		/* ISO 4217 */

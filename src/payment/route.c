@@ -26,7 +26,6 @@ typedef struct PayRouteEntry
 	PayRouteKey key;
 	PayRoute	route;
 	char		psp[NAME_BYTES];
-	char		adapter[NAME_BYTES];
 } PayRouteEntry;
 
 static PayCache routes = {
@@ -40,7 +39,7 @@ static bool make_key(PayRouteKey *key, const char *merchant, const char *psp, co
 static void read_route(PayRoute *route, const char *merchant, const char *psp, const char *currency);
 
 static PayStmt find_route = PAY_STMT(SPI_OK_SELECT,
-	"SELECT m.merchant, s.psp, s.adapter, c.exponent, coalesce(x.exponent, c.exponent), coalesce(x.multiple, 1) "
+	"SELECT m.merchant, s.psp, c.exponent, coalesce(x.exponent, c.exponent), coalesce(x.multiple, 1) "
 	"FROM (SELECT $1 AS merchant) g LEFT JOIN payments.merchant m ON m.merchant = g.merchant "
 	"LEFT JOIN payments.psp s ON s.psp = coalesce($2, m.psp) "
 	"LEFT JOIN payments.currency c ON c.currency = $3 "
@@ -59,7 +58,6 @@ pay_route_find(const char *merchant, const char *psp, const char *currency)
 		/* Copies: the next look-up may begin the cache anew. */
 		*route = entry->route;
 		route->psp = pstrdup(entry->psp);
-		route->adapter = pstrdup(entry->adapter);
 		return route;
 	}
 	read_route(route, merchant, psp, currency);
@@ -70,7 +68,6 @@ pay_route_find(const char *merchant, const char *psp, const char *currency)
 	{
 		entry->route = *route;
 		strlcpy(entry->psp, route->psp, NAME_BYTES);
-		strlcpy(entry->adapter, route->adapter, NAME_BYTES);
 	}
 	return route;
 }
@@ -99,12 +96,11 @@ read_route(PayRoute *route, const char *merchant, const char *psp, const char *c
 	pay_spi_exec(&find_route, &args);
 	route->merchant_known = !pay_spi_isnull(0, 1);
 	route->psp = pay_spi_text(0, 2);
-	route->adapter = pay_spi_text(0, 3);
-	route->currency_known = !pay_spi_isnull(0, 4);
+	route->currency_known = !pay_spi_isnull(0, 3);
 	if (route->currency_known)
 	{
-		route->exponent = pay_spi_int32(0, 4);
-		route->psp_exponent = pay_spi_int32(0, 5);
-		route->multiple = pay_spi_int64(0, 6);
+		route->exponent = pay_spi_int32(0, 3);
+		route->psp_exponent = pay_spi_int32(0, 4);
+		route->multiple = pay_spi_int64(0, 5);
 	}
 }

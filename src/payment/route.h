@@ -9,7 +9,6 @@ typedef struct PayRoute
 {
 	bool		merchant_known;
 	const char *psp;			/* as asked for, or the merchant's; NULL: unknown */
-	const char *adapter;
 	bool		currency_known;
 	int			exponent;		/* ISO 4217 */
 	int			psp_exponent;

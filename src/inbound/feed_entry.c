@@ -167,12 +167,12 @@ take_event_work(const char *psp, const PayAdapter *adapter, const char *body, si
 {
 	PayWebhook	webhook = {0};
 	PayReport	report;
-	PayInboundEvent word = {.psp = psp, .webhook = &webhook, .source = "feed", .body = body, .body_bytes = bytes, .wait = false, .actor = worker};
+	PayInboundEvent event = {.psp = psp, .webhook = &webhook, .source = "feed", .body = body, .body_bytes = bytes, .wait = false, .actor = worker};
 
 	if (adapter == NULL || adapter->parse_event == NULL || !adapter->parse_event(body, bytes, &webhook))
 		return "this is not an event";
-	word.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	if (!pay_event_take(&word, now, &report))
+	event.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	if (!pay_event_take(&event, now, &report))
 		return NULL;
 	if (report.outcome == PAY_OUTCOME_LOCKED)
 		return REASON_LOCKED;

@@ -16,7 +16,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-static bool store(const PayInboundEvent *word, TimestampTz now);
+static bool store(const PayInboundEvent *event, TimestampTz now);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
 static void note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now);
 
@@ -33,26 +33,26 @@ static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
 	UUIDOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
 
 bool
-pay_event_take(const PayInboundEvent *word, TimestampTz now, PayReport *report)
+pay_event_take(const PayInboundEvent *event, TimestampTz now, PayReport *report)
 {
-	const PayWebhook *webhook = word->webhook;
+	const PayWebhook *webhook = event->webhook;
 
 	memset(report, 0, sizeof(PayReport));
 	report->outcome = PAY_OUTCOME_UNMATCHED;
-	if (!store(word, now))
+	if (!store(event, now))
 		return false;
 	if (webhook->relevant)
 	{
 		report->source = PAY_SOURCE_WEBHOOK;
-		report->psp = word->psp;
+		report->psp = event->psp;
 		report->result = webhook->result;
-		pay_apply(report, 1, word->wait, now, word->actor);
+		pay_apply(report, 1, event->wait, now, event->actor);
 		if (report->outcome == PAY_OUTCOME_LOCKED)
 			return true;
 		if (report->outcome == PAY_OUTCOME_UNMATCHED)
-			note_orphan(word->psp, webhook, now);
+			note_orphan(event->psp, webhook, now);
 	}
-	note_outcome(word->psp, webhook->event_id,
+	note_outcome(event->psp, webhook->event_id,
 				 !webhook->relevant ? "ignored" :
 				 report->outcome == PAY_OUTCOME_APPLIED ? "applied" :
 				 report->outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
@@ -62,23 +62,23 @@ pay_event_take(const PayInboundEvent *word, TimestampTz now, PayReport *report)
 
 /* Returns false when the event is here already (a concurrent twin is waited for). */
 static bool
-store(const PayInboundEvent *word, TimestampTz now)
+store(const PayInboundEvent *event, TimestampTz now)
 {
 	PayArgs		args = {0};
 	char	   *masked;
 
-	masked = palloc(word->body_bytes + 1);
-	memcpy(masked, word->body, word->body_bytes);
-	masked[word->body_bytes] = '\0';
-	pay_pan_mask(masked, word->body_bytes);
+	masked = palloc(event->body_bytes + 1);
+	memcpy(masked, event->body, event->body_bytes);
+	masked[event->body_bytes] = '\0';
+	pay_pan_mask(masked, event->body_bytes);
 
-	pay_arg_text(&args, word->psp);
-	pay_arg_text(&args, word->webhook->event_id);
-	pay_arg_text(&args, word->webhook->event_type);
+	pay_arg_text(&args, event->psp);
+	pay_arg_text(&args, event->webhook->event_id);
+	pay_arg_text(&args, event->webhook->event_type);
 	pay_arg_time(&args, now);
-	pay_arg_datum(&args, JsonbPGetDatum(word->headers), false);
-	pay_arg_bytes(&args, masked, word->body_bytes);
-	pay_arg_text(&args, word->source);
+	pay_arg_datum(&args, JsonbPGetDatum(event->headers), false);
+	pay_arg_bytes(&args, masked, event->body_bytes);
+	pay_arg_text(&args, event->source);
 	return pay_spi_exec(&insert_event, &args) == 1;
 }
 

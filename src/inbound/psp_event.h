@@ -29,6 +29,6 @@ typedef struct PayInboundEvent
  * back as PAY_OUTCOME_LOCKED nothing was applied, yet the row is there: the
  * caller must roll back, and come again.
  */
-extern bool pay_event_take(const PayInboundEvent *word, TimestampTz now, PayReport *report);
+extern bool pay_event_take(const PayInboundEvent *event, TimestampTz now, PayReport *report);
 
 #endif							/* PAY_PSP_EVENT_H */

@@ -49,7 +49,7 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	const PayAdapter *adapter;
 	PayWebhook	webhook = {0};
 	PayReport	report;
-	PayInboundEvent word;
+	PayInboundEvent event;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -80,10 +80,10 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 				 errhint("Pass the body exactly as received, as bytea."),
 				 errhidestmt(true)));
 
-	word = (PayInboundEvent) {.psp = psp, .webhook = &webhook, .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
+	event = (PayInboundEvent) {.psp = psp, .webhook = &webhook, .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
 		.wait = true, .actor = GetUserNameFromId(GetOuterUserId(), false)
 	};
-	if (!pay_event_take(&word, now, &report))
+	if (!pay_event_take(&event, now, &report))
 	{
 		PayArgs		args = {0};
 		bool		known;

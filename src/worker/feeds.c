@@ -19,6 +19,7 @@
 
 #include "core/guc.h"
 #include "inbound/feed.h"
+#include "inbound/feed_entry.h"
 #include "worker/transaction.h"
 #include "worker/upstream.h"
 

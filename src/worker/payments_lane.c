@@ -19,6 +19,7 @@
 #include "core/guc.h"
 #include "core/spi.h"
 #include "payment/apply.h"
+#include "payment/dead_letter.h"
 #include "payment/queue.h"
 #include "worker/maintenance.h"
 #include "worker/transaction.h"
@@ -534,7 +535,7 @@ bury_work(void *arg)
 {
 	PayBurial  *burial = arg;
 
-	pay_apply_bury(&burial->operation_id, burial->reason, burial->detail, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+	pay_dead_letter_bury(&burial->operation_id, burial->reason, burial->detail, GetCurrentTimestamp(), PAY_WORKER_ROLE);
 }
 
 static void

@@ -7,10 +7,11 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 DATA_built = sql/payments--$(EXTVERSION).sql
 DOCS = $(wildcard docs/*.md)
 
+TEST_OUTPUT = test/output
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
+REGRESS_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payments
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
-ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
+ISOLATION_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payments
 
 PG_CPPFLAGS = -DPAY_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=implicit-function-declaration \

@@ -31,7 +31,7 @@ $main->backup('base');
 create_payment($main, idempotency_key => 'known-6', amount => 1006, order_ref => 'known-6');
 settled($main);
 # Accepted, and not yet sent.
-value($main, 'SELECT payments.stop_worker()');
+stop_worker($main);
 my @accepted = (idempotency_key => 'accepted', amount => 7200, order_ref => 'accepted');
 my $accepted = create_payment($main, @accepted);
 value($main, q{SELECT pg_create_restore_point('the point')});

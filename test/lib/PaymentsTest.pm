@@ -30,8 +30,8 @@ SQL uses its database C<postgres> unless told otherwise.  prove needs -I for
 the directory src/test/perl beside what C<pg_config --pgxs> prints; PG_REGRESS
 is found the same way when the environment does not give it.
 
-The peer is test/peer/stripe.py.  Its own text lists faults, control
-orders and payment methods.  It ends with this process, however this ends.
+The peer is test/peer/stripe.py; faults.py and control.py beside it list faults
+and orders.  It ends with this process, however this ends.
 
 =cut
 
@@ -847,7 +847,7 @@ sub new
 		POSIX::dup2(fileno $life_reader, 0);
 		POSIX::dup2(fileno $said_writer, 1);
 		if (defined $PostgreSQL::Test::Utils::log_path
-			&& open(my $log, '>>', "$PostgreSQL::Test::Utils::log_path/stripe_peer.log"))
+			&& open(my $log, '>>', "$PostgreSQL::Test::Utils::log_path/peer.log"))
 		{
 			POSIX::dup2(fileno $log, 2);
 		}

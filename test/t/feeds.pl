@@ -28,7 +28,7 @@ sub worker_pid { return value($node, 'SELECT pid FROM payments.worker_status') }
 # Every line of the PSP's book here, with the same amounts, once.
 sub book_of_peer
 {
-	return join "\n", sort map { join '|', $_->{id}, $_->{source}, $_->{payment_intent}, $_->{amount}, $_->{fee}, $_->{net}, uc $_->{currency}, $_->{created} } @{ $peer->transactions };
+	return join "\n", sort map { join '|', $_->{id}, $_->{source}, $_->{payment}, $_->{amount}, $_->{fee}, $_->{net}, uc $_->{currency}, $_->{created} } @{ $peer->transactions };
 }
 my $BOOK = q{SELECT raw ->> 'id', psp_object_id, psp_payment_id, gross, fee, net, currency, extract(epoch FROM occurred_at)::bigint
 	FROM payments.settlement_line ORDER BY raw ->> 'id' COLLATE "C"};

@@ -63,15 +63,15 @@ is($money, '8 8 ' . (1001 + 1002 + 1003 + 1004 + 1005 + 1006 + 7200 + 6100), 'ea
 sub settlement_file
 {
 	my $book = $peer->book;
-	my %charge = map { $_->{payment_intent} => $_ } @{ $book->{charges} };
+	my %charge = map { $_->{payment} => $_ } @{ $book->{charges} };
 	my $at = sub { strftime('%Y-%m-%d %H:%M:%SZ', gmtime $_[0]) };
 	my $money = sub { sprintf '%s%d.%02d', $_[0] < 0 ? '-' : '', abs($_[0]) / 100, abs($_[0]) % 100 };
 	my @rows = ('kind,entry_id,psp_object_id,psp_payment_id,reference,gross,fee,currency,occurred_at');
 
-	push @rows, join ',', 'charge', 'txn_' . substr($_->{charge}, 3), $_->{charge}, $_->{payment_intent}, $_->{payments_ref},
+	push @rows, join ',', 'charge', 'txn_' . substr($_->{charge}, 3), $_->{charge}, $_->{payment}, $_->{payments_ref},
 	  $money->($_->{captured}), $money->($_->{fee}), uc $_->{currency}, $at->($_->{created})
 	  foreach @{ $book->{charges} };
-	push @rows, join ',', 'refund', "txn_$_->{refund}", $_->{refund}, $_->{payment_intent}, $_->{payments_ref},
+	push @rows, join ',', 'refund', "txn_$_->{refund}", $_->{refund}, $_->{payment}, $_->{payments_ref},
 	  $money->(-$_->{amount}), '0.00', uc $_->{currency}, $at->($_->{created})
 	  foreach @{ $book->{refunds} };
 	return join "\n", @rows, '';

@@ -314,7 +314,7 @@ for time in first second; do
 done
 status_is order-7 succeeded 'paid, by word of the webhook'
 prove 'delivered twice, stored and applied once' \
-	"SELECT count(*) = 1 AND bool_and(outcome = 'applied') FROM payments.webhook_event WHERE payment_id = '$(payment_of order-7)'"
+	"SELECT count(*) = 1 AND bool_and(outcome = 'applied') FROM payments.psp_event WHERE payment_id = '$(payment_of order-7)'"
 book_says order-7 1 'charged once'
 
 step 'What happened to one payment' 'Every status with who said so. Rows are chained by hashes and cannot be changed or removed, not even by their owner.'

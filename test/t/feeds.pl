@@ -102,7 +102,7 @@ ok(wait_until($node, "SELECT status, disputed FROM payments.payment WHERE paymen
 is(value($node, "SELECT count(*) FROM payments.attempt WHERE action = 'inquire' AND operation_id IN (SELECT operation_id FROM payments.operation WHERE payment_id = '$paid')"), 0,
 	'nobody had to ask about it');
 ok(read_to_the_end(), 'the events are read to the end');
-is(value($node, q{SELECT DISTINCT source FROM payments.webhook_event}), 'feed', 'all of them came by the feed');
+is(value($node, q{SELECT DISTINCT source FROM payments.psp_event}), 'feed', 'all of them came by the feed');
 
 # The webhook that comes after all.
 my ($late) = $peer->events(type => 'payment_intent.succeeded', ref => ref_of($acted));
@@ -116,7 +116,7 @@ $peer->control({ finish => { ref => ref_of($first) } });
 deliver_event($node, $_) foreach $peer->events(type => 'payment_intent.succeeded', ref => ref_of($first));
 value($node, q{SELECT payments.enable_feed(psp, feed) FROM payments.psp_feed});
 ok(read_to_the_end(), 'the feed finds it');
-is(value($node, "SELECT source, outcome FROM payments.webhook_event WHERE payment_id = '$first' AND event_type = 'payment_intent.succeeded'"), 'webhook|applied', 'and leaves it alone');
+is(value($node, "SELECT source, outcome FROM payments.psp_event WHERE payment_id = '$first' AND event_type = 'payment_intent.succeeded'"), 'webhook|applied', 'and leaves it alone');
 
 # ---------- the PSP's balance
 book_is_here('every movement of the PSP\'s balance is here, once');
@@ -181,7 +181,7 @@ value($node, q{SELECT payments.refetch('stripe', 'events', now() - interval '1 h
 ok(read_to_the_end(), 'they are read all the same');
 like(feed('last_error', 'events'), qr/^a page of \d+ entries is too large$/, 'the page was halved');
 $peer->control({ settings => { event_padding => 0 } });
-is(value($node, q{SELECT count(*) FROM payments.webhook_event}),
+is(value($node, q{SELECT count(*) FROM payments.psp_event}),
 	scalar(grep { $_->{type} =~ /^payment_intent\.(?!created)|^refund\.|^charge\.dispute/ } $peer->events), 'every event is here');
 
 # ---------- entries that cannot be applied
@@ -325,7 +325,7 @@ foreach my $round (1 .. 4)
 	ok(read_to_the_end(), 'it reads to the end');
 }
 book_is_here('after all that every line is here, and once');
-is(value($node, q{SELECT count(*) FROM payments.webhook_event}),
+is(value($node, q{SELECT count(*) FROM payments.psp_event}),
 	scalar(grep { $_->{type} =~ /^payment_intent\.(?!created)|^refund\.|^charge\.dispute/ } $peer->events), 'and every event');
 check_clean($node);
 

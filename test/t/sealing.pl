@@ -143,7 +143,7 @@ value($young, 'CREATE EXTENSION payments; SELECT payments.setup()', dbname => 'd
 # setup() has made rows of its own, which the dump has as well.
 value($young, q{SET session_replication_role = replica;
 	ALTER TABLE payments.merchant DISABLE TRIGGER ALL; DELETE FROM payments.merchant; ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER guard_facts;
-	ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER forget_channels; ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER guard_truncate;
+	ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER forget_routes; ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER guard_truncate;
 	DELETE FROM payments.psp; DELETE FROM payments.installation}, dbname => 'data_only');
 $young->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.data", '-o', '/dev/null', '-d', $young->connstr('data_only') ], 'data only, into tables that setup() made');
 value($young, 'ALTER DATABASE postgres RENAME TO second', dbname => 'data_only');

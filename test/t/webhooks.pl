@@ -46,15 +46,15 @@ is(delivered_state($event, signature => ''), 'PY501', 'an empty one is refused')
 is(delivered_state($event, body => $event->{body} =~ s/"amount":1000/"amount":9000/r), 'PY501', 'another body is refused');
 is(delivered_state(($peer->events(@succeeded, t => int(time) - 3600))[0]), 'PY502', 'an old one is refused');
 is(delivered_state(($peer->events(@succeeded, t => int(time) + 3600))[0]), 'PY502', 'one from the future is refused');
-is(value($node, 'SELECT count(*) FROM payments.webhook_event'), 0, 'nothing is left of them');
+is(value($node, 'SELECT count(*) FROM payments.psp_event'), 0, 'nothing is left of them');
 is(status_of($id), 'requires_action', 'and nothing has changed');
 
 # ---------- once, and once again
 like(deliver($event), qr/^$event->{id}\|f\|$id\|succeeded$/, 'the true one is applied');
 like(deliver($event), qr/^$event->{id}\|t\|$id\|succeeded$/, 'again: a duplicate');
 like(deliver(($peer->events(@succeeded, t => int(time) - 60))[0]), qr/\|t\|/, 'sent anew with another timestamp: a duplicate');
-is(value($node, "SELECT count(*) FROM payments.webhook_event"), 1, 'stored once');
-is(value($node, "SELECT body = decode('" . unpack('H*', $event->{body}) . "', 'hex'), outcome FROM payments.webhook_event"), 't|applied', 'raw');
+is(value($node, "SELECT count(*) FROM payments.psp_event"), 1, 'stored once');
+is(value($node, "SELECT body = decode('" . unpack('H*', $event->{body}) . "', 'hex'), outcome FROM payments.psp_event"), 't|applied', 'raw');
 like(book_of($id), qr/^capture\|1000$/m, 'posted once');
 
 # ---------- unknown types, events of others
@@ -63,7 +63,7 @@ like(deliver(($peer->events(type => 'customer.created'))[0]), qr/\|f\|\|$/, 'an 
 $peer->control({ emit => { type => 'payment_intent.succeeded', object => { id => 'pi_other', object => 'payment_intent', amount => 1, currency => 'eur', status => 'succeeded', metadata => {} } } });
 my ($other) = grep { $_->{body} =~ /pi_other/ } $peer->events(type => 'payment_intent.succeeded');
 like(deliver($other), qr/\|f\|\|$/, 'a payment that was not made here is no business of ours');
-is(value($node, q{SELECT string_agg(outcome, ' ' ORDER BY received_at) FROM payments.webhook_event}), 'applied ignored ignored', 'outcomes');
+is(value($node, q{SELECT string_agg(outcome, ' ' ORDER BY received_at) FROM payments.psp_event}), 'applied ignored ignored', 'outcomes');
 is(value($node, 'SELECT count(*) FROM payments.exception'), 0, 'no exception');
 
 # ---------- out of order

@@ -150,7 +150,7 @@ $node->safe_psql('postgres', q{
 	SELECT payments.create_account(code => 'merchant_balance', currency => 'EUR', type => 'liability', merchant => 'poisoned', max_balance => 100)});
 my $poison = create_payment($node, idempotency_key => 'poison', amount => 7777, merchant => 'poisoned');
 my @healthy = map { create_payment($node, idempotency_key => "healthy-$_", amount => 1000 + $_) } 1 .. 20;
-ok(wait_until($node, "SELECT reason FROM payments.dead_letter WHERE payment_id = '$poison'", 'cannot_settle'), 'a poison row ends as a dead letter');
+ok(wait_until($node, "SELECT reason FROM payments.dead_letter WHERE payment_id = '$poison'", 'cannot_complete'), 'a poison row ends as a dead letter');
 settled($node);
 is( value($node, q{SELECT count(*) FROM payments.payment p JOIN payments.idempotency_key k USING (payment_id) WHERE k.key LIKE 'healthy-%' AND p.status = 'succeeded'}),
 	20, 'and does not stop the others');

@@ -1,0 +1,66 @@
+-- Triggers and small helpers.  Names with a leading underscore are internal.
+
+CREATE FUNCTION payments.guard_append_only() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_append_only';
+COMMENT ON FUNCTION payments.guard_append_only() IS 'Trigger: refuses UPDATE, DELETE and TRUNCATE (PY003).';
+
+CREATE FUNCTION payments.guard_facts() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_facts';
+COMMENT ON FUNCTION payments.guard_facts() IS 'Trigger: lets only the projection of a row change (PY003), and only known words in (PY901).';
+
+CREATE FUNCTION payments.guard_status() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_status';
+COMMENT ON FUNCTION payments.guard_status() IS 'Trigger: refuses a status row with an illegal edge (PY002), a wrong sequence number or a wrong hash (PY004).';
+
+CREATE FUNCTION payments.forget_routes() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_routes';
+COMMENT ON FUNCTION payments.forget_routes() IS 'Trigger: tells every session to read merchants, PSPs and currencies anew.';
+
+CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.currency
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
+CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_currency
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
+
+CREATE FUNCTION payments._transitions(OUT from_status text, OUT event text, OUT to_status text) RETURNS SETOF record
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_transition_rows';
+COMMENT ON FUNCTION payments._transitions() IS 'Internal: the state machine as compiled into the library.';
+
+INSERT INTO payments.transition (from_status, event, to_status)
+SELECT t.from_status, t.event, t.to_status FROM payments._transitions() t;
+
+CREATE FUNCTION payments._make_append_only(tables text[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY tables LOOP
+		EXECUTE format('CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.%I
+			FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', name);
+		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', name);
+		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
+			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', name);
+		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', name);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION payments._make_append_only(text[]) IS 'Internal: for setup(): rows of these tables never change nor go away.';
+
+CREATE FUNCTION payments._require_setup() RETURNS void
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pay_require_setup_sql';
+COMMENT ON FUNCTION payments._require_setup() IS 'Internal: raises PY001 before setup(); functions in C need not call it.';
+
+CREATE FUNCTION payments._require_merchant(merchant text) RETURNS void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_require_merchant_sql';
+COMMENT ON FUNCTION payments._require_merchant(text) IS 'Internal: raises PY010 or 42501 unless the calling role may read what is the merchant''s.';
+
+CREATE FUNCTION payments._is_resting(status text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_status_is_resting';
+COMMENT ON FUNCTION payments._is_resting(text) IS 'Internal: true for final statuses and for those in which the next move is somebody else''s.';
+
+CREATE FUNCTION payments._worker_pid() RETURNS int
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_worker_pid_sql';
+COMMENT ON FUNCTION payments._worker_pid() IS 'Internal: process id of this database''s worker, null if none is running.';
+
+CREATE FUNCTION payments._unarmed_reason() RETURNS text
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_unarmed_reason_sql';
+COMMENT ON FUNCTION payments._unarmed_reason() IS 'Internal: why nothing is sent for real from here, null when armed.';

@@ -1,0 +1,287 @@
+/*
+ * src/base/json.c
+ *		Reading JSON that others wrote.
+ *
+ * No body, whatever its bytes, makes anything here raise; the exceptions are
+ * what no body causes: a cancelled query, a shutdown, memory that ran out.
+ * Memory stays a small multiple of the body's size.
+ */
+#include "payments.h"
+
+#include "base/json.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+/* The server writes 1e100000 out in full: a body of numbers like that is worth gigabytes. */
+#define EXPONENT_MAX 400
+
+/* Longest path step that is a key or an array index. */
+#define STEP_BYTES_MAX 128
+
+static bool looks_sane(const char *body, size_t bytes);
+static bool exponent_is_small(const char *text, const char *end);
+static Jsonb *parse(const char *body, size_t bytes);
+static bool find(Jsonb *json, const char *path, JsonbValue *value);
+static bool find_step(const JsonbValue *container, const char *step, int step_bytes, JsonbValue *value);
+static bool parse_whole(const char *text, int64 *value);
+
+Jsonb *
+pay_json_parse(const char *body, size_t bytes)
+{
+	if (body == NULL || bytes == 0 || bytes > PAY_JSON_BYTES_MAX)
+		return NULL;
+	if (memchr(body, '\0', bytes) != NULL)
+		return NULL;
+	if (!pg_verify_mbstr(PG_UTF8, body, (int) bytes, true))
+		return NULL;
+	if (!looks_sane(body, bytes))
+		return NULL;
+	return parse(body, bytes);
+}
+
+/*
+ * Bounds nesting depth and exponents before the server's parser, which
+ * recurses and expands, sees them.  Need not notice bad syntax.
+ */
+static bool
+looks_sane(const char *body, size_t bytes)
+{
+	const char *end = body + bytes;
+	bool		in_string = false;
+	int			depth = 0;
+
+	for (const char *p = body; p < end; p++)
+	{
+		if (in_string)
+		{
+			if (*p == '\\')
+				p++;			/* whatever it is, it does not end the string */
+			else if (*p == '"')
+				in_string = false;
+		}
+		else if (*p == '"')
+			in_string = true;
+		else if (*p == '{' || *p == '[')
+		{
+			if (++depth > PAY_JSON_DEPTH_MAX)
+				return false;
+		}
+		else if (*p == '}' || *p == ']')
+			depth--;
+		else if ((*p == 'e' || *p == 'E') && p > body && p[-1] >= '0' && p[-1] <= '9')
+		{
+			if (!exponent_is_small(p + 1, end))
+				return false;
+		}
+	}
+	return !in_string && depth == 0;
+}
+
+/* Reads what follows the 'e' of a number. */
+static bool
+exponent_is_small(const char *text, const char *end)
+{
+	int			exponent = 0;
+
+	if (text < end && (*text == '+' || *text == '-'))
+		text++;
+	for (; text < end && *text >= '0' && *text <= '9'; text++)
+	{
+		exponent = exponent * 10 + (*text - '0');
+		if (exponent > EXPONENT_MAX)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * jsonb_in() is a pure function: it takes no lock, pins no buffer, opens no
+ * relation and calls no user code.  So there is nothing that an abort would
+ * have to clean up, and its error can be caught without a subtransaction (the
+ * worker also parses outside any transaction).
+ */
+static Jsonb *
+parse(const char *body, size_t bytes)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *text = pnstrdup(body, bytes);
+	Jsonb	   *volatile json = NULL;
+
+	/*
+	 * Elsewhere than in a UTF-8 database the parser would take the bytes for
+	 * another encoding.  What we read (ids, codes, amounts, URLs) is ASCII,
+	 * and the raw body is kept, so spoil the rest instead of refusing it.
+	 */
+	if (GetDatabaseEncoding() != PG_UTF8)
+		for (char *p = text; *p != '\0'; p++)
+			if (IS_HIGHBIT_SET(*p))
+				*p = '?';
+
+	PG_TRY();
+	{
+		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	}
+	PG_CATCH();
+	{
+		int			category = ERRCODE_TO_CATEGORY(geterrcode());
+
+		/* Only what the text itself can cause; cancels and shortages are not ours to swallow. */
+		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+
+	pfree(text);
+	return json;
+}
+
+/* Walks a path from the root.  False when a step is missing or the value is null. */
+static bool
+find(Jsonb *json, const char *path, JsonbValue *value)
+{
+	JsonbValue	here;
+
+	if (json == NULL)
+		return false;
+	here.type = jbvBinary;
+	here.val.binary.data = &json->root;
+	here.val.binary.len = VARSIZE_ANY_EXHDR(json);
+
+	while (*path != '\0')
+	{
+		int			step_bytes = (int) strcspn(path, ".");
+		JsonbValue	next;
+
+		if (step_bytes > STEP_BYTES_MAX || !find_step(&here, path, step_bytes, &next))
+			return false;
+		here = next;
+		path += step_bytes;
+		if (*path == '.')
+			path++;
+	}
+	*value = here;
+	return here.type != jbvNull;
+}
+
+static bool
+find_step(const JsonbValue *container, const char *step, int step_bytes, JsonbValue *value)
+{
+	JsonbContainer *inside;
+	JsonbValue *found = NULL;
+
+	if (container->type != jbvBinary)
+		return false;
+	inside = container->val.binary.data;
+
+	if (JsonContainerIsObject(inside))
+		found = getKeyJsonValueFromContainer(inside, step, step_bytes, NULL);
+	else if (JsonContainerIsArray(inside) && !JsonContainerIsScalar(inside))
+	{
+		uint32		index = 0;
+
+		if (step_bytes == 0 || step_bytes > 6 || (int) strspn(step, "0123456789") < step_bytes)
+			return false;
+		for (int i = 0; i < step_bytes; i++)
+			index = index * 10 + (uint32) (step[i] - '0');
+		found = getIthJsonbValueFromContainer(inside, index);
+	}
+	if (found == NULL)
+		return false;
+	*value = *found;
+	pfree(found);
+	return true;
+}
+
+char *
+pay_json_text(Jsonb *json, const char *path)
+{
+	JsonbValue	value;
+
+	if (!find(json, path, &value) || value.type != jbvString)
+		return NULL;
+	return pnstrdup(value.val.string.val, value.val.string.len);
+}
+
+bool
+pay_json_int64(Jsonb *json, const char *path, int64 *value)
+{
+	JsonbValue	found;
+	char	   *text;
+	bool		ok;
+
+	if (!find(json, path, &found) || found.type != jbvNumeric)
+		return false;
+	text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(found.val.numeric)));
+	ok = parse_whole(text, value);
+	pfree(text);
+	return ok;
+}
+
+/* By hand, because numeric_int8() raises and rounds.  5.00 is whole, 5.01 is not. */
+static bool
+parse_whole(const char *text, int64 *value)
+{
+	bool		negative = *text == '-';
+	uint64		limit = negative ? (uint64) PG_INT64_MAX + 1 : (uint64) PG_INT64_MAX;
+	uint64		magnitude = 0;
+	const char *p = text + (negative ? 1 : 0);
+
+	if (*p < '0' || *p > '9')
+		return false;
+	for (; *p >= '0' && *p <= '9'; p++)
+	{
+		unsigned	digit = (unsigned) (*p - '0');
+
+		if (magnitude > (limit - digit) / 10)
+			return false;
+		magnitude = magnitude * 10 + digit;
+	}
+	if (*p == '.')
+		p += 1 + strspn(p + 1, "0");
+	if (*p != '\0')
+		return false;
+	*value = negative ? (int64) (0 - magnitude) : (int64) magnitude;
+	return true;
+}
+
+bool
+pay_json_bool(Jsonb *json, const char *path, bool *value)
+{
+	JsonbValue	found;
+
+	if (!find(json, path, &found) || found.type != jbvBool)
+		return false;
+	*value = found.val.boolean;
+	return true;
+}
+
+bool
+pay_json_exists(Jsonb *json, const char *path)
+{
+	JsonbValue	value;
+
+	return find(json, path, &value);
+}
+
+bool
+pay_json_is_object(Jsonb *json, const char *path)
+{
+	JsonbValue	value;
+
+	return find(json, path, &value) && value.type == jbvBinary &&
+		JsonContainerIsObject(value.val.binary.data);
+}
+
+int
+pay_json_members(Jsonb *json, const char *path)
+{
+	JsonbValue	value;
+
+	if (!find(json, path, &value) || value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
+		return 0;
+	return (int) JsonContainerSize(value.val.binary.data);
+}

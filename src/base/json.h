@@ -1,0 +1,30 @@
+/*
+ * src/base/json.h
+ *		Reading JSON that others wrote.
+ *
+ * Wraps the server's jsonb.  Never raises for bad input.
+ */
+#ifndef PAY_JSON_H
+#define PAY_JSON_H
+
+#include "utils/jsonb.h"
+
+#define PAY_JSON_BYTES_MAX (1024 * 1024)
+#define PAY_JSON_DEPTH_MAX 64
+
+/* Parses a body; NULL when it is not JSON we accept (syntax, encoding, \u0000, depth, size, huge numbers).  Allocated in the current context. */
+extern Jsonb *pay_json_parse(const char *body, size_t bytes);
+
+/*
+ * Values by path, steps separated by '.', array elements by number:
+ * pay_json_text(j, "data.object.id").  Missing, JSON null or another type
+ * gives NULL / false.  Results are palloc'd.
+ */
+extern char *pay_json_text(Jsonb *json, const char *path);	/* string values only */
+extern bool pay_json_int64(Jsonb *json, const char *path, int64 *value);	/* whole numbers in range only */
+extern bool pay_json_bool(Jsonb *json, const char *path, bool *value);
+extern bool pay_json_exists(Jsonb *json, const char *path);	/* any type but null */
+extern bool pay_json_is_object(Jsonb *json, const char *path);
+extern int	pay_json_members(Jsonb *json, const char *path);	/* how many members an object has; 0 when it is none */
+
+#endif							/* PAY_JSON_H */

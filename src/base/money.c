@@ -1,0 +1,28 @@
+/*
+ * src/base/money.c
+ *		Minor units between ISO 4217 and a PSP's own scale; no floats anywhere.
+ */
+#include "payments.h"
+
+#include "base/money.h"
+
+#include "common/int.h"
+
+bool
+pay_money_rescale(int64 amount, int from_exponent, int to_exponent, int64 *out)
+{
+	int64		value = amount;
+
+	/* Exponents are 0..4 by CHECK, so both loops are short. */
+	for (int e = from_exponent; e < to_exponent; e++)
+		if (pg_mul_s64_overflow(value, 10, &value))
+			return false;
+	for (int e = from_exponent; e > to_exponent; e--)
+	{
+		if (value % 10 != 0)
+			return false;
+		value /= 10;
+	}
+	*out = value;
+	return true;
+}

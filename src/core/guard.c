@@ -1,0 +1,544 @@
+/*
+ * src/core/guard.c
+ *		What is written stays written (promise 4).
+ *
+ * Two layers.  Row and statement triggers, ENABLE ALWAYS so that
+ * session_replication_role does not walk past them, refuse UPDATE, DELETE and
+ * TRUNCATE of the append-only tables for every role, and on tables with a
+ * projection let only the projection change.  When the library is preloaded a
+ * utility hook refuses the DDL that would get around the triggers: disabling
+ * or dropping them, rules, column rewrites, UNLOGGED, detached partitions,
+ * dropped tables.
+ *
+ * What a restore from pg_dump needs stays allowed: CREATE TABLE, adding
+ * constraints and indexes, our own triggers, ENABLE ALWAYS, OWNER TO.  What a
+ * superuser can still do by editing catalogs is the business of sealing.
+ */
+#include "payments.h"
+
+#include "core/guard.h"
+
+#include "core/spi.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/parse_func.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* Tables whose rows have a projection, and the columns that are it. */
+typedef struct PayProjection
+{
+	const char *table;
+	const char *columns[18];
+} PayProjection;
+
+static const PayProjection projections[] = {
+	{"payment", {"status", "seq", "status_hash", "updated_at", "authorized", "capture_pending", "captured",
+			"refund_pending", "refunded", "disputed", "psp_payment_id", "next_action_url",
+	"failure_code", "failure_message"}},
+	{"operation", {"status", "generation", "attempts", "first_sent_at", "psp_object_id",
+	"failure_code", "failure_message", "completed_at"}},
+	{"psp_event", {"outcome", "payment_id"}},
+	{"dead_letter", {"decision", "decided_at", "decided_by", "decision_reason"}},
+	{"exception", {"resolved_at", "resolved_by", "resolution"}},
+	{"merchant", {"app_role", "psp", "closed_until"}},
+};
+
+/* Columns that hold one of a few words. */
+typedef struct PayWords
+{
+	const char *table;
+	const char *column;
+	const char *words[16];
+} PayWords;
+
+static const PayWords word_columns[] = {
+	{"payment", "kind", {"purchase", "topup", "withdrawal", "transfer"}},
+	{"payment", "capture", {"automatic", "manual"}},
+	{"payment", "status", {"initiated", "processing", "requires_action", "authorized", "awaiting_retry", "in_doubt",
+			"succeeded", "failed", "cancelled", "expired", "partially_refunded", "refunded",
+	"disputed"}},
+	{"operation", "kind", {"charge", "authorize", "capture", "void", "refund", "payout"}},
+	{"operation", "status", {"initiated", "processing", "requires_action", "awaiting_retry", "in_doubt", "succeeded",
+	"failed", "cancelled"}},
+};
+
+/* Tables that the utility hook protects: those with triggers of ours. */
+static const char *const guarded[] = {
+	"payment", "operation", "payment_status", "attempt", "attempt_answer", "movement", "idempotency_key",
+	"event", "psp_event", "dead_letter", "exception", "posting", "account", "account_delta", "account_history", "account_part",
+	"merchant",
+	"posting_reference", "posting_failure", "posting_reversal", "ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
+	"seal", "seal_table", "seal_leaf", "seal_epoch", "seal_retired",
+	"partition_retired", "payment_retired", "posting_retired",
+	"period_close", "period_balance",
+	"settlement_batch", "settlement_line", "bank_statement", "bank_entry",
+	"settlement_posting", "bank_match", "reconciliation_run", "discrepancy_found", "discrepancy_resolution",
+	"issued_statement", "statement_counter",
+};
+
+static ProcessUtility_hook_type previous_hook = NULL;
+
+/* Written by pay_guard_allow_ddl() only. */
+static bool ddl_allowed = false;
+
+static void check_words(const char *table, TupleDesc desc, HeapTuple tuple);
+static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+						  ProcessUtilityContext context, ParamListInfo params,
+						  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
+static void check_statement(Node *statement);
+static void check_create_table(CreateStmt *statement);
+static void check_alter_table(AlterTableStmt *statement);
+static bool is_guarded_already(const RangeVar *relation);
+static void check_create_trigger(CreateTrigStmt *statement);
+static void check_create_function(CreateFunctionStmt *statement);
+static void check_drop_owned(DropOwnedStmt *statement);
+static void check_drop(DropStmt *statement);
+static bool name_is_guarded(const char *schema, const char *table);
+static bool range_is_guarded(const RangeVar *relation);
+static const char *table_name(Oid oid);
+static bool has_rows(Oid oid);
+static bool schema_has_rows(void);
+static void refuse(const char *what, const char *table) pg_attribute_noreturn();
+
+PAY_FUNCTION(pay_guard_append_only);
+PAY_FUNCTION(pay_guard_facts);
+
+/* ---------- triggers ---------- */
+
+/* BEFORE UPDATE, DELETE or TRUNCATE on an append-only table: always refuses. */
+Datum
+pay_guard_append_only(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("guard_append_only() must be called as a trigger"),
+				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
+	ereport(ERROR,
+			(errcode(PAY_ERR_APPEND_ONLY),
+			 errmsg("rows of table \"%s\" cannot be changed or removed", table_name(RelationGetRelid(trigger->tg_relation))),
+			 errhint("Correct a payment with a further operation, and a posting with a reversal.")));
+	PG_RETURN_NULL();
+}
+
+/* BEFORE UPDATE or DELETE on a table with a projection: only the projection may change. */
+Datum
+pay_guard_facts(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	const PayProjection *projection = NULL;
+	const char *table;
+	TupleDesc	desc;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("guard_facts() must be called as a trigger"),
+				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
+
+	table = RelationGetRelationName(trigger->tg_relation);
+	desc = RelationGetDescr(trigger->tg_relation);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+	{
+		check_words(table, desc, trigger->tg_trigtuple);
+		return PointerGetDatum(trigger->tg_trigtuple);
+	}
+	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(PAY_ERR_APPEND_ONLY),
+				 errmsg("rows of table \"%s\" cannot be removed", table),
+				 errhint("Correct a payment with a further operation.")));
+
+	for (int i = 0; i < (int) lengthof(projections); i++)
+		if (strcmp(projections[i].table, table) == 0)
+			projection = &projections[i];
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+		bool		old_null,
+					new_null,
+					may_change = false;
+		Datum		old_value,
+					new_value;
+
+		if (column->attisdropped)
+			continue;
+		for (int k = 0; projection && k < (int) lengthof(projection->columns) && projection->columns[k]; k++)
+			may_change = may_change || strcmp(projection->columns[k], NameStr(column->attname)) == 0;
+		if (may_change)
+			continue;
+		old_value = heap_getattr(trigger->tg_trigtuple, i + 1, desc, &old_null);
+		new_value = heap_getattr(trigger->tg_newtuple, i + 1, desc, &new_null);
+		if (old_null != new_null ||
+			(!old_null && !datum_image_eq(old_value, new_value, column->attbyval, column->attlen)))
+			ereport(ERROR,
+					(errcode(PAY_ERR_APPEND_ONLY),
+					 errmsg("column \"%s\" of table \"%s\" cannot be changed", NameStr(column->attname), table),
+					 errhint("It is a fact; only what follows from later facts changes.")));
+	}
+	check_words(table, desc, trigger->tg_newtuple);
+	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* What would be CHECKs on lists of words, if those were not parsed anew in every statement. */
+static void
+check_words(const char *table, TupleDesc desc, HeapTuple tuple)
+{
+	for (int i = 0; i < (int) lengthof(word_columns); i++)
+	{
+		const PayWords *w = &word_columns[i];
+		bool		isnull,
+					known = false;
+		Datum		value;
+		char	   *word;
+		int			column;
+
+		if (strcmp(w->table, table) != 0)
+			continue;
+		column = SPI_fnumber(desc, w->column);
+		if (column <= 0)
+			continue;
+		value = heap_getattr(tuple, column, desc, &isnull);
+		if (isnull)
+			continue;
+		word = TextDatumGetCString(value);
+		for (int k = 0; k < (int) lengthof(w->words) && w->words[k]; k++)
+			known = known || strcmp(w->words[k], word) == 0;
+		if (!known)
+			ereport(ERROR,
+					(errcode(PAY_ERR_INTERNAL),
+					 errmsg("column \"%s\" of table \"%s\" does not know the word \"%s\"", w->column, table, word),
+					 errhint("Do not write into the tables of payments; call the functions.")));
+		pfree(word);
+	}
+}
+
+/* ---------- utility hook ---------- */
+
+void
+pay_guard_init(void)
+{
+	previous_hook = ProcessUtility_hook;
+	ProcessUtility_hook = guard_utility;
+}
+
+void
+pay_guard_allow_ddl(bool allow)
+{
+	ddl_allowed = allow;
+}
+
+static void
+guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			  ProcessUtilityContext context, ParamListInfo params,
+			  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
+{
+	/* Binary upgrade restores by catalog surgery of its own; leave it alone. */
+	if (!ddl_allowed && !IsBinaryUpgrade && IsTransactionState() && OidIsValid(MyDatabaseId))
+		check_statement(pstmt->utilityStmt);
+
+	if (previous_hook)
+		previous_hook(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+}
+
+static void
+check_statement(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_CreateStmt:
+			check_create_table((CreateStmt *) statement);
+			break;
+		case T_AlterTableStmt:
+			check_alter_table((AlterTableStmt *) statement);
+			break;
+		case T_RuleStmt:
+			if (range_is_guarded(((RuleStmt *) statement)->relation))
+				refuse("have rules", ((RuleStmt *) statement)->relation->relname);
+			break;
+		case T_CreateTrigStmt:
+			check_create_trigger((CreateTrigStmt *) statement);
+			break;
+		case T_DropStmt:
+			check_drop((DropStmt *) statement);
+			break;
+		case T_CreateFunctionStmt:
+			check_create_function((CreateFunctionStmt *) statement);
+			break;
+		case T_DropOwnedStmt:
+			check_drop_owned((DropOwnedStmt *) statement);
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) statement)->relation && range_is_guarded(((RenameStmt *) statement)->relation))
+				refuse("be renamed, nor can its parts", ((RenameStmt *) statement)->relation->relname);
+			break;
+		case T_AlterObjectSchemaStmt:
+			if (((AlterObjectSchemaStmt *) statement)->relation &&
+				range_is_guarded(((AlterObjectSchemaStmt *) statement)->relation))
+				refuse("be moved", ((AlterObjectSchemaStmt *) statement)->relation->relname);
+			break;
+		default:
+			break;
+	}
+}
+
+/* A partition or child made by hand would bring rows that no guard has seen. */
+static void
+check_create_table(CreateStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->inhRelations)
+		if (range_is_guarded(lfirst(cell)))
+			refuse("have partitions or children made by hand", ((RangeVar *) lfirst(cell))->relname);
+}
+
+/* Has setup() been here?  A restore attaches partitions before it makes the triggers. */
+static bool
+is_guarded_already(const RangeVar *relation)
+{
+	Oid			oid = RangeVarGetRelid(relation, NoLock, true);
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
+	bool		found;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	found = ((Form_pg_class) GETSTRUCT(tuple))->relhastriggers;
+	ReleaseSysCache(tuple);
+	return found;
+}
+
+/* Subcommands that would take a guard away or rewrite rows. */
+static void
+check_alter_table(AlterTableStmt *statement)
+{
+	bool		guarded = range_is_guarded(statement->relation);
+	ListCell   *cell;
+
+	foreach(cell, statement->cmds)
+	{
+		const AlterTableCmd *cmd = (AlterTableCmd *) lfirst(cell);
+
+		if (cmd->subtype == AT_AddInherit && range_is_guarded((RangeVar *) cmd->def))
+			refuse("have partitions or children made by hand", ((RangeVar *) cmd->def)->relname);
+		if (!guarded)
+			continue;
+		switch ((int) cmd->subtype)
+		{
+			case AT_DisableTrig:
+			case AT_DisableTrigAll:
+			case AT_DisableTrigUser:
+			case AT_EnableReplicaTrig:
+			case AT_EnableTrig:
+			case AT_EnableTrigAll:
+			case AT_EnableTrigUser:
+				refuse("have its triggers disabled or weakened", statement->relation->relname);
+			case AT_EnableRule:
+			case AT_EnableAlwaysRule:
+			case AT_EnableReplicaRule:
+				refuse("have rules", statement->relation->relname);
+			case AT_AlterColumnType:
+			case AT_DropColumn:
+			case AT_DropConstraint:
+			case AT_DropNotNull:
+			case AT_SetUnLogged:
+			case AT_DetachPartition:
+			case AT_DetachPartitionFinalize:
+			case AT_AddInherit:
+			case AT_DropInherit:
+				refuse("be altered in this way", statement->relation->relname);
+			case AT_AttachPartition:
+				if (is_guarded_already(statement->relation))
+					refuse("have partitions or children made by hand", statement->relation->relname);
+				break;
+			default:
+				break;
+		}
+	}
+}
+
+/* A BEFORE trigger that returns NULL would swallow rows, so only functions of ours may be triggers here. */
+static void
+check_create_trigger(CreateTrigStmt *statement)
+{
+	Oid			function;
+
+	if (statement->isconstraint || !range_is_guarded(statement->relation))
+		return;
+	if (statement->timing != TRIGGER_TYPE_BEFORE && statement->timing != TRIGGER_TYPE_INSTEAD)
+		return;					/* AFTER triggers see, they do not alter */
+	function = LookupFuncName(statement->funcname, 0, NULL, true);
+	if (!OidIsValid(function) || get_func_namespace(function) != pay_schema_oid())
+		refuse("have BEFORE triggers of others", statement->relation->relname);
+}
+
+/* A guard that somebody replaces by an empty function guards nothing. */
+static void
+check_create_function(CreateFunctionStmt *statement)
+{
+	char	   *schema,
+			   *name;
+
+	if (creating_extension || !statement->replace)
+		return;
+	DeconstructQualifiedName(statement->funcname, &schema, &name);
+	if (strncmp(name, "guard_", 6) != 0 || (schema && strcmp(schema, PAY_SCHEMA) != 0))
+		return;
+	ereport(ERROR,
+			(errcode(PAY_ERR_GUARDED_DDL),
+			 errmsg("function \"%s.%s\" cannot be replaced", PAY_SCHEMA, name),
+			 errhint("Only CREATE EXTENSION and ALTER EXTENSION payments UPDATE make the guards.")));
+}
+
+static void
+check_drop_owned(DropOwnedStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->roles)
+	{
+		const RoleSpec *role = lfirst(cell);
+
+		if (role->rolename && strcmp(role->rolename, PAY_OWNER_ROLE) == 0 && schema_has_rows())
+			ereport(ERROR,
+					(errcode(PAY_ERR_GUARDED_DDL),
+					 errmsg("what \"%s\" owns cannot be dropped while there are payments in it", PAY_OWNER_ROLE),
+					 errhint("Drop the database, or remove payments from shared_preload_libraries first.")));
+	}
+}
+
+static void
+check_drop(DropStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->objects)
+	{
+		Node	   *object = (Node *) lfirst(cell);
+
+		if (statement->removeType == OBJECT_TABLE)
+		{
+			RangeVar   *relation = makeRangeVarFromNameList((List *) object);
+
+			if (range_is_guarded(relation) && has_rows(RangeVarGetRelid(relation, NoLock, true)))
+				refuse("be dropped while it has rows", relation->relname);
+		}
+		else if (statement->removeType == OBJECT_TRIGGER || statement->removeType == OBJECT_RULE)
+		{
+			List	   *names = (List *) object;
+			RangeVar   *relation = makeRangeVarFromNameList(list_truncate(list_copy(names), list_length(names) - 1));
+
+			if (statement->removeType == OBJECT_TRIGGER && range_is_guarded(relation))
+				refuse("lose its triggers", relation->relname);
+		}
+		else if (statement->removeType == OBJECT_SCHEMA && strcmp(strVal(object), PAY_SCHEMA) == 0 && schema_has_rows())
+			ereport(ERROR,
+					(errcode(PAY_ERR_GUARDED_DDL),
+					 errmsg("schema \"%s\" cannot be dropped while there are payments in it", PAY_SCHEMA),
+					 errhint("Drop the database, or remove payments from shared_preload_libraries first.")));
+	}
+}
+
+static bool
+name_is_guarded(const char *schema, const char *table)
+{
+	if (strcmp(schema, PAY_SCHEMA) != 0)
+		return false;
+	for (int i = 0; i < (int) lengthof(guarded); i++)
+		if (strcmp(guarded[i], table) == 0)
+			return true;
+	return false;
+}
+
+/* By its name, or as a partition of such a table. */
+static bool
+range_is_guarded(const RangeVar *relation)
+{
+	Oid			oid;
+
+	if (relation->schemaname && name_is_guarded(relation->schemaname, relation->relname))
+		return true;
+	oid = RangeVarGetRelid(relation, NoLock, true);
+	return OidIsValid(oid) && get_rel_namespace(oid) == pay_schema_oid() && name_is_guarded(PAY_SCHEMA, table_name(oid));
+}
+
+/* The name of a table; of a partition, that of the table it is a part of. */
+static const char *
+table_name(Oid oid)
+{
+	const char *name;
+
+	if (get_rel_relispartition(oid))
+		oid = get_partition_parent(oid, true);
+	name = get_rel_name(oid);
+	return name ? name : "";
+}
+
+static bool
+has_rows(Oid oid)
+{
+	Relation	relation;
+	TableScanDesc scan;
+	bool		found = false;
+
+	if (!OidIsValid(oid))
+		return false;
+	if (get_rel_relkind(oid) == RELKIND_PARTITIONED_TABLE)
+	{
+		ListCell   *cell;
+
+		foreach(cell, find_inheritance_children(oid, AccessShareLock))
+			found = found || has_rows(lfirst_oid(cell));
+		return found;
+	}
+	if (get_rel_relkind(oid) != RELKIND_RELATION)
+		return false;
+	relation = table_open(oid, AccessShareLock);
+	scan = table_beginscan(relation, GetTransactionSnapshot(), 0, NULL);
+	found = heap_getnext(scan, ForwardScanDirection) != NULL;
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return found;
+}
+
+static bool
+schema_has_rows(void)
+{
+	Oid			schema = pay_schema_oid();
+
+	return OidIsValid(schema) && (has_rows(get_relname_relid("payment", schema)) || has_rows(get_relname_relid("posting", schema)));
+}
+
+static void
+refuse(const char *what, const char *table)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_GUARDED_DDL),
+			 errmsg("table \"%s.%s\" cannot %s", PAY_SCHEMA, table, what),
+			 errhint("Only payments.setup() and payments.migrate() change the tables of payments.")));
+}

@@ -1,0 +1,121 @@
+/*
+ * src/format/bank.h
+ *		Statements of banks: camt.053 and MT940.
+ *
+ * Rows come as PayBankRow; what they point at is good until the next call.
+ */
+#ifndef PAY_SETTLEMENT_BANK_H
+#define PAY_SETTLEMENT_BANK_H
+
+#include "base/xml.h"
+#include "format/format.h"
+
+#include "lib/stringinfo.h"
+
+/* The books of one statement, in the course of reading it. */
+typedef struct PayBooks
+{
+	PayDecimal	opening;
+	PayDecimal	closing;
+	PayDecimal	booked;			/* sum of booked entries, signed */
+	PayDecimal	credits;		/* sums of entries of any status, without sign */
+	PayDecimal	debits;
+	int			entries;
+	bool		all_booked;
+} PayBooks;
+
+/* opening + booked = closing, where both are given. */
+extern PayFileResult pay_books_check(const PayBooks *books, PayFileProblem *problem, int line);
+/* Takes a signed entry in; false when the sum overflows. */
+extern bool pay_books_add(PayBooks *books, const PayDecimal *amount, bool is_booked);
+
+#define PAY_CAMT_PATH_BYTES 1024
+
+/* A booking or one of its transactions, being read. */
+typedef struct PayCamtItem
+{
+	PayBankRow	row;
+	StringInfoData remittance;
+	StringInfoData code;
+	PayDecimal	amount;			/* Amt */
+	PayDecimal	transaction_amount; /* AmtDtls/TxAmt */
+	const char *currency;
+	const char *transaction_currency;
+	int			sign;			/* 0: not said */
+	bool		has_charges;
+	size_t		offset;
+	size_t		offset_end;		/* of what is its own */
+} PayCamtItem;
+
+typedef struct PayCamt
+{
+	PayXml		xml;
+	const char *original;		/* the text as it was */
+	PayFileProblem problem;
+	char		path[PAY_CAMT_PATH_BYTES];
+	size_t		path_bytes;
+	const char *leaf_currency;	/* Ccy of the element that was opened last */
+	int			statements;
+
+	/* the statement */
+	PayBankRow	statement;
+	PayBooks	books;
+	size_t		statement_offset;
+	size_t		statement_head;	/* where its first entry begins */
+	int			entries_said;	/* TxsSummry; -1: not said */
+	PayDecimal	credits_said;
+	PayDecimal	debits_said;
+	char		balance_code[5];
+	PayDecimal	balance;
+	const char *balance_currency;
+	int			balance_sign;
+	PayMoment	balance_date;
+	int			interims;
+	PayDecimal	interim_first;
+	PayDecimal	interim_last;
+	bool		opening_is_previous;
+
+	/* the entry */
+	PayCamtItem entry;
+	PayCamtItem first;			/* held back: an only transaction is told with its booking */
+	PayCamtItem detail;
+	int			details;
+	bool		detail_pending;
+	bool		details_add_up;	/* all of them say an amount in the entry's currency */
+	PayDecimal	details_sum;
+} PayCamt;
+
+/* text[bytes] must be writable, original holds the same. */
+extern void pay_camt_open(PayCamt *camt, char *text, const char *original, size_t bytes);
+extern PayFileResult pay_camt_next(PayCamt *camt, PayBankRow *row) __attribute__((warn_unused_result));
+
+typedef struct PayMt940
+{
+	char	   *at;
+	char	   *end;
+	const char *original;
+	char	   *start;
+	PayFileProblem problem;
+	int			line;
+	int			statements;
+	bool		in_statement;
+	bool		in_entry;
+	PayBankRow	statement;
+	PayBankRow	entry;
+	PayBooks	books;
+	const char *currency;
+	char		last_tag[4];
+	StringInfoData remittance;
+	StringInfoData details;		/* :86: as it stands, lines joined */
+	StringInfoData name;
+	size_t		entry_offset;
+	size_t		entry_end;
+	char		end_to_end_id[64];
+	char		other_account[64];
+	char		code[5];
+} PayMt940;
+
+extern void pay_mt940_open(PayMt940 *file, char *text, const char *original, size_t bytes);
+extern PayFileResult pay_mt940_next(PayMt940 *file, PayBankRow *row) __attribute__((warn_unused_result));
+
+#endif							/* PAY_SETTLEMENT_BANK_H */

@@ -1,0 +1,614 @@
+/*
+ * src/http/http.c
+ *		Many HTTP requests in flight in one process, over curl_multi.
+ *
+ * Always true:
+ *
+ * - A request leaves at most once.  PREREQFUNCTION runs when the connection
+ *	 stands (TLS included) and before the first byte of the request; it sets
+ *	 `sending`.  So NOT_SENT is exactly "never got there", and no early data,
+ *	 fast open or proxy may be switched on, for they would make that untrue.
+ *	 curl on its own repeats a request whose reused connection dies before an
+ *	 answer; we stop that for everything but GET, since an attempt row stands
+ *	 for one exchange.
+ * - ANSWERED means that the peer said how long the answer is and all of it is
+ *	 here.  An answer that ends where the connection ends may have been cut.
+ * - Every address is judged after DNS: when a socket is opened, and again when
+ *	 a pooled connection is used, for the settings may have changed since.
+ * - Callbacks never raise and never palloc: a longjmp across curl's frames
+ *	 would leave the multi handle torn.  They copy into capped malloc'd memory
+ *	 and return short.
+ * - Signals are blocked around curl, so that its resolver threads start with
+ *	 a full mask; a handler of the server's must not run in one (curl#8339).
+ * - All descriptors and one timer live in one epoll descriptor; the caller
+ *	 waits on that, with its latch.
+ *
+ * http/request.c sets up one request and holds curl's callbacks, http/host.c
+ * is the gate in front of name lookups; http_private.h is between them.
+ *
+ * All state is this process's own.  A crash loses it, and with it only what
+ * the attempt rows say was being sent: those are completed as unknown.
+ */
+#include "payments.h"
+
+#include "http/http.h"
+#include "http/http_private.h"
+
+#include "base/header.h"
+
+#include "access/xact.h"
+#include "libpq/pqsignal.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* CURLOPT_QUICK_EXIT: without it a slow name lookup blocks every transfer, SIGTERM and DROP DATABASE. */
+#define CURL_VERSION_NEEDED 0x075700
+#if LIBCURL_VERSION_NUM < CURL_VERSION_NEEDED
+#error "payments needs libcurl 7.87 or later"
+#endif
+
+#define EVENTS_MAX 256			/* descriptors served in one drive; the rest stay readable */
+#define DESCRIPTORS_SPARE 256	/* for the server's own files */
+#define CONNECTIONS_SPARE 16
+
+/* Written by init and shutdown only. */
+static CURLM *multi = NULL;
+static int	epoll_fd = -1;
+static int	timer_fd = -1;
+static int	inflight_bound = 0;
+static bool curl_initialized = false;
+
+/* Written by start, drive and what they call. */
+static int	inflight = 0;		/* running and waiting */
+static dlist_head running = DLIST_STATIC_INIT(running);
+static slist_head finished_list = SLIST_STATIC_INIT(finished_list);
+static slist_node *finished_tail = NULL;
+static int64 deadline_us = -1;	/* when drive is due without an event; -1 = never */
+static int	epoll_errno = 0;	/* last failure in a callback, to be logged outside */
+
+char		pay_http_no_body[1] = "";
+
+static int	fit_descriptors(int inflight_max);
+static void check_curl(void);
+static const char *create_handles(void);
+static const char *start_transfer(PayFinished *finished, const PayHttpRequest *request);
+static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socket);
+static void collect(void);
+static void describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size);
+static void append_finished(PayFinished *finished);
+static void arm_timer(void);
+static void set_deadline(long ms);
+static void block_signals(sigset_t *before);
+
+void
+pay_http_init(int inflight_max)
+{
+	const char *problem;
+
+	Assert(multi == NULL);
+	Assert(inflight_max > 0);
+
+	/* NOSIGNAL leaves this to us: OpenSSL writes without MSG_NOSIGNAL. */
+	pqsignal(SIGPIPE, SIG_IGN);
+	/* Else the postmaster's environment could have our TLS keys written to a file. */
+	unsetenv("SSLKEYLOGFILE");
+
+	if (!curl_initialized && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		ereport(ERROR,
+				(errcode(PAY_ERR_WORKER),
+				 errmsg("could not initialize libcurl"),
+				 errhint("Check the installation of libcurl and of the TLS library under it.")));
+	curl_initialized = true;
+	check_curl();
+
+	inflight_bound = fit_descriptors(inflight_max);
+	if (inflight_bound < inflight_max)
+		ereport(LOG,
+				(errmsg("payments worker keeps at most %d requests in flight instead of %d",
+						inflight_bound, inflight_max),
+				 errhint("Raise the limit on open files of the server process.")));
+
+	pay_http_host_init();
+	problem = create_handles();
+	if (problem != NULL)
+	{
+		int			save_errno = errno;
+
+		pay_http_shutdown();
+		errno = save_errno;
+		ereport(ERROR,
+				(errcode(PAY_ERR_WORKER),
+				 errmsg("could not create %s: %m", problem),
+				 errhint("Raise the limit on open files of the server process, or its memory.")));
+	}
+}
+
+int
+pay_http_fd(void)
+{
+	return epoll_fd;
+}
+
+long
+pay_http_timeout_ms(void)
+{
+	int64		left_us;
+
+	if (!slist_is_empty(&finished_list))
+		return 0;
+	if (deadline_us < 0)
+		return -1;
+	left_us = deadline_us - pay_http_now_us();
+	return (left_us <= 0) ? 0 : (long) ((left_us + 999) / 1000);
+}
+
+int
+pay_http_inflight(void)
+{
+	return inflight;
+}
+
+void
+pay_http_start(const PayHttpRequest *request)
+{
+	PayFinished *finished = calloc(1, sizeof(PayFinished));
+	const char *problem;
+
+	Assert(multi != NULL);
+
+	/* Nothing to answer with.  The operation's lease runs out, and it is completed as unknown. */
+	if (finished == NULL)
+	{
+		ereport(LOG,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory for an HTTP request of payments")));
+		return;
+	}
+	finished->response.tag = request->tag;
+	finished->response.transport = PAY_TRANSPORT_NOT_SENT;
+	finished->response.body = pay_http_no_body;
+	finished->response.should_retry = -1;
+	finished->response.retry_after_s = -1;
+
+	problem = start_transfer(finished, request);
+	if (problem != NULL)
+	{
+		strlcpy(finished->response.error, problem, sizeof(finished->response.error));
+		append_finished(finished);
+	}
+	set_deadline(0);
+}
+
+void
+pay_http_drive(void)
+{
+	struct epoll_event events[EVENTS_MAX];
+	sigset_t	before;
+	int			still_running;
+	int			n;
+
+	/* Promise 10, and cheap enough to be kept in production builds too. */
+	Assert(!IsTransactionState());
+	if (IsTransactionState())
+		ereport(ERROR,
+				(errcode(PAY_ERR_INTERNAL),
+				 errmsg("cannot send HTTP requests inside a transaction"),
+				 errhint("This is a bug in payments; please report it with the server's log.")));
+	Assert(multi != NULL);
+
+	pay_http_request_refresh();
+	block_signals(&before);
+
+	n = epoll_wait(epoll_fd, events, EVENTS_MAX, 0);
+	for (int i = 0; i < n; i++)
+	{
+		int			mask = 0;
+
+		if (events[i].data.fd == timer_fd)
+			continue;
+		/* On an error, let curl read or write and see it for itself. */
+		if (events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+			mask |= CURL_CSELECT_IN;
+		if (events[i].events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+			mask |= CURL_CSELECT_OUT;
+		curl_multi_socket_action(multi, events[i].data.fd, mask, &still_running);
+	}
+	curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &still_running);
+	collect();
+	pay_http_host_admit_waiting();
+	arm_timer();
+
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+
+	if (epoll_errno != 0)
+	{
+		errno = epoll_errno;
+		epoll_errno = 0;
+		ereport(LOG,
+				(errmsg("could not watch a socket of payments: %m"),
+				 errdetail("The request on it will time out.")));
+	}
+}
+
+PayHttpResponse *
+pay_http_next(void)
+{
+	PayFinished *finished;
+
+	if (slist_is_empty(&finished_list))
+		return NULL;
+	finished = slist_container(PayFinished, node, slist_pop_head_node(&finished_list));
+	return &finished->response;
+}
+
+void
+pay_http_free(PayHttpResponse *response)
+{
+	if (response == NULL)
+		return;
+	if (response->body != pay_http_no_body)
+		free(response->body);
+	free(response);
+}
+
+/*
+ * Also undoes an init that failed half-way, and may be called twice.  There is
+ * no curl_global_cleanup(): a lookup given up on may still run in its thread.
+ */
+void
+pay_http_shutdown(void)
+{
+	dlist_mutable_iter iter;
+	PayHttpResponse *response;
+
+	if (multi != NULL)
+		pay_http_host_destroy_waiting();
+	dlist_foreach_modify(iter, &running)
+	{
+		PayTransfer *transfer = dlist_container(PayTransfer, node, iter.cur);
+
+		curl_multi_remove_handle(multi, transfer->easy);
+		pay_http_transfer_destroy(transfer);
+	}
+	pay_http_transfer_destroy_idle();
+	while ((response = pay_http_next()) != NULL)
+		pay_http_free(response);
+
+	if (multi != NULL)
+		curl_multi_cleanup(multi);
+	if (timer_fd >= 0)
+		close(timer_fd);
+	if (epoll_fd >= 0)
+		close(epoll_fd);
+	multi = NULL;
+	timer_fd = -1;
+	epoll_fd = -1;
+	inflight = 0;
+	deadline_us = -1;
+}
+
+/*
+ * Lets the process open what `inflight_max` requests need, and returns how
+ * many it can have if that is not to be.  We ask for two descriptors each,
+ * since a connection being made may try v4 and v6 at once.
+ */
+static int
+fit_descriptors(int inflight_max)
+{
+	rlim_t		want = (rlim_t) inflight_max * 2 + DESCRIPTORS_SPARE;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return inflight_max;
+	if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < want)
+	{
+		struct rlimit raised = limit;
+
+		raised.rlim_cur = (limit.rlim_max == RLIM_INFINITY) ? want : Min(want, limit.rlim_max);
+		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+			limit = raised;
+	}
+	if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= (rlim_t) inflight_max + DESCRIPTORS_SPARE)
+		return inflight_max;
+	if (limit.rlim_cur <= 2 * DESCRIPTORS_SPARE)
+		return Max((int) limit.rlim_cur / 4, 1);
+	return (int) limit.rlim_cur - DESCRIPTORS_SPARE;
+}
+
+/*
+ * The library loaded may differ from the one compiled against.
+ */
+static void
+check_curl(void)
+{
+	curl_version_info_data *info = curl_version_info(CURLVERSION_NOW);
+
+	if (info->version_num < CURL_VERSION_NEEDED ||
+		!(info->features & CURL_VERSION_SSL) ||
+		!(info->features & CURL_VERSION_ASYNCHDNS))
+		ereport(ERROR,
+				(errcode(PAY_ERR_WORKER),
+				 errmsg("cannot use libcurl %s", info->version),
+				 errdetail("libcurl 7.87 or later is needed, with TLS and asynchronous name lookup."),
+				 errhint("Install the distribution's libcurl, and restart the server.")));
+	pay_http_request_init(info->cainfo != NULL);
+}
+
+/*
+ * Returns NULL, or what could not be created (with errno).
+ */
+static const char *
+create_handles(void)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (epoll_fd < 0)
+		return "an epoll descriptor";
+	timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (timer_fd < 0)
+		return "a timer descriptor";
+	event.data.fd = timer_fd;
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event) != 0)
+		return "an epoll entry";
+
+	errno = ENOMEM;
+	multi = curl_multi_init();
+	if (multi == NULL)
+		return "a libcurl multi handle";
+
+	/*
+	 * The total is a cap on descriptors only, and no more than `inflight_bound`
+	 * connections are ever in use, so a request never queues inside curl
+	 * (where waiting would count against its timeout, curl#21396): curl closes
+	 * an idle connection instead.
+	 */
+	if (curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) inflight_bound) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) inflight_bound + CONNECTIONS_SPARE) != CURLM_OK)
+		return "a libcurl multi handle";
+	return NULL;
+}
+
+/*
+ * Returns NULL when the request is on its way (`finished` then belongs to the
+ * transfer), or why it cannot be.
+ */
+static const char *
+start_transfer(PayFinished *finished, const PayHttpRequest *request)
+{
+	const char *problem = pay_http_request_problem(request);
+	PayTransfer *transfer;
+	sigset_t	before;
+
+	if (problem != NULL)
+		return problem;
+	if (inflight >= inflight_bound)
+		return "too many requests in flight";
+	transfer = pay_http_transfer_take();
+	if (transfer == NULL)
+		return "out of memory";
+	if (!pay_http_transfer_prepare(transfer, request))
+	{
+		pay_http_transfer_release(transfer);
+		return "could not set up the request";
+	}
+	transfer->finished = finished;
+	transfer->started_us = pay_http_now_us();
+	transfer->host = pay_http_host_find(request->url);
+	if (transfer->host != NULL)
+		transfer->host->users++;
+	inflight++;
+
+	block_signals(&before);
+	pay_http_host_admit(transfer);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return NULL;
+}
+
+/* Hands a transfer that is in no list to curl. */
+void
+pay_http_run(PayTransfer *transfer)
+{
+	dlist_push_tail(&running, &transfer->node);
+	if (curl_multi_add_handle(multi, transfer->easy) != CURLM_OK)
+		pay_http_finish(transfer, CURLE_FAILED_INIT);
+}
+
+/*
+ * curl says which events it wants of a socket.  A failure is noted, not
+ * returned: that would abort every transfer, where now one times out.
+ */
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socket)
+{
+	struct epoll_event event = {.data.fd = fd};
+	int			op = (per_socket == NULL) ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+
+	if (what == CURL_POLL_REMOVE)
+	{
+		/* Closing a descriptor removes it too, so a failure means nothing. */
+		epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+		return 0;
+	}
+	if (what & CURL_POLL_IN)
+		event.events |= EPOLLIN;
+	if (what & CURL_POLL_OUT)
+		event.events |= EPOLLOUT;
+	if (epoll_ctl(epoll_fd, op, fd, &event) != 0)
+	{
+		/* A descriptor closed and opened again behind our back needs the other one. */
+		op = (errno == ENOENT) ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+		if (epoll_ctl(epoll_fd, op, fd, &event) != 0)
+			epoll_errno = errno;
+	}
+	if (per_socket == NULL)
+		curl_multi_assign(multi, fd, &epoll_fd);	/* anything but NULL */
+	return 0;
+}
+
+static void
+collect(void)
+{
+	CURLMsg    *message;
+	int			left;
+
+	/* Each turn ends one transfer, so there are at most `inflight`. */
+	while ((message = curl_multi_info_read(multi, &left)) != NULL)
+	{
+		PayTransfer *transfer;
+		CURLcode	code = message->data.result;
+
+		/* The message is gone once the handle is. */
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
+		curl_multi_remove_handle(multi, transfer->easy);
+		pay_http_finish(transfer, code);
+	}
+}
+
+/*
+ * Turns a transfer that curl no longer has into a response.
+ */
+void
+pay_http_finish(PayTransfer *transfer, CURLcode code)
+{
+	PayFinished *finished = transfer->finished;
+	PayHttpResponse *response = &finished->response;
+	long		status = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (!transfer->sending)
+		response->transport = PAY_TRANSPORT_NOT_SENT;
+	else if (code == CURLE_OK && (transfer->measured || status == 204 || status == 304))
+		response->transport = PAY_TRANSPORT_ANSWERED;
+	else
+		response->transport = PAY_TRANSPORT_LOST;
+
+	if (response->transport == PAY_TRANSPORT_ANSWERED)
+		response->http_status = (int) status;
+	else
+	{
+		describe(transfer, code, response->error, sizeof(response->error));
+		response->too_large = transfer->too_large;
+		if (response->body != pay_http_no_body)
+			free(response->body);
+		response->body = pay_http_no_body;
+		response->body_bytes = 0;
+	}
+	response->elapsed_ms = (int) ((pay_http_now_us() - transfer->started_us) / 1000);
+
+	transfer->finished = NULL;
+	dlist_delete(&transfer->node);
+	inflight--;
+	if (transfer->host != NULL)
+	{
+		transfer->host->users--;
+		if (transfer->host->leader == transfer)
+			pay_http_host_lead_ended(transfer, code);
+	}
+	append_finished(finished);
+	pay_http_transfer_release(transfer);
+}
+
+/*
+ * Says why, in words of curl's and ours that hold neither URL nor header.
+ */
+static void
+describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size)
+{
+	long		os_errno = 0;
+
+	if (transfer->refused && !transfer->sending &&
+		(code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK))
+		strlcpy(error, "address refused", size);
+	else if (transfer->repeated)
+		strlcpy(error, "connection lost before an answer", size);
+	else if (transfer->too_large)
+		strlcpy(error, "answer too large", size);
+	else if (code == CURLE_OK)
+		strlcpy(error, "answer without a length may have been cut", size);
+	else if ((code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR) &&
+			 transfer->curl_error[0] != '\0')
+	{
+		/* Holds names out of the peer's certificate. */
+		pay_http_copy_printable(error, size, transfer->curl_error, strlen(transfer->curl_error));
+	}
+	else
+	{
+		curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_errno);
+		if (code == CURLE_COULDNT_CONNECT && os_errno != 0)
+			snprintf(error, size, "%s: %s", curl_easy_strerror(code), strerror((int) os_errno));
+		else
+			strlcpy(error, curl_easy_strerror(code), size);
+	}
+}
+
+static void
+append_finished(PayFinished *finished)
+{
+	if (slist_is_empty(&finished_list))
+		slist_push_head(&finished_list, &finished->node);
+	else
+		slist_insert_after(finished_tail, &finished->node);
+	finished_tail = &finished->node;
+}
+
+/*
+ * Asks curl when it is due.  Not by CURLMOPT_TIMERFUNCTION: that is silent
+ * when the next time has not changed, so a timer that fired a little early
+ * would never be set again.
+ */
+static void
+arm_timer(void)
+{
+	long		ms = -1;
+
+	if (curl_multi_timeout(multi, &ms) != CURLM_OK)
+		ms = 0;
+	deadline_us = -1;
+	set_deadline(ms);
+}
+
+/* Sets the timer unless it is due already; -1 stops it. */
+static void
+set_deadline(long ms)
+{
+	struct itimerspec spec = {{0, 0}, {0, 0}};
+	int64		now = pay_http_now_us();
+
+	if (ms == 0 && deadline_us >= 0 && deadline_us <= now)
+		return;
+	deadline_us = (ms < 0) ? -1 : now + ms * INT64CONST(1000);
+	if (ms >= 0)
+	{
+		spec.it_value.tv_sec = ms / 1000;
+		/* All zero would stop the timer. */
+		spec.it_value.tv_nsec = (ms % 1000) * 1000000 + 1;
+	}
+	timerfd_settime(timer_fd, 0, &spec, NULL);
+}
+
+static void
+block_signals(sigset_t *before)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, before);
+}
+
+int64
+pay_http_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64CONST(1000000) + now.tv_nsec / 1000;
+}

@@ -1,0 +1,470 @@
+/*
+ * src/http/request.c
+ *		One HTTP request: curl's options for it, and curl's callbacks.
+ *
+ * Callbacks never raise and never palloc (http.c says why); what they find out
+ * they note in the transfer.  An option that cannot be set stops the request:
+ * each of them is there for safety.  The handles of ended requests are kept
+ * and used again.
+ */
+#include "payments.h"
+
+#include "http/http.h"
+#include "http/http_private.h"
+
+#include "base/address.h"
+#include "base/header.h"
+#include "core/guc.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#define HEADER_BYTES_MAX (32 * 1024)
+#define BODY_BYTES_FIRST 4096
+#define CA_CACHE_S 300			/* a replaced CA file counts after this */
+#define CONNECTION_AGE_MAX_S 300	/* so that a PSP which moves its name is followed */
+#define SILENCE_MAX_S 60		/* a transfer given longer ends when nothing moves */
+
+typedef struct PayLongOption
+{
+	CURLoption	option;
+	long		value;
+} PayLongOption;
+
+/* What holds for every request. */
+static const PayLongOption fixed_options[] = {
+	{CURLOPT_NOSIGNAL, 1},		/* else SIGALRM and siglongjmp, which are the server's */
+	{CURLOPT_QUICK_EXIT, 1},	/* do not join a lookup that timed out */
+	{CURLOPT_FOLLOWLOCATION, 0},
+	{CURLOPT_NETRC, CURL_NETRC_IGNORED},
+	{CURLOPT_DISALLOW_USERNAME_IN_URL, 1},
+	{CURLOPT_PATH_AS_IS, 1},	/* the path the adapter wrote, not one like it */
+	{CURLOPT_SSL_VERIFYPEER, 1},
+	{CURLOPT_SSL_VERIFYHOST, 2},
+	{CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2},	/* this or later */
+	{CURLOPT_TCP_FASTOPEN, 0},
+	{CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S},
+	{CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+	{CURLOPT_HTTP09_ALLOWED, 0},
+	{CURLOPT_DNS_CACHE_TIMEOUT, PAY_HTTP_DNS_CACHE_S},
+	{CURLOPT_MAXLIFETIME_CONN, CONNECTION_AGE_MAX_S},
+	{CURLOPT_TCP_KEEPALIVE, 1},
+	{CURLOPT_LOW_SPEED_LIMIT, 1},
+	{CURLOPT_LOW_SPEED_TIME, SILENCE_MAX_S},
+};
+
+/* Handles to be used again. */
+static dlist_head idle = DLIST_STATIC_INIT(idle);
+static bool ca_bundle_built_in = false; /* does this curl have a default CA file? */
+
+/* payments.allow_networks, parsed, and the text it was parsed from. */
+static PayNetworks networks;
+static char *networks_text = NULL;
+
+static bool is_plain(const char *url);
+static bool header_ok(const char *header);
+static void wipe_headers(struct curl_slist *headers);
+static bool copy_request(PayTransfer *transfer, const PayHttpRequest *request);
+static bool set_options(PayTransfer *transfer, const PayHttpRequest *request);
+static bool set_method(PayTransfer *transfer, const PayHttpRequest *request);
+static bool set_trust(CURL *easy);
+static bool set_callbacks(PayTransfer *transfer);
+static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address);
+static int	on_request(void *context, char *peer, char *local, int peer_port, int local_port);
+static size_t on_header(char *line, size_t size, size_t n, void *context);
+static int64 read_date(const char *value, size_t bytes);
+static size_t on_body(char *bytes, size_t size, size_t n, void *context);
+static bool address_ok(PayTransfer *transfer, const struct sockaddr *address, socklen_t bytes);
+static bool peer_ok(PayTransfer *transfer, const char *peer);
+
+void
+pay_http_request_init(bool curl_has_ca_bundle)
+{
+	ca_bundle_built_in = curl_has_ca_bundle;
+}
+
+/*
+ * A list that cannot be parsed never gets past the setting's check; if it did,
+ * nothing would be allowed.
+ */
+void
+pay_http_request_refresh(void)
+{
+	const char *text = (pay_allow_networks == NULL) ? "" : pay_allow_networks;
+
+	if (networks_text != NULL && strcmp(networks_text, text) == 0)
+		return;
+	free(networks_text);
+	networks_text = strdup(text);
+	if (networks_text == NULL || !pay_networks_parse(text, &networks))
+		networks.n = 0;
+}
+
+const char *
+pay_http_request_problem(const PayHttpRequest *request)
+{
+	bool		plain = is_plain(request->url);
+
+	if (!plain && pg_strncasecmp(request->url, "https://", 8) != 0)
+		return "malformed URL";
+	if (plain && !pay_allow_http)
+		return "plain http is not allowed";
+	if (request->timeout_ms <= 0 || request->connect_timeout_ms <= 0)
+		return "no timeout given";
+	for (int i = 0; request->headers != NULL && request->headers[i] != NULL; i++)
+		if (!header_ok(request->headers[i]))
+			return "malformed header";
+	return NULL;
+}
+
+static bool
+is_plain(const char *url)
+{
+	return pg_strncasecmp(url, "http://", 7) == 0;
+}
+
+/*
+ * "Name: value" without control characters, which would split it in two.  An
+ * empty value is refused because curl would leave the header out, and a
+ * request without its idempotency key must not be sent.
+ */
+static bool
+header_ok(const char *header)
+{
+	const char *colon = strchr(header, ':');
+
+	if (colon == NULL || colon == header)
+		return false;
+	for (const char *c = header; *c != '\0'; c++)
+		if ((unsigned char) *c < ' ' || *c == 0x7f)
+			return false;
+	colon++;
+	return colon[strspn(colon, " ")] != '\0';
+}
+
+/*
+ * Takes a transfer from the pool, or makes one.  NULL when out of memory.
+ */
+PayTransfer *
+pay_http_transfer_take(void)
+{
+	PayTransfer *transfer;
+	CURL	   *easy;
+
+	if (!dlist_is_empty(&idle))
+	{
+		transfer = dlist_container(PayTransfer, node, dlist_pop_head_node(&idle));
+		easy = transfer->easy;
+		curl_easy_reset(easy);
+	}
+	else
+	{
+		transfer = malloc(sizeof(PayTransfer));
+		easy = curl_easy_init();
+		if (transfer == NULL || easy == NULL)
+		{
+			free(transfer);
+			curl_easy_cleanup(easy);
+			return NULL;
+		}
+	}
+	memset(transfer, 0, sizeof(*transfer));
+	transfer->easy = easy;
+	return transfer;
+}
+
+/* Puts a transfer that is in no list back into the pool. */
+void
+pay_http_transfer_release(PayTransfer *transfer)
+{
+	wipe_headers(transfer->headers);
+	transfer->headers = NULL;
+	free(transfer->body);
+	transfer->body = NULL;
+	dlist_push_head(&idle, &transfer->node);
+}
+
+void
+pay_http_transfer_destroy(PayTransfer *transfer)
+{
+	dlist_delete(&transfer->node);
+	curl_easy_cleanup(transfer->easy);
+	wipe_headers(transfer->headers);
+	free(transfer->body);
+	if (transfer->finished != NULL)
+		pay_http_free(&transfer->finished->response);
+	free(transfer);
+}
+
+void
+pay_http_transfer_destroy_idle(void)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &idle)
+		pay_http_transfer_destroy(dlist_container(PayTransfer, node, iter.cur));
+}
+
+/* One of them is the authorization. */
+static void
+wipe_headers(struct curl_slist *headers)
+{
+	for (struct curl_slist *header = headers; header != NULL; header = header->next)
+		explicit_bzero(header->data, strlen(header->data));
+	curl_slist_free_all(headers);
+}
+
+/* False leaves the transfer fit for release only. */
+bool
+pay_http_transfer_prepare(PayTransfer *transfer, const PayHttpRequest *request)
+{
+	return copy_request(transfer, request) && set_options(transfer, request);
+}
+
+static bool
+copy_request(PayTransfer *transfer, const PayHttpRequest *request)
+{
+	/* curl would wait a second for a "100 Continue" that few servers send. */
+	struct curl_slist *list = curl_slist_append(NULL, "Expect:");
+
+	for (int i = 0; list != NULL && request->headers != NULL && request->headers[i] != NULL; i++)
+	{
+		transfer->headers = list;
+		list = curl_slist_append(list, request->headers[i]);
+	}
+	if (list == NULL)
+		return false;
+	transfer->headers = list;
+
+	if (request->body != NULL && request->body_bytes > 0)
+	{
+		transfer->body = malloc(request->body_bytes);
+		if (transfer->body == NULL)
+			return false;
+		memcpy(transfer->body, request->body, request->body_bytes);
+	}
+	transfer->response_bytes_max = request->response_bytes_max;
+	transfer->plain = is_plain(request->url);
+	transfer->repeatable = strcmp(request->method, "GET") == 0;
+	return true;
+}
+
+/*
+ * Every option counts: one that fails must stop the request.
+ */
+static bool
+set_options(PayTransfer *transfer, const PayHttpRequest *request)
+{
+	CURL	   *easy = transfer->easy;
+
+	for (size_t i = 0; i < lengthof(fixed_options); i++)
+		if (curl_easy_setopt(easy, fixed_options[i].option, fixed_options[i].value) != CURLE_OK)
+			return false;
+
+	return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, pay_allow_http ? "https,http" : "https") == CURLE_OK &&
+		/* "" keeps http_proxy and its like, from the postmaster's environment, out */
+		curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_USERAGENT, "payments") == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) request->connect_timeout_ms) == CURLE_OK &&
+		set_method(transfer, request) &&
+		set_trust(easy) &&
+		set_callbacks(transfer);
+}
+
+static bool
+set_method(PayTransfer *transfer, const PayHttpRequest *request)
+{
+	CURL	   *easy = transfer->easy;
+	curl_off_t	bytes = (transfer->body == NULL) ? 0 : (curl_off_t) request->body_bytes;
+
+	if (strcmp(request->method, "GET") == 0)
+		return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
+	if (strcmp(request->method, "POST") != 0 &&
+		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method) != CURLE_OK)
+		return false;
+	return curl_easy_setopt(easy, CURLOPT_POST, 1L) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, bytes) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body == NULL ? "" : transfer->body) == CURLE_OK;
+}
+
+/*
+ * A CA file of our own replaces the system's, so its directory goes too.
+ * Without a directory curl also caches the parsed file, which else is read
+ * anew for each connection.
+ */
+static bool
+set_trust(CURL *easy)
+{
+	bool		own = pay_ca_file != NULL && pay_ca_file[0] != '\0';
+
+	if ((own || ca_bundle_built_in) && curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) != CURLE_OK)
+		return false;
+	return !own || curl_easy_setopt(easy, CURLOPT_CAINFO, pay_ca_file) == CURLE_OK;
+}
+
+static bool
+set_callbacks(PayTransfer *transfer)
+{
+	CURL	   *easy = transfer->easy;
+
+	return curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->curl_error) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_request) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
+		curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer) == CURLE_OK;
+}
+
+static curl_socket_t
+on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	PayTransfer *transfer = context;
+
+	pay_http_host_note_address(transfer);
+	if (purpose != CURLSOCKTYPE_IPCXN ||
+		!address_ok(transfer, &address->addr, address->addrlen))
+	{
+		transfer->refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/*
+ * The connection stands; the request is next.
+ */
+static int
+on_request(void *context, char *peer, char *local, int peer_port, int local_port)
+{
+	PayTransfer *transfer = context;
+
+	pay_http_host_note_address(transfer);
+	if (!peer_ok(transfer, peer))
+	{
+		transfer->refused = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	if (transfer->sending && !transfer->repeatable)
+	{
+		transfer->repeated = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	transfer->sending = true;
+	return CURL_PREREQFUNC_OK;
+}
+
+static size_t
+on_header(char *line, size_t size, size_t n, void *context)
+{
+	PayTransfer *transfer = context;
+	PayHttpResponse *response = &transfer->finished->response;
+	size_t		bytes = size * n;
+	const char *value;
+	size_t		value_bytes;
+
+	transfer->header_bytes += bytes;
+	if (transfer->header_bytes > HEADER_BYTES_MAX)
+	{
+		transfer->too_large = true;
+		return 0;
+	}
+	/* Behind the body come trailers, and they do not count. */
+	if (response->body_bytes > 0)
+		return bytes;
+
+	/* A status line: what came before belongs to an interim answer, such as 103. */
+	if (bytes >= 5 && memcmp(line, "HTTP/", 5) == 0)
+	{
+		transfer->measured = false;
+		response->should_retry = -1;
+		response->retry_after_s = -1;
+		response->date = 0;
+		response->request_id[0] = '\0';
+	}
+	else if (pay_http_header(line, bytes, "content-length", &value, &value_bytes))
+		transfer->measured = true;
+	else if (pay_http_header(line, bytes, "transfer-encoding", &value, &value_bytes))
+		transfer->measured = value_bytes >= 7 && pg_strncasecmp(value + value_bytes - 7, "chunked", 7) == 0;
+	else if (pay_http_header(line, bytes, "stripe-should-retry", &value, &value_bytes))
+		response->should_retry = pay_http_should_retry(value, value_bytes);
+	else if (pay_http_header(line, bytes, "retry-after", &value, &value_bytes))
+		response->retry_after_s = pay_http_retry_after(value, value_bytes);
+	else if (pay_http_header(line, bytes, "date", &value, &value_bytes))
+		response->date = read_date(value, value_bytes);
+	else if (pay_http_header(line, bytes, "request-id", &value, &value_bytes))
+		pay_http_copy_printable(response->request_id, sizeof(response->request_id), value, value_bytes);
+	return bytes;
+}
+
+/* 0 for what is no date. */
+static int64
+read_date(const char *value, size_t bytes)
+{
+	char		text[64];
+	time_t		date;
+
+	pay_http_copy_printable(text, sizeof(text), value, bytes);
+	date = curl_getdate(text, NULL);
+	return date > 0 ? (int64) date : 0;
+}
+
+static size_t
+on_body(char *bytes, size_t size, size_t n, void *context)
+{
+	PayTransfer *transfer = context;
+	PayHttpResponse *response = &transfer->finished->response;
+	size_t		added = size * n;
+	size_t		needed;
+
+	if (added > transfer->response_bytes_max - response->body_bytes)
+	{
+		transfer->too_large = true;
+		return 0;
+	}
+	needed = response->body_bytes + added + 1;
+	if (needed > transfer->body_capacity)
+	{
+		size_t		capacity = Max(needed, Max(2 * transfer->body_capacity, BODY_BYTES_FIRST));
+		char	   *grown;
+
+		capacity = Min(capacity, transfer->response_bytes_max + 1);
+		grown = realloc(response->body == pay_http_no_body ? NULL : response->body, capacity);
+		if (grown == NULL)
+			return 0;
+		response->body = grown;
+		transfer->body_capacity = capacity;
+	}
+	memcpy(response->body + response->body_bytes, bytes, added);
+	response->body_bytes += added;
+	response->body[response->body_bytes] = '\0';
+	return added;
+}
+
+/* Plain http goes to loopback addresses, whatever else is allowed. */
+static bool
+address_ok(PayTransfer *transfer, const struct sockaddr *address, socklen_t bytes)
+{
+	if (transfer->plain)
+		return pay_allow_http && pay_address_classify(address, bytes) == PAY_ADDRESS_LOOPBACK;
+	return pay_address_allowed(address, bytes, pay_allow_http, &networks);
+}
+
+static bool
+peer_ok(PayTransfer *transfer, const char *peer)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+
+	if (inet_pton(AF_INET, peer, &v4.sin_addr) == 1)
+		return address_ok(transfer, (struct sockaddr *) &v4, sizeof(v4));
+	if (inet_pton(AF_INET6, peer, &v6.sin6_addr) == 1)
+		return address_ok(transfer, (struct sockaddr *) &v6, sizeof(v6));
+	return false;
+}

@@ -1,0 +1,71 @@
+/*
+ * src/payment/apply.h
+ *		apply_psp_result(): the one door for every word of a PSP.
+ */
+#ifndef PAY_APPLY_H
+#define PAY_APPLY_H
+
+#include "psp/psp.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+typedef enum PaySource
+{
+	PAY_SOURCE_ANSWER,
+	PAY_SOURCE_INQUIRY,
+	PAY_SOURCE_WEBHOOK,
+	PAY_SOURCE_SETTLEMENT		/* a line of the PSP's book; its amounts are in ISO 4217 units */
+} PaySource;
+
+typedef enum PayOutcome
+{
+	PAY_OUTCOME_UNMATCHED,		/* no payment of ours */
+	PAY_OUTCOME_LOCKED,			/* somebody holds the payment: nothing was done, come again */
+	PAY_OUTCOME_NO_EFFECT,		/* known already, late, or out of order */
+	PAY_OUTCOME_APPLIED
+} PayOutcome;
+
+/* One word of a PSP. */
+typedef struct PayReport
+{
+	PaySource	source;
+	const char *psp;
+	PayResult	result;			/* amounts in the PSP's units, but for settlements */
+
+	/* Of an answer or inquiry: whose. */
+	pg_uuid_t	operation_id;
+	bool		payment_known;	/* payment_id is given, and need not be looked up; always of a settlement */
+	int			attempt;
+	int			http_status;
+	const char *request_id;
+	const char *error;
+	const char *body;			/* as received */
+	size_t		body_bytes;
+	int			elapsed_ms;
+	bool		lease_lost;		/* nobody answered: the worker that sent it is gone */
+
+	/* Filled by pay_apply(). */
+	PayOutcome	outcome;
+	pg_uuid_t	payment_id;		/* unless unmatched; given, if payment_known */
+	const char *status;			/* the payment's, afterwards */
+} PayReport;
+
+/*
+ * Applies the reports in order, in the caller's transaction: locks the
+ * payments, decides, writes.  With `wait`, a payment that somebody holds is
+ * waited for; without, its reports come back as PAY_OUTCOME_LOCKED and the
+ * others go on.  Call between pay_spi_begin() and pay_spi_end().  Raises only
+ * for contradictions in our own tables, for 40001 and for lock timeouts; the
+ * whole batch is lost then, and the caller applies its items one by one.
+ */
+extern void pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *actor);
+
+/*
+ * The operation's outcome cannot be applied (it made pay_apply() fail): takes
+ * it out of the queue into the dead letters, in its own transaction.
+ */
+extern void pay_apply_bury(const pg_uuid_t *operation_id, const char *reason, const char *detail,
+						   TimestampTz now, const char *actor);
+
+#endif							/* PAY_APPLY_H */

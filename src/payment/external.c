@@ -1,0 +1,394 @@
+/*
+ * src/payment/external.c
+ *		claim() and complete(): the worker's two transactions, for others to call.
+ *
+ * An external worker outside of the server (one that must reach its PSP through a
+ * gateway of its own, say) takes the same steps as worker.c through the same
+ * functions: claim() leases operations and writes their attempt rows, the
+ * external worker commits and only then sends, complete() reports what came back.
+ * What the worker does in between, and nothing else, is the external worker's: the
+ * connection and the secret.
+ *
+ * An external worker that dies leaves leases behind like a worker does; they run out,
+ * and whoever claims next completes them as unknown.
+ */
+#include "payments.h"
+
+#include "base/header.h"
+#include "base/pan.h"
+#include "core/cluster.h"
+#include "core/spi.h"
+#include "payment/apply.h"
+#include "payment/payment.h"
+#include "payment/queue.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#define NAME_BYTES_MAX 63
+#define CLAIM_MAX 5000
+#define LEASE_MS_MIN 1000
+#define LEASE_MS_MAX (24 * 60 * 60 * 1000)
+/* As much as the worker reads of an answer. */
+#define BODY_BYTES_MAX (1024 * 1024)
+#define ERROR_BYTES_MAX 128
+#define REQUEST_ID_BYTES_MAX 64
+
+/* Whose answer complete() brings. */
+typedef struct PayAttemptRow
+{
+	pg_uuid_t	payment_id;
+	char	   *psp;
+	bool		inquiry;
+	int			generation;
+	TimestampTz claimed_at;
+} PayAttemptRow;
+
+static char *external_name(FunctionCallInfo fcinfo, int n);
+static int	lease_ms(const Interval *lease);
+static const char *find_route(const char *psp, bool *halted);
+static void put_claim(ReturnSetInfo *rsinfo, const PayClaim *claim, const char *base_url);
+static Datum claim_headers(const PayClaim *claim);
+static void put_header(StringInfo json, const char *name, size_t name_bytes, const char *value);
+static PayAttemptRow find_attempt(const pg_uuid_t *operation_id, int attempt);
+static void read_answer(FunctionCallInfo fcinfo, PayAnswer *answer, PayReport *report);
+static void read_headers(Jsonb *headers, PayAnswer *answer, PayReport *report);
+static void classify(const PayAttemptRow *row, const PayAnswer *answer, TimestampTz now, const char *actor, PayReport *report);
+
+PAY_FUNCTION(pay_claim_sql);
+PAY_FUNCTION(pay_complete_sql);
+
+static PayStmt read_psp = PAY_STMT(SPI_OK_SELECT,
+	"SELECT adapter, base_url, halted_at IS NOT NULL FROM payments.psp WHERE psp = $1", TEXTOID);
+static PayStmt read_attempt = PAY_STMT(SPI_OK_SELECT,
+	"SELECT o.payment_id, o.psp, a.action = 'inquire', a.generation, a.claimed_at "
+	"FROM payments.attempt a JOIN payments.operation o ON o.operation_id = a.operation_id "
+	"WHERE a.operation_id = $1 AND a.attempt = $2", UUIDOID, INT4OID);
+
+/* ---------- claim ---------- */
+
+/* claim(worker, max, lease, psp) */
+Datum
+pay_claim_sql(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *worker = external_name(fcinfo, 0);
+	int			max = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	int			ms = PG_ARGISNULL(2) ? 0 : lease_ms(PG_GETARG_INTERVAL_P(2));
+	char	   *psp = PG_ARGISNULL(3) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(3));
+	const char *base_url;
+	bool		halted;
+	PayClaim   *claims = NULL;
+	int			n = 0;
+	int			touched;
+	pg_uuid_t	first;
+
+	if (max < 1 || max > CLAIM_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max must be between 1 and %d", CLAIM_MAX),
+				 errhint("It is how many operations this call may lease.")));
+	if (ms < LEASE_MS_MIN || ms > LEASE_MS_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lease must be between one second and one day"),
+				 errhint("Past it the outcome of what was claimed counts as unknown; allow for your slowest call.")));
+	InitMaterializedSRF(fcinfo, 0);
+
+	pay_spi_begin();
+	base_url = find_route(psp, &halted);
+	if (!halted)
+		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, 0, &claims, &touched, &first);
+	pay_spi_end();
+	for (int i = 0; i < n; i++)
+		put_claim(rsinfo, &claims[i], base_url);
+	return (Datum) 0;
+}
+
+/* Marked, so that no external worker takes the name under which the worker recovers its own leases. */
+static char *
+external_name(FunctionCallInfo fcinfo, int n)
+{
+	char	   *name = PG_ARGISNULL(n) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(n));
+	bool		printable = true;
+
+	for (const unsigned char *p = (const unsigned char *) name; *p; p++)
+		printable = printable && *p >= 0x20 && *p != 0x7f;
+	if (name[0] == '\0' || strlen(name) > NAME_BYTES_MAX || !printable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("worker must be a name of 1 to %d printable bytes", NAME_BYTES_MAX),
+				 errhint("It names the process that sends, such as the host and process id.")));
+	return psprintf("external:%s", name);
+}
+
+/* Milliseconds, as near as an int takes them; the caller judges the range. */
+static int
+lease_ms(const Interval *lease)
+{
+	double		ms = (double) lease->time / 1000 + ((double) lease->day + (double) lease->month * DAYS_PER_MONTH) * SECS_PER_DAY * 1000;
+
+	return (int) Max(Min(ms, (double) PG_INT32_MAX), 0);
+}
+
+/* Returns the base URL (NULL of an in-process adapter).  Raises unless this cluster may send to the PSP. */
+static const char *
+find_route(const char *psp, bool *halted)
+{
+	PayArgs		args = {0};
+	const PayAdapter *adapter;
+	char	   *base_url;
+	const char *unarmed;
+
+	pay_arg_text(&args, psp);
+	if (pay_spi_exec(&read_psp, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_PSP_UNKNOWN),
+				 errmsg("PSP \"%s\" does not exist", psp),
+				 errhint("SELECT psp FROM payments.psp lists them.")));
+	adapter = pay_psp_adapter(pay_spi_text(0, 1));
+	base_url = pay_spi_text(0, 2);
+	*halted = pay_spi_bool(0, 3);
+	if (adapter == NULL)
+		ereport(ERROR,
+				(errcode(PAY_ERR_ADAPTER_UNKNOWN),
+				 errmsg("the library has no adapter for PSP \"%s\"", psp),
+				 errhint("Install the version of payments that made this PSP.")));
+	if (adapter->in_process)
+		return NULL;
+	unarmed = pay_cluster_unarmed_reason();
+	if (unarmed)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ARMED),
+				 errmsg("nothing is sent to PSP \"%s\" from here", psp),
+				 errdetail("%s", unarmed),
+				 errhint("If this is the one database that may charge, run SELECT payments.arm().")));
+	return base_url ? base_url : adapter->default_base_url;
+}
+
+static void
+put_claim(ReturnSetInfo *rsinfo, const PayClaim *claim, const char *base_url)
+{
+	Datum		values[7] = {0};
+	bool		nulls[7] = {false, false, false, base_url == NULL, false, claim->request.body == NULL, claim->psp_key == NULL};
+
+	values[0] = UUIDPGetDatum(&claim->operation_id);
+	values[1] = Int32GetDatum(claim->attempt);
+	values[2] = CStringGetTextDatum(claim->request.method);
+	if (base_url)
+		values[3] = CStringGetTextDatum(psprintf("%s%s", base_url, claim->request.path));
+	values[4] = claim_headers(claim);
+	if (claim->request.body)
+		values[5] = CStringGetTextDatum(claim->request.body);
+	if (claim->psp_key)
+		values[6] = CStringGetTextDatum(claim->psp_key);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* What the worker would send, but for the secret. */
+static Datum
+claim_headers(const PayClaim *claim)
+{
+	const PayAdapter *adapter = claim->adapter;
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	if (claim->psp_key && adapter->key_header)
+		put_header(&json, adapter->key_header, strlen(adapter->key_header), claim->psp_key);
+	if (claim->request.content_type)
+		put_header(&json, "Content-Type", strlen("Content-Type"), claim->request.content_type);
+	for (int i = 0; adapter->headers && adapter->headers[i]; i++)
+	{
+		const char *colon = strchr(adapter->headers[i], ':');
+
+		if (colon)
+			put_header(&json, adapter->headers[i], colon - adapter->headers[i], colon + 1 + strspn(colon + 1, " "));
+	}
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+static void
+put_header(StringInfo json, const char *name, size_t name_bytes, const char *value)
+{
+	if (json->len > 1)
+		appendStringInfoChar(json, ',');
+	escape_json(json, pnstrdup(name, name_bytes));
+	appendStringInfoChar(json, ':');
+	escape_json(json, value);
+}
+
+/* ---------- complete ---------- */
+
+/* complete(operation_id, attempt, http_status, headers, body, error) */
+Datum
+pay_complete_sql(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	const char *actor = GetUserNameFromId(GetOuterUserId(), false);
+	PayAttemptRow row;
+	PayAnswer	answer = {0};
+	PayReport	report = {0};
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("operation_id and attempt are needed"),
+				 errhint("Pass those that claim() returned.")));
+	report.operation_id = *PG_GETARG_UUID_P(0);
+	report.attempt = PG_GETARG_INT32(1);
+	read_answer(fcinfo, &answer, &report);
+
+	pay_spi_begin();
+	row = find_attempt(&report.operation_id, report.attempt);
+	report.psp = row.psp;
+	report.source = row.inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
+	report.elapsed_ms = (int) Min(Max((now - row.claimed_at) / 1000, 0), PG_INT32_MAX);
+	classify(&row, &answer, now, actor, &report);
+	pay_apply(&report, 1, true, now, actor);
+	pay_spi_end();
+	ForceSyncCommit();
+	PG_RETURN_TEXT_P(cstring_to_text(report.status));
+}
+
+static PayAttemptRow
+find_attempt(const pg_uuid_t *operation_id, int attempt)
+{
+	PayArgs		args = {0};
+	PayAttemptRow row;
+
+	pay_arg_uuid(&args, operation_id);
+	pay_arg_int32(&args, attempt);
+	if (pay_spi_exec(&read_attempt, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_LEASE_LOST),
+				 errmsg("there is no such attempt"),
+				 errhint("Pass the operation_id and the attempt that claim() returned, after its commit.")));
+	row.payment_id = pay_spi_uuid(0, 1);
+	row.psp = pay_spi_text(0, 2);
+	row.inquiry = pay_spi_bool(0, 3);
+	row.generation = pay_spi_int32(0, 4);
+	row.claimed_at = pay_spi_time(0, 5);
+	return row;
+}
+
+static void
+read_answer(FunctionCallInfo fcinfo, PayAnswer *answer, PayReport *report)
+{
+	char	   *error = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
+	bytea	   *body = PG_ARGISNULL(4) ? NULL : PG_GETARG_BYTEA_PP(4);
+
+	answer->transport = PG_ARGISNULL(2) ? PAY_TRANSPORT_LOST : PAY_TRANSPORT_ANSWERED;
+	answer->http_status = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	answer->should_retry = -1;
+	answer->retry_after_s = -1;
+	if (answer->transport == PAY_TRANSPORT_ANSWERED && (answer->http_status < 100 || answer->http_status > 599))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("http_status must be between 100 and 599"),
+				 errhint("Pass null when there was no answer, or not a whole one.")));
+
+	/* Whatever is too large to be read may have said anything. */
+	if (body && VARSIZE_ANY_EXHDR(body) > BODY_BYTES_MAX)
+	{
+		answer->transport = PAY_TRANSPORT_LOST;
+		answer->http_status = 0;
+		error = psprintf("answer is larger than %d bytes", BODY_BYTES_MAX);
+		body = NULL;
+	}
+	answer->body_bytes = body ? VARSIZE_ANY_EXHDR(body) : 0;
+	answer->body = "";
+	if (body)
+	{
+		char	   *copy = palloc(answer->body_bytes + 1);
+
+		memcpy(copy, VARDATA_ANY(body), answer->body_bytes);
+		copy[answer->body_bytes] = '\0';
+		answer->body = copy;
+	}
+
+	report->http_status = answer->http_status;
+	report->body = answer->body;
+	report->body_bytes = answer->body_bytes;
+	if (error)
+	{
+		char	   *printable = palloc(ERROR_BYTES_MAX);
+
+		pay_pan_mask(error, strlen(error));
+		pay_http_copy_printable(printable, ERROR_BYTES_MAX, error, strlen(error));
+		report->error = printable;
+	}
+	if (!PG_ARGISNULL(3))
+		read_headers(PG_GETARG_JSONB_P(3), answer, report);
+}
+
+static void
+read_headers(Jsonb *headers, PayAnswer *answer, PayReport *report)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+
+	if (!JB_ROOT_IS_OBJECT(headers))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("headers is not a JSON object"),
+				 errhint("Pass the answer's headers as names and values.")));
+	it = JsonbIteratorInit(&headers->root);
+	for (;;)
+	{
+		JsonbIteratorToken token = JsonbIteratorNext(&it, &v, true);
+		char	   *line;
+		const char *value;
+		size_t		bytes;
+
+		if (token == WJB_DONE)
+			break;
+		if (token != WJB_KEY)
+			continue;
+		line = pnstrdup(v.val.string.val, v.val.string.len);
+		if (JsonbIteratorNext(&it, &v, true) != WJB_VALUE || v.type != jbvString)
+			continue;
+		line = psprintf("%s: %s", line, pnstrdup(v.val.string.val, v.val.string.len));
+		if (pay_http_header(line, strlen(line), "retry-after", &value, &bytes))
+			answer->retry_after_s = pay_http_retry_after(value, bytes);
+		else if (pay_http_header(line, strlen(line), "stripe-should-retry", &value, &bytes))
+			answer->should_retry = pay_http_should_retry(value, bytes);
+		else if (pay_http_header(line, strlen(line), "request-id", &value, &bytes))
+		{
+			char	   *id = palloc(REQUEST_ID_BYTES_MAX);
+
+			pay_http_copy_printable(id, REQUEST_ID_BYTES_MAX, value, bytes);
+			report->request_id = id;
+		}
+	}
+}
+
+/* The answer is read as that of its attempt: one of an earlier generation names that generation's objects. */
+static void
+classify(const PayAttemptRow *row, const PayAnswer *answer, TimestampTz now, const char *actor, PayReport *report)
+{
+	PayPayments *set = pay_payments_load(&row->payment_id, 1, now, actor);
+	PayOperation *operation = set->n == 1 ? pay_payment_operation(&set->list[0], &report->operation_id) : NULL;
+	const PayAdapter *adapter = set->n == 1 ? set->list[0].adapter : NULL;
+	PayCommand	command = {0};
+
+	report->result.class = PAY_CLASS_UNKNOWN;
+	report->result.retry_after_ms = -1;
+	if (operation == NULL || adapter == NULL || !pay_queue_command(&set->list[0], operation, &command))
+		return;
+	if (command.generation != row->generation)
+		command.psp_payment_id = NULL;	/* that of another generation's object */
+	command.generation = row->generation;
+	if (!adapter->in_process)
+		adapter->classify(&command, row->inquiry, answer, &report->result);
+	else if (answer->transport == PAY_TRANSPORT_ANSWERED)
+		adapter->perform(&command, row->inquiry, &report->result);
+}

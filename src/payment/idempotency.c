@@ -1,0 +1,123 @@
+/*
+ * src/payment/idempotency.c
+ *		A repeated call gives the first result (promise 7).
+ *
+ * The key row is inserted before the effect and in the same transaction, so a
+ * key can never stick "in progress": it is there with its result, or it is
+ * not there.  A twin that comes meanwhile waits in the unique index; when the
+ * first commits it finds the row and replays, when the first rolls back it
+ * takes over.  At REPEATABLE READ and above the server raises 40001 instead,
+ * and the client's retry replays.
+ */
+#include "payments.h"
+
+#include "payment/idempotency.h"
+
+#include "core/spi.h"
+
+#include "mb/pg_wchar.h"
+
+static PayStmt find_key = PAY_STMT(SPI_OK_SELECT,
+	"SELECT verb, request_hash, payment_id, operation_id, status "
+	"FROM payments.idempotency_key WHERE merchant = $1 AND key = $2", TEXTOID, TEXTOID);
+
+static PayStmt insert_key = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.idempotency_key (merchant, key, verb, request_hash, payment_id, operation_id, status, created_at) "
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (merchant, key) DO NOTHING",
+	TEXTOID, TEXTOID, TEXTOID, BYTEAOID, UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID);
+
+void
+pay_idempotency_check_key(const char *key)
+{
+	if (key == NULL || key[0] == '\0')
+		ereport(ERROR,
+				(errcode(PAY_ERR_KEY_INVALID),
+				 errmsg("idempotency key is missing"),
+				 errhint("Use a key that names the intent and survives a retry, such as the order number: \"order-42\".")));
+	if (pg_mbstrlen(key) > PAY_KEY_CHARS_MAX)
+		ereport(ERROR,
+				(errcode(PAY_ERR_KEY_INVALID),
+				 errmsg("idempotency key is longer than %d characters", PAY_KEY_CHARS_MAX),
+				 errhint("Hash long keys before use.")));
+	for (const unsigned char *p = (const unsigned char *) key; *p; p++)
+		if (*p < 0x20 || *p == 0x7f)
+			ereport(ERROR,
+					(errcode(PAY_ERR_KEY_INVALID),
+					 errmsg("idempotency key contains a control character"),
+					 errhint("Use printable characters only.")));
+}
+
+bool
+pay_idempotency_find(const char *merchant, const char *key, const char *verb,
+					 const uint8 *request_hash, PayFirstResult *first)
+{
+	PayArgs		args = {0};
+	bytea	   *hash;
+	char	   *first_verb;
+
+	pay_arg_text(&args, merchant);
+	pay_arg_text(&args, key);
+	if (pay_spi_exec(&find_key, &args) == 0)
+		return false;
+
+	first_verb = pay_spi_text(0, 1);
+	hash = pay_spi_bytea(0, 2);
+	if (strcmp(first_verb, verb) != 0 || VARSIZE_ANY_EXHDR(hash) != PAY_HASH_BYTES ||
+		memcmp(VARDATA_ANY(hash), request_hash, PAY_HASH_BYTES) != 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_KEY_REUSED),
+				 errmsg("idempotency key was used before with another request"),
+				 strcmp(first_verb, verb) != 0
+				 ? errdetail("It belongs to a call of %s().", first_verb)
+				 : errdetail("It belongs to a call of %s() with other arguments.", verb),
+				 errhint("Repeat a call with exactly the same arguments; use a new key for a new intent.")));
+	first->payment_id = pay_spi_uuid(0, 3);
+	first->operation_id = pay_spi_uuid(0, 4);
+	first->status = pay_spi_text(0, 5);
+	return true;
+}
+
+bool
+pay_idempotency_insert(const char *merchant, const char *key, const char *verb,
+					   const uint8 *request_hash, const PayFirstResult *result, TimestampTz now)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, merchant);
+	pay_arg_text(&args, key);
+	pay_arg_text(&args, verb);
+	pay_arg_bytes(&args, request_hash, PAY_HASH_BYTES);
+	pay_arg_uuid(&args, &result->payment_id);
+	pay_arg_uuid(&args, &result->operation_id);
+	pay_arg_text(&args, result->status);
+	pay_arg_time(&args, now);
+	return pay_spi_exec(&insert_key, &args) == 1;
+}
+
+/* A marker in front of each hash keeps the two uses apart. */
+char *
+pay_idempotency_psp_ref(const char *merchant, const char *key, const char *operation)
+{
+	PaySha256  *sha = pay_sha_begin();
+	uint8		hash[PAY_HASH_BYTES];
+
+	pay_sha_add_text(sha, "payments.psp_ref.1");
+	pay_sha_add_text(sha, merchant);
+	pay_sha_add_text(sha, key);
+	pay_sha_add_text(sha, operation);
+	pay_sha_finish(sha, hash);
+	return pay_base32(hash, PAY_HASH_BYTES);
+}
+
+char *
+pay_idempotency_psp_key(const char *psp_ref, int generation)
+{
+	PaySha256  *sha = pay_sha_begin();
+	uint8		hash[PAY_HASH_BYTES];
+
+	pay_sha_add_text(sha, "payments.psp_key.1");
+	pay_sha_add_text(sha, psp_ref);
+	pay_sha_add_int64(sha, generation);
+	pay_sha_finish(sha, hash);
+	return pay_base32(hash, PAY_HASH_BYTES);
+}

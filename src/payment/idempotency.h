@@ -1,0 +1,48 @@
+/*
+ * src/payment/idempotency.h
+ *		A repeated call gives the first result (promise 7).
+ */
+#ifndef PAY_IDEMPOTENCY_H
+#define PAY_IDEMPOTENCY_H
+
+#include "base/digest.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#define PAY_KEY_CHARS_MAX 255
+
+typedef struct PayFirstResult
+{
+	pg_uuid_t	payment_id;
+	pg_uuid_t	operation_id;
+	char	   *status;
+} PayFirstResult;
+
+/* Raises PAY_ERR_KEY_INVALID unless the key is there, 1 to 255 printable characters. */
+extern void pay_idempotency_check_key(const char *key);
+
+/*
+ * Looks the key up.  Returns false when nobody has used it.  Raises
+ * PAY_ERR_KEY_REUSED when it was used with another request.  A fresh snapshot
+ * is taken, so after a lost insert race this finds the winner's row.
+ */
+extern bool pay_idempotency_find(const char *merchant, const char *key, const char *verb,
+								 const uint8 *request_hash, PayFirstResult *first);
+
+/*
+ * Takes the key, in the caller's transaction.  Returns false when another
+ * transaction took it first and committed; a concurrent twin is waited for.
+ */
+extern bool pay_idempotency_insert(const char *merchant, const char *key, const char *verb,
+								   const uint8 *request_hash, const PayFirstResult *result, TimestampTz now);
+
+/*
+ * Our name of the operation at the PSP, and the idempotency key for one
+ * generation: both from the client's request alone (promise 2), so that a
+ * retry after a failover that lost our rows sends the PSP the same bytes.
+ */
+extern char *pay_idempotency_psp_ref(const char *merchant, const char *key, const char *operation);
+extern char *pay_idempotency_psp_key(const char *psp_ref, int generation);
+
+#endif							/* PAY_IDEMPOTENCY_H */

@@ -1,0 +1,436 @@
+/*
+ * src/payment/payment.c
+ *		Payments under lock, with all that is known of them.
+ *
+ * What is always true: between load and save the payment rows are locked, and
+ * nobody changes operations, queue rows, movements or history of a payment
+ * without that lock.  Hence the order of locks everywhere: idempotency key,
+ * payments by id, accounts by id.  A crash before the commit leaves nothing.
+ *
+ * Load reads the payment rows in the statement that locks them, so they are
+ * the newest versions, and everything else in statements after it, so that
+ * their snapshots are younger than the locks.
+ */
+#include "payments.h"
+
+#include "payment/payment.h"
+#include "base/uuid.h"
+#include "core/spi.h"
+#include "payment/payment_private.h"
+#include "payment/state.h"
+
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static PayPayments *load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
+static void load_payment(PayPayment *payment, uint64 row);
+static void load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n);
+static void load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n);
+static const char *intern_status(const char *status);
+
+/* ---------- load ---------- */
+
+#define PAYMENT_QUERY \
+	"SELECT p.payment_id, p.merchant, p.amount, p.currency, p.capture, p.psp, p.payment_method, p.order_ref, " \
+	" p.customer, p.return_url, p.description, p.off_session, p.status, p.seq, p.status_hash, p.authorized, " \
+	" p.capture_pending, p.captured, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
+	" p.failure_code, p.failure_message, m.app_role, s.adapter, c.exponent, coalesce(x.exponent, c.exponent) " \
+	"FROM payments.payment p " \
+	"JOIN payments.merchant m ON m.merchant = p.merchant " \
+	"JOIN payments.psp s ON s.psp = p.psp " \
+	"JOIN payments.currency c ON c.currency = p.currency " \
+	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = p.currency " \
+	"WHERE p.payment_id = ANY ($1) ORDER BY p.payment_id FOR NO KEY UPDATE OF p"
+
+static PayStmt lock_payments = PAY_STMT(SPI_OK_SELECT, PAYMENT_QUERY, UUIDARRAYOID);
+static PayStmt lock_free_payments = PAY_STMT(SPI_OK_SELECT, PAYMENT_QUERY " SKIP LOCKED", UUIDARRAYOID);
+
+static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
+	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
+	" o.first_sent_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, "
+	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, "
+	" EXISTS (SELECT FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL) "
+	"FROM payments.operation o LEFT JOIN payments.queue q ON q.operation_id = o.operation_id "
+	"WHERE o.payment_id = ANY ($1) ORDER BY o.payment_id, o.created_at, o.operation_id", UUIDARRAYOID);
+
+static PayStmt read_movements = PAY_STMT(SPI_OK_SELECT,
+	"SELECT payment_id, kind, object_id, amount FROM payments.movement WHERE payment_id = ANY ($1)", UUIDARRAYOID);
+
+PayPayments *
+pay_payments_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
+{
+	return load(&lock_payments, payment_ids, n, now, actor);
+}
+
+PayPayments *
+pay_payments_load_skipping_locked(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
+{
+	return load(&lock_free_payments, payment_ids, n, now, actor);
+}
+
+static PayPayments *
+load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
+{
+	PayPayments *set = palloc0(sizeof(PayPayments));
+	const pg_uuid_t **ids = palloc(sizeof(pg_uuid_t *) * Max(n, 1));
+	PayArgs		args = {0};
+
+	for (int i = 0; i < n; i++)
+		ids[i] = &payment_ids[i];
+	set->now = now;
+	set->actor = actor;
+
+	pay_arg_uuid_array(&args, ids, n);
+	set->n = (int) pay_spi_exec(lock, &args);
+	set->list = palloc0(sizeof(PayPayment) * Max(set->n, 1));
+	for (int i = 0; i < set->n; i++)
+		load_payment(&set->list[i], i);
+
+	load_operations(set, ids, n);
+	load_movements(set, ids, n);
+	return set;
+}
+
+static void
+load_payment(PayPayment *payment, uint64 row)
+{
+	char	   *capture;
+	bytea	   *hash;
+	int			c = 1;
+
+	payment->payment_id = pay_spi_uuid(row, c++);
+	payment->merchant = pay_spi_text(row, c++);
+	payment->amount = pay_spi_int64(row, c++);
+	payment->currency = pay_spi_text(row, c++);
+	capture = pay_spi_text(row, c++);
+	payment->manual_capture = strcmp(capture, "manual") == 0;
+	payment->psp = pay_spi_text(row, c++);
+	payment->payment_method = pay_spi_text(row, c++);
+	payment->order_ref = pay_spi_text(row, c++);
+	payment->customer = pay_spi_text(row, c++);
+	payment->return_url = pay_spi_text(row, c++);
+	payment->description = pay_spi_text(row, c++);
+	payment->off_session = pay_spi_bool(row, c++);
+	payment->status = intern_status(pay_spi_text(row, c++));
+	payment->seq = pay_spi_int32(row, c++);
+	hash = pay_spi_bytea(row, c++);
+	if (hash == NULL || VARSIZE_ANY_EXHDR(hash) != PAY_HASH_BYTES)
+		ereport(ERROR,
+				(errcode(PAY_ERR_BROKEN_CHAIN),
+				 errmsg("payment has no valid status hash"),
+				 errhint("Run SELECT * FROM payments.check();")));
+	memcpy(payment->status_hash, VARDATA_ANY(hash), PAY_HASH_BYTES);
+	payment->authorized = pay_spi_int64(row, c++);
+	payment->capture_pending = pay_spi_int64(row, c++);
+	payment->captured = pay_spi_int64(row, c++);
+	payment->refund_pending = pay_spi_int64(row, c++);
+	payment->refunded = pay_spi_int64(row, c++);
+	payment->disputed = pay_spi_int64(row, c++);
+	payment->psp_payment_id = pay_spi_text(row, c++);
+	payment->next_action_url = pay_spi_text(row, c++);
+	payment->failure_code = pay_spi_text(row, c++);
+	payment->failure_message = pay_spi_text(row, c++);
+	payment->app_role = pay_spi_text(row, c++);
+	payment->adapter_name = pay_spi_text(row, c++);
+	payment->adapter = pay_psp_adapter(payment->adapter_name);
+	payment->exponent = pay_spi_int32(row, c++);
+	payment->psp_exponent = pay_spi_int32(row, c++);
+}
+
+static void
+load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n)
+{
+	PayArgs		args = {0};
+	uint64		rows;
+
+	pay_arg_uuid_array(&args, ids, n);
+	rows = pay_spi_exec(&read_operations, &args);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		pg_uuid_t	payment_id = pay_spi_uuid(row, 1);
+		PayPayment *payment = pay_payments_find(set, &payment_id);
+		PayOperation *operation;
+		char	   *kind = pay_spi_text(row, 3);
+
+		if (payment == NULL)
+			continue;
+		operation = palloc0(sizeof(PayOperation));
+		operation->operation_id = pay_spi_uuid(row, 2);
+		if (!pay_op_kind_parse(kind, &operation->kind))
+			elog(ERROR, "operation has kind \"%s\"", kind);
+		operation->amount = pay_spi_int64(row, 4);
+		operation->reason = pay_spi_text(row, 5);
+		operation->psp_ref = pay_spi_text(row, 6);
+		operation->status = pay_spi_text(row, 7);
+		operation->generation = pay_spi_int32(row, 8);
+		operation->attempts = pay_spi_int32(row, 9);
+		operation->first_sent_at = pay_spi_isnull(row, 10) ? 0 : pay_spi_time(row, 10);
+		operation->psp_object_id = pay_spi_text(row, 11);
+		operation->failure_code = pay_spi_text(row, 12);
+		operation->failure_message = pay_spi_text(row, 13);
+		operation->completed_at = pay_spi_isnull(row, 14) ? 0 : pay_spi_time(row, 14);
+		operation->queued = !pay_spi_isnull(row, 15);
+		if (operation->queued)
+		{
+			operation->action = pay_spi_text(row, 15);
+			operation->due_at = pay_spi_time(row, 16);
+			operation->claimed_by = pay_spi_text(row, 17);
+			operation->queue_attempt = pay_spi_int32(row, 18);
+			operation->schedule = pay_spi_text(row, 19);
+			operation->try = pay_spi_int32(row, 20);
+			operation->lost = pay_spi_int32(row, 21);
+		}
+		operation->has_dead_letter = pay_spi_bool(row, 22);
+		payment->operations = lappend(payment->operations, operation);
+	}
+}
+
+static void
+load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n)
+{
+	PayArgs		args = {0};
+	uint64		rows;
+
+	pay_arg_uuid_array(&args, ids, n);
+	rows = pay_spi_exec(&read_movements, &args);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		pg_uuid_t	payment_id = pay_spi_uuid(row, 1);
+		PayPayment *payment = pay_payments_find(set, &payment_id);
+		PayMoved   *moved;
+
+		if (payment == NULL)
+			continue;
+		moved = palloc(sizeof(PayMoved));
+		moved->kind = pay_spi_text(row, 2);
+		moved->object_id = pay_spi_text(row, 3);
+		moved->amount = pay_spi_int64(row, 4);
+		payment->moved = lappend(payment->moved, moved);
+	}
+}
+
+/* The transition table's own spelling; a status it does not know is a contradiction. */
+static const char *
+intern_status(const char *status)
+{
+	for (int i = 0; i < pay_transition_count; i++)
+		if (strcmp(pay_transitions[i].to, status) == 0)
+			return pay_transitions[i].to;
+	ereport(ERROR,
+			(errcode(PAY_ERR_INTERNAL),
+			 errmsg("payment has unknown status \"%s\"", status),
+			 errhint("The installed library is older than the tables; install the newer one.")));
+}
+
+/* ---------- look ---------- */
+
+PayPayment *
+pay_payments_find(PayPayments *set, const pg_uuid_t *payment_id)
+{
+	int			low = 0,
+				high = set->n - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		int			order = memcmp(set->list[middle].payment_id.data, payment_id->data, UUID_LEN);
+
+		if (order == 0)
+			return &set->list[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return NULL;
+}
+
+PayOperation *
+pay_payment_operation(PayPayment *payment, const pg_uuid_t *operation_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, payment->operations)
+	{
+		PayOperation *operation = lfirst(cell);
+
+		if (memcmp(operation->operation_id.data, operation_id->data, UUID_LEN) == 0)
+			return operation;
+	}
+	return NULL;
+}
+
+bool
+pay_operation_is_open(const PayOperation *operation)
+{
+	return strcmp(operation->status, "succeeded") != 0 &&
+		strcmp(operation->status, "failed") != 0 &&
+		strcmp(operation->status, "cancelled") != 0;
+}
+
+PayOperation *
+pay_payment_open_operation(PayPayment *payment, PayOpKind kind)
+{
+	ListCell   *cell;
+
+	foreach(cell, payment->operations)
+	{
+		PayOperation *operation = lfirst(cell);
+
+		if (operation->kind == kind && pay_operation_is_open(operation))
+			return operation;
+	}
+	return NULL;
+}
+
+PayMoved *
+pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, payment->moved)
+	{
+		PayMoved   *moved = lfirst(cell);
+
+		if (strcmp(moved->kind, kind) == 0 && strcmp(moved->object_id, object_id) == 0)
+			return moved;
+	}
+	return NULL;
+}
+
+bool
+pay_payment_can(const PayPayment *payment, const char *event)
+{
+	return pay_state_next(payment->status, event) != NULL;
+}
+
+/* ---------- change ---------- */
+
+void
+pay_payment_event(PayPayments *set, PayPayment *payment, const char *event,
+				  const PayOperation *operation, const char *source, const char *code)
+{
+	PayPendingStatus *pending = palloc0(sizeof(PayPendingStatus));
+	const char *to = pay_state_next(payment->status, event);
+
+	if (to == NULL)
+		ereport(ERROR,
+				(errcode(PAY_ERR_ILLEGAL_TRANSITION),
+				 errmsg("event \"%s\" does not apply to a payment in status \"%s\"", event, payment->status),
+				 errhint("See payments.transition for the edges that exist.")));
+
+	pending->payment = payment;
+	pending->row.payment_id = payment->payment_id;
+	pending->row.seq = payment->seq + 1;
+	pending->row.status = to;
+	pending->row.event = event;
+	pending->row.operation_id = operation ? &operation->operation_id : NULL;
+	pending->row.source = source;
+	pending->row.actor = set->actor;
+	pending->row.code = code;
+	pending->row.recorded_at = set->now;
+	pay_state_hash(&pending->row, payment->seq > 0 ? payment->status_hash : NULL, pending->hash);
+	set->status_rows = lappend(set->status_rows, pending);
+
+	payment->status = to;
+	payment->seq++;
+	memcpy(payment->status_hash, pending->hash, PAY_HASH_BYTES);
+	payment->dirty = true;
+}
+
+void
+pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *operation,
+				 const char *kind, const char *object_id, int64 amount, const char *source)
+{
+	PayMoved   *moved = palloc(sizeof(PayMoved));
+	PayPendingMovement *pending = palloc(sizeof(PayPendingMovement));
+
+	moved->kind = kind;
+	moved->object_id = object_id;
+	moved->amount = amount;
+	payment->moved = lappend(payment->moved, moved);
+
+	pending->payment = payment;
+	pending->operation = operation;
+	pending->moved = moved;
+	pending->source = source;
+	set->movements = lappend(set->movements, pending);
+	payment->dirty = true;
+}
+
+void
+pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation *operation,
+					  const char *kind, const char *object_id, int64 amount, const char *detail)
+{
+	PayPendingException *pending = palloc(sizeof(PayPendingException));
+
+	pending->payment = payment;
+	pending->operation = operation;
+	pending->kind = kind;
+	pending->object_id = object_id;
+	pending->amount = amount;
+	pending->detail = detail;
+	set->exceptions = lappend(set->exceptions, pending);
+}
+
+PayOperation *
+pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind, int64 amount,
+						  const char *reason, const char *psp_ref)
+{
+	PayOperation *operation = palloc0(sizeof(PayOperation));
+
+	operation->operation_id = pay_new_id(pay_id_bucket(&payment->payment_id));
+	operation->kind = kind;
+	operation->amount = amount;
+	operation->reason = reason;
+	operation->psp_ref = psp_ref;
+	operation->status = "initiated";
+	operation->generation = 1;
+	operation->is_new = true;
+	payment->operations = lappend(payment->operations, operation);
+	pay_operation_schedule(set, operation, "send", set->now);
+	return operation;
+}
+
+void
+pay_operation_schedule(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at)
+{
+	operation->action = action;
+	operation->due_at = due_at;
+	operation->claimed_by = NULL;
+	operation->queue_attempt = operation->attempts;
+	if (operation->queue_change == PAY_QUEUE_DELETE)
+		operation->queue_change = PAY_QUEUE_UPDATE;
+	else if (operation->queue_change == PAY_QUEUE_KEEP)
+		operation->queue_change = operation->queued ? PAY_QUEUE_UPDATE : PAY_QUEUE_INSERT;
+	operation->queued = true;
+	if (due_at <= set->now)
+		set->wake = true;
+}
+
+void
+pay_operation_unqueue(PayOperation *operation)
+{
+	if (!operation->queued)
+		return;
+	operation->queue_change = operation->queue_change == PAY_QUEUE_INSERT ? PAY_QUEUE_KEEP : PAY_QUEUE_DELETE;
+	operation->queued = false;
+}
+
+void
+pay_operation_bury(PayOperation *operation, const char *reason, const char *detail)
+{
+	operation->dead_reason = reason;
+	operation->dead_detail = detail;
+	pay_operation_unqueue(operation);
+}
+
+void
+pay_operation_finish(PayPayments *set, PayOperation *operation, const char *status)
+{
+	operation->status = status;
+	operation->completed_at = set->now;
+	operation->dirty = true;
+	operation->dead_letter_resolved = operation->has_dead_letter;
+	pay_operation_unqueue(operation);
+}

@@ -1,0 +1,195 @@
+/*
+ * src/payment/payment.h
+ *		Payments under lock, with all that is known of them.
+ *
+ * Whatever changes a payment does it in three steps: load the payments (locks
+ * the payment rows), decide on the structs, save what changed (a handful of
+ * set-based statements, however many payments).  Check and act are thus under
+ * one lock by construction.
+ */
+#ifndef PAY_PAYMENT_H
+#define PAY_PAYMENT_H
+
+#include "psp/psp.h"
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/uuid.h"
+
+typedef enum PayQueueChange
+{
+	PAY_QUEUE_KEEP,
+	PAY_QUEUE_INSERT,
+	PAY_QUEUE_UPDATE,
+	PAY_QUEUE_DELETE
+} PayQueueChange;
+
+/* An operation, its place in the queue and its open dead letter. */
+typedef struct PayOperation
+{
+	pg_uuid_t	operation_id;
+	PayOpKind	kind;
+	int64		amount;
+	const char *reason;
+	const char *psp_ref;
+	const char *status;
+	int			generation;
+	int			attempts;
+	TimestampTz first_sent_at;	/* of this generation, 0 = never */
+	const char *psp_object_id;
+	const char *failure_code;
+	const char *failure_message;
+	TimestampTz completed_at;		/* 0 = not yet */
+	bool		is_new;
+	bool		dirty;
+
+	bool		queued;
+	const char *action;			/* "send" or "inquire" */
+	TimestampTz due_at;
+	const char *claimed_by;		/* NULL: free */
+	int			queue_attempt;	/* fencing token: number of the attempt that holds the lease */
+	const char *schedule;		/* NULL: none yet */
+	int			try;			/* on that schedule */
+	int			lost;			/* leases lost in a row */
+	PayQueueChange queue_change;
+
+	bool		has_dead_letter;	/* an open one */
+	bool		dead_letter_resolved;
+	const char *dead_reason;	/* set: to be dead-lettered now */
+	const char *dead_detail;
+} PayOperation;
+
+/* A row of payments.movement. */
+typedef struct PayMoved
+{
+	const char *kind;
+	const char *object_id;
+	int64		amount;
+} PayMoved;
+
+typedef struct PayPayment
+{
+	pg_uuid_t	payment_id;
+	const char *merchant;
+	int64		amount;
+	const char *currency;
+	bool		manual_capture;
+	const char *psp;
+	const char *payment_method;
+	const char *order_ref;
+	const char *customer;
+	const char *return_url;
+	const char *description;
+	bool		off_session;
+
+	const char *status;
+	int			seq;
+	uint8		status_hash[PAY_HASH_BYTES];
+	int64		authorized;
+	int64		capture_pending;
+	int64		captured;
+	int64		refund_pending;
+	int64		refunded;
+	int64		disputed;
+	const char *psp_payment_id;
+	const char *next_action_url;
+	const char *failure_code;
+	const char *failure_message;
+	bool		dirty;
+
+	const char *app_role;		/* of the merchant */
+	const PayAdapter *adapter;	/* NULL when the library has none of that name */
+	const char *adapter_name;
+	int			exponent;		/* ISO 4217 */
+	int			psp_exponent;	/* the PSP's */
+
+	List	   *operations;		/* PayOperation, oldest first */
+	List	   *moved;			/* PayMoved */
+} PayPayment;
+
+typedef struct PayPayments
+{
+	int			n;
+	PayPayment *list;			/* sorted by payment_id */
+	TimestampTz now;
+	const char *actor;
+	List	   *status_rows;	/* to be written, all of what follows */
+	List	   *movements;
+	List	   *attempts;
+	List	   *answers;
+	List	   *exceptions;
+	bool		wake;			/* something became due */
+} PayPayments;
+
+/* The exact bytes of a call, written before the first of them leaves. */
+typedef struct PayAttempt
+{
+	pg_uuid_t	operation_id;
+	int			attempt;
+	const char *action;
+	int			generation;
+	const char *psp_key;		/* NULL for an inquiry */
+	const char *method;
+	const char *path;
+	const char *content_type;
+	const char *body;
+	const char *worker;
+} PayAttempt;
+
+/* What came back. */
+typedef struct PayAttemptAnswer
+{
+	pg_uuid_t	operation_id;
+	int			attempt;
+	const char *class;
+	const char *code;
+	int			http_status;	/* 0: none */
+	const char *request_id;
+	const char *error;
+	bytea	   *body;			/* capped, card numbers masked; may be NULL */
+	int			elapsed_ms;
+	bool		late;			/* the lease was gone: recorded, and heeded only if it says that money moved */
+} PayAttemptAnswer;
+
+/*
+ * Locks the payments in id order (waiting for others) and reads all about
+ * them.  Ids that do not exist are missing from the result.  Raises 40001 at
+ * REPEATABLE READ and above if one has changed since the snapshot.
+ */
+extern PayPayments *pay_payments_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
+/* The same without waiting: payments that somebody else holds are missing from the result. */
+extern PayPayments *pay_payments_load_skipping_locked(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
+/* Writes everything that was changed.  Raises what CHECKs and guards raise; the caller's transaction is then lost. */
+extern void pay_payments_save(PayPayments *set);
+
+extern PayPayment *pay_payments_find(PayPayments *set, const pg_uuid_t *payment_id);
+extern PayOperation *pay_payment_operation(PayPayment *payment, const pg_uuid_t *operation_id);
+/* First operation of that kind that is not finished, or NULL. */
+extern PayOperation *pay_payment_open_operation(PayPayment *payment, PayOpKind kind);
+extern PayMoved *pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id);
+
+extern bool pay_operation_is_open(const PayOperation *operation);
+
+/* Does the event lead anywhere from the present status? */
+extern bool pay_payment_can(const PayPayment *payment, const char *event);
+/* Takes the edge: status, seq, hash, and a history row to be saved.  Raises PAY_ERR_ILLEGAL_TRANSITION if there is none. */
+extern void pay_payment_event(PayPayments *set, PayPayment *payment, const char *event,
+							  const PayOperation *operation, const char *source, const char *code);
+/* Records money that moved; its postings follow at save. */
+extern void pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *operation,
+							 const char *kind, const char *object_id, int64 amount, const char *source);
+/* Opens an exception for a person; object_id may be NULL. */
+extern void pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation *operation,
+								  const char *kind, const char *object_id, int64 amount, const char *detail);
+/* Adds an operation with its queue row, due at once. */
+extern PayOperation *pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind, int64 amount,
+											   const char *reason, const char *psp_ref);
+/* Sets when the queue row is due; makes one if there is none.  Drops any claim. */
+extern void pay_operation_schedule(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at);
+extern void pay_operation_unqueue(PayOperation *operation);
+/* Takes it from the queue into the dead letters. */
+extern void pay_operation_bury(PayOperation *operation, const char *reason, const char *detail);
+/* Ends it in the given status ('succeeded', 'failed', 'cancelled'). */
+extern void pay_operation_finish(PayPayments *set, PayOperation *operation, const char *status);
+
+#endif							/* PAY_PAYMENT_H */

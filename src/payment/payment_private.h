@@ -1,0 +1,37 @@
+/*
+ * src/payment/payment_private.h
+ *		Between payment/payment.c, which decides, and payment/payment_save.c, which writes.
+ */
+#ifndef PAY_PAYMENT_PRIVATE_H
+#define PAY_PAYMENT_PRIVATE_H
+
+#include "payment/payment.h"
+#include "payment/state.h"
+
+/* Waiting for save, with the payment they belong to. */
+typedef struct PayPendingStatus
+{
+	PayPayment *payment;
+	PayStatusRow row;
+	uint8		hash[PAY_HASH_BYTES];
+} PayPendingStatus;
+
+typedef struct PayPendingMovement
+{
+	PayPayment *payment;
+	const PayOperation *operation;
+	const PayMoved *moved;
+	const char *source;
+} PayPendingMovement;
+
+typedef struct PayPendingException
+{
+	PayPayment *payment;
+	const PayOperation *operation;
+	const char *kind;
+	const char *object_id;
+	int64		amount;
+	const char *detail;
+} PayPendingException;
+
+#endif							/* PAY_PAYMENT_PRIVATE_H */

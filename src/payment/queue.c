@@ -1,0 +1,409 @@
+/*
+ * src/payment/queue.c
+ *		Claiming operations that are due, and the dead letters.
+ *
+ * A claim is one short transaction: it locks due rows and their payments with
+ * SKIP LOCKED, writes for each an attempt row with the exact bytes, moves the
+ * payment to "processing" and sets the lease.  Only after its commit may a
+ * byte leave.  due_at doubles as the end of the lease, so one index serves
+ * both; the attempt number is the fencing token.
+ *
+ * A row that comes due while claimed has lost its worker in mid-call.  Nobody
+ * knows what the PSP did, so it is completed as unknown through apply and will
+ * be inquired, never simply sent again.
+ *
+ * Retries send the stored bytes of the generation's first attempt, not newly
+ * built ones: an upgrade of an adapter must not change what a key means.
+ */
+#include "payments.h"
+
+#include "payment/queue.h"
+
+#include "base/money.h"
+#include "base/pan.h"
+#include "core/spi.h"
+#include "core/wake.h"
+#include "payment/apply.h"
+#include "payment/idempotency.h"
+#include "payment/payment.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define CLAIM_MAX 5000
+
+static int	complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
+						const char *psp, TimestampTz now, const char *actor);
+static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
+					  int lease_ms, PayClaim *claim);
+static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
+static bool stored_request(const PayOperation *operation, PayRequest *request);
+static PayOperation *load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb);
+
+static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
+	"SELECT q.operation_id, q.payment_id, q.attempt, q.claimed_by IS NOT NULL, q.action = 'inquire' "
+	"FROM payments.queue q JOIN payments.payment p ON p.payment_id = q.payment_id "
+	"WHERE q.psp = $1 AND q.due_at <= $2 AND q.operation_id <> ALL ($4) ORDER BY q.due_at LIMIT $3 "
+	"FOR UPDATE OF q SKIP LOCKED FOR NO KEY UPDATE OF p SKIP LOCKED", TEXTOID, TIMESTAMPTZOID, INT8OID, UUIDARRAYOID);
+
+static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
+	"SELECT method, path, content_type, body FROM payments.attempt "
+	"WHERE operation_id = $1 AND action = 'send' AND generation = $2 ORDER BY attempt LIMIT 1", UUIDOID, INT4OID);
+
+static PayStmt expire_leases = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.queue SET due_at = least(due_at, $2) WHERE claimed_by = $1", TEXTOID, TIMESTAMPTZOID);
+
+static PayStmt find_dead_letter = PAY_STMT(SPI_OK_SELECT,
+	"SELECT operation_id, payment_id FROM payments.dead_letter WHERE dead_letter_id = $1", UUIDOID);
+
+static PayStmt read_decision = PAY_STMT(SPI_OK_SELECT,
+	"SELECT decision FROM payments.dead_letter WHERE dead_letter_id = $1", UUIDOID);
+
+static PayStmt decide_dead_letter = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.dead_letter SET decision = $2, decided_at = $3, decided_by = $4, decision_reason = $5 "
+	"WHERE dead_letter_id = $1 AND decision IS NULL", UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
+
+int
+pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
+				const pg_uuid_t *skip, int n_skip, PayClaim **claims, int *touched, pg_uuid_t *first)
+{
+	PayArgs		args = {0};
+	const pg_uuid_t **skipped = palloc(sizeof(pg_uuid_t *) * Max(n_skip, 1));
+	int			rows,
+				n = 0,
+				lost = 0;
+	pg_uuid_t  *operations,
+			   *payments,
+			   *lost_operations;
+	int		   *lost_attempts;
+	bool	   *lost_inquiries;
+	PayPayments *set;
+
+	max = Min(max, CLAIM_MAX);
+	pay_arg_text(&args, psp);
+	pay_arg_time(&args, now);
+	pay_arg_int64(&args, max);
+	for (int i = 0; i < n_skip; i++)
+		skipped[i] = &skip[i];
+	pay_arg_uuid_array(&args, skipped, n_skip);
+	rows = (int) pay_spi_exec(&find_due, &args);
+	*touched = rows;
+	if (rows > 0)
+		*first = pay_spi_uuid(0, 1);
+	*claims = palloc0(sizeof(PayClaim) * Max(rows, 1));
+	if (rows == 0)
+		return 0;
+
+	operations = palloc(sizeof(pg_uuid_t) * rows);
+	payments = palloc(sizeof(pg_uuid_t) * rows);
+	lost_operations = palloc(sizeof(pg_uuid_t) * rows);
+	lost_attempts = palloc(sizeof(int) * rows);
+	lost_inquiries = palloc(sizeof(bool) * rows);
+	for (int i = 0; i < rows; i++)
+	{
+		if (pay_spi_bool(i, 4))
+		{
+			lost_operations[lost] = pay_spi_uuid(i, 1);
+			lost_attempts[lost] = pay_spi_int32(i, 3);
+			lost_inquiries[lost++] = pay_spi_bool(i, 5);
+			continue;
+		}
+		operations[n] = pay_spi_uuid(i, 1);
+		payments[n++] = pay_spi_uuid(i, 2);
+	}
+	if (lost > 0)
+		complete_lost(lost_operations, lost_attempts, lost_inquiries, lost, psp, now, worker);
+	if (n == 0)
+		return 0;
+
+	set = pay_payments_load(payments, n, now, worker);
+	rows = n;
+	n = 0;
+	for (int i = 0; i < rows; i++)
+	{
+		PayPayment *payment = pay_payments_find(set, &payments[i]);
+		PayOperation *operation = payment ? pay_payment_operation(payment, &operations[i]) : NULL;
+
+		if (operation && operation->queued && claim_one(set, payment, operation, worker, lease_ms, &(*claims)[n]))
+			n++;
+	}
+	pay_payments_save(set);
+	return n;
+}
+
+/* Their worker died in mid-call: an answer that says "nobody knows". */
+static int
+complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
+			const char *psp, TimestampTz now, const char *actor)
+{
+	PayReport  *reports = palloc0(sizeof(PayReport) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		reports[i].source = inquiries[i] ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
+		reports[i].psp = psp;
+		reports[i].operation_id = operations[i];
+		reports[i].attempt = attempts[i];
+		reports[i].error = "lease ran out before an answer was recorded";
+		reports[i].lease_lost = true;
+		reports[i].result.class = PAY_CLASS_UNKNOWN;
+		reports[i].result.retry_after_ms = -1;
+	}
+	pay_apply(reports, n, false, now, actor);
+	return n;
+}
+
+/* Returns false when there is nothing to send: the operation is then buried. */
+static bool
+claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
+		  int lease_ms, PayClaim *claim)
+{
+	PayAttempt *attempt;
+	const char *problem;
+
+	claim->operation_id = operation->operation_id;
+	claim->payment_id = payment->payment_id;
+	claim->adapter = payment->adapter;
+	claim->inquiry = strcmp(operation->action, "inquire") == 0;
+	if (payment->adapter == NULL)
+		problem = "the library has no such adapter";
+	else if (!pay_queue_command(payment, operation, &claim->command))
+		problem = "the amount cannot be written in the PSP's units";
+	else
+		problem = prepare_request(set, operation, claim);
+	if (problem)
+	{
+		pay_operation_bury(operation, claim->inquiry ? "cannot_inquire" : "cannot_build", problem);
+		return false;
+	}
+
+	operation->attempts++;
+	operation->dirty = true;
+	claim->attempt = operation->attempts;
+	if (!claim->inquiry)
+	{
+		claim->psp_key = pay_idempotency_psp_key(operation->psp_ref, operation->generation);
+		if (operation->first_sent_at == 0)
+			operation->first_sent_at = set->now;
+		/* A resend in doubt stays in doubt until the PSP has spoken. */
+		if (strcmp(operation->status, "in_doubt") != 0)
+			operation->status = "processing";
+		if ((operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE) && pay_payment_can(payment, "claim"))
+			pay_payment_event(set, payment, "claim", operation, "worker", NULL);
+	}
+	pay_operation_schedule(set, operation, operation->action, set->now + (TimestampTz) lease_ms * 1000);
+	operation->claimed_by = worker;
+
+	attempt = palloc0(sizeof(PayAttempt));
+	attempt->operation_id = operation->operation_id;
+	attempt->attempt = operation->attempts;
+	attempt->action = operation->action;
+	attempt->generation = operation->generation;
+	attempt->psp_key = claim->psp_key;
+	attempt->method = claim->request.method;
+	attempt->path = claim->request.path;
+	attempt->content_type = claim->request.content_type;
+	attempt->body = claim->request.body;
+	attempt->worker = worker;
+	set->attempts = lappend(set->attempts, attempt);
+	return true;
+}
+
+bool
+pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayCommand *command)
+{
+	command->kind = operation->kind;
+	command->currency = payment->currency;
+	command->exponent = payment->exponent;
+	command->payment_method = payment->payment_method;
+	command->customer = payment->customer;
+	command->order_ref = payment->order_ref;
+	command->description = payment->description;
+	command->return_url = payment->return_url;
+	command->reason = operation->reason;
+	command->off_session = payment->off_session;
+	command->psp_ref = operation->psp_ref;
+	command->generation = operation->generation;
+	command->psp_payment_id = payment->psp_payment_id;
+	command->psp_object_id = operation->psp_object_id;
+	return pay_money_rescale(operation->amount, payment->exponent, payment->psp_exponent, &command->amount) &&
+		pay_money_rescale(payment->captured, payment->exponent, payment->psp_exponent, &command->captured);
+}
+
+/* Fills claim->request; returns NULL, or why it cannot. */
+static const char *
+prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
+{
+	const PayAdapter *adapter = claim->adapter;
+	const char *problem = NULL;
+
+	if (!claim->inquiry && operation->first_sent_at != 0)
+	{
+		/* Past the horizon the PSP may have forgotten the key and would do it anew. */
+		if (set->now >= operation->first_sent_at + (TimestampTz) adapter->key_valid_s * USECS_PER_SEC)
+		{
+			claim->inquiry = true;
+			operation->action = "inquire";
+		}
+		else if (stored_request(operation, &claim->request))
+			return NULL;
+	}
+	if (adapter->in_process)
+	{
+		claim->request.method = "POST";
+		claim->request.path = claim->inquiry ? "/inquiry" : "/perform";
+		return NULL;
+	}
+	if (claim->inquiry)
+		return adapter->build_inquiry(&claim->command, &claim->request)
+			? NULL : "the adapter has nothing to ask the PSP with";
+	if (!adapter->build(&claim->command, &claim->request, &problem))
+		return problem ? problem : "the adapter cannot build the request";
+	return NULL;
+}
+
+static bool
+stored_request(const PayOperation *operation, PayRequest *request)
+{
+	PayArgs		args = {0};
+
+	pay_arg_uuid(&args, &operation->operation_id);
+	pay_arg_int32(&args, operation->generation);
+	if (pay_spi_exec(&find_bytes, &args) == 0)
+		return false;
+	request->method = pay_spi_text(0, 1);
+	request->path = pay_spi_text(0, 2);
+	request->content_type = pay_spi_text(0, 3);
+	request->body = pay_spi_text(0, 4);
+	return true;
+}
+
+void
+pay_queue_recover(const char *worker, TimestampTz now)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, worker);
+	pay_arg_time(&args, now);
+	pay_spi_exec(&expire_leases, &args);
+}
+
+/* ---------- dead letters ---------- */
+
+PAY_FUNCTION(pay_redrive);
+PAY_FUNCTION(pay_discard);
+
+/* redrive(dead_letter_id): back into the queue, due now; inquired first when in doubt. */
+Datum
+pay_redrive(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
+	PayPayments *set;
+	PayOperation *operation;
+	PayArgs		args = {0};
+
+	pay_spi_begin();
+	operation = load_dead_letter(id, &set, "redrive");
+	operation->schedule = NULL;
+	operation->try = 0;
+	operation->lost = 0;
+	pay_operation_schedule(set, operation, strcmp(operation->status, "in_doubt") == 0 ||
+						   strcmp(operation->status, "requires_action") == 0 ||
+						   (strcmp(operation->status, "processing") == 0) ? "inquire" : "send", set->now);
+	pay_payments_save(set);
+
+	pay_arg_uuid(&args, id);
+	pay_arg_text(&args, "redriven");
+	pay_arg_time(&args, set->now);
+	pay_arg_text(&args, set->actor);
+	pay_arg_null(&args);
+	pay_spi_exec(&decide_dead_letter, &args);
+	pay_spi_end();
+	pay_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* discard(dead_letter_id, reason): a person has decided that it did not happen. */
+Datum
+pay_discard(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
+	char	   *reason = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	PayPayments *set;
+	PayPayment *payment;
+	PayOperation *operation;
+	PayArgs		args = {0};
+
+	if (reason == NULL || reason[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a reason is needed to discard a dead letter"),
+				 errhint("Say how you know that the PSP did not do it: discard(id, 'no charge on the dashboard').")));
+	if (pay_pan_found(reason, strlen(reason)))
+		ereport(ERROR,
+				(errcode(PAY_ERR_CARD_NUMBER),
+				 errmsg("reason contains what looks like a card number"),
+				 errhint("Card numbers are never stored; remove it."),
+				 errhidestmt(true)));
+	pay_spi_begin();
+	operation = load_dead_letter(id, &set, "discard");
+	payment = &set->list[0];
+	if (operation->kind == PAY_OP_CAPTURE)
+		payment->capture_pending -= operation->amount;
+	else if (operation->kind == PAY_OP_REFUND)
+		payment->refund_pending -= operation->amount;
+	else if (operation->kind != PAY_OP_VOID && pay_payment_can(payment, "discard"))
+		pay_payment_event(set, payment, "discard", operation, "person", NULL);
+	payment->dirty = true;
+	operation->failure_code = "discarded";
+	pay_operation_finish(set, operation, "failed");
+	operation->dead_letter_resolved = false;	/* decided here, below */
+	pay_payments_save(set);
+
+	pay_arg_uuid(&args, id);
+	pay_arg_text(&args, "discarded");
+	pay_arg_time(&args, set->now);
+	pay_arg_text(&args, set->actor);
+	pay_arg_text(&args, reason);
+	pay_spi_exec(&decide_dead_letter, &args);
+	pay_spi_end();
+	PG_RETURN_VOID();
+}
+
+/* Locks the payment, then looks whether the dead letter is still open. */
+static PayOperation *
+load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb)
+{
+	PayArgs		args = {0};
+	PayArgs		again = {0};
+	pg_uuid_t	operation_id,
+				payment_id;
+	PayOperation *operation;
+	char	   *decision;
+
+	pay_arg_uuid(&args, id);
+	if (pay_spi_exec(&find_dead_letter, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_DEAD_LETTER_NOT_FOUND),
+				 errmsg("there is no such dead letter"),
+				 errhint("SELECT * FROM payments.dead_letter WHERE decision IS NULL lists the open ones.")));
+	operation_id = pay_spi_uuid(0, 1);
+	payment_id = pay_spi_uuid(0, 2);
+	*set = pay_payments_load(&payment_id, 1, GetCurrentTimestamp(), GetUserNameFromId(GetOuterUserId(), false));
+
+	pay_arg_uuid(&again, id);
+	pay_spi_exec(&read_decision, &again);
+	decision = pay_spi_text(0, 1);
+	operation = (*set)->n == 1 ? pay_payment_operation(&(*set)->list[0], &operation_id) : NULL;
+	if (decision != NULL || operation == NULL || !pay_operation_is_open(operation) || operation->queued)
+		ereport(ERROR,
+				(errcode(PAY_ERR_DEAD_LETTER_DECIDED),
+				 errmsg("cannot %s a dead letter that has been decided", verb),
+				 errdetail("It was %s.", decision ? decision : "resolved"),
+				 errhint("Look at payments.dead_letter for who decided and why.")));
+	return operation;
+}

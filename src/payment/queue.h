@@ -1,0 +1,48 @@
+/*
+ * src/payment/queue.h
+ *		Claiming operations that are due.
+ */
+#ifndef PAY_QUEUE_H
+#define PAY_QUEUE_H
+
+#include "psp/psp.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+struct PayPayment;
+struct PayOperation;
+
+/* An operation under lease, with the exact bytes to send. */
+typedef struct PayClaim
+{
+	pg_uuid_t	operation_id;
+	pg_uuid_t	payment_id;
+	int			attempt;		/* the fencing token */
+	bool		inquiry;
+	const PayAdapter *adapter;
+	PayCommand	command;
+	PayRequest	request;		/* unused for in-process adapters */
+	const char *psp_key;		/* NULL for an inquiry */
+} PayClaim;
+
+/*
+ * Leases up to `max` due operations of the PSP to `worker` and writes their
+ * attempt rows; call in a transaction, send only after its commit.  Leases
+ * that ran out are completed as unknown on the way, so the result may be smaller
+ * than what was due; *touched says how many rows were looked at.  Locked
+ * payments are skipped, never waited for.  Results live in the current context.
+ *
+ * When it raises, *first still names the first of the rows, so that a caller
+ * who asked for one knows which it was and can pass it in `skip` from then on.
+ */
+extern int	pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
+							const pg_uuid_t *skip, int n_skip, PayClaim **claims, int *touched, pg_uuid_t *first);
+
+/* What the adapter may know of the operation.  False when the amount cannot be written in the PSP's units. */
+extern bool pay_queue_command(const struct PayPayment *payment, const struct PayOperation *operation, PayCommand *command);
+
+/* Makes all leases of that worker run out now: it has just started, so whoever held them is dead. */
+extern void pay_queue_recover(const char *worker, TimestampTz now);
+
+#endif							/* PAY_QUEUE_H */

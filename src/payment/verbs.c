@@ -1,0 +1,710 @@
+/*
+ * src/payment/verbs.c
+ *		The verbs: create, capture, cancel, refund.
+ *
+ * Each is one script inside the caller's transaction: check the input, take
+ * the idempotency key, lock the payment, check the state, write, and wake the
+ * worker at commit.  An error leaves nothing behind, not even the key.  An
+ * accepted call forces a synchronous local commit, whatever the caller's
+ * synchronous_commit says (promise 3).
+ */
+#include "payments.h"
+
+#include "base/money.h"
+#include "base/pan.h"
+#include "base/uuid.h"
+#include "core/guc.h"
+#include "core/merchant.h"
+#include "core/spi.h"
+#include "core/wake.h"
+#include "payment/event.h"
+#include "payment/idempotency.h"
+#include "payment/payment.h"
+#include "payment/route.h"
+#include "payment/state.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#define METADATA_BYTES_MAX 16384
+
+/* What create_payment() and its siblings were asked. */
+typedef struct PayCreate
+{
+	const char *key;
+	int64		amount;
+	const char *currency;
+	const char *merchant;
+	const char *payment_method;
+	const char *capture;
+	const char *order_ref;
+	const char *customer;
+	const char *psp;
+	const char *return_url;
+	const char *description;
+	Datum		metadata;
+	const char *metadata_text;
+	bool		off_session;
+	const char *kind;
+	/* found */
+	const char *resolved_psp;
+} PayCreate;
+
+/* capture, cancel and refund: the same script with another middle. */
+typedef struct PayFollowUp
+{
+	const char *verb;			/* "capture_payment", ... */
+	PayOpKind	kind;
+	pg_uuid_t	payment_id;
+	const char *key;
+	bool		amount_given;
+	int64		amount;
+	const char *reason;
+} PayFollowUp;
+
+static char *text_arg(FunctionCallInfo fcinfo, int n);
+static void check_text(const char *name, const char *value, int chars_max);
+static void check_amount(int64 amount);
+static void read_create(FunctionCallInfo fcinfo, PayCreate *create);
+static void check_create(const PayCreate *create);
+static void hash_request(const PayCreate *create, uint8 *hash);
+static const char *find_route(PayCreate *create, int *sqlstate, const char **hint);
+static bool insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirstResult *result, TimestampTz now);
+static void insert_event(const PayCreate *create, const PayFirstResult *result, TimestampTz now);
+static Datum create_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, const char *status, bool replayed);
+static Datum follow_up(FunctionCallInfo fcinfo, PayFollowUp *f);
+static void add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
+static void add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
+static void add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
+static void cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
+static void refuse_while_open(PayPayment *payment, PayOpKind kind, const char *verb);
+static void refuse_status(const PayPayment *payment, const char *what, const char *hint) pg_attribute_noreturn();
+
+PAY_FUNCTION(pay_create_payment);
+PAY_FUNCTION(pay_capture_payment);
+PAY_FUNCTION(pay_cancel_payment);
+PAY_FUNCTION(pay_refund_payment);
+PAY_FUNCTION(pay_require_merchant_sql);
+PAY_FUNCTION(pay_require_setup_sql);
+PAY_FUNCTION(pay_status_is_resting);
+
+/* ---------- input ---------- */
+
+static char *
+text_arg(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/* Length, control characters, card numbers.  The statement is kept out of the log: it would hold the number. */
+static void
+check_text(const char *name, const char *value, int chars_max)
+{
+	if (value == NULL)
+		return;
+	if (pay_pan_found(value, strlen(value)))
+		ereport(ERROR,
+				(errcode(PAY_ERR_CARD_NUMBER),
+				 errmsg("%s contains what looks like a card number", name),
+				 errhint("Card numbers are never stored; pass the PSP's token for the card instead."),
+				 errhidestmt(true),
+				 errhidecontext(true)));
+	if (pg_mbstrlen(value) > chars_max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is longer than %d characters", name, chars_max),
+				 errhint("Store long texts in your own tables and pass a reference.")));
+	for (const unsigned char *p = (const unsigned char *) value; *p; p++)
+		if (*p < 0x20 || *p == 0x7f)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s contains a control character", name),
+					 errhint("Use printable characters only.")));
+}
+
+static void
+check_amount(int64 amount)
+{
+	if (amount <= 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_AMOUNT_INVALID),
+				 errmsg("amount must be positive"),
+				 errhint("Amounts are whole minor units: 1050 is 10.50 EUR.")));
+	if (amount > PAY_AMOUNT_MAX)
+		ereport(ERROR,
+				(errcode(PAY_ERR_AMOUNT_INVALID),
+				 errmsg("amount is larger than " INT64_FORMAT, PAY_AMOUNT_MAX),
+				 errhint("Amounts are whole minor units: 1050 is 10.50 EUR.")));
+}
+
+static void
+check_key(const char *key)
+{
+	pay_idempotency_check_key(key);
+	check_text("idempotency key", key, PAY_KEY_CHARS_MAX);
+}
+
+/* ---------- create ---------- */
+
+/* create_payment(idempotency_key, amount, currency, ...) */
+Datum
+pay_create_payment(PG_FUNCTION_ARGS)
+{
+	PayCreate	create = {0};
+	PayFirstResult result;
+	uint8		hash[PAY_HASH_BYTES];
+	TimestampTz now = GetCurrentTimestamp();
+	const char *problem,
+			   *hint = NULL;
+	int			sqlstate = 0;
+	int			bucket;
+
+	read_create(fcinfo, &create);
+	check_create(&create);
+	hash_request(&create, hash);
+
+	pay_spi_begin();
+	problem = find_route(&create, &sqlstate, &hint);
+	if (problem)
+	{
+		/* A repeated call gets its first result even if the route has changed since. */
+		if (create.merchant && pay_idempotency_find(create.merchant, create.key, "create_payment", hash, &result))
+		{
+			pay_spi_end();
+			return create_result(fcinfo, &result.payment_id, result.status, true);
+		}
+		ereport(ERROR, (errcode(sqlstate), errmsg("%s", problem), errhint("%s", hint)));
+	}
+
+	bucket = pay_shard_bucket(create.merchant);
+	result.payment_id = pay_new_id(bucket);
+	result.operation_id = pay_new_id(bucket);
+	result.status = "initiated";
+	if (!insert_payment(&create, hash, &result, now))
+	{
+		if (!pay_idempotency_find(create.merchant, create.key, "create_payment", hash, &result))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not take the idempotency key"),
+					 errhint("Repeat the transaction with the same key.")));
+		pay_spi_end();
+		return create_result(fcinfo, &result.payment_id, result.status, true);
+	}
+	pay_spi_end();
+	ForceSyncCommit();
+	pay_wake_at_commit();
+	return create_result(fcinfo, &result.payment_id, result.status, false);
+}
+
+static void
+read_create(FunctionCallInfo fcinfo, PayCreate *create)
+{
+	create->key = text_arg(fcinfo, 0);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(PAY_ERR_AMOUNT_INVALID),
+				 errmsg("amount is missing"),
+				 errhint("Amounts are whole minor units: 1050 is 10.50 EUR.")));
+	create->amount = PG_GETARG_INT64(1);
+	create->currency = text_arg(fcinfo, 2);
+	create->merchant = text_arg(fcinfo, 3);
+	create->payment_method = text_arg(fcinfo, 4);
+	create->capture = text_arg(fcinfo, 5);
+	create->order_ref = text_arg(fcinfo, 6);
+	create->customer = text_arg(fcinfo, 7);
+	create->psp = text_arg(fcinfo, 8);
+	create->return_url = text_arg(fcinfo, 9);
+	create->description = text_arg(fcinfo, 10);
+	create->metadata = PG_ARGISNULL(11) ? DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")) : PG_GETARG_DATUM(11);
+	create->metadata_text = JsonbToCString(NULL, &DatumGetJsonbP(create->metadata)->root,
+										   VARSIZE(DatumGetJsonbP(create->metadata)));
+	create->off_session = !PG_ARGISNULL(12) && PG_GETARG_BOOL(12);
+	create->kind = "purchase";
+}
+
+static void
+check_create(const PayCreate *create)
+{
+	check_key(create->key);
+	check_amount(create->amount);
+	if (create->capture == NULL || (strcmp(create->capture, "automatic") != 0 && strcmp(create->capture, "manual") != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("capture must be \"automatic\" or \"manual\""),
+				 errhint("With \"manual\" the amount is only held until capture_payment().")));
+	check_text("payment_method", create->payment_method, 255);
+	check_text("order_ref", create->order_ref, 255);
+	check_text("customer", create->customer, 255);
+	check_text("description", create->description, 1000);
+	check_text("return_url", create->return_url, 2000);
+	if (create->return_url && strncmp(create->return_url, "https://", 8) != 0 && strncmp(create->return_url, "http://", 7) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("return_url is not an http or https URL"),
+				 errhint("It is where the PSP sends the payer back to: https://shop.example/done.")));
+	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(create->metadata)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("metadata is not a JSON object"),
+				 errhint("For example '{\"cart\": 17}'.")));
+	check_text("metadata", create->metadata_text, METADATA_BYTES_MAX);
+}
+
+/* Everything the client said, as it said it: what a repetition must equal. */
+static void
+hash_request(const PayCreate *create, uint8 *hash)
+{
+	PaySha256  *sha = pay_sha_begin();
+
+	pay_sha_add_text(sha, create->kind);
+	pay_sha_add_int64(sha, create->amount);
+	pay_sha_add_text(sha, create->currency);
+	pay_sha_add_text(sha, create->payment_method);
+	pay_sha_add_text(sha, create->capture);
+	pay_sha_add_text(sha, create->order_ref);
+	pay_sha_add_text(sha, create->customer);
+	pay_sha_add_text(sha, create->psp);
+	pay_sha_add_text(sha, create->return_url);
+	pay_sha_add_text(sha, create->description);
+	pay_sha_add_text(sha, create->metadata_text);
+	pay_sha_add_int64(sha, create->off_session ? 1 : 0);
+	pay_sha_finish(sha, hash);
+}
+
+/* Merchant, PSP and currency.  Returns NULL, or what is wrong with a SQLSTATE and a hint. */
+static const char *
+find_route(PayCreate *create, int *sqlstate, const char **hint)
+{
+	const PayRoute *route = pay_route_find(create->merchant, create->psp, create->currency);
+	int64		psp_amount;
+
+	if (!route->merchant_known)
+	{
+		*sqlstate = PAY_ERR_MERCHANT_UNKNOWN;
+		*hint = "Create it with payments.create_merchant().";
+		return psprintf("merchant \"%s\" does not exist", create->merchant ? create->merchant : "");
+	}
+	pay_require_merchant_role(create->merchant, route->app_role);
+	if (route->psp == NULL)
+	{
+		*sqlstate = PAY_ERR_PSP_UNKNOWN;
+		*hint = "Create it with payments.create_psp(), or name another with psp => '...'.";
+		return create->psp ? psprintf("PSP \"%s\" does not exist", create->psp) : "the merchant has no PSP";
+	}
+	create->resolved_psp = route->psp;
+	if (!route->currency_known)
+	{
+		*sqlstate = PAY_ERR_CURRENCY_UNKNOWN;
+		*hint = "Use an ISO 4217 code in upper case, as in payments.currency.";
+		return psprintf("currency \"%s\" is not known", create->currency ? create->currency : "");
+	}
+	if (!pay_money_rescale(create->amount, route->exponent, route->psp_exponent, &psp_amount) ||
+		psp_amount % route->multiple != 0)
+	{
+		*sqlstate = PAY_ERR_AMOUNT_INVALID;
+		*hint = "See payments.psp_currency; amounts are refused, never rounded.";
+		return psprintf("PSP \"%s\" cannot charge this amount of %s exactly", create->resolved_psp, create->currency);
+	}
+	return NULL;
+}
+
+/*
+ * The intake, as plain single-row inserts: one statement with a WITH for all
+ * of them took a sixth longer, in setting up and tearing down its plan.
+ */
+static PayStmt insert_payment_row = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.payment (payment_id, merchant, kind, amount, currency, capture, psp, payment_method, order_ref, "
+	" customer, return_url, description, off_session, metadata, created_at, status, seq, status_hash, updated_at) "
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'initiated', 1, $16, $15)",
+	UUIDOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID,
+	JSONBOID, TIMESTAMPTZOID, BYTEAOID);
+static PayStmt insert_status_row = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.payment_status (payment_id, seq, status, event, source, actor, recorded_at, hash) "
+	"VALUES ($1, 1, 'initiated', 'create', 'client', $2, $3, $4)", UUIDOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID);
+static PayStmt insert_operation_row = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.operation (operation_id, payment_id, kind, amount, currency, psp, psp_ref, created_at, status) "
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'initiated')",
+	UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
+static PayStmt insert_queue_row = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.queue (operation_id, payment_id, psp, action, due_at, enqueued_at) VALUES ($1, $2, $3, 'send', $4, $4)",
+	UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID);
+
+/* Returns false, having written nothing, when the key is taken. */
+static bool
+insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirstResult *result, TimestampTz now)
+{
+	bool		manual = strcmp(create->capture, "manual") == 0;
+	const char *kind = pay_op_kind_name(manual ? PAY_OP_AUTHORIZE : PAY_OP_CHARGE);
+	PayStatusRow row = {0};
+	uint8		status_hash[PAY_HASH_BYTES];
+	PayArgs		payment = {0},
+				status = {0},
+				operation = {0},
+				queue = {0};
+
+	if (!pay_idempotency_insert(create->merchant, create->key, "create_payment", request_hash, result, now))
+		return false;
+
+	row.payment_id = result->payment_id;
+	row.seq = 1;
+	row.status = "initiated";
+	row.event = "create";
+	row.source = "client";
+	row.actor = GetUserNameFromId(GetOuterUserId(), false);
+	row.recorded_at = now;
+	pay_state_hash(&row, NULL, status_hash);
+
+	pay_arg_uuid(&payment, &result->payment_id);
+	pay_arg_text(&payment, create->merchant);
+	pay_arg_text(&payment, create->kind);
+	pay_arg_int64(&payment, create->amount);
+	pay_arg_text(&payment, create->currency);
+	pay_arg_text(&payment, create->capture);
+	pay_arg_text(&payment, create->resolved_psp);
+	pay_arg_text(&payment, create->payment_method);
+	pay_arg_text(&payment, create->order_ref);
+	pay_arg_text(&payment, create->customer);
+	pay_arg_text(&payment, create->return_url);
+	pay_arg_text(&payment, create->description);
+	pay_arg_bool(&payment, create->off_session);
+	pay_arg_datum(&payment, create->metadata, false);
+	pay_arg_time(&payment, now);
+	pay_arg_bytes(&payment, status_hash, PAY_HASH_BYTES);
+	pay_spi_exec(&insert_payment_row, &payment);
+
+	pay_arg_uuid(&status, &result->payment_id);
+	pay_arg_text(&status, row.actor);
+	pay_arg_time(&status, now);
+	pay_arg_bytes(&status, status_hash, PAY_HASH_BYTES);
+	pay_spi_exec(&insert_status_row, &status);
+
+	pay_arg_uuid(&operation, &result->operation_id);
+	pay_arg_uuid(&operation, &result->payment_id);
+	pay_arg_text(&operation, kind);
+	pay_arg_int64(&operation, create->amount);
+	pay_arg_text(&operation, create->currency);
+	pay_arg_text(&operation, create->resolved_psp);
+	pay_arg_text(&operation, pay_idempotency_psp_ref(create->merchant, create->key, kind));
+	pay_arg_time(&operation, now);
+	pay_spi_exec(&insert_operation_row, &operation);
+
+	pay_arg_uuid(&queue, &result->operation_id);
+	pay_arg_uuid(&queue, &result->payment_id);
+	pay_arg_text(&queue, create->resolved_psp);
+	pay_arg_time(&queue, now);
+	pay_spi_exec(&insert_queue_row, &queue);
+
+	insert_event(create, result, now);
+	return true;
+}
+
+static PayStmt insert_event_row = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.event (id, aggregatetype, aggregateid, type, payload, merchant, created_at) "
+	"VALUES ($1, 'payment', $2, 'payment.initiated', $3, $4, $5)", UUIDOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID);
+
+static void
+insert_event(const PayCreate *create, const PayFirstResult *result, TimestampTz now)
+{
+	PayArgs		args = {0};
+	pg_uuid_t	id = pay_new_id(pay_id_bucket(&result->payment_id));
+	char	   *payment_id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&result->payment_id)));
+
+	pay_arg_uuid(&args, &id);
+	pay_arg_text(&args, payment_id);
+	pay_arg_datum(&args, pay_event_payload(payment_id, 1, "initiated", "create", NULL, create->amount, create->currency,
+										   create->order_ref), false);
+	pay_arg_text(&args, create->merchant);
+	pay_arg_time(&args, now);
+	pay_spi_exec(&insert_event_row, &args);
+}
+
+static Datum
+create_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, const char *status, bool replayed)
+{
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(desc);
+	values[0] = UUIDPGetDatum(id);
+	values[1] = CStringGetTextDatum(status);
+	values[2] = BoolGetDatum(replayed);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+/* ---------- capture, cancel, refund ---------- */
+
+static void
+read_follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(PAY_ERR_PAYMENT_NOT_FOUND),
+				 errmsg("payment_id is missing"),
+				 errhint("Pass the payment_id that create_payment() returned.")));
+	f->payment_id = *PG_GETARG_UUID_P(0);
+	f->key = text_arg(fcinfo, 1);
+}
+
+/* capture_payment(payment_id, idempotency_key, amount) */
+Datum
+pay_capture_payment(PG_FUNCTION_ARGS)
+{
+	PayFollowUp f = {.verb = "capture_payment", .kind = PAY_OP_CAPTURE};
+
+	read_follow_up(fcinfo, &f);
+	f.amount_given = !PG_ARGISNULL(2);
+	f.amount = f.amount_given ? PG_GETARG_INT64(2) : 0;
+	return follow_up(fcinfo, &f);
+}
+
+/* cancel_payment(payment_id, idempotency_key, reason) */
+Datum
+pay_cancel_payment(PG_FUNCTION_ARGS)
+{
+	PayFollowUp f = {.verb = "cancel_payment", .kind = PAY_OP_VOID};
+
+	read_follow_up(fcinfo, &f);
+	f.reason = text_arg(fcinfo, 2);
+	return follow_up(fcinfo, &f);
+}
+
+/* refund_payment(payment_id, idempotency_key, amount, reason) */
+Datum
+pay_refund_payment(PG_FUNCTION_ARGS)
+{
+	PayFollowUp f = {.verb = "refund_payment", .kind = PAY_OP_REFUND};
+
+	read_follow_up(fcinfo, &f);
+	f.amount_given = !PG_ARGISNULL(2);
+	f.amount = f.amount_given ? PG_GETARG_INT64(2) : 0;
+	f.reason = text_arg(fcinfo, 3);
+	return follow_up(fcinfo, &f);
+}
+
+static PayStmt find_merchant_of = PAY_STMT(SPI_OK_SELECT,
+	"SELECT p.merchant, m.app_role FROM payments.payment p JOIN payments.merchant m USING (merchant) WHERE p.payment_id = $1",
+	UUIDOID);
+
+/*
+ * The order matters: the key first, since it is what twins meet at; then the
+ * payment's row lock; and every check after that, on what the lock protects.
+ */
+static Datum
+follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
+{
+	PayArgs		args = {0};
+	PaySha256  *sha;
+	uint8		hash[PAY_HASH_BYTES];
+	const char *merchant;
+	PayPayments *set;
+	PayFirstResult result;
+	TimestampTz now = GetCurrentTimestamp();
+
+	check_key(f->key);
+	check_text("reason", f->reason, 1000);
+	if (f->amount_given)
+		check_amount(f->amount);
+	sha = pay_sha_begin();
+	pay_sha_add_uuid(sha, &f->payment_id);
+	pay_sha_add_int64(sha, f->amount_given ? f->amount : -1);
+	pay_sha_add_text(sha, f->reason);
+	pay_sha_finish(sha, hash);
+
+	pay_spi_begin();
+	pay_arg_uuid(&args, &f->payment_id);
+	if (pay_spi_exec(&find_merchant_of, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_PAYMENT_NOT_FOUND),
+				 errmsg("there is no such payment"),
+				 errhint("Pass the payment_id that create_payment() returned.")));
+	merchant = pay_spi_text(0, 1);
+	pay_require_merchant_role(merchant, pay_spi_text(0, 2));
+
+	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
+	{
+		pay_spi_end();
+		return create_result(fcinfo, &result.operation_id, result.status, true);
+	}
+
+	/* Twins with the same key queue up at this lock, and the later one then finds the key. */
+	set = pay_payments_load(&f->payment_id, 1, now, GetUserNameFromId(GetOuterUserId(), false));
+	if (set->n != 1)
+		elog(ERROR, "payment vanished");
+	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
+	{
+		pay_spi_end();
+		return create_result(fcinfo, &result.operation_id, result.status, true);
+	}
+	result.payment_id = f->payment_id;
+	result.status = "initiated";
+	if (f->kind == PAY_OP_CAPTURE)
+		add_capture(set, &set->list[0], f, &result);
+	else if (f->kind == PAY_OP_REFUND)
+		add_refund(set, &set->list[0], f, &result);
+	else
+		add_void(set, &set->list[0], f, &result);
+
+	if (!pay_idempotency_insert(merchant, f->key, f->verb, hash, &result, now))
+	{
+		/* Taken meanwhile for another payment of this merchant: certainly another request. */
+		pay_idempotency_find(merchant, f->key, f->verb, hash, &result);
+		elog(ERROR, "idempotency key vanished");
+	}
+	pay_payments_save(set);
+	pay_spi_end();
+	ForceSyncCommit();
+	pay_wake_at_commit();
+	return create_result(fcinfo, &result.operation_id, result.status, false);
+}
+
+static PayOperation *
+add_operation(PayPayments *set, PayPayment *payment, PayFollowUp *f, int64 amount, PayFirstResult *result)
+{
+	PayOperation *operation;
+
+	operation = pay_payment_add_operation(set, payment, f->kind, amount, f->reason,
+										  pay_idempotency_psp_ref(payment->merchant, f->key, pay_op_kind_name(f->kind)));
+	result->operation_id = operation->operation_id;
+	payment->dirty = true;
+	return operation;
+}
+
+static void
+add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
+{
+	int64		room = payment->authorized - payment->captured - payment->capture_pending;
+	int64		amount = f->amount_given ? f->amount : room;
+
+	refuse_while_open(payment, PAY_OP_CAPTURE, "capture");
+	refuse_while_open(payment, PAY_OP_VOID, "capture");
+	if (strcmp(payment->status, "authorized") != 0)
+		refuse_status(payment, "capture", "Only an authorized payment can be captured, and only once.");
+	if (amount > room || amount <= 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
+				 errmsg("cannot capture more than was authorized"),
+				 errdetail("Authorized " INT64_FORMAT ", captured " INT64_FORMAT ", asked for " INT64_FORMAT " %s.",
+						   payment->authorized, payment->captured, amount, payment->currency),
+				 errhint("Capture the authorized amount or less, and charge the rest as a new payment.")));
+	add_operation(set, payment, f, amount, result);
+	payment->capture_pending += amount;
+}
+
+static void
+add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
+{
+	int64		room = payment->captured - payment->refunded - payment->refund_pending - payment->disputed;
+	int64		amount = f->amount_given ? f->amount : room;
+
+	if (payment->captured == 0)
+		refuse_status(payment, "refund", "Nothing was captured; cancel_payment() releases an authorization.");
+	if (amount > room || amount <= 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
+				 errmsg("cannot refund more than was captured"),
+				 errdetail("Captured " INT64_FORMAT ", refunded " INT64_FORMAT ", being refunded " INT64_FORMAT
+						   ", disputed " INT64_FORMAT ", asked for " INT64_FORMAT " %s.",
+						   payment->captured, payment->refunded, payment->refund_pending, payment->disputed, amount,
+						   payment->currency),
+				 errhint("At most " INT64_FORMAT " can be refunded now.", room)));
+	add_operation(set, payment, f, amount, result);
+	payment->refund_pending += amount;
+}
+
+static void
+add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
+{
+	refuse_while_open(payment, PAY_OP_CAPTURE, "cancel");
+	refuse_while_open(payment, PAY_OP_VOID, "cancel");
+	if (pay_payment_can(payment, "cancel"))
+		cancel_unsent(set, payment, f, result);
+	else if (strcmp(payment->status, "authorized") == 0 || strcmp(payment->status, "requires_action") == 0)
+		add_operation(set, payment, f, payment->amount, result);
+	else if (strcmp(payment->status, "processing") == 0 || strcmp(payment->status, "in_doubt") == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_OPERATION_IN_PROGRESS),
+				 errmsg("cannot cancel a payment that is at the PSP"),
+				 errdetail("The payment is in status \"%s\".", payment->status),
+				 errhint("Wait for its result with wait_payment(), then cancel or refund it.")));
+	else
+		refuse_status(payment, "cancel", payment->captured > 0 ? "Use refund_payment()." : "It is over already.");
+}
+
+/* Nothing is at the PSP (or nothing any more): over at once, without a call. */
+static void
+cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
+{
+	PayOperation *operation;
+	ListCell   *cell;
+
+	foreach(cell, payment->operations)
+	{
+		PayOperation *open = lfirst(cell);
+
+		if (pay_operation_is_open(open))
+			pay_operation_finish(set, open, "cancelled");
+	}
+	operation = add_operation(set, payment, f, payment->amount, result);
+	pay_operation_finish(set, operation, "succeeded");
+	pay_payment_event(set, payment, "cancel", operation, "client", NULL);
+	result->status = "succeeded";
+}
+
+static void
+refuse_while_open(PayPayment *payment, PayOpKind kind, const char *verb)
+{
+	if (pay_payment_open_operation(payment, kind) == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(PAY_ERR_OPERATION_IN_PROGRESS),
+			 errmsg("cannot %s a payment while a %s is in progress", verb, pay_op_kind_name(kind)),
+			 errhint("Wait for its result with wait_payment().")));
+}
+
+static void
+refuse_status(const PayPayment *payment, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_WRONG_STATE),
+			 errmsg("cannot %s this payment", what),
+			 errdetail("The payment is in status \"%s\".", payment->status),
+			 errhint("%s", hint)));
+}
+
+/* ---------- small helpers of the functions in SQL ---------- */
+
+Datum
+pay_require_setup_sql(PG_FUNCTION_ARGS)
+{
+	pay_spi_begin();
+	pay_spi_end();
+	PG_RETURN_VOID();
+}
+
+Datum
+pay_require_merchant_sql(PG_FUNCTION_ARGS)
+{
+	char	   *merchant = text_arg(fcinfo, 0);
+
+	pay_spi_begin();
+	if (!pay_reads_all_merchants())
+		pay_require_merchant(merchant);
+	pay_spi_end();
+	PG_RETURN_VOID();
+}
+
+Datum
+pay_status_is_resting(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(pay_state_is_resting(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}

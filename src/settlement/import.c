@@ -1,0 +1,267 @@
+/*
+ * src/settlement/import.c
+ *		What import_settlement() does once a file or once a row.
+ *
+ * Amounts become minor units here and nowhere else: exactly, or the file is
+ * refused.  Card numbers are masked in the whole file before a format function
+ * sees it, so that no plug-in can store one.
+ */
+#include "payments.h"
+
+#include "base/pan.h"
+#include "core/spi.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/rel.h"
+
+/* Everything is in memory some times over while it is read. */
+#define FILE_BYTES_MAX (128 * 1024 * 1024)
+
+static bool looks_grouped(Numeric value);
+static bool to_minor_units(Numeric value, int exponent, int unit, int64 *out);
+static int64 required_amount(FunctionCallInfo fcinfo, int argument, int line, const char *currency, int exponent, int unit, const char *what);
+static void broken(int line, const char *format,...) pg_attribute_printf(2, 3) pg_attribute_noreturn();
+
+PAY_FUNCTION(pay_mask_card_numbers);
+PAY_FUNCTION(pay_settlement_amounts);
+PAY_FUNCTION(pay_settlement_amount);
+PAY_FUNCTION(pay_settlement_fail);
+PAY_FUNCTION(pay_mask_staged);
+
+/* _mask_card_numbers(content): the file with LF for CRLF, without newlines at its end, and with card numbers masked. */
+Datum
+pay_mask_card_numbers(PG_FUNCTION_ARGS)
+{
+	text	   *content = PG_GETARG_TEXT_PP(0);
+	size_t		bytes = VARSIZE_ANY_EXHDR(content),
+				n = 0;
+	const char *from = VARDATA_ANY(content);
+	text	   *result;
+	char	   *to;
+
+	if (bytes > FILE_BYTES_MAX)
+		ereport(ERROR,
+				(errcode(PAY_ERR_FILE_TOO_LARGE),
+				 errmsg("the settlement file has %zu bytes, and %d are possible", bytes, FILE_BYTES_MAX),
+				 errhint("Ask for it in smaller periods, or by payout."),
+				 errhidestmt(true)));
+	result = palloc(VARHDRSZ + bytes);
+	to = VARDATA(result);
+	for (size_t i = 0; i < bytes; i++)
+		if (from[i] != '\r' || i + 1 == bytes || from[i + 1] != '\n')
+			to[n++] = from[i];
+	while (n > 0 && to[n - 1] == '\n')
+		n--;
+	(void) pay_pan_mask(to, n);
+	SET_VARSIZE(result, VARHDRSZ + n);
+	PG_RETURN_TEXT_P(result);
+}
+
+/*
+ * _settlement_amounts(line_no, currency, exponent, unit, gross, fee, net)
+ *		as ARRAY[gross, fee, net] in minor units.  Of gross and net one may be null,
+ *		and fee.  unit: null for major units, else the decimals of the PSP's unit.
+ */
+Datum
+pay_settlement_amounts(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"gross", "fee", "net"};
+	int			line = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
+	char	   *currency = PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int			unit = PG_ARGISNULL(3) ? -1 : PG_GETARG_INT32(3);
+	int64		amount[3] = {0};
+	Datum		result[3];
+
+	if (PG_ARGISNULL(0))
+		broken(0, "the format gives it no number");
+	if (PG_ARGISNULL(2))
+		broken(line, "its currency \"%.10s\" is not known", currency);
+	if (PG_ARGISNULL(4) && PG_ARGISNULL(6))
+		broken(line, "neither gross nor net is given");
+	for (int i = 0; i < 3; i++)
+		if (!PG_ARGISNULL(4 + i) && PG_ARGISNULL(3) && PG_GETARG_INT32(2) < 3 && looks_grouped(PG_GETARG_NUMERIC(4 + i)))
+			broken(line, "%s has three decimals, and %s has not: is that a sign of thousands?", names[i], currency);
+		else if (!PG_ARGISNULL(4 + i))
+			amount[i] = required_amount(fcinfo, 4 + i, line, currency, PG_GETARG_INT32(2), unit, names[i]);
+	/* Within what required_amount() lets through nothing overflows. */
+	if (PG_ARGISNULL(4))
+		amount[0] = amount[2] + amount[1];
+	else if (PG_ARGISNULL(6))
+		amount[2] = amount[0] - amount[1];
+	else if (PG_ARGISNULL(5))
+		amount[1] = amount[0] - amount[2];
+	if (amount[0] - amount[1] != amount[2])
+		broken(line, "gross " INT64_FORMAT " less fee " INT64_FORMAT " is not net " INT64_FORMAT ", in minor units", amount[0], amount[1], amount[2]);
+	for (int i = 0; i < 3; i++)
+		result[i] = Int64GetDatum(amount[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(result, lengthof(result), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* _settlement_amount(line_no, currency, exponent, unit, amount): null for null. */
+Datum
+pay_settlement_amount(PG_FUNCTION_ARGS)
+{
+	int			line = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
+	char	   *currency = PG_ARGISNULL(1) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	if (PG_ARGISNULL(4))
+		PG_RETURN_NULL();
+	if (PG_ARGISNULL(0))
+		broken(0, "the format gives it no number");
+	if (PG_ARGISNULL(2))
+		broken(line, "its currency \"%.10s\" is not known", currency);
+	PG_RETURN_INT64(required_amount(fcinfo, 4, line, currency, PG_GETARG_INT32(2), PG_ARGISNULL(3) ? -1 : PG_GETARG_INT32(3), "amount"));
+}
+
+static int64
+required_amount(FunctionCallInfo fcinfo, int argument, int line, const char *currency, int exponent, int unit, const char *what)
+{
+	Numeric		value = PG_GETARG_NUMERIC(argument);
+	int64		amount;
+
+	if (!to_minor_units(value, exponent, unit, &amount))
+		broken(line, "%s %.40s is too large, or has more decimals than %s", what, numeric_normalize(value), currency);
+	return amount;
+}
+
+/* "1.000" is exact as euros, and may have been meant as a thousand. */
+static bool
+looks_grouped(Numeric value)
+{
+	return DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(value))) == 3;
+}
+
+/* False when digits would be lost, or when it is larger than any sum of payments. */
+static bool
+to_minor_units(Numeric value, int exponent, int unit, int64 *out)
+{
+	char	   *text;
+	const char *p;
+	int64		amount = 0;
+	int			scale = 0;
+	bool		decimals = false;
+
+	if (numeric_is_nan(value) || numeric_is_inf(value))
+		return false;
+	text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value)));
+	for (p = *text == '-' ? text + 1 : text; *p != '\0'; p++)
+	{
+		if (*p == '.')
+		{
+			decimals = true;
+			continue;
+		}
+		/* Decimals in excess must be zero. */
+		if (decimals && ++scale > (unit < 0 ? exponent : 0))
+		{
+			if (*p != '0')
+				return false;
+			scale--;
+			continue;
+		}
+		if (amount > PG_INT64_MAX / 100)
+			return false;
+		amount = amount * 10 + (*p - '0');
+	}
+	for (; scale < (unit < 0 ? exponent : 0); scale++)
+	{
+		if (amount > PG_INT64_MAX / 100)
+			return false;
+		amount *= 10;
+	}
+	/* From the PSP's minor units to ours. */
+	for (int e = unit; unit >= 0 && e < exponent; e++)
+	{
+		if (amount > PG_INT64_MAX / 100)
+			return false;
+		amount *= 10;
+	}
+	for (int e = unit; e > exponent; e--)
+	{
+		if (amount % 10 != 0)
+			return false;
+		amount /= 10;
+	}
+	if (amount > PAY_AMOUNT_MAX)
+		return false;
+	*out = *text == '-' ? -amount : amount;
+	pfree(text);
+	return true;
+}
+
+static void
+broken(int line, const char *format,...)
+{
+	char		problem[200];
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(problem, sizeof(problem), format, args);
+	va_end(args);
+	ereport(ERROR,
+			(errcode(PAY_ERR_FILE_BROKEN),
+			 errmsg("line %d of the settlement file cannot be read: %s", line, problem),
+			 errhint("Nothing was imported. Get the file again, or say by options how it is written: docs/reconciliation.md."),
+			 errhidestmt(true)));
+}
+
+/* _settlement_fail(code, message, detail, hint): raises without showing the statement, which may be the file. */
+Datum
+pay_settlement_fail(PG_FUNCTION_ARGS)
+{
+	static const int codes[] = {PAY_ERR_FORMAT_UNKNOWN, PAY_ERR_FILE_BROKEN, PAY_ERR_FILE_TOTALS, PAY_ERR_FILE_IMPORTED,
+	PAY_ERR_FILE_TOO_LARGE, PAY_ERR_PSP_UNKNOWN, ERRCODE_INVALID_PARAMETER_VALUE};
+	char	   *code = text_to_cstring(PG_GETARG_TEXT_PP(0)),
+			   *message = text_to_cstring(PG_GETARG_TEXT_PP(1)),
+			   *detail = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
+			   *hint = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	int			state = PAY_ERR_INTERNAL;
+
+	for (int i = 0; i < (int) lengthof(codes); i++)
+		if (strcmp(unpack_sql_state(codes[i]), code) == 0)
+			state = codes[i];
+	ereport(ERROR,
+			(errcode(state),
+			 errmsg("%s", message),
+			 detail ? errdetail("%s", detail) : 0,
+			 errhint("%s", hint),
+			 errhidestmt(true)));
+	return (Datum) 0;
+}
+
+/* BEFORE INSERT on settlement_staging: masks card numbers, so that not even its WAL holds one. */
+Datum
+pay_mask_staged(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	int			column;
+	bool		isnull;
+	Datum		value;
+	text	   *line;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("mask_staged() must be called as a trigger"),
+				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
+	tuple = trigger->tg_trigtuple;
+	desc = RelationGetDescr(trigger->tg_relation);
+	column = SPI_fnumber(desc, "line");
+	value = heap_getattr(tuple, column, desc, &isnull);
+	if (isnull)
+		return PointerGetDatum(tuple);
+	line = DatumGetTextPCopy(value);
+	if (pay_pan_mask(VARDATA(line), VARSIZE(line) - VARHDRSZ) == 0)
+		return PointerGetDatum(tuple);
+	value = PointerGetDatum(line);
+	isnull = false;
+	return PointerGetDatum(heap_modify_tuple_by_cols(tuple, desc, 1, &column, &value, &isnull));
+}

@@ -1,0 +1,541 @@
+/*
+ * src/settlement/rows.c
+ *		The built-in formats of settlement files as SQL functions.
+ *
+ * Each is an ordinary format function, (content text, options jsonb) to rows,
+ * as anybody may write one: settlement_format names it, import_settlement()
+ * calls it.  The readers are pure; here their rows become tuples, and what they
+ * found wrong becomes an error.  Statement and context of such errors are kept
+ * out of the log: the statement may be the file.
+ */
+#include "payments.h"
+
+#include "base/json.h"
+#include "format/bank.h"
+#include "format/csv_report.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#define CSV_COLUMNS 18
+#define BANK_COLUMNS 26
+
+/* Rows between two looks at whether the query was cancelled, and between two resets of their memory. */
+#define ROWS_A_TURN 256
+
+typedef struct PayZone
+{
+	bool		by_offset;
+	int			seconds;		/* east */
+	pg_tz	   *tz;
+} PayZone;
+
+/* A row on its way into a tuple. */
+typedef struct PayTuple
+{
+	int			n;
+	Datum		values[BANK_COLUMNS];
+	bool		nulls[BANK_COLUMNS];
+} PayTuple;
+
+static Datum csv_rows(FunctionCallInfo fcinfo, const PayCsvFormat *format);
+static char *writable(text *content, const char **original, size_t *bytes);
+static void read_options(Jsonb *json, PayFileOptions *options, PayZone *zone);
+static void read_keys(Jsonb *json, const char *allowed);
+static void read_kinds(Jsonb *json, PayFileOptions *options);
+static const char *option_word(Jsonb *json, const char *name, const char *const *words);
+static bool find_zone(const char *name, PayZone *zone);
+static void refuse(const PayFileProblem *problem) pg_attribute_noreturn();
+static void put(PayTuple *tuple, Datum value, bool isnull);
+static void put_text(PayTuple *tuple, const char *text);
+static void put_decimal(PayTuple *tuple, const PayDecimal *value);
+static void put_moment(PayTuple *tuple, const PayMoment *moment, const PayZone *zone);
+static void put_date(PayTuple *tuple, const PayMoment *moment);
+static void put_cells(PayTuple *tuple, const PaySettlementRow *row);
+static void put_raw(PayTuple *tuple, const PayBankRow *row);
+static void csv_tuple(PayTuple *tuple, const PaySettlementRow *row, const PayZone *zone);
+static void bank_tuple(PayTuple *tuple, const PayBankRow *row);
+
+PAY_FUNCTION(pay_settlement_stripe_payout);
+PAY_FUNCTION(pay_settlement_stripe_balance);
+PAY_FUNCTION(pay_settlement_adyen);
+PAY_FUNCTION(pay_settlement_csv);
+PAY_FUNCTION(pay_settlement_camt053);
+PAY_FUNCTION(pay_settlement_mt940);
+PAY_FUNCTION(pay_settlement_stripe_kind);
+
+Datum
+pay_settlement_stripe_payout(PG_FUNCTION_ARGS)
+{
+	return csv_rows(fcinfo, &pay_csv_stripe_payout);
+}
+
+Datum
+pay_settlement_stripe_balance(PG_FUNCTION_ARGS)
+{
+	return csv_rows(fcinfo, &pay_csv_stripe_balance);
+}
+
+Datum
+pay_settlement_adyen(PG_FUNCTION_ARGS)
+{
+	return csv_rows(fcinfo, &pay_csv_adyen);
+}
+
+Datum
+pay_settlement_csv(PG_FUNCTION_ARGS)
+{
+	return csv_rows(fcinfo, &pay_csv_generic);
+}
+
+/* _settlement_stripe_kind(type, inward) */
+Datum
+pay_settlement_stripe_kind(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(pay_stripe_kind(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1))));
+}
+
+static Datum
+csv_rows(FunctionCallInfo fcinfo, const PayCsvFormat *format)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	PayCsvFile *file = palloc(sizeof(PayCsvFile));
+	PayFileOptions *options = palloc0(sizeof(PayFileOptions));
+	PaySettlementRow row;
+	PayFileResult next;
+	PayZone		zone;
+	MemoryContext context,
+				caller = CurrentMemoryContext;
+	const char *original;
+	size_t		bytes;
+	char	   *copy;
+
+	InitMaterializedSRF(fcinfo, 0);
+	read_options(PG_GETARG_JSONB_P(1), options, &zone);
+	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	context = AllocSetContextCreate(CurrentMemoryContext, "payments settlement rows", ALLOCSET_DEFAULT_SIZES);
+	next = pay_csv_file_open(file, format, options, copy, bytes);
+	for (int n = 1; next == PAY_FILE_ROW; n++)
+	{
+		PayTuple	tuple = {0};
+		PayZone		row_zone = zone;
+
+		next = pay_csv_file_next(file, &row);
+		if (next != PAY_FILE_ROW)
+			break;
+		if (row.zone && !find_zone(row.zone, &row_zone))
+		{
+			next = pay_file_broken(&file->problem, row.line, "its time zone is not known");
+			break;
+		}
+		MemoryContextSwitchTo(context);
+		csv_tuple(&tuple, &row, &row_zone);
+		MemoryContextSwitchTo(caller);
+		Assert(tuple.n == CSV_COLUMNS);
+		tuplestore_putvalues(result->setResult, result->setDesc, tuple.values, tuple.nulls);
+		if (n % ROWS_A_TURN == 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(context);
+		}
+	}
+	if (next == PAY_FILE_BROKEN)
+		refuse(&file->problem);
+	MemoryContextDelete(context);
+	return (Datum) 0;
+}
+
+Datum
+pay_settlement_camt053(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	PayCamt    *camt = palloc(sizeof(PayCamt));
+	PayBankRow	row;
+	PayFileResult next;
+	MemoryContext context,
+				caller = CurrentMemoryContext;
+	const char *original;
+	size_t		bytes;
+	char	   *copy;
+	int			n = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	read_keys(PG_GETARG_JSONB_P(1), "");
+	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	context = AllocSetContextCreate(CurrentMemoryContext, "payments settlement rows", ALLOCSET_DEFAULT_SIZES);
+	pay_camt_open(camt, copy, original, bytes);
+	while ((next = pay_camt_next(camt, &row)) == PAY_FILE_ROW)
+	{
+		PayTuple	tuple = {0};
+
+		MemoryContextSwitchTo(context);
+		bank_tuple(&tuple, &row);
+		MemoryContextSwitchTo(caller);
+		tuplestore_putvalues(result->setResult, result->setDesc, tuple.values, tuple.nulls);
+		if (++n % ROWS_A_TURN == 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(context);
+		}
+	}
+	if (next == PAY_FILE_BROKEN)
+		refuse(&camt->problem);
+	MemoryContextDelete(context);
+	return (Datum) 0;
+}
+
+Datum
+pay_settlement_mt940(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	PayMt940   *file = palloc(sizeof(PayMt940));
+	PayBankRow	row;
+	PayFileResult next;
+	MemoryContext context,
+				caller = CurrentMemoryContext;
+	const char *original;
+	size_t		bytes;
+	char	   *copy;
+	int			n = 0;
+
+	InitMaterializedSRF(fcinfo, 0);
+	read_keys(PG_GETARG_JSONB_P(1), "");
+	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	context = AllocSetContextCreate(CurrentMemoryContext, "payments settlement rows", ALLOCSET_DEFAULT_SIZES);
+	pay_mt940_open(file, copy, original, bytes);
+	while ((next = pay_mt940_next(file, &row)) == PAY_FILE_ROW)
+	{
+		PayTuple	tuple = {0};
+
+		MemoryContextSwitchTo(context);
+		bank_tuple(&tuple, &row);
+		MemoryContextSwitchTo(caller);
+		tuplestore_putvalues(result->setResult, result->setDesc, tuple.values, tuple.nulls);
+		if (++n % ROWS_A_TURN == 0)
+		{
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(context);
+		}
+	}
+	if (next == PAY_FILE_BROKEN)
+		refuse(&file->problem);
+	MemoryContextDelete(context);
+	return (Datum) 0;
+}
+
+/* A copy that the readers may write into, and the text as it is. */
+static char *
+writable(text *content, const char **original, size_t *bytes)
+{
+	char	   *copy;
+
+	*bytes = VARSIZE_ANY_EXHDR(content);
+	*original = VARDATA_ANY(content);
+	copy = palloc(*bytes + 1);
+	memcpy(copy, *original, *bytes);
+	copy[*bytes] = '\0';
+	return copy;
+}
+
+/* ---------- options ---------- */
+
+static void
+read_options(Jsonb *json, PayFileOptions *options, PayZone *zone)
+{
+	static const char *const separators[] = {",", ";", "tab", NULL};
+	static const char *const points[] = {".", ",", NULL};
+	static const char *const orders[] = {"YMD", "DMY", "MDY", NULL};
+	const char *word;
+
+	read_keys(json, " separator decimal dates timezone currency columns kinds ");
+	word = option_word(json, "separator", separators);
+	options->separator = word == NULL ? '\0' : strcmp(word, "tab") == 0 ? '\t' : *word;
+	word = option_word(json, "decimal", points);
+	options->point = word ? *word : '.';
+	word = option_word(json, "dates", orders);
+	options->dates = word == NULL || *word == 'Y' ? PAY_DATE_ISO : *word == 'D' ? PAY_DATE_DMY : PAY_DATE_MDY;
+	options->currency = option_word(json, "currency", NULL);
+	word = option_word(json, "timezone", NULL);
+	if (!find_zone(word ? word : "UTC", zone))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"timezone\" is not the name of a time zone"),
+				 errhint("For example \"Europe/Berlin\"; pg_timezone_names lists them."),
+				 errhidestmt(true)));
+	for (int i = 0; i < PAY_CELLS_NAMED; i++)
+		options->columns[i] = pay_json_text(json, psprintf("columns.%s", pay_cell_names[i]));
+	read_kinds(json, options);
+}
+
+/* An option that nobody reads is a mistake that nobody notices.  amounts, totals and expected are import_settlement()'s own. */
+static void
+read_keys(Jsonb *json, const char *allowed)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+	JsonbIteratorToken token;
+
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object"),
+				 errhint("For example '{\"timezone\": \"Europe/Berlin\"}'."),
+				 errhidestmt(true)));
+	it = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		char	   *key;
+
+		if (token != WJB_KEY)
+			continue;
+		key = pnstrdup(v.val.string.val, v.val.string.len);
+		if (strstr(allowed, psprintf(" %s ", key)) == NULL && strstr(" amounts totals expected ", psprintf(" %s ", key)) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" is not known to this format", key),
+					 errhint("docs/reconciliation.md lists the options of each format."),
+					 errhidestmt(true)));
+	}
+}
+
+static void
+read_kinds(Jsonb *json, PayFileOptions *options)
+{
+	JsonbValue	kinds,
+				v;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+
+	if (getKeyJsonValueFromContainer(&json->root, "kinds", strlen("kinds"), &kinds) == NULL)
+		return;
+	if (kinds.type != jbvBinary)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"kinds\" must be an object"),
+				 errhint("For example '{\"kinds\": {\"Sale\": \"charge\"}}'."),
+				 errhidestmt(true)));
+	it = JsonbIteratorInit(kinds.val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY && options->kinds < PAY_KINDS_MAX)
+			options->types[options->kinds] = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (token == WJB_VALUE && v.type == jbvString && options->kinds < PAY_KINDS_MAX)
+			options->kind_of_type[options->kinds++] = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (token != WJB_BEGIN_OBJECT && token != WJB_END_OBJECT)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"kinds\" must be an object of at most %d strings", PAY_KINDS_MAX),
+					 errhint("For example '{\"kinds\": {\"Sale\": \"charge\"}}'."),
+					 errhidestmt(true)));
+	}
+}
+
+/* The text of an option, one of words unless that is NULL. */
+static const char *
+option_word(Jsonb *json, const char *name, const char *const *words)
+{
+	char	   *text = pay_json_text(json, name);
+	bool		known = words == NULL;
+
+	if (text == NULL && !pay_json_exists(json, name))
+		return NULL;
+	for (int i = 0; text && !known && words[i]; i++)
+		known = strcmp(words[i], text) == 0;
+	if (text == NULL || !known)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" has a value that is not known", name),
+				 errhint("docs/reconciliation.md lists the options of each format."),
+				 errhidestmt(true)));
+	return text;
+}
+
+/* An abbreviation is an offset, as in the server; other names are the zone database's. */
+static bool
+find_zone(const char *name, PayZone *zone)
+{
+	zone->by_offset = pay_zone_abbreviation(name, &zone->seconds);
+	zone->tz = zone->by_offset ? NULL : pg_tzset(name);
+	return zone->by_offset || (zone->tz != NULL && pg_tz_acceptable(zone->tz));
+}
+
+static void
+refuse(const PayFileProblem *problem)
+{
+	if (problem->totals)
+		ereport(ERROR,
+				(errcode(PAY_ERR_FILE_TOTALS),
+				 errmsg("the settlement file does not add up"),
+				 errdetail("Line %d: %s.", problem->line, problem->text),
+				 errhint("Nothing was imported. Lines are missing or doubled: get the file again from its sender."),
+				 errhidestmt(true)));
+	ereport(ERROR,
+			(errcode(PAY_ERR_FILE_BROKEN),
+			 errmsg("line %d of the settlement file cannot be read: %s", problem->line, problem->text),
+			 errhint("Nothing was imported. Get the file again, or say by options how it is written: docs/reconciliation.md."),
+			 errhidestmt(true)));
+}
+
+/* ---------- tuples ---------- */
+
+static void
+csv_tuple(PayTuple *tuple, const PaySettlementRow *row, const PayZone *zone)
+{
+	put(tuple, Int32GetDatum(row->line), false);
+	put_text(tuple, row->kind);
+	put_text(tuple, row->type);
+	put_text(tuple, row->entry_id);
+	put_text(tuple, row->object_id);
+	put_text(tuple, row->payment_id);
+	put_text(tuple, row->reference);
+	put_decimal(tuple, &row->gross);
+	put_decimal(tuple, &row->fee);
+	put_decimal(tuple, &row->net);
+	put_text(tuple, row->currency);
+	put_decimal(tuple, &row->original);
+	put_text(tuple, row->original_currency);
+	put_moment(tuple, &row->occurred, zone);
+	put_moment(tuple, &row->available, zone);
+	put_text(tuple, row->payout);
+	put_text(tuple, row->description);
+	put_cells(tuple, row);
+}
+
+static void
+bank_tuple(PayTuple *tuple, const PayBankRow *row)
+{
+	put_text(tuple, row->is_statement ? "statement" : "entry");
+	put(tuple, Int32GetDatum(row->line), false);
+	put(tuple, Int32GetDatum(row->statement_no), false);
+	put(tuple, Int32GetDatum(row->entry_no), row->is_statement);
+	put(tuple, Int32GetDatum(row->detail_no), row->is_statement);
+	put_text(tuple, row->status);
+	put_text(tuple, row->account);
+	put_text(tuple, row->statement_id);
+	put_decimal(tuple, &row->amount);
+	put_text(tuple, row->currency);
+	put(tuple, BoolGetDatum(row->reversal), row->is_statement);
+	put_date(tuple, &row->booking_date);
+	put_date(tuple, &row->value_date);
+	put_text(tuple, row->end_to_end_id);
+	put_text(tuple, row->bank_reference);
+	put_text(tuple, row->reference);
+	put_text(tuple, row->remittance);
+	put_text(tuple, row->counterparty);
+	put_text(tuple, row->counterparty_account);
+	put_text(tuple, row->code);
+	put_decimal(tuple, &row->opening);
+	put_decimal(tuple, &row->closing);
+	put_date(tuple, &row->opening_date);
+	put_date(tuple, &row->closing_date);
+	put(tuple, Int32GetDatum(row->entries), !row->is_statement);
+	put_raw(tuple, row);
+	Assert(tuple->n == BANK_COLUMNS);
+}
+
+static void
+put(PayTuple *tuple, Datum value, bool isnull)
+{
+	Assert(tuple->n < BANK_COLUMNS);
+	tuple->values[tuple->n] = value;
+	tuple->nulls[tuple->n++] = isnull;
+}
+
+static void
+put_text(PayTuple *tuple, const char *text)
+{
+	put(tuple, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
+}
+
+static void
+put_decimal(PayTuple *tuple, const PayDecimal *value)
+{
+	put(tuple, value->given ? NumericGetDatum(int64_div_fast_to_numeric(value->digits, value->scale)) : (Datum) 0, !value->given);
+}
+
+static void
+put_moment(PayTuple *tuple, const PayMoment *moment, const PayZone *zone)
+{
+	struct pg_tm tm = {0};
+	TimestampTz result;
+	int			west = moment->has_zone ? -moment->zone_seconds : -zone->seconds;
+
+	if (!moment->given)
+	{
+		put(tuple, (Datum) 0, true);
+		return;
+	}
+	tm.tm_year = moment->year;
+	tm.tm_mon = moment->month;
+	tm.tm_mday = moment->day;
+	tm.tm_hour = moment->hour;
+	tm.tm_min = moment->minute;
+	tm.tm_sec = moment->second;
+	if (!moment->has_zone && !zone->by_offset)
+		west = DetermineTimeZoneOffset(&tm, zone->tz);
+	/* Years are 1900 to 2999: it is in range. */
+	if (tm2timestamp(&tm, moment->usec, &west, &result) != 0)
+		elog(ERROR, "a moment of year %d is out of range", moment->year);
+	put(tuple, TimestampTzGetDatum(result), false);
+}
+
+static void
+put_date(PayTuple *tuple, const PayMoment *moment)
+{
+	put(tuple, moment->given ? DateADTGetDatum(date2j(moment->year, moment->month, moment->day) - POSTGRES_EPOCH_JDATE) : (Datum) 0, !moment->given);
+}
+
+static void
+put_cells(PayTuple *tuple, const PaySettlementRow *row)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *object;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < row->cells; i++)
+	{
+		JsonbValue	v;
+
+		v.type = jbvString;
+		v.val.string.val = row->cell_names[i];
+		v.val.string.len = strlen(row->cell_names[i]);
+		(void) pushJsonbValue(&state, WJB_KEY, &v);
+		v.val.string.val = row->cell_values[i];
+		v.val.string.len = strlen(row->cell_values[i]);
+		(void) pushJsonbValue(&state, WJB_VALUE, &v);
+	}
+	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	put(tuple, JsonbPGetDatum(JsonbValueToJsonb(object)), false);
+}
+
+static void
+put_raw(PayTuple *tuple, const PayBankRow *row)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	v;
+
+	if (row->raw == NULL)
+	{
+		put(tuple, (Datum) 0, true);
+		return;
+	}
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	v.type = jbvString;
+	v.val.string.val = "text";
+	v.val.string.len = 4;
+	(void) pushJsonbValue(&state, WJB_KEY, &v);
+	v.val.string.val = unconstify(char *, row->raw);
+	v.val.string.len = row->raw_bytes;
+	(void) pushJsonbValue(&state, WJB_VALUE, &v);
+	put(tuple, JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))), false);
+}

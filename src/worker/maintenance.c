@@ -1,0 +1,114 @@
+/*
+ * src/worker/maintenance.c
+ *		What the worker does beside calling PSPs, each step in a short
+ *		transaction of its own: folding hot accounts, releasing expired holds,
+ *		sealing, making the coming months' partitions.
+ */
+#include "payments.h"
+
+#include "worker/worker_private.h"
+
+#include "core/guc.h"
+#include "core/spi.h"
+#include "seal/sealer.h"
+
+#include "utils/timestamp.h"
+
+#define FOLD_MS 1000
+#define PARTITIONS_MS (6 * 3600 * 1000)
+#define PARTITIONS_AGAIN_MS (60 * 1000)
+
+/* When each is due; process-local. */
+static TimestampTz fold_at = 0;
+static TimestampTz seal_at = 0;
+static TimestampTz partitions_at = 0;
+
+static void fold(void);
+static void fold_work(void *arg);
+static void seal(void);
+static void make_months(void);
+static void make_months_work(void *arg);
+
+static PayStmt fold_hot_accounts = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.fold_hot_accounts()");
+static PayStmt release_expired_holds = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.release_expired_holds()");
+static PayStmt make_partitions = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.make_partitions()");
+
+void
+pay_worker_maintenance_step(void)
+{
+	fold();
+	seal();
+	make_months();
+}
+
+TimestampTz
+pay_worker_maintenance_next(void)
+{
+	return pay_seal_interval_ms > 0 ? Min(fold_at, seal_at) : fold_at;
+}
+
+void
+pay_worker_maintenance_completed(TimestampTz now)
+{
+	fold_at = Min(fold_at, now + FOLD_MS * 1000);
+}
+
+void
+pay_worker_maintenance_reload(void)
+{
+	pay_sealer_reload();
+	seal_at = 0;
+}
+
+/* Moves what was posted to hot accounts into their balances and releases expired holds: a second after completing, else with the poll. */
+static void
+fold(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < fold_at)
+		return;
+	fold_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
+	pay_worker_transaction(fold_work, NULL, NULL, NULL);
+}
+
+static void
+fold_work(void *arg)
+{
+	int64		done;
+
+	pay_spi_exec(&fold_hot_accounts, NULL);
+	done = pay_spi_int64(0, 1);
+	pay_spi_exec(&release_expired_holds, NULL);
+	done += pay_spi_int64(0, 1);
+	/* Others post as well: while there was something, come again soon. */
+	if (done > 0)
+		fold_at = GetCurrentTimestamp() + FOLD_MS * 1000;
+}
+
+static void
+seal(void)
+{
+	if (pay_seal_interval_ms == 0 || GetCurrentTimestamp() < seal_at)
+		return;
+	seal_at = pay_sealer_done(pay_worker_transaction(pay_sealer_work, NULL, NULL, NULL), GetCurrentTimestamp());
+}
+
+/* Partitions for the time ahead: a few times a day, and soon again when one could not be made. */
+static void
+make_months(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < partitions_at)
+		return;
+	partitions_at = now + PARTITIONS_MS * INT64CONST(1000);
+	if (!pay_worker_transaction(make_months_work, NULL, NULL, NULL))
+		partitions_at = now + PARTITIONS_AGAIN_MS * INT64CONST(1000);
+}
+
+static void
+make_months_work(void *arg)
+{
+	pay_spi_exec(&make_partitions, NULL);
+}

@@ -1,0 +1,56 @@
+/*
+ * src/worker/upstream.h
+ *		A PSP as the worker sees it: where it is, whether it may be called, how
+ *		much of it is in flight.
+ *
+ * Only the worker uses this.  The rows of payments.psp are read anew in each
+ * round of claims; counters and breaker stay.
+ */
+#ifndef PAY_UPSTREAM_H
+#define PAY_UPSTREAM_H
+
+#include "core/secrets.h"
+#include "psp/psp.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#define PAY_SKIP_MAX 16
+
+typedef struct PayUpstream
+{
+	char		psp[NAMEDATALEN];
+	const PayAdapter *adapter;
+	char		base_url[2048];
+	char		secret_name[NAMEDATALEN];
+	char		authorization[PAY_SECRET_BYTES_MAX + 32];
+	TimestampTz secret_read_at;
+	int			inflight_max;
+	int			timeout_ms;
+	TimestampTz due_at;			/* of the first in its queue when last read; DT_NOEND: nothing there */
+	bool		usable;			/* not halted, armed, secret at hand */
+	bool		seen;			/* in this round */
+	int			inflight;
+	int			failures;		/* calls in a row without an answer */
+	int			breaker_ms;		/* 0: closed */
+	TimestampTz breaker_until;
+	char		problem[256];	/* last one logged */
+	bool		one_by_one;		/* a batch could not be claimed: find the row that is to blame */
+	int			n_skip;			/* rows that cannot be claimed, left alone until skip_until */
+	pg_uuid_t	skip[PAY_SKIP_MAX];
+	TimestampTz skip_until;
+} PayUpstream;
+
+/* Reads the PSPs.  Call between pay_spi_begin() and pay_spi_end(). */
+extern void pay_upstreams_read(void);
+/* Reads their secrets again at the next look. */
+extern void pay_upstreams_reload(void);
+extern int	pay_upstreams_count(void);
+extern PayUpstream *pay_upstreams_get(int i);	/* the same address for the life of the process */
+
+/* How many calls the upstream takes more, of `slots` that all upstreams share; 0 or less: none. */
+extern int	pay_upstream_room(const PayUpstream *upstream, int slots, TimestampTz now);
+/* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
+extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now);
+
+#endif							/* PAY_UPSTREAM_H */

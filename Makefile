@@ -8,7 +8,8 @@ DATA_built = sql/payments--$(EXTVERSION).sql
 DOCS = $(wildcard docs/*.md)
 
 TEST_OUTPUT = test/output
-REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+# The first makes the tables that the others use.
+REGRESS = setup $(filter-out setup,$(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql))))
 REGRESS_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payments
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payments

@@ -96,7 +96,7 @@ pgtap() {
 
 case $kind in
 	# The first makes the tables that the others use.
-	regress) installcheck ISOLATION ${1:+"REGRESS=00_setup $(printf '%s\n' "$@" | grep -vx 00_setup | tr '\n' ' ')"} ;;
+	regress) installcheck ISOLATION ${1:+"REGRESS=setup $(printf '%s\n' "$@" | grep -vx setup | tr '\n' ' ')"} ;;
 	isolation) installcheck REGRESS ${1:+"ISOLATION=$*"} ;;
 	pgtap) pgtap "$@" ;;
 	*) echo "no such kind: $kind" >&2; exit 2 ;;

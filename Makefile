@@ -7,10 +7,12 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = sql/payments--$(EXTVERSION).sql
 DOCS = $(wildcard docs/*.md)
 
-REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
+TEST_OUTPUT = test/output
+# The first makes the tables that the others use.
+REGRESS = setup $(filter-out setup,$(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql))))
+REGRESS_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payments
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
-ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
+ISOLATION_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payments
 
 PG_CPPFLAGS = -I$(srcdir)/src -DPAY_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=implicit-function-declaration \

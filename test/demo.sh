@@ -338,7 +338,7 @@ step "The PSP's own book beside ours" 'Written by another process that never saw
 ask /_book.tsv > "$STAGE/book.tsv" || die 'the PSP does not show its book'
 chmod 644 "$STAGE/book.tsv"
 cat > "$STAGE/book.sql" <<SQL
-CREATE TEMP TABLE book (payment_intent text, charge text, payments_ref text, amount bigint, currency text, captured bigint, refunded bigint,
+CREATE TEMP TABLE book (payment text, charge text, payments_ref text, amount bigint, currency text, captured bigint, refunded bigint,
 	status text, created bigint, fee bigint, idempotency_key text);
 \\copy book FROM '$STAGE/book.tsv'
 CREATE TEMP TABLE ours AS

@@ -163,6 +163,6 @@ extern void pay_ledger_read_closed(PayPostingBatch *batch);
 extern const PayAccount *pay_ledger_closed_account(const PayPosting *posting);
 
 /* ledger/refusal.c: raises what posting->error says. */
-extern void pay_ledger_raise(const PayPosting *posting) pg_attribute_noreturn();
+pg_noreturn extern void pay_ledger_raise(const PayPosting *posting);
 
 #endif							/* PAY_LEDGER_BATCH_H */

@@ -78,6 +78,18 @@
 #define PayIsBackgroundWorker(process) ((process)->isBackgroundWorker)
 #endif
 
+/* Of ALTER TABLE: 17 computes a generated column anew, which rewrites rows; 18 leaves a foreign key unchecked. */
+#if PG_VERSION_NUM >= 180000
+#define PayAlterUndoes(command) \
+	((command)->subtype == AT_SetExpression || \
+	 ((command)->subtype == AT_AlterConstraint && castNode(ATAlterConstraint, (command)->def)->alterEnforceability && \
+	  !castNode(ATAlterConstraint, (command)->def)->is_enforced))
+#elif PG_VERSION_NUM >= 170000
+#define PayAlterUndoes(command) ((command)->subtype == AT_SetExpression)
+#else
+#define PayAlterUndoes(command) false
+#endif
+
 /* 18 has it as a specifier before the function. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()

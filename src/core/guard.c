@@ -296,6 +296,8 @@ check_alter_table(AlterTableStmt *statement)
 			refuse("have partitions or children made by hand", ((RangeVar *) cmd->def)->relname);
 		if (!guarded)
 			continue;
+		if (PayAlterUndoes(cmd))
+			refuse("be altered in this way", statement->relation->relname);
 		switch ((int) cmd->subtype)
 		{
 			case AT_DisableTrig:

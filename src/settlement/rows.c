@@ -55,7 +55,7 @@ static void read_keys(Jsonb *json, const char *allowed);
 static void read_kinds(Jsonb *json, PayFileOptions *options);
 static const char *option_word(Jsonb *json, const char *name, const char *const *words);
 static bool find_zone(const char *name, PayZone *zone);
-static void refuse(const PayFileProblem *problem) pg_attribute_noreturn();
+pg_noreturn static void refuse(const PayFileProblem *problem);
 static void put(PayTuple *tuple, Datum value, bool isnull);
 static void put_text(PayTuple *tuple, const char *text);
 static void put_decimal(PayTuple *tuple, const PayDecimal *value);

@@ -1,10 +1,7 @@
 -- If this fails, what the PSP's API lists is read as other money than the PSP
 -- means, or an operator cannot have it read again.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 SELECT no_plan();
 
 -- ---------- rows

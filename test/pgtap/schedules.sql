@@ -2,11 +2,8 @@
 -- their place after an error, or hide what they have found.  What pg_cron has to
 -- do with it is in t/cron.pl; here there is none.
 
-\set QUIET 1
+\ir ../lib/prelude.sql
 \set ON_ERROR_STOP off
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
 SET client_min_messages = error;
 SELECT no_plan();
 

@@ -19,8 +19,12 @@ CREATE FUNCTION payments._discrepancy_kinds() RETURNS SETOF payments.discrepancy
 $$;
 COMMENT ON FUNCTION payments._discrepancy_kinds() IS 'Internal: the kinds, rows of users instead of shipped ones.';
 
--- Of each kind of line the first rule, and its key as an expression over l.
-CREATE FUNCTION payments._match_keys(psp text) RETURNS TABLE (line_kind text, movement_kind text, key text, tolerance bigint, date_window interval)
+CREATE TYPE payments._match_key AS (
+	line_kind text, movement_kind text, key text, tolerance bigint, date_window interval);
+COMMENT ON TYPE payments._match_key IS 'Internal: by which column of a line of a kind its movement is found, and by how much they may differ.';
+
+-- Of each kind of line the first rule.
+CREATE FUNCTION payments._match_keys(psp text) RETURNS SETOF payments._match_key
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT DISTINCT ON (r.line_kind) r.line_kind, r.movement_kind, r.key, r.tolerance, r.date_window
 	FROM payments._match_rules($1) r
@@ -211,44 +215,3 @@ CREATE FUNCTION payments._judge_movements(psp text, object_ids text[], kinds tex
 $$;
 COMMENT ON FUNCTION payments._judge_movements(text, text[], text[], timestamptz, payments._line_meant[], boolean) IS
 'Internal: which of these movements, recorded before a time, no line tells of. lines, complete: as for _judge_lines().';
-
--- A value by the kind of line, as SQL; the plain value where all kinds have the same.
-CREATE FUNCTION payments._by_kind(kinds text[], vals text[]) RETURNS text
-	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN count(DISTINCT v.val) = 1 THEN min(v.val)
-		ELSE 'CASE l.kind ' || string_agg(format('WHEN %L THEN %s', v.kind, v.val), ' ' ORDER BY v.kind <> 'charge', v.kind) || ' END' END
-	FROM unnest($1, $2) v (kind, val)
-$$;
-COMMENT ON FUNCTION payments._by_kind(text[], text[]) IS 'Internal: an SQL expression.';
-
--- What the hash join leaves over.  scope is a condition over lines l, booked one
--- over movements m: both are ours, see _reconcile_run().
-CREATE FUNCTION payments._compare_query(psp text, scope text, booked text) RETURNS text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	WITH k AS (SELECT array_agg(x.line_kind) AS kinds, array_agg(format('l.%I', x.key)) AS keys, array_agg(quote_literal(x.movement_kind)) AS moves,
-				array_agg(x.tolerance::text || '::bigint') AS tolerances, array_agg(format('interval %L', make_interval(secs => extract(epoch FROM x.date_window)::float8))) AS windows
-			   FROM payments._match_keys($1) x)
-	SELECT format($q$
-		SELECT l.batch_id, l.line_no, l.kind, l.movement_kind, coalesce(l.object_id, m.object_id), m.payment_id, m.kind, m.amount, m.currency, m.recorded_at,
-			l.theirs, l.their_currency, l.fee, l.currency, l.further, l.occurred_at, %3$s, %4$s, l.psp_payment_id, l.reference,
-			CASE l.movement_kind WHEN 'capture' THEN coalesce(f.amount, 0) END
-		FROM (SELECT l.batch_id, l.line_no, abs(coalesce(l.original_amount, l.gross)) AS theirs, coalesce(l.original_currency, l.currency) AS their_currency,
-				l.fee, l.currency, l.occurred_at, l.further, l.kind, %1$s AS object_id, %2$s AS movement_kind, l.psp_payment_id, l.reference
-			  FROM payments.settlement_line l
-			  WHERE l.psp = $1 AND NOT l.repeated AND l.kind IN (%5$s) AND %6$s) l
-		FULL JOIN (SELECT m.object_id, m.kind, CASE m.kind WHEN 'late_capture' THEN 'capture' ELSE m.kind END AS line_kind, m.payment_id, m.amount, m.currency, m.recorded_at
-			  FROM payments.movement m
-			  WHERE m.psp = $1 AND m.kind IN (%7$s, 'late_capture') AND %8$s) m
-			ON m.object_id = l.object_id AND m.line_kind = l.movement_kind
-		LEFT JOIN (SELECT f.payment_id, f.amount FROM payments.movement f WHERE f.psp = $1 AND f.kind = 'fee') f
-			ON f.payment_id = m.payment_id AND l.movement_kind = 'capture'
-		WHERE (l.batch_id IS NOT NULL AND m.object_id IS NOT NULL AND NOT l.further AND abs(l.theirs - m.amount) <= %3$s AND l.their_currency = m.currency
-			   AND (l.fee = coalesce(f.amount, 0) OR l.movement_kind <> 'capture' OR l.currency <> l.their_currency)
-			   AND (l.occurred_at BETWEEN m.recorded_at - %4$s AND m.recorded_at + %4$s) IS NOT FALSE) IS NOT TRUE
-		AND (m.object_id IS NULL OR l.batch_id IS NOT NULL OR m.recorded_at < $2)$q$,
-		payments._by_kind(k.kinds, k.keys), payments._by_kind(k.kinds, k.moves), payments._by_kind(k.kinds, k.tolerances), payments._by_kind(k.kinds, k.windows),
-		(SELECT string_agg(quote_literal(x), ', ') FROM unnest(k.kinds) x), $2, array_to_string(k.moves, ', '), $3)
-	FROM k
-$$;
-COMMENT ON FUNCTION payments._compare_query(text, text, text) IS
-'Internal: the query ($1: PSP, $2: what was booked before must have a line) for lines and movements that do not agree one to one by the rules'' first keys; in the columns of _line_meant.';

@@ -115,13 +115,20 @@ DECLARE
 	keys payments._match_key[] := ARRAY(SELECT k FROM payments._match_keys(_compare.psp) k);
 	line_kinds text[] := ARRAY(SELECT k.line_kind FROM unnest(keys) k);
 	moves text[] := ARRAY(SELECT k.movement_kind FROM unnest(keys) k UNION SELECT 'late_capture');
+	-- What is the same for all kinds is a constant of the plan, and no line carries it through the join.
+	same payments._match_key;
 BEGIN
+	SELECT NULL, NULL, CASE WHEN count(DISTINCT k.key) = 1 THEN min(k.key) END,
+		CASE WHEN count(DISTINCT k.tolerance) = 1 THEN min(k.tolerance) END,
+		CASE WHEN count(DISTINCT k.date_window) = 1 THEN min(k.date_window) END
+	INTO same FROM unnest(keys) k;
 	WITH l AS (
 		SELECT s.batch_id, s.line_no, abs(coalesce(s.original_amount, s.gross)) AS theirs,
 			coalesce(s.original_currency, s.currency) AS their_currency, s.fee, s.currency, s.occurred_at, s.further, s.kind,
-			CASE k.key WHEN 'psp_object_id' THEN s.psp_object_id WHEN 'psp_payment_id' THEN s.psp_payment_id
+			CASE coalesce(same.key, k.key) WHEN 'psp_object_id' THEN s.psp_object_id WHEN 'psp_payment_id' THEN s.psp_payment_id
 				ELSE s.entry_id END AS object_id,
-			k.movement_kind, k.tolerance, k.date_window, s.psp_payment_id, s.reference
+			k.movement_kind, CASE WHEN same.tolerance IS NULL THEN k.tolerance END AS tolerance,
+			CASE WHEN same.date_window IS NULL THEN k.date_window END AS date_window, s.psp_payment_id, s.reference
 		FROM payments.settlement_line s
 		JOIN unnest(keys) k ON k.line_kind = s.kind
 		WHERE s.psp = _compare.psp AND NOT s.repeated AND s.kind = ANY (line_kinds)
@@ -137,15 +144,17 @@ BEGIN
 	left_over AS (
 		SELECT l.batch_id, l.line_no, l.kind, l.movement_kind, coalesce(l.object_id, m.object_id) AS object_id,
 			m.payment_id, m.kind AS moved, m.amount AS ours, m.currency AS our_currency, m.recorded_at, l.theirs,
-			l.their_currency, l.fee, l.currency, l.further, l.occurred_at, l.tolerance, l.date_window, l.psp_payment_id,
+			l.their_currency, l.fee, l.currency, l.further, l.occurred_at,
+			coalesce(same.tolerance, l.tolerance), coalesce(same.date_window, l.date_window), l.psp_payment_id,
 			l.reference, CASE l.movement_kind WHEN 'capture' THEN coalesce(f.amount, 0) END AS our_fee
 		FROM l
 		FULL JOIN m ON m.object_id = l.object_id AND m.line_kind = l.movement_kind
 		LEFT JOIN f ON f.payment_id = m.payment_id AND l.movement_kind = 'capture'
 		WHERE (l.batch_id IS NOT NULL AND m.object_id IS NOT NULL AND NOT l.further
-			   AND abs(l.theirs - m.amount) <= l.tolerance AND l.their_currency = m.currency
+			   AND abs(l.theirs - m.amount) <= coalesce(same.tolerance, l.tolerance) AND l.their_currency = m.currency
 			   AND (l.fee = coalesce(f.amount, 0) OR l.movement_kind <> 'capture' OR l.currency <> l.their_currency)
-			   AND (l.occurred_at BETWEEN m.recorded_at - l.date_window AND m.recorded_at + l.date_window) IS NOT FALSE)
+			   AND (l.occurred_at BETWEEN m.recorded_at - coalesce(same.date_window, l.date_window)
+				AND m.recorded_at + coalesce(same.date_window, l.date_window)) IS NOT FALSE)
 			IS NOT TRUE
 		AND (m.object_id IS NULL OR l.batch_id IS NOT NULL OR m.recorded_at < before))
 	SELECT array_agg(ROW(o.*)::payments._line_meant) FILTER (WHERE o.batch_id IS NOT NULL),

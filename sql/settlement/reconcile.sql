@@ -50,18 +50,9 @@ CREATE FUNCTION payments._payout_verdicts(psp text, payouts text[], now timestam
 $$;
 COMMENT ON FUNCTION payments._payout_verdicts(text, text[], timestamptz) IS 'Internal: payouts that their lines do not make, and those that no bank shows.';
 
-CREATE TYPE payments._compare_scope AS (batches bigint[], since timestamptz, til timestamptz);
-COMMENT ON TYPE payments._compare_scope IS 'Internal: what is compared. batches: null: lines of all; since, til: of lines and movements, infinite: no bound. With batches, since bounds movements alone.';
-
 CREATE TYPE payments._scope_sums AS (lines bigint, comparable bigint, totals jsonb, payouts text[], has_unknown boolean);
 COMMENT ON TYPE payments._scope_sums IS 'Internal: what there is to compare. comparable: lines that a movement must meet, or entries that a payout must.';
 
-CREATE FUNCTION payments._in_scope(scope payments._compare_scope, batch bigint, occurred timestamptz) RETURNS boolean
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-	SELECT CASE WHEN ($1).batches IS NOT NULL THEN $2 = ANY (($1).batches)
-		ELSE (($1).since = '-infinity' OR $3 >= ($1).since OR $3 IS NULL) AND (($1).til = 'infinity' OR $3 < ($1).til OR $3 IS NULL) END
-$$;
-COMMENT ON FUNCTION payments._in_scope(payments._compare_scope, bigint, timestamptz) IS 'Internal: is a line of this batch and time compared?';
 CREATE FUNCTION payments._reconcile_totals(psp text, scope payments._compare_scope) RETURNS payments._scope_sums
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -105,66 +96,6 @@ $$;
 COMMENT ON FUNCTION payments._reconcile_totals(text, payments._compare_scope) IS
 'Internal: sums of the lines in scope by currency.';
 
--- What one hash join over all leaves over: lines beside their movement, if there
--- is one, and movements without a line.
-CREATE FUNCTION payments._compare(psp text, scope payments._compare_scope, before timestamptz,
-	OUT lines payments._line_meant[], OUT objects text[], OUT kinds text[]) RETURNS record
-	-- Planned for this scope alone: what does not bound it costs nothing.
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
-DECLARE
-	keys payments._match_key[] := ARRAY(SELECT k FROM payments._match_keys(_compare.psp) k);
-	line_kinds text[] := ARRAY(SELECT k.line_kind FROM unnest(keys) k);
-	moves text[] := ARRAY(SELECT k.movement_kind FROM unnest(keys) k UNION SELECT 'late_capture');
-	-- What is the same for all kinds is a constant of the plan, and no line carries it through the join.
-	same payments._match_key;
-BEGIN
-	SELECT NULL, NULL, CASE WHEN count(DISTINCT k.key) = 1 THEN min(k.key) END,
-		CASE WHEN count(DISTINCT k.tolerance) = 1 THEN min(k.tolerance) END,
-		CASE WHEN count(DISTINCT k.date_window) = 1 THEN min(k.date_window) END
-	INTO same FROM unnest(keys) k;
-	WITH l AS (
-		SELECT s.batch_id, s.line_no, abs(coalesce(s.original_amount, s.gross)) AS theirs,
-			coalesce(s.original_currency, s.currency) AS their_currency, s.fee, s.currency, s.occurred_at, s.further, s.kind,
-			CASE coalesce(same.key, k.key) WHEN 'psp_object_id' THEN s.psp_object_id WHEN 'psp_payment_id' THEN s.psp_payment_id
-				ELSE s.entry_id END AS object_id,
-			k.movement_kind, CASE WHEN same.tolerance IS NULL THEN k.tolerance END AS tolerance,
-			CASE WHEN same.date_window IS NULL THEN k.date_window END AS date_window, s.psp_payment_id, s.reference
-		FROM payments.settlement_line s
-		JOIN unnest(keys) k ON k.line_kind = s.kind
-		WHERE s.psp = _compare.psp AND NOT s.repeated AND s.kind = ANY (line_kinds)
-		AND payments._in_scope(scope, s.batch_id, s.occurred_at)),
-	m AS (
-		SELECT v.object_id, v.kind, CASE v.kind WHEN 'late_capture' THEN 'capture' ELSE v.kind END AS line_kind,
-			v.payment_id, v.amount, v.currency, v.recorded_at
-		FROM payments.movement v
-		WHERE v.psp = _compare.psp AND v.kind = ANY (moves) AND (scope.since = '-infinity' OR v.recorded_at >= scope.since)
-		AND (scope.batches IS NOT NULL OR scope.til = 'infinity' OR v.recorded_at < scope.til)),
-	f AS (
-		SELECT v.payment_id, v.amount FROM payments.movement v WHERE v.psp = _compare.psp AND v.kind = 'fee'),
-	left_over AS (
-		SELECT l.batch_id, l.line_no, l.kind, l.movement_kind, coalesce(l.object_id, m.object_id) AS object_id,
-			m.payment_id, m.kind AS moved, m.amount AS ours, m.currency AS our_currency, m.recorded_at, l.theirs,
-			l.their_currency, l.fee, l.currency, l.further, l.occurred_at,
-			coalesce(same.tolerance, l.tolerance), coalesce(same.date_window, l.date_window), l.psp_payment_id,
-			l.reference, CASE l.movement_kind WHEN 'capture' THEN coalesce(f.amount, 0) END AS our_fee
-		FROM l
-		FULL JOIN m ON m.object_id = l.object_id AND m.line_kind = l.movement_kind
-		LEFT JOIN f ON f.payment_id = m.payment_id AND l.movement_kind = 'capture'
-		WHERE (l.batch_id IS NOT NULL AND m.object_id IS NOT NULL AND NOT l.further
-			   AND abs(l.theirs - m.amount) <= coalesce(same.tolerance, l.tolerance) AND l.their_currency = m.currency
-			   AND (l.fee = coalesce(f.amount, 0) OR l.movement_kind <> 'capture' OR l.currency <> l.their_currency)
-			   AND (l.occurred_at BETWEEN m.recorded_at - coalesce(same.date_window, l.date_window)
-				AND m.recorded_at + coalesce(same.date_window, l.date_window)) IS NOT FALSE)
-			IS NOT TRUE
-		AND (m.object_id IS NULL OR l.batch_id IS NOT NULL OR m.recorded_at < before))
-	SELECT array_agg(ROW(o.*)::payments._line_meant) FILTER (WHERE o.batch_id IS NOT NULL),
-		array_agg(o.object_id) FILTER (WHERE o.batch_id IS NULL), array_agg(o.moved) FILTER (WHERE o.batch_id IS NULL)
-	INTO lines, objects, kinds FROM left_over o;
-END
-$$;
-COMMENT ON FUNCTION payments._compare(text, payments._compare_scope, timestamptz) IS
-'Internal: lines and movements that do not agree one to one by the rules'' first keys. before: what was booked before it must have a line. objects, kinds: of movements without one.';
-
 CREATE FUNCTION payments._reconcile_psp(psp text, scope payments._compare_scope, before timestamptz, now timestamptz,
 	sums payments._scope_sums, recheck boolean) RETURNS SETOF payments._verdict
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -178,7 +109,7 @@ DECLARE
 	-- Everything is in scope: what has no counterpart there has none.
 	complete boolean := scope.batches IS NULL AND scope.since = '-infinity' AND scope.til = 'infinity';
 BEGIN
-	SELECT c.lines, c.objects, c.kinds INTO lines, objects, kinds FROM payments._compare(psp, scope, before) c;
+	EXECUTE payments._compare_query(psp) INTO lines, objects, kinds USING psp, before, scope;
 	-- What was open is looked at again.
 	SELECT array_agg(d.batch_id) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),
 		array_agg(d.line_no) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),

@@ -3,7 +3,7 @@ EXTENSION = payments
 MODULE_big = payments
 EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" payments.control)
 
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = sql/payments--$(EXTVERSION).sql
 DOCS = $(wildcard docs/*.md)
 
@@ -12,7 +12,7 @@ REGRESS_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
 
-PG_CPPFLAGS = -DPAY_VERSION='"$(EXTVERSION)"'
+PG_CPPFLAGS = -I$(srcdir)/src -DPAY_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=implicit-function-declaration \
 	-Werror=vla -Werror=switch -fvisibility=hidden
 SHLIB_LINK = -lcurl
@@ -28,16 +28,13 @@ else
 include $(PGXS)
 endif
 
-$(OBJS): $(wildcard src/*.h) payments.control
+$(OBJS): $(wildcard src/*.h src/*/*.h) payments.control
 
-PARTS = $(sort $(wildcard sql/parts/*.sql))
-SETUP = $(sort $(wildcard sql/setup/*.sql))
+include sql/contents.mk
+SQL_FILES = $(addprefix sql/,$(SQL_SEEDS) core/setup.head $(SQL_TABLES) core/setup.tail $(SQL_CODE))
 
-# The parts in order; between 2x and 5x the script of the tables, as the body of a function.
-sql/payments--$(EXTVERSION).sql: $(PARTS) $(SETUP) payments.control
-	cat $(filter sql/parts/0% sql/parts/1% sql/parts/2%,$(PARTS)) \
-		sql/parts/30_setup.head $(SETUP) sql/parts/30_setup.tail \
-		$(filter sql/parts/5% sql/parts/6% sql/parts/9%,$(PARTS)) > $@.tmp
+sql/payments--$(EXTVERSION).sql: $(SQL_FILES) sql/contents.mk payments.control
+	cat $(SQL_FILES) > $@.tmp
 	mv $@.tmp $@
 
 include test/test.mk

@@ -1,13 +1,13 @@
 /*
- * src/payments.c
+ * src/init.c
  *		Module magic and _PG_init: calls each module's init, nothing else.
  */
 #include "payments.h"
 
-#include "guard.h"
-#include "guc.h"
-#include "launcher.h"
-#include "wake.h"
+#include "core/guard.h"
+#include "core/guc.h"
+#include "core/wake.h"
+#include "worker/launcher.h"
 
 #include "fmgr.h"
 #include "miscadmin.h"

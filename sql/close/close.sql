@@ -11,7 +11,7 @@
 -- a close that could have it: PY630, try again.
 --
 -- Locks.  The merchants' rows, in order of names: two closes come one behind
--- the other, and postings that say when they take effect (src/ledger_period.c)
+-- the other, and postings that say when they take effect (src/ledger/period.c)
 -- before or behind both.  No others are kept waiting.  partition_retired keeps
 -- retirement out, so that the months of a period are here or are all gone.
 

@@ -1,4 +1,4 @@
--- Feeds: lists of a PSP's API, read by the worker (src/feed.c).  Here is what an
+-- Feeds: lists of a PSP's API, read by the worker (src/inbound/feed.c).  Here is what an
 -- operator may do to them, how a list of balance transactions is read, and how
 -- a page comes into settlement_line.
 

@@ -95,7 +95,7 @@ CREATE FUNCTION payments._split_account(account bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	-- Evenly, floor((amount + part) / parts) as share_out() in ledger_part.c has
+	-- Evenly, floor((amount + part) / parts) as share_out() in ledger/part.c has
 	-- it; written so that nothing overflows or is rounded.
 	INSERT INTO payments.account_part (account_id, part, debit_normal, min_balance, max_balance, debits, credits, moved)
 	SELECT a.account_id, i, s.debit_normal,

@@ -47,7 +47,7 @@ COMMENT ON COLUMN payments.account.history IS 'the balance after each posting is
 COMMENT ON COLUMN payments.account.parts IS 'how many rows it has in account_part, which then have what is posted to it; null: not split, as all but hot accounts with limits';
 COMMENT ON COLUMN payments.account.created_at IS 'when the account was opened';
 
--- No foreign keys to account.  ledger.c writes postings only between accounts
+-- No foreign keys to account.  ledger/movement.c writes postings only between accounts
 -- that it has just read, accounts are never deleted (guard_account), and
 -- check() proves the link.  A foreign key would take a key-share lock on both
 -- account rows for every posting, which is what hot accounts are there to

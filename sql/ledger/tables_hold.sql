@@ -1,5 +1,5 @@
 -- Holds: amounts reserved between two accounts.  Run by setup() as
--- payments_owner; may be run any number of times.  src/ledger_hold.c says how
+-- payments_owner; may be run any number of times.  src/ledger/hold.c says how
 -- they work and why what becomes of a hold has a table of its own.
 
 CREATE TABLE IF NOT EXISTS payments.ledger_hold (

@@ -1,5 +1,5 @@
 -- Parts of hot accounts with limits.  Run by setup() as payments_owner; may be
--- run any number of times.  src/ledger_part.c says how they work.
+-- run any number of times.  src/ledger/part.c says how they work.
 
 CREATE TABLE IF NOT EXISTS payments.account_part (
 	account_id bigint NOT NULL,

@@ -1,4 +1,4 @@
--- Partitions by month, and their end.  src/partition.c says how it is done.
+-- Partitions by month, and their end.  src/core/partition.c says how it is done.
 
 CREATE FUNCTION payments._uuid_of(at timestamptz) RETURNS uuid
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

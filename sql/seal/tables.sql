@@ -1,5 +1,5 @@
 -- Sealing: which transaction wrote a row, and the blocks over those rows.
--- src/seal.c says how they are cut, docs/sealing.md what they prove.  Run by
+-- src/seal/seal.c says how they are cut, docs/sealing.md what they prove.  Run by
 -- setup() as payments_owner; may be run any number of times.
 
 CREATE TABLE IF NOT EXISTS payments.seal_epoch (
@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS payments.seal_epoch (
 	PRIMARY KEY (epoch, since)
 );
 
-COMMENT ON TABLE payments.seal_epoch IS 'places (cluster, timeline, database) where these tables have been, append-only; each gives the numbers in the columns xid another range.  The first transactions that write somewhere else add a row each: see src/seal_xid.c';
+COMMENT ON TABLE payments.seal_epoch IS 'places (cluster, timeline, database) where these tables have been, append-only; each gives the numbers in the columns xid another range.  The first transactions that write somewhere else add a row each: see src/seal/xid.c';
 COMMENT ON COLUMN payments.seal_epoch.epoch IS 'counts the places from 0; xid is epoch * 2^48 + the transaction id of that cluster';
 COMMENT ON COLUMN payments.seal_epoch.system IS 'system identifier of the cluster';
 COMMENT ON COLUMN payments.seal_epoch.timeline IS 'its timeline';

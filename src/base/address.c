@@ -1,5 +1,5 @@
 /*
- * src/address.c
+ * src/base/address.c
  *		Which addresses and URLs the server may talk to.
  *
  * Always true: an address is judged in one form only, sixteen bytes with v4 as
@@ -12,7 +12,7 @@
  */
 #include "payments.h"
 
-#include "address.h"
+#include "base/address.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,5 +1,5 @@
 /*
- * src/address.h
+ * src/base/address.h
  *		Which addresses and URLs the server may talk to.
  *
  * Pure: no allocation, no errors raised, nothing but libc.

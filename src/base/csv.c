@@ -1,5 +1,5 @@
 /*
- * src/csv.c
+ * src/base/csv.c
  *		Reading CSV that others wrote: RFC 4180, strictly.
  *
  * Strictly, because a lenient reader moves amounts into other columns when a
@@ -9,7 +9,7 @@
  */
 #include "payments.h"
 
-#include "csv.h"
+#include "base/csv.h"
 
 static bool at_newline(const PayCsv *csv, const char *p);
 static bool only_newlines(const PayCsv *csv);

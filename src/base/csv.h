@@ -1,5 +1,5 @@
 /*
- * src/csv.h
+ * src/base/csv.h
  *		Reading CSV that others wrote: RFC 4180, strictly.
  *
  * Pure: no server, no memory of its own.  The text is read in place, and what

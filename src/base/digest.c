@@ -1,5 +1,5 @@
 /*
- * src/hmac.c
+ * src/base/digest.c
  *		SHA-256, HMAC-SHA256, and the spellings of digests.
  *
  * A digest depends on the bytes given and on nothing else: no locale, no
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "hmac.h"
+#include "base/digest.h"
 
 #include "common/cryptohash.h"
 #include "common/hmac.h"

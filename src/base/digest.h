@@ -1,5 +1,5 @@
 /*
- * src/hmac.h
+ * src/base/digest.h
  *		SHA-256, HMAC-SHA256, and the spellings of digests.
  *
  * Everything that must come out the same for ever (request hashes, PSP keys,

@@ -1,5 +1,5 @@
 /*
- * src/header_parse.c
+ * src/base/header.c
  *		Reading response headers that a peer wrote.
  *
  * Always true: no byte outside the given length is read, and whatever the peer
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "header_parse.h"
+#include "base/header.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /*
- * src/header_parse.h
+ * src/base/header.h
  *		Reading response headers that a peer wrote.
  *
  * Pure: no allocation, no errors raised, nothing but libc.  Values are bytes

@@ -1,5 +1,5 @@
 /*
- * src/json.c
+ * src/base/json.c
  *		Reading JSON that others wrote.
  *
  * No body, whatever its bytes, makes anything here raise; the exceptions are
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "json.h"
+#include "base/json.h"
 
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"

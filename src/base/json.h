@@ -1,5 +1,5 @@
 /*
- * src/json.h
+ * src/base/json.h
  *		Reading JSON that others wrote.
  *
  * Wraps the server's jsonb.  Never raises for bad input.

@@ -1,5 +1,5 @@
 /*
- * src/json_slice.c
+ * src/base/json_slice.c
  *		Taking a page of JSON apart without reading what is in it.
  *
  * Every function moves forward only and stays below `end`.  Nesting is a
@@ -7,7 +7,7 @@
  */
 #include "payments.h"
 
-#include "json_slice.h"
+#include "base/json_slice.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /*
- * src/json_slice.h
+ * src/base/json_slice.h
  *		Taking a page of JSON apart without reading what is in it.
  *
  * Pure: no server, no memory of its own.  A slice is a piece of the text; that

@@ -1,10 +1,10 @@
 /*
- * src/money.c
+ * src/base/money.c
  *		Minor units between ISO 4217 and a PSP's own scale; no floats anywhere.
  */
 #include "payments.h"
 
-#include "money.h"
+#include "base/money.h"
 
 #include "common/int.h"
 

@@ -1,5 +1,5 @@
 /*
- * src/money.h
+ * src/base/money.h
  *		Minor units between ISO 4217 and a PSP's own scale; no floats anywhere.
  */
 #ifndef PAY_MONEY_H

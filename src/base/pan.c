@@ -1,5 +1,5 @@
 /*
- * src/pan.c
+ * src/base/pan.c
  *		Card numbers do not enter (promise 9).
  *
  * A card number is 12 to 19 digits that stand as words of their own, between
@@ -13,7 +13,7 @@
  */
 #include "payments.h"
 
-#include "pan.h"
+#include "base/pan.h"
 
 #define DIGITS_MIN 12
 #define DIGITS_MAX 19

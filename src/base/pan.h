@@ -1,5 +1,5 @@
 /*
- * src/pan.h
+ * src/base/pan.h
  *		Card numbers do not enter (promise 9).
  */
 #ifndef PAY_PAN_H

@@ -1,5 +1,5 @@
 /*
- * src/ids.c
+ * src/base/uuid.c
  *		Ids that leave the database: UUIDv7 (RFC 9562) with the shard bucket.
  *
  * 48 bits of Unix milliseconds, 12 bits of sub-millisecond, 50 random bits and
@@ -8,9 +8,9 @@
  */
 #include "payments.h"
 
-#include "ids.h"
+#include "base/uuid.h"
 
-#include "hmac.h"
+#include "base/digest.h"
 
 #include <sys/time.h>
 #include <time.h>

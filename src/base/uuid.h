@@ -1,5 +1,5 @@
 /*
- * src/ids.h
+ * src/base/uuid.h
  *		Ids that leave the database.
  */
 #ifndef PAY_IDS_H

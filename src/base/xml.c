@@ -1,5 +1,5 @@
 /*
- * src/xml.c
+ * src/base/xml.c
  *		Reading XML of the plain kind that banks send.
  *
  * Elements, attributes, text, CDATA, comments, processing instructions, the
@@ -12,7 +12,7 @@
  */
 #include "payments.h"
 
-#include "xml.h"
+#include "base/xml.h"
 
 static PayXmlEvent broken(PayXml *xml, const char *problem);
 static bool starts(const PayXml *xml, const char *word);

@@ -1,5 +1,5 @@
 /*
- * src/xml.h
+ * src/base/xml.h
  *		Reading XML of the plain kind that banks send.
  *
  * Pure: no server, no memory of its own.  There is no document type, so there

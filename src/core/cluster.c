@@ -1,5 +1,5 @@
 /*
- * src/cluster.c
+ * src/core/cluster.c
  *		Is this the cluster that may send for real (promise 8)?
  *
  * arm() records system identifier, timeline, database and host.  A clone of
@@ -10,9 +10,9 @@
  */
 #include "payments.h"
 
-#include "cluster.h"
-#include "spi.h"
-#include "wake.h"
+#include "core/cluster.h"
+#include "core/spi.h"
+#include "core/wake.h"
 
 #include "access/xlog.h"
 #include "fmgr.h"

@@ -1,5 +1,5 @@
 /*
- * src/cluster.h
+ * src/core/cluster.h
  *		Is this the cluster that may send for real?
  */
 #ifndef PAY_CLUSTER_H

@@ -1,5 +1,5 @@
 /*
- * src/cron.c
+ * src/core/cron.c
  *		Is pg_cron there, in which database, and does it run?
  *
  * pg_cron is optional: nothing here needs it to be installed.  What

@@ -1,5 +1,5 @@
 /*
- * src/guard.c
+ * src/core/guard.c
  *		What is written stays written (promise 4).
  *
  * Two layers.  Row and statement triggers, ENABLE ALWAYS so that
@@ -16,9 +16,9 @@
  */
 #include "payments.h"
 
-#include "guard.h"
+#include "core/guard.h"
 
-#include "spi.h"
+#include "core/spi.h"
 
 #include "access/heapam.h"
 #include "access/htup_details.h"

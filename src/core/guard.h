@@ -1,5 +1,5 @@
 /*
- * src/guard.h
+ * src/core/guard.h
  *		What is written stays written.
  */
 #ifndef PAY_GUARD_H

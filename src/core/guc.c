@@ -1,5 +1,5 @@
 /*
- * src/guc.c
+ * src/core/guc.c
  *		All settings, sorted by name; docs/settings.md explains them.
  *
  * Always true: a value that is set has passed its check, so readers need none.
@@ -9,9 +9,9 @@
  */
 #include "payments.h"
 
-#include "guc.h"
+#include "core/guc.h"
 
-#include "address.h"
+#include "base/address.h"
 
 #include "utils/guc.h"
 

@@ -1,5 +1,5 @@
 /*
- * src/guc.h
+ * src/core/guc.h
  *		All settings; docs/settings.md explains them.
  */
 #ifndef PAY_GUC_H

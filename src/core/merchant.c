@@ -1,5 +1,5 @@
 /*
- * src/merchant.c
+ * src/core/merchant.c
  *		Who may act for a merchant.
  *
  * Verbs are SECURITY DEFINER, so the current role is payments_owner; the role
@@ -7,8 +7,8 @@
  */
 #include "payments.h"
 
-#include "merchant.h"
-#include "spi.h"
+#include "core/merchant.h"
+#include "core/spi.h"
 
 #include "access/xact.h"
 #include "fmgr.h"

@@ -1,5 +1,5 @@
 /*
- * src/merchant.h
+ * src/core/merchant.h
  *		Who may act for a merchant.
  */
 #ifndef PAY_MERCHANT_H

@@ -1,5 +1,5 @@
 /*
- * src/partition.c
+ * src/core/partition.c
  *		Months of history: made ahead, and retired.
  *
  * posting is partitioned by booked_at; payment_status and event by their ids,
@@ -24,8 +24,8 @@
  */
 #include "payments.h"
 
-#include "guard.h"
-#include "spi.h"
+#include "core/guard.h"
+#include "core/spi.h"
 
 #include "access/table.h"
 #include "access/tableam.h"

@@ -1,5 +1,5 @@
 /*
- * src/secrets.c
+ * src/core/secrets.c
  *		Secrets live in one file outside the data directory, never in a table.
  *
  * Always true: the file is used only when nobody but the server's user (or
@@ -13,10 +13,10 @@
  */
 #include "payments.h"
 
-#include "secrets.h"
+#include "core/secrets.h"
 
-#include "cluster.h"
-#include "guc.h"
+#include "core/cluster.h"
+#include "core/guc.h"
 
 #include "miscadmin.h"
 #include "storage/fd.h"

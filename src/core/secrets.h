@@ -1,5 +1,5 @@
 /*
- * src/secrets.h
+ * src/core/secrets.h
  *		Secrets live in one file outside the data directory, never in a table.
  */
 #ifndef PAY_SECRETS_H

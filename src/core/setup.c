@@ -1,17 +1,17 @@
 /*
- * src/admin.c
+ * src/core/setup.c
  *		What an administrator calls: setup, PSPs, version.
  */
 #include "payments.h"
 
-#include "address.h"
-#include "feed.h"
-#include "guard.h"
-#include "guc.h"
-#include "json.h"
-#include "psp.h"
-#include "spi.h"
-#include "wake.h"
+#include "base/address.h"
+#include "base/json.h"
+#include "core/guard.h"
+#include "core/guc.h"
+#include "core/spi.h"
+#include "core/wake.h"
+#include "inbound/feed.h"
+#include "psp/psp.h"
 
 #include "executor/spi.h"
 #include "fmgr.h"

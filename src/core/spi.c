@@ -1,5 +1,5 @@
 /*
- * src/spi.c
+ * src/core/spi.c
  *		SQL from C: saved plans, typed arguments, typed getters.
  *
  * Plans are kept in static structs, so a process prepares each statement once.
@@ -7,7 +7,7 @@
  */
 #include "payments.h"
 
-#include "spi.h"
+#include "core/spi.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"

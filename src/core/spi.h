@@ -1,5 +1,5 @@
 /*
- * src/spi.h
+ * src/core/spi.h
  *		SQL from C: saved plans, typed arguments, typed getters.
  *
  * A statement is a static PayStmt beside its use.  It is planned on first use

@@ -1,5 +1,5 @@
 /*
- * src/wake.c
+ * src/core/wake.c
  *		Waking the worker when work is committed.
  *
  * By latch, never by NOTIFY, which takes a global lock at commit.  A wake that
@@ -12,7 +12,7 @@
  */
 #include "payments.h"
 
-#include "wake.h"
+#include "core/wake.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"

@@ -1,5 +1,5 @@
 /*
- * src/wake.h
+ * src/core/wake.h
  *		Waking the worker when work is committed.
  */
 #ifndef PAY_WAKE_H

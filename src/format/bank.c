@@ -1,10 +1,10 @@
 /*
- * src/settlement_bank.c
+ * src/format/bank.c
  *		What all statements of banks have in common: they add up.
  */
 #include "payments.h"
 
-#include "settlement_bank.h"
+#include "format/bank.h"
 
 PayFileResult
 pay_books_check(const PayBooks *books, PayFileProblem *problem, int line)

@@ -1,5 +1,5 @@
 /*
- * src/settlement_bank.h
+ * src/format/bank.h
  *		Statements of banks: camt.053 and MT940.
  *
  * Rows come as PayBankRow; what they point at is good until the next call.
@@ -7,8 +7,8 @@
 #ifndef PAY_SETTLEMENT_BANK_H
 #define PAY_SETTLEMENT_BANK_H
 
-#include "settlement_format.h"
-#include "xml.h"
+#include "base/xml.h"
+#include "format/format.h"
 
 #include "lib/stringinfo.h"
 

@@ -1,5 +1,5 @@
 /*
- * src/settlement_camt.c
+ * src/format/camt053.c
  *		camt.053, ISO 20022's statement of a bank, versions 02, 04 and 08.
  *
  * A statement opens with balances, then come its entries.  Amounts have no
@@ -16,7 +16,7 @@
  */
 #include "payments.h"
 
-#include "settlement_bank.h"
+#include "format/bank.h"
 
 #define NAMESPACE "urn:iso:std:iso:20022:tech:xsd:camt.053.001."
 

@@ -1,5 +1,5 @@
 /*
- * src/settlement_csv.c
+ * src/format/csv_report.c
  *		Settlement files in CSV: one engine, a table of columns for each format.
  *
  * Columns are found by their header names, in any order and whatever the case;
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "settlement_csv.h"
+#include "format/csv_report.h"
 
 static PayFileResult read_header(PayCsvFile *file);
 static PayFileResult find_columns(PayCsvFile *file);

@@ -1,12 +1,12 @@
 /*
- * src/settlement_csv.h
+ * src/format/csv_report.h
  *		Settlement files in CSV: one engine, a table of columns for each format.
  */
 #ifndef PAY_SETTLEMENT_CSV_H
 #define PAY_SETTLEMENT_CSV_H
 
-#include "csv.h"
-#include "settlement_format.h"
+#include "base/csv.h"
+#include "format/format.h"
 
 /* A header name and what it means; of several for one cell the first that the file has is taken. */
 typedef struct PayColumnName

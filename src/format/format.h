@@ -1,5 +1,5 @@
 /*
- * src/settlement_format.h
+ * src/format/format.h
  *		What a PSP's settlement file or a bank's statement says, row by row.
  *
  * Readers of formats are pure: bytes in, rows out, no server but its memory.
@@ -10,7 +10,7 @@
 #ifndef PAY_SETTLEMENT_FORMAT_H
 #define PAY_SETTLEMENT_FORMAT_H
 
-#include "settlement_value.h"
+#include "format/value.h"
 
 typedef enum PayFileResult
 {

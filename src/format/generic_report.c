@@ -1,5 +1,5 @@
 /*
- * src/settlement_generic.c
+ * src/format/generic_report.c
  *		Any settlement CSV: the caller says which column means what.
  *
  * Without a mapping, a column that has the name of a cell is that cell.  Two of
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "settlement_csv.h"
+#include "format/csv_report.h"
 
 static PayFileResult interpret(PayCsvFile *file, PaySettlementRow *row);
 

@@ -1,5 +1,5 @@
 /*
- * src/settlement_mt940.c
+ * src/format/mt940.c
  *		MT940, SWIFT's statement of a bank.
  *
  *		:20:	begins a statement			:25:	account
@@ -14,7 +14,7 @@
  */
 #include "payments.h"
 
-#include "settlement_bank.h"
+#include "format/bank.h"
 
 static PayFileResult broken(PayMt940 *file, const char *problem);
 static char *next_line(PayMt940 *file);

@@ -1,5 +1,5 @@
 /*
- * src/settlement_value.c
+ * src/format/value.c
  *		Amounts and times as files write them.
  *
  * An amount with the decimal sign that was not announced is refused, as is one
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "settlement_value.h"
+#include "format/value.h"
 
 #include "common/int.h"
 

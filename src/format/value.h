@@ -1,5 +1,5 @@
 /*
- * src/settlement_value.h
+ * src/format/value.h
  *		Amounts and times as files write them.
  *
  * Pure.  Nothing is guessed: what could be read in two ways is refused.

@@ -1,5 +1,5 @@
 /*
- * src/http_host.c
+ * src/http/host.c
  *		The gate in front of name lookups.
  *
  * Always true: of the transfers that point to one host, those in its waiting
@@ -8,8 +8,8 @@
  */
 #include "payments.h"
 
-#include "http.h"
-#include "http_private.h"
+#include "http/http.h"
+#include "http/http_private.h"
 
 #define HOSTS_MAX 64
 

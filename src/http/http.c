@@ -1,5 +1,5 @@
 /*
- * src/http.c
+ * src/http/http.c
  *		Many HTTP requests in flight in one process, over curl_multi.
  *
  * Always true:
@@ -23,7 +23,7 @@
  * - All descriptors and one timer live in one epoll descriptor; the caller
  *	 waits on that, with its latch.
  *
- * http_request.c sets up one request and holds curl's callbacks, http_host.c
+ * http/request.c sets up one request and holds curl's callbacks, http/host.c
  * is the gate in front of name lookups; http_private.h is between them.
  *
  * All state is this process's own.  A crash loses it, and with it only what
@@ -31,10 +31,10 @@
  */
 #include "payments.h"
 
-#include "http.h"
-#include "http_private.h"
+#include "http/http.h"
+#include "http/http_private.h"
 
-#include "header_parse.h"
+#include "base/header.h"
 
 #include "access/xact.h"
 #include "libpq/pqsignal.h"

@@ -1,5 +1,5 @@
 /*
- * src/http.h
+ * src/http/http.h
  *		Many HTTP requests in flight in one process, over curl_multi.
  *
  * Only the worker uses this.  Nothing here can reach SPI, nothing that touches
@@ -9,7 +9,7 @@
 #ifndef PAY_HTTP_H
 #define PAY_HTTP_H
 
-#include "psp.h"				/* PayTransport */
+#include "psp/psp.h"				/* PayTransport */
 
 typedef struct PayHttpRequest
 {

@@ -1,12 +1,12 @@
 /*
- * src/http_private.h
- *		Between http.c, http_request.c and http_host.c.  No other file includes
+ * src/http/http_private.h
+ *		Between http.c, http/request.c and http/host.c.  No other file includes
  *		this, and it alone includes curl.
  */
 #ifndef PAY_HTTP_PRIVATE_H
 #define PAY_HTTP_PRIVATE_H
 
-#include "http.h"
+#include "http/http.h"
 
 #include "lib/ilist.h"
 
@@ -67,7 +67,7 @@ extern void pay_http_run(PayTransfer *transfer);
 extern void pay_http_finish(PayTransfer *transfer, CURLcode code);
 extern int64 pay_http_now_us(void);
 
-/* http_request.c */
+/* http/request.c */
 extern void pay_http_request_init(bool curl_has_ca_bundle);
 /* Reads payments.allow_networks anew when it has changed. */
 extern void pay_http_request_refresh(void);
@@ -80,7 +80,7 @@ extern void pay_http_transfer_release(PayTransfer *transfer);
 extern void pay_http_transfer_destroy(PayTransfer *transfer);
 extern void pay_http_transfer_destroy_idle(void);
 
-/* http_host.c */
+/* http/host.c */
 extern void pay_http_host_init(void);
 extern void pay_http_host_destroy_waiting(void);
 extern PayHost *pay_http_host_find(const char *url);

@@ -1,5 +1,5 @@
 /*
- * src/http_request.c
+ * src/http/request.c
  *		One HTTP request: curl's options for it, and curl's callbacks.
  *
  * Callbacks never raise and never palloc (http.c says why); what they find out
@@ -9,12 +9,12 @@
  */
 #include "payments.h"
 
-#include "http.h"
-#include "http_private.h"
+#include "http/http.h"
+#include "http/http_private.h"
 
-#include "address.h"
-#include "guc.h"
-#include "header_parse.h"
+#include "base/address.h"
+#include "base/header.h"
+#include "core/guc.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

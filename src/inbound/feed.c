@@ -1,5 +1,5 @@
 /*
- * src/feed.c
+ * src/inbound/feed.c
  *		Feeds: lists of a PSP's API, read window by window behind a watermark.
  *
  * What is always true:
@@ -19,11 +19,11 @@
  */
 #include "payments.h"
 
-#include "feed.h"
+#include "inbound/feed.h"
 
-#include "json.h"
-#include "spi.h"
-#include "webhook.h"
+#include "base/json.h"
+#include "core/spi.h"
+#include "inbound/webhook.h"
 
 #include "access/xact.h"
 #include "mb/pg_wchar.h"

@@ -1,5 +1,5 @@
 /*
- * src/feed.h
+ * src/inbound/feed.h
  *		Feeds: lists of a PSP's API, read window by window behind a watermark.
  *
  * Three steps, as for operations: claim (a transaction), ask (none), settle (a
@@ -9,7 +9,7 @@
 #ifndef PAY_FEED_H
 #define PAY_FEED_H
 
-#include "psp.h"
+#include "psp/psp.h"
 
 #include "datatype/timestamp.h"
 

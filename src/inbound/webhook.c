@@ -1,5 +1,5 @@
 /*
- * src/webhook.c
+ * src/inbound/webhook.c
  *		A PSP's event, stored raw, applied once; and receive_webhook(), which
  *		verifies one first.
  *
@@ -10,14 +10,14 @@
  */
 #include "payments.h"
 
-#include "webhook.h"
+#include "inbound/webhook.h"
 
-#include "json.h"
-#include "ids.h"
-#include "pan.h"
-#include "secrets.h"
-#include "spi.h"
-#include "wake.h"
+#include "base/json.h"
+#include "base/pan.h"
+#include "base/uuid.h"
+#include "core/secrets.h"
+#include "core/spi.h"
+#include "core/wake.h"
 
 #include "access/xact.h"
 #include "fmgr.h"

@@ -1,11 +1,11 @@
 /*
- * src/webhook.h
+ * src/inbound/webhook.h
  *		A PSP's event, whichever way it came: stored once, applied once.
  */
 #ifndef PAY_WEBHOOK_H
 #define PAY_WEBHOOK_H
 
-#include "apply.h"
+#include "payment/apply.h"
 
 #include "utils/jsonb.h"
 

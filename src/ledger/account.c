@@ -1,5 +1,5 @@
 /*
- * src/ledger_account.c
+ * src/ledger/account.c
  *		What an account is: opening one, and what may change of it.
  *
  * Accounts are never deleted, and who and what one is stays as it was opened,
@@ -11,7 +11,7 @@
  * not compare it.  The guard asks only that there be no history, nothing held,
  * and no limits but in parts: what postings need the row's lock for.  For an
  * account without limits that suffices, whoever makes the change and without any
- * other lock: a balance is the row and its deltas at any time (ledger_batch.c),
+ * other lock: a balance is the row and its deltas at any time (ledger/batch.c),
  * so what is in the wrong place for a moment is still there.
  *
  * Parents.  An account may stand below another of the same merchant, currency
@@ -27,10 +27,10 @@
  */
 #include "payments.h"
 
-#include "ledger_args.h"
-#include "ledger_part.h"
-#include "merchant.h"
-#include "spi.h"
+#include "core/merchant.h"
+#include "core/spi.h"
+#include "ledger/arguments.h"
+#include "ledger/part.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type_d.h"
@@ -341,7 +341,7 @@ pay_guard_account(PG_FUNCTION_ARGS)
 }
 
 /*
- * ledger_batch.c checks before it writes; this holds for whoever else writes.
+ * ledger/batch.c checks before it writes; this holds for whoever else writes.
  * What is held on the side that would break a limit counts, and past the end
  * of int64 is past any limit.  (Rows of account_part have CHECKs of their own.)
  */

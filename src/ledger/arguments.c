@@ -1,16 +1,16 @@
 /*
- * src/ledger_args.c
+ * src/ledger/arguments.c
  *		What the ledger's verbs check before they lock or write anything.
  *
  * Reads only; takes no locks but those of plain SELECTs.
  */
 #include "payments.h"
 
-#include "ledger_args.h"
+#include "ledger/arguments.h"
 
-#include "channel.h"
-#include "merchant.h"
-#include "pan.h"
+#include "base/pan.h"
+#include "core/merchant.h"
+#include "payment/route.h"
 
 #include "utils/builtins.h"
 

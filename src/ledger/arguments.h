@@ -1,12 +1,12 @@
 /*
- * src/ledger_args.h
+ * src/ledger/arguments.h
  *		What the ledger's verbs check before they lock or write anything.
  */
 #ifndef PAY_LEDGER_ARGS_H
 #define PAY_LEDGER_ARGS_H
 
 #include "fmgr.h"
-#include "ledger_batch.h"
+#include "ledger/batch.h"
 
 /* Raises unless the caller may act for every merchant whose account is in the batch. */
 extern void pay_ledger_require_merchants(const PayPostingBatch *batch);

@@ -1,5 +1,5 @@
 /*
- * src/ledger_batch.c
+ * src/ledger/batch.c
  *		Two-legged postings between accounts.
  *
  * A posting moves an amount from the account it credits to the account it
@@ -11,12 +11,12 @@
  * it is:
  *
  *	1. ordinary accounts are locked FOR NO KEY UPDATE in id order and read;
- *	2. the references, if any, are taken (ledger_reference.c);
+ *	2. the references, if any, are taken (ledger/reference.c);
  *	3. every posting is checked in C, in order, against running balances:
  *	   closed, limits, overflow;
  *	4. the postings are inserted, and the sums are written into the rows of
  *	   ordinary accounts; those of hot accounts are inserted into account_delta
- *	   (ledger_save.c).
+ *	   (ledger/save.c).
  *
  * Locks.  Calls for different postings cannot deadlock with each other: one
  * that holds account rows waits only for higher ids, and for references, in
@@ -24,7 +24,7 @@
  * several calls can, and the server then ends one with 40P01, to be repeated.
  * Whoever holds a payment's lock may call; nothing here locks a payment.
  *
- * Hot accounts are not locked and have no limits, or are split (ledger_part.c).
+ * Hot accounts are not locked and have no limits, or are split (ledger/part.c).
  * Their balance is the row plus the sum of account_delta, in one snapshot;
  * fold_hot_accounts() moves deltas into the row.  Every call holds ROW EXCLUSIVE
  * on account_delta from before it reads accounts until the transaction ends;
@@ -47,10 +47,10 @@
  */
 #include "payments.h"
 
-#include "ledger_batch.h"
-#include "ledger_history.h"
-#include "ledger_part.h"
-#include "spi.h"
+#include "ledger/batch.h"
+#include "core/spi.h"
+#include "ledger/history.h"
+#include "ledger/part.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"

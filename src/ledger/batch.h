@@ -1,6 +1,6 @@
 /*
- * src/ledger_batch.h
- *		A set of postings on its way into the ledger; see ledger.c.
+ * src/ledger/batch.h
+ *		A set of postings on its way into the ledger; see ledger/movement.c.
  *
  * Inside the ledger only: others call pay_ledger_post_movements() or the verbs.
  */
@@ -32,7 +32,7 @@ typedef enum PayLimit
 	PAY_LIMIT_MAXIMUM
 } PayLimit;
 
-/* A row of account_part; see ledger_part.c. */
+/* A row of account_part; see ledger/part.c. */
 typedef struct PayPart
 {
 	int64		debits;
@@ -54,10 +54,10 @@ typedef struct PayAccount
 	bool		debit_normal;	/* asset, expense */
 	bool		hot;
 	bool		closed;
-	bool		history;		/* ledger_history.c; never if hot */
+	bool		history;		/* ledger/history.c; never if hot */
 	bool		has_minimum;
 	bool		has_maximum;
-	TimestampTz closed_until;	/* nothing takes effect before; read only for postings that say when they do, see ledger_period.c */
+	TimestampTz closed_until;	/* nothing takes effect before; read only for postings that say when they do, see ledger/period.c */
 	int64		minimum;
 	int64		maximum;
 	int64		debits;			/* as read under the lock; without the tail if hot */
@@ -146,23 +146,23 @@ extern int	pay_ledger_check(PayPosting *posting);
 /* The largest amount up to the one asked for that both accounts let pass; 0: none. */
 extern int64 pay_ledger_largest_amount(const PayPosting *posting);
 
-/* ledger_save.c: writes the postings that passed, and what they add to their accounts. */
+/* ledger/save.c: writes the postings that passed, and what they add to their accounts. */
 extern void pay_ledger_insert_postings(PayPostingBatch *batch);
 extern void pay_ledger_add_to_accounts(const PayPostingBatch *batch);
 
-/* ledger_reference.c: takes the references, and marks the postings whose reference was taken before. */
+/* ledger/reference.c: takes the references, and marks the postings whose reference was taken before. */
 extern void pay_ledger_claim_references(PayPostingBatch *batch);
 /* The first field in which a posting differs from the one that has its reference, or NULL. */
 extern const char *pay_ledger_difference(const PayPosting *posting, const PayPosting *other);
 /* Writes down what was refused, so that it stays refused. */
 extern void pay_ledger_insert_failures(const PayPostingBatch *batch);
 
-/* ledger_period.c: reads closed_until of the accounts, if a posting says when it takes effect, and keeps it as it is. */
+/* ledger/period.c: reads closed_until of the accounts, if a posting says when it takes effect, and keeps it as it is. */
 extern void pay_ledger_read_closed(PayPostingBatch *batch);
 /* The account in whose closed period the posting would take effect, or NULL. */
 extern const PayAccount *pay_ledger_closed_account(const PayPosting *posting);
 
-/* ledger_raise.c: raises what posting->error says. */
+/* ledger/refusal.c: raises what posting->error says. */
 extern void pay_ledger_raise(const PayPosting *posting) pg_attribute_noreturn();
 
 #endif							/* PAY_LEDGER_BATCH_H */

@@ -1,5 +1,5 @@
 /*
- * src/ledger_history.c
+ * src/ledger/history.c
  *		The balance of an account after each of its postings, kept.
  *
  * For accounts opened with history => true.  A row of account_history says
@@ -13,8 +13,8 @@
  */
 #include "payments.h"
 
-#include "ledger_history.h"
-#include "spi.h"
+#include "ledger/history.h"
+#include "core/spi.h"
 
 #include "catalog/pg_type_d.h"
 

@@ -1,11 +1,11 @@
 /*
- * src/ledger_history.h
+ * src/ledger/history.h
  *		The balance of an account after each of its postings, kept.
  */
 #ifndef PAY_LEDGER_HISTORY_H
 #define PAY_LEDGER_HISTORY_H
 
-#include "ledger_batch.h"
+#include "ledger/batch.h"
 
 /*
  * Writes account_history for what the batch has just posted, in one statement;

@@ -1,5 +1,5 @@
 /*
- * src/ledger_hold.c
+ * src/ledger/hold.c
  *		Holds: amounts reserved between two accounts, and what becomes of them.
  *
  * A hold is a posting that may still be made.  ledger_hold has the facts, one
@@ -24,7 +24,7 @@
  * for anything else while holding them but, in hold() and post_hold(), for a
  * transaction that is inserting the same reference; that one has its accounts
  * already.  So single calls do not deadlock with each other or with
- * ledger_batch.c.  release_expired_holds() skips accounts that are locked.  At
+ * ledger/batch.c.  release_expired_holds() skips accounts that are locked.  At
  * REPEATABLE READ and above a hold that has changed since the snapshot was
  * taken has changed its accounts as well, and locking those fails with 40001.
  *
@@ -39,9 +39,9 @@
  */
 #include "payments.h"
 
-#include "ledger_args.h"
-#include "ledger_batch.h"
-#include "spi.h"
+#include "core/spi.h"
+#include "ledger/arguments.h"
+#include "ledger/batch.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

@@ -1,11 +1,11 @@
 /*
- * src/ledger.c
+ * src/ledger/movement.c
  *		Money movements of payments become postings.
  *
  * Which postings a movement causes is data: posting_rule names, for each
  * event, the accounts to debit and to credit, and account_template says what
  * these accounts are.  An account is opened by the first movement that needs
- * it.  From there on it is a batch of postings like any other; ledger_batch.c
+ * it.  From there on it is a batch of postings like any other; ledger/batch.c
  * says what holds for those.
  *
  * Missing accounts are opened in name order and before any account row is
@@ -14,9 +14,9 @@
  */
 #include "payments.h"
 
-#include "ledger.h"
-#include "ledger_batch.h"
-#include "spi.h"
+#include "ledger/movement.h"
+#include "core/spi.h"
+#include "ledger/batch.h"
 
 #include "catalog/pg_type_d.h"
 #include "lib/stringinfo.h"

@@ -1,5 +1,5 @@
 /*
- * src/ledger.h
+ * src/ledger/movement.h
  *		Two-legged postings between accounts.
  */
 #ifndef PAY_LEDGER_H

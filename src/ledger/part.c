@@ -1,5 +1,5 @@
 /*
- * src/ledger_part.c
+ * src/ledger/part.c
  *		Hot accounts with limits, split into parts.
  *
  * A limit needs a lock under which it is checked; many who post at once need
@@ -50,8 +50,8 @@
  */
 #include "payments.h"
 
-#include "ledger_part.h"
-#include "spi.h"
+#include "ledger/part.h"
+#include "core/spi.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"

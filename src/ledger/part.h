@@ -1,11 +1,11 @@
 /*
- * src/ledger_part.h
+ * src/ledger/part.h
  *		Hot accounts with limits, split into parts.
  */
 #ifndef PAY_LEDGER_PART_H
 #define PAY_LEDGER_PART_H
 
-#include "ledger_batch.h"
+#include "ledger/batch.h"
 
 #define PAY_PARTS_MIN 2
 #define PAY_PARTS_MAX 64

@@ -1,5 +1,5 @@
 /*
- * src/ledger_period.c
+ * src/ledger/period.c
  *		Postings that say when they take effect, and closed periods.
  *
  * close_period() (sql/parts/59_close.sql) closes the books of a merchant up to
@@ -22,8 +22,8 @@
  */
 #include "payments.h"
 
-#include "ledger_batch.h"
-#include "spi.h"
+#include "core/spi.h"
+#include "ledger/batch.h"
 
 #include "utils/timestamp.h"
 

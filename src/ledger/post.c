@@ -1,17 +1,17 @@
 /*
- * src/ledger_api.c
+ * src/ledger/post.c
  *		The ledger's verbs that post: one at a time, and batches.
  *
  * The verbs check what they are given, whether the caller may act for the
- * merchants whose accounts they name, and hand a batch to ledger_batch.c.
+ * merchants whose accounts they name, and hand a batch to ledger/batch.c.
  * They run as payments_owner.
  */
 #include "payments.h"
 
-#include "ledger.h"
-#include "ledger_args.h"
-#include "ledger_batch.h"
-#include "spi.h"
+#include "core/spi.h"
+#include "ledger/arguments.h"
+#include "ledger/batch.h"
+#include "ledger/movement.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

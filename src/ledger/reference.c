@@ -1,5 +1,5 @@
 /*
- * src/ledger_reference.c
+ * src/ledger/reference.c
  *		Exactly once: what a client's own id for a posting promises.
  *
  * A reference is unique per merchant, in payments.posting_reference, a table
@@ -24,8 +24,8 @@
  */
 #include "payments.h"
 
-#include "ledger_batch.h"
-#include "spi.h"
+#include "core/spi.h"
+#include "ledger/batch.h"
 
 #include "catalog/pg_type_d.h"
 

@@ -1,13 +1,13 @@
 /*
- * src/ledger_raise.c
+ * src/ledger/refusal.c
  *		What callers are told when a posting is refused.
  *
- * Batches refuse by SQLSTATE and go on (see ledger_batch.c); single verbs, and
+ * Batches refuse by SQLSTATE and go on (see ledger/batch.c); single verbs, and
  * batches of all or nothing, raise here what the SQLSTATE means.
  */
 #include "payments.h"
 
-#include "ledger_batch.h"
+#include "ledger/batch.h"
 
 #include "access/xact.h"
 #include "utils/timestamp.h"

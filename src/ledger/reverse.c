@@ -1,5 +1,5 @@
 /*
- * src/ledger_reverse.c
+ * src/ledger/reverse.c
  *		Reversals: a posting the other way round that names the original.
  *
  * The original stays as it is; the reversal is a posting like any other, with
@@ -23,10 +23,10 @@
  */
 #include "payments.h"
 
-#include "ledger_args.h"
-#include "ledger_batch.h"
-#include "merchant.h"
-#include "spi.h"
+#include "core/merchant.h"
+#include "core/spi.h"
+#include "ledger/arguments.h"
+#include "ledger/batch.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

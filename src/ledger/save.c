@@ -1,5 +1,5 @@
 /*
- * src/ledger_save.c
+ * src/ledger/save.c
  *		Writes a decided batch: postings, and the sums of their accounts.
  *
  * Postings go in by one INSERT, by debited account rather than by id, so that
@@ -15,8 +15,8 @@
  */
 #include "payments.h"
 
-#include "ledger_batch.h"
-#include "spi.h"
+#include "core/spi.h"
+#include "ledger/batch.h"
 
 #include "access/table.h"
 #include "access/tableam.h"

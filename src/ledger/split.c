@@ -1,5 +1,5 @@
 /*
- * src/ledger_split.c
+ * src/ledger/split.c
  *		Dividing an amount by weights, to the last unit.
  *
  * Largest remainder: everyone gets the whole units of his exact share, and the
@@ -13,7 +13,7 @@
  */
 #include "payments.h"
 
-#include "ledger_args.h"
+#include "ledger/arguments.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

@@ -1,5 +1,5 @@
 /*
- * src/apply.c
+ * src/payment/apply.c
  *		apply_psp_result(): the one door for every word of a PSP.
  *
  * An API answer, an inquiry, a webhook, a settlement line: each is a PayReport, and all are
@@ -21,13 +21,13 @@
  */
 #include "payments.h"
 
-#include "apply.h"
-#include "dossier.h"
-#include "money.h"
-#include "pan.h"
-#include "schedule.h"
-#include "spi.h"
-#include "wake.h"
+#include "payment/apply.h"
+#include "base/money.h"
+#include "base/pan.h"
+#include "core/spi.h"
+#include "core/wake.h"
+#include "payment/payment.h"
+#include "payment/retry.h"
 
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

@@ -1,11 +1,11 @@
 /*
- * src/apply.h
+ * src/payment/apply.h
  *		apply_psp_result(): the one door for every word of a PSP.
  */
 #ifndef PAY_APPLY_H
 #define PAY_APPLY_H
 
-#include "psp.h"
+#include "psp/psp.h"
 
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"

@@ -1,5 +1,5 @@
 /*
- * src/event.h
+ * src/payment/event.h
  *		What the outbox says of a status.
  */
 #ifndef PAY_EVENT_H

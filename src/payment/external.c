@@ -1,5 +1,5 @@
 /*
- * src/drainer.c
+ * src/payment/external.c
  *		claim() and complete(): the worker's two transactions, for others to call.
  *
  * A drainer outside of the server (one that must reach its PSP through a
@@ -14,13 +14,13 @@
  */
 #include "payments.h"
 
-#include "apply.h"
-#include "cluster.h"
-#include "dossier.h"
-#include "header_parse.h"
-#include "pan.h"
-#include "queue.h"
-#include "spi.h"
+#include "base/header.h"
+#include "base/pan.h"
+#include "core/cluster.h"
+#include "core/spi.h"
+#include "payment/apply.h"
+#include "payment/payment.h"
+#include "payment/queue.h"
 
 #include "access/xact.h"
 #include "fmgr.h"

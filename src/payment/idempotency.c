@@ -1,5 +1,5 @@
 /*
- * src/idempotency.c
+ * src/payment/idempotency.c
  *		A repeated call gives the first result (promise 7).
  *
  * The key row is inserted before the effect and in the same transaction, so a
@@ -11,9 +11,9 @@
  */
 #include "payments.h"
 
-#include "idempotency.h"
+#include "payment/idempotency.h"
 
-#include "spi.h"
+#include "core/spi.h"
 
 #include "mb/pg_wchar.h"
 

@@ -1,11 +1,11 @@
 /*
- * src/idempotency.h
+ * src/payment/idempotency.h
  *		A repeated call gives the first result (promise 7).
  */
 #ifndef PAY_IDEMPOTENCY_H
 #define PAY_IDEMPOTENCY_H
 
-#include "hmac.h"
+#include "base/digest.h"
 
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"

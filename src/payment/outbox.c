@@ -1,5 +1,5 @@
 /*
- * src/event.c
+ * src/payment/outbox.c
  *		What the outbox says of a status.
  *
  * Every row of payment_status has one event, written in the same transaction.
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "event.h"
+#include "payment/event.h"
 
 #include "utils/builtins.h"
 #include "utils/jsonb.h"

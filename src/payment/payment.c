@@ -1,5 +1,5 @@
 /*
- * src/dossier.c
+ * src/payment/payment.c
  *		Payments under lock, with all that is known of them.
  *
  * What is always true: between load and save the payment rows are locked, and
@@ -13,11 +13,11 @@
  */
 #include "payments.h"
 
-#include "dossier.h"
-#include "dossier_private.h"
-#include "ids.h"
-#include "spi.h"
-#include "state.h"
+#include "payment/payment.h"
+#include "base/uuid.h"
+#include "core/spi.h"
+#include "payment/payment_private.h"
+#include "payment/state.h"
 
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

@@ -1,5 +1,5 @@
 /*
- * src/dossier.h
+ * src/payment/payment.h
  *		Payments under lock, with all that is known of them.
  *
  * Whatever changes a payment does it in three steps: load the dossiers (locks
@@ -10,7 +10,7 @@
 #ifndef PAY_DOSSIER_H
 #define PAY_DOSSIER_H
 
-#include "psp.h"
+#include "psp/psp.h"
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"

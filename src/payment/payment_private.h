@@ -1,12 +1,12 @@
 /*
- * src/dossier_private.h
- *		Between dossier.c, which decides, and dossier_save.c, which writes.
+ * src/payment/payment_private.h
+ *		Between payment/payment.c, which decides, and payment/payment_save.c, which writes.
  */
 #ifndef PAY_DOSSIER_PRIVATE_H
 #define PAY_DOSSIER_PRIVATE_H
 
-#include "dossier.h"
-#include "state.h"
+#include "payment/payment.h"
+#include "payment/state.h"
 
 /* Waiting for save, with the dossier they belong to. */
 typedef struct PayPendingStatus

@@ -1,18 +1,18 @@
 /*
- * src/dossier_save.c
+ * src/payment/payment_save.c
  *		Writes what was decided on dossiers, in set-based statements.
  *
  * The order is that of the foreign keys, with postings near the end: accounts
- * are the busiest locks.  dossier.c has the rules.
+ * are the busiest locks.  payment/payment.c has the rules.
  */
 #include "payments.h"
 
-#include "dossier.h"
-#include "dossier_private.h"
-#include "event.h"
-#include "ids.h"
-#include "ledger.h"
-#include "spi.h"
+#include "base/uuid.h"
+#include "core/spi.h"
+#include "ledger/movement.h"
+#include "payment/event.h"
+#include "payment/payment.h"
+#include "payment/payment_private.h"
 
 #include "utils/array.h"
 #include "utils/builtins.h"

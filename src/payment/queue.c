@@ -1,5 +1,5 @@
 /*
- * src/queue.c
+ * src/payment/queue.c
  *		Claiming operations that are due, and the dead letters.
  *
  * A claim is one short transaction: it locks due rows and their payments with
@@ -17,15 +17,15 @@
  */
 #include "payments.h"
 
-#include "queue.h"
+#include "payment/queue.h"
 
-#include "apply.h"
-#include "dossier.h"
-#include "idempotency.h"
-#include "money.h"
-#include "pan.h"
-#include "spi.h"
-#include "wake.h"
+#include "base/money.h"
+#include "base/pan.h"
+#include "core/spi.h"
+#include "core/wake.h"
+#include "payment/apply.h"
+#include "payment/idempotency.h"
+#include "payment/payment.h"
 
 #include "access/xact.h"
 #include "fmgr.h"

@@ -1,11 +1,11 @@
 /*
- * src/queue.h
+ * src/payment/queue.h
  *		Claiming operations that are due.
  */
 #ifndef PAY_QUEUE_H
 #define PAY_QUEUE_H
 
-#include "psp.h"
+#include "psp/psp.h"
 
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"

@@ -1,11 +1,11 @@
 /*
- * src/schedule.c
+ * src/payment/retry.c
  *		Decline rules and retry schedules: rows, looked up when something went wrong.
  */
 #include "payments.h"
 
-#include "schedule.h"
-#include "spi.h"
+#include "payment/retry.h"
+#include "core/spi.h"
 
 #include "common/pg_prng.h"
 #include "utils/timestamp.h"

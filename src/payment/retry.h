@@ -1,11 +1,11 @@
 /*
- * src/schedule.h
+ * src/payment/retry.h
  *		Decline rules and retry schedules: rows, looked up when something went wrong.
  */
 #ifndef PAY_SCHEDULE_H
 #define PAY_SCHEDULE_H
 
-#include "psp.h"
+#include "psp/psp.h"
 
 #include "datatype/timestamp.h"
 

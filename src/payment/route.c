@@ -1,5 +1,5 @@
 /*
- * src/channel.c
+ * src/payment/route.c
  *		Merchant, PSP and currency of a new payment, cached.
  *
  * The look-up joins four small tables that hardly ever change, and took a
@@ -10,8 +10,8 @@
  */
 #include "payments.h"
 
-#include "channel.h"
-#include "spi.h"
+#include "payment/route.h"
+#include "core/spi.h"
 
 #include "commands/trigger.h"
 #include "fmgr.h"

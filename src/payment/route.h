@@ -1,5 +1,5 @@
 /*
- * src/channel.h
+ * src/payment/route.h
  *		Merchant, PSP and currency of a new payment, cached.
  */
 #ifndef PAY_CHANNEL_H

@@ -1,5 +1,5 @@
 /*
- * src/state.c
+ * src/payment/state.c
  *		The state machine of a payment.
  *
  * The graph is the table below and nothing else: the SQL seed of
@@ -12,10 +12,10 @@
  */
 #include "payments.h"
 
-#include "state.h"
+#include "payment/state.h"
 
-#include "hmac.h"
-#include "spi.h"
+#include "base/digest.h"
+#include "core/spi.h"
 
 #include "access/genam.h"
 #include "access/skey.h"

@@ -1,5 +1,5 @@
 /*
- * src/state.h
+ * src/payment/state.h
  *		The state machine of a payment.
  */
 #ifndef PAY_STATE_H

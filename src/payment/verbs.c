@@ -1,5 +1,5 @@
 /*
- * src/api.c
+ * src/payment/verbs.c
  *		The verbs: create, capture, cancel, refund.
  *
  * Each is one script inside the caller's transaction: check the input, take
@@ -10,18 +10,18 @@
  */
 #include "payments.h"
 
-#include "channel.h"
-#include "dossier.h"
-#include "event.h"
-#include "guc.h"
-#include "idempotency.h"
-#include "ids.h"
-#include "merchant.h"
-#include "money.h"
-#include "pan.h"
-#include "spi.h"
-#include "state.h"
-#include "wake.h"
+#include "base/money.h"
+#include "base/pan.h"
+#include "base/uuid.h"
+#include "core/guc.h"
+#include "core/merchant.h"
+#include "core/spi.h"
+#include "core/wake.h"
+#include "payment/event.h"
+#include "payment/idempotency.h"
+#include "payment/payment.h"
+#include "payment/route.h"
+#include "payment/state.h"
 
 #include "access/xact.h"
 #include "fmgr.h"

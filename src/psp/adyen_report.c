@@ -1,5 +1,5 @@
 /*
- * src/settlement_adyen.c
+ * src/psp/adyen_report.c
  *		Adyen's settlement details report as CSV, one per batch.
  *
  * Amounts are decimal major units, debit and credit in columns of their own;
@@ -10,7 +10,7 @@
  */
 #include "payments.h"
 
-#include "settlement_csv.h"
+#include "format/csv_report.h"
 
 static PayFileResult interpret(PayCsvFile *file, PaySettlementRow *row);
 static bool difference(PayCsvFile *file, PayCell credit, PayCell debit, PayDecimal *out);

@@ -1,5 +1,5 @@
 /*
- * src/psp.c
+ * src/psp/psp.c
  *		Spellings of the adapter interface's words, and the list of adapters.
  *
  * The words here are the ones in tables, events and documentation; each
@@ -7,7 +7,7 @@
  */
 #include "payments.h"
 
-#include "psp.h"
+#include "psp/psp.h"
 
 static const PayAdapter *const adapters[] = {
 	&pay_adapter_sandbox,

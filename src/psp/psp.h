@@ -1,5 +1,5 @@
 /*
- * src/psp.h
+ * src/psp/psp.h
  *		The adapter interface: what a PSP plug-in is asked, and what it answers.
  *
  * An adapter is pure: bytes and plain structs in, bytes and plain structs out,
@@ -10,7 +10,7 @@
 #ifndef PAY_PSP_H
 #define PAY_PSP_H
 
-#include "json_slice.h"
+#include "base/json_slice.h"
 
 /* One command to a PSP on behalf of a payment.  Spelled as in operation.kind. */
 typedef enum PayOpKind

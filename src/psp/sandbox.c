@@ -1,5 +1,5 @@
 /*
- * src/psp_sandbox.c
+ * src/psp/sandbox.c
  *		A PSP inside the server: no network, no account, no money.
  *
  * What happens is written in the payment method, and ids derive from the
@@ -9,7 +9,7 @@
  */
 #include "payments.h"
 
-#include "psp.h"
+#include "psp/psp.h"
 
 /* Ten years; the sandbox never forgets a key. */
 #define KEY_VALID_S (10 * 365 * 24 * 60 * 60)

@@ -1,5 +1,5 @@
 /*
- * src/signature.c
+ * src/psp/signature.c
  *		Reading a `t=...,v1=...` webhook signature header.
  *
  * Stricter than Stripe's own libraries where theirs are lax: one `t` and no
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "signature.h"
+#include "psp/signature.h"
 
 /* Fifteen digits reach past the year 30,000,000 and cannot overflow. */
 #define T_DIGITS_MAX 15
@@ -126,7 +126,7 @@ hex_digit(char c)
 	return -1;
 }
 
-/* Does not use hmac.h, which the fuzzer could not link. */
+/* Does not use base/digest.h, which the fuzzer could not link. */
 bool
 pay_signature_matches(const PaySignatureHeader *parsed, const uint8 mac[PAY_SIGNATURE_MAC_BYTES])
 {

@@ -1,5 +1,5 @@
 /*
- * src/signature.h
+ * src/psp/signature.h
  *		Reading a `t=...,v1=...` webhook signature header.
  *
  * Pure: no memory, no errors, no clock and no key, so that a fuzzer reaches
@@ -8,7 +8,7 @@
 #ifndef PAY_SIGNATURE_H
 #define PAY_SIGNATURE_H
 
-#include "psp.h"				/* PaySignature */
+#include "psp/psp.h"				/* PaySignature */
 
 #define PAY_SIGNATURE_MAC_BYTES 32
 #define PAY_SIGNATURE_V1_MAX 8

@@ -1,5 +1,5 @@
 /*
- * src/psp_stripe.c
+ * src/psp/stripe.c
  *		Stripe: PaymentIntents and Refunds, API version below.
  *
  * Always true here:
@@ -12,8 +12,8 @@
  * - Amounts are in Stripe's units on both sides (they differ from ISO 4217 for
  *	 some currencies; payments.psp_currency); the caller rescales.
  *
- * Requests are built here; psp_stripe_answer.c reads what comes back, and
- * psp_stripe_feed.c asks for and reads lists.
+ * Requests are built here; psp/stripe_answer.c reads what comes back, and
+ * psp/stripe_feed.c asks for and reads lists.
  *
  * A PaymentIntent is authorized, captured and cancelled at most once each in
  * the way we use it, so its own id names those movements: the answer, the
@@ -21,8 +21,8 @@
  */
 #include "payments.h"
 
-#include "psp.h"
-#include "psp_stripe.h"
+#include "psp/stripe.h"
+#include "psp/psp.h"
 
 #include "lib/stringinfo.h"
 #include "utils/formatting.h"

@@ -1,11 +1,11 @@
 /*
- * src/psp_stripe.h
- *		Between psp_stripe.c, psp_stripe_answer.c and psp_stripe_feed.c.
+ * src/psp/stripe.h
+ *		Between psp/stripe.c, psp/stripe_answer.c and psp/stripe_feed.c.
  */
 #ifndef PAY_PSP_STRIPE_H
 #define PAY_PSP_STRIPE_H
 
-#include "psp.h"
+#include "psp/psp.h"
 
 #include "lib/stringinfo.h"
 
@@ -13,21 +13,21 @@
 #define PAY_STRIPE_LIST_LIMIT 100
 #define PAY_STRIPE_TYPES_MAX 20	/* so many event types a list can be filtered by */
 
-/* psp_stripe.c */
+/* psp/stripe.c */
 extern bool pay_stripe_is_id(const char *text);
 extern bool pay_stripe_is_listed(const char *word, const char *const *list);
 /* Adds to a form or query; leaves out what is absent. */
 extern void pay_stripe_form_add(StringInfo form, const char *key, const char *value);
 extern void pay_stripe_form_add_int64(StringInfo form, const char *key, int64 value);
 
-/* psp_stripe_answer.c: for the adapter, see psp.h. */
+/* psp/stripe_answer.c: for the adapter, see psp.h. */
 extern void pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result);
 extern PaySignature pay_stripe_verify(const char *header, const char *secret, const char *body, size_t body_bytes, int64 now_unix);
 extern bool pay_stripe_parse_event(const char *body, size_t body_bytes, PayWebhook *webhook);
 /* The event types that say something to us, from 0; NULL behind the last. */
 extern const char *pay_stripe_event_type(int i);
 
-/* psp_stripe_feed.c */
+/* psp/stripe_feed.c */
 #define PAY_STRIPE_FEEDS 2
 extern const PayFeed pay_stripe_feeds[PAY_STRIPE_FEEDS];
 

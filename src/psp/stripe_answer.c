@@ -1,19 +1,19 @@
 /*
- * src/psp_stripe_answer.c
+ * src/psp/stripe_answer.c
  *		Stripe: what answers, inquiries and events say, in our words.
  *
- * The rules are those at the head of psp_stripe.c.  The first of them here:
+ * The rules are those at the head of psp/stripe.c.  The first of them here:
  * what cannot be read, or does not name our operation, is PAY_CLASS_UNKNOWN.
  */
 #include "payments.h"
 
-#include "psp.h"
-#include "psp_stripe.h"
+#include "psp/psp.h"
+#include "psp/stripe.h"
 
-#include "hmac.h"
-#include "json.h"
-#include "pan.h"
-#include "signature.h"
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/pan.h"
+#include "psp/signature.h"
 
 #include "mb/pg_wchar.h"
 #include "utils/formatting.h"

@@ -1,5 +1,5 @@
 /*
- * src/psp_stripe_feed.c
+ * src/psp/stripe_feed.c
  *		Stripe: balance transactions and events as lists, page by page.
  *
  * Both lists are newest first, are filtered by `created` in whole seconds, and
@@ -10,10 +10,10 @@
  */
 #include "payments.h"
 
-#include "psp.h"
-#include "psp_stripe.h"
+#include "psp/psp.h"
+#include "psp/stripe.h"
 
-#include "json_slice.h"
+#include "base/json_slice.h"
 
 #define ID_BYTES_MAX 255
 

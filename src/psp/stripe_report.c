@@ -1,5 +1,5 @@
 /*
- * src/settlement_stripe.c
+ * src/psp/stripe_report.c
  *		Stripe's itemised reports as CSV: payout reconciliation, and balance.
  *
  * payout_reconciliation.itemized.5 and balance_change_from_activity.itemized.3
@@ -9,7 +9,7 @@
  */
 #include "payments.h"
 
-#include "settlement_csv.h"
+#include "format/csv_report.h"
 
 static PayFileResult interpret(PayCsvFile *file, PaySettlementRow *row);
 

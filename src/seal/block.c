@@ -1,5 +1,5 @@
 /*
- * src/seal_format.c
+ * src/seal/block.c
  *		The bytes that seals are made of, and the proof that a row was sealed.
  *
  * A proof comes from outside.  Whatever it says, nothing here reads past its
@@ -16,7 +16,7 @@
  */
 #include "payments.h"
 
-#include "seal_format.h"
+#include "seal/block.h"
 
 #include "port/pg_bswap.h"
 

@@ -1,5 +1,5 @@
 /*
- * src/seal_format.h
+ * src/seal/block.h
  *		The bytes that seals are made of.  docs/sealing.md says the same for
  *		those who check outside of the database; what is sealed stays sealed in
  *		this form for ever.  All integers are big-endian.
@@ -22,7 +22,7 @@
 #ifndef PAY_SEAL_FORMAT_H
 #define PAY_SEAL_FORMAT_H
 
-#include "merkle.h"
+#include "seal/merkle.h"
 
 #define PAY_ROW_PREFIX 0x00
 #define PAY_BLOCK_PREFIX 0x02

@@ -1,5 +1,5 @@
 /*
- * src/seal_brin.c
+ * src/seal/brin.c
  *		Keeping the indexes by which the sealer finds new rows.
  *
  * A BRIN index knows the range of xid in each stretch of a table, but not in
@@ -13,9 +13,9 @@
  */
 #include "payments.h"
 
-#include "seal_brin.h"
+#include "seal/brin.h"
 
-#include "spi.h"
+#include "core/spi.h"
 
 #include "access/genam.h"
 #include "fmgr.h"

@@ -1,5 +1,5 @@
 /*
- * src/seal_brin.h
+ * src/seal/brin.h
  *		Keeping the indexes by which the sealer finds new rows.
  */
 #ifndef PAY_SEAL_BRIN_H

@@ -1,5 +1,5 @@
 /*
- * src/seal_file.c
+ * src/seal/head_file.c
  *		Heads leave the database into a file.
  *
  * The file is a witness only as long as whoever can change the database cannot
@@ -11,10 +11,10 @@
  */
 #include "payments.h"
 
-#include "seal_file.h"
+#include "seal/head_file.h"
 
-#include "cluster.h"
-#include "guc.h"
+#include "core/cluster.h"
+#include "core/guc.h"
 
 #include "storage/fd.h"
 

@@ -1,5 +1,5 @@
 /*
- * src/seal_file.h
+ * src/seal/head_file.h
  *		Heads leave the database into a file.
  */
 #ifndef PAY_SEAL_FILE_H

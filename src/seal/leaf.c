@@ -1,5 +1,5 @@
 /*
- * src/seal_leaf.c
+ * src/seal/leaf.c
  *		The leaves of sealed rows, as table seal_leaf keeps them.
  *
  * Chunk number c holds the leaves from c * CHUNK_LEAVES on, 32 bytes each, so
@@ -8,9 +8,9 @@
  */
 #include "payments.h"
 
-#include "seal_leaf.h"
+#include "seal/leaf.h"
 
-#include "spi.h"
+#include "core/spi.h"
 
 /* Leaves kept in one row: 128 kB.  Never changes: chunks that are there have it. */
 #define CHUNK_LEAVES 4096

@@ -1,11 +1,11 @@
 /*
- * src/seal_leaf.h
+ * src/seal/leaf.h
  *		The leaves of sealed rows, as table seal_leaf keeps them.
  */
 #ifndef PAY_SEAL_LEAF_H
 #define PAY_SEAL_LEAF_H
 
-#include "merkle.h"
+#include "seal/merkle.h"
 
 /* Writes the leaves of one table in one block, in order. */
 typedef struct PayLeafWriter PayLeafWriter;

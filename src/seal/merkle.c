@@ -1,5 +1,5 @@
 /*
- * src/merkle.c
+ * src/seal/merkle.c
  *		Merkle trees in the shape of RFC 6962, over SHA-256.
  *
  * The stack holds the roots of complete subtrees, one for each bit set in the
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "merkle.h"
+#include "seal/merkle.h"
 
 #include "common/cryptohash.h"
 

@@ -1,5 +1,5 @@
 /*
- * src/merkle.h
+ * src/seal/merkle.h
  *		Merkle trees in the shape of RFC 6962, over SHA-256.
  *
  *		leaf	SHA-256(0x00 || data)

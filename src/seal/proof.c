@@ -1,17 +1,17 @@
 /*
- * src/seal_prove.c
+ * src/seal/proof.c
  *		Proofs that a row was sealed, for those who do not see the database.
  *
  * A proof holds the row, its way to the root of its table, and the header of
  * its block, so that whoever has the block's hash (from a heads file, from a
  * webhook) can recompute it.  Later blocks can follow, up to a head that the
- * reader has.  The text's form is in seal_format.c.
+ * reader has.  The text's form is in seal/block.c.
  */
 #include "payments.h"
 
-#include "hmac.h"
-#include "seal_leaf.h"
-#include "seal_row.h"
+#include "base/digest.h"
+#include "seal/leaf.h"
+#include "seal/row.h"
 
 #include "fmgr.h"
 #include "funcapi.h"

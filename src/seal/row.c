@@ -1,8 +1,8 @@
 /*
- * src/seal_row.c
+ * src/seal/row.c
  *		Sealed tables, and their rows as the bytes that are sealed.
  *
- * The bytes (seal_format.h) depend on the values and the columns' names alone:
+ * The bytes (seal/block.h) depend on the values and the columns' names alone:
  * not on the order of the columns, on settings, on locale or on the server's
  * version.  A column that is null leaves no trace, so one may be added later,
  * without a default, and what was sealed before stays as it was.
@@ -11,7 +11,7 @@
  */
 #include "payments.h"
 
-#include "seal_row.h"
+#include "seal/row.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"

@@ -1,12 +1,12 @@
 /*
- * src/seal_row.h
+ * src/seal/row.h
  *		Sealed tables, and their rows as the bytes that are sealed.
  */
 #ifndef PAY_SEAL_ROW_H
 #define PAY_SEAL_ROW_H
 
-#include "seal_format.h"
-#include "spi.h"
+#include "core/spi.h"
+#include "seal/block.h"
 
 #include "lib/stringinfo.h"
 

@@ -1,9 +1,9 @@
 /*
- * src/seal.c
+ * src/seal/seal.c
  *		Cutting blocks: what is written now cannot be changed later without a trace.
  *
  * A block covers all rows of all sealed tables whose transactions lie from
- * from_xid to below to_xid (seal_xid.c).  to_xid is at most the horizon, so
+ * from_xid to below to_xid (seal/xid.c).  to_xid is at most the horizon, so
  * these rows are all there will ever be: no clocks, no races.  The next block
  * begins where the last one ended.  For each table that has rows the block
  * holds their number and the root of their Merkle tree; their leaves are kept
@@ -20,10 +20,10 @@
  */
 #include "payments.h"
 
-#include "seal_brin.h"
-#include "seal_leaf.h"
-#include "seal_row.h"
-#include "seal_xid.h"
+#include "seal/brin.h"
+#include "seal/leaf.h"
+#include "seal/row.h"
+#include "seal/xid.h"
 
 #include "fmgr.h"
 #include "miscadmin.h"

@@ -1,5 +1,5 @@
 /*
- * src/sealer.h
+ * src/seal/sealer.h
  *		Sealing as the worker does it.
  */
 #ifndef PAY_SEALER_H

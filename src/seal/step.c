@@ -1,5 +1,5 @@
 /*
- * src/sealer.c
+ * src/seal/step.c
  *		Sealing as the worker does it.
  *
  * A step cuts one block of bounded size, so that claims and answers wait no
@@ -12,11 +12,11 @@
  */
 #include "payments.h"
 
-#include "sealer.h"
+#include "seal/sealer.h"
 
-#include "guc.h"
-#include "seal_file.h"
-#include "spi.h"
+#include "core/guc.h"
+#include "core/spi.h"
+#include "seal/head_file.h"
 
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"

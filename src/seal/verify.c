@@ -1,5 +1,5 @@
 /*
- * src/seal_verify.c
+ * src/seal/verify.c
  *		Are the rows of a table those that were sealed?
  *
  * All rows of a group of consecutive blocks are read at once in the order of
@@ -18,8 +18,8 @@
  */
 #include "payments.h"
 
-#include "seal_leaf.h"
-#include "seal_row.h"
+#include "seal/leaf.h"
+#include "seal/row.h"
 
 #include "fmgr.h"
 #include "funcapi.h"

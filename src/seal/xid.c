@@ -1,5 +1,5 @@
 /*
- * src/seal_xid.c
+ * src/seal/xid.c
  *		Which transaction wrote a row, in numbers that outlive this cluster.
  *
  * Append-only rows carry the number of their transaction, and a block seals
@@ -26,10 +26,10 @@
  */
 #include "payments.h"
 
-#include "seal_xid.h"
+#include "seal/xid.h"
 
-#include "cluster.h"
-#include "spi.h"
+#include "core/cluster.h"
+#include "core/spi.h"
 
 #include "access/transam.h"
 #include "access/xact.h"

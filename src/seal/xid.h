@@ -1,5 +1,5 @@
 /*
- * src/seal_xid.h
+ * src/seal/xid.h
  *		Which transaction wrote a row, in numbers that outlive this cluster.
  */
 #ifndef PAY_SEAL_XID_H

@@ -1,5 +1,5 @@
 /*
- * src/settlement_import.c
+ * src/settlement/import.c
  *		What import_settlement() does once a file or once a row.
  *
  * Amounts become minor units here and nowhere else: exactly, or the file is
@@ -8,8 +8,8 @@
  */
 #include "payments.h"
 
-#include "pan.h"
-#include "spi.h"
+#include "base/pan.h"
+#include "core/spi.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"

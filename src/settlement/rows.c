@@ -1,5 +1,5 @@
 /*
- * src/settlement_rows.c
+ * src/settlement/rows.c
  *		The built-in formats of settlement files as SQL functions.
  *
  * Each is an ordinary format function, (content text, options jsonb) to rows,
@@ -10,9 +10,9 @@
  */
 #include "payments.h"
 
-#include "json.h"
-#include "settlement_bank.h"
-#include "settlement_csv.h"
+#include "base/json.h"
+#include "format/bank.h"
+#include "format/csv_report.h"
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"

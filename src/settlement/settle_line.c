@@ -1,5 +1,5 @@
 /*
- * src/reconcile.c
+ * src/settlement/settle_line.c
  *		What a settlement line says of a payment goes through apply_psp_result().
  *
  * Which line is about which payment is found out in SQL, for many at once
@@ -9,8 +9,8 @@
  */
 #include "payments.h"
 
-#include "apply.h"
-#include "spi.h"
+#include "core/spi.h"
+#include "payment/apply.h"
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"

@@ -1,5 +1,5 @@
 /*
- * src/worker_feed.c
+ * src/worker/feeds.c
  *		Reading feeds, beside the worker's calls for payments.
  *
  * The same three steps as for payments: claim in a transaction, ask with none
@@ -15,12 +15,12 @@
  */
 #include "payments.h"
 
-#include "worker_private.h"
+#include "worker/worker_private.h"
 
-#include "feed.h"
-#include "guc.h"
-#include "http.h"
-#include "link.h"
+#include "core/guc.h"
+#include "http/http.h"
+#include "inbound/feed.h"
+#include "worker/upstream.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"

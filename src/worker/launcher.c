@@ -1,5 +1,5 @@
 /*
- * src/launcher.c
+ * src/worker/launcher.c
  *		Starting and stopping workers.
  *
  * Preloaded, a launcher keeps one worker running for each database that
@@ -13,13 +13,13 @@
  */
 #include "payments.h"
 
-#include "launcher.h"
-#include "worker.h"
+#include "worker/launcher.h"
+#include "worker/worker.h"
 
-#include "cluster.h"
-#include "guc.h"
-#include "spi.h"
-#include "wake.h"
+#include "core/cluster.h"
+#include "core/guc.h"
+#include "core/spi.h"
+#include "core/wake.h"
 
 #include "access/heapam.h"
 #include "access/table.h"

@@ -1,5 +1,5 @@
 /*
- * src/launcher.h
+ * src/worker/launcher.h
  *		Starting and stopping workers.
  */
 #ifndef PAY_LAUNCHER_H

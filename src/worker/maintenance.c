@@ -1,16 +1,16 @@
 /*
- * src/worker_chores.c
+ * src/worker/maintenance.c
  *		What the worker does beside calling PSPs, each step in a short
  *		transaction of its own: folding hot accounts, releasing expired holds,
  *		sealing, making the coming months' partitions.
  */
 #include "payments.h"
 
-#include "worker_private.h"
+#include "worker/worker_private.h"
 
-#include "guc.h"
-#include "sealer.h"
-#include "spi.h"
+#include "core/guc.h"
+#include "core/spi.h"
+#include "seal/sealer.h"
 
 #include "utils/timestamp.h"
 

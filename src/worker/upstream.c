@@ -1,5 +1,5 @@
 /*
- * src/link.c
+ * src/worker/upstream.c
  *		A PSP as the worker sees it.
  *
  * What is always true: a link that is usable is not halted, its adapter is
@@ -8,10 +8,10 @@
  */
 #include "payments.h"
 
-#include "link.h"
+#include "worker/upstream.h"
 
-#include "cluster.h"
-#include "spi.h"
+#include "core/cluster.h"
+#include "core/spi.h"
 
 #include "utils/timestamp.h"
 

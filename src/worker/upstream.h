@@ -1,5 +1,5 @@
 /*
- * src/link.h
+ * src/worker/upstream.h
  *		A PSP as the worker sees it: where it is, whether it may be called, how
  *		much of it is in flight.
  *
@@ -9,8 +9,8 @@
 #ifndef PAY_LINK_H
 #define PAY_LINK_H
 
-#include "psp.h"
-#include "secrets.h"
+#include "core/secrets.h"
+#include "psp/psp.h"
 
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"

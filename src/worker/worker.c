@@ -1,5 +1,5 @@
 /*
- * src/worker.c
+ * src/worker/worker.c
  *		The background worker of one database.
  *
  * One process, one loop, many HTTP requests in flight:
@@ -31,16 +31,16 @@
  */
 #include "payments.h"
 
-#include "worker.h"
-#include "worker_private.h"
+#include "worker/worker.h"
+#include "worker/worker_private.h"
 
-#include "apply.h"
-#include "guc.h"
-#include "http.h"
-#include "link.h"
-#include "queue.h"
-#include "spi.h"
-#include "wake.h"
+#include "core/guc.h"
+#include "core/spi.h"
+#include "core/wake.h"
+#include "http/http.h"
+#include "payment/apply.h"
+#include "payment/queue.h"
+#include "worker/upstream.h"
 
 #include "access/xact.h"
 #include "libpq/pqsignal.h"

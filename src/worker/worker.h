@@ -1,5 +1,5 @@
 /*
- * src/worker.h
+ * src/worker/worker.h
  *		The processes: one launcher, and one worker a database.
  */
 #ifndef PAY_WORKER_H

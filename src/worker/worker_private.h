@@ -1,6 +1,6 @@
 /*
- * src/worker_private.h
- *		Between worker.c, worker_chores.c and worker_feed.c.
+ * src/worker/worker_private.h
+ *		Between worker.c, worker/maintenance.c and worker/feeds.c.
  */
 #ifndef PAY_WORKER_PRIVATE_H
 #define PAY_WORKER_PRIVATE_H
@@ -14,7 +14,7 @@ extern bool pay_worker_transaction(void (*work) (void *), void *arg, char **erro
 /* Does an SQLSTATE say nothing against what was done, but that it came at a bad time? */
 extern bool pay_worker_error_passes(int sqlstate);
 
-/* worker_feed.c.  So many requests more than the worker's own may be in flight, and their tags begin here. */
+/* worker/feeds.c.  So many requests more than the worker's own may be in flight, and their tags begin here. */
 #define PAY_WORKER_FEED_SLOTS 16
 #define PAY_WORKER_FEED_TAG (UINT64CONST(1) << 32)
 
@@ -28,7 +28,7 @@ extern void pay_worker_feed_answered(struct PayHttpResponse *response);
 extern void pay_worker_feed_step(bool idle);
 extern TimestampTz pay_worker_feed_next(bool idle);
 
-/* worker_chores.c: does what is due; when the next is; something was posted; settings were read again. */
+/* worker/maintenance.c: does what is due; when the next is; something was posted; settings were read again. */
 extern void pay_worker_chores_step(void);
 extern TimestampTz pay_worker_chores_next(void);
 extern void pay_worker_chores_settled(TimestampTz now);

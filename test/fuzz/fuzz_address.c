@@ -4,11 +4,11 @@
  *		server, or a URL passes whose host another parser reads as an address
  *		inside our network.
  */
-// sources: ../../src/address.c
+// sources: ../../src/base/address.c
 // libs: -lcurl
 #include "payments.h"
 
-#include "address.h"
+#include "base/address.h"
 
 #include <arpa/inet.h>
 #include <curl/curl.h>

@@ -2,10 +2,10 @@
  * test/fuzz/fuzz_csv.c
  *		If this fails, a file that somebody sends can crash the server.
  */
-// sources: ../../src/csv.c
+// sources: ../../src/base/csv.c
 #include "payments.h"
 
-#include "csv.h"
+#include "base/csv.h"
 
 #include <stdlib.h>
 #include <string.h>

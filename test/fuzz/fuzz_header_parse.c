@@ -3,10 +3,10 @@
  *		If this fails, a PSP (or who speaks for it) can crash the server or have
  *		an operation wait for ever with a header line.
  */
-// sources: ../../src/header_parse.c
+// sources: ../../src/base/header.c
 #include "payments.h"
 
-#include "header_parse.h"
+#include "base/header.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,10 +2,10 @@
  * test/fuzz/fuzz_json_slice.c
  *		If this fails, an answer of a PSP can crash the worker.
  */
-// sources: ../../src/json_slice.c
+// sources: ../../src/base/json_slice.c
 #include "payments.h"
 
-#include "json_slice.h"
+#include "base/json_slice.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,10 @@
  *		If this fails, a text that a user sends in can crash the server, get past
  *		the mask for ever, or be changed where it holds none.
  */
-// sources: ../../src/pan.c
+// sources: ../../src/base/pan.c
 #include "payments.h"
 
-#include "pan.h"
+#include "base/pan.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,11 +3,11 @@
  *		If this fails, a proof that somebody sends in crashes the server, or is
  *		taken without having the head's hash.
  */
-// sources: ../../src/merkle.c ../../src/seal_format.c
+// sources: ../../src/seal/merkle.c ../../src/seal/block.c
 // libs: -lcrypto
 #include "payments.h"
 
-#include "seal_format.h"
+#include "seal/block.h"
 
 #include "shim.h"
 

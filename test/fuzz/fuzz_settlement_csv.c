@@ -5,10 +5,10 @@
  *
  * The first byte chooses the format and the options, the rest is the file.
  */
-// sources: ../../src/settlement_csv.c ../../src/settlement_stripe.c ../../src/settlement_adyen.c ../../src/settlement_generic.c ../../src/settlement_value.c ../../src/csv.c
+// sources: ../../src/format/csv_report.c ../../src/psp/stripe_report.c ../../src/psp/adyen_report.c ../../src/format/generic_report.c ../../src/format/value.c ../../src/base/csv.c
 #include "payments.h"
 
-#include "settlement_csv.h"
+#include "format/csv_report.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,10 @@
  *		If this fails, anybody who can reach the webhook endpoint can crash the
  *		server with a header, or pass off a header that names no code.
  */
-// sources: ../../src/signature.c
+// sources: ../../src/psp/signature.c
 #include "payments.h"
 
-#include "signature.h"
+#include "psp/signature.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,10 +2,10 @@
  * test/fuzz/fuzz_xml.c
  *		If this fails, a file that somebody sends can crash the server.
  */
-// sources: ../../src/xml.c
+// sources: ../../src/base/xml.c
 #include "payments.h"
 
-#include "xml.h"
+#include "base/xml.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,11 +4,11 @@
  *		network (metadata service, database, router), or a PSP's wish to be left
  *		alone for a while is misread.
  */
-// sources: ../../src/address.c ../../src/header_parse.c
+// sources: ../../src/base/address.c ../../src/base/header.c
 #include "payments.h"
 
-#include "address.h"
-#include "header_parse.h"
+#include "base/address.h"
+#include "base/header.h"
 
 #include "tap.h"
 

@@ -4,10 +4,10 @@
  *		into other columns of a settlement file, or a file that broke off is
  *		imported as if it were whole.
  */
-// sources: ../../src/csv.c
+// sources: ../../src/base/csv.c
 #include "payments.h"
 
-#include "csv.h"
+#include "base/csv.h"
 
 #include "tap.h"
 

@@ -4,12 +4,12 @@
  *		different than before (a resend is then a second charge), two different
  *		requests share a hash, or genuine webhooks are refused.
  */
-// sources: ../../src/hmac.c ../../src/signature.c
+// sources: ../../src/base/digest.c ../../src/psp/signature.c
 // libs: -lcrypto
 #include "payments.h"
 
-#include "hmac.h"
-#include "signature.h"
+#include "base/digest.h"
+#include "psp/signature.h"
 
 #include "shim.h"
 #include "tap.h"
@@ -18,7 +18,7 @@
 
 #include <string.h>
 
-/* What hmac.c asks of the server; libpgcommon's contexts belong to nobody. */
+/* What base/digest.c asks of the server; libpgcommon's contexts belong to nobody. */
 ResourceOwner CurrentResourceOwner = NULL;
 
 ResourceOwner

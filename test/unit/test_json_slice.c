@@ -3,10 +3,10 @@
  *		If this fails, a page of a PSP's list is taken apart in the wrong places:
  *		events are lost, or a customer's text is read as an event.
  */
-// sources: ../../src/json_slice.c
+// sources: ../../src/base/json_slice.c
 #include "payments.h"
 
-#include "json_slice.h"
+#include "base/json_slice.h"
 
 #include "tap.h"
 

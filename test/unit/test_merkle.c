@@ -3,11 +3,11 @@
  *		If this fails, seals come out different than before (every block looks
  *		tampered with), or a forged proof is taken.
  */
-// sources: ../../src/merkle.c
+// sources: ../../src/seal/merkle.c
 // libs: -lcrypto
 #include "payments.h"
 
-#include "merkle.h"
+#include "seal/merkle.h"
 
 #include "shim.h"
 #include "tap.h"

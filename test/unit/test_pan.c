@@ -6,10 +6,10 @@
  *
  * All numbers are the card networks' published test numbers, or made up.
  */
-// sources: ../../src/pan.c
+// sources: ../../src/base/pan.c
 #include "payments.h"
 
-#include "pan.h"
+#include "base/pan.h"
 
 #include "tap.h"
 

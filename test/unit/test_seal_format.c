@@ -3,11 +3,11 @@
  *		If this fails, a forged proof is taken, a genuine one refused, or a proof
  *		sent from outside crashes the server.
  */
-// sources: ../../src/merkle.c ../../src/seal_format.c
+// sources: ../../src/seal/merkle.c ../../src/seal/block.c
 // libs: -lcrypto
 #include "payments.h"
 
-#include "seal_format.h"
+#include "seal/block.h"
 
 #include "shim.h"
 #include "tap.h"

@@ -6,10 +6,10 @@
  * The golden files in test/settlement are read by pgTAP; here are small ones,
  * each with one thing wrong.
  */
-// sources: ../../src/settlement_bank.c ../../src/settlement_camt.c ../../src/settlement_mt940.c ../../src/settlement_csv.c ../../src/settlement_value.c ../../src/xml.c ../../src/csv.c
+// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/mt940.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c
 #include "payments.h"
 
-#include "settlement_bank.h"
+#include "format/bank.h"
 #include "shim.h"
 
 #include "tap.h"

@@ -3,10 +3,10 @@
  *		If this fails, an amount of a settlement file is a hundred or a thousand
  *		times what it was, or a payment falls on another day.
  */
-// sources: ../../src/settlement_value.c
+// sources: ../../src/format/value.c
 #include "payments.h"
 
-#include "settlement_value.h"
+#include "format/value.h"
 
 #include "tap.h"
 

@@ -3,10 +3,10 @@
  *		If this fails, somebody who is not the PSP can tell us that money came,
  *		or replay yesterday's webhook, or the PSP's own webhooks are refused.
  */
-// sources: ../../src/signature.c
+// sources: ../../src/psp/signature.c
 #include "payments.h"
 
-#include "signature.h"
+#include "psp/signature.h"
 
 #include "tap.h"
 

@@ -3,10 +3,10 @@
  *		If this fails, a bank statement that somebody tampered with eats the
  *		server's memory, reads its files, or hides an entry from us.
  */
-// sources: ../../src/xml.c
+// sources: ../../src/base/xml.c
 #include "payments.h"
 
-#include "xml.h"
+#include "base/xml.h"
 
 #include "tap.h"
 

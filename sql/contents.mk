@@ -1,0 +1,75 @@
+# The table of contents: what the script of CREATE EXTENSION is made of, in order.
+# A file that is not listed here fails ci/sql_contents.
+#
+# Order matters for rows and types only: bodies of functions are not looked at
+# before they are called.
+
+# What every installation starts with: roles, and data that is rows rather than code.
+SQL_SEEDS = \
+	core/header.sql \
+	core/roles.sql \
+	payment/seed_tables.sql \
+	payment/seed_currency.sql \
+	psp/seed_currency_units.sql \
+	psp/seed_decline_rules.sql \
+	payment/seed_retry.sql \
+	ledger/seed_posting_rules.sql \
+	job/seed.sql \
+	settlement/seed_formats.sql \
+	settlement/seed_match_rules.sql
+
+# The body of one function that setup() runs, between core/setup.head and
+# core/setup.tail: tables of data are no members of the extension.
+SQL_TABLES = \
+	payment/tables.sql \
+	ledger/tables.sql \
+	ledger/tables_hold.sql \
+	ledger/tables_history.sql \
+	ledger/tables_part.sql \
+	ledger/views.sql \
+	retention/tables.sql \
+	settlement/tables.sql \
+	inbound/tables_feed.sql \
+	settlement/tables_reconcile.sql \
+	close/tables.sql \
+	statement/tables.sql \
+	seal/tables.sql \
+	core/tables_guard.sql \
+	job/tables.sql \
+	core/tables_installation.sql \
+	settlement/views.sql \
+	inbound/views_feed.sql \
+	job/views.sql \
+	payment/views.sql \
+	core/tables_comments.sql \
+	core/tables_grants.sql \
+	retention/first_partitions.sql
+
+SQL_CODE = \
+	core/guard.sql \
+	seal/xid.sql \
+	ledger/account.sql \
+	ledger/post.sql \
+	ledger/hold.sql \
+	ledger/transaction.sql \
+	ledger/check_ledger.sql \
+	core/check.sql \
+	retention/partition.sql \
+	retention/retire.sql \
+	seal/seal.sql \
+	job/run.sql \
+	settlement/import.sql \
+	job/schedule.sql \
+	settlement/match.sql \
+	close/close.sql \
+	settlement/reconcile.sql \
+	settlement/resolve.sql \
+	settlement/apply_lines.sql \
+	settlement/bank.sql \
+	statement/issue.sql \
+	payment/verbs.sql \
+	settlement/report.sql \
+	statement/html.sql \
+	payment/external.sql \
+	inbound/feed.sql \
+	core/grants.sql

@@ -20,8 +20,8 @@ for arg in "$@"; do
 	esac
 done
 
-# shellcheck source=test/stage.sh
-. "$HERE/stage.sh"
+# shellcheck source=test/lib/stage.sh
+. "$HERE/lib/stage.sh"
 # Fewer than the tests need.
 PACKAGES="build-essential libcurl4-openssl-dev postgresql-$PG_MAJOR postgresql-client-$PG_MAJOR
 	postgresql-server-dev-$PG_MAJOR python3 rsync"
@@ -83,7 +83,7 @@ start_server() {
 
 start_peer() {
 	# In a session of its own, so that Ctrl-C in a kept demo does not end it.
-	as_postgres setsid sh -c "echo \$\$ > '$STAGE/peer.pid'; exec /usr/bin/python3 '$SRC/test/psp/stripe_peer.py' --port 0 \
+	as_postgres setsid sh -c "echo \$\$ > '$STAGE/peer.pid'; exec /usr/bin/python3 '$SRC/test/peer/stripe.py' --port 0 \
 		--secret sk_test_demo --webhook-secret whsec_demo --ready-file '$STAGE/peer.port'" \
 		< /dev/null > "$STAGE/peer.log" 2>&1 &
 	local deadline=$((SECONDS + 20))
@@ -314,7 +314,7 @@ for time in first second; do
 done
 status_is order-7 succeeded 'paid, by word of the webhook'
 prove 'delivered twice, stored and applied once' \
-	"SELECT count(*) = 1 AND bool_and(outcome = 'applied') FROM payments.webhook_event WHERE payment_id = '$(payment_of order-7)'"
+	"SELECT count(*) = 1 AND bool_and(outcome = 'applied') FROM payments.psp_event WHERE payment_id = '$(payment_of order-7)'"
 book_says order-7 1 'charged once'
 
 step 'What happened to one payment' 'Every status with who said so. Rows are chained by hashes and cannot be changed or removed, not even by their owner.'
@@ -413,7 +413,7 @@ cat <<END
 Server and PSP go on running:
   psql:      ${as_owner}psql -h $STAGE/run -U postgres $DB
   statement: $STAGE/statement.html
-  the PSP:   $PEER_URL/_book        (orders: test/psp/stripe_peer.py says which)
+  the PSP:   $PEER_URL/_book        (orders: test/peer/stripe.py says which)
   stop it:   sh $STAGE/stop
 END
 exit 0

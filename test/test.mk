@@ -5,19 +5,19 @@ FUZZ_SECONDS = $(if $(filter command%,$(origin SECONDS)),$(SECONDS),300)
 
 # Everything; ends with "N passed, N failed".
 test:
-	@bash test/test.sh
+	@bash test/run
 
 # The faults with 400 payments, the attack on limited accounts for a minute, instead of slices.
 test-long:
-	@PAY_FAULT_PAYMENTS=400 PAY_ATTACK_SECONDS=60 bash test/test.sh build faults attack
+	@PAY_FAULT_PAYMENTS=400 PAY_ATTACK_SECONDS=60 bash test/run build faults attack
 
 # make test-model OPS=1000000 SEED=42: random operations on the ledger against a model; default a million, a new seed.
 test-model:
-	@PAY_MODEL_OPS='$(or $(OPS),1000000)' PAY_MODEL_SEED='$(SEED)' bash test/test.sh build model
+	@PAY_MODEL_OPS='$(or $(OPS),1000000)' PAY_MODEL_SEED='$(SEED)' bash test/run build model
 
 # make fuzz SECONDS=300: so long for each target.
 fuzz:
-	@PAY_FUZZ_SECONDS=$(FUZZ_SECONDS) bash test/test.sh fuzz
+	@PAY_FUZZ_SECONDS=$(FUZZ_SECONDS) bash test/run fuzz
 
 bench:
 	@bash test/bench/run.sh

@@ -12,14 +12,14 @@ CREATE FUNCTION payments.guard_status() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_status';
 COMMENT ON FUNCTION payments.guard_status() IS 'Trigger: refuses a status row with an illegal edge (PY002), a wrong sequence number or a wrong hash (PY004).';
 
-CREATE FUNCTION payments.forget_channels() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_channels';
-COMMENT ON FUNCTION payments.forget_channels() IS 'Trigger: tells every session to read merchants, PSPs and currencies anew.';
+CREATE FUNCTION payments.forget_routes() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_routes';
+COMMENT ON FUNCTION payments.forget_routes() IS 'Trigger: tells every session to read merchants, PSPs and currencies anew.';
 
-CREATE TRIGGER forget_channels AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.currency
-	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_channels();
-CREATE TRIGGER forget_channels AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_currency
-	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_channels();
+CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.currency
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
+CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_currency
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 
 CREATE FUNCTION payments._transitions(OUT from_status text, OUT event text, OUT to_status text) RETURNS SETOF record
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_transition_rows';

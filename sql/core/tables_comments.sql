@@ -69,7 +69,7 @@ COMMENT ON COLUMN payments.operation.first_sent_at IS 'first send of this genera
 COMMENT ON COLUMN payments.operation.psp_object_id IS 'the PSP''s id of what the operation made, such as a refund';
 COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the last decline, or conflicted, or discarded';
 COMMENT ON COLUMN payments.operation.failure_message IS 'the PSP''s words to it, for people';
-COMMENT ON COLUMN payments.operation.settled_at IS 'when it succeeded, failed or was cancelled; null: open';
+COMMENT ON COLUMN payments.operation.completed_at IS 'when it succeeded, failed or was cancelled; null: open';
 
 COMMENT ON TABLE payments.payment_status IS 'history of each payment, append-only.  (payment_id, seq) is the key, so no two writers append the same step; guard_status checks edge, seq and hash of every row';
 COMMENT ON COLUMN payments.payment_status.payment_id IS 'payment.payment_id';
@@ -128,7 +128,7 @@ COMMENT ON COLUMN payments.dead_letter.operation_id IS 'operation.operation_id; 
 COMMENT ON COLUMN payments.dead_letter.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.dead_letter.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.dead_letter.action IS 'what was next: send or inquire';
-COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_settle or booked_elsewhere';
+COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_complete or booked_elsewhere';
 COMMENT ON COLUMN payments.dead_letter.detail IS 'the last error or the PSP''s words, for people';
 COMMENT ON COLUMN payments.dead_letter.attempts IS 'rows in attempt by then';
 COMMENT ON COLUMN payments.dead_letter.created_at IS 'when it was buried';
@@ -167,16 +167,16 @@ COMMENT ON COLUMN payments.event.payload IS 'payment_id, seq, status, event, cod
 COMMENT ON COLUMN payments.event.merchant IS 'merchant.merchant';
 COMMENT ON COLUMN payments.event.created_at IS 'when it was written';
 
-COMMENT ON TABLE payments.webhook_event IS 'events received from PSPs, each stored once, when its signature was right.  Written by receive_webhook(), and by the worker when it finds one in the PSP''s list';
-COMMENT ON COLUMN payments.webhook_event.psp IS 'psp.psp';
-COMMENT ON COLUMN payments.webhook_event.event_id IS 'the PSP''s id; a second one of it does nothing';
-COMMENT ON COLUMN payments.webhook_event.event_type IS 'the PSP''s name of what happened';
-COMMENT ON COLUMN payments.webhook_event.received_at IS 'when receive_webhook() was called, or the worker read it';
-COMMENT ON COLUMN payments.webhook_event.source IS 'webhook: it was sent to receive_webhook(); feed: the worker found it first in the PSP''s list of events';
-COMMENT ON COLUMN payments.webhook_event.headers IS 'of the request, as passed; of a feed none';
-COMMENT ON COLUMN payments.webhook_event.body IS 'as received, with what looks like a card number masked';
-COMMENT ON COLUMN payments.webhook_event.outcome IS 'received, applied, no_effect: known already or late, ignored: of no interest, unmatched: no payment of ours';
-COMMENT ON COLUMN payments.webhook_event.payment_id IS 'payment it spoke of; null: none of ours';
+COMMENT ON TABLE payments.psp_event IS 'events received from PSPs, each stored once, when its signature was right.  Written by receive_webhook(), and by the worker when it finds one in the PSP''s list';
+COMMENT ON COLUMN payments.psp_event.psp IS 'psp.psp';
+COMMENT ON COLUMN payments.psp_event.event_id IS 'the PSP''s id; a second one of it does nothing';
+COMMENT ON COLUMN payments.psp_event.event_type IS 'the PSP''s name of what happened';
+COMMENT ON COLUMN payments.psp_event.received_at IS 'when receive_webhook() was called, or the worker read it';
+COMMENT ON COLUMN payments.psp_event.source IS 'webhook: it was sent to receive_webhook(); feed: the worker found it first in the PSP''s list of events';
+COMMENT ON COLUMN payments.psp_event.headers IS 'of the request, as passed; of a feed none';
+COMMENT ON COLUMN payments.psp_event.body IS 'as received, with what looks like a card number masked';
+COMMENT ON COLUMN payments.psp_event.outcome IS 'received, applied, no_effect: known already or late, ignored: of no interest, unmatched: no payment of ours';
+COMMENT ON COLUMN payments.psp_event.payment_id IS 'payment it spoke of; null: none of ours';
 
 COMMENT ON TABLE payments.exception IS 'what a person must look at: the PSP''s money and ours differ, or a customer is owed something.  Opened by answers, inquiries and webhooks';
 COMMENT ON COLUMN payments.exception.exception_id IS 'UUIDv7';

@@ -11,7 +11,7 @@ BEGIN
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', t);
 	END LOOP;
 	FOREACH t IN ARRAY ARRAY['merchant', 'payment', 'operation', 'payment_status', 'attempt', 'attempt_answer', 'queue', 'dead_letter',
-							 'movement', 'idempotency_key', 'event', 'webhook_event', 'exception', 'posting', 'account',
+							 'movement', 'idempotency_key', 'event', 'psp_event', 'exception', 'posting', 'account',
 							 'posting_reference', 'posting_failure', 'posting_reversal', 'account_history', 'account_part',
 							 'ledger_hold', 'ledger_hold_resolution', 'ledger_hold_due'] LOOP
 		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
@@ -19,7 +19,7 @@ BEGIN
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', t);
 	END LOOP;
 	-- Rows with a projection: facts never change, words are known ones, and no row goes away.
-	FOREACH t IN ARRAY ARRAY['payment', 'operation', 'webhook_event', 'dead_letter', 'exception', 'merchant'] LOOP
+	FOREACH t IN ARRAY ARRAY['payment', 'operation', 'psp_event', 'dead_letter', 'exception', 'merchant'] LOOP
 		EXECUTE format('CREATE OR REPLACE TRIGGER guard_facts BEFORE INSERT OR UPDATE OR DELETE ON payments.%I
 			FOR EACH ROW EXECUTE FUNCTION payments.guard_facts()', t);
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_facts', t);
@@ -37,9 +37,9 @@ DECLARE
 	t text;
 BEGIN
 	FOREACH t IN ARRAY ARRAY['merchant', 'psp'] LOOP
-		EXECUTE format('CREATE OR REPLACE TRIGGER forget_channels AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_channels()', t);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER forget_channels', t);
+		EXECUTE format('CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.%I
+			FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes()', t);
+		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER forget_routes', t);
 	END LOOP;
 END
 $cache$;

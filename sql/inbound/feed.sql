@@ -73,7 +73,7 @@ BEGIN
 			HINT = 'Say how you know that it changes nothing.';
 	END IF;
 	UPDATE payments.feed_entry AS e SET discarded_at = now(), discarded_by = session_user,
-		discard_reason = payments._settlement_content(discard_feed_entry.reason)
+		discard_reason = payments._mask_card_numbers(discard_feed_entry.reason)
 	WHERE e.psp = discard_feed_entry.psp AND e.feed = discard_feed_entry.feed AND e.entry_id = discard_feed_entry.entry_id AND e.discarded_at IS NULL;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY641', MESSAGE = 'there is no such entry that waits',
@@ -212,7 +212,7 @@ CREATE FUNCTION payments._feed_keep(psp text, feed text, entry_id text, body tex
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	-- Locked: soon again.  Else at growing intervals up to a day; an error may go away with an upgrade, a new currency, a repair.
 	INSERT INTO payments.feed_entry AS e (psp, feed, entry_id, body, reason, seen_at, due_at)
-	VALUES ($1, $2, $3, payments._settlement_content($4), left($5, 500), now(), clock_timestamp() + CASE $5 WHEN 'locked' THEN interval '1 s' ELSE interval '1 min' END)
+	VALUES ($1, $2, $3, payments._mask_card_numbers($4), left($5, 500), now(), clock_timestamp() + CASE $5 WHEN 'locked' THEN interval '1 s' ELSE interval '1 min' END)
 	ON CONFLICT (psp, feed, entry_id) DO UPDATE SET tries = e.tries + 1, reason = excluded.reason,
 		due_at = clock_timestamp() + CASE excluded.reason WHEN 'locked' THEN least(e.tries, 60) * interval '1 s'
 			ELSE least(interval '1 min' * 4 ^ least(e.tries, 6), interval '1 day') END

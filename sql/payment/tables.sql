@@ -95,7 +95,7 @@ CREATE TABLE IF NOT EXISTS payments.operation (
 	psp_object_id text,
 	failure_code text,
 	failure_message text,
-	settled_at timestamptz
+	completed_at timestamptz
 ) WITH (fillfactor = 80);
 
 CREATE INDEX IF NOT EXISTS operation_payment ON payments.operation (payment_id);
@@ -221,15 +221,15 @@ CREATE TABLE IF NOT EXISTS payments.event (
 	created_at timestamptz NOT NULL
 ) PARTITION BY RANGE (id);
 
-CREATE TABLE IF NOT EXISTS payments.webhook_event (
+CREATE TABLE IF NOT EXISTS payments.psp_event (
 	psp text NOT NULL,
 	event_id text NOT NULL,
 	event_type text,
 	received_at timestamptz NOT NULL,
-	source text NOT NULL DEFAULT 'webhook' CONSTRAINT webhook_event_source_known CHECK (source IN ('webhook', 'feed')),
+	source text NOT NULL DEFAULT 'webhook' CONSTRAINT psp_event_source_known CHECK (source IN ('webhook', 'feed')),
 	headers jsonb NOT NULL,
 	body bytea NOT NULL,
-	outcome text NOT NULL CONSTRAINT webhook_event_outcome_known CHECK (outcome IN ('received', 'applied', 'no_effect', 'ignored', 'unmatched')),
+	outcome text NOT NULL CONSTRAINT psp_event_outcome_known CHECK (outcome IN ('received', 'applied', 'no_effect', 'ignored', 'unmatched')),
 	payment_id uuid,
 	PRIMARY KEY (psp, event_id)
 );
@@ -258,7 +258,7 @@ DO $compression$
 BEGIN
 	IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
 		ALTER TABLE payments.attempt_answer ALTER COLUMN body SET COMPRESSION lz4;
-		ALTER TABLE payments.webhook_event ALTER COLUMN body SET COMPRESSION lz4;
+		ALTER TABLE payments.psp_event ALTER COLUMN body SET COMPRESSION lz4;
 	END IF;
 END
 $compression$;

@@ -44,9 +44,9 @@ CREATE FUNCTION payments._settlement_mt940(content text, options jsonb) RETURNS 
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_mt940';
 COMMENT ON FUNCTION payments._settlement_mt940(text, jsonb) IS 'Internal: format mt940. Raises PY602, PY603.';
 
-CREATE FUNCTION payments._settlement_content(content text) RETURNS text
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_content';
-COMMENT ON FUNCTION payments._settlement_content(text) IS 'Internal: a file with LF for CRLF, without newlines at its end, and with card numbers masked. Raises PY608.';
+CREATE FUNCTION payments._mask_card_numbers(content text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_mask_card_numbers';
+COMMENT ON FUNCTION payments._mask_card_numbers(text) IS 'Internal: a file with LF for CRLF, without newlines at its end, and with card numbers masked. Raises PY608.';
 
 CREATE FUNCTION payments._settlement_amounts(line_no int, currency text, exponent int, unit int, gross numeric, fee numeric, net numeric) RETURNS bigint[]
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_amounts';
@@ -332,7 +332,7 @@ BEGIN
 		PERFORM payments._settlement_fail('22023', 'the name of the bank account is not a simple name', NULL,
 			'Use up to 63 lower-case letters, digits and "_", beginning with a letter.');
 	END IF;
-	body := payments._settlement_content(coalesce(content, payments._settlement_unstage()));
+	body := payments._mask_card_numbers(coalesce(content, payments._settlement_unstage()));
 	content := NULL;
 	hash := sha256(convert_to(body, 'UTF8'));
 
@@ -369,7 +369,7 @@ BEGIN
 	PERFORM payments._settlement_check_totals(batch_id, lines, sums.totals, coalesce(options ->> 'totals', f.totals), options -> 'expected');
 	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines, totals, period_from, period_to,
 		imported_at, imported_by)
-	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source, payments._settlement_content(import_settlement.file_name), hash,
+	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source, payments._mask_card_numbers(import_settlement.file_name), hash,
 		import_settlement.options, import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
 	INSERT INTO payments.settlement_progress (batch_id, psp, sums)
 	SELECT import_settlement.batch_id, import_settlement.psp, coalesce(jsonb_agg(k), '[]')

@@ -450,7 +450,7 @@ BEGIN
 			MESSAGE = 'a party is issuer or recipient, with a name and lines that are not null, of 2000 bytes together at most',
 			HINT = 'Write set_statement_party(''issuer'', ''Shop Ltd'', ARRAY[''1 Main Street'', ''VAT id IE1234567X'']).';
 	END IF;
-	IF payments._settlement_content(printed) <> printed THEN
+	IF payments._mask_card_numbers(printed) <> printed THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY009',
 			MESSAGE = 'a line looks as if it held a card number',

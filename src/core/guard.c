@@ -56,8 +56,8 @@ static const PayProjection projections[] = {
 			"refund_pending", "refunded", "disputed", "psp_payment_id", "next_action_url",
 	"failure_code", "failure_message"}},
 	{"operation", {"status", "generation", "attempts", "first_sent_at", "psp_object_id",
-	"failure_code", "failure_message", "settled_at"}},
-	{"webhook_event", {"outcome", "payment_id"}},
+	"failure_code", "failure_message", "completed_at"}},
+	{"psp_event", {"outcome", "payment_id"}},
 	{"dead_letter", {"decision", "decided_at", "decided_by", "decision_reason"}},
 	{"exception", {"resolved_at", "resolved_by", "resolution"}},
 	{"merchant", {"app_role", "psp", "closed_until"}},
@@ -85,7 +85,7 @@ static const PayWords word_columns[] = {
 /* Tables that the utility hook protects: those with triggers of ours. */
 static const char *const guarded[] = {
 	"payment", "operation", "payment_status", "attempt", "attempt_answer", "movement", "idempotency_key",
-	"event", "webhook_event", "dead_letter", "exception", "posting", "account", "account_delta", "account_history", "account_part",
+	"event", "psp_event", "dead_letter", "exception", "posting", "account", "account_delta", "account_history", "account_part",
 	"merchant",
 	"posting_reference", "posting_failure", "posting_reversal", "ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
 	"seal", "seal_table", "seal_leaf", "seal_epoch", "seal_retired",

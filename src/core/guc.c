@@ -21,7 +21,7 @@ bool		pay_allow_http = false;
 /* Networks in CIDR notation that are not public and may be reached all the same. */
 char	   *pay_allow_networks = NULL;
 
-/* Operations claimed, or settled, in one transaction. */
+/* Operations claimed, or completed, in one transaction. */
 int			pay_batch_size = 500;
 
 /* CA bundle for https, instead of the system's; "" is the system's. */
@@ -76,7 +76,7 @@ define_booleans_and_numbers(void)
 							 NULL, NULL, NULL);
 
 	DefineCustomIntVariable("payments.batch_size",
-							"Sets how many operations are claimed or settled in one transaction.",
+							"Sets how many operations are claimed or completed in one transaction.",
 							NULL,
 							&pay_batch_size,
 							500, 1, 5000,

@@ -27,7 +27,7 @@
  * is the gate in front of name lookups; http_private.h is between them.
  *
  * All state is this process's own.  A crash loses it, and with it only what
- * the attempt rows say was being sent: those are settled as unknown.
+ * the attempt rows say was being sent: those are completed as unknown.
  */
 #include "payments.h"
 
@@ -162,7 +162,7 @@ pay_http_start(const PayHttpRequest *request)
 
 	Assert(multi != NULL);
 
-	/* Nothing to answer with.  The operation's lease runs out, and it is settled as unknown. */
+	/* Nothing to answer with.  The operation's lease runs out, and it is completed as unknown. */
 	if (finished == NULL)
 	{
 		ereport(LOG,

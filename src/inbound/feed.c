@@ -11,7 +11,7 @@
  * - What a page brings and the cursor behind it commit together.  A page that
  *	 brings many events is applied in several transactions, and the cursor goes
  *	 with the last: a crash at any point reads a page again, no more.
- * - Reading anything twice changes nothing: events by webhook_event's key,
+ * - Reading anything twice changes nothing: events by psp_event's key,
  *	 lines by the PSP's id of the entry.
  * - One entry that cannot be applied holds up no other: it goes to feed_entry
  *	 and is tried again from there.
@@ -116,7 +116,7 @@ static PayStmt halt_psp = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.psp SET halted_at = $2, halted_reason = $3 WHERE psp = $1 AND halted_at IS NULL", TEXTOID, TIMESTAMPTZOID, TEXTOID);
 static PayStmt find_new_events = PAY_STMT(SPI_OK_SELECT,
 	"SELECT (u.n - 1)::int FROM unnest($3) WITH ORDINALITY u (id, n) "
-	"WHERE NOT EXISTS (SELECT FROM payments.webhook_event e WHERE e.psp = $1 AND e.event_id = u.id) "
+	"WHERE NOT EXISTS (SELECT FROM payments.psp_event e WHERE e.psp = $1 AND e.event_id = u.id) "
 	"AND NOT EXISTS (SELECT FROM payments.feed_entry f WHERE f.psp = $1 AND f.feed = $2 AND f.entry_id = u.id) "
 	"ORDER BY u.n DESC LIMIT $4", TEXTOID, TEXTOID, TEXTARRAYOID, INT8OID);
 static PayStmt import_lines = PAY_STMT(SPI_OK_SELECT,
@@ -270,10 +270,10 @@ pay_feed_request(const PayFeedClaim *claim, PayRequest *request)
 	claim->feed->build(&query, request);
 }
 
-/* ---------- settle ---------- */
+/* ---------- complete ---------- */
 
 PayFeedProgress
-pay_feed_settle(const PayFeedClaim *claim, PayFeedAnswer *answer, TimestampTz now, const char *worker)
+pay_feed_complete(const PayFeedClaim *claim, PayFeedAnswer *answer, TimestampTz now, const char *worker)
 {
 	PayFeedProgress progress = {0};
 	PayFeedPage *page = palloc0(sizeof(PayFeedPage));
@@ -468,7 +468,7 @@ take_event_work(const char *psp, const PayAdapter *adapter, const char *body, si
 {
 	PayWebhook	webhook = {0};
 	PayReport	report;
-	PayEventWord word = {.psp = psp, .webhook = &webhook, .source = "feed", .body = body, .body_bytes = bytes, .wait = false, .actor = worker};
+	PayInboundEvent word = {.psp = psp, .webhook = &webhook, .source = "feed", .body = body, .body_bytes = bytes, .wait = false, .actor = worker};
 
 	if (adapter == NULL || adapter->parse_event == NULL || !adapter->parse_event(body, bytes, &webhook))
 		return "this is not an event";

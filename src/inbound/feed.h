@@ -2,7 +2,7 @@
  * src/inbound/feed.h
  *		Feeds: lists of a PSP's API, read window by window behind a watermark.
  *
- * Three steps, as for operations: claim (a transaction), ask (none), settle (a
+ * Three steps, as for operations: claim (a transaction), ask (none), complete (a
  * transaction).  All functions but pay_feed_request() are to be called between
  * pay_spi_begin() and pay_spi_end().
  */
@@ -46,7 +46,7 @@ typedef struct PayFeedAnswer
 
 typedef struct PayFeedProgress
 {
-	bool		again;			/* the page has more than one step may take: commit, and settle it again */
+	bool		again;			/* the page has more than one step may take: commit, and complete it again */
 	bool		window_done;
 	int			added;			/* entries that are new here */
 } PayFeedProgress;
@@ -62,8 +62,8 @@ extern TimestampTz pay_feed_due(const char *const *psps, int n);
 extern int	pay_feed_claim(const char *const *psps, int n, const char *worker, int lease_ms, int max, TimestampTz now, PayFeedClaim *claims);
 extern void pay_feed_request(const PayFeedClaim *claim, PayRequest *request);
 /* Applies an answer and moves cursor or watermark on.  One that came after the lease was taken away changes nothing. */
-extern PayFeedProgress pay_feed_settle(const PayFeedClaim *claim, PayFeedAnswer *answer, TimestampTz now, const char *worker);
-/* The answer could not be settled: notes why, and asks again later. */
+extern PayFeedProgress pay_feed_complete(const PayFeedClaim *claim, PayFeedAnswer *answer, TimestampTz now, const char *worker);
+/* The answer could not be completed: notes why, and asks again later. */
 extern void pay_feed_fail(const PayFeedClaim *claim, const char *error, TimestampTz now, const char *worker);
 /* Tries some entries again that could not be applied. */
 extern void pay_feed_retry(TimestampTz now, const char *worker);

@@ -34,7 +34,7 @@ static const PayAdapter *find_channel(const char *psp, char **secret_name);
 static char *find_header(Jsonb *headers, const char *name);
 static void verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Jsonb *headers,
 				   const char *body, size_t bytes, TimestampTz now);
-static bool store(const PayEventWord *word, TimestampTz now);
+static bool store(const PayInboundEvent *word, TimestampTz now);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
 static void note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now);
 static Datum result_row(FunctionCallInfo fcinfo, const char *event_id, bool duplicate, const pg_uuid_t *payment_id, const char *status);
@@ -44,14 +44,14 @@ PAY_FUNCTION(pay_receive_webhook);
 static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT adapter, secret FROM payments.psp WHERE psp = $1", TEXTOID);
 static PayStmt insert_event = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.webhook_event (psp, event_id, event_type, received_at, headers, body, outcome, source) "
+	"INSERT INTO payments.psp_event (psp, event_id, event_type, received_at, headers, body, outcome, source) "
 	"VALUES ($1, $2, $3, $4, $5, $6, 'received', $7) ON CONFLICT (psp, event_id) DO NOTHING",
 	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BYTEAOID, TEXTOID);
 static PayStmt update_event = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.webhook_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
+	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
 	TEXTOID, TEXTOID, TEXTOID, UUIDOID);
 static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
-	"SELECT e.payment_id, p.status FROM payments.webhook_event e LEFT JOIN payments.payment p USING (payment_id) "
+	"SELECT e.payment_id, p.status FROM payments.psp_event e LEFT JOIN payments.payment p USING (payment_id) "
 	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
 static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, amount, currency, detail, created_at) "
@@ -71,7 +71,7 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	const PayAdapter *adapter;
 	PayWebhook	webhook = {0};
 	PayReport	report;
-	PayEventWord word;
+	PayInboundEvent word;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -102,7 +102,7 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 				 errhint("Pass the body exactly as received, as bytea."),
 				 errhidestmt(true)));
 
-	word = (PayEventWord) {.psp = psp, .webhook = &webhook, .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
+	word = (PayInboundEvent) {.psp = psp, .webhook = &webhook, .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
 		.wait = true, .actor = GetUserNameFromId(GetOuterUserId(), false)
 	};
 	if (!pay_event_take(&word, now, &report))
@@ -127,7 +127,7 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 }
 
 bool
-pay_event_take(const PayEventWord *word, TimestampTz now, PayReport *report)
+pay_event_take(const PayInboundEvent *word, TimestampTz now, PayReport *report)
 {
 	const PayWebhook *webhook = word->webhook;
 
@@ -265,7 +265,7 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Json
 
 /* Returns false when the event is here already (a concurrent twin is waited for). */
 static bool
-store(const PayEventWord *word, TimestampTz now)
+store(const PayInboundEvent *word, TimestampTz now)
 {
 	PayArgs		args = {0};
 	char	   *masked;

@@ -10,17 +10,17 @@
 #include "utils/jsonb.h"
 
 /* One event, read and trusted: its signature was right, or we have asked for it over TLS. */
-typedef struct PayEventWord
+typedef struct PayInboundEvent
 {
 	const char *psp;
 	const PayWebhook *webhook;
-	const char *source;			/* "webhook" or "feed", as in webhook_event.source */
+	const char *source;			/* "webhook" or "feed", as in psp_event.source */
 	Jsonb	   *headers;
 	const char *body;
 	size_t		body_bytes;
 	bool		wait;			/* for a payment that somebody holds; else see below */
 	const char *actor;
-} PayEventWord;
+} PayInboundEvent;
 
 /*
  * Stores the event and applies it, in the caller's transaction: the row that
@@ -29,6 +29,6 @@ typedef struct PayEventWord
  * back as PAY_OUTCOME_LOCKED nothing was applied, yet the row is there: the
  * caller must roll back, and come again.
  */
-extern bool pay_event_take(const PayEventWord *word, TimestampTz now, PayReport *report);
+extern bool pay_event_take(const PayInboundEvent *word, TimestampTz now, PayReport *report);
 
 #endif							/* PAY_WEBHOOK_H */

@@ -25,7 +25,7 @@ pay_ledger_require_merchants(const PayPostingBatch *batch)
 
 		/* Most batches are one merchant's. */
 		if (last == NULL || strcmp(account->merchant, last) != 0)
-			pay_require_merchant_role(account->merchant, pay_channel_find(account->merchant, NULL, account->currency)->app_role);
+			pay_require_merchant_role(account->merchant, pay_route_find(account->merchant, NULL, account->currency)->app_role);
 		last = account->merchant;
 	}
 }

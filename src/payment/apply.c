@@ -44,8 +44,8 @@
 /* What a decision is made on. */
 typedef struct PayContext
 {
-	PayDossiers *set;
-	PayDossier *dossier;
+	PayPayments *set;
+	PayPayment *payment;
 	PayOperation *operation;	/* NULL: the PSP did something we did not ask for */
 	PayReport  *report;
 	PayResult	result;			/* amounts in ISO minor units */
@@ -55,9 +55,9 @@ typedef struct PayContext
 } PayContext;
 
 static void locate(PayReport *report);
-static void apply_one(PayDossiers *set, PayReport *report);
+static void apply_one(PayPayments *set, PayReport *report);
 static const char *source_name(PaySource source);
-static PayOperation *operation_settled(const PayContext *c);
+static PayOperation *operation_completed(const PayContext *c);
 static void keep_answer(PayContext *c);
 static bool rescale(PayContext *c);
 static bool disagrees(PayContext *c);
@@ -105,7 +105,7 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 {
 	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * Max(n, 1));
 	int			found = 0;
-	PayDossiers *set;
+	PayPayments *set;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -115,11 +115,11 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 	}
 	if (found == 0)
 		return;
-	set = wait ? pay_dossiers_load(ids, found, now, actor) : pay_dossiers_load_unlocked(ids, found, now, actor);
+	set = wait ? pay_payments_load(ids, found, now, actor) : pay_payments_load_skipping_locked(ids, found, now, actor);
 	for (int i = 0; i < n; i++)
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED)
 			apply_one(set, &reports[i]);
-	pay_dossiers_save(set);
+	pay_payments_save(set);
 	if (set->wake)
 		pay_wake_at_commit();
 }
@@ -169,7 +169,7 @@ locate(PayReport *report)
 }
 
 static void
-apply_one(PayDossiers *set, PayReport *report)
+apply_one(PayPayments *set, PayReport *report)
 {
 	PayContext	c = {0};
 
@@ -177,19 +177,19 @@ apply_one(PayDossiers *set, PayReport *report)
 	c.report = report;
 	c.result = report->result;
 	c.source = source_name(report->source);
-	c.dossier = pay_dossiers_find(set, &report->payment_id);
-	if (c.dossier == NULL)
+	c.payment = pay_payments_find(set, &report->payment_id);
+	if (c.payment == NULL)
 	{
 		report->outcome = PAY_OUTCOME_LOCKED;
 		return;
 	}
-	c.operation = pay_dossier_operation(c.dossier, &report->operation_id);
+	c.operation = pay_payment_operation(c.payment, &report->operation_id);
 
 	if (report->source == PAY_SOURCE_WEBHOOK)
 	{
 		/* A PaymentIntent's metadata names its charge; the effect says which of our operations it answers. */
-		PayOperation *capture = pay_dossier_open_operation(c.dossier, PAY_OP_CAPTURE);
-		PayOperation *cancel = pay_dossier_open_operation(c.dossier, PAY_OP_VOID);
+		PayOperation *capture = pay_payment_open_operation(c.payment, PAY_OP_CAPTURE);
+		PayOperation *cancel = pay_payment_open_operation(c.payment, PAY_OP_VOID);
 
 		if (c.result.effect == PAY_EFFECT_CAPTURED && capture)
 			c.operation = capture;
@@ -201,7 +201,7 @@ apply_one(PayDossiers *set, PayReport *report)
 	}
 	else if (report->source == PAY_SOURCE_SETTLEMENT)
 	{
-		c.operation = operation_settled(&c);
+		c.operation = operation_completed(&c);
 		c.claimed_elsewhere = c.operation && c.operation->claimed_by != NULL;
 	}
 	else
@@ -216,7 +216,7 @@ apply_one(PayDossiers *set, PayReport *report)
 		c.result.class = PAY_CLASS_CONFLICTED;
 	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
 		decide(&c);
-	report->status = c.dossier->status;
+	report->status = c.payment->status;
 }
 
 static const char *
@@ -242,12 +242,12 @@ source_name(PaySource source)
  * which waits for such an effect, of a refund only in the same amount.
  */
 static PayOperation *
-operation_settled(const PayContext *c)
+operation_completed(const PayContext *c)
 {
 	PayOperation *waiting = NULL;
 	ListCell   *cell;
 
-	foreach(cell, c->dossier->operations)
+	foreach(cell, c->payment->operations)
 	{
 		PayOperation *o = lfirst(cell);
 
@@ -292,13 +292,13 @@ keep_answer(PayContext *c)
 static bool
 rescale(PayContext *c)
 {
-	int			to = c->dossier->exponent;
-	int			from = c->report->source == PAY_SOURCE_SETTLEMENT ? to : c->dossier->psp_exponent;
+	int			to = c->payment->exponent;
+	int			from = c->report->source == PAY_SOURCE_SETTLEMENT ? to : c->payment->psp_exponent;
 
 	if (c->result.amount != 0 && !pay_money_rescale(c->result.amount, from, to, &c->result.amount))
 		return false;
 	/* A fee in a currency that is not the payment's is left to reconciliation. */
-	if (c->result.fee != 0 && (c->result.fee_currency == NULL || strcmp(c->result.fee_currency, c->dossier->currency) != 0 ||
+	if (c->result.fee != 0 && (c->result.fee_currency == NULL || strcmp(c->result.fee_currency, c->payment->currency) != 0 ||
 							   !pay_money_rescale(c->result.fee, from, to, &c->result.fee)))
 		c->result.fee = 0;
 	return true;
@@ -312,14 +312,14 @@ disagrees(PayContext *c)
 
 	if (r->class != PAY_CLASS_APPROVED)
 		return false;
-	if (r->currency && strcmp(r->currency, c->dossier->currency) != 0)
+	if (r->currency && strcmp(r->currency, c->payment->currency) != 0)
 		return true;
 	switch (r->effect)
 	{
 		case PAY_EFFECT_AUTHORIZED:
-			return r->amount != c->dossier->amount || r->object_id == NULL;
+			return r->amount != c->payment->amount || r->object_id == NULL;
 		case PAY_EFFECT_CAPTURED:
-			if (r->amount <= 0 || r->amount > c->dossier->amount || r->object_id == NULL)
+			if (r->amount <= 0 || r->amount > c->payment->amount || r->object_id == NULL)
 				return true;
 			return c->operation && answers(c->operation, r->effect) && is_first(c->operation) &&
 				c->operation->kind == PAY_OP_CHARGE && r->amount != c->operation->amount;
@@ -345,10 +345,10 @@ decide(PayContext *c)
 
 	/* Ids the PSP gave are worth keeping whatever it said, for the next inquiry. */
 	if (c->result.psp_payment_id && c->operation && is_first(c->operation) && !c->stale &&
-		(c->dossier->psp_payment_id == NULL || strcmp(c->dossier->psp_payment_id, c->result.psp_payment_id) != 0))
+		(c->payment->psp_payment_id == NULL || strcmp(c->payment->psp_payment_id, c->result.psp_payment_id) != 0))
 	{
-		c->dossier->psp_payment_id = c->result.psp_payment_id;
-		c->dossier->dirty = true;
+		c->payment->psp_payment_id = c->result.psp_payment_id;
+		c->payment->dirty = true;
 	}
 	switch (c->result.class)
 	{
@@ -372,7 +372,7 @@ decide(PayContext *c)
 	/* The rest speaks of an operation that is still open, or says nothing new. */
 	if (c->operation == NULL || !pay_operation_is_open(c->operation))
 		return;
-	if (c->result.class == PAY_CLASS_DECLINED && pay_decline_rule(c->dossier->adapter_name, c->result.codes, &rule))
+	if (c->result.class == PAY_CLASS_DECLINED && pay_decline_rule(c->payment->adapter_name, c->result.codes, &rule))
 	{
 		/* "misconfigured" of one card's decline must not stop the whole PSP. */
 		if (rule.class == PAY_CLASS_RETRY_LATER)
@@ -459,20 +459,20 @@ approved(PayContext *c)
 static void
 authorized(PayContext *c)
 {
-	PayDossier *d = c->dossier;
+	PayPayment *d = c->payment;
 
-	if (pay_dossier_moved(d, "authorize", c->result.object_id) || d->captured > 0)
+	if (pay_payment_moved(d, "authorize", c->result.object_id) || d->captured > 0)
 		return;
-	if (!pay_dossier_can(d, "authorize"))
+	if (!pay_payment_can(d, "authorize"))
 	{
-		pay_dossier_exception(c->set, d, c->operation, "after_cancel", c->result.object_id, c->result.amount,
+		pay_payment_exception(c->set, d, c->operation, "after_cancel", c->result.object_id, c->result.amount,
 							  psprintf("authorized at the PSP while our status is \"%s\"; cancel it there", d->status));
 		count_applied(c);
 		return;
 	}
 	d->authorized = c->result.amount;
-	pay_dossier_move(c->set, d, c->operation, "authorize", c->result.object_id, c->result.amount, c->source);
-	pay_dossier_event(c->set, d, "authorize", c->operation, c->source, NULL);
+	pay_payment_move(c->set, d, c->operation, "authorize", c->result.object_id, c->result.amount, c->source);
+	pay_payment_event(c->set, d, "authorize", c->operation, c->source, NULL);
 	count_applied(c);
 }
 
@@ -480,17 +480,17 @@ authorized(PayContext *c)
 static bool
 captured(PayContext *c)
 {
-	PayDossier *d = c->dossier;
+	PayPayment *d = c->payment;
 	int64		amount = c->result.amount;
 
-	if (pay_dossier_moved(d, "capture", c->result.object_id) || pay_dossier_moved(d, "late_capture", c->result.object_id))
+	if (pay_payment_moved(d, "capture", c->result.object_id) || pay_payment_moved(d, "late_capture", c->result.object_id))
 		return false;
 	count_applied(c);
-	if (!pay_dossier_can(d, "capture"))
+	if (!pay_payment_can(d, "capture"))
 	{
 		/* Money came that nobody waits for: keep it apart and ask a person. */
-		pay_dossier_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
-		pay_dossier_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
+		pay_payment_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
+		pay_payment_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
 							  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
 		return true;
 	}
@@ -502,8 +502,8 @@ captured(PayContext *c)
 	d->next_action_url = NULL;
 	d->failure_code = NULL;
 	d->failure_message = NULL;
-	pay_dossier_move(c->set, d, c->operation, "capture", c->result.object_id, amount, c->source);
-	pay_dossier_event(c->set, d, "capture", c->operation, c->source, NULL);
+	pay_payment_move(c->set, d, c->operation, "capture", c->result.object_id, amount, c->source);
+	pay_payment_event(c->set, d, "capture", c->operation, c->source, NULL);
 	return true;
 }
 
@@ -512,9 +512,9 @@ static void
 fee(PayContext *c)
 {
 	if (c->result.fee <= 0 || c->result.fee_object_id == NULL ||
-		pay_dossier_moved(c->dossier, "fee", c->result.fee_object_id))
+		pay_payment_moved(c->payment, "fee", c->result.fee_object_id))
 		return;
-	pay_dossier_move(c->set, c->dossier, c->operation, "fee", c->result.fee_object_id, c->result.fee, c->source);
+	pay_payment_move(c->set, c->payment, c->operation, "fee", c->result.fee_object_id, c->result.fee, c->source);
 	count_applied(c);
 }
 
@@ -530,7 +530,7 @@ fee_is_known(const PayContext *c)
 
 	if (c->report->source == PAY_SOURCE_SETTLEMENT)
 		return false;
-	foreach(cell, c->dossier->moved)
+	foreach(cell, c->payment->moved)
 	{
 		PayMoved   *moved = lfirst(cell);
 
@@ -544,7 +544,7 @@ fee_is_known(const PayContext *c)
 static bool
 fee_is_missing(PayContext *c)
 {
-	const PayAdapter *adapter = c->dossier->adapter;
+	const PayAdapter *adapter = c->payment->adapter;
 
 	return c->report->source == PAY_SOURCE_WEBHOOK && c->result.effect == PAY_EFFECT_CAPTURED && c->result.fee == 0 &&
 		adapter && adapter->fee_by_inquiry && c->operation->claimed_by == NULL;
@@ -571,12 +571,12 @@ ask_for_fee(PayContext *c)
 static void
 voided(PayContext *c)
 {
-	PayDossier *d = c->dossier;
+	PayPayment *d = c->payment;
 	ListCell   *cell;
 
-	if (!pay_dossier_can(d, "void"))
+	if (!pay_payment_can(d, "void"))
 		return;
-	pay_dossier_event(c->set, d, "void", c->operation, c->source, NULL);
+	pay_payment_event(c->set, d, "void", c->operation, c->source, NULL);
 	d->next_action_url = NULL;
 	count_applied(c);
 	foreach(cell, d->operations)
@@ -594,7 +594,7 @@ voided(PayContext *c)
 }
 
 static const char *
-refund_event(const PayDossier *d)
+refund_event(const PayPayment *d)
 {
 	return d->refunded >= d->captured ? "refund_full" : "refund_part";
 }
@@ -602,11 +602,11 @@ refund_event(const PayDossier *d)
 static void
 refunded(PayContext *c)
 {
-	PayDossier *d = c->dossier;
+	PayPayment *d = c->payment;
 	bool		reserved = c->operation && c->operation->kind == PAY_OP_REFUND && pay_operation_is_open(c->operation);
 	int64		room;
 
-	if (pay_dossier_moved(d, "refund", c->result.object_id))
+	if (pay_payment_moved(d, "refund", c->result.object_id))
 		return;
 	count_applied(c);
 	if (reserved)
@@ -616,31 +616,31 @@ refunded(PayContext *c)
 	{
 		if (reserved)
 			d->refund_pending += c->operation->amount;
-		pay_dossier_exception(c->set, d, c->operation, "over_refunded", c->result.object_id, c->result.amount,
+		pay_payment_exception(c->set, d, c->operation, "over_refunded", c->result.object_id, c->result.amount,
 							  "the PSP refunded more than is left of this payment; it is not posted");
 		return;
 	}
 	d->refunded += c->result.amount;
-	pay_dossier_move(c->set, d, c->operation, "refund", c->result.object_id, c->result.amount, c->source);
-	pay_dossier_event(c->set, d, refund_event(d), c->operation, c->source, NULL);
+	pay_payment_move(c->set, d, c->operation, "refund", c->result.object_id, c->result.amount, c->source);
+	pay_payment_event(c->set, d, refund_event(d), c->operation, c->source, NULL);
 }
 
 /* Also of a refund that had succeeded before: then its postings are reversed. */
 static void
 refund_failed(PayContext *c)
 {
-	PayDossier *d = c->dossier;
-	PayMoved   *refund = pay_dossier_moved(d, "refund", c->result.object_id);
+	PayPayment *d = c->payment;
+	PayMoved   *refund = pay_payment_moved(d, "refund", c->result.object_id);
 	const char *code = first_code(&c->result);
 
-	if (pay_dossier_moved(d, "refund_failed", c->result.object_id))
+	if (pay_payment_moved(d, "refund_failed", c->result.object_id))
 		return;
 	if (refund)
 	{
 		d->refunded -= refund->amount;
-		pay_dossier_move(c->set, d, c->operation, "refund_failed", refund->object_id, refund->amount, c->source);
-		pay_dossier_event(c->set, d, d->refunded > 0 ? "refund_fail_part" : "refund_fail_all", c->operation, c->source, code);
-		pay_dossier_exception(c->set, d, c->operation, "refund_failed", c->result.object_id, refund->amount,
+		pay_payment_move(c->set, d, c->operation, "refund_failed", refund->object_id, refund->amount, c->source);
+		pay_payment_event(c->set, d, d->refunded > 0 ? "refund_fail_part" : "refund_fail_all", c->operation, c->source, code);
+		pay_payment_exception(c->set, d, c->operation, "refund_failed", c->result.object_id, refund->amount,
 							  "the refund failed after it had succeeded; pay the customer in another way");
 		count_applied(c);
 	}
@@ -651,35 +651,35 @@ refund_failed(PayContext *c)
 static void
 disputed(PayContext *c)
 {
-	PayDossier *d = c->dossier;
+	PayPayment *d = c->payment;
 	int64		room = d->captured - d->refunded - d->refund_pending - d->disputed;
 	int64		amount = Min(c->result.amount, room);
 
-	if (pay_dossier_moved(d, "dispute", c->result.object_id))
+	if (pay_payment_moved(d, "dispute", c->result.object_id))
 		return;
 	count_applied(c);
-	pay_dossier_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount,
+	pay_payment_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount,
 						  amount < c->result.amount ? "disputed; part of it was refunded already" : "disputed");
-	if (amount <= 0 || !pay_dossier_can(d, "dispute"))
+	if (amount <= 0 || !pay_payment_can(d, "dispute"))
 		return;
 	d->disputed += amount;
-	pay_dossier_move(c->set, d, NULL, "dispute", c->result.object_id, amount, c->source);
-	pay_dossier_event(c->set, d, "dispute", NULL, c->source, first_code(&c->result));
+	pay_payment_move(c->set, d, NULL, "dispute", c->result.object_id, amount, c->source);
+	pay_payment_event(c->set, d, "dispute", NULL, c->source, first_code(&c->result));
 }
 
 static void
 dispute_won(PayContext *c)
 {
-	PayDossier *d = c->dossier;
-	PayMoved   *dispute = pay_dossier_moved(d, "dispute", c->result.object_id);
+	PayPayment *d = c->payment;
+	PayMoved   *dispute = pay_payment_moved(d, "dispute", c->result.object_id);
 
-	if (dispute == NULL || pay_dossier_moved(d, "dispute_won", c->result.object_id))
+	if (dispute == NULL || pay_payment_moved(d, "dispute_won", c->result.object_id))
 		return;
 	count_applied(c);
 	d->disputed -= dispute->amount;
-	pay_dossier_move(c->set, d, NULL, "dispute_won", dispute->object_id, dispute->amount, c->source);
+	pay_payment_move(c->set, d, NULL, "dispute_won", dispute->object_id, dispute->amount, c->source);
 	if (d->disputed == 0)
-		pay_dossier_event(c->set, d, d->refunded > 0 ? "win_part" : "win_all", NULL, c->source, NULL);
+		pay_payment_event(c->set, d, d->refunded > 0 ? "win_part" : "win_all", NULL, c->source, NULL);
 }
 
 /* ---------- not yet ---------- */
@@ -687,8 +687,8 @@ dispute_won(PayContext *c)
 static void
 pending(PayContext *c)
 {
-	if (is_first(c->operation) && pay_dossier_can(c->dossier, "proceed"))
-		pay_dossier_event(c->set, c->dossier, "proceed", c->operation, c->source, NULL);
+	if (is_first(c->operation) && pay_payment_can(c->payment, "proceed"))
+		pay_payment_event(c->set, c->payment, "proceed", c->operation, c->source, NULL);
 	c->operation->status = "processing";
 	wait_on(c, "pending", "inquire", "pending_too_long");
 }
@@ -696,10 +696,10 @@ pending(PayContext *c)
 static void
 requires_action(PayContext *c)
 {
-	PayDossier *d = c->dossier;
+	PayPayment *d = c->payment;
 
-	if (is_first(c->operation) && pay_dossier_can(d, "require_action"))
-		pay_dossier_event(c->set, d, "require_action", c->operation, c->source, NULL);
+	if (is_first(c->operation) && pay_payment_can(d, "require_action"))
+		pay_payment_event(c->set, d, "require_action", c->operation, c->source, NULL);
 	if (c->result.next_action_url)
 	{
 		d->next_action_url = c->result.next_action_url;
@@ -714,7 +714,7 @@ requires_action(PayContext *c)
 static void
 declined(PayContext *c, const char *code)
 {
-	PayDossier *d = c->dossier;
+	PayPayment *d = c->payment;
 
 	count_applied(c);
 	c->operation->failure_code = code;
@@ -723,11 +723,11 @@ declined(PayContext *c, const char *code)
 	{
 		case PAY_OP_CHARGE:
 		case PAY_OP_AUTHORIZE:
-			if (!pay_dossier_can(d, "decline"))
+			if (!pay_payment_can(d, "decline"))
 				break;			/* paid already: the inquiry was about the fee */
 			d->failure_code = code;
 			d->failure_message = c->result.message;
-			pay_dossier_event(c->set, d, "decline", c->operation, c->source, code);
+			pay_payment_event(c->set, d, "decline", c->operation, c->source, code);
 			break;
 		case PAY_OP_CAPTURE:
 			d->capture_pending -= c->operation->amount;
@@ -736,7 +736,7 @@ declined(PayContext *c, const char *code)
 		case PAY_OP_REFUND:
 			d->refund_pending -= c->operation->amount;
 			d->dirty = true;
-			pay_dossier_exception(c->set, d, c->operation, "refund_failed", NULL, c->operation->amount,
+			pay_payment_exception(c->set, d, c->operation, "refund_failed", NULL, c->operation->amount,
 								  "the PSP refused the refund; pay the customer in another way");
 			break;
 		case PAY_OP_VOID:
@@ -755,17 +755,17 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	TimestampTz due;
 	int			try = o->generation;	/* each soft decline began a new one */
 
-	if (!is_first(o) || !c->dossier->off_session || !pay_dossier_can(c->dossier, "soft_decline") ||
-		!pay_schedule_next(schedule, c->dossier->psp, try, c->result.retry_after_ms, c->set->now, &due))
+	if (!is_first(o) || !c->payment->off_session || !pay_payment_can(c->payment, "soft_decline") ||
+		!pay_retry_next(schedule, c->payment->psp, try, c->result.retry_after_ms, c->set->now, &due))
 	{
 		declined(c, code);
 		return;
 	}
 	count_applied(c);
-	pay_dossier_event(c->set, c->dossier, "soft_decline", o, c->source, code);
-	c->dossier->failure_code = code;
-	c->dossier->failure_message = c->result.message;
-	c->dossier->psp_payment_id = NULL;
+	pay_payment_event(c->set, c->payment, "soft_decline", o, c->source, code);
+	c->payment->failure_code = code;
+	c->payment->failure_message = c->result.message;
+	c->payment->psp_payment_id = NULL;
 	o->status = "awaiting_retry";
 	o->generation++;
 	o->first_sent_at = 0;
@@ -788,8 +788,8 @@ not_sent(PayContext *c)
 		unknown(c);
 		return;
 	}
-	if (is_first(c->operation) && pay_dossier_can(c->dossier, "defer"))
-		pay_dossier_event(c->set, c->dossier, "defer", c->operation, c->source, first_code(&c->result));
+	if (is_first(c->operation) && pay_payment_can(c->payment, "defer"))
+		pay_payment_event(c->set, c->payment, "defer", c->operation, c->source, first_code(&c->result));
 	c->operation->status = "awaiting_retry";
 	count_applied(c);
 	wait_on(c, "not_sent", "send", "psp_unreachable");
@@ -806,8 +806,8 @@ unknown(PayContext *c)
 		/* Whatever makes the worker die should not do so for ever. */
 		o->status = "in_doubt";
 		o->dirty = true;
-		if (is_first(o) && pay_dossier_can(c->dossier, "doubt"))
-			pay_dossier_event(c->set, c->dossier, "doubt", o, c->source, NULL);
+		if (is_first(o) && pay_payment_can(c->payment, "doubt"))
+			pay_payment_event(c->set, c->payment, "doubt", o, c->source, NULL);
 		pay_operation_bury(o, "worker_died", "the worker ended again and again while this operation was in flight");
 		count_applied(c);
 		return;
@@ -822,8 +822,8 @@ unknown(PayContext *c)
 		resend(c);
 		return;
 	}
-	if (is_first(o) && pay_dossier_can(c->dossier, "doubt"))
-		pay_dossier_event(c->set, c->dossier, "doubt", o, c->source, first_code(&c->result));
+	if (is_first(o) && pay_payment_can(c->payment, "doubt"))
+		pay_payment_event(c->set, c->payment, "doubt", o, c->source, first_code(&c->result));
 	o->status = "in_doubt";
 	count_applied(c);
 	wait_on(c, "unknown", "inquire", "outcome_unknown");
@@ -838,7 +838,7 @@ static void
 resend(PayContext *c)
 {
 	PayOperation *o = c->operation;
-	const PayAdapter *adapter = c->dossier->adapter;
+	const PayAdapter *adapter = c->payment->adapter;
 	TimestampTz horizon = o->first_sent_at + (TimestampTz) (adapter ? adapter->key_valid_s : 0) * USECS_PER_SEC;
 
 	o->status = "in_doubt";
@@ -858,7 +858,7 @@ misconfigured(PayContext *c)
 	PayOperation *o = c->operation;
 	const char *code = first_code(&c->result);
 
-	pay_arg_text(&args, c->dossier->psp);
+	pay_arg_text(&args, c->payment->psp);
 	pay_arg_time(&args, c->set->now);
 	pay_arg_text(&args, code ? code : "the PSP refused our credentials");
 	pay_spi_exec(&halt_psp, &args);
@@ -866,8 +866,8 @@ misconfigured(PayContext *c)
 
 	if (strcmp(o->status, "in_doubt") != 0 && c->report->source == PAY_SOURCE_ANSWER)
 	{
-		if (is_first(o) && pay_dossier_can(c->dossier, "defer"))
-			pay_dossier_event(c->set, c->dossier, "defer", o, c->source, code);
+		if (is_first(o) && pay_payment_can(c->payment, "defer"))
+			pay_payment_event(c->set, c->payment, "defer", o, c->source, code);
 		o->status = "awaiting_retry";
 		o->dirty = true;
 	}
@@ -880,15 +880,15 @@ conflicted(PayContext *c)
 	PayOperation *o = c->operation;
 
 	count_applied(c);
-	pay_dossier_exception(c->set, c->dossier, o, "conflicted", c->result.object_id, c->result.amount,
+	pay_payment_exception(c->set, c->payment, o, "conflicted", c->result.object_id, c->result.amount,
 						  "the PSP's answer differs from what was asked in amount or currency; look at the PSP's dashboard");
 	if (o == NULL || !pay_operation_is_open(o))
 		return;
 	/* As in approved(): in flight, its own answer decides; waiting, it must not be sent once more. */
 	if (c->stale && o->claimed_by != NULL)
 		return;
-	if (is_first(o) && pay_dossier_can(c->dossier, "doubt"))
-		pay_dossier_event(c->set, c->dossier, "doubt", o, c->source, "conflicted");
+	if (is_first(o) && pay_payment_can(c->payment, "doubt"))
+		pay_payment_event(c->set, c->payment, "doubt", o, c->source, "conflicted");
 	o->status = "in_doubt";
 	o->failure_code = "conflicted";
 	o->dirty = true;
@@ -930,7 +930,7 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 		o->try = 0;
 	}
 	o->try++;
-	if (pay_schedule_next(schedule, c->dossier->psp, o->try, c->result.retry_after_ms, c->set->now, &due))
+	if (pay_retry_next(schedule, c->payment->psp, o->try, c->result.retry_after_ms, c->set->now, &due))
 		pay_operation_schedule(c->set, o, action, due);
 	else
 	{
@@ -987,17 +987,17 @@ pay_apply_bury(const pg_uuid_t *operation_id, const char *reason, const char *de
 {
 	PayArgs		args = {0};
 	pg_uuid_t	payment_id;
-	PayDossiers *set;
+	PayPayments *set;
 	PayOperation *operation;
 
 	pay_arg_uuid(&args, operation_id);
 	if (pay_spi_exec(&find_by_operation, &args) == 0)
 		return;
 	payment_id = pay_spi_uuid(0, 1);
-	set = pay_dossiers_load(&payment_id, 1, now, actor);
+	set = pay_payments_load(&payment_id, 1, now, actor);
 	if (set->n == 0)
 		return;
-	operation = pay_dossier_operation(&set->list[0], operation_id);
+	operation = pay_payment_operation(&set->list[0], operation_id);
 	if (operation == NULL || !operation->queued)
 		return;
 	/* Something was sent and its answer could not be used: nobody knows. */
@@ -1005,9 +1005,9 @@ pay_apply_bury(const pg_uuid_t *operation_id, const char *reason, const char *de
 	{
 		operation->status = "in_doubt";
 		operation->dirty = true;
-		if (is_first(operation) && pay_dossier_can(&set->list[0], "doubt"))
-			pay_dossier_event(set, &set->list[0], "doubt", operation, "worker", reason);
+		if (is_first(operation) && pay_payment_can(&set->list[0], "doubt"))
+			pay_payment_event(set, &set->list[0], "doubt", operation, "worker", reason);
 	}
 	pay_operation_bury(operation, reason, detail);
-	pay_dossiers_save(set);
+	pay_payments_save(set);
 }

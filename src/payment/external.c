@@ -2,15 +2,15 @@
  * src/payment/external.c
  *		claim() and complete(): the worker's two transactions, for others to call.
  *
- * A drainer outside of the server (one that must reach its PSP through a
+ * An external worker outside of the server (one that must reach its PSP through a
  * gateway of its own, say) takes the same steps as worker.c through the same
  * functions: claim() leases operations and writes their attempt rows, the
- * drainer commits and only then sends, complete() reports what came back.
- * What the worker does in between, and nothing else, is the drainer's: the
+ * external worker commits and only then sends, complete() reports what came back.
+ * What the worker does in between, and nothing else, is the external worker's: the
  * connection and the secret.
  *
- * A drainer that dies leaves leases behind like a worker does; they run out,
- * and whoever claims next settles them as unknown.
+ * An external worker that dies leaves leases behind like a worker does; they run out,
+ * and whoever claims next completes them as unknown.
  */
 #include "payments.h"
 
@@ -51,9 +51,9 @@ typedef struct PayAttemptRow
 	TimestampTz claimed_at;
 } PayAttemptRow;
 
-static char *drainer_name(FunctionCallInfo fcinfo, int n);
+static char *external_name(FunctionCallInfo fcinfo, int n);
 static int	lease_ms(const Interval *lease);
-static const char *find_channel(const char *psp, bool *halted);
+static const char *find_route(const char *psp, bool *halted);
 static void put_claim(ReturnSetInfo *rsinfo, const PayClaim *claim, const char *base_url);
 static Datum claim_headers(const PayClaim *claim);
 static void put_header(StringInfo json, const char *name, size_t name_bytes, const char *value);
@@ -79,7 +79,7 @@ Datum
 pay_claim_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *worker = drainer_name(fcinfo, 0);
+	char	   *worker = external_name(fcinfo, 0);
 	int			max = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
 	int			ms = PG_ARGISNULL(2) ? 0 : lease_ms(PG_GETARG_INTERVAL_P(2));
 	char	   *psp = PG_ARGISNULL(3) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(3));
@@ -103,7 +103,7 @@ pay_claim_sql(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 
 	pay_spi_begin();
-	base_url = find_channel(psp, &halted);
+	base_url = find_route(psp, &halted);
 	if (!halted)
 		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, 0, &claims, &touched, &first);
 	pay_spi_end();
@@ -112,9 +112,9 @@ pay_claim_sql(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Marked, so that no drainer takes the name under which the worker recovers its own leases. */
+/* Marked, so that no external worker takes the name under which the worker recovers its own leases. */
 static char *
-drainer_name(FunctionCallInfo fcinfo, int n)
+external_name(FunctionCallInfo fcinfo, int n)
 {
 	char	   *name = PG_ARGISNULL(n) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(n));
 	bool		printable = true;
@@ -126,7 +126,7 @@ drainer_name(FunctionCallInfo fcinfo, int n)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("worker must be a name of 1 to %d printable bytes", NAME_BYTES_MAX),
 				 errhint("It names the process that sends, such as the host and process id.")));
-	return psprintf("drainer:%s", name);
+	return psprintf("external:%s", name);
 }
 
 /* Milliseconds, as near as an int takes them; the caller judges the range. */
@@ -140,7 +140,7 @@ lease_ms(const Interval *lease)
 
 /* Returns the base URL (NULL of an in-process adapter).  Raises unless this cluster may send to the PSP. */
 static const char *
-find_channel(const char *psp, bool *halted)
+find_route(const char *psp, bool *halted)
 {
 	PayArgs		args = {0};
 	const PayAdapter *adapter;
@@ -375,8 +375,8 @@ read_headers(Jsonb *headers, PayAnswer *answer, PayReport *report)
 static void
 classify(const PayAttemptRow *row, const PayAnswer *answer, TimestampTz now, const char *actor, PayReport *report)
 {
-	PayDossiers *set = pay_dossiers_load(&row->payment_id, 1, now, actor);
-	PayOperation *operation = set->n == 1 ? pay_dossier_operation(&set->list[0], &report->operation_id) : NULL;
+	PayPayments *set = pay_payments_load(&row->payment_id, 1, now, actor);
+	PayOperation *operation = set->n == 1 ? pay_payment_operation(&set->list[0], &report->operation_id) : NULL;
 	const PayAdapter *adapter = set->n == 1 ? set->list[0].adapter : NULL;
 	PayCommand	command = {0};
 

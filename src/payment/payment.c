@@ -22,10 +22,10 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-static PayDossiers *load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
-static void load_payment(PayDossier *dossier, uint64 row);
-static void load_operations(PayDossiers *set, const pg_uuid_t *const *ids, int n);
-static void load_movements(PayDossiers *set, const pg_uuid_t *const *ids, int n);
+static PayPayments *load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
+static void load_payment(PayPayment *payment, uint64 row);
+static void load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n);
+static void load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n);
 static const char *intern_status(const char *status);
 
 /* ---------- load ---------- */
@@ -47,7 +47,7 @@ static PayStmt lock_free_payments = PAY_STMT(SPI_OK_SELECT, PAYMENT_QUERY " SKIP
 
 static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
-	" o.first_sent_at, o.psp_object_id, o.failure_code, o.failure_message, o.settled_at, "
+	" o.first_sent_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, "
 	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, "
 	" EXISTS (SELECT FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL) "
 	"FROM payments.operation o LEFT JOIN payments.queue q ON q.operation_id = o.operation_id "
@@ -56,22 +56,22 @@ static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 static PayStmt read_movements = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id, kind, object_id, amount FROM payments.movement WHERE payment_id = ANY ($1)", UUIDARRAYOID);
 
-PayDossiers *
-pay_dossiers_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
+PayPayments *
+pay_payments_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
 {
 	return load(&lock_payments, payment_ids, n, now, actor);
 }
 
-PayDossiers *
-pay_dossiers_load_unlocked(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
+PayPayments *
+pay_payments_load_skipping_locked(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
 {
 	return load(&lock_free_payments, payment_ids, n, now, actor);
 }
 
-static PayDossiers *
+static PayPayments *
 load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
 {
-	PayDossiers *set = palloc0(sizeof(PayDossiers));
+	PayPayments *set = palloc0(sizeof(PayPayments));
 	const pg_uuid_t **ids = palloc(sizeof(pg_uuid_t *) * Max(n, 1));
 	PayArgs		args = {0};
 
@@ -82,7 +82,7 @@ load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const 
 
 	pay_arg_uuid_array(&args, ids, n);
 	set->n = (int) pay_spi_exec(lock, &args);
-	set->list = palloc0(sizeof(PayDossier) * Max(set->n, 1));
+	set->list = palloc0(sizeof(PayPayment) * Max(set->n, 1));
 	for (int i = 0; i < set->n; i++)
 		load_payment(&set->list[i], i);
 
@@ -92,53 +92,53 @@ load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const 
 }
 
 static void
-load_payment(PayDossier *dossier, uint64 row)
+load_payment(PayPayment *payment, uint64 row)
 {
 	char	   *capture;
 	bytea	   *hash;
 	int			c = 1;
 
-	dossier->payment_id = pay_spi_uuid(row, c++);
-	dossier->merchant = pay_spi_text(row, c++);
-	dossier->amount = pay_spi_int64(row, c++);
-	dossier->currency = pay_spi_text(row, c++);
+	payment->payment_id = pay_spi_uuid(row, c++);
+	payment->merchant = pay_spi_text(row, c++);
+	payment->amount = pay_spi_int64(row, c++);
+	payment->currency = pay_spi_text(row, c++);
 	capture = pay_spi_text(row, c++);
-	dossier->manual_capture = strcmp(capture, "manual") == 0;
-	dossier->psp = pay_spi_text(row, c++);
-	dossier->payment_method = pay_spi_text(row, c++);
-	dossier->order_ref = pay_spi_text(row, c++);
-	dossier->customer = pay_spi_text(row, c++);
-	dossier->return_url = pay_spi_text(row, c++);
-	dossier->description = pay_spi_text(row, c++);
-	dossier->off_session = pay_spi_bool(row, c++);
-	dossier->status = intern_status(pay_spi_text(row, c++));
-	dossier->seq = pay_spi_int32(row, c++);
+	payment->manual_capture = strcmp(capture, "manual") == 0;
+	payment->psp = pay_spi_text(row, c++);
+	payment->payment_method = pay_spi_text(row, c++);
+	payment->order_ref = pay_spi_text(row, c++);
+	payment->customer = pay_spi_text(row, c++);
+	payment->return_url = pay_spi_text(row, c++);
+	payment->description = pay_spi_text(row, c++);
+	payment->off_session = pay_spi_bool(row, c++);
+	payment->status = intern_status(pay_spi_text(row, c++));
+	payment->seq = pay_spi_int32(row, c++);
 	hash = pay_spi_bytea(row, c++);
 	if (hash == NULL || VARSIZE_ANY_EXHDR(hash) != PAY_HASH_BYTES)
 		ereport(ERROR,
 				(errcode(PAY_ERR_BROKEN_CHAIN),
 				 errmsg("payment has no valid status hash"),
 				 errhint("Run SELECT * FROM payments.check();")));
-	memcpy(dossier->status_hash, VARDATA_ANY(hash), PAY_HASH_BYTES);
-	dossier->authorized = pay_spi_int64(row, c++);
-	dossier->capture_pending = pay_spi_int64(row, c++);
-	dossier->captured = pay_spi_int64(row, c++);
-	dossier->refund_pending = pay_spi_int64(row, c++);
-	dossier->refunded = pay_spi_int64(row, c++);
-	dossier->disputed = pay_spi_int64(row, c++);
-	dossier->psp_payment_id = pay_spi_text(row, c++);
-	dossier->next_action_url = pay_spi_text(row, c++);
-	dossier->failure_code = pay_spi_text(row, c++);
-	dossier->failure_message = pay_spi_text(row, c++);
-	dossier->app_role = pay_spi_text(row, c++);
-	dossier->adapter_name = pay_spi_text(row, c++);
-	dossier->adapter = pay_psp_adapter(dossier->adapter_name);
-	dossier->exponent = pay_spi_int32(row, c++);
-	dossier->psp_exponent = pay_spi_int32(row, c++);
+	memcpy(payment->status_hash, VARDATA_ANY(hash), PAY_HASH_BYTES);
+	payment->authorized = pay_spi_int64(row, c++);
+	payment->capture_pending = pay_spi_int64(row, c++);
+	payment->captured = pay_spi_int64(row, c++);
+	payment->refund_pending = pay_spi_int64(row, c++);
+	payment->refunded = pay_spi_int64(row, c++);
+	payment->disputed = pay_spi_int64(row, c++);
+	payment->psp_payment_id = pay_spi_text(row, c++);
+	payment->next_action_url = pay_spi_text(row, c++);
+	payment->failure_code = pay_spi_text(row, c++);
+	payment->failure_message = pay_spi_text(row, c++);
+	payment->app_role = pay_spi_text(row, c++);
+	payment->adapter_name = pay_spi_text(row, c++);
+	payment->adapter = pay_psp_adapter(payment->adapter_name);
+	payment->exponent = pay_spi_int32(row, c++);
+	payment->psp_exponent = pay_spi_int32(row, c++);
 }
 
 static void
-load_operations(PayDossiers *set, const pg_uuid_t *const *ids, int n)
+load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n)
 {
 	PayArgs		args = {0};
 	uint64		rows;
@@ -148,11 +148,11 @@ load_operations(PayDossiers *set, const pg_uuid_t *const *ids, int n)
 	for (uint64 row = 0; row < rows; row++)
 	{
 		pg_uuid_t	payment_id = pay_spi_uuid(row, 1);
-		PayDossier *dossier = pay_dossiers_find(set, &payment_id);
+		PayPayment *payment = pay_payments_find(set, &payment_id);
 		PayOperation *operation;
 		char	   *kind = pay_spi_text(row, 3);
 
-		if (dossier == NULL)
+		if (payment == NULL)
 			continue;
 		operation = palloc0(sizeof(PayOperation));
 		operation->operation_id = pay_spi_uuid(row, 2);
@@ -168,7 +168,7 @@ load_operations(PayDossiers *set, const pg_uuid_t *const *ids, int n)
 		operation->psp_object_id = pay_spi_text(row, 11);
 		operation->failure_code = pay_spi_text(row, 12);
 		operation->failure_message = pay_spi_text(row, 13);
-		operation->settled_at = pay_spi_isnull(row, 14) ? 0 : pay_spi_time(row, 14);
+		operation->completed_at = pay_spi_isnull(row, 14) ? 0 : pay_spi_time(row, 14);
 		operation->queued = !pay_spi_isnull(row, 15);
 		if (operation->queued)
 		{
@@ -181,12 +181,12 @@ load_operations(PayDossiers *set, const pg_uuid_t *const *ids, int n)
 			operation->lost = pay_spi_int32(row, 21);
 		}
 		operation->has_dead_letter = pay_spi_bool(row, 22);
-		dossier->operations = lappend(dossier->operations, operation);
+		payment->operations = lappend(payment->operations, operation);
 	}
 }
 
 static void
-load_movements(PayDossiers *set, const pg_uuid_t *const *ids, int n)
+load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n)
 {
 	PayArgs		args = {0};
 	uint64		rows;
@@ -196,16 +196,16 @@ load_movements(PayDossiers *set, const pg_uuid_t *const *ids, int n)
 	for (uint64 row = 0; row < rows; row++)
 	{
 		pg_uuid_t	payment_id = pay_spi_uuid(row, 1);
-		PayDossier *dossier = pay_dossiers_find(set, &payment_id);
+		PayPayment *payment = pay_payments_find(set, &payment_id);
 		PayMoved   *moved;
 
-		if (dossier == NULL)
+		if (payment == NULL)
 			continue;
 		moved = palloc(sizeof(PayMoved));
 		moved->kind = pay_spi_text(row, 2);
 		moved->object_id = pay_spi_text(row, 3);
 		moved->amount = pay_spi_int64(row, 4);
-		dossier->moved = lappend(dossier->moved, moved);
+		payment->moved = lappend(payment->moved, moved);
 	}
 }
 
@@ -224,8 +224,8 @@ intern_status(const char *status)
 
 /* ---------- look ---------- */
 
-PayDossier *
-pay_dossiers_find(PayDossiers *set, const pg_uuid_t *payment_id)
+PayPayment *
+pay_payments_find(PayPayments *set, const pg_uuid_t *payment_id)
 {
 	int			low = 0,
 				high = set->n - 1;
@@ -246,11 +246,11 @@ pay_dossiers_find(PayDossiers *set, const pg_uuid_t *payment_id)
 }
 
 PayOperation *
-pay_dossier_operation(PayDossier *dossier, const pg_uuid_t *operation_id)
+pay_payment_operation(PayPayment *payment, const pg_uuid_t *operation_id)
 {
 	ListCell   *cell;
 
-	foreach(cell, dossier->operations)
+	foreach(cell, payment->operations)
 	{
 		PayOperation *operation = lfirst(cell);
 
@@ -269,11 +269,11 @@ pay_operation_is_open(const PayOperation *operation)
 }
 
 PayOperation *
-pay_dossier_open_operation(PayDossier *dossier, PayOpKind kind)
+pay_payment_open_operation(PayPayment *payment, PayOpKind kind)
 {
 	ListCell   *cell;
 
-	foreach(cell, dossier->operations)
+	foreach(cell, payment->operations)
 	{
 		PayOperation *operation = lfirst(cell);
 
@@ -284,11 +284,11 @@ pay_dossier_open_operation(PayDossier *dossier, PayOpKind kind)
 }
 
 PayMoved *
-pay_dossier_moved(PayDossier *dossier, const char *kind, const char *object_id)
+pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id)
 {
 	ListCell   *cell;
 
-	foreach(cell, dossier->moved)
+	foreach(cell, payment->moved)
 	{
 		PayMoved   *moved = lfirst(cell);
 
@@ -299,29 +299,29 @@ pay_dossier_moved(PayDossier *dossier, const char *kind, const char *object_id)
 }
 
 bool
-pay_dossier_can(const PayDossier *dossier, const char *event)
+pay_payment_can(const PayPayment *payment, const char *event)
 {
-	return pay_state_next(dossier->status, event) != NULL;
+	return pay_state_next(payment->status, event) != NULL;
 }
 
 /* ---------- change ---------- */
 
 void
-pay_dossier_event(PayDossiers *set, PayDossier *dossier, const char *event,
+pay_payment_event(PayPayments *set, PayPayment *payment, const char *event,
 				  const PayOperation *operation, const char *source, const char *code)
 {
 	PayPendingStatus *pending = palloc0(sizeof(PayPendingStatus));
-	const char *to = pay_state_next(dossier->status, event);
+	const char *to = pay_state_next(payment->status, event);
 
 	if (to == NULL)
 		ereport(ERROR,
 				(errcode(PAY_ERR_ILLEGAL_TRANSITION),
-				 errmsg("event \"%s\" does not apply to a payment in status \"%s\"", event, dossier->status),
+				 errmsg("event \"%s\" does not apply to a payment in status \"%s\"", event, payment->status),
 				 errhint("See payments.transition for the edges that exist.")));
 
-	pending->dossier = dossier;
-	pending->row.payment_id = dossier->payment_id;
-	pending->row.seq = dossier->seq + 1;
+	pending->payment = payment;
+	pending->row.payment_id = payment->payment_id;
+	pending->row.seq = payment->seq + 1;
 	pending->row.status = to;
 	pending->row.event = event;
 	pending->row.operation_id = operation ? &operation->operation_id : NULL;
@@ -329,17 +329,17 @@ pay_dossier_event(PayDossiers *set, PayDossier *dossier, const char *event,
 	pending->row.actor = set->actor;
 	pending->row.code = code;
 	pending->row.recorded_at = set->now;
-	pay_state_hash(&pending->row, dossier->seq > 0 ? dossier->status_hash : NULL, pending->hash);
+	pay_state_hash(&pending->row, payment->seq > 0 ? payment->status_hash : NULL, pending->hash);
 	set->status_rows = lappend(set->status_rows, pending);
 
-	dossier->status = to;
-	dossier->seq++;
-	memcpy(dossier->status_hash, pending->hash, PAY_HASH_BYTES);
-	dossier->dirty = true;
+	payment->status = to;
+	payment->seq++;
+	memcpy(payment->status_hash, pending->hash, PAY_HASH_BYTES);
+	payment->dirty = true;
 }
 
 void
-pay_dossier_move(PayDossiers *set, PayDossier *dossier, const PayOperation *operation,
+pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *operation,
 				 const char *kind, const char *object_id, int64 amount, const char *source)
 {
 	PayMoved   *moved = palloc(sizeof(PayMoved));
@@ -348,23 +348,23 @@ pay_dossier_move(PayDossiers *set, PayDossier *dossier, const PayOperation *oper
 	moved->kind = kind;
 	moved->object_id = object_id;
 	moved->amount = amount;
-	dossier->moved = lappend(dossier->moved, moved);
+	payment->moved = lappend(payment->moved, moved);
 
-	pending->dossier = dossier;
+	pending->payment = payment;
 	pending->operation = operation;
 	pending->moved = moved;
 	pending->source = source;
 	set->movements = lappend(set->movements, pending);
-	dossier->dirty = true;
+	payment->dirty = true;
 }
 
 void
-pay_dossier_exception(PayDossiers *set, PayDossier *dossier, const PayOperation *operation,
+pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation *operation,
 					  const char *kind, const char *object_id, int64 amount, const char *detail)
 {
 	PayPendingException *pending = palloc(sizeof(PayPendingException));
 
-	pending->dossier = dossier;
+	pending->payment = payment;
 	pending->operation = operation;
 	pending->kind = kind;
 	pending->object_id = object_id;
@@ -374,12 +374,12 @@ pay_dossier_exception(PayDossiers *set, PayDossier *dossier, const PayOperation 
 }
 
 PayOperation *
-pay_dossier_add_operation(PayDossiers *set, PayDossier *dossier, PayOpKind kind, int64 amount,
+pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind, int64 amount,
 						  const char *reason, const char *psp_ref)
 {
 	PayOperation *operation = palloc0(sizeof(PayOperation));
 
-	operation->operation_id = pay_new_id(pay_id_bucket(&dossier->payment_id));
+	operation->operation_id = pay_new_id(pay_id_bucket(&payment->payment_id));
 	operation->kind = kind;
 	operation->amount = amount;
 	operation->reason = reason;
@@ -387,13 +387,13 @@ pay_dossier_add_operation(PayDossiers *set, PayDossier *dossier, PayOpKind kind,
 	operation->status = "initiated";
 	operation->generation = 1;
 	operation->is_new = true;
-	dossier->operations = lappend(dossier->operations, operation);
+	payment->operations = lappend(payment->operations, operation);
 	pay_operation_schedule(set, operation, "send", set->now);
 	return operation;
 }
 
 void
-pay_operation_schedule(PayDossiers *set, PayOperation *operation, const char *action, TimestampTz due_at)
+pay_operation_schedule(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at)
 {
 	operation->action = action;
 	operation->due_at = due_at;
@@ -426,10 +426,10 @@ pay_operation_bury(PayOperation *operation, const char *reason, const char *deta
 }
 
 void
-pay_operation_finish(PayDossiers *set, PayOperation *operation, const char *status)
+pay_operation_finish(PayPayments *set, PayOperation *operation, const char *status)
 {
 	operation->status = status;
-	operation->settled_at = set->now;
+	operation->completed_at = set->now;
 	operation->dirty = true;
 	operation->dead_letter_resolved = operation->has_dead_letter;
 	pay_operation_unqueue(operation);

@@ -2,13 +2,13 @@
  * src/payment/payment.h
  *		Payments under lock, with all that is known of them.
  *
- * Whatever changes a payment does it in three steps: load the dossiers (locks
+ * Whatever changes a payment does it in three steps: load the payments (locks
  * the payment rows), decide on the structs, save what changed (a handful of
  * set-based statements, however many payments).  Check and act are thus under
  * one lock by construction.
  */
-#ifndef PAY_DOSSIER_H
-#define PAY_DOSSIER_H
+#ifndef PAY_PAYMENT_H
+#define PAY_PAYMENT_H
 
 #include "psp/psp.h"
 
@@ -39,7 +39,7 @@ typedef struct PayOperation
 	const char *psp_object_id;
 	const char *failure_code;
 	const char *failure_message;
-	TimestampTz settled_at;		/* 0 = not yet */
+	TimestampTz completed_at;		/* 0 = not yet */
 	bool		is_new;
 	bool		dirty;
 
@@ -67,7 +67,7 @@ typedef struct PayMoved
 	int64		amount;
 } PayMoved;
 
-typedef struct PayDossier
+typedef struct PayPayment
 {
 	pg_uuid_t	payment_id;
 	const char *merchant;
@@ -105,12 +105,12 @@ typedef struct PayDossier
 
 	List	   *operations;		/* PayOperation, oldest first */
 	List	   *moved;			/* PayMoved */
-} PayDossier;
+} PayPayment;
 
-typedef struct PayDossiers
+typedef struct PayPayments
 {
 	int			n;
-	PayDossier *list;			/* sorted by payment_id */
+	PayPayment *list;			/* sorted by payment_id */
 	TimestampTz now;
 	const char *actor;
 	List	   *status_rows;	/* to be written, all of what follows */
@@ -119,7 +119,7 @@ typedef struct PayDossiers
 	List	   *answers;
 	List	   *exceptions;
 	bool		wake;			/* something became due */
-} PayDossiers;
+} PayPayments;
 
 /* The exact bytes of a call, written before the first of them leaves. */
 typedef struct PayAttempt
@@ -156,40 +156,40 @@ typedef struct PayAttemptAnswer
  * them.  Ids that do not exist are missing from the result.  Raises 40001 at
  * REPEATABLE READ and above if one has changed since the snapshot.
  */
-extern PayDossiers *pay_dossiers_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
+extern PayPayments *pay_payments_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
 /* The same without waiting: payments that somebody else holds are missing from the result. */
-extern PayDossiers *pay_dossiers_load_unlocked(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
+extern PayPayments *pay_payments_load_skipping_locked(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
 /* Writes everything that was changed.  Raises what CHECKs and guards raise; the caller's transaction is then lost. */
-extern void pay_dossiers_save(PayDossiers *set);
+extern void pay_payments_save(PayPayments *set);
 
-extern PayDossier *pay_dossiers_find(PayDossiers *set, const pg_uuid_t *payment_id);
-extern PayOperation *pay_dossier_operation(PayDossier *dossier, const pg_uuid_t *operation_id);
+extern PayPayment *pay_payments_find(PayPayments *set, const pg_uuid_t *payment_id);
+extern PayOperation *pay_payment_operation(PayPayment *payment, const pg_uuid_t *operation_id);
 /* First operation of that kind that is not finished, or NULL. */
-extern PayOperation *pay_dossier_open_operation(PayDossier *dossier, PayOpKind kind);
-extern PayMoved *pay_dossier_moved(PayDossier *dossier, const char *kind, const char *object_id);
+extern PayOperation *pay_payment_open_operation(PayPayment *payment, PayOpKind kind);
+extern PayMoved *pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id);
 
 extern bool pay_operation_is_open(const PayOperation *operation);
 
 /* Does the event lead anywhere from the present status? */
-extern bool pay_dossier_can(const PayDossier *dossier, const char *event);
+extern bool pay_payment_can(const PayPayment *payment, const char *event);
 /* Takes the edge: status, seq, hash, and a history row to be saved.  Raises PAY_ERR_ILLEGAL_TRANSITION if there is none. */
-extern void pay_dossier_event(PayDossiers *set, PayDossier *dossier, const char *event,
+extern void pay_payment_event(PayPayments *set, PayPayment *payment, const char *event,
 							  const PayOperation *operation, const char *source, const char *code);
 /* Records money that moved; its postings follow at save. */
-extern void pay_dossier_move(PayDossiers *set, PayDossier *dossier, const PayOperation *operation,
+extern void pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *operation,
 							 const char *kind, const char *object_id, int64 amount, const char *source);
 /* Opens an exception for a person; object_id may be NULL. */
-extern void pay_dossier_exception(PayDossiers *set, PayDossier *dossier, const PayOperation *operation,
+extern void pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation *operation,
 								  const char *kind, const char *object_id, int64 amount, const char *detail);
 /* Adds an operation with its queue row, due at once. */
-extern PayOperation *pay_dossier_add_operation(PayDossiers *set, PayDossier *dossier, PayOpKind kind, int64 amount,
+extern PayOperation *pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind, int64 amount,
 											   const char *reason, const char *psp_ref);
 /* Sets when the queue row is due; makes one if there is none.  Drops any claim. */
-extern void pay_operation_schedule(PayDossiers *set, PayOperation *operation, const char *action, TimestampTz due_at);
+extern void pay_operation_schedule(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at);
 extern void pay_operation_unqueue(PayOperation *operation);
 /* Takes it from the queue into the dead letters. */
 extern void pay_operation_bury(PayOperation *operation, const char *reason, const char *detail);
 /* Ends it in the given status ('succeeded', 'failed', 'cancelled'). */
-extern void pay_operation_finish(PayDossiers *set, PayOperation *operation, const char *status);
+extern void pay_operation_finish(PayPayments *set, PayOperation *operation, const char *status);
 
-#endif							/* PAY_DOSSIER_H */
+#endif							/* PAY_PAYMENT_H */

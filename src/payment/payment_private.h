@@ -2,23 +2,23 @@
  * src/payment/payment_private.h
  *		Between payment/payment.c, which decides, and payment/payment_save.c, which writes.
  */
-#ifndef PAY_DOSSIER_PRIVATE_H
-#define PAY_DOSSIER_PRIVATE_H
+#ifndef PAY_PAYMENT_PRIVATE_H
+#define PAY_PAYMENT_PRIVATE_H
 
 #include "payment/payment.h"
 #include "payment/state.h"
 
-/* Waiting for save, with the dossier they belong to. */
+/* Waiting for save, with the payment they belong to. */
 typedef struct PayPendingStatus
 {
-	PayDossier *dossier;
+	PayPayment *payment;
 	PayStatusRow row;
 	uint8		hash[PAY_HASH_BYTES];
 } PayPendingStatus;
 
 typedef struct PayPendingMovement
 {
-	PayDossier *dossier;
+	PayPayment *payment;
 	const PayOperation *operation;
 	const PayMoved *moved;
 	const char *source;
@@ -26,7 +26,7 @@ typedef struct PayPendingMovement
 
 typedef struct PayPendingException
 {
-	PayDossier *dossier;
+	PayPayment *payment;
 	const PayOperation *operation;
 	const char *kind;
 	const char *object_id;
@@ -34,4 +34,4 @@ typedef struct PayPendingException
 	const char *detail;
 } PayPendingException;
 
-#endif							/* PAY_DOSSIER_PRIVATE_H */
+#endif							/* PAY_PAYMENT_PRIVATE_H */

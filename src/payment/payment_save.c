@@ -1,6 +1,6 @@
 /*
  * src/payment/payment_save.c
- *		Writes what was decided on dossiers, in set-based statements.
+ *		Writes what was decided on payments, in set-based statements.
  *
  * The order is that of the foreign keys, with postings near the end: accounts
  * are the busiest locks.  payment/payment.c has the rules.
@@ -19,22 +19,22 @@
 #include "utils/uuid.h"
 #include "utils/timestamp.h"
 
-static void save_status_rows(PayDossiers *set);
-static void save_events(PayDossiers *set);
-static void save_payments(PayDossiers *set);
-static void save_new_operations(PayDossiers *set);
-static void save_operations(PayDossiers *set);
-static void save_queue(PayDossiers *set);
-static void save_queue_rows(PayDossiers *set, PayQueueChange change);
-static void save_dead_letters(PayDossiers *set);
-static void save_resolved_dead_letters(PayDossiers *set);
-static void save_attempts(PayDossiers *set);
-static void save_answers(PayDossiers *set);
-static void save_movements(PayDossiers *set);
-static void save_exceptions(PayDossiers *set);
+static void save_status_rows(PayPayments *set);
+static void save_events(PayPayments *set);
+static void save_payments(PayPayments *set);
+static void save_new_operations(PayPayments *set);
+static void save_operations(PayPayments *set);
+static void save_queue(PayPayments *set);
+static void save_queue_rows(PayPayments *set, PayQueueChange change);
+static void save_dead_letters(PayPayments *set);
+static void save_resolved_dead_letters(PayPayments *set);
+static void save_attempts(PayPayments *set);
+static void save_answers(PayPayments *set);
+static void save_movements(PayPayments *set);
+static void save_exceptions(PayPayments *set);
 
 void
-pay_dossiers_save(PayDossiers *set)
+pay_payments_save(PayPayments *set)
 {
 	save_status_rows(set);
 	save_events(set);
@@ -50,11 +50,11 @@ pay_dossiers_save(PayDossiers *set)
 	save_exceptions(set);
 }
 
-/* Calls body with `operation` and `dossier` for every operation of every dossier. */
+/* Calls body with `operation` and `payment` for every operation of every payment. */
 #define FOREACH_OPERATION(set) \
-	for (PayDossier *dossier = (set)->list; dossier < (set)->list + (set)->n; dossier++) \
-		for (int k_ = 0; k_ < list_length(dossier->operations); k_++) \
-			for (PayOperation *operation = list_nth(dossier->operations, k_); operation; operation = NULL)
+	for (PayPayment *payment = (set)->list; payment < (set)->list + (set)->n; payment++) \
+		for (int k_ = 0; k_ < list_length(payment->operations); k_++) \
+			for (PayOperation *operation = list_nth(payment->operations, k_); operation; operation = NULL)
 
 #define ARRAY(type, n) ((type *) palloc0(sizeof(type) * Max((n), 1)))
 
@@ -73,7 +73,7 @@ static PayStmt insert_status_rows = PAY_STMT(SPI_OK_INSERT,
 	TIMESTAMPTZOID, TEXTOID, BYTEAARRAYOID);
 
 static void
-save_status_rows(PayDossiers *set)
+save_status_rows(PayPayments *set)
 {
 	int			n = list_length(set->status_rows);
 	const pg_uuid_t **payment_ids = ARRAY(const pg_uuid_t *, n);
@@ -126,7 +126,7 @@ static PayStmt insert_events = PAY_STMT(SPI_OK_INSERT,
 
 /* One event for each history row, in the same commit: the outbox. */
 static void
-save_events(PayDossiers *set)
+save_events(PayPayments *set)
 {
 	int			n = list_length(set->status_rows);
 	pg_uuid_t  *ids = ARRAY(pg_uuid_t, n);
@@ -142,15 +142,15 @@ save_events(PayDossiers *set)
 	for (int i = 0; i < n; i++)
 	{
 		PayPendingStatus *pending = list_nth(set->status_rows, i);
-		PayDossier *dossier = pending->dossier;
+		PayPayment *payment = pending->payment;
 
 		ids[i] = pay_new_id(pay_id_bucket(&pending->row.payment_id));
 		id_pointers[i] = &ids[i];
 		payment_ids[i] = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&pending->row.payment_id)));
 		statuses[i] = pending->row.status;
 		payloads[i] = pay_event_payload(payment_ids[i], pending->row.seq, pending->row.status, pending->row.event,
-										pending->row.code, dossier->amount, dossier->currency, dossier->order_ref);
-		merchants[i] = dossier->merchant;
+										pending->row.code, payment->amount, payment->currency, payment->order_ref);
+		merchants[i] = payment->merchant;
 	}
 	pay_arg_uuid_array(&args, id_pointers, n);
 	pay_arg_text_array(&args, payment_ids, n);
@@ -175,7 +175,7 @@ static PayStmt update_payments = PAY_STMT(SPI_OK_UPDATE,
 	INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID);
 
 static void
-save_payments(PayDossiers *set)
+save_payments(PayPayments *set)
 {
 	int			n = 0;
 	const pg_uuid_t **ids = ARRAY(const pg_uuid_t *, set->n);
@@ -191,24 +191,24 @@ save_payments(PayDossiers *set)
 		amounts[k] = ARRAY(int64, set->n);
 	for (int i = 0; i < set->n; i++)
 	{
-		PayDossier *dossier = &set->list[i];
+		PayPayment *payment = &set->list[i];
 
-		if (!dossier->dirty)
+		if (!payment->dirty)
 			continue;
-		ids[n] = &dossier->payment_id;
-		texts[0][n] = dossier->status;
-		seqs[n] = dossier->seq;
-		hashes[n] = hash_bytea(dossier->status_hash);
-		amounts[0][n] = dossier->authorized;
-		amounts[1][n] = dossier->capture_pending;
-		amounts[2][n] = dossier->captured;
-		amounts[3][n] = dossier->refund_pending;
-		amounts[4][n] = dossier->refunded;
-		amounts[5][n] = dossier->disputed;
-		texts[1][n] = dossier->psp_payment_id;
-		texts[2][n] = dossier->next_action_url;
-		texts[3][n] = dossier->failure_code;
-		texts[4][n] = dossier->failure_message;
+		ids[n] = &payment->payment_id;
+		texts[0][n] = payment->status;
+		seqs[n] = payment->seq;
+		hashes[n] = hash_bytea(payment->status_hash);
+		amounts[0][n] = payment->authorized;
+		amounts[1][n] = payment->capture_pending;
+		amounts[2][n] = payment->captured;
+		amounts[3][n] = payment->refund_pending;
+		amounts[4][n] = payment->refunded;
+		amounts[5][n] = payment->disputed;
+		texts[1][n] = payment->psp_payment_id;
+		texts[2][n] = payment->next_action_url;
+		texts[3][n] = payment->failure_code;
+		texts[4][n] = payment->failure_message;
 		n++;
 	}
 	if (n == 0)
@@ -227,12 +227,12 @@ save_payments(PayDossiers *set)
 
 static PayStmt insert_operation = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.operation (operation_id, payment_id, kind, amount, currency, reason, psp, psp_ref, created_at, "
-	" status, settled_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+	" status, completed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 	UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID);
 
 /* New operations come one at a time, from a client's verb. */
 static void
-save_new_operations(PayDossiers *set)
+save_new_operations(PayPayments *set)
 {
 	FOREACH_OPERATION(set)
 	{
@@ -241,17 +241,17 @@ save_new_operations(PayDossiers *set)
 		if (!operation->is_new)
 			continue;
 		pay_arg_uuid(&args, &operation->operation_id);
-		pay_arg_uuid(&args, &dossier->payment_id);
+		pay_arg_uuid(&args, &payment->payment_id);
 		pay_arg_text(&args, pay_op_kind_name(operation->kind));
 		pay_arg_int64(&args, operation->amount);
-		pay_arg_text(&args, dossier->currency);
+		pay_arg_text(&args, payment->currency);
 		pay_arg_text(&args, operation->reason);
-		pay_arg_text(&args, dossier->psp);
+		pay_arg_text(&args, payment->psp);
 		pay_arg_text(&args, operation->psp_ref);
 		pay_arg_time(&args, set->now);
 		pay_arg_text(&args, operation->status);
-		if (operation->settled_at)
-			pay_arg_time(&args, operation->settled_at);
+		if (operation->completed_at)
+			pay_arg_time(&args, operation->completed_at);
 		else
 			pay_arg_null(&args);
 		pay_spi_exec(&insert_operation, &args);
@@ -262,15 +262,15 @@ save_new_operations(PayDossiers *set)
 static PayStmt update_operations = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.operation o SET status = u.status, generation = u.generation, attempts = u.attempts, "
 	" first_sent_at = u.first_sent_at, psp_object_id = u.psp_object_id, failure_code = u.failure_code, "
-	" failure_message = u.failure_message, settled_at = u.settled_at "
+	" failure_message = u.failure_message, completed_at = u.completed_at "
 	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) "
-	" u (operation_id, status, generation, attempts, first_sent_at, psp_object_id, failure_code, failure_message, settled_at) "
+	" u (operation_id, status, generation, attempts, first_sent_at, psp_object_id, failure_code, failure_message, completed_at) "
 	"WHERE o.operation_id = u.operation_id",
 	UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	TIMESTAMPTZARRAYOID);
 
 static int
-count_operations(PayDossiers *set)
+count_operations(PayPayments *set)
 {
 	int			n = 0;
 
@@ -280,7 +280,7 @@ count_operations(PayDossiers *set)
 }
 
 static void
-save_operations(PayDossiers *set)
+save_operations(PayPayments *set)
 {
 	int			n = 0,
 				room = count_operations(set);
@@ -292,7 +292,7 @@ save_operations(PayDossiers *set)
 	const char **object_ids = ARRAY(const char *, room);
 	const char **codes = ARRAY(const char *, room);
 	const char **messages = ARRAY(const char *, room);
-	TimestampTz *settled = ARRAY(TimestampTz, room);
+	TimestampTz *completed = ARRAY(TimestampTz, room);
 	PayArgs		args = {0};
 
 	FOREACH_OPERATION(set)
@@ -307,7 +307,7 @@ save_operations(PayDossiers *set)
 		object_ids[n] = operation->psp_object_id;
 		codes[n] = operation->failure_code;
 		messages[n] = operation->failure_message;
-		settled[n] = operation->settled_at;
+		completed[n] = operation->completed_at;
 		n++;
 	}
 	if (n == 0)
@@ -320,7 +320,7 @@ save_operations(PayDossiers *set)
 	pay_arg_text_array(&args, object_ids, n);
 	pay_arg_text_array(&args, codes, n);
 	pay_arg_text_array(&args, messages, n);
-	pay_arg_time_array(&args, settled, n);
+	pay_arg_time_array(&args, completed, n);
 	pay_spi_exec(&update_operations, &args);
 }
 
@@ -341,7 +341,7 @@ static PayStmt delete_queue = PAY_STMT(SPI_OK_DELETE,
 	"DELETE FROM payments.queue WHERE operation_id = ANY ($1)", UUIDARRAYOID);
 
 static void
-save_queue(PayDossiers *set)
+save_queue(PayPayments *set)
 {
 	save_queue_rows(set, PAY_QUEUE_INSERT);
 	save_queue_rows(set, PAY_QUEUE_UPDATE);
@@ -349,7 +349,7 @@ save_queue(PayDossiers *set)
 }
 
 static void
-save_queue_rows(PayDossiers *set, PayQueueChange change)
+save_queue_rows(PayPayments *set, PayQueueChange change)
 {
 	int			n = 0,
 				room = count_operations(set);
@@ -370,8 +370,8 @@ save_queue_rows(PayDossiers *set, PayQueueChange change)
 		if (operation->queue_change != change)
 			continue;
 		ids[n] = &operation->operation_id;
-		payment_ids[n] = &dossier->payment_id;
-		psps[n] = dossier->psp;
+		payment_ids[n] = &payment->payment_id;
+		psps[n] = payment->psp;
 		actions[n] = operation->action;
 		due[n] = operation->due_at;
 		claimed[n] = operation->claimed_by;
@@ -410,7 +410,7 @@ static PayStmt insert_dead_letter = PAY_STMT(SPI_OK_INSERT,
 
 /* Dead letters are rare: one statement each. */
 static void
-save_dead_letters(PayDossiers *set)
+save_dead_letters(PayPayments *set)
 {
 	FOREACH_OPERATION(set)
 	{
@@ -419,11 +419,11 @@ save_dead_letters(PayDossiers *set)
 
 		if (operation->dead_reason == NULL)
 			continue;
-		id = pay_new_id(pay_id_bucket(&dossier->payment_id));
+		id = pay_new_id(pay_id_bucket(&payment->payment_id));
 		pay_arg_uuid(&args, &id);
 		pay_arg_uuid(&args, &operation->operation_id);
-		pay_arg_uuid(&args, &dossier->payment_id);
-		pay_arg_text(&args, dossier->psp);
+		pay_arg_uuid(&args, &payment->payment_id);
+		pay_arg_text(&args, payment->psp);
 		pay_arg_text(&args, operation->action ? operation->action : "send");
 		pay_arg_text(&args, operation->dead_reason);
 		pay_arg_text(&args, operation->dead_detail);
@@ -439,7 +439,7 @@ static PayStmt resolve_dead_letter = PAY_STMT(SPI_OK_UPDATE,
 	UUIDOID, TIMESTAMPTZOID, TEXTOID);
 
 static void
-save_resolved_dead_letters(PayDossiers *set)
+save_resolved_dead_letters(PayPayments *set)
 {
 	FOREACH_OPERATION(set)
 	{
@@ -461,7 +461,7 @@ static PayStmt insert_attempts = PAY_STMT(SPI_OK_INSERT,
 	TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID);
 
 static void
-save_attempts(PayDossiers *set)
+save_attempts(PayPayments *set)
 {
 	int			n = list_length(set->attempts);
 	const pg_uuid_t **ids = ARRAY(const pg_uuid_t *, n);
@@ -509,7 +509,7 @@ static PayStmt insert_answers = PAY_STMT(SPI_OK_INSERT,
 	INT4ARRAYOID, BOOLARRAYOID, TIMESTAMPTZOID);
 
 static void
-save_answers(PayDossiers *set)
+save_answers(PayPayments *set)
 {
 	int			n = list_length(set->answers);
 	const pg_uuid_t **ids = ARRAY(const pg_uuid_t *, n);
@@ -563,7 +563,7 @@ static PayStmt insert_movements = PAY_STMT(SPI_OK_INSERT,
 
 /* The rows, then their postings: last, since accounts are the busiest locks. */
 static void
-save_movements(PayDossiers *set)
+save_movements(PayPayments *set)
 {
 	int			n = list_length(set->movements);
 	int			posted = 0;
@@ -583,27 +583,27 @@ save_movements(PayDossiers *set)
 	for (int i = 0; i < n; i++)
 	{
 		PayPendingMovement *pending = list_nth(set->movements, i);
-		PayDossier *dossier = pending->dossier;
+		PayPayment *payment = pending->payment;
 
-		psps[i] = dossier->psp;
+		psps[i] = payment->psp;
 		object_ids[i] = pending->moved->object_id;
 		kinds[i] = pending->moved->kind;
-		payment_ids[i] = &dossier->payment_id;
+		payment_ids[i] = &payment->payment_id;
 		operation_ids[i] = pending->operation ? &pending->operation->operation_id : NULL;
 		amounts[i] = pending->moved->amount;
-		currencies[i] = dossier->currency;
+		currencies[i] = payment->currency;
 		sources[i] = pending->source;
 
 		/* An authorization moves nothing yet. */
 		if (strcmp(pending->moved->kind, "authorize") == 0)
 			continue;
 		postings[posted].event = pending->moved->kind;
-		postings[posted].merchant = dossier->merchant;
-		postings[posted].psp = dossier->psp;
-		postings[posted].currency = dossier->currency;
+		postings[posted].merchant = payment->merchant;
+		postings[posted].psp = payment->psp;
+		postings[posted].currency = payment->currency;
 		postings[posted].amount = pending->moved->amount;
-		postings[posted].payment_id = &dossier->payment_id;
-		postings[posted].reference = psprintf("%s:%s:%s", dossier->psp, pending->moved->object_id, pending->moved->kind);
+		postings[posted].payment_id = &payment->payment_id;
+		postings[posted].reference = psprintf("%s:%s:%s", payment->psp, pending->moved->object_id, pending->moved->kind);
 		posted++;
 	}
 	pay_arg_text_array(&args, psps, n);
@@ -626,24 +626,24 @@ static PayStmt insert_exception = PAY_STMT(SPI_OK_INSERT,
 	UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
 
 static void
-save_exceptions(PayDossiers *set)
+save_exceptions(PayPayments *set)
 {
 	ListCell   *cell;
 
 	foreach(cell, set->exceptions)
 	{
 		PayPendingException *pending = lfirst(cell);
-		pg_uuid_t	id = pay_new_id(pay_id_bucket(&pending->dossier->payment_id));
+		pg_uuid_t	id = pay_new_id(pay_id_bucket(&pending->payment->payment_id));
 		PayArgs		args = {0};
 
 		pay_arg_uuid(&args, &id);
 		pay_arg_text(&args, pending->kind);
-		pay_arg_text(&args, pending->dossier->psp);
+		pay_arg_text(&args, pending->payment->psp);
 		pay_arg_text(&args, pending->object_id);
-		pay_arg_uuid(&args, &pending->dossier->payment_id);
+		pay_arg_uuid(&args, &pending->payment->payment_id);
 		pay_arg_uuid(&args, pending->operation ? &pending->operation->operation_id : NULL);
 		pay_arg_int64(&args, pending->amount);
-		pay_arg_text(&args, pending->dossier->currency);
+		pay_arg_text(&args, pending->payment->currency);
 		pay_arg_text(&args, pending->detail);
 		pay_arg_time(&args, set->now);
 		pay_spi_exec(&insert_exception, &args);

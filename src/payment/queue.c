@@ -9,7 +9,7 @@
  * both; the attempt number is the fencing token.
  *
  * A row that comes due while claimed has lost its worker in mid-call.  Nobody
- * knows what the PSP did, so it is settled as unknown through apply and will
+ * knows what the PSP did, so it is completed as unknown through apply and will
  * be inquired, never simply sent again.
  *
  * Retries send the stored bytes of the generation's first attempt, not newly
@@ -36,13 +36,13 @@
 
 #define CLAIM_MAX 5000
 
-static int	settle_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
+static int	complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
 						const char *psp, TimestampTz now, const char *actor);
-static bool claim_one(PayDossiers *set, PayDossier *dossier, PayOperation *operation, const char *worker,
+static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 					  int lease_ms, PayClaim *claim);
-static const char *prepare_request(PayDossiers *set, PayOperation *operation, PayClaim *claim);
+static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
-static PayOperation *load_dead_letter(const pg_uuid_t *id, PayDossiers **set, const char *verb);
+static PayOperation *load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb);
 
 static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT q.operation_id, q.payment_id, q.attempt, q.claimed_by IS NOT NULL, q.action = 'inquire' "
@@ -81,7 +81,7 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 			   *lost_operations;
 	int		   *lost_attempts;
 	bool	   *lost_inquiries;
-	PayDossiers *set;
+	PayPayments *set;
 
 	max = Min(max, CLAIM_MAX);
 	pay_arg_text(&args, psp);
@@ -116,28 +116,28 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 		payments[n++] = pay_spi_uuid(i, 2);
 	}
 	if (lost > 0)
-		settle_lost(lost_operations, lost_attempts, lost_inquiries, lost, psp, now, worker);
+		complete_lost(lost_operations, lost_attempts, lost_inquiries, lost, psp, now, worker);
 	if (n == 0)
 		return 0;
 
-	set = pay_dossiers_load(payments, n, now, worker);
+	set = pay_payments_load(payments, n, now, worker);
 	rows = n;
 	n = 0;
 	for (int i = 0; i < rows; i++)
 	{
-		PayDossier *dossier = pay_dossiers_find(set, &payments[i]);
-		PayOperation *operation = dossier ? pay_dossier_operation(dossier, &operations[i]) : NULL;
+		PayPayment *payment = pay_payments_find(set, &payments[i]);
+		PayOperation *operation = payment ? pay_payment_operation(payment, &operations[i]) : NULL;
 
-		if (operation && operation->queued && claim_one(set, dossier, operation, worker, lease_ms, &(*claims)[n]))
+		if (operation && operation->queued && claim_one(set, payment, operation, worker, lease_ms, &(*claims)[n]))
 			n++;
 	}
-	pay_dossiers_save(set);
+	pay_payments_save(set);
 	return n;
 }
 
 /* Their worker died in mid-call: an answer that says "nobody knows". */
 static int
-settle_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
+complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
 			const char *psp, TimestampTz now, const char *actor)
 {
 	PayReport  *reports = palloc0(sizeof(PayReport) * n);
@@ -159,19 +159,19 @@ settle_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquir
 
 /* Returns false when there is nothing to send: the operation is then buried. */
 static bool
-claim_one(PayDossiers *set, PayDossier *dossier, PayOperation *operation, const char *worker,
+claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 		  int lease_ms, PayClaim *claim)
 {
 	PayAttempt *attempt;
 	const char *problem;
 
 	claim->operation_id = operation->operation_id;
-	claim->payment_id = dossier->payment_id;
-	claim->adapter = dossier->adapter;
+	claim->payment_id = payment->payment_id;
+	claim->adapter = payment->adapter;
 	claim->inquiry = strcmp(operation->action, "inquire") == 0;
-	if (dossier->adapter == NULL)
+	if (payment->adapter == NULL)
 		problem = "the library has no such adapter";
-	else if (!pay_queue_command(dossier, operation, &claim->command))
+	else if (!pay_queue_command(payment, operation, &claim->command))
 		problem = "the amount cannot be written in the PSP's units";
 	else
 		problem = prepare_request(set, operation, claim);
@@ -192,8 +192,8 @@ claim_one(PayDossiers *set, PayDossier *dossier, PayOperation *operation, const 
 		/* A resend in doubt stays in doubt until the PSP has spoken. */
 		if (strcmp(operation->status, "in_doubt") != 0)
 			operation->status = "processing";
-		if ((operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE) && pay_dossier_can(dossier, "claim"))
-			pay_dossier_event(set, dossier, "claim", operation, "worker", NULL);
+		if ((operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE) && pay_payment_can(payment, "claim"))
+			pay_payment_event(set, payment, "claim", operation, "worker", NULL);
 	}
 	pay_operation_schedule(set, operation, operation->action, set->now + (TimestampTz) lease_ms * 1000);
 	operation->claimed_by = worker;
@@ -214,29 +214,29 @@ claim_one(PayDossiers *set, PayDossier *dossier, PayOperation *operation, const 
 }
 
 bool
-pay_queue_command(const PayDossier *dossier, const PayOperation *operation, PayCommand *command)
+pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayCommand *command)
 {
 	command->kind = operation->kind;
-	command->currency = dossier->currency;
-	command->exponent = dossier->exponent;
-	command->payment_method = dossier->payment_method;
-	command->customer = dossier->customer;
-	command->order_ref = dossier->order_ref;
-	command->description = dossier->description;
-	command->return_url = dossier->return_url;
+	command->currency = payment->currency;
+	command->exponent = payment->exponent;
+	command->payment_method = payment->payment_method;
+	command->customer = payment->customer;
+	command->order_ref = payment->order_ref;
+	command->description = payment->description;
+	command->return_url = payment->return_url;
 	command->reason = operation->reason;
-	command->off_session = dossier->off_session;
+	command->off_session = payment->off_session;
 	command->psp_ref = operation->psp_ref;
 	command->generation = operation->generation;
-	command->psp_payment_id = dossier->psp_payment_id;
+	command->psp_payment_id = payment->psp_payment_id;
 	command->psp_object_id = operation->psp_object_id;
-	return pay_money_rescale(operation->amount, dossier->exponent, dossier->psp_exponent, &command->amount) &&
-		pay_money_rescale(dossier->captured, dossier->exponent, dossier->psp_exponent, &command->captured);
+	return pay_money_rescale(operation->amount, payment->exponent, payment->psp_exponent, &command->amount) &&
+		pay_money_rescale(payment->captured, payment->exponent, payment->psp_exponent, &command->captured);
 }
 
 /* Fills claim->request; returns NULL, or why it cannot. */
 static const char *
-prepare_request(PayDossiers *set, PayOperation *operation, PayClaim *claim)
+prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 {
 	const PayAdapter *adapter = claim->adapter;
 	const char *problem = NULL;
@@ -302,7 +302,7 @@ Datum
 pay_redrive(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
-	PayDossiers *set;
+	PayPayments *set;
 	PayOperation *operation;
 	PayArgs		args = {0};
 
@@ -314,7 +314,7 @@ pay_redrive(PG_FUNCTION_ARGS)
 	pay_operation_schedule(set, operation, strcmp(operation->status, "in_doubt") == 0 ||
 						   strcmp(operation->status, "requires_action") == 0 ||
 						   (strcmp(operation->status, "processing") == 0) ? "inquire" : "send", set->now);
-	pay_dossiers_save(set);
+	pay_payments_save(set);
 
 	pay_arg_uuid(&args, id);
 	pay_arg_text(&args, "redriven");
@@ -333,8 +333,8 @@ pay_discard(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
 	char	   *reason = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
-	PayDossiers *set;
-	PayDossier *dossier;
+	PayPayments *set;
+	PayPayment *payment;
 	PayOperation *operation;
 	PayArgs		args = {0};
 
@@ -351,18 +351,18 @@ pay_discard(PG_FUNCTION_ARGS)
 				 errhidestmt(true)));
 	pay_spi_begin();
 	operation = load_dead_letter(id, &set, "discard");
-	dossier = &set->list[0];
+	payment = &set->list[0];
 	if (operation->kind == PAY_OP_CAPTURE)
-		dossier->capture_pending -= operation->amount;
+		payment->capture_pending -= operation->amount;
 	else if (operation->kind == PAY_OP_REFUND)
-		dossier->refund_pending -= operation->amount;
-	else if (operation->kind != PAY_OP_VOID && pay_dossier_can(dossier, "discard"))
-		pay_dossier_event(set, dossier, "discard", operation, "person", NULL);
-	dossier->dirty = true;
+		payment->refund_pending -= operation->amount;
+	else if (operation->kind != PAY_OP_VOID && pay_payment_can(payment, "discard"))
+		pay_payment_event(set, payment, "discard", operation, "person", NULL);
+	payment->dirty = true;
 	operation->failure_code = "discarded";
 	pay_operation_finish(set, operation, "failed");
 	operation->dead_letter_resolved = false;	/* decided here, below */
-	pay_dossiers_save(set);
+	pay_payments_save(set);
 
 	pay_arg_uuid(&args, id);
 	pay_arg_text(&args, "discarded");
@@ -376,7 +376,7 @@ pay_discard(PG_FUNCTION_ARGS)
 
 /* Locks the payment, then looks whether the dead letter is still open. */
 static PayOperation *
-load_dead_letter(const pg_uuid_t *id, PayDossiers **set, const char *verb)
+load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb)
 {
 	PayArgs		args = {0};
 	PayArgs		again = {0};
@@ -393,12 +393,12 @@ load_dead_letter(const pg_uuid_t *id, PayDossiers **set, const char *verb)
 				 errhint("SELECT * FROM payments.dead_letter WHERE decision IS NULL lists the open ones.")));
 	operation_id = pay_spi_uuid(0, 1);
 	payment_id = pay_spi_uuid(0, 2);
-	*set = pay_dossiers_load(&payment_id, 1, GetCurrentTimestamp(), GetUserNameFromId(GetOuterUserId(), false));
+	*set = pay_payments_load(&payment_id, 1, GetCurrentTimestamp(), GetUserNameFromId(GetOuterUserId(), false));
 
 	pay_arg_uuid(&again, id);
 	pay_spi_exec(&read_decision, &again);
 	decision = pay_spi_text(0, 1);
-	operation = (*set)->n == 1 ? pay_dossier_operation(&(*set)->list[0], &operation_id) : NULL;
+	operation = (*set)->n == 1 ? pay_payment_operation(&(*set)->list[0], &operation_id) : NULL;
 	if (decision != NULL || operation == NULL || !pay_operation_is_open(operation) || operation->queued)
 		ereport(ERROR,
 				(errcode(PAY_ERR_DEAD_LETTER_DECIDED),

@@ -10,7 +10,7 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
-struct PayDossier;
+struct PayPayment;
 struct PayOperation;
 
 /* An operation under lease, with the exact bytes to send. */
@@ -29,7 +29,7 @@ typedef struct PayClaim
 /*
  * Leases up to `max` due operations of the PSP to `worker` and writes their
  * attempt rows; call in a transaction, send only after its commit.  Leases
- * that ran out are settled as unknown on the way, so the result may be smaller
+ * that ran out are completed as unknown on the way, so the result may be smaller
  * than what was due; *touched says how many rows were looked at.  Locked
  * payments are skipped, never waited for.  Results live in the current context.
  *
@@ -40,7 +40,7 @@ extern int	pay_queue_claim(const char *psp, const char *worker, int max, int lea
 							const pg_uuid_t *skip, int n_skip, PayClaim **claims, int *touched, pg_uuid_t *first);
 
 /* What the adapter may know of the operation.  False when the amount cannot be written in the PSP's units. */
-extern bool pay_queue_command(const struct PayDossier *dossier, const struct PayOperation *operation, PayCommand *command);
+extern bool pay_queue_command(const struct PayPayment *payment, const struct PayOperation *operation, PayCommand *command);
 
 /* Makes all leases of that worker run out now: it has just started, so whoever held them is dead. */
 extern void pay_queue_recover(const char *worker, TimestampTz now);

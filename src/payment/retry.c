@@ -45,7 +45,7 @@ pay_decline_rule(const char *adapter, const char *const *codes, PayDeclineRule *
 }
 
 bool
-pay_schedule_next(const char *schedule, const char *psp, int try, int not_before_ms,
+pay_retry_next(const char *schedule, const char *psp, int try, int not_before_ms,
 				  TimestampTz now, TimestampTz *due_at)
 {
 	PayArgs		args = {0};

@@ -24,47 +24,47 @@
 #define ENTRIES_MAX 1024
 #define NAME_BYTES 64
 
-typedef struct PayChannelKey
+typedef struct PayRouteKey
 {
 	char		merchant[NAME_BYTES];
 	char		psp[NAME_BYTES];
 	char		currency[4];
-} PayChannelKey;
+} PayRouteKey;
 
-typedef struct PayChannelEntry
+typedef struct PayRouteEntry
 {
-	PayChannelKey key;
-	PayChannelInfo info;
+	PayRouteKey key;
+	PayRoute info;
 	char		app_role[NAME_BYTES];
 	char		psp[NAME_BYTES];
 	char		adapter[NAME_BYTES];
-} PayChannelEntry;
+} PayRouteEntry;
 
 /* Process-local; written here only. */
 static HTAB *cache = NULL;
 static Oid	cache_relation = InvalidOid;
 
-static bool make_key(PayChannelKey *key, const char *merchant, const char *psp, const char *currency);
+static bool make_key(PayRouteKey *key, const char *merchant, const char *psp, const char *currency);
 static void prepare_cache(void);
 static void forget(Datum arg, Oid relation);
-static void read_channel(PayChannelInfo *info, const char *merchant, const char *psp, const char *currency);
+static void read_route(PayRoute *info, const char *merchant, const char *psp, const char *currency);
 static const char *keep(char *room, const char *text);
 
-static PayStmt find_channel = PAY_STMT(SPI_OK_SELECT,
+static PayStmt find_route = PAY_STMT(SPI_OK_SELECT,
 	"SELECT m.merchant, m.app_role, s.psp, s.adapter, c.exponent, coalesce(x.exponent, c.exponent), coalesce(x.multiple, 1) "
 	"FROM (SELECT $1 AS merchant) g LEFT JOIN payments.merchant m ON m.merchant = g.merchant "
 	"LEFT JOIN payments.psp s ON s.psp = coalesce($2, m.psp) "
 	"LEFT JOIN payments.currency c ON c.currency = $3 "
 	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = c.currency", TEXTOID, TEXTOID, TEXTOID);
 
-PAY_FUNCTION(pay_forget_channels);
+PAY_FUNCTION(pay_forget_routes);
 
-const PayChannelInfo *
-pay_channel_find(const char *merchant, const char *psp, const char *currency)
+const PayRoute *
+pay_route_find(const char *merchant, const char *psp, const char *currency)
 {
-	PayChannelInfo *info = palloc0(sizeof(PayChannelInfo));
-	PayChannelKey key;
-	PayChannelEntry *entry;
+	PayRoute *info = palloc0(sizeof(PayRoute));
+	PayRouteKey key;
+	PayRouteEntry *entry;
 	bool		cacheable = make_key(&key, merchant, psp, currency);
 
 	prepare_cache();
@@ -77,7 +77,7 @@ pay_channel_find(const char *merchant, const char *psp, const char *currency)
 		info->adapter = pstrdup(entry->adapter);
 		return info;
 	}
-	read_channel(info, merchant, psp, currency);
+	read_route(info, merchant, psp, currency);
 	if (!cacheable || !info->merchant_known || info->psp == NULL || !info->currency_known)
 		return info;
 	/* The read may have let an invalidation in; the entry made now is newer than it. */
@@ -91,9 +91,9 @@ pay_channel_find(const char *merchant, const char *psp, const char *currency)
 }
 
 static bool
-make_key(PayChannelKey *key, const char *merchant, const char *psp, const char *currency)
+make_key(PayRouteKey *key, const char *merchant, const char *psp, const char *currency)
 {
-	memset(key, 0, sizeof(PayChannelKey));
+	memset(key, 0, sizeof(PayRouteKey));
 	if (merchant == NULL || currency == NULL || strlen(merchant) >= NAME_BYTES || strlen(currency) != 3 ||
 		(psp && (strlen(psp) >= NAME_BYTES || psp[0] == '\0')))
 		return false;
@@ -120,10 +120,10 @@ prepare_cache(void)
 	}
 	if (cache)
 		return;
-	control.keysize = sizeof(PayChannelKey);
-	control.entrysize = sizeof(PayChannelEntry);
+	control.keysize = sizeof(PayRouteKey);
+	control.entrysize = sizeof(PayRouteEntry);
 	control.hcxt = TopMemoryContext;
-	cache = hash_create("payments channels", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	cache = hash_create("payments routes", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	cache_relation = get_relname_relid("merchant", pay_schema_oid());
 }
 
@@ -138,14 +138,14 @@ forget(Datum arg, Oid relation)
 }
 
 static void
-read_channel(PayChannelInfo *info, const char *merchant, const char *psp, const char *currency)
+read_route(PayRoute *info, const char *merchant, const char *psp, const char *currency)
 {
 	PayArgs		args = {0};
 
 	pay_arg_text(&args, merchant);
 	pay_arg_text(&args, psp);
 	pay_arg_text(&args, currency);
-	pay_spi_exec(&find_channel, &args);
+	pay_spi_exec(&find_route, &args);
 	info->merchant_known = !pay_spi_isnull(0, 1);
 	info->app_role = pay_spi_text(0, 2);
 	info->psp = pay_spi_text(0, 3);
@@ -170,14 +170,14 @@ keep(char *room, const char *text)
 
 /* AFTER any change, FOR EACH STATEMENT. */
 Datum
-pay_forget_channels(PG_FUNCTION_ARGS)
+pay_forget_routes(PG_FUNCTION_ARGS)
 {
 	Oid			relation = get_relname_relid("merchant", pay_schema_oid());
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("forget_channels() must be called as a trigger"),
+				 errmsg("forget_routes() must be called as a trigger"),
 				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 	if (OidIsValid(relation))
 		CacheInvalidateRelcacheByRelid(relation);

@@ -2,10 +2,10 @@
  * src/payment/route.h
  *		Merchant, PSP and currency of a new payment, cached.
  */
-#ifndef PAY_CHANNEL_H
-#define PAY_CHANNEL_H
+#ifndef PAY_ROUTE_H
+#define PAY_ROUTE_H
 
-typedef struct PayChannelInfo
+typedef struct PayRoute
 {
 	bool		merchant_known;
 	const char *app_role;		/* NULL: everybody */
@@ -15,13 +15,13 @@ typedef struct PayChannelInfo
 	int			exponent;		/* ISO 4217 */
 	int			psp_exponent;
 	int64		multiple;		/* amounts in the PSP's unit must be a multiple */
-} PayChannelInfo;
+} PayRoute;
 
 /*
  * Looks the three up; psp may be NULL for the merchant's own.  The result
  * lasts until the end of the call that asked.  Call between pay_spi_begin()
  * and pay_spi_end().
  */
-extern const PayChannelInfo *pay_channel_find(const char *merchant, const char *psp, const char *currency);
+extern const PayRoute *pay_route_find(const char *merchant, const char *psp, const char *currency);
 
-#endif							/* PAY_CHANNEL_H */
+#endif							/* PAY_ROUTE_H */

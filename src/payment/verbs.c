@@ -75,17 +75,17 @@ static void check_amount(int64 amount);
 static void read_create(FunctionCallInfo fcinfo, PayCreate *create);
 static void check_create(const PayCreate *create);
 static void hash_request(const PayCreate *create, uint8 *hash);
-static const char *find_channel(PayCreate *create, int *sqlstate, const char **hint);
+static const char *find_route(PayCreate *create, int *sqlstate, const char **hint);
 static bool insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirstResult *result, TimestampTz now);
 static void insert_event(const PayCreate *create, const PayFirstResult *result, TimestampTz now);
 static Datum create_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, const char *status, bool replayed);
 static Datum follow_up(FunctionCallInfo fcinfo, PayFollowUp *f);
-static void add_capture(PayDossiers *set, PayDossier *dossier, PayFollowUp *f, PayFirstResult *result);
-static void add_refund(PayDossiers *set, PayDossier *dossier, PayFollowUp *f, PayFirstResult *result);
-static void add_void(PayDossiers *set, PayDossier *dossier, PayFollowUp *f, PayFirstResult *result);
-static void cancel_unsent(PayDossiers *set, PayDossier *dossier, PayFollowUp *f, PayFirstResult *result);
-static void refuse_while_open(PayDossier *dossier, PayOpKind kind, const char *verb);
-static void refuse_status(const PayDossier *dossier, const char *what, const char *hint) pg_attribute_noreturn();
+static void add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
+static void add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
+static void add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
+static void cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
+static void refuse_while_open(PayPayment *payment, PayOpKind kind, const char *verb);
+static void refuse_status(const PayPayment *payment, const char *what, const char *hint) pg_attribute_noreturn();
 
 PAY_FUNCTION(pay_create_payment);
 PAY_FUNCTION(pay_capture_payment);
@@ -171,10 +171,10 @@ pay_create_payment(PG_FUNCTION_ARGS)
 	hash_request(&create, hash);
 
 	pay_spi_begin();
-	problem = find_channel(&create, &sqlstate, &hint);
+	problem = find_route(&create, &sqlstate, &hint);
 	if (problem)
 	{
-		/* A repeated call gets its first result even if the channel has changed since. */
+		/* A repeated call gets its first result even if the route has changed since. */
 		if (create.merchant && pay_idempotency_find(create.merchant, create.key, "create_payment", hash, &result))
 		{
 			pay_spi_end();
@@ -280,33 +280,33 @@ hash_request(const PayCreate *create, uint8 *hash)
 
 /* Merchant, PSP and currency.  Returns NULL, or what is wrong with a SQLSTATE and a hint. */
 static const char *
-find_channel(PayCreate *create, int *sqlstate, const char **hint)
+find_route(PayCreate *create, int *sqlstate, const char **hint)
 {
-	const PayChannelInfo *channel = pay_channel_find(create->merchant, create->psp, create->currency);
+	const PayRoute *route = pay_route_find(create->merchant, create->psp, create->currency);
 	int64		psp_amount;
 
-	if (!channel->merchant_known)
+	if (!route->merchant_known)
 	{
 		*sqlstate = PAY_ERR_MERCHANT_UNKNOWN;
 		*hint = "Create it with payments.create_merchant().";
 		return psprintf("merchant \"%s\" does not exist", create->merchant ? create->merchant : "");
 	}
-	pay_require_merchant_role(create->merchant, channel->app_role);
-	if (channel->psp == NULL)
+	pay_require_merchant_role(create->merchant, route->app_role);
+	if (route->psp == NULL)
 	{
 		*sqlstate = PAY_ERR_PSP_UNKNOWN;
 		*hint = "Create it with payments.create_psp(), or name another with psp => '...'.";
 		return create->psp ? psprintf("PSP \"%s\" does not exist", create->psp) : "the merchant has no PSP";
 	}
-	create->resolved_psp = channel->psp;
-	if (!channel->currency_known)
+	create->resolved_psp = route->psp;
+	if (!route->currency_known)
 	{
 		*sqlstate = PAY_ERR_CURRENCY_UNKNOWN;
 		*hint = "Use an ISO 4217 code in upper case, as in payments.currency.";
 		return psprintf("currency \"%s\" is not known", create->currency ? create->currency : "");
 	}
-	if (!pay_money_rescale(create->amount, channel->exponent, channel->psp_exponent, &psp_amount) ||
-		psp_amount % channel->multiple != 0)
+	if (!pay_money_rescale(create->amount, route->exponent, route->psp_exponent, &psp_amount) ||
+		psp_amount % route->multiple != 0)
 	{
 		*sqlstate = PAY_ERR_AMOUNT_INVALID;
 		*hint = "See payments.psp_currency; amounts are refused, never rounded.";
@@ -506,7 +506,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	PaySha256  *sha;
 	uint8		hash[PAY_HASH_BYTES];
 	const char *merchant;
-	PayDossiers *set;
+	PayPayments *set;
 	PayFirstResult result;
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -537,7 +537,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	}
 
 	/* Twins with the same key queue up at this lock, and the later one then finds the key. */
-	set = pay_dossiers_load(&f->payment_id, 1, now, GetUserNameFromId(GetOuterUserId(), false));
+	set = pay_payments_load(&f->payment_id, 1, now, GetUserNameFromId(GetOuterUserId(), false));
 	if (set->n != 1)
 		elog(ERROR, "payment vanished");
 	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
@@ -560,7 +560,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 		pay_idempotency_find(merchant, f->key, f->verb, hash, &result);
 		elog(ERROR, "idempotency key vanished");
 	}
-	pay_dossiers_save(set);
+	pay_payments_save(set);
 	pay_spi_end();
 	ForceSyncCommit();
 	pay_wake_at_commit();
@@ -568,102 +568,102 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 }
 
 static PayOperation *
-add_operation(PayDossiers *set, PayDossier *dossier, PayFollowUp *f, int64 amount, PayFirstResult *result)
+add_operation(PayPayments *set, PayPayment *payment, PayFollowUp *f, int64 amount, PayFirstResult *result)
 {
 	PayOperation *operation;
 
-	operation = pay_dossier_add_operation(set, dossier, f->kind, amount, f->reason,
-										  pay_idempotency_psp_ref(dossier->merchant, f->key, pay_op_kind_name(f->kind)));
+	operation = pay_payment_add_operation(set, payment, f->kind, amount, f->reason,
+										  pay_idempotency_psp_ref(payment->merchant, f->key, pay_op_kind_name(f->kind)));
 	result->operation_id = operation->operation_id;
-	dossier->dirty = true;
+	payment->dirty = true;
 	return operation;
 }
 
 static void
-add_capture(PayDossiers *set, PayDossier *dossier, PayFollowUp *f, PayFirstResult *result)
+add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
 {
-	int64		room = dossier->authorized - dossier->captured - dossier->capture_pending;
+	int64		room = payment->authorized - payment->captured - payment->capture_pending;
 	int64		amount = f->amount_given ? f->amount : room;
 
-	refuse_while_open(dossier, PAY_OP_CAPTURE, "capture");
-	refuse_while_open(dossier, PAY_OP_VOID, "capture");
-	if (strcmp(dossier->status, "authorized") != 0)
-		refuse_status(dossier, "capture", "Only an authorized payment can be captured, and only once.");
+	refuse_while_open(payment, PAY_OP_CAPTURE, "capture");
+	refuse_while_open(payment, PAY_OP_VOID, "capture");
+	if (strcmp(payment->status, "authorized") != 0)
+		refuse_status(payment, "capture", "Only an authorized payment can be captured, and only once.");
 	if (amount > room || amount <= 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
 				 errmsg("cannot capture more than was authorized"),
 				 errdetail("Authorized " INT64_FORMAT ", captured " INT64_FORMAT ", asked for " INT64_FORMAT " %s.",
-						   dossier->authorized, dossier->captured, amount, dossier->currency),
+						   payment->authorized, payment->captured, amount, payment->currency),
 				 errhint("Capture the authorized amount or less, and charge the rest as a new payment.")));
-	add_operation(set, dossier, f, amount, result);
-	dossier->capture_pending += amount;
+	add_operation(set, payment, f, amount, result);
+	payment->capture_pending += amount;
 }
 
 static void
-add_refund(PayDossiers *set, PayDossier *dossier, PayFollowUp *f, PayFirstResult *result)
+add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
 {
-	int64		room = dossier->captured - dossier->refunded - dossier->refund_pending - dossier->disputed;
+	int64		room = payment->captured - payment->refunded - payment->refund_pending - payment->disputed;
 	int64		amount = f->amount_given ? f->amount : room;
 
-	if (dossier->captured == 0)
-		refuse_status(dossier, "refund", "Nothing was captured; cancel_payment() releases an authorization.");
+	if (payment->captured == 0)
+		refuse_status(payment, "refund", "Nothing was captured; cancel_payment() releases an authorization.");
 	if (amount > room || amount <= 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
 				 errmsg("cannot refund more than was captured"),
 				 errdetail("Captured " INT64_FORMAT ", refunded " INT64_FORMAT ", being refunded " INT64_FORMAT
 						   ", disputed " INT64_FORMAT ", asked for " INT64_FORMAT " %s.",
-						   dossier->captured, dossier->refunded, dossier->refund_pending, dossier->disputed, amount,
-						   dossier->currency),
+						   payment->captured, payment->refunded, payment->refund_pending, payment->disputed, amount,
+						   payment->currency),
 				 errhint("At most " INT64_FORMAT " can be refunded now.", room)));
-	add_operation(set, dossier, f, amount, result);
-	dossier->refund_pending += amount;
+	add_operation(set, payment, f, amount, result);
+	payment->refund_pending += amount;
 }
 
 static void
-add_void(PayDossiers *set, PayDossier *dossier, PayFollowUp *f, PayFirstResult *result)
+add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
 {
-	refuse_while_open(dossier, PAY_OP_CAPTURE, "cancel");
-	refuse_while_open(dossier, PAY_OP_VOID, "cancel");
-	if (pay_dossier_can(dossier, "cancel"))
-		cancel_unsent(set, dossier, f, result);
-	else if (strcmp(dossier->status, "authorized") == 0 || strcmp(dossier->status, "requires_action") == 0)
-		add_operation(set, dossier, f, dossier->amount, result);
-	else if (strcmp(dossier->status, "processing") == 0 || strcmp(dossier->status, "in_doubt") == 0)
+	refuse_while_open(payment, PAY_OP_CAPTURE, "cancel");
+	refuse_while_open(payment, PAY_OP_VOID, "cancel");
+	if (pay_payment_can(payment, "cancel"))
+		cancel_unsent(set, payment, f, result);
+	else if (strcmp(payment->status, "authorized") == 0 || strcmp(payment->status, "requires_action") == 0)
+		add_operation(set, payment, f, payment->amount, result);
+	else if (strcmp(payment->status, "processing") == 0 || strcmp(payment->status, "in_doubt") == 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_OPERATION_IN_PROGRESS),
 				 errmsg("cannot cancel a payment that is at the PSP"),
-				 errdetail("The payment is in status \"%s\".", dossier->status),
+				 errdetail("The payment is in status \"%s\".", payment->status),
 				 errhint("Wait for its result with wait_payment(), then cancel or refund it.")));
 	else
-		refuse_status(dossier, "cancel", dossier->captured > 0 ? "Use refund_payment()." : "It is over already.");
+		refuse_status(payment, "cancel", payment->captured > 0 ? "Use refund_payment()." : "It is over already.");
 }
 
 /* Nothing is at the PSP (or nothing any more): over at once, without a call. */
 static void
-cancel_unsent(PayDossiers *set, PayDossier *dossier, PayFollowUp *f, PayFirstResult *result)
+cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
 {
 	PayOperation *operation;
 	ListCell   *cell;
 
-	foreach(cell, dossier->operations)
+	foreach(cell, payment->operations)
 	{
 		PayOperation *open = lfirst(cell);
 
 		if (pay_operation_is_open(open))
 			pay_operation_finish(set, open, "cancelled");
 	}
-	operation = add_operation(set, dossier, f, dossier->amount, result);
+	operation = add_operation(set, payment, f, payment->amount, result);
 	pay_operation_finish(set, operation, "succeeded");
-	pay_dossier_event(set, dossier, "cancel", operation, "client", NULL);
+	pay_payment_event(set, payment, "cancel", operation, "client", NULL);
 	result->status = "succeeded";
 }
 
 static void
-refuse_while_open(PayDossier *dossier, PayOpKind kind, const char *verb)
+refuse_while_open(PayPayment *payment, PayOpKind kind, const char *verb)
 {
-	if (pay_dossier_open_operation(dossier, kind) == NULL)
+	if (pay_payment_open_operation(payment, kind) == NULL)
 		return;
 	ereport(ERROR,
 			(errcode(PAY_ERR_OPERATION_IN_PROGRESS),
@@ -672,12 +672,12 @@ refuse_while_open(PayDossier *dossier, PayOpKind kind, const char *verb)
 }
 
 static void
-refuse_status(const PayDossier *dossier, const char *what, const char *hint)
+refuse_status(const PayPayment *payment, const char *what, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(PAY_ERR_WRONG_STATE),
 			 errmsg("cannot %s this payment", what),
-			 errdetail("The payment is in status \"%s\".", dossier->status),
+			 errdetail("The payment is in status \"%s\".", payment->status),
 			 errhint("%s", hint)));
 }
 

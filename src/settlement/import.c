@@ -28,15 +28,15 @@ static bool to_minor_units(Numeric value, int exponent, int unit, int64 *out);
 static int64 required_amount(FunctionCallInfo fcinfo, int argument, int line, const char *currency, int exponent, int unit, const char *what);
 static void broken(int line, const char *format,...) pg_attribute_printf(2, 3) pg_attribute_noreturn();
 
-PAY_FUNCTION(pay_settlement_content);
+PAY_FUNCTION(pay_mask_card_numbers);
 PAY_FUNCTION(pay_settlement_amounts);
 PAY_FUNCTION(pay_settlement_amount);
 PAY_FUNCTION(pay_settlement_fail);
 PAY_FUNCTION(pay_mask_staged);
 
-/* _settlement_content(content): the file with LF for CRLF, without newlines at its end, and with card numbers masked. */
+/* _mask_card_numbers(content): the file with LF for CRLF, without newlines at its end, and with card numbers masked. */
 Datum
-pay_settlement_content(PG_FUNCTION_ARGS)
+pay_mask_card_numbers(PG_FUNCTION_ARGS)
 {
 	text	   *content = PG_GETARG_TEXT_PP(0);
 	size_t		bytes = VARSIZE_ANY_EXHDR(content),

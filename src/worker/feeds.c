@@ -3,7 +3,7 @@
  *		Reading feeds, beside the worker's calls for payments.
  *
  * The same three steps as for payments: claim in a transaction, ask with none
- * open, settle in a transaction.  What is different: a feed never holds
+ * open, complete in a transaction.  What is different: a feed never holds
  * payments up.
  *
  * - It has slots of its own, a few, and takes none of a PSP's calls in flight.
@@ -36,8 +36,8 @@
 #define LEASE_SPARE_MS (60 * 1000)
 /* Looks for due pages, and steps that failed, come no sooner than this. */
 #define PACE_MS 100
-#define SETTLE_AGAIN_MS 200
-#define SETTLE_TRIES_MAX 25
+#define COMPLETE_AGAIN_MS 200
+#define COMPLETE_TRIES_MAX 25
 #define RETRY_AGAIN_MS 1000
 /* A comparison follows a page with something new; without, it comes this often, so that what is missing is noticed. */
 #define COMPARE_PACE_MS 1000
@@ -53,8 +53,8 @@ typedef struct PayFeedCall
 	bool		busy;
 	PayFeedClaim claim;
 	PayHttpResponse *response;
-	TimestampTz settle_at;
-	int			settle_tries;
+	TimestampTz complete_at;
+	int			complete_tries;
 } PayFeedCall;
 
 /* When a PSP's lines are compared next; for the life of the process. */
@@ -76,12 +76,12 @@ typedef struct PayFeedRound
 	int			claimed;
 } PayFeedRound;
 
-typedef struct PayFeedSettling
+typedef struct PayFeedCompleting
 {
 	PayFeedCall *call;
 	PayFeedProgress progress;
 	const char *error;
-} PayFeedSettling;
+} PayFeedCompleting;
 
 static PayFeedCall calls[PAY_WORKER_FEED_SLOTS];
 static int	busy = 0;
@@ -94,8 +94,8 @@ static int	callable(const char **psps, TimestampTz now);
 static void look_for_pages(TimestampTz now);
 static void claim_work(void *arg);
 static void send_page(int slot);
-static void settle_page(PayFeedCall *call);
-static void settle_work(void *arg);
+static void complete_page(PayFeedCall *call);
+static void complete_work(void *arg);
 static void fail_work(void *arg);
 static void retry_work(void *arg);
 static void release(PayFeedCall *call);
@@ -126,18 +126,18 @@ pay_worker_feed_look(TimestampTz now)
 	look_at = pay_feed_due(psps, n);
 }
 
-/* The PSPs that may be called now.  The names last as long as the links. */
+/* The PSPs that may be called now.  The names last as long as the upstreams. */
 static int
 callable(const char **psps, TimestampTz now)
 {
 	int			n = 0;
 
-	for (int i = 0; i < pay_links_count() && n < LINKS_MAX; i++)
+	for (int i = 0; i < pay_upstreams_count() && n < LINKS_MAX; i++)
 	{
-		PayLink    *link = pay_links_get(i);
+		PayUpstream    *upstream = pay_upstreams_get(i);
 
-		if (link->usable && link->adapter->n_feeds > 0 && (link->breaker_ms == 0 || now >= link->breaker_until))
-			psps[n++] = link->psp;
+		if (upstream->usable && upstream->adapter->n_feeds > 0 && (upstream->breaker_ms == 0 || now >= upstream->breaker_until))
+			psps[n++] = upstream->psp;
 	}
 	return n;
 }
@@ -148,8 +148,8 @@ pay_worker_feed_answered(PayHttpResponse *response)
 	PayFeedCall *call = &calls[response->tag - PAY_WORKER_FEED_TAG];
 
 	call->response = response;
-	call->settle_at = 0;
-	call->settle_tries = 0;
+	call->complete_at = 0;
+	call->complete_tries = 0;
 }
 
 TimestampTz
@@ -159,7 +159,7 @@ pay_worker_feed_next(bool idle)
 
 	for (int i = 0; busy > 0 && i < PAY_WORKER_FEED_SLOTS; i++)
 		if (calls[i].response)
-			next = Min(next, calls[i].settle_at);
+			next = Min(next, calls[i].complete_at);
 	if (idle)
 		return next;
 	for (int i = 0; i < compare_count; i++)
@@ -175,9 +175,9 @@ pay_worker_feed_step(bool idle)
 	TimestampTz now = GetCurrentTimestamp();
 
 	for (int i = 0; busy > 0 && i < PAY_WORKER_FEED_SLOTS; i++)
-		if (calls[i].response && calls[i].settle_at <= now)
+		if (calls[i].response && calls[i].complete_at <= now)
 		{
-			settle_page(&calls[i]);
+			complete_page(&calls[i]);
 			return;
 		}
 	if (idle)
@@ -237,8 +237,8 @@ claim_work(void *arg)
 	PayFeedRound *round = arg;
 	int			timeout_ms = 0;
 
-	for (int i = 0; i < pay_links_count(); i++)
-		timeout_ms = Max(timeout_ms, pay_links_get(i)->timeout_ms);
+	for (int i = 0; i < pay_upstreams_count(); i++)
+		timeout_ms = Max(timeout_ms, pay_upstreams_get(i)->timeout_ms);
 	round->claimed = pay_feed_claim(round->psps, round->n, PAY_WORKER_ROLE, Max(pay_lease_ms, timeout_ms + LEASE_SPARE_MS),
 									round->room, round->now, round->claims);
 	look_at = pay_feed_due(round->psps, round->n);
@@ -248,67 +248,67 @@ static void
 send_page(int slot)
 {
 	PayFeedCall *call = &calls[slot];
-	PayLink    *link = NULL;
+	PayUpstream    *upstream = NULL;
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
 	const char *headers[16];
 	int			n = 0;
 
 	Assert(!IsTransactionState());
-	for (int i = 0; i < pay_links_count(); i++)
-		if (strcmp(pay_links_get(i)->psp, call->claim.psp) == 0)
-			link = pay_links_get(i);
+	for (int i = 0; i < pay_upstreams_count(); i++)
+		if (strcmp(pay_upstreams_get(i)->psp, call->claim.psp) == 0)
+			upstream = pay_upstreams_get(i);
 	pay_feed_request(&call->claim, &wanted);
-	headers[n++] = link->authorization;
+	headers[n++] = upstream->authorization;
 	for (int i = 0; call->claim.adapter->headers && call->claim.adapter->headers[i] && n < (int) lengthof(headers) - 1; i++)
 		headers[n++] = call->claim.adapter->headers[i];
 	headers[n] = NULL;
 
 	request.tag = PAY_WORKER_FEED_TAG + slot;
 	request.method = wanted.method;
-	request.url = psprintf("%s%s", link->base_url, wanted.path);
+	request.url = psprintf("%s%s", upstream->base_url, wanted.path);
 	request.headers = headers;
-	request.timeout_ms = link->timeout_ms;
+	request.timeout_ms = upstream->timeout_ms;
 	request.connect_timeout_ms = pay_connect_timeout_ms;
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
 	pay_http_start(&request);
 }
 
-/* ---------- settle ---------- */
+/* ---------- complete ---------- */
 
 static void
-settle_page(PayFeedCall *call)
+complete_page(PayFeedCall *call)
 {
-	PayFeedSettling settling = {.call = call};
+	PayFeedCompleting completing = {.call = call};
 	char	   *error = NULL;
 	int			sqlstate = 0;
 
-	if (pay_worker_transaction(settle_work, &settling, &error, &sqlstate))
+	if (pay_worker_transaction(complete_work, &completing, &error, &sqlstate))
 	{
-		ask_to_compare(&call->claim, &settling.progress, GetCurrentTimestamp());
-		if (settling.progress.again)
+		ask_to_compare(&call->claim, &completing.progress, GetCurrentTimestamp());
+		if (completing.progress.again)
 			return;				/* after payments have had their turn */
 	}
-	else if (pay_worker_error_passes(sqlstate) && ++call->settle_tries < SETTLE_TRIES_MAX)
+	else if (pay_worker_error_passes(sqlstate) && ++call->complete_tries < COMPLETE_TRIES_MAX)
 	{
-		call->settle_at = later(GetCurrentTimestamp(), SETTLE_AGAIN_MS);
+		call->complete_at = later(GetCurrentTimestamp(), COMPLETE_AGAIN_MS);
 		return;
 	}
 	else
 	{
 		/* If even that fails, the lease runs out and the page is read again. */
-		settling.error = error;
-		pay_worker_transaction(fail_work, &settling, NULL, NULL);
+		completing.error = error;
+		pay_worker_transaction(fail_work, &completing, NULL, NULL);
 	}
 	release(call);
 	look_at = 0;
 }
 
 static void
-settle_work(void *arg)
+complete_work(void *arg)
 {
-	PayFeedSettling *settling = arg;
-	PayHttpResponse *response = settling->call->response;
+	PayFeedCompleting *completing = arg;
+	PayHttpResponse *response = completing->call->response;
 	PayFeedAnswer answer = {
 		.transport = response->transport,
 		.http_status = response->http_status,
@@ -320,15 +320,15 @@ settle_work(void *arg)
 		.error = response->error,
 	};
 
-	settling->progress = pay_feed_settle(&settling->call->claim, &answer, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+	completing->progress = pay_feed_complete(&completing->call->claim, &answer, GetCurrentTimestamp(), PAY_WORKER_ROLE);
 }
 
 static void
 fail_work(void *arg)
 {
-	PayFeedSettling *settling = arg;
+	PayFeedCompleting *completing = arg;
 
-	pay_feed_fail(&settling->call->claim, settling->error, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+	pay_feed_fail(&completing->call->claim, completing->error, GetCurrentTimestamp(), PAY_WORKER_ROLE);
 }
 
 static void

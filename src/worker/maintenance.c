@@ -34,7 +34,7 @@ static PayStmt release_expired_holds = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT pa
 static PayStmt make_partitions = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.make_partitions()");
 
 void
-pay_worker_chores_step(void)
+pay_worker_maintenance_step(void)
 {
 	fold();
 	seal();
@@ -42,25 +42,25 @@ pay_worker_chores_step(void)
 }
 
 TimestampTz
-pay_worker_chores_next(void)
+pay_worker_maintenance_next(void)
 {
 	return pay_seal_interval_ms > 0 ? Min(fold_at, seal_at) : fold_at;
 }
 
 void
-pay_worker_chores_settled(TimestampTz now)
+pay_worker_maintenance_completed(TimestampTz now)
 {
 	fold_at = Min(fold_at, now + FOLD_MS * 1000);
 }
 
 void
-pay_worker_chores_reload(void)
+pay_worker_maintenance_reload(void)
 {
 	pay_sealer_reload();
 	seal_at = 0;
 }
 
-/* Moves what was posted to hot accounts into their balances and releases expired holds: a second after settling, else with the poll. */
+/* Moves what was posted to hot accounts into their balances and releases expired holds: a second after completing, else with the poll. */
 static void
 fold(void)
 {

@@ -6,8 +6,8 @@
  * Only the worker uses this.  The rows of payments.psp are read anew in each
  * round of claims; counters and breaker stay.
  */
-#ifndef PAY_LINK_H
-#define PAY_LINK_H
+#ifndef PAY_UPSTREAM_H
+#define PAY_UPSTREAM_H
 
 #include "core/secrets.h"
 #include "psp/psp.h"
@@ -17,7 +17,7 @@
 
 #define PAY_SKIP_MAX 16
 
-typedef struct PayLink
+typedef struct PayUpstream
 {
 	char		psp[NAMEDATALEN];
 	const PayAdapter *adapter;
@@ -39,18 +39,18 @@ typedef struct PayLink
 	int			n_skip;			/* rows that cannot be claimed, left alone until skip_until */
 	pg_uuid_t	skip[PAY_SKIP_MAX];
 	TimestampTz skip_until;
-} PayLink;
+} PayUpstream;
 
 /* Reads the PSPs.  Call between pay_spi_begin() and pay_spi_end(). */
-extern void pay_links_read(void);
+extern void pay_upstreams_read(void);
 /* Reads their secrets again at the next look. */
-extern void pay_links_reload(void);
-extern int	pay_links_count(void);
-extern PayLink *pay_links_get(int i);	/* the same address for the life of the process */
+extern void pay_upstreams_reload(void);
+extern int	pay_upstreams_count(void);
+extern PayUpstream *pay_upstreams_get(int i);	/* the same address for the life of the process */
 
-/* How many calls the link takes more, of `slots` that all links share; 0 or less: none. */
-extern int	pay_link_room(const PayLink *link, int slots, TimestampTz now);
+/* How many calls the upstream takes more, of `slots` that all upstreams share; 0 or less: none. */
+extern int	pay_upstream_room(const PayUpstream *upstream, int slots, TimestampTz now);
 /* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
-extern void pay_link_note(PayLink *link, PayTransport transport, TimestampTz now);
+extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now);
 
-#endif							/* PAY_LINK_H */
+#endif							/* PAY_UPSTREAM_H */

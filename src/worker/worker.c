@@ -6,21 +6,21 @@
  *
  *		wait {latch, postmaster death, sockets, timer}
  *		drive curl; collect what has finished
- *		settle it		one short transaction a batch
+ *		complete it		one short transaction a batch
  *		claim what is due	one short transaction a PSP
  *		send it			no transaction, no snapshot
  *
  * What is always true at the wait: no transaction is open.  A request is sent
  * only after the commit of the claim that wrote its attempt row.
  *
- * A batch is settled in one transaction, for one fsync; if anything in it
- * fails, all is rolled back and each item is settled alone, so that a poison
+ * A batch is completed in one transaction, for one fsync; if anything in it
+ * fails, all is rolled back and each item is completed alone, so that a poison
  * row ends in the dead letters and the others go through.  A payment that a
  * client holds locked is never waited for: its answer is kept for the next
  * round, lease and all.
  *
  * Death at any point leaves leases behind.  The next worker lets them run out
- * at its start, and they are settled as unknown.
+ * at its start, and they are completed as unknown.
  *
  * The process connects as payments_worker, which owns nothing and may do
  * nothing; inside its transactions it acts as payments_owner, which is no
@@ -62,8 +62,8 @@
 /* When due rows were locked by somebody, look again after this. */
 #define CONTENDED_MS 50
 #define IDLE_LOOK_MS 200
-#define SETTLE_AGAIN_MS 200
-/* At most one round of claims and one of settling in this time: when much is going on, larger batches cost less each; when little is, nobody waits. */
+#define COMPLETE_AGAIN_MS 200
+/* At most one round of claims and one of completing in this time: when much is going on, larger batches cost less each; when little is, nobody waits. */
 #define PACE_MS 20
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
@@ -74,17 +74,17 @@ typedef struct PayCall
 {
 	MemoryContext context;		/* NULL: slot is free */
 	PayClaim   *claim;
-	PayLink    *link;
+	PayUpstream    *upstream;
 } PayCall;
 
-/* A call that has ended, waiting to be settled.  What its report points to lives in the call's context. */
+/* A call that has ended, waiting to be completed.  What its report points to lives in the call's context. */
 typedef struct PayDone
 {
 	int			slot;
 	PayHttpResponse *response;	/* NULL: in-process adapter */
 	PayReport	report;
-	TimestampTz not_before;		/* could not be settled yet */
-	bool		settled;
+	TimestampTz not_before;		/* could not be completed yet */
+	bool		completed;
 } PayDone;
 
 /* Process-local, written by the loop only. */
@@ -96,8 +96,8 @@ static PayDone *done = NULL;
 static int	done_count = 0;
 static TimestampTz next_claim_at = 0;	/* 0: at once */
 static TimestampTz claimed_at = 0;
-static TimestampTz settled_at = 0;
-static int	contended_items = 0;	/* in this round of settling */
+static TimestampTz completed_at = 0;
+static int	contended_items = 0;	/* in this round of completing */
 static bool work_noted = false;	/* the latch was seen and is still set */
 static bool idle = false;		/* not set up, disabled, or of another version */
 static bool recovered = false;
@@ -112,16 +112,16 @@ static WaitEventSet *make_wait_set(bool latch);
 static long wait_ms(void);
 static void tick(void);
 static void collect(void);
-static void settle(void);
-static void settle_range(const int *which, int n);
-static void settle_work(void *arg);
+static void complete(void);
+static void complete_range(const int *which, int n);
+static void complete_work(void *arg);
 static void bury_work(void *arg);
 static void release(int slot);
 static void claim(void);
 static void look_around(void *arg);
-static int	room_for(PayLink *link, TimestampTz now);
-static void claim_from(PayLink *link, TimestampTz now, bool *contended);
-static void skip_row(PayLink *link, struct PayClaimRound *round);
+static int	room_for(PayUpstream *upstream, TimestampTz now);
+static void claim_from(PayUpstream *upstream, TimestampTz now, bool *contended);
+static void skip_row(PayUpstream *upstream, struct PayClaimRound *round);
 static void claim_work(void *arg);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
@@ -143,7 +143,7 @@ typedef struct PayBurial
 
 typedef struct PayClaimRound
 {
-	PayLink    *link;
+	PayUpstream    *upstream;
 	int			room;
 	TimestampTz now;
 	PayClaim   *claims;
@@ -218,8 +218,8 @@ pay_worker_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
-			pay_links_reload();
-			pay_worker_chores_reload();
+			pay_upstreams_reload();
+			pay_worker_maintenance_reload();
 			work_noted = true;
 		}
 		if (work_noted)
@@ -303,10 +303,10 @@ wait_ms(void)
 	TimestampTz next = next_claim_at;
 
 	if (!idle)
-		next = Min(next, pay_worker_chores_next());
+		next = Min(next, pay_worker_maintenance_next());
 	next = Min(Max(next, claimed_at + PACE_MS * 1000), pay_worker_feed_next(idle));
 	for (int i = 0; i < done_count; i++)
-		next = Min(next, Max(done[i].not_before, settled_at + PACE_MS * 1000));
+		next = Min(next, Max(done[i].not_before, completed_at + PACE_MS * 1000));
 	if (next <= now)
 		return 0;
 	return Min((long) TimestampDifferenceMilliseconds(now, next),
@@ -321,14 +321,14 @@ tick(void)
 	pay_http_drive();
 	collect();
 	CHECK_FOR_INTERRUPTS();
-	if (done_count >= pay_batch_size || GetCurrentTimestamp() >= settled_at + PACE_MS * 1000)
-		settle();
+	if (done_count >= pay_batch_size || GetCurrentTimestamp() >= completed_at + PACE_MS * 1000)
+		complete();
 	CHECK_FOR_INTERRUPTS();
 	if (GetCurrentTimestamp() >= Max(next_claim_at, claimed_at + PACE_MS * 1000))
 		claim();
 	pay_worker_feed_step(idle);
 	if (!idle)
-		pay_worker_chores_step();
+		pay_worker_maintenance_step();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tick_context);
 }
@@ -396,7 +396,7 @@ pay_worker_transaction(void (*work) (void *), void *arg, char **error, int *sqls
 	return ok;
 }
 
-/* ---------- settle ---------- */
+/* ---------- complete ---------- */
 
 static void
 collect(void)
@@ -419,7 +419,7 @@ collect(void)
 		memset(d, 0, sizeof(PayDone));
 		d->slot = (int) response->tag;
 		d->response = response;
-		pay_link_note(call->link, response->transport, GetCurrentTimestamp());
+		pay_upstream_note(call->upstream, response->transport, GetCurrentTimestamp());
 
 		answer.transport = response->transport;
 		answer.http_status = response->http_status;
@@ -439,7 +439,7 @@ collect(void)
 		d->report.body_bytes = response->body_bytes;
 		d->report.elapsed_ms = response->elapsed_ms;
 		d->report.source = call->claim->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
-		d->report.psp = call->link->psp;
+		d->report.psp = call->upstream->psp;
 		d->report.operation_id = call->claim->operation_id;
 		d->report.payment_id = call->claim->payment_id;
 		d->report.payment_known = true;
@@ -447,9 +447,9 @@ collect(void)
 	}
 }
 
-/* Settles what can be settled now; the rest stays in `done`, its lease still held. */
+/* Completes what can be completed now; the rest stays in `done`, its lease still held. */
 static void
-settle(void)
+complete(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int		   *ready = palloc(sizeof(int) * Max(done_count, 1));
@@ -460,14 +460,14 @@ settle(void)
 		if (done[i].not_before <= now)
 			ready[n++] = i;
 	if (n > 0)
-		settled_at = now;
+		completed_at = now;
 	contended_items = 0;
 	for (int from = 0; from < n; from += pay_batch_size)
-		settle_range(ready + from, Min(n - from, pay_batch_size));
+		complete_range(ready + from, Min(n - from, pay_batch_size));
 
 	for (int i = 0; i < done_count; i++)
 	{
-		if (!done[i].settled)
+		if (!done[i].completed)
 		{
 			done[kept++] = done[i];
 			continue;
@@ -475,30 +475,30 @@ settle(void)
 		release(done[i].slot);
 		if (done[i].response)
 			pay_http_free(done[i].response);
-		next_claim_at = 0;		/* there is room again, and what was settled may be due again */
-		pay_worker_chores_settled(now);
+		next_claim_at = 0;		/* there is room again, and what was completed may be due again */
+		pay_worker_maintenance_completed(now);
 	}
 	done_count = kept;
 }
 
 static void
-settle_range(const int *which, int n)
+complete_range(const int *which, int n)
 {
 	PayRange	range = {which, n, 0, NULL};
 
 	if (contended_items > CONTENDED_MAX)
 	{
 		for (int i = 0; i < n; i++)
-			done[which[i]].not_before = GetCurrentTimestamp() + SETTLE_AGAIN_MS * 1000;
+			done[which[i]].not_before = GetCurrentTimestamp() + COMPLETE_AGAIN_MS * 1000;
 		return;
 	}
-	if (pay_worker_transaction(settle_work, &range, &range.error, &range.sqlstate))
+	if (pay_worker_transaction(complete_work, &range, &range.error, &range.sqlstate))
 	{
 		for (int i = 0; i < n; i++)
 		{
 			PayDone    *d = &done[which[i]];
 
-			d->settled = d->report.outcome != PAY_OUTCOME_LOCKED;
+			d->completed = d->report.outcome != PAY_OUTCOME_LOCKED;
 			d->not_before = GetCurrentTimestamp() + CONTENDED_MS * 1000;
 		}
 		return;
@@ -506,20 +506,20 @@ settle_range(const int *which, int n)
 	if (n > 1)
 	{
 		for (int i = 0; i < n; i++)
-			settle_range(which + i, 1);
+			complete_range(which + i, 1);
 		return;
 	}
 	if (pay_worker_error_passes(range.sqlstate) && ++contended_items)
-		done[which[0]].not_before = GetCurrentTimestamp() + SETTLE_AGAIN_MS * 1000;
+		done[which[0]].not_before = GetCurrentTimestamp() + COMPLETE_AGAIN_MS * 1000;
 	else
 	{
-		PayBurial	burial = {done[which[0]].report.operation_id, "cannot_settle", range.error};
+		PayBurial	burial = {done[which[0]].report.operation_id, "cannot_complete", range.error};
 
 		/* What the PSP says that it has charged, or refunded, is booked for another payment: one that was adopted after a restore. */
 		if (range.sqlstate == ERRCODE_UNIQUE_VIOLATION)
 			burial.reason = "booked_elsewhere";
 		/* If even that fails, the lease runs out and recovery takes it up. */
-		done[which[0]].settled = true;
+		done[which[0]].completed = true;
 		pay_worker_transaction(bury_work, &burial, NULL, NULL);
 	}
 }
@@ -537,7 +537,7 @@ pay_worker_error_passes(int sqlstate)
 }
 
 static void
-settle_work(void *arg)
+complete_work(void *arg)
 {
 	PayRange   *range = arg;
 	PayReport  *reports = palloc(sizeof(PayReport) * range->n);
@@ -560,7 +560,7 @@ bury_work(void *arg)
 static void
 release(int slot)
 {
-	calls[slot].link->inflight--;
+	calls[slot].upstream->inflight--;
 	MemoryContextDelete(calls[slot].context);
 	calls[slot].context = NULL;
 	free_slots[free_count++] = slot;
@@ -589,17 +589,17 @@ claim(void)
 		next_claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
 		return;
 	}
-	for (int i = 0; i < pay_links_count(); i++)
+	for (int i = 0; i < pay_upstreams_count(); i++)
 	{
-		PayLink    *link = pay_links_get(i);
+		PayUpstream    *upstream = pay_upstreams_get(i);
 
-		if (!link->usable)
+		if (!upstream->usable)
 			continue;
 		/* A look at the queue costs little, a transaction of claims for nothing much more. */
-		if (link->due_at <= now)
-			claim_from(link, now, &contended);
+		if (upstream->due_at <= now)
+			claim_from(upstream, now, &contended);
 		else
-			next_claim_at = Min(next_claim_at, link->due_at);
+			next_claim_at = Min(next_claim_at, upstream->due_at);
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (contended && next_claim_at < now + CONTENDED_MS * 1000)
@@ -650,27 +650,27 @@ look_around(void *arg)
 		pay_worker_feed_recover(GetCurrentTimestamp());
 	}
 	recovered = true;
-	pay_links_read();
+	pay_upstreams_read();
 	pay_worker_feed_look(GetCurrentTimestamp());
 }
 
-/* How many calls may be added: what the link allows, the free slots, and one batch. */
+/* How many calls may be added: what the upstream allows, the free slots, and one batch. */
 static int
-room_for(PayLink *link, TimestampTz now)
+room_for(PayUpstream *upstream, TimestampTz now)
 {
-	return Min(Min(pay_link_room(link, call_count, now), free_count), pay_batch_size);
+	return Min(Min(pay_upstream_room(upstream, call_count, now), free_count), pay_batch_size);
 }
 
 static void
-claim_from(PayLink *link, TimestampTz now, bool *contended)
+claim_from(PayUpstream *upstream, TimestampTz now, bool *contended)
 {
-	PayClaimRound round = {.link = link, .now = now, .next_due = next_claim_at};
+	PayClaimRound round = {.upstream = upstream, .now = now, .next_due = next_claim_at};
 	TimestampTz due = next_claim_at;
 
-	if (now >= link->skip_until)
-		link->n_skip = 0;
-	round.room = room_for(link, now);
-	if (link->one_by_one)
+	if (now >= upstream->skip_until)
+		upstream->n_skip = 0;
+	round.room = room_for(upstream, now);
+	if (upstream->one_by_one)
 		round.room = Min(round.room, 1);
 	if (round.room > 0 && pay_worker_transaction(claim_work, &round, &round.error, &round.sqlstate))
 	{
@@ -678,8 +678,8 @@ claim_from(PayLink *link, TimestampTz now, bool *contended)
 		{
 			int			slot = free_slots[--free_count];
 
-			calls[slot].link = link;
-			link->inflight++;
+			calls[slot].upstream = upstream;
+			upstream->inflight++;
 			copy_claim(&calls[slot], &round.claims[i]);
 			send_call(slot);
 		}
@@ -687,41 +687,41 @@ claim_from(PayLink *link, TimestampTz now, bool *contended)
 		if (round.touched > 0)
 			claimed_at = now;	/* a look that finds nothing does not hold up the next */
 		if (round.touched == 0)
-			link->one_by_one = false;
+			upstream->one_by_one = false;
 		if (round.touched < round.room && due <= now)
 			*contended = true;	/* due, but skipped: somebody holds it */
 	}
-	else if (link->breaker_ms > 0)
-		due = link->breaker_until;
+	else if (upstream->breaker_ms > 0)
+		due = upstream->breaker_until;
 	else if (round.room > 0)
 	{
 		/* It failed, and said why in the log.  Alone, the row that is to blame shows itself. */
 		if (!pay_worker_error_passes(round.sqlstate))
-			skip_row(link, &round);
-		due = now + (link->n_skip < PAY_SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
+			skip_row(upstream, &round);
+		due = now + (upstream->n_skip < PAY_SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
 	}
 	next_claim_at = Min(next_claim_at, due);
 	/* Without room the next settlement claims again. */
-	if (room_for(link, now) <= 0 && link->breaker_ms == 0)
+	if (room_for(upstream, now) <= 0 && upstream->breaker_ms == 0)
 		next_claim_at = Max(next_claim_at, now + CONTENDED_MS * 1000);
 }
 
 /* A row that cannot be claimed goes to the dead letters; if even that fails it is left alone for a while. */
 static void
-skip_row(PayLink *link, PayClaimRound *round)
+skip_row(PayUpstream *upstream, PayClaimRound *round)
 {
 	PayBurial	burial = {round->first, "cannot_claim", round->error};
 
-	if (!link->one_by_one || round->touched == 0)
+	if (!upstream->one_by_one || round->touched == 0)
 	{
-		link->one_by_one = true;
+		upstream->one_by_one = true;
 		return;
 	}
-	link->one_by_one = false;	/* it is found; should there be another, the next batch fails as well */
-	if (pay_worker_transaction(bury_work, &burial, NULL, NULL) || link->n_skip == PAY_SKIP_MAX)
+	upstream->one_by_one = false;	/* it is found; should there be another, the next batch fails as well */
+	if (pay_worker_transaction(bury_work, &burial, NULL, NULL) || upstream->n_skip == PAY_SKIP_MAX)
 		return;
-	link->skip[link->n_skip++] = round->first;
-	link->skip_until = round->now + SKIP_MS * 1000;
+	upstream->skip[upstream->n_skip++] = round->first;
+	upstream->skip_until = round->now + SKIP_MS * 1000;
 }
 
 static void
@@ -731,14 +731,14 @@ claim_work(void *arg)
 	PayArgs		args = {0};
 
 	round->touched = 0;
-	round->n = pay_queue_claim(round->link->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
-							   round->link->skip, round->link->n_skip, &round->claims, &round->touched, &round->first);
+	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
+							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
 	if (round->touched == round->room)
 	{
 		round->next_due = round->now;	/* there may be more */
 		return;
 	}
-	pay_arg_text(&args, round->link->psp);
+	pay_arg_text(&args, round->upstream->psp);
 	pay_spi_exec(&read_next_due, &args);
 	if (!pay_spi_isnull(0, 1))
 		round->next_due = Min(round->next_due, pay_spi_time(0, 1));
@@ -799,20 +799,20 @@ send_call(int slot)
 		memset(d, 0, sizeof(PayDone));
 		d->slot = slot;
 		d->report.source = c->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
-		d->report.psp = call->link->psp;
+		d->report.psp = call->upstream->psp;
 		d->report.operation_id = c->operation_id;
 		d->report.payment_id = c->payment_id;
 		d->report.payment_known = true;
 		d->report.attempt = c->attempt;
 		d->report.result.retry_after_ms = -1;
-		/* Its strings must last until settle, which is after this tick's context is gone. */
+		/* Its strings must last until complete, which is after this tick's context is gone. */
 		MemoryContextSwitchTo(call->context);
 		c->adapter->perform(&c->command, c->inquiry, &d->report.result);
 		MemoryContextSwitchTo(tick_context);
 		return;
 	}
 
-	headers[n++] = call->link->authorization;
+	headers[n++] = call->upstream->authorization;
 	if (c->psp_key)
 		headers[n++] = psprintf("%s: %s", c->adapter->key_header, c->psp_key);
 	if (c->request.content_type)
@@ -823,11 +823,11 @@ send_call(int slot)
 
 	request.tag = (uint64) slot;
 	request.method = c->request.method;
-	request.url = psprintf("%s%s", call->link->base_url, c->request.path);
+	request.url = psprintf("%s%s", call->upstream->base_url, c->request.path);
 	request.headers = headers;
 	request.body = c->request.body;
 	request.body_bytes = c->request.body ? strlen(c->request.body) : 0;
-	request.timeout_ms = call->link->timeout_ms;
+	request.timeout_ms = call->upstream->timeout_ms;
 	request.connect_timeout_ms = pay_connect_timeout_ms;
 	request.response_bytes_max = RESPONSE_BYTES_MAX;
 	pay_http_start(&request);

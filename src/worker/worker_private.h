@@ -29,9 +29,9 @@ extern void pay_worker_feed_step(bool idle);
 extern TimestampTz pay_worker_feed_next(bool idle);
 
 /* worker/maintenance.c: does what is due; when the next is; something was posted; settings were read again. */
-extern void pay_worker_chores_step(void);
-extern TimestampTz pay_worker_chores_next(void);
-extern void pay_worker_chores_settled(TimestampTz now);
-extern void pay_worker_chores_reload(void);
+extern void pay_worker_maintenance_step(void);
+extern TimestampTz pay_worker_maintenance_next(void);
+extern void pay_worker_maintenance_completed(TimestampTz now);
+extern void pay_worker_maintenance_reload(void);
 
 #endif							/* PAY_WORKER_PRIVATE_H */

@@ -74,7 +74,7 @@ payments.secrets_file = '{secrets}'
         self.sql('CREATE EXTENSION payments; SELECT payments.setup()')
         ready = os.path.join(self.root, 'peer.port')
         self.peer = subprocess.Popen(
-            ['/usr/bin/python3', os.path.join(self.src, 'test/psp/stripe_peer.py'), '--port', '0', '--secret', 'sk_test_bench',
+            ['/usr/bin/python3', os.path.join(self.src, 'test/peer/stripe.py'), '--port', '0', '--secret', 'sk_test_bench',
              '--ready-file', ready, '--die-with-parent'],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not (os.path.exists(ready) and open(ready).read().strip()):

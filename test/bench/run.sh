@@ -3,7 +3,7 @@
 # the same run on the same server.  Takes about three minutes.  The machine
 # should be idle: a ratio taken beside other work says little.
 set -u
-. "$(dirname "$0")/../stage.sh"
+. "$(dirname "$0")/../lib/stage.sh"
 trap unstage EXIT
 stage || exit 1
 as_postgres /usr/bin/python3 "$SRC/test/bench/bench.py" --root "$STAGE" --src "$SRC" "$@"

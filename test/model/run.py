@@ -15,7 +15,7 @@ does the same operations again.  --sabotage breaks one rule of the model, and
 
 Runs its own server in FOLDER, on a unix socket and without fsync: a crash
 would spoil the data and not the comparison, and what survives a crash is
-proved elsewhere (test/t/006).  One session works, another one checks.
+proved elsewhere (test/t/durability_and_copies.pl).  One session works, another one checks.
 """
 import argparse
 import collections

@@ -1,7 +1,7 @@
 -- If this fails, a controller signs sums that are not those of the postings, a
 -- closed period changes behind his back, or a merchant reads another's books.
 -- Transactions that commit late are in specs/close.spec, retired months and the
--- monthly job in t/016_close.pl.
+-- monthly job in t/close.pl.
 
 \set QUIET 1
 \pset format unaligned

@@ -11,7 +11,7 @@ SELECT no_plan();
 SELECT has_schema('payments');
 SELECT has_table('payments', t, 'table ' || t)
 FROM unnest(ARRAY['merchant', 'psp', 'payment', 'operation', 'payment_status', 'attempt', 'attempt_answer', 'queue', 'dead_letter',
-	'movement', 'idempotency_key', 'event', 'webhook_event', 'exception', 'account', 'posting', 'installation',
+	'movement', 'idempotency_key', 'event', 'psp_event', 'exception', 'account', 'posting', 'installation',
 	'currency', 'psp_currency', 'transition', 'decline_rule', 'retry_schedule', 'account_template', 'posting_rule']) t;
 SELECT has_view('payments', v, 'view ' || v) FROM unnest(ARRAY['stuck', 'worker_status', 'trial_balance']) v;
 SELECT has_role(r) FROM unnest(ARRAY['payments_owner', 'payments_app', 'payments_operator', 'payments_admin', 'payments_auditor', 'payments_worker']) r;

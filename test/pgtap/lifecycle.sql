@@ -124,7 +124,7 @@ SELECT is(pg_temp.attempts(:'id'), 'send/1:unknown, inquire/1:approved', 'timeou
 SELECT is(pg_temp.history(:'id'), 'initiated processing in_doubt succeeded', 'timeout: history');
 SELECT is((SELECT count(*)::int FROM payments.movement WHERE payment_id = :'id' AND kind = 'capture'), 1, 'timeout: charged once');
 
--- An answer that never came, as the drainer reports it.
+-- An answer that never came, as the external worker reports it.
 SELECT pg_temp.make('lost') AS id \gset
 SELECT is(pg_temp.turn(:'id', NULL), 'in_doubt', 'no answer: in doubt');
 SELECT is((SELECT error FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = :'id'), 'timed out', 'no answer: why');
@@ -315,7 +315,7 @@ SELECT is((SELECT refunded FROM payments.get_payment(:'id')), 10000::bigint, 're
 -- One that ran out is settled as unknown; the late answer is kept, and counts, since money moved.
 SELECT pg_temp.make('lease') AS id \gset
 SELECT is((SELECT count(*)::int FROM payments.claim('first', lease => '1 s')), 1, 'lease: claimed');
-SELECT is((SELECT claimed_by FROM payments.queue WHERE payment_id = :'id'), 'drainer:first', 'lease: by whom');
+SELECT is((SELECT claimed_by FROM payments.queue WHERE payment_id = :'id'), 'external:first', 'lease: by whom');
 SELECT is((SELECT count(*)::int FROM payments.claim('second')), 0, 'lease: not claimed by another');
 UPDATE payments.queue SET due_at = clock_timestamp() WHERE payment_id = :'id';
 SELECT is((SELECT count(*)::int FROM payments.claim('second')), 0, 'lease: run out, not simply sent again');
@@ -344,7 +344,7 @@ SELECT is((SELECT count(*)::int FROM payments.claim('second')), 0, 'both: run ou
 UPDATE payments.queue SET due_at = clock_timestamp() WHERE payment_id = :'id';
 SELECT is((SELECT attempt FROM payments.claim('second')), 2, 'both: claimed by the second, to inquire');
 SELECT is(payments.complete(operation_id, 1, 200), 'succeeded', 'both: the first answers late') FROM payments.operation WHERE payment_id = :'id';
-SELECT is((SELECT claimed_by FROM payments.queue WHERE payment_id = :'id'), 'drainer:second', 'both: the second keeps its lease');
+SELECT is((SELECT claimed_by FROM payments.queue WHERE payment_id = :'id'), 'external:second', 'both: the second keeps its lease');
 SELECT is(payments.complete(operation_id, 2, 200), 'succeeded', 'both: the second answers') FROM payments.operation WHERE payment_id = :'id';
 SELECT is((SELECT count(*)::int FROM payments.movement WHERE payment_id = :'id' AND kind = 'capture'), 1, 'both: charged once');
 SELECT is(pg_temp.waits(:'id'), NULL, 'both: out of the queue');

@@ -1,6 +1,6 @@
 -- If this fails, jobs misread their schedules, run what they must not, lose
 -- their place after an error, or hide what they have found.  What pg_cron has to
--- do with it is in t/015_cron.pl; here there is none.
+-- do with it is in t/cron.pl; here there is none.
 
 \set QUIET 1
 \set ON_ERROR_STOP off
@@ -122,7 +122,7 @@ SELECT is((payments._job_period('monthly', '2026-02-01 00:00:00+00')).to_time, '
 RESET timezone;
 SELECT is((payments._job_period('monthly', NULL)).from_time, date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', 'and begins on its first day');
 
--- How far a run is: from a session beside it, in t/015_cron.pl; here what it says.
+-- How far a run is: from a session beside it, in t/cron.pl; here what it says.
 SELECT is(payments._short_number(n), t, 'a number in four characters: ' || n)
 FROM (VALUES (0, '0'), (9999, '9999'), (9999.5, '10k'), (12345, '12k'), (999499, '999k'), (999500, '1.0M'), (1234567, '1.2M'), (9949999, '9.9M'), (9950000, '10M'), (2000000000, '2.0G'),
 	(9223372036854775807, '9.2E')) v (n, t);

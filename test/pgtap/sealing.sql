@@ -1,6 +1,6 @@
 -- If this fails, seals are cut wrongly, honest rows look tampered with, changed
 -- ones do not, or a proof proves what was never written.  Everything in one
--- session and one transaction is below; t/011_sealing.pl does the rest.
+-- session and one transaction is below; t/sealing.pl does the rest.
 
 \set QUIET 1
 \pset format unaligned
@@ -126,7 +126,7 @@ SELECT payments.post(:till, :sales, 700) AS unsealed \gset
 SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}')$$, :unsealed), 'PY703', NULL, 'of a row that is not sealed yet');
 COMMIT;
 
--- Tampers in short; t/011_sealing.pl has all of them.
+-- Tampers in short; t/sealing.pl has all of them.
 SELECT string_agg(payments._seal_head_line(block, hash, sealed_at), E'\n') AS heads, jsonb_agg(jsonb_build_object('block', block, 'hash', encode(hash, 'hex'))) AS json FROM payments.seal \gset
 SELECT is((SELECT detail FROM payments.verify(:'heads')) ~ ', 4 heads;', true, 'heads as lines');
 SELECT is((SELECT detail FROM payments.verify(:'json')) ~ ', 4 heads;', true, 'heads as JSON');

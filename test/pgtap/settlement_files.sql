@@ -1,5 +1,5 @@
 -- If this fails, what a PSP or a bank says about our money is stored wrongly, in
--- part, twice or not at all.  The files in test/settlement are made by hand and
+-- part, twice or not at all.  The files in test/data are made by hand and
 -- have every type of row; the sums below are theirs, added up on paper.
 
 \set QUIET 1
@@ -15,14 +15,14 @@ SELECT no_plan();
 \set here test
 \endif
 \cd :here
-\set stripe_payout `cat settlement/stripe_payout.csv`
-\set stripe_balance `cat settlement/stripe_balance.csv`
-\set adyen `cat settlement/adyen.csv`
-\set generic `cat settlement/generic.csv`
-\set mt940 `cat settlement/mt940.sta`
-\set camt_02 `cat settlement/camt053_02.xml`
-\set camt_04 `cat settlement/camt053_04.xml`
-\set camt_08 `cat settlement/camt053_08.xml`
+\set stripe_payout `cat data/stripe_payout.csv`
+\set stripe_balance `cat data/stripe_balance.csv`
+\set adyen `cat data/adyen.csv`
+\set generic `cat data/generic.csv`
+\set mt940 `cat data/mt940.sta`
+\set camt_02 `cat data/camt053_02.xml`
+\set camt_04 `cat data/camt053_04.xml`
+\set camt_08 `cat data/camt053_08.xml`
 
 SELECT payments.create_psp('stripe', 'stripe'), payments.create_psp('adyen', 'sandbox');
 

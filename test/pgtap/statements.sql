@@ -3,7 +3,7 @@
 -- that a payer typed runs as a script in his accountant's browser.
 --
 -- Not in one transaction: a statement has only what is committed.  Pages as
--- printed, real months, retirement and late commits are in t/017_statement_pages.pl.
+-- printed, real months, retirement and late commits are in t/statement_pages.pl.
 
 \set QUIET 1
 \set ON_ERROR_STOP on

@@ -201,7 +201,7 @@ FROM (VALUES
 SELECT pg_temp.attempt($$SELECT payments.create_merchant('bad_shop', psp => 'nowhere')$$) AS merchant_of_unknown_psp;
 SELECT pg_temp.attempt($$SELECT payments.resume_psp('nowhere')$$) AS resume_unknown;
 
--- The drainer's door.
+-- The external worker's door.
 SELECT what, pg_temp.attempt(format('SELECT payments.%s', call)) AS outcome
 FROM (VALUES
 	(1, 'not armed', $$claim('regress', psp => 'bad_stripe')$$),

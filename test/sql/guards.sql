@@ -64,7 +64,7 @@ RESET session_replication_role;
 
 -- The remaining ones cannot be emptied either.
 SELECT n AS name, regress_guard(format('TRUNCATE payments.%I CASCADE', n)) AS outcome
-FROM unnest(ARRAY['queue', 'dead_letter', 'webhook_event', 'exception', 'account_delta', 'account_history', 'account_part', 'ledger_hold', 'ledger_hold_resolution',
+FROM unnest(ARRAY['queue', 'dead_letter', 'psp_event', 'exception', 'account_delta', 'account_history', 'account_part', 'ledger_hold', 'ledger_hold_resolution',
 	'ledger_hold_due']) n ORDER BY 1;
 
 -- Of a payment and of an operation only what follows from later facts may change.

@@ -38,4 +38,4 @@ FROM (VALUES
 ) t (n, what, args) ORDER BY n;
 
 -- Nothing of it was kept.
-SELECT count(*) FROM payments.webhook_event WHERE psp LIKE 'hook%';
+SELECT count(*) FROM payments.psp_event WHERE psp LIKE 'hook%';

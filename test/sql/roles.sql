@@ -99,7 +99,7 @@ FROM unnest(ARRAY[
 	'SELECT FROM payments.attempt',
 	'SELECT FROM payments.idempotency_key',
 	'SELECT FROM payments.queue',
-	'SELECT FROM payments.webhook_event',
+	'SELECT FROM payments.psp_event',
 	$$SELECT payments.create_psp('roles_psp', 'stripe')$$,
 	$$SELECT payments.create_merchant('roles_c')$$,
 	$$SELECT payments.resume_psp('sandbox')$$,

@@ -3,7 +3,7 @@
  *		If this fails, a bank statement with an entry cut out, doubled or turned
  *		round is booked as if it were whole.
  *
- * The golden files in test/settlement are read by pgTAP; here are small ones,
+ * The golden files in test/data are read by pgTAP; here are small ones,
  * each with one thing wrong.
  */
 // sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/mt940.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c

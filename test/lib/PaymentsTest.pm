@@ -1,0 +1,874 @@
+
+=pod
+
+=head1 NAME
+
+PaymentsTest - what the TAP scripts of payments share
+
+=head1 SYNOPSIS
+
+  use FindBin;
+  use lib "$FindBin::RealBin/../lib";
+  use PaymentsTest;
+  use Test::More;
+
+  my $node = new_payments_node('main');
+  my $peer = start_peer();
+  create_stripe_psp($node, $peer);
+
+  $peer->control({ faults => [ { fault => 'lose_answer', per_key => 1 } ] });
+  $node->safe_psql('postgres', q{SELECT payments.create_payment(...)});
+  settled($node);
+  is(scalar @{ $peer->book->{charges} }, 1, 'charged once');
+  check_clean($node);
+  done_testing();
+
+=head1 DESCRIPTION
+
+A node is a L<PostgreSQL::Test::Cluster> object, and every function that asks
+SQL uses its database C<postgres> unless told otherwise.  prove needs -I for
+the directory src/test/perl beside what C<pg_config --pgxs> prints; PG_REGRESS
+is found the same way when the environment does not give it.
+
+The peer is test/peer/stripe.py.  Its own text lists faults, control
+orders and payment methods.  It ends with this process, however this ends.
+
+=cut
+
+package PaymentsTest;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Carp;
+use Exporter 'import';
+use File::Basename qw(dirname);
+use File::Spec;
+use IPC::Run ();
+use JSON::PP ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils ();
+use Test::More;
+use Time::HiRes qw(time usleep);
+use Time::Local qw(timegm);
+
+our @EXPORT = qw(
+  new_payments_node
+  start_peer
+  create_stripe_psp
+  write_secrets
+  secrets_file
+  fast_schedules
+  create_payment
+  value
+  sqlstate
+  outcome
+  sql_literal
+  deliver_event
+  webhook_sql
+  wait_until
+  settled
+  check_clean
+  many_sessions
+  log_lacks_deadlocks
+  worker_has_no_transaction
+  set_clock
+  with_clock
+);
+
+our $SECRET         = 'sk_test_x';
+our $WEBHOOK_SECRET = 'whsec_test_x';
+
+my %log_starts_at;    # node name -> bytes
+
+my $json = JSON::PP->new->utf8->canonical;
+
+# Cluster->init runs pg_regress --config-auth; beside PGXS it lies here.
+if (!defined $ENV{PG_REGRESS})
+{
+	chomp(my $pgxs = `pg_config --pgxs`);
+	my $found =
+	  File::Spec->catfile(dirname($pgxs), '..', 'test', 'regress', 'pg_regress');
+	$ENV{PG_REGRESS} = $found if -x $found;
+}
+
+=pod
+
+=head1 FUNCTIONS
+
+=over
+
+=item new_payments_node(name, %options)
+
+A started node with the extension installed and set up, its worker serving the
+database.  Options:
+
+  conf       => text       lines for the end of postgresql.conf
+  fsync      => 1          keep fsync on (default off)
+  init       => [...]      parameters for $node->init (allows_streaming => 1, ...)
+  dbname     => 'postgres' where to install, and what the worker serves
+  databases  => 'a,b'      payments.databases, when it differs
+  secrets    => {...}      more entries of the secrets file
+  worker     => 0          do not preload, and serve nothing
+  start      => 0          only initialise and configure
+  extension  => 0          do not preload nor install: a plain node
+
+The secrets file is $node->basedir . '/payments.secrets'; write_secrets() below
+writes it anew.
+
+=cut
+
+sub new_payments_node
+{
+	my ($name, %options) = @_;
+	my $dbname    = $options{dbname}    // 'postgres';
+	my $extension = $options{extension} // 1;
+	my $worker    = $extension && ($options{worker} // 1);
+	my $node      = PostgreSQL::Test::Cluster->new($name);
+
+	# The log of an earlier run may lie there: log_lacks_deadlocks() starts behind it.
+	$log_starts_at{$name} = -s $node->logfile // 0;
+	# The environment says nothing of an encoding, and setup() takes UTF8 alone.
+	my %init = @{ $options{init} // [] };
+	$init{extra} = [ '--encoding=UTF8', '--locale=C', @{ $init{extra} // [] } ];
+	$node->init(%init);
+	write_secrets($node, %{ $options{secrets} // {} });
+
+	# Cluster.pm asks for every statement to be logged: too much for tests of thousands of payments.
+	my @conf = ('log_statement = none', 'max_connections = 200',
+		'fsync = ' . ($options{fsync} ? 'on' : 'off'));
+	if ($extension)
+	{
+		push @conf,
+		  'payments.allow_http = on',
+		  sprintf("payments.secrets_file = '%s'", secrets_file($node));
+	}
+	if ($worker)
+	{
+		push @conf,
+		  q{shared_preload_libraries = 'payments'},
+		  sprintf("payments.databases = '%s'", $options{databases} // $dbname);
+	}
+	push @conf, $options{conf} if defined $options{conf};
+	$node->append_conf('postgresql.conf', join("\n", @conf));
+	return $node unless $options{start} // 1;
+
+	$node->start;
+	$node->safe_psql('postgres', qq{CREATE DATABASE "$dbname"})
+	  if $dbname ne 'postgres';
+	$node->safe_psql($dbname, 'CREATE EXTENSION payments; SELECT payments.setup();')
+	  if $extension;
+	return $node;
+}
+
+=pod
+
+=item secrets_file(node), write_secrets(node, name => value, ...)
+
+Where the node's secrets file is, and how to write it anew: the two entries for
+the psp C<stripe> are there unless overridden; undef leaves an entry out.
+
+=cut
+
+sub secrets_file
+{
+	my ($node) = @_;
+	return $node->basedir . '/payments.secrets';
+}
+
+sub write_secrets
+{
+	my ($node, %more) = @_;
+	my %secrets = (
+		'stripe'         => $SECRET,
+		'stripe.webhook' => $WEBHOOK_SECRET,
+		%more);
+	my $path = secrets_file($node);
+
+	unlink $path;
+	my $umask = umask 0077;
+	open my $file, '>', $path or die "could not write $path: $!";
+	umask $umask;
+	foreach my $name (sort keys %secrets)
+	{
+		print $file "$name = $secrets{$name}\n" if defined $secrets{$name};
+	}
+	close $file or die "could not write $path: $!";
+	return $path;
+}
+
+=pod
+
+=item start_peer(%options)
+
+Starts the scripted PSP and waits until it listens.  Options: secret,
+webhook_secret, faults (a reference, or JSON text), seed, port.  The object has
+the methods listed under PEER.
+
+=cut
+
+sub start_peer
+{
+	return PaymentsTest::Peer->new(@_);
+}
+
+=pod
+
+=item create_stripe_psp(node, peer, %options)
+
+Makes the PSP C<stripe> that talks to the peer, and arms the worker.  Options:
+dbname, psp, arm => 0, config => {...}, feeds => {interval_s => 1, ...}.  Without
+the last the feeds are off: they would do on their own what a test wants to do.
+
+=cut
+
+sub create_stripe_psp
+{
+	my ($node, $peer, %options) = @_;
+	my $psp    = $options{psp} // 'stripe';
+	my %config = %{ $options{config} // {} };
+
+	$config{feeds} = $options{feeds} if $options{feeds};
+	$node->safe_psql(
+		$options{dbname} // 'postgres',
+		sprintf(
+			q{BEGIN; SELECT payments.create_psp(psp => %s, adapter => 'stripe', base_url => %s, secret => 'stripe', config => %s::jsonb);},
+			sql_literal($psp), sql_literal($peer->url), sql_literal($json->encode(\%config)))
+		  . ($options{feeds} ? '' : sprintf(q{ SELECT payments.enable_feed(psp, feed, false) FROM payments.psp_feed WHERE psp = %s;}, sql_literal($psp)))
+		  . (($options{arm} // 1) ? ' SELECT payments.arm();' : '') . ' COMMIT;');
+	return;
+}
+
+=pod
+
+=item fast_schedules(node, %options)
+
+Rows of the user's own that replace the shipped schedules not_sent, unknown,
+pending, requires_action and soft_decline.  Options: dbname, delay (default '200 ms'), tries
+(default 60).
+
+=cut
+
+sub fast_schedules
+{
+	my ($node, %options) = @_;
+
+	$node->safe_psql(
+		$options{dbname} // 'postgres',
+		sprintf(
+			q{DELETE FROM payments.retry_schedule WHERE NOT builtin;
+			  INSERT INTO payments.retry_schedule (schedule, try, delay, builtin)
+			  SELECT s, n, interval %s, false
+			  FROM unnest(ARRAY['not_sent', 'unknown', 'pending', 'requires_action', 'soft_decline']) s, generate_series(1, %d) n},
+			sql_literal($options{delay} // '200 ms'),
+			$options{tries} // 60));
+	return;
+}
+
+=pod
+
+=item create_payment(node, %arguments)
+
+Calls payments.create_payment() with these arguments by name (idempotency_key
+and amount are needed; default currency EUR, psp stripe, payment_method
+pm_card_visa) and returns the payment_id.  The argument dbname is ours.
+
+=item create_payment_sql(%arguments)
+
+The same call as an expression for FROM.
+
+=cut
+
+sub create_payment_sql
+{
+	my (%arguments) = @_;
+	my %all = (
+		currency       => 'EUR',
+		psp            => 'stripe',
+		payment_method => 'pm_card_visa',
+		%arguments);
+
+	return 'payments.create_payment('
+	  . join(', ', map { "$_ => " . sql_literal($all{$_}) } sort keys %all) . ')';
+}
+
+sub create_payment
+{
+	my ($node, %arguments) = @_;
+	my $dbname = delete $arguments{dbname} // 'postgres';
+
+	return $node->safe_psql($dbname,
+		'SELECT payment_id FROM ' . create_payment_sql(%arguments));
+}
+
+=pod
+
+=item value(node, sql, %options)
+
+What safe_psql says; option dbname.
+
+=item sqlstate(node, sql, %options)
+
+The SQLSTATE with which the statement fails, '' when it does not.  Option: dbname.
+
+=item outcome(node, payment_id, timeout_s, %options)
+
+payments.wait_payment(): the status in which the payment rests.
+
+=cut
+
+sub value
+{
+	my ($node, $sql, %options) = @_;
+
+	return $node->safe_psql($options{dbname} // 'postgres', $sql);
+}
+
+sub sqlstate
+{
+	my ($node, $sql, %options) = @_;
+	my ($code, $stdout, $stderr) = $node->psql($options{dbname} // 'postgres',
+		"\\set VERBOSITY sqlstate\n$sql");
+
+	return $stderr =~ /(?:ERROR|FATAL):\s+(\w{5})/ ? $1 : $code == 0 ? '' : $stderr;
+}
+
+sub outcome
+{
+	my ($node, $payment_id, $timeout_s, %options) = @_;
+
+	return value(
+		$node,
+		sprintf(q{SELECT payments.wait_payment('%s', interval '%s s')},
+			$payment_id, $timeout_s // 30),
+		%options);
+}
+
+=pod
+
+=item deliver_event(node, event, %options)
+
+Hands one element of $peer->events to receive_webhook(), as the application's
+endpoint would.  Returns what psql did: in list context (code, stdout, stderr).
+Options: dbname, psp, body, signature (to send something else).
+
+=cut
+
+sub deliver_event
+{
+	my ($node, $event, %options) = @_;
+
+	return $node->psql($options{dbname} // 'postgres', webhook_sql($event, %options));
+}
+
+=pod
+
+=item webhook_sql(event, %options)
+
+The statement that deliver_event() runs, for sessions of your own.  The option
+headers replaces them all.
+
+=cut
+
+sub webhook_sql
+{
+	my ($event, %options) = @_;
+	my $body    = $options{body} // $event->{body};
+	my $headers = $json->encode($options{headers}
+		  // { 'Stripe-Signature' => $options{signature} // $event->{signature} });
+
+	utf8::encode($body) if utf8::is_utf8($body);
+	return sprintf(
+		q{SELECT * FROM payments.receive_webhook(psp => %s, headers => %s::jsonb, body => decode('%s', 'hex'))},
+		sql_literal($options{psp} // 'stripe'), sql_literal($headers),
+		unpack('H*', $body));
+}
+
+=pod
+
+=item wait_until(node, sql, expected, timeout_s, %options)
+
+Asks until the answer is expected (a string, or a regular expression; default
+'t'), at most timeout_s seconds (default PG_TEST_TIMEOUT_DEFAULT).  An error
+counts as an answer that is not expected.  Returns whether it came, and says
+what the last answer was if not.  Option: dbname.
+
+=cut
+
+sub wait_until
+{
+	my ($node, $sql, $expected, $timeout_s, %options) = @_;
+	my $dbname = $options{dbname} // 'postgres';
+	my $pause_us = 10_000;
+
+	$expected = 't' unless defined $expected;
+	$timeout_s = $PostgreSQL::Test::Utils::timeout_default
+	  unless defined $timeout_s;
+	my $deadline = time + $timeout_s;
+	while (1)
+	{
+		# A psql that is refused may be gone before it is told what to ask: IPC::Run dies of that.
+		my ($code, $stdout, $stderr) = eval { $node->psql($dbname, $sql) };
+
+		($code, $stdout, $stderr) = (-1, '', $@) unless defined $code;
+		return 1
+		  if $code == 0
+		  && (ref $expected ? $stdout =~ $expected : $stdout eq $expected);
+		if (time > $deadline)
+		{
+			diag("waited $timeout_s s in vain for \"$expected\" from:\n$sql\nlast answer:\n$stdout\n$stderr");
+			return 0;
+		}
+		usleep($pause_us);
+		$pause_us = $pause_us * 1.5 if $pause_us < 200_000;
+	}
+}
+
+=pod
+
+=item settled(node, timeout_s, %options)
+
+Waits until payments.queue is empty: the worker has nothing left to do.  Dies
+when it does not come to that, since what a test would find afterwards means
+little.  Option: dbname.
+
+=cut
+
+sub settled
+{
+	my ($node, $timeout_s, %options) = @_;
+
+	return 1
+	  if wait_until($node, 'SELECT count(*) FROM payments.queue',
+		'0', $timeout_s, %options);
+	my ($code, $stdout, $stderr) = $node->psql($options{dbname} // 'postgres',
+		'SELECT * FROM payments.queue LIMIT 10');
+	diag("left in the queue:\n$stdout");
+	croak 'payments.queue did not become empty';
+}
+
+=pod
+
+=item check_clean(node, name, %options)
+
+One test: payments.check() finds nothing wrong.  Option: dbname.
+
+=cut
+
+sub check_clean
+{
+	my ($node, $name, %options) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($code, $stdout, $stderr) = $node->psql($options{dbname} // 'postgres',
+		'SELECT * FROM payments.check() WHERE NOT ok');
+
+	return is("$code|$stdout|$stderr", '0||',
+		$name // 'payments.check() finds nothing wrong');
+}
+
+=pod
+
+=item many_sessions(node, n, generator, %options)
+
+Runs n psql sessions at once.  generator->(i), i from 0, gives the SQL of one.
+All connect first and start together: they wait for an advisory lock that is
+let go when the last has come (barrier => 0: each starts when it can).  Returns
+n hashes {code, stdout, stderr}, in order.  Options: dbname, barrier,
+on_error_stop => 0, timeout_s.
+
+=cut
+
+my $BARRIER       = 0x5041594d;    # first half of the advisory lock's key; the second half counts
+my $barriers_made = 0;
+
+sub many_sessions
+{
+	my ($node, $n, $generator, %options) = @_;
+	my $dbname    = $options{dbname}    // 'postgres';
+	my $barrier   = $options{barrier}   // 1;
+	my $timeout_s = $options{timeout_s} // $PostgreSQL::Test::Utils::timeout_default;
+	my $stop      = $options{on_error_stop} // 1;
+	my @command   = (
+		$node->installed_command('psql'),
+		'-XAtq', '-v', "ON_ERROR_STOP=$stop", '-d', $node->connstr($dbname),
+		'-f', '-');
+	my ($gate, $prefix, @sessions, @results) = (undef, '');
+
+	my $lock = sprintf '%d, %d', $BARRIER, ++$barriers_made;
+	if ($barrier)
+	{
+		$prefix = "DO \$\$ BEGIN PERFORM pg_advisory_lock_shared($lock); END \$\$;\n"
+		  . "DO \$\$ BEGIN PERFORM pg_advisory_unlock_shared($lock); END \$\$;\n";
+		$gate = $node->background_psql($dbname);
+		$gate->query_safe("SELECT pg_advisory_lock($lock)");
+	}
+	foreach my $i (0 .. $n - 1)
+	{
+		# psql runs a last line only when it has ended, and its input stays open until finish().
+		my $session = { stdin => $prefix . $generator->($i) . "\n", stdout => '', stderr => '' };
+
+		$session->{run} = IPC::Run::start(
+			\@command,
+			'<', \$session->{stdin},
+			'>', \$session->{stdout},
+			'2>', \$session->{stderr},
+			IPC::Run::timeout($timeout_s));
+		$session->{run}->pump_nb;
+		push @sessions, $session;
+	}
+	if ($barrier)
+	{
+		my $deadline = time + $timeout_s;
+		my $waiting  = 0;
+
+		while ($waiting < $n && time < $deadline)
+		{
+			$_->{run}->pump_nb foreach @sessions;
+			$waiting = $gate->query_safe(
+				"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+				  . " AND classid = $BARRIER AND objid = $barriers_made");
+			usleep(20_000) if $waiting < $n;
+		}
+		$gate->query_safe("SELECT pg_advisory_unlock($lock)");
+		$gate->quit;
+		diag("only $waiting of $n sessions reached the barrier") if $waiting < $n;
+	}
+	foreach my $session (@sessions)
+	{
+		my $done = eval { $session->{run}->finish; 1 };
+
+		$session->{stderr} .= "many_sessions: $@" unless $done;
+		$session->{run}->kill_kill unless $done;
+		chomp(my $stdout = $session->{stdout});
+		chomp(my $stderr = $session->{stderr});
+		push @results,
+		  {
+			code   => $done ? $session->{run}->result(0) : -1,
+			stdout => $stdout,
+			stderr => $stderr
+		  };
+	}
+	return @results;
+}
+
+=pod
+
+=item log_lacks_deadlocks(node, name)
+
+One test: the server's log tells of no deadlock.
+
+=cut
+
+sub log_lacks_deadlocks
+{
+	my ($node, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $found = () =
+	  PostgreSQL::Test::Utils::slurp_file($node->logfile,
+		$log_starts_at{ $node->name }) =~ /deadlock detected/g;
+
+	return is($found, 0, $name // 'no deadlock in the log');
+}
+
+# Quotes text for SQL, backslashes included, whatever standard_conforming_strings says.
+sub sql_literal
+{
+	my ($text) = @_;
+
+	return 'NULL' unless defined $text;
+	$text =~ s/(['\\])/$1$1/g;
+	return "E'$text'";
+}
+
+=pod
+
+=back
+
+=head1 PEER
+
+=over
+
+=item $peer->port, $peer->url, $peer->pid
+
+=item $peer->control({ ... })
+
+POST /_control; dies when the peer refuses.  Returns its answer.
+
+=item $peer->faults(rule, ...)
+
+Replaces the fault rules; without arguments ends all faults.
+
+=item $peer->book(brief => 1), $peer->book_tsv, $peer->events(type => T, ref => R, t => UNIXTIME)
+
+What the peer wrote down; see its GET /_book and GET /_events.
+
+=item $peer->transactions
+
+The movements of the balance in its book, oldest first.
+
+=item $peer->charges(payments_ref)
+
+The rows of the book's charges that moved or hold money (of one ref, or all).
+
+=item $peer->pause, $peer->resume
+
+Stops the process: connections are taken by the kernel, nothing is answered.
+
+=item $peer->stop
+
+Ends it.  Its book is gone with it.
+
+=item worker_has_no_transaction(node, name)
+
+Passes if in 200 looks, within a second or so, no transaction and no snapshot of
+the worker is seen twice.  What it does beside sending is done in transactions
+of milliseconds, and a look may meet one.
+
+=cut
+
+sub worker_has_no_transaction
+{
+	my ($node, $name) = @_;
+
+	my $looks = value($node, q{
+		DO $$
+		DECLARE
+			bad int := 0;
+			found int := 0;
+			before text;
+			now_open text;
+		BEGIN
+			FOR i IN 1 .. 200 LOOP
+				PERFORM pg_stat_clear_snapshot();
+				SELECT found + count(*), min(concat_ws(' ', a.xact_start, a.backend_xmin, a.backend_xid))
+				INTO found, now_open FROM pg_stat_activity a WHERE a.pid = (SELECT pid FROM payments.worker_status);
+				bad := bad + (now_open <> '' AND now_open IS NOT DISTINCT FROM before)::int;
+				before := now_open;
+				PERFORM pg_sleep(0.005);
+			END LOOP;
+			CREATE TABLE looked AS SELECT found, bad;
+		END
+		$$;
+		SELECT found, bad FROM looked});
+	return is($looks, '200|0', $name);
+}
+
+=item set_clock(date, hour, minute, second), with_clock(sub)
+
+The first sets the clock, UTC, of what the second starts, also when it runs
+already: test/lib/clock.c.  The hour is noon unless given.
+
+=cut
+
+my ($clock, $clock_file);
+
+sub set_clock
+{
+	my ($date, $hour, $minute, $second) = @_;
+	my ($year, $month, $day) = split /-/, $date;
+
+	if (!defined $clock)
+	{
+		my $dir = PostgreSQL::Test::Utils::tempdir();
+		($clock, $clock_file) = ("$dir/clock.so", "$dir/clock");
+		PostgreSQL::Test::Utils::system_or_bail('cc', '-O1', '-shared', '-fPIC', '-o', $clock, dirname(__FILE__) . '/clock.c');
+		chmod 0755, $dir;
+	}
+	open my $file, -e $clock_file ? '+<' : '>', $clock_file or die "$clock_file: $!";
+	syswrite $file, pack('q<', timegm($second // 0, $minute // 0, $hour // 12, $day, $month - 1, $year) - int time);
+	close $file;
+	chmod 0644, $clock_file;
+	return;
+}
+
+sub with_clock
+{
+	my ($work) = @_;
+	local $ENV{LD_PRELOAD} = $clock;
+	local $ENV{PAY_CLOCK} = $clock_file;
+	return $work->();
+}
+
+=back
+
+=cut
+
+package PaymentsTest::Peer;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Carp;
+use File::Basename qw(dirname);
+use File::Spec;
+use HTTP::Tiny;
+use IO::Select;
+use POSIX ();
+use Test::More ();
+
+my %running;
+my $script = File::Spec->catfile(dirname(File::Spec->rel2abs(__FILE__)),
+	'..', 'peer', 'stripe.py');
+
+sub new
+{
+	my ($class, %options) = @_;
+	my @command = (
+		'/usr/bin/python3', $script, '--die-with-parent',
+		'--port', $options{port} // 0,
+		'--secret', $options{secret} // $PaymentsTest::SECRET,
+		'--webhook-secret', $options{webhook_secret} // $PaymentsTest::WEBHOOK_SECRET,
+		'--seed', $options{seed} // 0);
+	my $faults = $options{faults};
+
+	push @command, '--faults', ref $faults ? $json->encode($faults) : $faults
+	  if defined $faults;
+
+	# Perl makes both pipes close-on-exec, so nobody but us holds the end that keeps the peer alive.
+	pipe(my $life_reader, my $life)      or die "could not make a pipe: $!";
+	pipe(my $said,        my $said_writer) or die "could not make a pipe: $!";
+	my $pid = fork // die "could not fork: $!";
+	if ($pid == 0)
+	{
+		POSIX::dup2(fileno $life_reader, 0);
+		POSIX::dup2(fileno $said_writer, 1);
+		if (defined $PostgreSQL::Test::Utils::log_path
+			&& open(my $log, '>>', "$PostgreSQL::Test::Utils::log_path/stripe_peer.log"))
+		{
+			POSIX::dup2(fileno $log, 2);
+		}
+		{ no warnings; exec @command }
+		POSIX::_exit(127);    # without END blocks: they are the parent's
+	}
+	close $life_reader;
+	close $said_writer;
+
+	my $self = bless {
+		pid   => $pid,
+		life  => $life,
+		owner => $$,
+		http  => HTTP::Tiny->new(timeout => 60, keep_alive => 0, no_proxy => ['127.0.0.1'])
+	}, $class;
+
+	$running{$pid} = $self;
+	my $line =
+	  IO::Select->new($said)->can_read(30) ? scalar readline $said : undef;
+	if (!defined $line || $line !~ /^port (\d+)/)
+	{
+		$self->stop;
+		croak 'the peer did not start';
+	}
+	$self->{port} = $1;
+	return $self;
+}
+
+sub port { return $_[0]{port} }
+sub pid  { return $_[0]{pid} }
+sub url  { return "http://127.0.0.1:$_[0]{port}" }
+
+sub control
+{
+	my ($self, $orders) = @_;
+
+	return $self->_ask('POST', '/_control', $orders);
+}
+
+sub faults
+{
+	my ($self, @rules) = @_;
+
+	return $self->control({ faults => \@rules });
+}
+
+sub book
+{
+	my ($self, %query) = @_;
+
+	return $self->_ask('GET', '/_book', undef, %query);
+}
+
+sub book_tsv
+{
+	my ($self, %query) = @_;
+	my $answer = $self->{http}->get($self->_address('/_book.tsv', %query));
+
+	croak "GET /_book.tsv: $answer->{status} $answer->{content}"
+	  unless $answer->{success};
+	return $answer->{content};
+}
+
+sub transactions { return $_[0]->_ask('GET', '/_transactions') }
+
+sub events
+{
+	my ($self, %query) = @_;
+
+	return @{ $self->_ask('GET', '/_events', undef, %query) };
+}
+
+sub charges
+{
+	my ($self, $ref) = @_;
+
+	return grep {
+		$_->{status} =~ /^(?:succeeded|authorized)$/
+		  && (!defined $ref || ($_->{payments_ref} // '') eq $ref)
+	} @{ $self->book->{charges} };
+}
+
+sub pause { return kill 'STOP', $_[0]{pid} }
+sub resume { return kill 'CONT', $_[0]{pid} }
+
+sub stop
+{
+	my ($self) = @_;
+	my $pid = delete $self->{pid};
+
+	return unless defined $pid;
+	delete $running{$pid};
+	close delete $self->{life};
+	return unless $self->{owner} == $$;    # a forked child's copy only lets go
+	local $?;
+	kill 'TERM', $pid;
+	kill 'CONT', $pid;
+	foreach (1 .. 200)
+	{
+		return if waitpid($pid, POSIX::WNOHANG()) != 0;
+		select undef, undef, undef, 0.01;
+	}
+	kill 'KILL', $pid;
+	waitpid $pid, 0;
+	return;
+}
+
+sub _address
+{
+	my ($self, $path, %query) = @_;
+	my $query = $self->{http}->www_form_urlencode(\%query);
+
+	return $self->url . $path . ($query eq '' ? '' : "?$query");
+}
+
+sub _ask
+{
+	my ($self, $method, $path, $value, %query) = @_;
+	my %request;
+
+	%request = (content => $json->encode($value),
+		headers => { 'Content-Type' => 'application/json' }) if defined $value;
+	my $answer = $self->{http}->request($method, $self->_address($path, %query), \%request);
+	croak "$method $path: $answer->{status} $answer->{content}"
+	  unless $answer->{success};
+	return $json->decode($answer->{content});
+}
+
+# When the script dies, so does the peer; when it is killed, the peer sees its standard input close.
+END
+{
+	my $exit_code = $?;
+
+	$_->stop foreach grep { $_->{owner} == $$ } values %running;
+	$? = $exit_code;
+}
+
+1;

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Sourced by the commands that need a server: installs what is missing, copies
+# the project and a private PostgreSQL tree into one scratch folder, builds and
+# installs there.  Nothing outside of that folder changes but Debian packages,
+# and no existing cluster sees any of it.
+#
+#	. test/lib/stage.sh
+#	stage [FOLDER]		sets STAGE (its folder), SRC, PGTREE, PATH, PG_CONFIG
+#	as_postgres CMD...	runs CMD as a user that is not root
+#	unstage				removes the folder (also at exit, unless KEEP=1)
+
+PG_MAJOR=${PG_MAJOR:-15}
+# A browser is large, and only the tests print pages.
+PACKAGES="build-essential clang libclang-rt-dev libcurl4-openssl-dev libipc-run-perl libtap-parser-sourcehandler-pgtap-perl
+	postgresql-$PG_MAJOR postgresql-$PG_MAJOR-cron postgresql-$PG_MAJOR-pgtap postgresql-client-$PG_MAJOR postgresql-server-dev-$PG_MAJOR python3 python3-pglast python3-psycopg2 rsync ${PAY_MORE_PACKAGES:-}"
+
+say() { printf '%s\n' "$*" >&2; }
+
+install_packages() {
+	local missing=() p
+	for p in $PACKAGES; do
+		dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p")
+	done
+	[ ${#missing[@]} -eq 0 ] && return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		say "These packages are missing; install them as root: ${missing[*]}"
+		return 1
+	fi
+	say "installing ${missing[*]}"
+	# Debian would make and start a cluster of its own with the server package.
+	if [ ! -e /etc/postgresql-common/createcluster.conf ] && ! command -v pg_lsclusters >/dev/null; then
+		mkdir -p /etc/postgresql-common
+		printf 'create_main_cluster = false\n' > /etc/postgresql-common/createcluster.conf
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	{ apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } > "${TMPDIR:-/tmp}/payments-apt.log" 2>&1 ||
+		{ tail -20 "${TMPDIR:-/tmp}/payments-apt.log" >&2; return 1; }
+	rm -f "${TMPDIR:-/tmp}/payments-apt.log"
+}
+
+as_postgres() {
+	if [ "$(id -u)" -eq 0 ]; then
+		(cd "$STAGE" && runuser -u postgres -- env "PATH=$PATH" "PG_CONFIG=$PG_CONFIG" "HOME=$STAGE" "LC_ALL=C.UTF-8" "$@")
+	else
+		(cd "$STAGE" && env "LC_ALL=C.UTF-8" "$@")
+	fi
+}
+
+unstage() {
+	[ -n "${STAGE:-}" ] && [ "${KEEP:-0}" != 1 ] && rm -rf "$STAGE"
+	return 0
+}
+
+stage() {
+	local project lib=/usr/lib/postgresql/$PG_MAJOR share=/usr/share/postgresql/$PG_MAJOR
+	project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+	install_packages || return 1
+	STAGE=${1:-$(mktemp -d "${TMPDIR:-/tmp}/payments-XXXXXX")}
+	mkdir -p "$STAGE"
+	chmod 755 "$STAGE"
+	SRC=$STAGE/src
+	PGTREE=$STAGE/pg
+	if [ ! -d "$PGTREE" ]; then
+		mkdir -p "$PGTREE/lib/postgresql" "$PGTREE/share/postgresql"
+		cp -a "$lib" "$PGTREE/lib/postgresql/"
+		cp -a "$share" "$PGTREE/share/postgresql/"
+		ln -s /usr/include "$PGTREE/include"
+	fi
+	rsync -a --delete --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=output --exclude=build "$project/" "$SRC/"
+	[ "$(id -u)" -eq 0 ] && chown -R postgres: "$STAGE"
+	export PATH="$PGTREE/lib/postgresql/$PG_MAJOR/bin:$PATH"
+	export PG_CONFIG="$PGTREE/lib/postgresql/$PG_MAJOR/bin/pg_config"
+	as_postgres make -s -C "$SRC" -j2 with_llvm=no "PG_CONFIG=$PG_CONFIG" all > "$STAGE/build.log" 2>&1 &&
+		as_postgres make -s -C "$SRC" with_llvm=no "PG_CONFIG=$PG_CONFIG" install >> "$STAGE/build.log" 2>&1 ||
+		{ cat "$STAGE/build.log" >&2; return 1; }
+}

@@ -1,0 +1,72 @@
+# Preloaded, a utility hook refuses the DDL that would get around the guard
+# triggers.  If this fails, a superuser in a hurry can disable a trigger, change
+# what was paid, and enable it again, and nobody sees it.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use PaymentsTest;
+use Test::More;
+
+my $node = new_payments_node('ddl');
+create_payment($node, idempotency_key => 'ddl-1', amount => 1000, psp => 'sandbox', payment_method => 'sandbox_ok');
+settled($node);
+
+# What the table of bypasses in the design names, and their kin; all as superuser.
+my @refused = (
+	'ALTER TABLE payments.payment_status DISABLE TRIGGER guard_append_only',
+	'ALTER TABLE payments.payment_status DISABLE TRIGGER ALL',
+	'ALTER TABLE payments.posting DISABLE TRIGGER USER',
+	'ALTER TABLE payments.movement ENABLE TRIGGER guard_append_only',
+	'ALTER TABLE payments.movement ENABLE REPLICA TRIGGER guard_append_only',
+	'DROP TRIGGER guard_append_only ON payments.posting',
+	'DROP TRIGGER guard_truncate ON payments.payment',
+	'CREATE RULE swallow AS ON INSERT TO payments.posting DO INSTEAD NOTHING',
+	q{CREATE TRIGGER swallow BEFORE INSERT ON payments.posting FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()},
+	q{ALTER TABLE payments.posting ALTER COLUMN amount TYPE bigint USING amount + 1},
+	q{ALTER TABLE payments.payment_status ALTER COLUMN status TYPE text USING 'x'},
+	'ALTER TABLE payments.posting DROP COLUMN description',
+	'ALTER TABLE payments.payment DROP CONSTRAINT payment_refunded_within_captured',
+	'ALTER TABLE payments.posting SET UNLOGGED',
+	'ALTER TABLE payments.posting RENAME TO elsewhere',
+	'ALTER TABLE payments.posting RENAME COLUMN amount TO was',
+	'ALTER TRIGGER guard_append_only ON payments.posting RENAME TO was',
+	'ALTER TABLE payments.posting SET SCHEMA public',
+	'CREATE TABLE parent (LIKE payments.posting); ALTER TABLE payments.posting INHERIT parent',
+	'DROP TABLE payments.posting CASCADE',
+	'CREATE TABLE child () INHERITS (payments.account)',
+	'DROP TABLE payments.payment, payments.payment_status CASCADE',
+	'DROP SCHEMA payments CASCADE',
+	'DROP OWNED BY payments_owner CASCADE',
+	q{CREATE OR REPLACE FUNCTION payments.guard_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'},
+	q{DO 'BEGIN EXECUTE ''ALTER TABLE payments.posting DISABLE TRIGGER ALL''; END'},
+	q{SET search_path = payments; ALTER TABLE posting DISABLE TRIGGER ALL},
+);
+my $before = $node->safe_psql('postgres', q{SELECT string_agg(tgname::text || tgenabled::text || tgrelid::regclass::text, ',' ORDER BY tgrelid, tgname)
+	FROM pg_trigger WHERE NOT tgisinternal});
+foreach my $sql (@refused)
+{
+	my ($code, undef, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN;\n$sql;\nROLLBACK;", on_error_stop => 1);
+	like($stderr, qr/ERROR:  PY012/, "refused: $sql");
+}
+is($node->safe_psql('postgres', q{SELECT string_agg(tgname::text || tgenabled::text || tgrelid::regclass::text, ',' ORDER BY tgrelid, tgname)
+	FROM pg_trigger WHERE NOT tgisinternal}), $before, 'every trigger is as it was');
+
+# What an administrator may want all the same, and what a restore needs.
+my @allowed = (
+	'CREATE INDEX ON payments.payment (customer)',
+	'ALTER TABLE payments.payment ADD COLUMN shop_note text',
+	'ALTER TABLE payments.payment ADD CONSTRAINT my_limit CHECK (amount < 100000000) NOT VALID',
+	'ALTER TABLE payments.posting ENABLE ALWAYS TRIGGER guard_append_only',
+	q{CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+	  CREATE TRIGGER noted AFTER INSERT ON payments.event FOR EACH ROW EXECUTE FUNCTION noted(); DROP FUNCTION noted() CASCADE},
+	'ANALYZE payments.posting',
+	'REINDEX TABLE payments.account',
+	'SELECT payments.setup()',
+);
+foreach my $sql (@allowed)
+{
+	is($node->psql('postgres', "BEGIN;\n$sql;\nROLLBACK;", on_error_stop => 1), 0, "allowed: $sql");
+}
+check_clean($node);
+done_testing();

@@ -1,0 +1,89 @@
+# If this fails, the PSP's secret key or a customer's card number stands in a
+# log, a table or a backup, where anybody who reads those finds it.
+use strict;
+use warnings FATAL => 'all';
+
+use File::Find ();
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use PaymentsTest;
+use PostgreSQL::Test::Utils ();
+use Test::More;
+
+my $KEY     = 'sk_test_Zq7MarmaladeHeron41';
+my $WEBHOOK = 'whsec_Zq7TurnstileOtter58';
+my $WRONG   = 'sk_test_Zq7WalrusPlimsoll29';
+my $CARD    = '4000056655665556';
+my $node = new_payments_node('secrets', secrets => { 'stripe' => $KEY, 'stripe.webhook' => $WEBHOOK },
+	conf => "log_min_messages = debug1\nlog_min_error_statement = error\nlog_min_duration_statement = -1\nlog_error_verbosity = verbose");
+my $peer = start_peer(secret => $KEY, webhook_secret => $WEBHOOK);
+create_stripe_psp($node, $peer);
+fast_schedules($node, tries => 5);
+
+# Everything that has the secrets in hand, in good and bad days.
+is(outcome($node, create_payment($node, idempotency_key => 'ok', amount => 1000)), 'succeeded', 'a payment');
+is(outcome($node, create_payment($node, idempotency_key => 'no', amount => 1000, payment_method => 'pm_card_chargeDeclined')), 'failed', 'a decline');
+my ($event) = $peer->events(type => 'payment_intent.succeeded');
+is((deliver_event($node, $event))[0], 0, 'a webhook');
+isnt((deliver_event($node, $event, signature => 't=1,v1=00'))[0], 0, 'a bad webhook');
+$peer->faults({ fault => 'garbage_http' }, { fault => 'reset_before' });
+create_payment($node, idempotency_key => 'garbage', amount => 1000);
+settled($node);
+$peer->faults;
+write_secrets($node, 'stripe' => $WRONG, 'stripe.webhook' => $WEBHOOK);
+$node->reload;
+create_payment($node, idempotency_key => 'wrong', amount => 1000);
+ok(wait_until($node, q{SELECT halted_at IS NOT NULL FROM payments.psp WHERE psp = 'stripe'}, 't'), 'the PSP refuses a wrong secret');
+chmod 0644, PaymentsTest::secrets_file($node);
+$node->reload;
+value($node, q{SELECT payments.resume_psp('stripe')});
+isnt((deliver_event($node, $event))[0], 0, 'a secrets file that others can read is not used');
+
+# Somebody types the secret where its name belongs.
+is(sqlstate($node, "SELECT payments.create_psp(psp => 'oops', adapter => 'stripe', secret => '$KEY')"), '22023', 'a secret in place of its name is refused');
+
+# Card numbers, wherever text goes in.
+my $spaced = $CARD =~ s/(\d{4})(?=\d)/$1 /gr;
+foreach my $try (
+	[ 'metadata', metadata => qq({"card": "$CARD"}) ],
+	[ 'a key of metadata', metadata => qq({"$CARD": 1}) ],
+	[ 'a number in metadata', metadata => qq({"a": {"b": [$CARD]}}) ],
+	[ 'the description', description => "card $spaced" ],
+	[ 'the order_ref', order_ref => $CARD ],
+	[ 'the customer', customer => "cus_$CARD" ],
+	[ 'the payment method', payment_method => $CARD ],
+	[ 'the idempotency key', idempotency_key => $CARD ])
+{
+	my ($name, %more) = @$try;
+	is(sqlstate($node, 'SELECT * FROM ' . PaymentsTest::create_payment_sql(idempotency_key => 'card', amount => 1000, %more)), 'PY009', "a card number in $name is refused");
+}
+$node->safe_psql('postgres', 'CHECKPOINT');
+$node->stop;
+
+# ---------- look everywhere
+my %found;
+my $files = 0;
+my @needles = ($KEY, $WEBHOOK, $WRONG, $CARD, $spaced);
+File::Find::find(
+	{
+		no_chdir => 1,
+		wanted   => sub {
+			return unless -f $_;
+			my $content = PostgreSQL::Test::Utils::slurp_file($_);
+			$files++;
+			foreach my $needle (@needles)
+			{
+				push @{ $found{$needle} }, $_ if index($content, $needle) >= 0;
+			}
+		}
+	},
+	$node->data_dir, $node->logfile);
+cmp_ok($files, '>', 500, "$files files of the data directory and the log were read");
+my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
+like($log, qr/DEBUG: /, 'the log was talkative');
+is_deeply($found{$KEY}     // [], [], 'the secret key is nowhere');
+is_deeply($found{$WEBHOOK} // [], [], 'the webhook secret is nowhere');
+is_deeply($found{$WRONG}   // [], [], 'the wrong secret is nowhere');
+is_deeply($found{$CARD}    // [], [], 'the card number is nowhere');
+is_deeply($found{$spaced}  // [], [], 'nor with spaces');
+done_testing();

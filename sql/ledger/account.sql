@@ -42,7 +42,8 @@ BEGIN
 		IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
 			RAISE EXCEPTION USING
 				ERRCODE = '25001',
-				MESSAGE = format('cannot %s hot account %s at isolation level "%s"', $2, $1, current_setting('transaction_isolation')),
+				MESSAGE = format('cannot %s hot account %s at isolation level "%s"', $2, $1,
+					current_setting('transaction_isolation')),
 				DETAIL = 'The snapshot may be older than what was posted to it last.',
 				HINT = 'Do it in a transaction at READ COMMITTED.';
 		END IF;
@@ -75,16 +76,22 @@ BEGIN
 	IF a.closed_at IS NOT NULL THEN
 		RETURN a.closed_at;
 	END IF;
-	IF a.held_debits <> 0 OR a.held_credits <> 0
-	   OR (SELECT b.debits <> b.credits FROM payments.balance($1) b) THEN
+	IF a.held_debits <> 0 OR a.held_credits <> 0 OR (SELECT b.debits <> b.credits FROM payments.balance($1) b)
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY204',
 			MESSAGE = format('account %s still has a balance or holds', $1),
-			DETAIL = (SELECT format('The balance is %s, held debits %s, held credits %s.', b.balance, b.held_debits, b.held_credits)
-					  FROM payments.balance($1) b),
+			DETAIL = (
+				SELECT format('The balance is %s, held debits %s, held credits %s.', b.balance, b.held_debits,
+					b.held_credits)
+				FROM payments.balance($1) b
+			),
 			HINT = 'Move the balance to another account and void the holds, then close it.';
 	END IF;
-	UPDATE payments.account SET closed_at = clock_timestamp() WHERE account_id = $1 RETURNING closed_at INTO a;
+	UPDATE payments.account
+	SET closed_at = clock_timestamp()
+	WHERE account_id = $1
+	RETURNING closed_at INTO a;
 	RETURN a.closed_at;
 END
 $$;
@@ -97,14 +104,20 @@ AS $$
 BEGIN
 	-- Evenly, floor((amount + part) / parts) as share_out() in ledger/part.c has
 	-- it; written so that nothing overflows or is rounded.
-	INSERT INTO payments.account_part (account_id, part, debit_normal, min_balance, max_balance, debits, credits, moved)
+	INSERT INTO payments.account_part (account_id, part, debit_normal, min_balance, max_balance, debits,
+		credits, moved)
 	SELECT a.account_id, i, s.debit_normal,
 		a.min_balance / a.parts + floor((a.min_balance % a.parts + i)::numeric / a.parts)::bigint,
-		a.max_balance / a.parts + floor((a.max_balance % a.parts + i)::numeric / a.parts)::bigint,
-		0, 0, s.balance / a.parts + floor((s.balance % a.parts + i)::numeric / a.parts)::bigint
+		a.max_balance / a.parts + floor((a.max_balance % a.parts + i)::numeric / a.parts)::bigint, 0, 0,
+		s.balance / a.parts + floor((s.balance % a.parts + i)::numeric / a.parts)::bigint
 	FROM payments.account a
-	CROSS JOIN LATERAL (SELECT a.type IN ('asset', 'expense') AS debit_normal,
-		CASE WHEN a.type IN ('asset', 'expense') THEN a.debits - a.credits ELSE a.credits - a.debits END AS balance) s
+	CROSS JOIN LATERAL (
+		SELECT a.type IN ('asset', 'expense') AS debit_normal,
+			CASE
+				WHEN a.type IN ('asset', 'expense') THEN a.debits - a.credits
+				ELSE a.credits - a.debits
+			END AS balance
+	) s
 	CROSS JOIN generate_series(0, a.parts - 1) i
 	WHERE a.account_id = $1;
 END
@@ -130,8 +143,10 @@ BEGIN
 	IF payments._lock_account_alone($1, 'switch') = $2 THEN
 		RETURN false;
 	END IF;
-	SELECT closed_at, min_balance, max_balance, debits, credits, history, held_debits, held_credits INTO STRICT a
-	FROM payments.account WHERE account_id = $1;
+	SELECT closed_at, min_balance, max_balance, debits, credits, history, held_debits, held_credits
+	INTO STRICT a
+	FROM payments.account
+	WHERE account_id = $1;
 	limited := a.min_balance IS NOT NULL OR a.max_balance IS NOT NULL;
 	IF a.closed_at IS NOT NULL THEN
 		RAISE EXCEPTION USING
@@ -142,10 +157,17 @@ BEGIN
 	IF $2 AND limited <> ($3 IS NOT NULL) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = format(CASE WHEN limited THEN 'account %s has limits and cannot be hot in one piece'
-							 ELSE 'account %s has no limits and is not split' END, $1),
+			MESSAGE = format(
+				CASE
+					WHEN limited THEN 'account %s has limits and cannot be hot in one piece'
+					ELSE 'account %s has no limits and is not split'
+				END,
+				$1),
 			DETAIL = 'Checking a limit needs a lock, and parts have one each.',
-			HINT = CASE WHEN limited THEN 'Pass parts => 8, or leave it ordinary.' ELSE 'Leave out parts.' END;
+			HINT = CASE
+				WHEN limited THEN 'Pass parts => 8, or leave it ordinary.'
+				ELSE 'Leave out parts.'
+			END;
 	END IF;
 	IF a.history THEN
 		RAISE EXCEPTION USING
@@ -177,8 +199,10 @@ BEGIN
 		SELECT coalesce(sum(g.debits), 0)::bigint AS debits, coalesce(sum(g.credits), 0)::bigint AS credits
 		FROM (SELECT * FROM delta UNION ALL SELECT * FROM part) g
 	)
-	UPDATE payments.account x SET hot = $2, parts = $3, debits = x.debits + t.debits, credits = x.credits + t.credits
-	FROM total t WHERE x.account_id = $1;
+	UPDATE payments.account x
+	SET hot = $2, parts = $3, debits = x.debits + t.debits, credits = x.credits + t.credits
+	FROM total t
+	WHERE x.account_id = $1;
 	IF $3 IS NOT NULL THEN
 		PERFORM payments._split_account($1);
 	END IF;
@@ -191,9 +215,11 @@ COMMENT ON FUNCTION payments.set_account_hot(bigint, boolean, int) IS
 -- What an account and those below it come to.  numeric, since a report must
 -- not fail because a sum is large.
 CREATE FUNCTION payments.account_totals(account bigint)
-RETURNS TABLE (depth int, account_id bigint, code text, balance numeric, total numeric, total_text text, parent bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
+	RETURNS TABLE (
+		depth int, account_id bigint, code text, balance numeric, total numeric, total_text text,
+		parent bigint
+	)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
 	PERFORM payments._require_account($1);

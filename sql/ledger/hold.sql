@@ -43,43 +43,68 @@ BEGIN
 			MESSAGE = 'max must be above zero',
 			HINT = 'Leave it out for 1000.';
 	END IF;
-	expired := ARRAY(SELECT d.hold_id FROM payments.ledger_hold_due d WHERE d.expires_at <= moment ORDER BY d.expires_at, d.hold_id LIMIT max);
+	expired := ARRAY(
+		SELECT d.hold_id
+		FROM payments.ledger_hold_due d
+		WHERE d.expires_at <= moment
+		ORDER BY d.expires_at, d.hold_id LIMIT max
+	);
 	IF cardinality(expired) = 0 THEN
 		RETURN 0;
 	END IF;
 	-- Accounts that somebody else has locked are left for the next time:
 	-- releasing neither waits nor deadlocks.
 	SELECT array_agg(l.account_id) INTO locked
-	FROM (SELECT a.account_id FROM payments.account a
-		  WHERE a.account_id IN (SELECT s.account_id FROM payments.ledger_hold h
-								 CROSS JOIN LATERAL (VALUES (h.debit_account), (h.credit_account)) s(account_id)
-								 WHERE h.hold_id = ANY (expired))
-		  ORDER BY a.account_id FOR NO KEY UPDATE SKIP LOCKED) l;
+	FROM (
+		SELECT a.account_id
+		FROM payments.account a
+		WHERE a.account_id IN (
+			SELECT s.account_id
+			FROM payments.ledger_hold h
+			CROSS JOIN LATERAL (VALUES (h.debit_account), (h.credit_account)) s(account_id)
+			WHERE h.hold_id = ANY (expired)
+		)
+		ORDER BY a.account_id FOR NO KEY UPDATE SKIP LOCKED
+	) l;
 	-- A statement of its own, so that it sees what was resolved before the
 	-- accounts were locked: such holds are no longer due, or have less left.
 	WITH gone AS (
-		DELETE FROM payments.ledger_hold_due d USING payments.ledger_hold h
-		WHERE d.hold_id = ANY (expired) AND h.hold_id = d.hold_id
-		AND h.debit_account = ANY (locked) AND h.credit_account = ANY (locked)
+		DELETE FROM payments.ledger_hold_due d
+		USING payments.ledger_hold h
+		WHERE d.hold_id = ANY (expired)
+		AND h.hold_id = d.hold_id
+		AND h.debit_account = ANY (locked)
+		AND h.credit_account = ANY (locked)
 		RETURNING h.hold_id, h.debit_account, h.credit_account, h.amount
 	), ended AS (
-		SELECT g.hold_id, g.debit_account, g.credit_account,
-			coalesce(r.seq, 0) + 1 AS seq, coalesce(r.remaining, g.amount) AS remaining
+		SELECT g.hold_id, g.debit_account, g.credit_account, coalesce(r.seq, 0) + 1 AS seq,
+			coalesce(r.remaining, g.amount) AS remaining
 		FROM gone g
-		LEFT JOIN LATERAL (SELECT x.seq, x.remaining FROM payments.ledger_hold_resolution x WHERE x.hold_id = g.hold_id
-						   ORDER BY x.seq DESC LIMIT 1) r ON true
+		LEFT JOIN LATERAL (
+			SELECT x.seq, x.remaining
+			FROM payments.ledger_hold_resolution x
+			WHERE x.hold_id = g.hold_id
+			ORDER BY x.seq DESC LIMIT 1
+		) r ON true
 	), noted AS (
-		INSERT INTO payments.ledger_hold_resolution (hold_id, seq, kind, final, posted, released, remaining, resolved_at)
-		SELECT e.hold_id, e.seq, 'expire', true, 0, e.remaining, 0, moment FROM ended e ORDER BY e.hold_id
+		INSERT INTO payments.ledger_hold_resolution (hold_id, seq, kind, final, posted, released, remaining,
+			resolved_at)
+		SELECT e.hold_id, e.seq, 'expire', true, 0, e.remaining, 0, moment
+		FROM ended e
+		ORDER BY e.hold_id
 		RETURNING 1
 	), total AS (
 		SELECT s.account_id, sum(s.debits)::bigint AS debits, sum(s.credits)::bigint AS credits
 		FROM ended e
-		CROSS JOIN LATERAL (VALUES (e.debit_account, e.remaining, 0), (e.credit_account, 0, e.remaining)) s(account_id, debits, credits)
+		CROSS JOIN LATERAL (
+			VALUES (e.debit_account, e.remaining, 0), (e.credit_account, 0, e.remaining)
+		) s(account_id, debits, credits)
 		GROUP BY s.account_id
 	), freed AS (
-		UPDATE payments.account a SET held_debits = a.held_debits - t.debits, held_credits = a.held_credits - t.credits
-		FROM total t WHERE a.account_id = t.account_id
+		UPDATE payments.account a
+		SET held_debits = a.held_debits - t.debits, held_credits = a.held_credits - t.credits
+		FROM total t
+		WHERE a.account_id = t.account_id
 	)
 	SELECT count(*) INTO released FROM noted;
 	RETURN released;

@@ -30,7 +30,8 @@ DECLARE
 		WHEN fixed IS NULL OR fixed < 0 THEN 'fixed must not be null or below zero'
 		WHEN minimum < 0 OR maximum < 0 THEN 'minimum and maximum must not be below zero'
 		WHEN minimum > maximum THEN 'minimum must not be above maximum'
-		WHEN rounding IS NULL OR rounding NOT IN ('half_up', 'half_even', 'up', 'down') THEN 'rounding is not known'
+		WHEN rounding IS NULL OR rounding NOT IN ('half_up', 'half_even', 'up', 'down')
+			THEN 'rounding is not known'
 	END;
 	exact numeric;
 	fee numeric;
@@ -45,7 +46,8 @@ BEGIN
 	fee := CASE rounding
 		WHEN 'up' THEN ceil(exact)
 		WHEN 'down' THEN floor(exact)
-		WHEN 'half_even' THEN CASE WHEN exact - floor(exact) = 0.5 THEN 2 * round(exact * 0.5) ELSE round(exact) END
+		WHEN 'half_even'
+			THEN CASE WHEN exact - floor(exact) = 0.5 THEN 2 * round(exact * 0.5) ELSE round(exact) END
 		ELSE round(exact)
 	END;
 	fee := least(greatest(fee + fixed, minimum), maximum);
@@ -63,10 +65,11 @@ COMMENT ON FUNCTION payments.fee_amount(bigint, numeric, bigint, bigint, bigint,
 
 -- ---------- transactions ----------
 
-CREATE FUNCTION payments._post_legs(debits bigint[], credits bigint[], amounts bigint[], kinds text[], reference text,
-									descriptions text[], effective_at timestamptz, imported boolean DEFAULT false) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
-AS $$
+CREATE FUNCTION payments._post_legs(
+	debits bigint[], credits bigint[], amounts bigint[], kinds text[], reference text, descriptions text[],
+	effective_at timestamptz, imported boolean DEFAULT false
+) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	n int := cardinality($1);
@@ -80,24 +83,28 @@ BEGIN
 			HINT = 'Each leg appends its number to it; pass a shorter text that is not empty.';
 	END IF;
 	SELECT b.posting_id INTO transaction
-	FROM payments.post_batch(
-		debits => $1, credits => $2, amounts => $3,
-		"references" => CASE WHEN $5 IS NOT NULL THEN ARRAY(SELECT $5 || ':' || i FROM generate_series(1, n) i ORDER BY i) END,
-		descriptions => $6, kinds => $4,
-		effective_at => array_fill($7, ARRAY[n]),
-		groups => CASE WHEN n > 1 THEN array_fill(1, ARRAY[n]) END,
-		all_or_nothing => true,
-		imported => $8) b
+	FROM payments.post_batch(debits => $1, credits => $2, amounts => $3,
+		"references" => CASE
+			WHEN $5 IS NOT NULL THEN ARRAY(SELECT $5 || ':' || i FROM generate_series(1, n) i ORDER BY i)
+		END,
+		descriptions => $6, kinds => $4, effective_at => array_fill($7, ARRAY[n]),
+		groups => CASE WHEN n > 1 THEN array_fill(1, ARRAY[n]) END, all_or_nothing => true, imported => $8) b
 	WHERE b.index = 1;
 	-- post_batch() compares the legs that it is given; there may be more under
 	-- this reference.  None: they were retired, and the id is all that is left.
 	-- With its time, so that one month is looked at.
 	IF $5 IS NOT NULL AND n > 1 THEN
-		SELECT r.booked_at INTO booked FROM payments.account a
-		JOIN payments.posting_reference r ON r.merchant = a.merchant AND r.reference = $5 || ':1' WHERE a.account_id = $1[1];
+		SELECT r.booked_at INTO booked
+		FROM payments.account a
+		JOIN payments.posting_reference r ON r.merchant = a.merchant AND r.reference = $5 || ':1'
+		WHERE a.account_id = $1[1];
 	END IF;
 	IF booked IS NOT NULL
-	   AND (SELECT count(*) FROM payments.posting p WHERE p.transaction_id = transaction AND p.booked_at = booked) NOT IN (0, n) THEN
+		AND (
+			SELECT count(*)
+			FROM payments.posting p
+			WHERE p.transaction_id = transaction AND p.booked_at = booked
+		) NOT IN (0, n) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY206',
 			MESSAGE = format('reference "%s" belongs to a transaction with another content', $5),
@@ -129,7 +136,10 @@ BEGIN
 	IF n IS NULL OR n = 0 OR $6 IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = CASE WHEN $6 IS NULL THEN 'kind must not be null' ELSE 'a transaction needs at least one leg' END,
+			MESSAGE = CASE
+				WHEN $6 IS NULL THEN 'kind must not be null'
+				ELSE 'a transaction needs at least one leg'
+			END,
 			HINT = 'Pass one element per leg in debits, credits and amounts.';
 	END IF;
 	RETURN payments._post_legs($1, $2, $3, array_fill($6, ARRAY[n]), $4, array_fill($5, ARRAY[n]), $7, $8);
@@ -141,18 +151,22 @@ COMMENT ON FUNCTION payments.post_transaction(bigint[], bigint[], bigint[], text
 -- VOLATILE, so that it also shows what the same statement has posted:
 -- SELECT * FROM payments.get_transaction(payments.post_split(...)).
 CREATE FUNCTION payments.get_transaction(transaction_id bigint)
-RETURNS TABLE (leg int, posting_id bigint, debit_account bigint, debit text, credit_account bigint, credit text, amount bigint, currency text,
-			   kind text, reference text, description text, effective_at timestamptz, booked_at timestamptz, reversed_by bigint,
-			   amount_text text)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 5
-AS $$
+	RETURNS TABLE (
+		leg int, posting_id bigint, debit_account bigint, debit text, credit_account bigint, credit text,
+		amount bigint, currency text, kind text, reference text, description text, effective_at timestamptz,
+		booked_at timestamptz, reversed_by bigint, amount_text text
+	)
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
 #variable_conflict use_column
 BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._require_merchant(a.merchant)
-	FROM (SELECT DISTINCT o.merchant FROM payments.posting p
-		  JOIN payments.account o ON o.account_id IN (p.debit_account, p.credit_account)
-		  WHERE p.transaction_id = $1 OR p.posting_id = $1 AND p.transaction_id IS NULL) a;
+	FROM (
+		SELECT DISTINCT o.merchant
+		FROM payments.posting p
+		JOIN payments.account o ON o.account_id IN (p.debit_account, p.credit_account)
+		WHERE p.transaction_id = $1 OR p.posting_id = $1 AND p.transaction_id IS NULL
+	) a;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY213',
@@ -212,7 +226,8 @@ BEGIN
 	wrong := CASE
 		WHEN to_many IS NULL OR $2 IS NULL OR cardinality(many) = 0 OR NOT to_many AND cardinality($2) <> 1
 			THEN 'one of debits and credits must have one account, the other at least one'
-		WHEN $4 IS NULL OR cardinality($4) <> cardinality(many) THEN format('weights must have %s elements, one for each account', cardinality(many))
+		WHEN $4 IS NULL OR cardinality($4) <> cardinality(many)
+			THEN format('weights must have %s elements, one for each account', cardinality(many))
 		WHEN $3 IS NULL OR $3 <= 0 THEN 'amount must be above zero'
 		WHEN $6 IS NULL OR $6 < 0 OR $6 > $3 THEN 'fee must be between zero and the amount'
 		WHEN $6 > 0 AND $5 IS NULL THEN 'fee_account must not be null when there is a fee'
@@ -222,21 +237,24 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = wrong,
-			HINT = 'For instance debits => ARRAY[buyer], credits => ARRAY[seller_1, seller_2], amount => 10000, weights => ARRAY[2, 1].';
+			HINT = 'For instance debits => ARRAY[buyer], credits => ARRAY[seller_1, seller_2], amount => '
+				'10000, weights => ARRAY[2, 1].';
 	END IF;
 	parts := payments.split_amount($3 - $6, $4);
 	-- Parts of nothing make no posting.  The fee comes last.
 	RETURN (
-		SELECT payments._post_legs(
-			array_agg(CASE WHEN to_many THEN one ELSE l.other END ORDER BY l.i),
+		SELECT payments._post_legs(array_agg(CASE WHEN to_many THEN one ELSE l.other END ORDER BY l.i),
 			array_agg(CASE WHEN to_many THEN l.other ELSE one END ORDER BY l.i),
-			array_agg(l.part ORDER BY l.i),
-			array_agg(l.kind ORDER BY l.i),
-			$7, array_agg($8 ORDER BY l.i), $10)
-		FROM (SELECT u.i, u.other, u.part, $9 AS kind FROM unnest(many, parts) WITH ORDINALITY u(other, part, i)
-			  UNION ALL
-			  SELECT cardinality(parts) + 1, $5, $6, 'fee') l
-		WHERE l.part > 0);
+			array_agg(l.part ORDER BY l.i), array_agg(l.kind ORDER BY l.i), $7, array_agg($8 ORDER BY l.i),
+			$10)
+		FROM (
+			SELECT u.i, u.other, u.part, $9 AS kind
+			FROM unnest(many, parts) WITH ORDINALITY u(other, part, i)
+			UNION ALL
+			SELECT cardinality(parts) + 1, $5, $6, 'fee'
+		) l
+		WHERE l.part > 0
+	);
 END
 $$;
 COMMENT ON FUNCTION payments.post_split(bigint[], bigint[], bigint, bigint[], bigint, bigint, text, text, text, timestamptz) IS
@@ -253,7 +271,9 @@ DECLARE
 	t record;
 BEGIN
 	-- The merchant's own definition of it comes first.
-	SELECT a.account_id INTO account FROM payments.account a WHERE a.merchant = $1 AND a.code = $2 AND a.currency = $3;
+	SELECT a.account_id INTO account
+	FROM payments.account a
+	WHERE a.merchant = $1 AND a.code = $2 AND a.currency = $3;
 	IF FOUND THEN
 		RETURN account;
 	END IF;
@@ -265,7 +285,7 @@ BEGIN
 			HINT = format('Add a row with code "%s" to payments.account_template.', $2);
 	END IF;
 	RETURN payments.create_account(code => $2, currency => $3, type => t.type, merchant => $1, hot => t.hot,
-								   min_balance => t.min_balance, max_balance => t.max_balance);
+		min_balance => t.min_balance, max_balance => t.max_balance);
 END
 $$;
 COMMENT ON FUNCTION payments._exchange_account(text, text, text) IS
@@ -290,7 +310,8 @@ DECLARE
 	wrong text;
 	d record;
 	c record;
-	multiplier numeric := 1;	-- minor units bought are net * multiplier / divisor; no quotient is ever rounded
+	-- Minor units bought are net * multiplier / divisor; no quotient is ever rounded.
+	multiplier numeric := 1;
 	divisor numeric := 1;
 	keep numeric;
 	net numeric;
@@ -312,7 +333,8 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = wrong,
-			HINT = 'For instance rate => 1.085, sell => 10000, spread_percent => 0.5; amounts are minor units.';
+			HINT = 'For instance rate => 1.085, sell => 10000, spread_percent => 0.5; amounts are minor '
+				'units.';
 	END IF;
 	PERFORM payments._require_account($1);
 	PERFORM payments._require_account($2);
@@ -323,7 +345,8 @@ BEGIN
 	IF d.exponent IS NULL OR c.exponent IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY013',
-			MESSAGE = format('currency "%s" is not known', CASE WHEN d.exponent IS NULL THEN d.currency ELSE c.currency END),
+			MESSAGE = format('currency "%s" is not known',
+				CASE WHEN d.exponent IS NULL THEN d.currency ELSE c.currency END),
 			HINT = 'Add its row with builtin = false to payments.currency again.';
 	END IF;
 	IF d.currency = c.currency THEN
@@ -356,8 +379,10 @@ BEGIN
 	IF net < 1 OR got < 1 OR greatest(gross, got) > 9223372036854775807 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY014',
-			MESSAGE = format('the amount is too %s to be exchanged', CASE WHEN net < 1 OR got < 1 THEN 'small' ELSE 'large' END),
-			DETAIL = format('At this rate it is %s minor units of %s against %s of %s.', gross, d.currency, got, c.currency),
+			MESSAGE = format('the amount is too %s to be exchanged',
+				CASE WHEN net < 1 OR got < 1 THEN 'small' ELSE 'large' END),
+			DETAIL = format('At this rate it is %s minor units of %s against %s of %s.', gross, d.currency,
+				got, c.currency),
 			HINT = 'Exchange another amount; rates are between major units.';
 	END IF;
 
@@ -372,17 +397,20 @@ BEGIN
 	IF gross > net THEN
 		spread_to := payments._exchange_account(d.merchant, 'exchange_spread', d.currency);
 	END IF;
-	quoted := coalesce($9, CASE WHEN $6 THEN format('1 %s = %s %s', c.currency, trim_scale($3), d.currency)
-								ELSE format('1 %s = %s %s', d.currency, trim_scale($3), c.currency) END);
+	quoted := coalesce($9,
+		CASE
+			WHEN $6 THEN format('1 %s = %s %s', c.currency, trim_scale($3), d.currency)
+			ELSE format('1 %s = %s %s', d.currency, trim_scale($3), c.currency)
+		END);
 	RETURN QUERY
-	SELECT payments._post_legs(
-			array_agg(l.debit ORDER BY l.i), array_agg(l.credit ORDER BY l.i), array_agg(l.amount::bigint ORDER BY l.i),
-			array_agg(l.kind ORDER BY l.i), $8, array_agg(quoted ORDER BY l.i), $10),
+	SELECT payments._post_legs(array_agg(l.debit ORDER BY l.i), array_agg(l.credit ORDER BY l.i),
+		array_agg(l.amount::bigint ORDER BY l.i), array_agg(l.kind ORDER BY l.i), $8,
+		array_agg(quoted ORDER BY l.i), $10),
 		gross::bigint, got::bigint, (gross - net)::bigint
-	FROM (VALUES
-			(1, $1, sold_to, net, 'exchange'),
-			(2, $1, spread_to, gross - net, 'spread'),
-			(3, bought_from, $2, got, 'exchange')) l(i, debit, credit, amount, kind)
+	FROM (
+		VALUES (1, $1, sold_to, net, 'exchange'), (2, $1, spread_to, gross - net, 'spread'),
+			(3, bought_from, $2, got, 'exchange')
+	) l(i, debit, credit, amount, kind)
 	WHERE l.amount > 0;
 END
 $$;

@@ -10,19 +10,25 @@ CREATE FUNCTION payments.migrate() RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments.setup();
-	UPDATE payments.installation SET schema_version = payments.version() WHERE schema_version <> payments.version();
+	UPDATE payments.installation
+	SET schema_version = payments.version()
+	WHERE schema_version <> payments.version();
 END
 $$;
 COMMENT ON FUNCTION payments.migrate() IS
 'After ALTER EXTENSION payments UPDATE: brings the tables to the version of the extension.';
 
-CREATE FUNCTION payments.create_merchant(merchant text, app_role name DEFAULT NULL, psp text DEFAULT 'sandbox') RETURNS void
+CREATE FUNCTION payments.create_merchant(
+	merchant text, app_role name DEFAULT NULL, psp text DEFAULT 'sandbox'
+) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
 	PERFORM payments._require_setup();
 	IF NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = create_merchant.psp) THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY401', MESSAGE = format('PSP "%s" does not exist', create_merchant.psp),
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY401',
+			MESSAGE = format('PSP "%s" does not exist', create_merchant.psp),
 			HINT = 'Create it with payments.create_psp().';
 	END IF;
 	INSERT INTO payments.merchant AS m (merchant, app_role, psp)
@@ -49,9 +55,12 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'PY401', MESSAGE = format('PSP "%s" does not exist', resume_psp.psp),
 			HINT = 'SELECT psp FROM payments.psp lists them.';
 	END IF;
-	UPDATE payments.psp_feed AS f SET due_at = now(), tries = 0 WHERE f.psp = resume_psp.psp AND f.claimed_by IS NULL;
-	UPDATE payments.queue AS q SET due_at = now() WHERE q.psp = resume_psp.psp AND q.claimed_by IS NULL AND q.due_at > now()
-		AND q.schedule IS NULL;
+	UPDATE payments.psp_feed AS f
+	SET due_at = now(), tries = 0
+	WHERE f.psp = resume_psp.psp AND f.claimed_by IS NULL;
+	UPDATE payments.queue AS q
+	SET due_at = now()
+	WHERE q.psp = resume_psp.psp AND q.claimed_by IS NULL AND q.due_at > now() AND q.schedule IS NULL;
 	PERFORM payments._wake_worker();
 END
 $$;
@@ -107,29 +116,38 @@ CREATE FUNCTION payments.refund_payment(payment_id uuid, idempotency_key text, a
 COMMENT ON FUNCTION payments.refund_payment(uuid, text, bigint, text) IS
 'Gives captured money back, all that is left or a part of it (minor units); may be called several times. Raises PY006 (nothing captured), PY007 (more than is left after refunds, pending refunds and disputes), PY005, PY101, PY102.';
 
-CREATE FUNCTION payments.get_payment(payment_id uuid, OUT status text, OUT amount bigint, OUT currency text, OUT amount_text text,
-	OUT authorized bigint, OUT captured bigint, OUT refunded bigint, OUT refund_pending bigint, OUT disputed bigint,
-	OUT merchant text, OUT psp text, OUT psp_payment_id text, OUT payment_method text, OUT capture text, OUT order_ref text,
-	OUT customer text, OUT description text, OUT metadata jsonb, OUT next_action_url text, OUT failure_code text,
-	OUT failure_message text, OUT pending_operation text, OUT created_at timestamptz, OUT updated_at timestamptz) RETURNS record
+CREATE FUNCTION payments.get_payment(
+	payment_id uuid, OUT status text, OUT amount bigint, OUT currency text, OUT amount_text text,
+	OUT authorized bigint, OUT captured bigint, OUT refunded bigint, OUT refund_pending bigint,
+	OUT disputed bigint, OUT merchant text, OUT psp text, OUT psp_payment_id text, OUT payment_method text,
+	OUT capture text, OUT order_ref text, OUT customer text, OUT description text, OUT metadata jsonb,
+	OUT next_action_url text, OUT failure_code text, OUT failure_message text, OUT pending_operation text,
+	OUT created_at timestamptz, OUT updated_at timestamptz
+) RETURNS record
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
 	PERFORM payments._require_setup();
-	SELECT p.status, p.amount, p.currency, payments.format_amount(p.amount, p.currency), p.authorized, p.captured, p.refunded,
-		   p.refund_pending, p.disputed, p.merchant, p.psp, p.psp_payment_id, p.payment_method, p.capture, p.order_ref, p.customer,
-		   p.description, p.metadata, p.next_action_url, p.failure_code, p.failure_message,
-		   (SELECT o.kind || ' ' || o.status FROM payments.operation o
+	SELECT p.status, p.amount, p.currency, payments.format_amount(p.amount, p.currency), p.authorized,
+		p.captured, p.refunded, p.refund_pending, p.disputed, p.merchant, p.psp, p.psp_payment_id,
+		p.payment_method, p.capture, p.order_ref, p.customer, p.description, p.metadata, p.next_action_url,
+		p.failure_code, p.failure_message,
+		(
+			SELECT o.kind || ' ' || o.status
+			FROM payments.operation o
 			WHERE o.payment_id = p.payment_id AND o.status NOT IN ('succeeded', 'failed', 'cancelled')
-			ORDER BY o.created_at DESC LIMIT 1),
-		   p.created_at, p.updated_at
-	INTO get_payment.status, get_payment.amount, get_payment.currency, get_payment.amount_text, get_payment.authorized,
-		 get_payment.captured, get_payment.refunded, get_payment.refund_pending, get_payment.disputed, get_payment.merchant,
-		 get_payment.psp, get_payment.psp_payment_id, get_payment.payment_method, get_payment.capture, get_payment.order_ref,
-		 get_payment.customer, get_payment.description, get_payment.metadata, get_payment.next_action_url,
-		 get_payment.failure_code, get_payment.failure_message, get_payment.pending_operation, get_payment.created_at,
-		 get_payment.updated_at
-	FROM payments.payment p WHERE p.payment_id = get_payment.payment_id;
+			ORDER BY o.created_at DESC LIMIT 1
+		),
+		p.created_at, p.updated_at
+	INTO get_payment.status, get_payment.amount, get_payment.currency, get_payment.amount_text,
+		get_payment.authorized, get_payment.captured, get_payment.refunded, get_payment.refund_pending,
+		get_payment.disputed, get_payment.merchant, get_payment.psp, get_payment.psp_payment_id,
+		get_payment.payment_method, get_payment.capture, get_payment.order_ref, get_payment.customer,
+		get_payment.description, get_payment.metadata, get_payment.next_action_url, get_payment.failure_code,
+		get_payment.failure_message, get_payment.pending_operation, get_payment.created_at,
+		get_payment.updated_at
+	FROM payments.payment p
+	WHERE p.payment_id = get_payment.payment_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY005', MESSAGE = 'there is no such payment',
 			HINT = 'Pass the payment_id that create_payment() returned.';
@@ -140,9 +158,12 @@ $$;
 COMMENT ON FUNCTION payments.get_payment(uuid) IS
 'One payment as it stands; amounts in minor units, amount_text for people. pending_operation says what is still under way. Raises PY005.';
 
-CREATE FUNCTION payments.payment_history(payment_id uuid) RETURNS TABLE (seq int, status text, event text, source text, actor text,
-	code text, recorded_at timestamptz)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+CREATE FUNCTION payments.payment_history(payment_id uuid)
+	RETURNS TABLE (
+		seq int, status text, event text, source text, actor text, code text, recorded_at timestamptz
+	)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	owner text;
@@ -154,9 +175,11 @@ BEGIN
 			HINT = 'Pass the payment_id that create_payment() returned.';
 	END IF;
 	PERFORM payments._require_merchant(owner);
-	RETURN QUERY SELECT r.seq, r.status, 'retired', 'person', x.retired_by, NULL::text, x.retired_at
-		FROM payments.payment_retired r JOIN payments.partition_retired x ON x.table_name = 'payment_status' AND x.from_time = r.from_time
-		WHERE r.payment_id = payment_history.payment_id;
+	RETURN QUERY
+	SELECT r.seq, r.status, 'retired', 'person', x.retired_by, NULL::text, x.retired_at
+	FROM payments.payment_retired r
+	JOIN payments.partition_retired x ON x.table_name = 'payment_status' AND x.from_time = r.from_time
+	WHERE r.payment_id = payment_history.payment_id;
 	RETURN QUERY SELECT s.seq, s.status, s.event, s.source, s.actor, s.code, s.recorded_at
 		FROM payments.payment_status s WHERE s.payment_id = payment_history.payment_id ORDER BY s.seq;
 END
@@ -174,15 +197,24 @@ DECLARE
 BEGIN
 	PERFORM payments._require_setup();
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY011', MESSAGE = 'cannot wait in a transaction whose snapshot stands still',
-			HINT = 'Call wait_payment() at READ COMMITTED, outside of the transaction that created the payment.';
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY011',
+			MESSAGE = 'cannot wait in a transaction whose snapshot stands still',
+			HINT = 'Call wait_payment() at READ COMMITTED, outside of the transaction that created the '
+				'payment.';
 	END IF;
 	LOOP
 		SELECT q.status, q.merchant, q.xmin = pg_current_xact_id_if_assigned()::xid AS mine,
-			   payments._is_resting(q.status) AND NOT EXISTS (
-				   SELECT FROM payments.operation o WHERE o.payment_id = q.payment_id
-				   AND o.kind IN ('capture', 'void', 'refund') AND o.status IN ('initiated', 'processing', 'awaiting_retry', 'in_doubt')) AS done
-		INTO p FROM payments.payment q WHERE q.payment_id = wait_payment.payment_id;
+			payments._is_resting(q.status)
+			AND NOT EXISTS (
+				SELECT FROM payments.operation o
+				WHERE o.payment_id = q.payment_id
+				AND o.kind IN ('capture', 'void', 'refund')
+				AND o.status IN ('initiated', 'processing', 'awaiting_retry', 'in_doubt')
+			) AS done
+		INTO p
+		FROM payments.payment q
+		WHERE q.payment_id = wait_payment.payment_id;
 		IF NOT FOUND THEN
 			RAISE EXCEPTION USING ERRCODE = 'PY005', MESSAGE = 'there is no such payment',
 				HINT = 'Pass the payment_id that create_payment() returned.';
@@ -190,13 +222,16 @@ BEGIN
 			PERFORM payments._require_merchant(p.merchant);
 			RETURN p.status;
 		ELSIF p.mine THEN
-			RAISE EXCEPTION USING ERRCODE = 'PY011', MESSAGE = 'cannot wait for what this transaction has not committed',
+			RAISE EXCEPTION USING
+				ERRCODE = 'PY011',
+				MESSAGE = 'cannot wait for what this transaction has not committed',
 				HINT = 'COMMIT first: the worker sees the payment only then.';
 		ELSIF clock_timestamp() >= deadline THEN
 			PERFORM payments._require_merchant(p.merchant);
 			RETURN p.status;
 		END IF;
-		PERFORM pg_sleep(least(pause, greatest(extract(epoch FROM deadline - clock_timestamp())::double precision, 0)));
+		PERFORM pg_sleep(
+			least(pause, greatest(extract(epoch FROM deadline - clock_timestamp())::double precision, 0)));
 		pause := least(pause * 1.5, 0.2);
 	END LOOP;
 END

@@ -8,21 +8,28 @@ COMMENT ON FUNCTION payments._uuid_of(timestamptz) IS 'Internal: the lowest UUID
 
 CREATE FUNCTION payments._bound_time(bound text) RETURNS timestamptz
 	LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN bound ~ '^[0-9a-f]{8}-' THEN to_timestamp(('x' || left(translate(bound, '-', ''), 12))::bit(48)::bigint / 1000.0)
-		ELSE bound::timestamptz END
+	SELECT CASE
+		WHEN bound ~ '^[0-9a-f]{8}-'
+			THEN to_timestamp(('x' || left(translate(bound, '-', ''), 12))::bit(48)::bigint / 1000.0)
+		ELSE bound::timestamptz
+	END
 $$;
 COMMENT ON FUNCTION payments._bound_time(text) IS 'Internal: the time that a bound of a partition stands for, be it a time or a UUIDv7.';
 
 CREATE FUNCTION payments._partitions()
-	RETURNS TABLE (table_name text, partition text, from_time timestamptz, to_time timestamptz, is_default boolean)
+	RETURNS TABLE (
+		table_name text, partition text, from_time timestamptz, to_time timestamptz, is_default boolean
+	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
-	SELECT p.relname, c.relname, payments._bound_time(b.part[1]), payments._bound_time(b.part[2]), e.expression = 'DEFAULT'
+	SELECT p.relname, c.relname, payments._bound_time(b.part[1]), payments._bound_time(b.part[2]),
+		e.expression = 'DEFAULT'
 	FROM unnest(ARRAY['posting', 'payment_status', 'event']) t (name)
 	JOIN pg_class p ON p.relnamespace = 'payments'::regnamespace AND p.relname = t.name
 	JOIN pg_inherits i ON i.inhparent = p.oid
 	JOIN pg_class c ON c.oid = i.inhrelid
 	CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid)) e (expression)
-	LEFT JOIN LATERAL regexp_match(e.expression, '^FOR VALUES FROM \(''([^'']*)''\) TO \(''([^'']*)''\)$') b (part) ON true
+	LEFT JOIN LATERAL regexp_match(
+		e.expression, '^FOR VALUES FROM \(''([^'']*)''\) TO \(''([^'']*)''\)$') b (part) ON true
 $$;
 COMMENT ON FUNCTION payments._partitions() IS 'Internal: the partitions there are, and the times that they are for.';
 
@@ -35,7 +42,10 @@ CREATE FUNCTION payments._lock_partitioning(table_name text) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
 	EXECUTE format('LOCK TABLE ONLY payments.%I IN %s MODE', table_name,
-		CASE table_name WHEN 'partition_retired' THEN 'SHARE ROW EXCLUSIVE' ELSE 'SHARE UPDATE EXCLUSIVE' END);
+		CASE table_name
+			WHEN 'partition_retired' THEN 'SHARE ROW EXCLUSIVE'
+			ELSE 'SHARE UPDATE EXCLUSIVE'
+		END);
 	RETURN true;
 EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
 	RETURN false;
@@ -59,7 +69,12 @@ CREATE FUNCTION payments._lock_default_partitions(table_names text[]) RETURNS bo
 DECLARE
 	t text;
 BEGIN
-	FOR t IN SELECT p.partition FROM payments._partitions() p WHERE p.is_default AND p.table_name = ANY (table_names) ORDER BY 1 LOOP
+	FOR t IN
+		SELECT p.partition
+		FROM payments._partitions() p
+		WHERE p.is_default AND p.table_name = ANY (table_names)
+		ORDER BY 1
+	LOOP
 		EXECUTE format('LOCK TABLE payments.%I IN ACCESS EXCLUSIVE MODE', t);
 	END LOOP;
 	RETURN true;
@@ -71,42 +86,60 @@ COMMENT ON FUNCTION payments._lock_default_partitions(text[]) IS
 'Internal: takes the default partitions of these tables, which attaching a partition needs, all or none; false when one was not free for 100 ms. All at once: whoever waits for one while holding another waits for somebody who reads both.';
 
 -- Attached, not made as a partition at once: that would take the table from those who post.
-CREATE FUNCTION payments._make_partition(table_name text, from_time timestamptz, to_time timestamptz) RETURNS boolean
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET lock_timeout = '200ms'
-	SET client_min_messages = warning AS $$
+CREATE FUNCTION payments._make_partition(table_name text, from_time timestamptz, to_time timestamptz)
+	RETURNS boolean
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
+	SET lock_timeout = '200ms' SET client_min_messages = warning AS $$
 DECLARE
 	name text := table_name || coalesce('_' || to_char(from_time, 'YYYY_MM'), '_default');
 	part_bound text := 'DEFAULT';
 BEGIN
 	IF from_time IS NOT NULL THEN
-		part_bound := CASE table_name WHEN 'posting' THEN format('FOR VALUES FROM (%L) TO (%L)', from_time, to_time)
-			ELSE format('FOR VALUES FROM (%L) TO (%L)', payments._uuid_of(from_time), payments._uuid_of(to_time)) END;
+		part_bound := CASE table_name
+			WHEN 'posting' THEN format('FOR VALUES FROM (%L) TO (%L)', from_time, to_time)
+			ELSE format(
+				'FOR VALUES FROM (%L) TO (%L)', payments._uuid_of(from_time), payments._uuid_of(to_time))
+		END;
 	END IF;
-	EXECUTE format('CREATE TABLE payments.%I (LIKE payments.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
+	EXECUTE format(
+		'CREATE TABLE payments.%I (LIKE payments.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
 		INCLUDING COMPRESSION INCLUDING COMMENTS)', name, table_name);
-	EXECUTE format('COMMENT ON TABLE payments.%I IS %L', name, CASE WHEN from_time IS NULL
-		THEN format('rows of payments.%s for whose time there is no partition', table_name)
-		ELSE format('rows of payments.%s from %s up to but not at %s, UTC', table_name, to_char(from_time, 'YYYY-MM-DD'), to_char(to_time, 'YYYY-MM-DD')) END);
+	EXECUTE format('COMMENT ON TABLE payments.%I IS %L', name,
+		CASE
+			WHEN from_time IS NULL
+				THEN format('rows of payments.%s for whose time there is no partition', table_name)
+			ELSE format('rows of payments.%s from %s up to but not at %s, UTC', table_name,
+				to_char(from_time, 'YYYY-MM-DD'), to_char(to_time, 'YYYY-MM-DD'))
+		END);
 	PERFORM payments._guard_partition(name);
 	EXECUTE format('ALTER TABLE payments.%I ATTACH PARTITION payments.%I %s', table_name, name, part_bound);
 	RETURN true;
 EXCEPTION WHEN lock_not_available OR deadlock_detected OR check_violation THEN
 	RAISE WARNING USING
 		MESSAGE = format('could not make partition "payments.%s": %s', name, sqlerrm),
-		HINT = CASE sqlstate WHEN '23514' THEN 'Rows of these times are in the default partition already, and stay there. Look at the clock of the server.'
-			ELSE 'The worker tries again; or call payments.make_partitions().' END;
+		HINT = CASE sqlstate
+			WHEN '23514'
+				THEN 'Rows of these times are in the default partition already, and stay there. Look at the '
+					'clock of the server.'
+			ELSE 'The worker tries again; or call payments.make_partitions().'
+		END;
 	RETURN false;
 END
 $$;
 COMMENT ON FUNCTION payments._make_partition(text, timestamptz, timestamptz) IS
 'Internal: makes one partition, the default one without times; false, with a warning, when it cannot be made now.';
 
-CREATE FUNCTION payments._missing_partitions(table_name text, since timestamptz, until timestamptz) RETURNS SETOF timestamptz
+CREATE FUNCTION payments._missing_partitions(table_name text, since timestamptz, until timestamptz)
+	RETURNS SETOF timestamptz
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
-	WITH there AS MATERIALIZED (SELECT p.from_time, p.to_time, p.is_default FROM payments._partitions() p WHERE p.table_name = $1)
-	SELECT NULL::timestamptz WHERE NOT EXISTS (SELECT FROM there t WHERE t.is_default)
+	WITH there AS MATERIALIZED (
+		SELECT p.from_time, p.to_time, p.is_default FROM payments._partitions() p WHERE p.table_name = $1
+	)
+	SELECT NULL::timestamptz
+	WHERE NOT EXISTS (SELECT FROM there t WHERE t.is_default)
 	UNION ALL
-	SELECT m FROM generate_series(date_trunc('month', $2), $3, interval '1 month') m
+	SELECT m
+	FROM generate_series(date_trunc('month', $2), $3, interval '1 month') m
 	WHERE NOT EXISTS (SELECT FROM there t WHERE t.from_time < m + interval '1 month' AND t.to_time > m)
 	AND NOT EXISTS (SELECT FROM payments.partition_retired r WHERE r.table_name = $1 AND r.to_time > m)
 $$;
@@ -123,7 +156,10 @@ DECLARE
 	last timestamptz := clock_timestamp() + ahead;
 	made int := 0;
 BEGIN
-	IF ahead IS NULL OR ahead < interval '0' OR ahead > interval '10 years' OR since < clock_timestamp() - interval '100 years' THEN
+	IF ahead IS NULL
+		OR ahead < interval '0'
+		OR ahead > interval '10 years'
+		OR since < clock_timestamp() - interval '100 years' THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'ahead must be between 0 and 10 years, and since within the last 100 years',
@@ -134,7 +170,9 @@ BEGIN
 		-- Before anything else of the table is locked: who retires has it and wants more.
 		IF NOT payments._lock_partitioning(t) THEN
 			RAISE WARNING USING
-				MESSAGE = format('could not make partitions of "payments.%s": somebody else is making or retiring some', t),
+				MESSAGE = format(
+					'could not make partitions of "payments.%s": somebody else is making or retiring some',
+					t),
 				HINT = 'The worker tries again; or call payments.make_partitions().';
 			CONTINUE;
 		END IF;

@@ -32,28 +32,41 @@ CREATE FUNCTION payments._verify_chain(from_block bigint, to_block bigint)
 	RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'chain', c.block, NULL::text, NULL::jsonb, c.problem
-	FROM (SELECT s.block, CASE
-				WHEN s.block <> s.previous_block + 1 THEN format('blocks %s to %s are missing', s.previous_block + 1, s.block - 1)
-				WHEN s.previous IS DISTINCT FROM s.previous_hash THEN 'it does not name the hash of the block before'
-				WHEN s.from_xid IS DISTINCT FROM s.previous_to THEN 'it does not begin where the block before ends'
-				WHEN s.hash IS DISTINCT FROM payments._seal_hash(s.previous, s.block, s.from_xid, s.to_xid, s.sealed_at,
-					coalesce(t.names, '{}'), coalesce(t.rows, '{}'), coalesce(t.roots, '{}')) THEN 'its hash is not that of its content'
+	FROM (
+		SELECT s.block,
+			CASE
+				WHEN s.block <> s.previous_block + 1
+					THEN format('blocks %s to %s are missing', s.previous_block + 1, s.block - 1)
+				WHEN s.previous IS DISTINCT FROM s.previous_hash
+					THEN 'it does not name the hash of the block before'
+				WHEN s.from_xid IS DISTINCT FROM s.previous_to
+					THEN 'it does not begin where the block before ends'
+				WHEN s.hash IS DISTINCT FROM payments._seal_hash(s.previous, s.block, s.from_xid, s.to_xid,
+					s.sealed_at, coalesce(t.names, '{}'), coalesce(t.rows, '{}'), coalesce(t.roots, '{}'))
+					THEN 'its hash is not that of its content'
 			END AS problem
-		  FROM (SELECT b.*,
-					lag(b.block, 1, 0::bigint) OVER w AS previous_block,
-					lag(b.hash, 1, decode(repeat('00', 32), 'hex')) OVER w AS previous_hash,
-					lag(b.to_xid, 1, '0'::xid8) OVER w AS previous_to
-				FROM payments.seal b WHERE b.block BETWEEN $1 - 1 AND $2
-				WINDOW w AS (ORDER BY b.block)) s
-		  LEFT JOIN LATERAL (SELECT array_agg(x.name ORDER BY x.name COLLATE "C") AS names,
-								array_agg(x.rows ORDER BY x.name COLLATE "C") AS rows,
-								array_agg(x.root ORDER BY x.name COLLATE "C") AS roots
-							 FROM payments.seal_table x WHERE x.block = s.block) t ON true
-		  WHERE s.block >= $1) c
+		FROM (
+			SELECT b.*, lag(b.block, 1, 0::bigint) OVER w AS previous_block,
+				lag(b.hash, 1, decode(repeat('00', 32), 'hex')) OVER w AS previous_hash,
+				lag(b.to_xid, 1, '0'::xid8) OVER w AS previous_to
+			FROM payments.seal b
+			WHERE b.block BETWEEN $1 - 1 AND $2
+			WINDOW w AS (ORDER BY b.block)
+		) s
+		LEFT JOIN LATERAL (
+			SELECT array_agg(x.name ORDER BY x.name COLLATE "C") AS names,
+				array_agg(x.rows ORDER BY x.name COLLATE "C") AS rows,
+				array_agg(x.root ORDER BY x.name COLLATE "C") AS roots
+			FROM payments.seal_table x
+			WHERE x.block = s.block
+		) t ON true
+		WHERE s.block >= $1
+	) c
 	WHERE c.problem IS NOT NULL
 	UNION ALL
 	SELECT 'chain', max(t.block), 'seal_table', NULL, 'a table is sealed in a block that is not there'
-	FROM payments.seal_table t WHERE t.block BETWEEN $1 AND $2 AND NOT EXISTS (SELECT FROM payments.seal s WHERE s.block = t.block)
+	FROM payments.seal_table t
+	WHERE t.block BETWEEN $1 AND $2 AND NOT EXISTS (SELECT FROM payments.seal s WHERE s.block = t.block)
 	HAVING count(*) > 0
 $$;
 COMMENT ON FUNCTION payments._verify_chain(bigint, bigint) IS 'Internal: blocks that are not a chain.';
@@ -85,26 +98,36 @@ DECLARE
 	n bigint;
 BEGIN
 	FOREACH t IN ARRAY payments._sealed_tables() LOOP
-		IF NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-					   WHERE c.oid = to_regclass('payments.' || t) AND c.relkind IN ('r', 'p')
-					   AND a.attname = 'xid' AND a.atttypid = 'xid8'::regtype) THEN
-			RETURN QUERY SELECT 'missing', NULL::bigint, t, NULL::jsonb, 'the table, or its column xid, is gone';
+		IF NOT EXISTS (
+			SELECT FROM pg_attribute a
+			JOIN pg_class c ON c.oid = a.attrelid
+			WHERE c.oid = to_regclass('payments.' || t)
+			AND c.relkind IN ('r', 'p')
+			AND a.attname = 'xid'
+			AND a.atttypid = 'xid8'::regtype
+		) THEN
+			RETURN QUERY
+			SELECT 'missing', NULL::bigint, t, NULL::jsonb, 'the table, or its column xid, is gone';
 			CONTINUE;
 		END IF;
 		RETURN QUERY SELECT v.* FROM payments._verify_rows(t, from_block, to_block, max_findings) v;
 		EXECUTE format('SELECT count(*) FROM payments.%I WHERE xid IS NULL', t) INTO n;
 		IF n > 0 THEN
-			RETURN QUERY SELECT 'added', NULL::bigint, t, NULL::jsonb, format('%s rows have no xid, so no block can seal them', n);
+			RETURN QUERY
+			SELECT 'added', NULL::bigint, t, NULL::jsonb,
+				format('%s rows have no xid, so no block can seal them', n);
 		END IF;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION payments._verify_tables(bigint, bigint, int) IS 'Internal: _verify_rows() of all sealed tables.';
 
-CREATE FUNCTION payments.verify(heads text DEFAULT NULL, from_block bigint DEFAULT 1, to_block bigint DEFAULT NULL, max_findings int DEFAULT 100)
-	RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
+CREATE FUNCTION payments.verify(
+	heads text DEFAULT NULL, from_block bigint DEFAULT 1, to_block bigint DEFAULT NULL,
+	max_findings int DEFAULT 100
+) RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
 #variable_conflict use_column
 DECLARE
 	newest bigint;
@@ -155,8 +178,10 @@ BEGIN
 	END IF;
 	IF findings = 0 THEN
 		waiting := payments._seal_count(coalesce(last_xid, '0'::xid8), payments.seal_horizon(), 1000000);
-		RETURN QUERY SELECT 'ok', newest, NULL::text, NULL::jsonb,
-			format('blocks %s to %s, %s rows, %s heads; %s rows wait to be sealed', from_block, last_block, read, witnessed, waiting);
+		RETURN QUERY
+		SELECT 'ok', newest, NULL::text, NULL::jsonb,
+			format('blocks %s to %s, %s rows, %s heads; %s rows wait to be sealed', from_block, last_block,
+				read, witnessed, waiting);
 	END IF;
 END
 $$;
@@ -186,13 +211,17 @@ DECLARE
 	unsealed boolean;
 	retired bigint;
 BEGIN
-	EXECUTE format('SELECT EXISTS (SELECT FROM payments.%I p WHERE p.xid >= coalesce((SELECT s.to_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1), ''0''))', part)
+	EXECUTE format(
+		'SELECT EXISTS (SELECT FROM payments.%I p WHERE p.xid >= coalesce((SELECT s.to_xid FROM '
+			'payments.seal s ORDER BY s.block DESC LIMIT 1), ''0''))',
+		part)
 	INTO unsealed;
 	IF unsealed THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY703',
 			MESSAGE = format('table "%s" has rows that are not sealed yet', part),
-			HINT = 'SELECT payments.seal_blocks() seals them, once the transactions that are older have ended.';
+			HINT = 'SELECT payments.seal_blocks() seals them, once the transactions that are older have '
+				'ended.';
 	END IF;
 	EXECUTE format('INSERT INTO payments.seal_retired (name, part, block, rows, retired_at, retired_by)
 		SELECT $1, $2, s.block, count(*), clock_timestamp(), $3 FROM payments.%I p JOIN payments.seal s ON p.xid >= s.from_xid AND p.xid < s.to_xid
@@ -205,7 +234,8 @@ COMMENT ON FUNCTION payments._seal_retire(text, text, text) IS
 'Internal: records that a partition''s rows are about to be removed, so that verify() takes them as gone; call it in the transaction that drops the partition, with the partition locked. Returns their number. Raises PY703 when some are not sealed yet.';
 
 -- The seals' part of check(): the chain alone, which takes little time.
-CREATE FUNCTION payments._check_seal() RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
+CREATE FUNCTION payments._check_seal()
+	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -215,9 +245,12 @@ BEGIN
 
 	RETURN QUERY
 	SELECT 'the seals are guarded', count(*) = 0, count(*), min(g.tbl || '.' || g.trg)
-	FROM (SELECT t.name AS tbl, x.trg
-		  FROM unnest(payments._sealed_tables() || ARRAY['seal', 'seal_table', 'seal_leaf', 'seal_epoch']) t (name),
-			unnest(ARRAY['guard_append_only', 'guard_truncate']) x (trg)) g
+	FROM (
+		SELECT t.name AS tbl, x.trg
+		FROM unnest(
+			payments._sealed_tables() || ARRAY['seal', 'seal_table', 'seal_leaf', 'seal_epoch']) t (name),
+			unnest(ARRAY['guard_append_only', 'guard_truncate']) x (trg)
+	) g
 	LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
 	WHERE t.tgenabled IS DISTINCT FROM 'A';
 END

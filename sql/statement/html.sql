@@ -3,8 +3,13 @@
 
 CREATE FUNCTION payments._html(words text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT translate(replace(replace(replace(replace(replace(words, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;'),
-		E'\u0001\u0002\u0003\u0004\u0005\u0006\u0007\u0008\u000b\u000c\u000e\u000f\u0010\u0011\u0012\u0013\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f\u007f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069',
+	SELECT translate(
+		replace(
+			replace(replace(replace(replace(words, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'),
+			'''', '&#39;'),
+		E'\u0001\u0002\u0003\u0004\u0005\u0006\u0007\u0008\u000b\u000c\u000e\u000f\u0010\u0011\u0012\u0013'
+			'\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f\u007f\u202a\u202b\u202c'
+			'\u202d\u202e\u2066\u2067\u2068\u2069',
 		repeat(E'\ufffd', 38))
 $$;
 COMMENT ON FUNCTION payments._html(text) IS 'Internal: a text for HTML, in an element or a quoted attribute; control characters, and those that turn the direction of writing, are shown as unknown ones.';
@@ -21,8 +26,11 @@ COMMENT ON FUNCTION payments._html_bdi(text) IS 'Internal: a text of somebody el
 CREATE FUNCTION payments._html_amount(amount numeric, exponent int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT CASE WHEN amount < 0 THEN E'\u2212' ELSE '' END
-		|| replace(to_char(abs(amount) * ('1e-' || exponent)::numeric,
-			'FM999,999,999,999,999,999,999,990' || CASE WHEN exponent > 0 THEN '.' || repeat('0', exponent) ELSE '' END), ',', E'\u202F')
+		|| replace(
+			to_char(abs(amount) * ('1e-' || exponent)::numeric,
+				'FM999,999,999,999,999,999,999,990'
+					|| CASE WHEN exponent > 0 THEN '.' || repeat('0', exponent) ELSE '' END),
+			',', E'\u202F')
 $$;
 COMMENT ON FUNCTION payments._html_amount(numeric, int) IS 'Internal: an amount in minor units for people, without its currency.';
 
@@ -36,8 +44,14 @@ COMMENT ON FUNCTION payments._html_width(int, text) IS 'Internal: millimetres th
 
 CREATE FUNCTION payments._html_size(characters int[], room int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT coalesce((SELECT z.size FROM unnest(ARRAY['usual', 'tight']) WITH ORDINALITY z (size, n)
-					 WHERE (SELECT sum(payments._html_width(c, z.size)) FROM unnest(characters) c) <= room ORDER BY z.n LIMIT 1), 'tiny')
+	SELECT coalesce(
+		(
+			SELECT z.size
+			FROM unnest(ARRAY['usual', 'tight']) WITH ORDINALITY z (size, n)
+			WHERE (SELECT sum(payments._html_width(c, z.size)) FROM unnest(characters) c) <= room
+			ORDER BY z.n LIMIT 1
+		),
+		'tiny')
 $$;
 COMMENT ON FUNCTION payments._html_size(int[], int) IS 'Internal: the size at which columns with amounts of so many characters fit into so many millimetres.';
 
@@ -49,33 +63,55 @@ COMMENT ON FUNCTION payments._html_column(int, text) IS 'Internal: a column for 
 
 CREATE FUNCTION payments._html_box(label text, amount numeric, exponent int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<div><span class="label">' || label || '</span><b class="' || CASE WHEN length(payments._html_amount(amount, exponent)) <= 15 THEN 'usual' WHEN length(payments._html_amount(amount, exponent)) <= 19 THEN 'tight' ELSE 'tiny' END || '">'
-		|| payments._html_amount(amount, exponent) || '</b></div>'
+	SELECT '<div><span class="label">' || label || '</span><b class="'
+		|| CASE
+			WHEN length(payments._html_amount(amount, exponent)) <= 15 THEN 'usual'
+			WHEN length(payments._html_amount(amount, exponent)) <= 19 THEN 'tight'
+			ELSE 'tiny'
+		END
+		|| '">' || payments._html_amount(amount, exponent) || '</b></div>'
 $$;
 COMMENT ON FUNCTION payments._html_box(text, numeric, int) IS 'Internal: one of the amounts at the head of a statement.';
 
 CREATE FUNCTION payments._statement_kind(kind text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT CASE kind
-		WHEN 'capture' THEN 'Payment' WHEN 'late_capture' THEN 'Late payment' WHEN 'refund' THEN 'Refund'
-		WHEN 'refund_failed' THEN 'Failed refund' WHEN 'fee' THEN 'Fee' WHEN 'settled_fee' THEN 'Fee' WHEN 'dispute' THEN 'Dispute' WHEN 'dispute_won' THEN 'Dispute won'
-		WHEN 'payout' THEN 'Payout' WHEN 'topup' THEN 'Top-up' WHEN 'reversal' THEN 'Reversal' WHEN 'manual' THEN 'Posting'
-		ELSE upper(left(kind, 1) COLLATE "C") || replace(substr(kind, 2), '_', ' ') END
+		WHEN 'capture' THEN 'Payment'
+		WHEN 'late_capture' THEN 'Late payment'
+		WHEN 'refund' THEN 'Refund'
+		WHEN 'refund_failed' THEN 'Failed refund'
+		WHEN 'fee' THEN 'Fee'
+		WHEN 'settled_fee' THEN 'Fee'
+		WHEN 'dispute' THEN 'Dispute'
+		WHEN 'dispute_won' THEN 'Dispute won'
+		WHEN 'payout' THEN 'Payout'
+		WHEN 'topup' THEN 'Top-up'
+		WHEN 'reversal' THEN 'Reversal'
+		WHEN 'manual' THEN 'Posting'
+		ELSE upper(left(kind, 1) COLLATE "C") || replace(substr(kind, 2), '_', ' ')
+	END
 $$;
 COMMENT ON FUNCTION payments._statement_kind(text) IS 'Internal: posting.kind for people.';
 
 CREATE FUNCTION payments._statement_moment(at timestamptz) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT to_char(at AT TIME ZONE 'UTC', CASE WHEN date_trunc('minute', at AT TIME ZONE 'UTC') = at AT TIME ZONE 'UTC'
-		THEN 'YYYY-MM-DD HH24:MI' ELSE 'YYYY-MM-DD HH24:MI:SS.US' END)
+	SELECT to_char(at AT TIME ZONE 'UTC',
+		CASE
+			WHEN date_trunc('minute', at AT TIME ZONE 'UTC') = at AT TIME ZONE 'UTC' THEN 'YYYY-MM-DD HH24:MI'
+			ELSE 'YYYY-MM-DD HH24:MI:SS.US'
+		END)
 $$;
 COMMENT ON FUNCTION payments._statement_moment(timestamptz) IS 'Internal: begin or end of a period for people, in UTC.';
 
 CREATE FUNCTION payments._statement_period(from_time timestamptz, to_time timestamptz) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN date_trunc('day', from_time AT TIME ZONE 'UTC') = from_time AT TIME ZONE 'UTC' AND date_trunc('day', to_time AT TIME ZONE 'UTC') = to_time AT TIME ZONE 'UTC'
-		THEN to_char(from_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') || ' to ' || to_char(to_time AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM-DD')
-		ELSE payments._statement_moment(from_time) || ' to ' || payments._statement_moment(to_time) END
+	SELECT CASE
+		WHEN date_trunc('day', from_time AT TIME ZONE 'UTC') = from_time AT TIME ZONE 'UTC'
+			AND date_trunc('day', to_time AT TIME ZONE 'UTC') = to_time AT TIME ZONE 'UTC'
+			THEN to_char(from_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') || ' to '
+				|| to_char(to_time AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM-DD')
+		ELSE payments._statement_moment(from_time) || ' to ' || payments._statement_moment(to_time)
+	END
 $$;
 COMMENT ON FUNCTION payments._statement_period(timestamptz, timestamptz) IS 'Internal: a period for people: whole days with the last one, else begin and end.';
 
@@ -141,50 +177,123 @@ DECLARE
 	size text;
 BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT count(*) AS lines, coalesce(bool_or(e ? 'vat'), false) AS has_vat, coalesce(sum((e ->> 'amount')::numeric), 0) AS amount,
-		coalesce(sum(greatest((e ->> 'added')::numeric - (e ->> 'taken')::numeric, 2 * abs((e ->> 'gross')::numeric))), 0) AS gone_and_come,
-		sum((e ->> 'net')::numeric) AS net, sum((e ->> 'vat')::numeric) AS vat, sum((e ->> 'gross')::numeric) AS gross
-	INTO t FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = $2;
+	SELECT count(*) AS lines, coalesce(bool_or(e ? 'vat'), false) AS has_vat,
+		coalesce(sum((e ->> 'amount')::numeric), 0) AS amount,
+		coalesce(
+			sum(
+				greatest(
+					(e ->> 'added')::numeric - (e ->> 'taken')::numeric, 2 * abs((e ->> 'gross')::numeric))),
+			0) AS gone_and_come,
+		sum((e ->> 'net')::numeric) AS net, sum((e ->> 'vat')::numeric) AS vat,
+		sum((e ->> 'gross')::numeric) AS gross
+	INTO t
+	FROM jsonb_array_elements(s.totals) e
+	WHERE e ->> 'section' = $2;
 	IF NOT running AND t.lines = 0 THEN
 		RETURN '';
 	END IF;
 	-- VAT in what moved the balance stands small below its line: five columns of amounts do not fit.
 	columns := t.has_vat AND NOT running;
 	-- As wide as the largest amount that may come: no balance is beyond all that came and all that went.
-	digits := length(payments._html_amount(- (CASE WHEN running THEN abs(s.opening_balance::numeric) ELSE 0 END + t.gone_and_come), s.exponent));
-	size := payments._html_size(CASE WHEN columns THEN ARRAY[digits, digits, digits] WHEN running THEN ARRAY[digits, digits] ELSE ARRAY[digits] END, CASE WHEN columns THEN 84 ELSE 74 END);
+	digits := length(payments._html_amount(
+		- (CASE WHEN running THEN abs(s.opening_balance::numeric) ELSE 0 END + t.gone_and_come), s.exponent));
+	size := payments._html_size(
+		CASE
+			WHEN columns THEN ARRAY[digits, digits, digits]
+			WHEN running THEN ARRAY[digits, digits]
+			ELSE ARRAY[digits]
+		END,
+		CASE WHEN columns THEN 84 ELSE 74 END);
 	wide := payments._html_column(digits, size);
-	head := '<table class="lines ' || size || '"><colgroup><col style="width:31mm"><col><col style="width:' || CASE WHEN columns THEN '25mm' ELSE '28mm' END || '">'
-		|| CASE WHEN columns THEN wide || '<col style="width:12mm">' || wide ELSE '' END || wide || CASE WHEN running THEN wide ELSE '' END
+	head := '<table class="lines ' || size || '"><colgroup><col style="width:31mm"><col><col style="width:'
+		|| CASE WHEN columns THEN '25mm' ELSE '28mm' END || '">'
+		|| CASE WHEN columns THEN wide || '<col style="width:12mm">' || wide ELSE '' END || wide
+		|| CASE WHEN running THEN wide ELSE '' END
 		|| '</colgroup><thead><tr><th>Date, UTC</th><th>Description</th><th>Reference</th>'
-		|| CASE WHEN columns THEN '<th class="n">Net</th><th class="n">VAT&nbsp;%</th><th class="n">VAT</th>' ELSE '' END
-		|| '<th class="n">' || CASE WHEN columns THEN 'Gross ' ELSE 'Amount ' END || payments._html(s.currency) || '</th>'
-		|| CASE WHEN running THEN '<th class="n">Balance ' || payments._html(s.currency) || '</th>' ELSE '' END || E'</tr></thead>\n<tbody>\n'
-		|| CASE WHEN running THEN '<tr class="edge"><td colspan="4">Opening balance</td><td class="n">'
-			|| payments._html_amount(s.opening_balance, s.exponent) || E'</td></tr>\n' ELSE '' END;
-	SELECT string_agg('<tr><td class="d">' || to_char(c.booked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || CASE WHEN c.late THEN '&nbsp;*' ELSE '' END
-		|| '</td><td>' || payments._html_bdi(payments._statement_kind(c.kind)) || coalesce(': ' || payments._html_bdi(nullif(c.description, '')), '')
-		|| ' <span class="sub">#' || c.posting_id || ' ' || payments._html_bdi(regexp_replace(c.counterpart, '^psp_receivable:', '')) || '</span>'
-		|| CASE WHEN running AND c.vat IS NOT NULL THEN '<span class="sub own">net ' || payments._html_amount(c.net, s.exponent) || ', VAT ' || c.vat_percent
-			|| '&nbsp;% ' || payments._html_amount(c.vat, s.exponent) || ', gross ' || payments._html_amount(c.gross, s.exponent) || '</span>' ELSE '' END
-		|| '</td><td class="w">' || coalesce(payments._html_bdi(coalesce(c.order_ref, c.reference, c.payment_id::text)), '')
-		|| '</td>'
-		|| CASE WHEN columns THEN '<td class="n">' || coalesce(payments._html_amount(c.net, s.exponent), '') || '</td><td class="n">'
-			|| coalesce(c.vat_percent::text, '') || '</td><td class="n">' || coalesce(payments._html_amount(c.vat, s.exponent), '') || '</td>' ELSE '' END
-		|| '<td class="n">' || payments._html_amount(CASE WHEN columns THEN coalesce(c.gross, c.amount) ELSE c.amount END, s.exponent) || '</td>'
-		|| CASE WHEN running THEN '<td class="n">' || payments._html_amount(c.balance, s.exponent) || '</td>' ELSE '' END || E'</tr>\n', '' ORDER BY c.line)
+		|| CASE
+			WHEN columns THEN '<th class="n">Net</th><th class="n">VAT&nbsp;%</th><th class="n">VAT</th>'
+			ELSE ''
+		END
+		|| '<th class="n">' || CASE WHEN columns THEN 'Gross ' ELSE 'Amount ' END
+		|| payments._html(s.currency) || '</th>'
+		|| CASE
+			WHEN running THEN '<th class="n">Balance ' || payments._html(s.currency) || '</th>'
+			ELSE ''
+		END
+		|| E'</tr></thead>\n<tbody>\n'
+		|| CASE
+			WHEN running
+				THEN '<tr class="edge"><td colspan="4">Opening balance</td><td class="n">'
+					|| payments._html_amount(s.opening_balance, s.exponent) || E'</td></tr>\n'
+			ELSE ''
+		END;
+	SELECT string_agg(
+		'<tr><td class="d">' || to_char(c.booked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
+			|| CASE WHEN c.late THEN '&nbsp;*' ELSE '' END || '</td><td>'
+			|| payments._html_bdi(payments._statement_kind(c.kind))
+			|| coalesce(': ' || payments._html_bdi(nullif(c.description, '')), '') || ' <span class="sub">#'
+			|| c.posting_id || ' '
+			|| payments._html_bdi(regexp_replace(c.counterpart, '^psp_receivable:', '')) || '</span>'
+			|| CASE
+				WHEN running AND c.vat IS NOT NULL
+					THEN '<span class="sub own">net ' || payments._html_amount(c.net, s.exponent) || ', VAT '
+						|| c.vat_percent || '&nbsp;% ' || payments._html_amount(c.vat, s.exponent)
+						|| ', gross ' || payments._html_amount(c.gross, s.exponent) || '</span>'
+				ELSE ''
+			END
+			|| '</td><td class="w">'
+			|| coalesce(payments._html_bdi(coalesce(c.order_ref, c.reference, c.payment_id::text)), '')
+			|| '</td>'
+			|| CASE
+				WHEN columns
+					THEN '<td class="n">' || coalesce(payments._html_amount(c.net, s.exponent), '')
+						|| '</td><td class="n">' || coalesce(c.vat_percent::text, '') || '</td><td class="n">'
+						|| coalesce(payments._html_amount(c.vat, s.exponent), '') || '</td>'
+				ELSE ''
+			END
+			|| '<td class="n">'
+			|| payments._html_amount(
+				CASE WHEN columns THEN coalesce(c.gross, c.amount) ELSE c.amount END, s.exponent)
+			|| '</td>'
+			|| CASE
+				WHEN running THEN '<td class="n">' || payments._html_amount(c.balance, s.exponent) || '</td>'
+				ELSE ''
+			END
+			|| E'</tr>\n',
+		'' ORDER BY c.line)
 	INTO body
-	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
-		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c WHERE c.section = $2;
+	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since,
+		s.opening_balance, payments._statement_ids(s.fee_accounts),
+		payments._statement_ids(s.dispute_accounts), s.vat_rules) c
+	WHERE c.section = $2;
 	RETURN head || coalesce(body, '')
-		|| CASE WHEN running THEN '<tr class="edge"><td colspan="4">Closing balance</td><td class="n">'
-			|| payments._html_amount(s.closing_balance, s.exponent) || E'</td></tr>\n'
-		ELSE '<tr class="sum"><td colspan="3">Total</td>'
-			|| CASE WHEN columns THEN '<td class="n">' || payments._html_amount(t.net, s.exponent) || '</td><td></td><td class="n">'
-				|| payments._html_amount(t.vat, s.exponent) || '</td>' ELSE '' END
-			|| '<td class="n">' || payments._html_amount(CASE WHEN columns THEN t.gross
-				+ (SELECT coalesce(sum((e ->> 'amount')::numeric), 0) FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = $2 AND NOT e ? 'vat')
-				ELSE t.amount END, s.exponent) || E'</td></tr>\n' END
+		|| CASE
+			WHEN running
+				THEN '<tr class="edge"><td colspan="4">Closing balance</td><td class="n">'
+					|| payments._html_amount(s.closing_balance, s.exponent) || E'</td></tr>\n'
+			ELSE '<tr class="sum"><td colspan="3">Total</td>'
+				|| CASE
+					WHEN columns
+						THEN '<td class="n">' || payments._html_amount(t.net, s.exponent)
+							|| '</td><td></td><td class="n">' || payments._html_amount(t.vat, s.exponent)
+							|| '</td>'
+					ELSE ''
+				END
+				|| '<td class="n">'
+				|| payments._html_amount(
+					CASE
+						WHEN columns
+							THEN t.gross
+								+ (
+									SELECT coalesce(sum((e ->> 'amount')::numeric), 0)
+									FROM jsonb_array_elements(s.totals) e
+									WHERE e ->> 'section' = $2 AND NOT e ? 'vat'
+								)
+						ELSE t.amount
+					END,
+					s.exponent)
+				|| E'</td></tr>\n'
+		END
 		|| E'</tbody></table>\n';
 END
 $$;
@@ -203,26 +312,53 @@ DECLARE
 	body text;
 BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT coalesce(bool_or(e ? 'vat'), false), coalesce(max(length(payments._html_amount(- abs((e ->> 'amount')::numeric), s.exponent))), 0),
+	SELECT coalesce(bool_or(e ? 'vat'), false),
+		coalesce(max(length(payments._html_amount(- abs((e ->> 'amount')::numeric), s.exponent))), 0),
 		coalesce(max(length(payments._html_amount(- abs((e ->> 'gross')::numeric), s.exponent))), 0)
-	INTO has_vat, digits, vat_digits FROM jsonb_array_elements(s.totals) e;
-	size := payments._html_size(CASE WHEN has_vat THEN ARRAY[digits, vat_digits, vat_digits, vat_digits] ELSE ARRAY[digits] END, 116);
+	INTO has_vat, digits, vat_digits
+	FROM jsonb_array_elements(s.totals) e;
+	size := payments._html_size(
+		CASE WHEN has_vat THEN ARRAY[digits, vat_digits, vat_digits, vat_digits] ELSE ARRAY[digits] END, 116);
 	wide := payments._html_column(vat_digits, size);
-	SELECT string_agg('<tr><td>' || payments._html_bdi(payments._statement_kind(e ->> 'kind'))
-		|| CASE e ->> 'section' WHEN 'balance' THEN '' ELSE '<span class="sub own">' || payments._html(e ->> 'section') || ', not in the balance</span>' END
-		|| '</td><td class="n">' || payments._html_amount((e ->> 'lines')::numeric, 0) || '</td><td class="n">' || payments._html_amount((e ->> 'amount')::numeric, s.exponent) || '</td>'
-		|| CASE WHEN has_vat THEN '<td class="n">' || coalesce(e ->> 'vat_percent', '') || '</td><td class="n">'
-			|| coalesce(payments._html_amount((e ->> 'net')::numeric, s.exponent), '') || '</td><td class="n">'
-			|| coalesce(payments._html_amount((e ->> 'vat')::numeric, s.exponent), '') || '</td><td class="n">'
-			|| coalesce(payments._html_amount((e ->> 'gross')::numeric, s.exponent), '') || '</td>' ELSE '' END || E'</tr>\n', '' ORDER BY n)
-	INTO body FROM jsonb_array_elements(s.totals) WITH ORDINALITY x (e, n);
+	SELECT string_agg(
+		'<tr><td>' || payments._html_bdi(payments._statement_kind(e ->> 'kind'))
+			|| CASE e ->> 'section'
+				WHEN 'balance' THEN ''
+				ELSE '<span class="sub own">' || payments._html(e ->> 'section')
+					|| ', not in the balance</span>'
+			END
+			|| '</td><td class="n">' || payments._html_amount((e ->> 'lines')::numeric, 0)
+			|| '</td><td class="n">' || payments._html_amount((e ->> 'amount')::numeric, s.exponent)
+			|| '</td>'
+			|| CASE
+				WHEN has_vat
+					THEN '<td class="n">' || coalesce(e ->> 'vat_percent', '') || '</td><td class="n">'
+						|| coalesce(payments._html_amount((e ->> 'net')::numeric, s.exponent), '')
+						|| '</td><td class="n">'
+						|| coalesce(payments._html_amount((e ->> 'vat')::numeric, s.exponent), '')
+						|| '</td><td class="n">'
+						|| coalesce(payments._html_amount((e ->> 'gross')::numeric, s.exponent), '')
+						|| '</td>'
+				ELSE ''
+			END
+			|| E'</tr>\n',
+		'' ORDER BY n)
+	INTO body
+	FROM jsonb_array_elements(s.totals) WITH ORDINALITY x (e, n);
 	IF body IS NULL THEN
 		RETURN '';
 	END IF;
-	RETURN '<h2>Totals by kind</h2>' || E'\n' || '<table class="totals ' || size || '"><colgroup><col><col style="width:15mm">' || payments._html_column(digits, size)
+	RETURN '<h2>Totals by kind</h2>' || E'\n' || '<table class="totals ' || size
+		|| '"><colgroup><col><col style="width:15mm">' || payments._html_column(digits, size)
 		|| CASE WHEN has_vat THEN '<col style="width:12mm">' || wide || wide || wide ELSE '' END
-		|| '</colgroup><thead><tr><th>Kind</th><th class="n">Lines</th><th class="n">Posted ' || payments._html(s.currency) || '</th>'
-		|| CASE WHEN has_vat THEN '<th class="n">VAT&nbsp;%</th><th class="n">Net</th><th class="n">VAT</th><th class="n">Gross</th>' ELSE '' END
+		|| '</colgroup><thead><tr><th>Kind</th><th class="n">Lines</th><th class="n">Posted '
+		|| payments._html(s.currency) || '</th>'
+		|| CASE
+			WHEN has_vat
+				THEN '<th class="n">VAT&nbsp;%</th><th class="n">Net</th><th class="n">VAT</th><th '
+					'class="n">Gross</th>'
+			ELSE ''
+		END
 		|| E'</tr></thead>\n<tbody>\n' || body || E'</tbody></table>\n';
 END
 $$;
@@ -230,8 +366,14 @@ COMMENT ON FUNCTION payments._statement_html_totals(bigint) IS 'Internal: the ta
 
 CREATE FUNCTION payments._statement_html_party(label text, party jsonb, fallback text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<address><span class="label">' || label || '</span><b>' || payments._html_bdi(coalesce(party ->> 'name', fallback)) || '</b>'
-		|| coalesce((SELECT string_agg(payments._html_bdi(l), '<br>' ORDER BY n) FROM jsonb_array_elements_text(party -> 'lines') WITH ORDINALITY x (l, n)), '')
+	SELECT '<address><span class="label">' || label || '</span><b>'
+		|| payments._html_bdi(coalesce(party ->> 'name', fallback)) || '</b>'
+		|| coalesce(
+			(
+				SELECT string_agg(payments._html_bdi(l), '<br>' ORDER BY n)
+				FROM jsonb_array_elements_text(party -> 'lines') WITH ORDINALITY x (l, n)
+			),
+			'')
 		|| '</address>'
 $$;
 COMMENT ON FUNCTION payments._statement_html_party(text, jsonb, text) IS 'Internal: issuer or recipient on a statement.';
@@ -248,33 +390,67 @@ DECLARE
 BEGIN
 	PERFORM payments._require_statement($1);
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT coalesce(sum((e ->> 'added')::numeric), 0) AS added, coalesce(sum((e ->> 'taken')::numeric), 0) AS taken
-	INTO moved FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = 'balance';
+	SELECT coalesce(sum((e ->> 'added')::numeric), 0) AS added,
+		coalesce(sum((e ->> 'taken')::numeric), 0) AS taken
+	INTO moved
+	FROM jsonb_array_elements(s.totals) e
+	WHERE e ->> 'section' = 'balance';
 	balance := payments._statement_html_section($1, 'balance');
 	fees := payments._statement_html_section($1, 'fees');
 	disputes := payments._statement_html_section($1, 'disputes');
 	RETURN E'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-		|| E'<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src ''unsafe-inline''">\n'
-		|| '<title>Statement ' || s.number || ', ' || payments._html(s.merchant) || E'</title>\n<style>' || payments._statement_style()
-		|| format('@page { @bottom-left { content: "Statement %s, %s"; font: 7pt Arial, "Liberation Sans", "DejaVu Sans", sans-serif; color: #667085; } '
+		|| E'<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src '
+			'''unsafe-inline''">\n'
+		|| '<title>Statement ' || s.number || ', ' || payments._html(s.merchant) || E'</title>\n<style>'
+		|| payments._statement_style()
+		|| format(
+			'@page { @bottom-left { content: "Statement %s, %s"; font: 7pt Arial, "Liberation Sans", "DejaVu '
+				'Sans", sans-serif; color: #667085; } '
 			'@bottom-right { content: "Page " counter(page) " of " counter(pages); font: 7pt Arial, "Liberation Sans", "DejaVu Sans", sans-serif; color: #667085; } }',
 			s.number, payments._statement_period(s.from_time, s.to_time))
 		|| E'\n</style>\n</head>\n<body>\n<header>\n'
 		|| payments._statement_html_party('Issued by', s.parties -> 'issuer', '') || E'\n'
-		|| '<div><h1>Statement ' || s.number || '</h1><dl><dt>Period</dt><dd>' || payments._statement_period(s.from_time, s.to_time) || ' (UTC)</dd>'
-		|| '<dt>Merchant</dt><dd>' || payments._html_bdi(s.merchant) || '</dd><dt>Account</dt><dd>' || payments._html_bdi(s.account) || '</dd><dt>Currency</dt><dd>'
-		|| payments._html(s.currency) || '</dd><dt>Issued</dt><dd>' || to_char(s.issued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || E' (UTC)</dd></dl></div>\n'
-		|| payments._statement_html_party('Statement for', s.parties -> 'recipient', s.merchant) || E'\n</header>\n'
-		|| '<div class="boxes">' || payments._html_box('Opening balance', s.opening_balance, s.exponent) || payments._html_box('Added', moved.added, s.exponent)
-		|| payments._html_box('Taken', moved.taken, s.exponent) || payments._html_box('Closing balance ' || payments._html(s.currency), s.closing_balance, s.exponent)
-		|| E'</div>\n' || payments._statement_html_totals($1)
-		|| E'<h2>Account</h2>\n' || balance
-		|| CASE WHEN fees <> '' THEN E'<h2>Fees of payment service providers</h2>\n<p class="note">Kept by the providers out of what they pay out; not part of the balance above.</p>\n' || fees ELSE '' END
-		|| CASE WHEN disputes <> '' THEN E'<h2>Disputes</h2>\n<p class="note">Taken back by the providers for disputes, less what came back; not part of the balance above until it is posted there.</p>\n' || disputes ELSE '' END
-		|| '<footer>' || CASE WHEN strpos(balance || fees || disputes, '&nbsp;*</td>') > 0
-			THEN '* Booked before the period, by a transaction that was completed after the statement before had been issued.<br>' ELSE '' END
-		|| CASE WHEN jsonb_array_length(s.vat_rules) > 0 THEN 'VAT is rounded to the minor unit on each line, half a unit away from zero; totals are sums of lines.<br>' ELSE '' END
-		|| 'Content SHA-256 ' || encode(s.sha256, 'hex') || '. Cut at ' || payments._statement_time(s.to_time) || ', transaction ' || s.to_xid || E'.</footer>\n</body>\n</html>\n';
+		|| '<div><h1>Statement ' || s.number || '</h1><dl><dt>Period</dt><dd>'
+		|| payments._statement_period(s.from_time, s.to_time) || ' (UTC)</dd>' || '<dt>Merchant</dt><dd>'
+		|| payments._html_bdi(s.merchant) || '</dd><dt>Account</dt><dd>' || payments._html_bdi(s.account)
+		|| '</dd><dt>Currency</dt><dd>' || payments._html(s.currency) || '</dd><dt>Issued</dt><dd>'
+		|| to_char(s.issued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || E' (UTC)</dd></dl></div>\n'
+		|| payments._statement_html_party('Statement for', s.parties -> 'recipient', s.merchant)
+		|| E'\n</header>\n' || '<div class="boxes">'
+		|| payments._html_box('Opening balance', s.opening_balance, s.exponent)
+		|| payments._html_box('Added', moved.added, s.exponent)
+		|| payments._html_box('Taken', moved.taken, s.exponent)
+		|| payments._html_box('Closing balance ' || payments._html(s.currency), s.closing_balance, s.exponent)
+		|| E'</div>\n' || payments._statement_html_totals($1) || E'<h2>Account</h2>\n' || balance
+		|| CASE
+			WHEN fees <> ''
+				THEN E'<h2>Fees of payment service providers</h2>\n<p class="note">Kept by the providers out '
+					'of what they pay out; not part of the balance above.</p>\n'
+					|| fees
+			ELSE ''
+		END
+		|| CASE
+			WHEN disputes <> ''
+				THEN E'<h2>Disputes</h2>\n<p class="note">Taken back by the providers for disputes, less '
+					'what came back; not part of the balance above until it is posted there.</p>\n'
+					|| disputes
+			ELSE ''
+		END
+		|| '<footer>'
+		|| CASE
+			WHEN strpos(balance || fees || disputes, '&nbsp;*</td>') > 0
+				THEN '* Booked before the period, by a transaction that was completed after the statement '
+					'before had been issued.<br>'
+			ELSE ''
+		END
+		|| CASE
+			WHEN jsonb_array_length(s.vat_rules) > 0
+				THEN 'VAT is rounded to the minor unit on each line, half a unit away from zero; totals are '
+					'sums of lines.<br>'
+			ELSE ''
+		END
+		|| 'Content SHA-256 ' || encode(s.sha256, 'hex') || '. Cut at ' || payments._statement_time(s.to_time)
+		|| ', transaction ' || s.to_xid || E'.</footer>\n</body>\n</html>\n';
 END
 $$;
 COMMENT ON FUNCTION payments.statement_html(bigint) IS

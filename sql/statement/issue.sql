@@ -18,8 +18,11 @@ COMMENT ON FUNCTION payments._statement_time(timestamptz) IS 'Internal: a time a
 -- exact: a quotient of numeric would be rounded twice.
 CREATE FUNCTION payments._vat_of(amount numeric, percent numeric, included boolean) RETURNS numeric
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT sign(amount) * CASE WHEN included THEN div(2 * abs(amount) * percent + 100 + percent, 2 * (100 + percent))
-						  ELSE div(2 * abs(amount) * percent + 100, 200) END
+	SELECT sign(amount)
+		* CASE
+			WHEN included THEN div(2 * abs(amount) * percent + 100 + percent, 2 * (100 + percent))
+			ELSE div(2 * abs(amount) * percent + 100, 200)
+		END
 $$;
 COMMENT ON FUNCTION payments._vat_of(numeric, numeric, boolean) IS
 'Internal: the VAT in an amount, or with included false on it, in whole minor units, half a unit rounded away from zero.';
@@ -30,12 +33,16 @@ CREATE FUNCTION payments._statement_ids(ids jsonb) RETURNS bigint[]
 $$;
 COMMENT ON FUNCTION payments._statement_ids(jsonb) IS 'Internal: ids from their list; a sealed column is of a type whose bytes depend on nothing else.';
 
-CREATE FUNCTION payments._statement_content(account bigint, from_time timestamptz, to_time timestamptz, from_xid xid8, to_xid xid8,
-	since timestamptz, opening bigint, fee_accounts bigint[], dispute_accounts bigint[], vat_rules jsonb)
-	RETURNS TABLE (line bigint, section text, posting_id bigint, booked_at timestamptz, late boolean, kind text, counterpart text,
-		description text, reference text, payment_id uuid, order_ref text, amount numeric, balance numeric, vat_percent numeric,
-		net numeric, vat numeric, gross numeric, needs timestamptz)
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+CREATE FUNCTION payments._statement_content(
+	account bigint, from_time timestamptz, to_time timestamptz, from_xid xid8, to_xid xid8, since timestamptz,
+	opening bigint, fee_accounts bigint[], dispute_accounts bigint[], vat_rules jsonb
+) RETURNS TABLE (
+	line bigint, section text, posting_id bigint, booked_at timestamptz, late boolean, kind text,
+	counterpart text, description text, reference text, payment_id uuid, order_ref text, amount numeric,
+	balance numeric, vat_percent numeric, net numeric, vat numeric, gross numeric, needs timestamptz
+)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 BEGIN
 	-- Custom plans: where late postings may be, the planner sees by the values,
@@ -43,79 +50,106 @@ BEGIN
 	RETURN QUERY
 	WITH a AS (
 		SELECT 1 AS part, 'balance' AS section, $1 AS account_id
-		UNION ALL SELECT 2, 'fees', unnest($8)
-		UNION ALL SELECT 3, 'disputes', unnest($9)
+		UNION ALL
+		SELECT 2, 'fees', unnest($8)
+		UNION ALL
+		SELECT 3, 'disputes', unnest($9)
 	), posted AS (
 		SELECT a.part, a.section, a.account_id, p.credit_account AS other, p.amount::numeric AS moved, p.*
-		FROM a JOIN payments.posting p ON p.debit_account = a.account_id
+		FROM a
+		JOIN payments.posting p ON p.debit_account = a.account_id
 		WHERE p.booked_at >= $2 AND p.booked_at < $3 AND p.xid < $5
 		UNION ALL
 		SELECT a.part, a.section, a.account_id, p.debit_account, - p.amount::numeric, p.*
-		FROM a JOIN payments.posting p ON p.credit_account = a.account_id
+		FROM a
+		JOIN payments.posting p ON p.credit_account = a.account_id
 		WHERE p.booked_at >= $2 AND p.booked_at < $3 AND p.xid < $5
 		UNION ALL
 		-- Booked before the period, committed after the statement before.
 		SELECT a.part, a.section, a.account_id, p.credit_account, p.amount::numeric, p.*
-		FROM a JOIN payments.posting p ON p.debit_account = a.account_id
+		FROM a
+		JOIN payments.posting p ON p.debit_account = a.account_id
 		WHERE p.booked_at >= $6 AND p.booked_at < $2 AND p.xid >= $4 AND p.xid < $5
 		UNION ALL
 		SELECT a.part, a.section, a.account_id, p.debit_account, - p.amount::numeric, p.*
-		FROM a JOIN payments.posting p ON p.credit_account = a.account_id
+		FROM a
+		JOIN payments.posting p ON p.credit_account = a.account_id
 		WHERE p.booked_at >= $6 AND p.booked_at < $2 AND p.xid >= $4 AND p.xid < $5
 	), listed AS (
 		SELECT row_number() OVER (ORDER BY l.part, l.booked_at, l.posting_id, l.account_id) AS line, l.*,
 			CASE WHEN o.merchant = m.merchant THEN o.code ELSE o.merchant || '/' || o.code END AS counterpart,
-			pay.order_ref,
-			CASE WHEN m.type IN ('asset', 'expense') THEN l.moved ELSE - l.moved END AS effect,
+			pay.order_ref, CASE WHEN m.type IN ('asset', 'expense') THEN l.moved ELSE - l.moved END AS effect,
 			r.booked_at AS original_at, v.percent, v.included,
-			CASE WHEN v.percent IS NOT NULL THEN payments._vat_of(CASE WHEN m.type IN ('asset', 'expense') THEN l.moved ELSE - l.moved END, v.percent, v.included) END AS vat
+			CASE
+				WHEN v.percent IS NOT NULL
+					THEN payments._vat_of(
+						CASE WHEN m.type IN ('asset', 'expense') THEN l.moved ELSE - l.moved END, v.percent,
+						v.included)
+			END AS vat
 		FROM posted l
 		JOIN payments.account m ON m.account_id = l.account_id
 		LEFT JOIN payments.account o ON o.account_id = l.other
 		LEFT JOIN payments.payment pay ON pay.payment_id = l.payment_id AND pay.merchant = m.merchant
-		LEFT JOIN LATERAL (SELECT q.kind, q.booked_at, q.effective_at FROM payments.posting q
-						   WHERE l.reverses IS NOT NULL AND q.posting_id = l.reverses LIMIT 1) r ON true
-		LEFT JOIN LATERAL (SELECT (e.rule ->> 'percent')::numeric AS percent, (e.rule ->> 'included')::boolean AS included
-						   FROM jsonb_array_elements($10) WITH ORDINALITY e (rule, n)
-						   WHERE e.rule ->> 'kind' = coalesce(r.kind, l.kind)
-						   AND coalesce((e.rule ->> 'valid_from')::timestamptz <= coalesce(r.effective_at, l.effective_at), true)
-						   AND coalesce((e.rule ->> 'valid_to')::timestamptz > coalesce(r.effective_at, l.effective_at), true)
-						   ORDER BY e.n LIMIT 1) v ON true
+		LEFT JOIN LATERAL (
+			SELECT q.kind, q.booked_at, q.effective_at
+			FROM payments.posting q
+			WHERE l.reverses IS NOT NULL AND q.posting_id = l.reverses
+			LIMIT 1
+		) r ON true
+		LEFT JOIN LATERAL (
+			SELECT (e.rule ->> 'percent')::numeric AS percent, (e.rule ->> 'included')::boolean AS included
+			FROM jsonb_array_elements($10) WITH ORDINALITY e (rule, n)
+			WHERE e.rule ->> 'kind' = coalesce(r.kind, l.kind)
+			AND coalesce(
+				(e.rule ->> 'valid_from')::timestamptz <= coalesce(r.effective_at, l.effective_at), true)
+			AND coalesce(
+				(e.rule ->> 'valid_to')::timestamptz > coalesce(r.effective_at, l.effective_at), true)
+			ORDER BY e.n LIMIT 1
+		) v ON true
 	)
 	SELECT l.line, l.section, l.posting_id, l.booked_at, l.booked_at < $2, l.kind, l.counterpart,
 		l.description, l.reference, l.payment_id, l.order_ref, l.effect,
-		CASE WHEN l.part = 1 THEN $7 + sum(l.effect) OVER (PARTITION BY l.part ORDER BY l.line ROWS UNBOUNDED PRECEDING) END,
-		l.percent,
-		CASE WHEN l.included THEN l.effect - l.vat WHEN NOT l.included THEN l.effect END,
-		l.vat,
+		CASE
+			WHEN l.part = 1
+				THEN $7 + sum(l.effect) OVER (PARTITION BY l.part ORDER BY l.line ROWS UNBOUNDED PRECEDING)
+		END,
+		l.percent, CASE WHEN l.included THEN l.effect - l.vat WHEN NOT l.included THEN l.effect END, l.vat,
 		CASE WHEN l.included THEN l.effect WHEN NOT l.included THEN l.effect + l.vat END,
 		least(l.booked_at, l.original_at)
-	FROM listed l ORDER BY l.line;
+	FROM listed l
+	ORDER BY l.line;
 END
 $$;
 COMMENT ON FUNCTION payments._statement_content(bigint, timestamptz, timestamptz, xid8, xid8, timestamptz, bigint, bigint[], bigint[], jsonb) IS
 'Internal: the lines between two cuts, in their order, with amounts in minor units. Of postings from before from_time it looks at those since a time only. needs: the earliest posting that the line is made of.';
 
-CREATE FUNCTION payments._statement_line_text(line bigint, section text, posting_id bigint, booked_at timestamptz, late boolean, kind text,
-	counterpart text, description text, reference text, payment_id uuid, order_ref text, amount numeric, balance numeric, vat_percent numeric,
-	net numeric, vat numeric, gross numeric) RETURNS text
+CREATE FUNCTION payments._statement_line_text(
+	line bigint, section text, posting_id bigint, booked_at timestamptz, late boolean, kind text,
+	counterpart text, description text, reference text, payment_id uuid, order_ref text, amount numeric,
+	balance numeric, vat_percent numeric, net numeric, vat numeric, gross numeric
+) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT jsonb_strip_nulls(jsonb_build_object('line', line, 'section', section, 'posting_id', posting_id,
-		'booked_at', payments._statement_time(booked_at), 'late', nullif(late, false), 'kind', kind, 'counterpart', counterpart,
-		'description', description, 'reference', reference, 'payment_id', payment_id, 'order_ref', order_ref, 'amount', amount,
-		'balance', balance, 'vat_percent', vat_percent, 'net', net, 'vat', vat, 'gross', gross))::text
+		'booked_at', payments._statement_time(booked_at), 'late', nullif(late, false), 'kind', kind,
+		'counterpart', counterpart, 'description', description, 'reference', reference, 'payment_id',
+		payment_id, 'order_ref', order_ref, 'amount', amount, 'balance', balance, 'vat_percent', vat_percent,
+		'net', net, 'vat', vat, 'gross', gross))::text
 $$;
 COMMENT ON FUNCTION payments._statement_line_text(bigint, text, bigint, timestamptz, boolean, text, text, text, text, uuid, text, numeric, numeric, numeric, numeric, numeric, numeric) IS
 'Internal: a line as the text that is hashed and that statement_json() shows.';
 
-CREATE FUNCTION payments._statement_head_text(merchant text, number bigint, account text, currency text, exponent int, from_time timestamptz,
-	to_time timestamptz, from_xid xid8, to_xid xid8, opening_balance bigint, closing_balance bigint, lines bigint, totals jsonb, vat_rules jsonb,
-	parties jsonb, issued_at timestamptz, issued_by text) RETURNS text
+CREATE FUNCTION payments._statement_head_text(
+	merchant text, number bigint, account text, currency text, exponent int, from_time timestamptz,
+	to_time timestamptz, from_xid xid8, to_xid xid8, opening_balance bigint, closing_balance bigint,
+	lines bigint, totals jsonb, vat_rules jsonb, parties jsonb, issued_at timestamptz, issued_by text
+) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT jsonb_build_object('merchant', merchant, 'number', number, 'account', account, 'currency', currency, 'exponent', exponent,
-		'from_time', payments._statement_time(from_time), 'to_time', payments._statement_time(to_time), 'from_xid', from_xid::text,
-		'to_xid', to_xid::text, 'opening_balance', opening_balance, 'closing_balance', closing_balance, 'lines', lines, 'totals', totals,
-		'vat_rules', vat_rules, 'parties', parties, 'issued_at', payments._statement_time(issued_at), 'issued_by', issued_by)::text
+	SELECT jsonb_build_object('merchant', merchant, 'number', number, 'account', account, 'currency',
+		currency, 'exponent', exponent, 'from_time', payments._statement_time(from_time), 'to_time',
+		payments._statement_time(to_time), 'from_xid', from_xid::text, 'to_xid', to_xid::text,
+		'opening_balance', opening_balance, 'closing_balance', closing_balance, 'lines', lines, 'totals',
+		totals, 'vat_rules', vat_rules, 'parties', parties, 'issued_at', payments._statement_time(issued_at),
+		'issued_by', issued_by)::text
 $$;
 COMMENT ON FUNCTION payments._statement_head_text(text, bigint, text, text, int, timestamptz, timestamptz, xid8, xid8, bigint, bigint, bigint, jsonb, jsonb, jsonb, timestamptz, text) IS
 'Internal: the head of a statement as the text that is hashed and that statement_json() shows.';
@@ -134,16 +168,31 @@ CREATE FUNCTION payments._statement_balance(account bigint, to_time timestamptz,
 	SELECT CASE WHEN a.type IN ('asset', 'expense') THEN n.net ELSE - n.net END
 	FROM payments.account a
 	CROSS JOIN LATERAL (
-		SELECT (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at < $2 AND p.xid < $3)
-			- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at < $2 AND p.xid < $3)
-			+ (SELECT coalesce(sum(r.debits::numeric - r.credits), 0) FROM payments.posting_retired r WHERE r.account_id = $1) AS net) n
+		SELECT (
+			SELECT coalesce(sum(p.amount), 0)
+			FROM payments.posting p
+			WHERE p.debit_account = $1 AND p.booked_at < $2 AND p.xid < $3
+		)
+			- (
+				SELECT coalesce(sum(p.amount), 0)
+				FROM payments.posting p
+				WHERE p.credit_account = $1 AND p.booked_at < $2 AND p.xid < $3
+			)
+			+ (
+				SELECT coalesce(sum(r.debits::numeric - r.credits), 0)
+				FROM payments.posting_retired r
+				WHERE r.account_id = $1
+			) AS net
+	) n
 	WHERE a.account_id = $1
 $$;
 COMMENT ON FUNCTION payments._statement_balance(bigint, timestamptz, xid8) IS
 'Internal: balance of an account at a cut, minor units on the normal side; to_time is not before what was retired.';
 
-CREATE FUNCTION payments._statement_blocked(accounts bigint[], to_time timestamptz, patience interval) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+CREATE FUNCTION payments._statement_blocked(accounts bigint[], to_time timestamptz, patience interval)
+	RETURNS boolean
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
 	deadline timestamptz := clock_timestamp() + patience;
 	horizon xid8;
@@ -151,11 +200,18 @@ BEGIN
 	-- Each turn sees a new snapshot, at READ COMMITTED; above it one turn says all.
 	FOR turn IN 1 .. 1000 LOOP
 		horizon := payments.seal_horizon();
-		IF NOT EXISTS (SELECT FROM payments.posting p WHERE p.debit_account = ANY (accounts) AND p.booked_at < to_time AND p.xid >= horizon)
-		   AND NOT EXISTS (SELECT FROM payments.posting p WHERE p.credit_account = ANY (accounts) AND p.booked_at < to_time AND p.xid >= horizon) THEN
+		IF NOT EXISTS (
+			SELECT FROM payments.posting p
+			WHERE p.debit_account = ANY (accounts) AND p.booked_at < to_time AND p.xid >= horizon
+		)
+			AND NOT EXISTS (
+				SELECT FROM payments.posting p
+				WHERE p.credit_account = ANY (accounts) AND p.booked_at < to_time AND p.xid >= horizon
+			) THEN
 			RETURN false;
 		END IF;
-		EXIT WHEN clock_timestamp() >= deadline OR current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted');
+		EXIT WHEN clock_timestamp() >= deadline
+			OR current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted');
 		PERFORM pg_sleep(0.02);
 	END LOOP;
 	RETURN true;
@@ -167,27 +223,37 @@ COMMENT ON FUNCTION payments._statement_blocked(bigint[], timestamptz, interval)
 CREATE FUNCTION payments._statement_parties(merchant text, account text) RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(jsonb_object_agg(x.party, jsonb_build_object('name', x.name, 'lines', x.lines)), '{}')
-	FROM (SELECT DISTINCT ON (p.party) p.party, p.name, p.lines FROM payments.statement_party p
-		  WHERE p.merchant IN ('*', $1) AND p.account IN ('*', $2)
-		  ORDER BY p.party, p.account = '*', p.merchant = '*') x
+	FROM (
+		SELECT DISTINCT ON (p.party) p.party, p.name, p.lines
+		FROM payments.statement_party p
+		WHERE p.merchant IN ('*', $1) AND p.account IN ('*', $2)
+		ORDER BY p.party, p.account = '*', p.merchant = '*'
+	) x
 $$;
 COMMENT ON FUNCTION payments._statement_parties(text, text) IS 'Internal: the letterhead of a statement: a row for the account wins, then one for the merchant.';
 
 CREATE FUNCTION payments._statement_vat_rules(merchant text) RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT coalesce(jsonb_agg(jsonb_build_object('kind', v.kind, 'percent', trim_scale(v.percent), 'included', v.included,
-			'valid_from', CASE WHEN isfinite(v.valid_from) THEN payments._statement_time(v.valid_from) END,
-			'valid_to', CASE WHEN isfinite(v.valid_to) THEN payments._statement_time(v.valid_to) END)
-		ORDER BY v.kind COLLATE "C", v.merchant = '*', v.valid_from DESC), '[]')
-	FROM payments.vat_rule v WHERE v.merchant IN ('*', $1)
+	SELECT coalesce(
+		jsonb_agg(
+			jsonb_build_object('kind', v.kind, 'percent', trim_scale(v.percent), 'included', v.included,
+				'valid_from',
+				CASE WHEN isfinite(v.valid_from) THEN payments._statement_time(v.valid_from) END, 'valid_to',
+				CASE WHEN isfinite(v.valid_to) THEN payments._statement_time(v.valid_to) END)
+			ORDER BY v.kind COLLATE "C", v.merchant = '*', v.valid_from DESC),
+		'[]')
+	FROM payments.vat_rule v
+	WHERE v.merchant IN ('*', $1)
 $$;
 COMMENT ON FUNCTION payments._statement_vat_rules(text) IS 'Internal: the rules of VAT for a merchant; of one kind the first that fits counts.';
 
 
 -- ---------- issuing ----------
 
-CREATE FUNCTION payments._issue_statement(account bigint, from_time timestamptz, to_time timestamptz, patience interval,
-	OUT statement_id bigint, OUT replayed boolean) RETURNS record
+CREATE FUNCTION payments._issue_statement(
+	account bigint, from_time timestamptz, to_time timestamptz, patience interval, OUT statement_id bigint,
+	OUT replayed boolean
+) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -217,30 +283,50 @@ BEGIN
 	END IF;
 	-- Who issues for this merchant waits here for whoever does already, and then
 	-- sees what that one has issued; above READ COMMITTED he gets 40001.
-	INSERT INTO payments.statement_counter (merchant, last_number) VALUES (a.merchant, 0) ON CONFLICT (merchant) DO NOTHING;
-	SELECT c.last_number + 1 INTO STRICT next_number FROM payments.statement_counter c WHERE c.merchant = a.merchant FOR UPDATE;
+	INSERT INTO payments.statement_counter (merchant, last_number)
+	VALUES (a.merchant, 0)
+	ON CONFLICT (merchant) DO NOTHING;
+	SELECT c.last_number + 1 INTO STRICT next_number
+	FROM payments.statement_counter c
+	WHERE c.merchant = a.merchant
+	FOR UPDATE;
 
-	SELECT s.* INTO last FROM payments.issued_statement s WHERE s.account_id = $1 AND s.from_time = $2 AND s.to_time = $3;
+	SELECT s.* INTO last
+	FROM payments.issued_statement s
+	WHERE s.account_id = $1 AND s.from_time = $2 AND s.to_time = $3;
 	IF FOUND THEN
 		statement_id := last.statement_id;
 		replayed := true;
 		RETURN;
 	END IF;
-	SELECT s.* INTO last FROM payments.issued_statement s WHERE s.account_id = $1 ORDER BY s.from_time DESC LIMIT 1;
+	SELECT s.* INTO last
+	FROM payments.issued_statement s
+	WHERE s.account_id = $1
+	ORDER BY s.from_time DESC LIMIT 1;
 	IF FOUND AND $2 <> last.to_time THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY621',
-			MESSAGE = CASE WHEN $2 < last.to_time THEN format('the period overlaps statement %s of merchant "%s"', last.number, a.merchant)
-				ELSE format('the period leaves a gap after statement %s of merchant "%s"', last.number, a.merchant) END,
-			DETAIL = format('That statement is of %s to %s.', payments._statement_time(last.from_time), payments._statement_time(last.to_time)),
-			HINT = format('The next one of this account begins at %s.', payments._statement_time(last.to_time));
+			MESSAGE = CASE
+				WHEN $2 < last.to_time
+					THEN format('the period overlaps statement %s of merchant "%s"', last.number, a.merchant)
+				ELSE format(
+					'the period leaves a gap after statement %s of merchant "%s"', last.number, a.merchant)
+			END,
+			DETAIL = format('That statement is of %s to %s.', payments._statement_time(last.from_time),
+				payments._statement_time(last.to_time)),
+			HINT = format(
+				'The next one of this account begins at %s.', payments._statement_time(last.to_time));
 	END IF;
 
 	IF a.code = 'merchant_balance' THEN
-		SELECT coalesce(array_agg(x.account_id ORDER BY x.account_id) FILTER (WHERE x.code ~ '^psp_fees(:|$)'), '{}'),
-			coalesce(array_agg(x.account_id ORDER BY x.account_id) FILTER (WHERE x.code ~ '^dispute_reserve(:|$)'), '{}')
+		SELECT coalesce(
+			array_agg(x.account_id ORDER BY x.account_id) FILTER (WHERE x.code ~ '^psp_fees(:|$)'), '{}'),
+			coalesce(
+				array_agg(x.account_id ORDER BY x.account_id) FILTER (WHERE x.code ~ '^dispute_reserve(:|$)'),
+				'{}')
 		INTO fees, disputes
-		FROM payments.account x WHERE x.merchant = a.merchant AND x.currency = a.currency AND x.account_id <> $1;
+		FROM payments.account x
+		WHERE x.merchant = a.merchant AND x.currency = a.currency AND x.account_id <> $1;
 	END IF;
 	-- Keeps retirement out from here on.
 	retired := payments._require_retained($2 - interval '1 microsecond');
@@ -249,8 +335,11 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY620',
 			MESSAGE = 'transactions that began before the end of the period are still open',
-			DETAIL = format('Account %s has postings of before %s whose place is not certain yet.', $1, payments._statement_time($3)),
-			HINT = 'Try again when they have ended; the oldest are first in SELECT pid, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start, and pg_prepared_xacts may have some.';
+			DETAIL = format('Account %s has postings of before %s whose place is not certain yet.', $1,
+				payments._statement_time($3)),
+			HINT = 'Try again when they have ended; the oldest are first in SELECT pid, xact_start FROM '
+				'pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start, and pg_prepared_xacts '
+				'may have some.';
 	END IF;
 	-- A later snapshot has a later horizon: who is below it has ended either way.
 	end_xid := payments.seal_horizon();
@@ -267,20 +356,38 @@ BEGIN
 	parties := payments._statement_parties(a.merchant, a.code);
 
 	WITH content AS MATERIALIZED (
-		SELECT c.* FROM payments._statement_content($1, $2, $3, start_xid, end_xid, CASE WHEN last.to_xid IS NULL THEN $2 ELSE '-infinity' END,
-			opening::bigint, fees, disputes, rules) c
+		SELECT c.*
+		FROM payments._statement_content($1, $2, $3, start_xid, end_xid,
+			CASE WHEN last.to_xid IS NULL THEN $2 ELSE '-infinity' END, opening::bigint, fees, disputes,
+			rules) c
 	), total AS (
 		SELECT c.section, c.kind, c.vat_percent, count(*) AS lines, sum(c.amount) AS amount,
-			coalesce(sum(c.amount) FILTER (WHERE c.amount > 0), 0) AS added, coalesce(sum(c.amount) FILTER (WHERE c.amount < 0), 0) AS taken,
-			sum(c.net) AS net, sum(c.vat) AS vat, sum(c.gross) AS gross
-		FROM content c GROUP BY c.section, c.kind, c.vat_percent
+			coalesce(sum(c.amount) FILTER (WHERE c.amount > 0), 0) AS added,
+			coalesce(sum(c.amount) FILTER (WHERE c.amount < 0), 0) AS taken, sum(c.net) AS net,
+			sum(c.vat) AS vat, sum(c.gross) AS gross
+		FROM content c
+		GROUP BY c.section, c.kind, c.vat_percent
 	)
 	SELECT count(*) AS lines, coalesce(sum(c.amount) FILTER (WHERE c.section = 'balance'), 0) AS moved,
 		least(min(c.needs), $2) AS since, coalesce(max(abs(c.gross)), 0) AS largest,
-		string_agg(sha256(convert_to(payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind, c.counterpart,
-			c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance, c.vat_percent, c.net, c.vat, c.gross), 'UTF8')), '' ORDER BY c.line) AS hashes,
-		(SELECT coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(t)) ORDER BY t.section = 'disputes', t.section COLLATE "C", t.kind COLLATE "C", t.vat_percent), '[]') FROM total t) AS totals
-	INTO made FROM content c;
+		string_agg(
+			sha256(convert_to(
+				payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind,
+					c.counterpart, c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance,
+					c.vat_percent, c.net, c.vat, c.gross),
+				'UTF8')),
+			'' ORDER BY c.line) AS hashes,
+		(
+			SELECT coalesce(
+				jsonb_agg(
+					jsonb_strip_nulls(to_jsonb(t))
+					ORDER BY t.section = 'disputes', t.section COLLATE "C", t.kind COLLATE "C",
+						t.vat_percent),
+				'[]')
+			FROM total t
+		) AS totals
+	INTO made
+	FROM content c;
 	IF made.largest > 9223372036854775807 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY205',
@@ -288,22 +395,29 @@ BEGIN
 			HINT = 'Look at the rows of payments.vat_rule.';
 	END IF;
 	-- What committed late may have been retired before anybody has stated it.
-	IF EXISTS (SELECT FROM payments.partition_retired r WHERE r.table_name = 'posting' AND r.retired_at >= last.issued_at)
-	   AND payments._statement_balance($1, $3, end_xid) <> opening + made.moved THEN
+	IF EXISTS (
+		SELECT FROM payments.partition_retired r
+		WHERE r.table_name = 'posting' AND r.retired_at >= last.issued_at
+	)
+		AND payments._statement_balance($1, $3, end_xid) <> opening + made.moved THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY623',
 			MESSAGE = format('postings that belong to this statement of account %s are retired', $1),
-			DETAIL = format('Its lines come to %s, and the account has %s.', opening + made.moved, payments._statement_balance($1, $3, end_xid)),
-			HINT = 'Transactions that were committed late were retired before a statement had them; payments.partition_retired names the tables in which postings were kept.';
+			DETAIL = format('Its lines come to %s, and the account has %s.', opening + made.moved,
+				payments._statement_balance($1, $3, end_xid)),
+			HINT = 'Transactions that were committed late were retired before a statement had them; '
+				'payments.partition_retired names the tables in which postings were kept.';
 	END IF;
 
-	head := payments._statement_head_text(a.merchant, next_number, a.code, a.currency, units, $2, $3, start_xid, end_xid, opening::bigint,
-		(opening + made.moved)::bigint, made.lines, made.totals, rules, parties, now(), session_user);
-	INSERT INTO payments.issued_statement (merchant, number, account_id, account, currency, exponent, from_time, to_time, from_xid, to_xid, since,
-		opening_balance, closing_balance, lines, totals, fee_accounts, dispute_accounts, vat_rules, parties, issued_at, issued_by, sha256)
+	head := payments._statement_head_text(a.merchant, next_number, a.code, a.currency, units, $2, $3,
+		start_xid, end_xid, opening::bigint, (opening + made.moved)::bigint, made.lines, made.totals, rules,
+		parties, now(), session_user);
+	INSERT INTO payments.issued_statement (merchant, number, account_id, account, currency, exponent,
+		from_time, to_time, from_xid, to_xid, since, opening_balance, closing_balance, lines, totals,
+		fee_accounts, dispute_accounts, vat_rules, parties, issued_at, issued_by, sha256)
 	VALUES (a.merchant, next_number, $1, a.code, a.currency, units, $2, $3, start_xid, end_xid, made.since,
-		opening, opening + made.moved, made.lines, made.totals, to_jsonb(fees), to_jsonb(disputes), rules, parties, now(), session_user,
-		payments._statement_hash(head, made.hashes))
+		opening, opening + made.moved, made.lines, made.totals, to_jsonb(fees), to_jsonb(disputes), rules,
+		parties, now(), session_user, payments._statement_hash(head, made.hashes))
 	RETURNING statement_id INTO statement_id;
 	UPDATE payments.statement_counter c SET last_number = next_number WHERE c.merchant = a.merchant;
 	replayed := false;
@@ -315,7 +429,11 @@ COMMENT ON FUNCTION payments._issue_statement(bigint, timestamptz, timestamptz, 
 CREATE FUNCTION payments._require_period(from_time timestamptz, to_time timestamptz) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF from_time IS NULL OR to_time IS NULL OR NOT isfinite(from_time) OR NOT isfinite(to_time) OR from_time >= to_time THEN
+	IF from_time IS NULL
+		OR to_time IS NULL
+		OR NOT isfinite(from_time)
+		OR NOT isfinite(to_time)
+		OR from_time >= to_time THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'a statement is of a period from one time to a later one',
@@ -332,9 +450,13 @@ END
 $$;
 COMMENT ON FUNCTION payments._require_period(timestamptz, timestamptz) IS 'Internal: raises 22023 or PY625 unless this is a period that is over.';
 
-CREATE FUNCTION payments.issue_statement(merchant text, currency text, from_time timestamptz, to_time timestamptz,
-	account text DEFAULT 'merchant_balance')
-	RETURNS TABLE (statement_id bigint, number bigint, opening_balance bigint, closing_balance bigint, lines bigint, replayed boolean)
+CREATE FUNCTION payments.issue_statement(
+	merchant text, currency text, from_time timestamptz, to_time timestamptz,
+	account text DEFAULT 'merchant_balance'
+) RETURNS TABLE (
+	statement_id bigint, number bigint, opening_balance bigint, closing_balance bigint, lines bigint,
+	replayed boolean
+)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1 AS $$
 #variable_conflict use_column
 DECLARE
@@ -343,7 +465,9 @@ DECLARE
 BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._require_period($3, $4);
-	SELECT a.account_id INTO id FROM payments.account a WHERE a.merchant = $1 AND a.currency = $2 AND a.code = $5;
+	SELECT a.account_id INTO id
+	FROM payments.account a
+	WHERE a.merchant = $1 AND a.currency = $2 AND a.code = $5;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY202',
@@ -360,8 +484,12 @@ COMMENT ON FUNCTION payments.issue_statement(text, text, timestamptz, timestampt
 'Issues the statement of a merchant in a currency, or of any one of his accounts, for a period that is over: numbered per merchant without gaps, beginning where the account''s last one ended. The same call again gives the same statement (replayed). Amounts are minor units on the account''s normal side. Postings whose transactions were committed too late for one statement are in the next. Errors: 22023, PY013, PY202 (no such account), PY205, PY216 (retired), PY620 (transactions from before the end are still open; waits 2 s for them at READ COMMITTED), PY621 (gap or overlap), PY623, PY625 (not over yet), 40001';
 
 CREATE FUNCTION payments.issue_statements(from_time timestamptz, to_time timestamptz)
-	RETURNS TABLE (merchant text, account text, currency text, statement_id bigint, number bigint, replayed boolean, ok boolean, error text, message text)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+	RETURNS TABLE (
+		merchant text, account text, currency text, statement_id bigint, number bigint, replayed boolean,
+		ok boolean, error text, message text
+	)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 DECLARE
 	a record;
@@ -375,19 +503,28 @@ BEGIN
 	PERFORM payments._require_period($1, $2);
 	-- In one order, so that two of these do not deadlock.
 	FOR a IN
-		SELECT x.account_id, x.merchant, x.code, x.currency FROM payments.account x
-		WHERE (x.code = 'merchant_balance' OR EXISTS (SELECT FROM payments.issued_statement s WHERE s.account_id = x.account_id))
+		SELECT x.account_id, x.merchant, x.code, x.currency
+		FROM payments.account x
+		WHERE (
+			x.code = 'merchant_balance'
+			OR EXISTS (SELECT FROM payments.issued_statement s WHERE s.account_id = x.account_id)
+		)
 		AND coalesce(x.closed_at >= $1, true)
-		AND (EXISTS (SELECT FROM payments.posting p WHERE p.debit_account = x.account_id AND p.booked_at < $2)
-			OR EXISTS (SELECT FROM payments.posting p WHERE p.credit_account = x.account_id AND p.booked_at < $2)
-			OR EXISTS (SELECT FROM payments.posting_retired r WHERE r.account_id = x.account_id))
+		AND (
+			EXISTS (SELECT FROM payments.posting p WHERE p.debit_account = x.account_id AND p.booked_at < $2)
+			OR EXISTS (
+				SELECT FROM payments.posting p WHERE p.credit_account = x.account_id AND p.booked_at < $2
+			)
+			OR EXISTS (SELECT FROM payments.posting_retired r WHERE r.account_id = x.account_id)
+		)
 		ORDER BY x.merchant COLLATE "C", x.account_id
 	LOOP
 		id := NULL;
 		again := NULL;
 		failed := NULL;
 		BEGIN
-			SELECT m.statement_id, m.replayed INTO id, again FROM payments._issue_statement(a.account_id, $1, $2, patience) m;
+			SELECT m.statement_id, m.replayed INTO id, again
+			FROM payments._issue_statement(a.account_id, $1, $2, patience) m;
 		EXCEPTION WHEN OTHERS THEN
 			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
 			IF sqlstate NOT LIKE 'PY%' THEN
@@ -417,20 +554,25 @@ BEGIN
 		IF r.error = 'PY620' THEN
 			RAISE EXCEPTION USING
 				ERRCODE = 'PY620',
-				MESSAGE = format('%s (merchant "%s", account "%s", %s)', r.message, r.merchant, r.account, r.currency),
-				HINT = 'The next run of the job tries again, for all merchants; look for old transactions in pg_stat_activity and pg_prepared_xacts.';
+				MESSAGE = format(
+					'%s (merchant "%s", account "%s", %s)', r.message, r.merchant, r.account, r.currency),
+				HINT = 'The next run of the job tries again, for all merchants; look for old transactions in '
+					'pg_stat_activity and pg_prepared_xacts.';
 		END IF;
-		RETURN NEXT jsonb_build_object('ok', r.ok, 'rows', r.ok::int, 'merchant', r.merchant, 'account', r.account, 'currency', r.currency,
-			'statement_id', r.statement_id, 'number', r.number, 'error', r.error, 'message', r.message,
-			'subject', format('no statement for %s %s %s from %s', r.merchant, r.account, r.currency, payments._statement_time($1)));
+		RETURN NEXT jsonb_build_object('ok', r.ok, 'rows', r.ok::int, 'merchant', r.merchant, 'account',
+			r.account, 'currency', r.currency, 'statement_id', r.statement_id, 'number', r.number, 'error',
+			r.error, 'message', r.message, 'subject',
+			format('no statement for %s %s %s from %s', r.merchant, r.account, r.currency,
+				payments._statement_time($1)));
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION payments._job_issue_statements(timestamptz, timestamptz) IS
 'Internal: issue_statements() as a job of catch_up periods. Refusals are findings, but PY620 is raised: it passes, and the period must not be left behind.';
 
-CREATE FUNCTION payments.set_statement_party(party text, name text, lines text[] DEFAULT '{}', merchant text DEFAULT '*', account text DEFAULT '*')
-	RETURNS void
+CREATE FUNCTION payments.set_statement_party(
+	party text, name text, lines text[] DEFAULT '{}', merchant text DEFAULT '*', account text DEFAULT '*'
+) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -443,12 +585,22 @@ BEGIN
 			MESSAGE = format('there is no merchant "%s"', $4),
 			HINT = 'Create it with payments.create_merchant(), or pass * for all.';
 	END IF;
-	IF $1 IS NULL OR $1 NOT IN ('issuer', 'recipient') OR $2 IS NULL OR btrim($2) = '' OR $3 IS NULL OR array_ndims($3) > 1
-	   OR array_position($3, NULL) IS NOT NULL OR $4 IS NULL OR $5 IS NULL OR octet_length(printed) > 2000 THEN
+	IF $1 IS NULL
+		OR $1 NOT IN ('issuer', 'recipient')
+		OR $2 IS NULL
+		OR btrim($2) = ''
+		OR $3 IS NULL
+		OR array_ndims($3) > 1
+		OR array_position($3, NULL) IS NOT NULL
+		OR $4 IS NULL
+		OR $5 IS NULL
+		OR octet_length(printed) > 2000 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = 'a party is issuer or recipient, with a name and lines that are not null, of 2000 bytes together at most',
-			HINT = 'Write set_statement_party(''issuer'', ''Shop Ltd'', ARRAY[''1 Main Street'', ''VAT id IE1234567X'']).';
+			MESSAGE = 'a party is issuer or recipient, with a name and lines that are not null, of 2000 '
+				'bytes together at most',
+			HINT = 'Write set_statement_party(''issuer'', ''Shop Ltd'', ARRAY[''1 Main Street'', ''VAT id '
+				'IE1234567X'']).';
 	END IF;
 	IF payments._mask_card_numbers(printed) <> printed THEN
 		RAISE EXCEPTION USING
@@ -456,8 +608,11 @@ BEGIN
 			MESSAGE = 'a line looks as if it held a card number',
 			HINT = 'Leave card numbers out; write other numbers in groups.';
 	END IF;
-	INSERT INTO payments.statement_party AS p (merchant, account, party, name, lines, set_at, set_by) VALUES ($4, $5, $1, $2, $3, now(), session_user)
-	ON CONFLICT (merchant, account, party) DO UPDATE SET name = excluded.name, lines = excluded.lines, set_at = excluded.set_at, set_by = excluded.set_by;
+	INSERT INTO payments.statement_party AS p (merchant, account, party, name, lines, set_at, set_by)
+	VALUES ($4, $5, $1, $2, $3, now(), session_user)
+	ON CONFLICT (merchant, account, party)
+	DO UPDATE SET name = excluded.name, lines = excluded.lines, set_at = excluded.set_at,
+		set_by = excluded.set_by;
 END
 $$;
 COMMENT ON FUNCTION payments.set_statement_party(text, text, text[], text, text) IS
@@ -474,13 +629,22 @@ DECLARE
 	hashes bytea;
 BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT string_agg(sha256(convert_to(payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind, c.counterpart,
-		c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance, c.vat_percent, c.net, c.vat, c.gross), 'UTF8')), '' ORDER BY c.line)
+	SELECT string_agg(
+		sha256(convert_to(
+			payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind,
+				c.counterpart, c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance,
+				c.vat_percent, c.net, c.vat, c.gross),
+			'UTF8')),
+		'' ORDER BY c.line)
 	INTO hashes
-	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
-		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
-	RETURN payments._statement_hash(payments._statement_head_text(s.merchant, s.number, s.account, s.currency, s.exponent, s.from_time, s.to_time,
-		s.from_xid, s.to_xid, s.opening_balance, s.closing_balance, s.lines, s.totals, s.vat_rules, s.parties, s.issued_at, s.issued_by), hashes);
+	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since,
+		s.opening_balance, payments._statement_ids(s.fee_accounts),
+		payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
+	RETURN payments._statement_hash(
+		payments._statement_head_text(s.merchant, s.number, s.account, s.currency, s.exponent, s.from_time,
+			s.to_time, s.from_xid, s.to_xid, s.opening_balance, s.closing_balance, s.lines, s.totals,
+			s.vat_rules, s.parties, s.issued_at, s.issued_by),
+		hashes);
 END
 $$;
 COMMENT ON FUNCTION payments._statement_hash_of(bigint) IS 'Internal: the hash of a statement as head and postings make it now.';
@@ -505,7 +669,8 @@ BEGIN
 			ERRCODE = 'PY623',
 			MESSAGE = format('postings of statement %s of merchant "%s" are retired', s.number, s.merchant),
 			DETAIL = format('It needs those since %s.', payments._statement_time(s.since)),
-			HINT = 'Its head with all totals is in payments.issued_statement; payments.partition_retired names the tables in which postings were kept. Keep the documents before you retire.';
+			HINT = 'Its head with all totals is in payments.issued_statement; payments.partition_retired '
+				'names the tables in which postings were kept. Keep the documents before you retire.';
 	END IF;
 END
 $$;
@@ -526,20 +691,24 @@ BEGIN
 			ERRCODE = 'PY624',
 			MESSAGE = format('statement %s of merchant "%s" is not what was issued', s.number, s.merchant),
 			DETAIL = 'Its head and postings do not have the SHA-256 that was kept.',
-			HINT = 'Somebody has written around the functions: SELECT * FROM payments.verify(), then compare with a backup.';
+			HINT = 'Somebody has written around the functions: SELECT * FROM payments.verify(), then compare '
+				'with a backup.';
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION payments._require_statement(bigint) IS
 'Internal: raises PY622 (no such statement), 42501 (of another''s merchant), PY623 (retired), PY624 (it would not be what was issued).';
 
-CREATE FUNCTION payments.verify_statement(statement_id bigint) RETURNS TABLE (ok boolean, sha256 text, found text)
+CREATE FUNCTION payments.verify_statement(statement_id bigint)
+	RETURNS TABLE (ok boolean, sha256 text, found text)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1 AS $$
 #variable_conflict use_column
 BEGIN
 	PERFORM payments._require_statement_here($1);
-	RETURN QUERY SELECT s.sha256 = h.hash, encode(s.sha256, 'hex'), encode(h.hash, 'hex')
-	FROM payments.issued_statement s CROSS JOIN LATERAL (SELECT payments._statement_hash_of(s.statement_id) AS hash OFFSET 0) h
+	RETURN QUERY
+	SELECT s.sha256 = h.hash, encode(s.sha256, 'hex'), encode(h.hash, 'hex')
+	FROM payments.issued_statement s
+	CROSS JOIN LATERAL (SELECT payments._statement_hash_of(s.statement_id) AS hash OFFSET 0) h
 	WHERE s.statement_id = $1;
 END
 $$;
@@ -547,9 +716,12 @@ COMMENT ON FUNCTION payments.verify_statement(bigint) IS
 'Makes a statement from its postings again and compares: sha256 is what was kept at issue, found what it is now, in hex. Errors: PY622, PY623 (retired), 42501';
 
 CREATE FUNCTION payments.statement_lines(statement_id bigint)
-	RETURNS TABLE (line bigint, section text, booked_at text, late boolean, posting_id bigint, kind text, counterpart text, description text,
-		reference text, payment_id uuid, order_ref text, amount bigint, balance bigint, vat_percent numeric, net bigint, vat bigint, gross bigint,
-		amount_text text, balance_text text)
+	RETURNS TABLE (
+		line bigint, section text, booked_at text, late boolean, posting_id bigint, kind text,
+		counterpart text, description text, reference text, payment_id uuid, order_ref text, amount bigint,
+		balance bigint, vat_percent numeric, net bigint, vat bigint, gross bigint, amount_text text,
+		balance_text text
+	)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -560,19 +732,23 @@ BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
 	unit := ('1e-' || s.exponent)::numeric;
 	RETURN QUERY
-	SELECT 0::bigint, 'balance', payments._statement_time(s.from_time), NULL::boolean, NULL::bigint, 'opening balance', NULL::text, NULL::text,
-		NULL::text, NULL::uuid, NULL::text, NULL::bigint, s.opening_balance, NULL::numeric, NULL::bigint, NULL::bigint, NULL::bigint,
-		NULL::text, (s.opening_balance * unit)::text || ' ' || s.currency;
+	SELECT 0::bigint, 'balance', payments._statement_time(s.from_time), NULL::boolean, NULL::bigint,
+		'opening balance', NULL::text, NULL::text, NULL::text, NULL::uuid, NULL::text, NULL::bigint,
+		s.opening_balance, NULL::numeric, NULL::bigint, NULL::bigint, NULL::bigint, NULL::text,
+		(s.opening_balance * unit)::text || ' ' || s.currency;
 	RETURN QUERY
-	SELECT c.line, c.section, payments._statement_time(c.booked_at), c.late, c.posting_id, c.kind, c.counterpart, c.description,
-		c.reference, c.payment_id, c.order_ref, c.amount::bigint, c.balance::bigint, c.vat_percent, c.net::bigint, c.vat::bigint, c.gross::bigint,
+	SELECT c.line, c.section, payments._statement_time(c.booked_at), c.late, c.posting_id, c.kind,
+		c.counterpart, c.description, c.reference, c.payment_id, c.order_ref, c.amount::bigint,
+		c.balance::bigint, c.vat_percent, c.net::bigint, c.vat::bigint, c.gross::bigint,
 		(c.amount * unit)::text || ' ' || s.currency, (c.balance * unit)::text || ' ' || s.currency
-	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
-		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
+	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since,
+		s.opening_balance, payments._statement_ids(s.fee_accounts),
+		payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
 	RETURN QUERY
-	SELECT s.lines + 1, 'balance', payments._statement_time(s.to_time), NULL::boolean, NULL::bigint, 'closing balance', NULL::text, NULL::text,
-		NULL::text, NULL::uuid, NULL::text, NULL::bigint, s.closing_balance, NULL::numeric, NULL::bigint, NULL::bigint, NULL::bigint,
-		NULL::text, (s.closing_balance * unit)::text || ' ' || s.currency;
+	SELECT s.lines + 1, 'balance', payments._statement_time(s.to_time), NULL::boolean, NULL::bigint,
+		'closing balance', NULL::text, NULL::text, NULL::text, NULL::uuid, NULL::text, NULL::bigint,
+		s.closing_balance, NULL::numeric, NULL::bigint, NULL::bigint, NULL::bigint, NULL::text,
+		(s.closing_balance * unit)::text || ' ' || s.currency;
 END
 $$;
 COMMENT ON FUNCTION payments.statement_lines(bigint) IS
@@ -587,15 +763,21 @@ DECLARE
 BEGIN
 	PERFORM payments._require_statement($1);
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT string_agg(payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind, c.counterpart,
-		c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance, c.vat_percent, c.net, c.vat, c.gross), E',\n' ORDER BY c.line)
+	SELECT string_agg(
+		payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind,
+			c.counterpart, c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance,
+			c.vat_percent, c.net, c.vat, c.gross),
+		E',\n' ORDER BY c.line)
 	INTO body
-	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
-		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
+	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since,
+		s.opening_balance, payments._statement_ids(s.fee_accounts),
+		payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
 	-- The very texts that are hashed, each on a line of its own.
-	RETURN format(E'{"statement":\n%s,\n"lines": [%s],\n"sha256": "%s"}', payments._statement_head_text(s.merchant, s.number, s.account, s.currency,
-		s.exponent, s.from_time, s.to_time, s.from_xid, s.to_xid, s.opening_balance, s.closing_balance, s.lines, s.totals, s.vat_rules, s.parties,
-		s.issued_at, s.issued_by), E'\n' || body || E'\n', encode(s.sha256, 'hex'))::json;
+	RETURN format(E'{"statement":\n%s,\n"lines": [%s],\n"sha256": "%s"}',
+		payments._statement_head_text(s.merchant, s.number, s.account, s.currency, s.exponent, s.from_time,
+			s.to_time, s.from_xid, s.to_xid, s.opening_balance, s.closing_balance, s.lines, s.totals,
+			s.vat_rules, s.parties, s.issued_at, s.issued_by),
+		E'\n' || body || E'\n', encode(s.sha256, 'hex'))::json;
 END
 $$;
 COMMENT ON FUNCTION payments.statement_json(bigint) IS
@@ -603,52 +785,98 @@ COMMENT ON FUNCTION payments.statement_json(bigint) IS
 
 -- ---------- check() ----------
 
-CREATE FUNCTION payments._check_statements() RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+CREATE FUNCTION payments._check_statements()
+	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 DECLARE
-	retired timestamptz := coalesce((SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = 'posting'), '-infinity');
+	retired timestamptz := coalesce(
+		(SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = 'posting'),
+		'-infinity');
 BEGIN
 	RETURN QUERY
-	SELECT 'statements are numbered without gaps, and each begins where the one before ended', count(*) = 0, count(*), min(x.sample)
-	FROM (SELECT format('merchant %s: statement %s comes after %s', n.merchant, n.number, n.before) AS sample
-		  FROM (SELECT s.merchant, s.number, lag(s.number, 1, 0::bigint) OVER (PARTITION BY s.merchant ORDER BY s.number) AS before
-				FROM payments.issued_statement s) n WHERE n.number <> n.before + 1
-		  UNION ALL
-		  SELECT format('merchant %s: the counter is at %s', coalesce(c.merchant, m.merchant), c.last_number)
-		  FROM payments.statement_counter c
-		  FULL JOIN (SELECT s.merchant, max(s.number) AS last FROM payments.issued_statement s GROUP BY s.merchant) m USING (merchant)
-		  WHERE c.last_number IS DISTINCT FROM coalesce(m.last, 0)
-		  UNION ALL
-		  SELECT format('statement %s of merchant %s does not follow the one before of account %s', n.number, n.merchant, n.account)
-		  FROM (SELECT s.*, lag(s.to_time) OVER w AS end_before, lag(s.to_xid) OVER w AS xid_before, lag(s.closing_balance) OVER w AS closing_before
-				FROM payments.issued_statement s WINDOW w AS (PARTITION BY s.account_id ORDER BY s.from_time)) n
-		  WHERE (n.end_before IS NOT NULL AND (n.from_time, n.from_xid, n.opening_balance) IS DISTINCT FROM (n.end_before, n.xid_before, n.closing_before))
-		  OR (n.end_before IS NULL AND n.from_xid <> n.to_xid)) x;
+	SELECT 'statements are numbered without gaps, and each begins where the one before ended', count(*) = 0,
+		count(*), min(x.sample)
+	FROM (
+		SELECT format('merchant %s: statement %s comes after %s', n.merchant, n.number, n.before) AS sample
+		FROM (
+			SELECT s.merchant, s.number,
+				lag(s.number, 1, 0::bigint) OVER (PARTITION BY s.merchant ORDER BY s.number) AS before
+			FROM payments.issued_statement s
+		) n
+		WHERE n.number <> n.before + 1
+		UNION ALL
+		SELECT format('merchant %s: the counter is at %s', coalesce(c.merchant, m.merchant), c.last_number)
+		FROM payments.statement_counter c
+		FULL JOIN (
+			SELECT s.merchant, max(s.number) AS last FROM payments.issued_statement s GROUP BY s.merchant
+		) m USING (merchant)
+		WHERE c.last_number IS DISTINCT FROM coalesce(m.last, 0)
+		UNION ALL
+		SELECT format('statement %s of merchant %s does not follow the one before of account %s', n.number,
+			n.merchant, n.account)
+		FROM (
+			SELECT s.*, lag(s.to_time) OVER w AS end_before, lag(s.to_xid) OVER w AS xid_before,
+				lag(s.closing_balance) OVER w AS closing_before
+			FROM payments.issued_statement s
+			WINDOW w AS (PARTITION BY s.account_id ORDER BY s.from_time)
+		) n
+		WHERE (
+			n.end_before IS NOT NULL
+			AND (n.from_time, n.from_xid, n.opening_balance) IS DISTINCT FROM (n.end_before, n.xid_before,
+				n.closing_before)
+		)
+		OR (n.end_before IS NULL AND n.from_xid <> n.to_xid)
+	) x;
 
 	-- Each by its own postings, and the last one of an account by all that the
 	-- account ever had up to its cut: so nothing is missing between them either.
 	RETURN QUERY
-	SELECT 'a statement is what its postings make', count(*) = 0, count(*), min(format('statement %s of merchant %s: %s', x.number, x.merchant, x.why))
-	FROM (SELECT s.number, s.merchant, format('%s lines, postings make %s; closing balance %s, postings make %s', s.lines, m.lines, s.closing_balance,
-				s.opening_balance + m.moved) AS why
-		  FROM payments.issued_statement s
-		  JOIN payments.account a ON a.account_id = s.account_id
-		  CROSS JOIN LATERAL (
-			SELECT count(*) AS lines, coalesce(sum(l.moved) FILTER (WHERE l.account_id = s.account_id), 0) * CASE WHEN a.type IN ('asset', 'expense') THEN 1 ELSE -1 END AS moved
-			FROM (SELECT p.debit_account AS account_id, p.amount::numeric AS moved FROM payments.posting p
-				  WHERE p.debit_account = ANY (s.account_id || payments._statement_ids(s.fee_accounts || s.dispute_accounts)) AND p.booked_at >= s.since AND p.booked_at < s.to_time
-				  AND p.xid < s.to_xid AND NOT (p.booked_at < s.from_time AND p.xid < s.from_xid)
-				  UNION ALL
-				  SELECT p.credit_account, - p.amount::numeric FROM payments.posting p
-				  WHERE p.credit_account = ANY (s.account_id || payments._statement_ids(s.fee_accounts || s.dispute_accounts)) AND p.booked_at >= s.since AND p.booked_at < s.to_time
-				  AND p.xid < s.to_xid AND NOT (p.booked_at < s.from_time AND p.xid < s.from_xid)) l) m
-		  WHERE s.since >= retired AND (m.lines <> s.lines OR s.opening_balance + m.moved <> s.closing_balance)
-		  UNION ALL
-		  SELECT s.number, s.merchant, format('closing balance %s, the account had %s', s.closing_balance, b.balance)
-		  FROM (SELECT DISTINCT ON (i.account_id) i.* FROM payments.issued_statement i ORDER BY i.account_id, i.from_time DESC) s
-		  CROSS JOIN LATERAL payments._statement_balance(s.account_id, s.to_time, s.to_xid) b (balance)
-		  WHERE s.to_time >= retired AND s.closing_balance IS DISTINCT FROM b.balance) x;
+	SELECT 'a statement is what its postings make', count(*) = 0, count(*),
+		min(format('statement %s of merchant %s: %s', x.number, x.merchant, x.why))
+	FROM (
+		SELECT s.number, s.merchant,
+			format('%s lines, postings make %s; closing balance %s, postings make %s', s.lines, m.lines,
+				s.closing_balance, s.opening_balance + m.moved) AS why
+		FROM payments.issued_statement s
+		JOIN payments.account a ON a.account_id = s.account_id
+		CROSS JOIN LATERAL (
+			SELECT count(*) AS lines,
+				coalesce(sum(l.moved) FILTER (WHERE l.account_id = s.account_id), 0)
+					* CASE WHEN a.type IN ('asset', 'expense') THEN 1 ELSE -1 END AS moved
+			FROM (
+				SELECT p.debit_account AS account_id, p.amount::numeric AS moved
+				FROM payments.posting p
+				WHERE p.debit_account = ANY (
+					s.account_id || payments._statement_ids(s.fee_accounts || s.dispute_accounts))
+				AND p.booked_at >= s.since
+				AND p.booked_at < s.to_time
+				AND p.xid < s.to_xid
+				AND NOT (p.booked_at < s.from_time AND p.xid < s.from_xid)
+				UNION ALL
+				SELECT p.credit_account, - p.amount::numeric
+				FROM payments.posting p
+				WHERE p.credit_account = ANY (
+					s.account_id || payments._statement_ids(s.fee_accounts || s.dispute_accounts))
+				AND p.booked_at >= s.since
+				AND p.booked_at < s.to_time
+				AND p.xid < s.to_xid
+				AND NOT (p.booked_at < s.from_time AND p.xid < s.from_xid)
+			) l
+		) m
+		WHERE s.since >= retired AND (m.lines <> s.lines OR s.opening_balance + m.moved <> s.closing_balance)
+		UNION ALL
+		SELECT s.number, s.merchant,
+			format('closing balance %s, the account had %s', s.closing_balance, b.balance)
+		FROM (
+			SELECT DISTINCT ON (i.account_id) i.*
+			FROM payments.issued_statement i
+			ORDER BY i.account_id, i.from_time DESC
+		) s
+		CROSS JOIN LATERAL payments._statement_balance(s.account_id, s.to_time, s.to_xid) b (balance)
+		WHERE s.to_time >= retired AND s.closing_balance IS DISTINCT FROM b.balance
+	) x;
 END
 $$;
 COMMENT ON FUNCTION payments._check_statements() IS 'Internal: the invariants of statements, for check(). The hashes are left to verify_statement().';

@@ -12,6 +12,7 @@ differs or is in one of them only, and fails; says what it has compared else."""
 import collections
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -62,11 +63,16 @@ def tokens(text):
         if token.name in ("SQL_COMMENT", "C_COMMENT"):
             continue
         if token.name == "SCONST":
-            pieces = [p for p in word.replace("\t", " ").split("\n")]
-            if len(pieces) > 1 and all(p.strip().endswith("'") for p in pieces) and all(p.strip()[:1] == "'" for p in pieces[1:]):
-                word = pieces[0].strip()[:-1] + "".join(p.strip()[1:-1] for p in pieces[1:]) + "'"
+            word = joined(word)
         found.append(word if token.name in ("SCONST", "IDENT") else word.lower())
     return found
+
+
+def joined(literal):
+    """'a' and 'b' below one another are 'ab'."""
+    inside = r"(?:[^'\\]|''|\\.)*" if literal[0] in "eE" else r"(?:[^']|'')*"
+    pieces = re.findall(f"'({inside})'", literal, re.S)
+    return literal[:literal.index("'")] + "'" + "".join(pieces) + "'"
 
 
 def statement(node, text):

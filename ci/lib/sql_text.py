@@ -4,7 +4,7 @@ import re
 import sys
 
 from pglast import ast, parse_plpgsql, parse_sql
-from pglast.parser import ParseError
+from pglast.parser import ParseError, scan
 
 LEAST = 55
 
@@ -87,6 +87,24 @@ def plpgsql_queries(node):
                     yield line, value["query"]
                 elif isinstance(value, (dict, list)):
                     stack.append((value, line))
+
+
+def plpgsql_statements(node, kind):
+    """(line within the body, statement) of this kind, such as PLpgSQL_stmt_raise."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            if key == kind:
+                yield value.get("lineno", 1), value
+            if isinstance(value, (dict, list)):
+                stack.append(value)
+
+
+def tokens(text):
+    """Of a body, without comments."""
+    text = text.encode("ascii", "replace").decode()
+    return [text[t.start:t.end + 1] for t in scan(text) if t.name not in ("SQL_COMMENT", "C_COMMENT")]
 
 
 def parsed(query):

@@ -16,30 +16,33 @@
 -- retirement out, so that the months of a period are here or are all gone.
 
 CREATE FUNCTION payments._close_header(
-	merchant text, number int, from_time timestamptz, to_time timestamptz, to_xid xid8, postings bigint,
-	previous bytea
+	_merchant text, _number int, _from_time timestamptz, _to_time timestamptz, _to_xid xid8, _postings bigint,
+	_previous bytea
 ) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT format(
 		E'payments close 1\nmerchant %s\nnumber %s\nfrom %s\nto %s\nto_xid %s\npostings %s\nprevious %s\n',
-		to_json($1), $2, coalesce(to_char($3 AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '-'),
-		to_char($4 AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), $5, $6,
-		coalesce(encode($7, 'hex'), '-'))
+		to_json(_merchant), _number,
+		coalesce(to_char(_from_time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '-'),
+		to_char(_to_time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), _to_xid, _postings,
+		coalesce(encode(_previous, 'hex'), '-'))
 $$;
 COMMENT ON FUNCTION payments._close_header(text, int, timestamptz, timestamptz, xid8, bigint, bytea) IS
 'Internal: the first lines of the text whose SHA-256 a close has; previous: that of the close before.';
 
 -- STABLE would do for to_json(text); it depends on the text alone.
 CREATE FUNCTION payments._close_line(
-	account_id bigint, type text, currency text, code text, opening bigint, debits bigint, credits bigint,
-	closing bigint
+	_account_id bigint, _type text, _currency text, _code text, _opening bigint, _debits bigint,
+	_credits bigint, _closing bigint
 ) RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE AS $$
-	SELECT pg_catalog.concat_ws(' ', 'account', $1, $2, $3, $5, $6, $7, $8, pg_catalog.to_json($4)) || E'\n'
+	SELECT pg_catalog.concat_ws(' ', 'account', _account_id, _type, _currency, _opening, _debits, _credits,
+		_closing, pg_catalog.to_json(_code))
+		|| E'\n'
 $$;
 COMMENT ON FUNCTION payments._close_line(bigint, text, text, text, bigint, bigint, bigint, bigint) IS 'Internal: an account in the text whose SHA-256 a close has.';
 
-CREATE FUNCTION payments._close_sha256(merchant text, number int) RETURNS bytea
+CREATE FUNCTION payments._close_sha256(_merchant text, _number int) RETURNS bytea
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT sha256(convert_to(
 		payments._close_header(c.merchant, c.number, c.from_time, c.to_time, c.to_xid, c.postings, p.sha256)
@@ -56,26 +59,25 @@ CREATE FUNCTION payments._close_sha256(merchant text, number int) RETURNS bytea
 		LEFT JOIN payments.account a ON a.account_id = b.account_id
 		WHERE b.merchant = c.merchant AND b.number = c.number
 	) b
-	WHERE c.merchant = $1 AND c.number = $2
+	WHERE c.merchant = _merchant AND c.number = _number
 $$;
 COMMENT ON FUNCTION payments._close_sha256(text, int) IS 'Internal: what period_close.sha256 must be, by the rows that are there.';
 
 -- Two reads: the months of the periods, and of older ones what committed late,
 -- which the BRIN index on xid finds.
 CREATE FUNCTION payments._close_legs(
-	merchants text[], from_times timestamptz[], from_xids xid8[], to_times timestamptz[], to_xids xid8[]
+	_merchants text[], _from_times timestamptz[], _from_xids xid8[], _to_times timestamptz[], _to_xids xid8[]
 ) RETURNS TABLE (
 	account_id bigint, debits numeric, credits numeric, postings bigint, late bigint, backdated bigint,
 	outside numeric
 )
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan ROWS 1000 AS $$
-#variable_conflict use_column
 DECLARE
-	since timestamptz := (SELECT min(coalesce(t, '-infinity')) FROM unnest($2) t);
-	since_xid xid8 := (SELECT coalesce(x, '0') FROM unnest($3) x ORDER BY x NULLS FIRST LIMIT 1);
-	until timestamptz := (SELECT max(t) FROM unnest($4) t);
-	until_xid xid8 := (SELECT x FROM unnest($5) x ORDER BY x DESC LIMIT 1);
+	since timestamptz := (SELECT min(coalesce(t, '-infinity')) FROM unnest(_from_times) t);
+	since_xid xid8 := (SELECT coalesce(x, '0') FROM unnest(_from_xids) x ORDER BY x NULLS FIRST LIMIT 1);
+	until timestamptz := (SELECT max(t) FROM unnest(_to_times) t);
+	until_xid xid8 := (SELECT x FROM unnest(_to_xids) x ORDER BY x DESC LIMIT 1);
 BEGIN
 	RETURN QUERY
 	SELECT s.account_id, sum(s.debit), sum(s.credit), sum(s.counted),
@@ -98,8 +100,9 @@ BEGIN
 		VALUES (d.account_id, d.merchant, p.amount, 0::bigint, 1::int),
 			(c.account_id, c.merchant, 0, p.amount, (d.merchant <> c.merchant)::int)
 	) s(account_id, merchant, debit, credit, counted)
-	JOIN unnest($1, $2, $3, $4, $5) k(merchant, from_time, from_xid, to_time, to_xid)
-		ON k.merchant = s.merchant
+	JOIN unnest(
+		_merchants, _from_times, _from_xids, _to_times, _to_xids)
+		k(merchant, from_time, from_xid, to_time, to_xid) ON k.merchant = s.merchant
 	WHERE p.booked_at < k.to_time
 	AND p.xid < k.to_xid
 	AND (k.from_time IS NULL OR p.booked_at >= k.from_time OR p.xid >= k.from_xid)
@@ -109,9 +112,8 @@ $$;
 COMMENT ON FUNCTION payments._close_legs(text[], timestamptz[], xid8[], timestamptz[], xid8[]) IS
 'Internal: what postings between two cuts (time and xid; null: from the beginning) come to for each account of these merchants. late: booked before from_time; backdated: take effect before it; outside: debits less credits with another merchant on the other side.';
 
-CREATE FUNCTION payments._close_lock(merchant text) RETURNS text[]
+CREATE FUNCTION payments._close_lock(_merchant text) RETURNS text[]
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
-#variable_conflict use_column
 DECLARE
 	names text[];
 BEGIN
@@ -120,8 +122,8 @@ BEGIN
 	FROM (
 		SELECT m.merchant
 		FROM payments.merchant m
-		WHERE m.merchant = $1
-		OR $1 IS NULL AND EXISTS (SELECT FROM payments.account a WHERE a.merchant = m.merchant)
+		WHERE m.merchant = _merchant
+		OR _merchant IS NULL AND EXISTS (SELECT FROM payments.account a WHERE a.merchant = m.merchant)
 		ORDER BY m.merchant FOR NO KEY UPDATE OF m
 	) x;
 	RETURN names;
@@ -136,15 +138,14 @@ $$;
 COMMENT ON FUNCTION payments._close_lock(text) IS
 'Internal: locks a merchant, or all that have accounts, against postings that say when they take effect and against other closes; returns their names. Raises PY630.';
 
-CREATE FUNCTION payments._close_write(merchants text[], to_time timestamptz, to_xid xid8, by text)
+CREATE FUNCTION payments._close_write(_merchants text[], _to_time timestamptz, _to_xid xid8, _by text)
 	RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
-#variable_conflict use_column
 BEGIN
 	WITH last AS MATERIALIZED (
 		SELECT m.merchant, coalesce(c.number, 0) AS number, c.to_time, c.to_xid, c.sha256
-		FROM unnest($1) m(merchant)
+		FROM unnest(_merchants) m(merchant)
 		LEFT JOIN LATERAL (
 			SELECT x.*
 			FROM payments.period_close x
@@ -155,7 +156,8 @@ BEGIN
 		SELECT g.*
 		FROM (
 			SELECT array_agg(l.merchant) AS merchants, array_agg(l.to_time) AS from_times,
-				array_agg(l.to_xid) AS from_xids, array_agg($2) AS to_times, array_agg($3) AS to_xids
+				array_agg(l.to_xid) AS from_xids, array_agg(_to_time) AS to_times,
+				array_agg(_to_xid) AS to_xids
 			FROM last l
 		) k
 		CROSS JOIN LATERAL payments._close_legs(
@@ -212,20 +214,20 @@ BEGIN
 	)
 	INSERT INTO payments.period_close (merchant, number, from_time, to_time, to_xid, postings, late,
 		backdated, debits, credits, outside, sha256, closed_at, closed_by)
-	SELECT l.merchant, l.number + 1, l.to_time, $2, $3, coalesce(t.postings, 0), coalesce(t.late, 0),
-		coalesce(t.backdated, 0), coalesce(t.debits, '{}'), coalesce(t.credits, '{}'),
+	SELECT l.merchant, l.number + 1, l.to_time, _to_time, _to_xid, coalesce(t.postings, 0),
+		coalesce(t.late, 0), coalesce(t.backdated, 0), coalesce(t.debits, '{}'), coalesce(t.credits, '{}'),
 		coalesce(t.outside, '{}'),
 		sha256(convert_to(
-			payments._close_header(
-				l.merchant, l.number + 1, l.to_time, $2, $3, coalesce(t.postings, 0)::bigint, l.sha256)
+			payments._close_header(l.merchant, l.number + 1, l.to_time, _to_time, _to_xid,
+				coalesce(t.postings, 0)::bigint, l.sha256)
 				|| coalesce(x.lines, ''),
 			'UTF8')),
-		clock_timestamp(), $4
+		clock_timestamp(), _by
 	FROM last l
 	LEFT JOIN totals t ON t.merchant = l.merchant
 	LEFT JOIN lines x ON x.merchant = l.merchant
 	ORDER BY l.merchant;
-	UPDATE payments.merchant m SET closed_until = $2 WHERE m.merchant = ANY ($1);
+	UPDATE payments.merchant m SET closed_until = _to_time WHERE m.merchant = ANY (_merchants);
 END
 $$;
 COMMENT ON FUNCTION payments._close_write(text[], timestamptz, xid8, text) IS 'Internal: writes the next close of each of these merchants, in one pass over their postings.';
@@ -236,7 +238,6 @@ CREATE FUNCTION payments.close_period(to_time timestamptz, merchant text DEFAULT
 		late bigint, sha256 text, repeated boolean
 	)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
-#variable_conflict use_column
 DECLARE
 	names text[];
 	fresh text[];
@@ -245,28 +246,32 @@ DECLARE
 	horizon xid8;
 BEGIN
 	PERFORM payments._require_setup();
-	IF $1 IS NULL OR $1 = '-infinity' OR $1 > clock_timestamp() THEN
+	IF close_period.to_time IS NULL
+		OR close_period.to_time = '-infinity'
+		OR close_period.to_time > clock_timestamp() THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'to_time must be a time that has come',
 			HINT = 'A period can be closed when it is over, such as close_period(''2026-11-01 00:00:00+00'') '
 				'for October.';
 	END IF;
-	names := payments._close_lock($2);
+	names := payments._close_lock(close_period.merchant);
 	IF names IS NULL THEN
-		IF $2 IS NULL THEN
+		IF close_period.merchant IS NULL THEN
 			RETURN;
 		END IF;
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY010',
-			MESSAGE = format('merchant "%s" does not exist', $2),
+			MESSAGE = format('merchant "%s" does not exist', close_period.merchant),
 			HINT = 'SELECT merchant FROM payments.merchant lists them.';
 	END IF;
 	SELECT c.merchant, c.to_time INTO beyond
 	FROM payments.period_close c
-	WHERE c.merchant = $2
-	AND c.to_time > $1
-	AND NOT EXISTS (SELECT FROM payments.period_close o WHERE o.merchant = c.merchant AND o.to_time = $1)
+	WHERE c.merchant = close_period.merchant
+	AND c.to_time > close_period.to_time
+	AND NOT EXISTS (
+		SELECT FROM payments.period_close o WHERE o.merchant = c.merchant AND o.to_time = close_period.to_time
+	)
 	ORDER BY c.number DESC LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION USING
@@ -276,17 +281,20 @@ BEGIN
 			HINT = 'Periods follow one another: close a later time.';
 	END IF;
 	-- Of all merchants, those that somebody has closed further by hand are closed.
-	SELECT array_agg(n.name ORDER BY n.name) INTO fresh FROM unnest(names) n (name)
-	WHERE NOT EXISTS (SELECT FROM payments.period_close c WHERE c.merchant = n.name AND c.to_time >= $1);
+	SELECT array_agg(n.name ORDER BY n.name) INTO fresh
+	FROM unnest(names) n (name)
+	WHERE NOT EXISTS (
+		SELECT FROM payments.period_close c WHERE c.merchant = n.name AND c.to_time >= close_period.to_time
+	);
 	IF fresh IS NOT NULL THEN
-		PERFORM payments._require_retained($1 - interval '1 microsecond');
+		PERFORM payments._require_retained(close_period.to_time - interval '1 microsecond');
 		-- Most transactions end soon.  Above READ COMMITTED the snapshot stands still.
 		FOR try IN 1 .. 10 LOOP
 			horizon := payments.seal_horizon();
 			SELECT p.posting_id INTO waiting FROM payments.posting p
 			CROSS JOIN LATERAL (VALUES (p.debit_account), (p.credit_account)) s(account_id)
 			JOIN payments.account a ON a.account_id = s.account_id AND a.merchant = ANY (fresh)
-			WHERE p.xid >= horizon AND p.booked_at < $1 LIMIT 1;
+			WHERE p.xid >= horizon AND p.booked_at < close_period.to_time LIMIT 1;
 			EXIT WHEN waiting IS NULL
 				OR current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted');
 			PERFORM pg_sleep(0.2);
@@ -300,14 +308,14 @@ BEGIN
 				HINT = 'Nothing was closed. Try again when they have ended; pg_stat_activity and '
 					'pg_prepared_xacts show them.';
 		END IF;
-		PERFORM payments._close_write(fresh, $1, horizon,
+		PERFORM payments._close_write(fresh, close_period.to_time, horizon,
 			CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END);
 	END IF;
 	RETURN QUERY
 	SELECT c.merchant, c.number, c.from_time, c.to_time, c.postings, c.late, encode(c.sha256, 'hex'),
 		c.merchant <> ALL (coalesce(fresh, '{}'))
 	FROM payments.period_close c
-	WHERE c.merchant = ANY (names) AND c.to_time = $1
+	WHERE c.merchant = ANY (names) AND c.to_time = close_period.to_time
 	ORDER BY c.merchant;
 END
 $$;
@@ -316,26 +324,25 @@ COMMENT ON FUNCTION payments.close_period(timestamptz, text) IS
 
 CREATE FUNCTION payments._job_close(from_time timestamptz, to_time timestamptz) RETURNS bigint
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT count(*) FROM payments.close_period($2) c WHERE NOT c.repeated
+	SELECT count(*) FROM payments.close_period(_job_close.to_time) c WHERE NOT c.repeated
 $$;
 COMMENT ON FUNCTION payments._job_close(timestamptz, timestamptz) IS 'Internal: close_period() of all merchants for the job close_month; returns how many it closed. An error leaves the month to the next run.';
 
 -- ---------- looking back ----------
 
-CREATE FUNCTION payments._require_close(merchant text, number int) RETURNS int
+CREATE FUNCTION payments._require_close(_merchant text, _number int) RETURNS int
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	found int;
 BEGIN
 	PERFORM payments._require_setup();
-	PERFORM payments._require_merchant($1);
+	PERFORM payments._require_merchant(_merchant);
 	SELECT x.number INTO found FROM payments.period_close x
-	WHERE x.merchant = $1 AND x.number = coalesce($2, x.number) ORDER BY x.number DESC LIMIT 1;
+	WHERE x.merchant = _merchant AND x.number = coalesce(_number, x.number) ORDER BY x.number DESC LIMIT 1;
 	IF found IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY632',
-			MESSAGE = format('merchant "%s" has no close%s', $1, ' ' || $2),
+			MESSAGE = format('merchant "%s" has no close%s', _merchant, ' ' || _number),
 			HINT = 'SELECT merchant, number, to_time FROM payments.period_close lists them; close_period() '
 				'makes one.';
 	END IF;
@@ -344,7 +351,7 @@ END
 $$;
 COMMENT ON FUNCTION payments._require_close(text, int) IS 'Internal: the number of a close, without one that of the last. Raises PY632, PY010, 42501.';
 
-CREATE FUNCTION payments._close_retired(merchant text, number int) RETURNS text
+CREATE FUNCTION payments._close_retired(_merchant text, _number int) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	-- What is left of a retired month is its sums.  They are those of a period
 	-- that covers it whole, when none of its postings was late for this period or for a later one.
@@ -374,7 +381,7 @@ CREATE FUNCTION payments._close_retired(merchant text, number int) RETURNS text
 		ELSE 'partly'
 	END
 	FROM payments.period_close c
-	WHERE c.merchant = $1 AND c.number = $2
+	WHERE c.merchant = _merchant AND c.number = _number
 $$;
 COMMENT ON FUNCTION payments._close_retired(text, int) IS
 'Internal: have postings of a period been retired since? no; whole: months of which the sums that were kept are the period''s; partly: months that cannot be told apart from other periods.';
@@ -382,7 +389,6 @@ COMMENT ON FUNCTION payments._close_retired(text, int) IS
 CREATE FUNCTION payments.verify_close(merchant text, number int DEFAULT NULL)
 	RETURNS TABLE (subject text, ok boolean, violations bigint, detail text)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
-#variable_conflict use_column
 DECLARE
 	c payments.period_close;
 	p payments.period_close;
@@ -391,8 +397,10 @@ DECLARE
 	n bigint;
 	s text;
 BEGIN
-	$2 := payments._require_close($1, $2);
-	SELECT x.* INTO STRICT c FROM payments.period_close x WHERE x.merchant = $1 AND x.number = $2;
+	verify_close.number := payments._require_close(verify_close.merchant, verify_close.number);
+	SELECT x.* INTO STRICT c
+	FROM payments.period_close x
+	WHERE x.merchant = verify_close.merchant AND x.number = verify_close.number;
 	PERFORM payments._require_snapshot();
 	retired := payments._close_retired(c.merchant, c.number);
 	SELECT x.* INTO p FROM payments.period_close x WHERE x.merchant = c.merchant AND x.number = c.number - 1;
@@ -506,7 +514,7 @@ $$;
 COMMENT ON FUNCTION payments.verify_close(text, int) IS
 'Computes a close of a merchant, without a number the last one, from its postings and compares: a row for each thing that must hold, whether it does, and what does not. Of months that were retired since, the sums that were kept are compared; where those are not of this period alone, ok is null and detail says so. Raises PY632 (no such close), PY010, 42501, 40001.';
 
-CREATE FUNCTION payments._close_discrepancies(merchant text, from_time timestamptz, to_time timestamptz)
+CREATE FUNCTION payments._close_discrepancies(_merchant text, _from_time timestamptz, _to_time timestamptz)
 	RETURNS bigint
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	-- One that names no payment may be anybody's.
@@ -514,13 +522,13 @@ CREATE FUNCTION payments._close_discrepancies(merchant text, from_time timestamp
 	FROM payments.discrepancy d
 	LEFT JOIN payments.payment p ON p.payment_id = d.payment_id
 	WHERE d.status = 'open'
-	AND coalesce(p.merchant, $1) = $1
-	AND coalesce(d.occurred_at, d.found_at) < $3
-	AND coalesce(d.occurred_at, d.found_at) >= coalesce($2, '-infinity')
+	AND coalesce(p.merchant, _merchant) = _merchant
+	AND coalesce(d.occurred_at, d.found_at) < _to_time
+	AND coalesce(d.occurred_at, d.found_at) >= coalesce(_from_time, '-infinity')
 $$;
 COMMENT ON FUNCTION payments._close_discrepancies(text, timestamptz, timestamptz) IS 'Internal: open discrepancies of a period, of the merchant''s payments or of none.';
 
-CREATE FUNCTION payments._close_holds(merchant text, to_time timestamptz, to_xid xid8)
+CREATE FUNCTION payments._close_holds(_merchant text, _to_time timestamptz, _to_xid xid8)
 	RETURNS TABLE (currency text, holds bigint, amount numeric)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT h.currency, count(*), sum(h.amount - coalesce(r.gone, 0))
@@ -528,10 +536,13 @@ CREATE FUNCTION payments._close_holds(merchant text, to_time timestamptz, to_xid
 	LEFT JOIN (
 		SELECT x.hold_id, sum(x.posted::numeric + x.released) AS gone
 		FROM payments.ledger_hold_resolution x
-		WHERE x.resolved_at < $2 AND x.xid < $3
+		WHERE x.resolved_at < _to_time AND x.xid < _to_xid
 		GROUP BY x.hold_id
 	) r ON r.hold_id = h.hold_id
-	WHERE h.merchant = $1 AND h.created_at < $2 AND h.xid < $3 AND h.amount > coalesce(r.gone, 0)
+	WHERE h.merchant = _merchant
+	AND h.created_at < _to_time
+	AND h.xid < _to_xid
+	AND h.amount > coalesce(r.gone, 0)
 	GROUP BY h.currency
 $$;
 COMMENT ON FUNCTION payments._close_holds(text, timestamptz, xid8) IS 'Internal: holds of a merchant that were open at a cut, and what was left of them.';
@@ -543,20 +554,21 @@ CREATE FUNCTION payments.close_lines(merchant text, number int DEFAULT NULL, acc
 	)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' ROWS 50 AS $$
-#variable_conflict use_column
 DECLARE
 	c payments.period_close;
 	n bigint;
 BEGIN
-	$2 := payments._require_close($1, $2);
-	SELECT x.* INTO STRICT c FROM payments.period_close x WHERE x.merchant = $1 AND x.number = $2;
+	close_lines.number := payments._require_close(close_lines.merchant, close_lines.number);
+	SELECT x.* INTO STRICT c
+	FROM payments.period_close x
+	WHERE x.merchant = close_lines.merchant AND x.number = close_lines.number;
 	RETURN QUERY
 	SELECT x.section, x.currency, x.item, x.opening, x.debits, x.credits, x.closing, NULL::boolean
 	FROM (
 		SELECT 'account' AS section, b.currency, b.type, b.code AS item, b.opening::numeric AS opening,
 			b.debits::numeric AS debits, b.credits::numeric AS credits, b.closing::numeric AS closing
 		FROM payments.closed_balance b
-		WHERE b.merchant = c.merchant AND b.number = c.number AND $3
+		WHERE b.merchant = c.merchant AND b.number = c.number AND close_lines.accounts
 		UNION ALL
 		SELECT 'type', b.currency, b.type, b.type, sum(b.opening), sum(b.debits), sum(b.credits),
 			sum(b.closing)
@@ -654,11 +666,15 @@ $$;
 COMMENT ON FUNCTION payments.close_lines(text, int, boolean) IS
 'What close_report() says, as rows: section type (sums of the accounts of a type), account (with accounts => true), check (debits, credits: the two sides; closing: their difference; ok), remark (closing: the amount it is about). Amounts in minor units, balances on the accounts'' normal side. Without a number the last close. Raises PY632 (no such close), PY010, 42501.';
 
-CREATE FUNCTION payments._close_amount(amount numeric, currency text) RETURNS text
+CREATE FUNCTION payments._close_amount(_amount numeric, _currency text) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(
-		(SELECT ($1 * ('1e-' || c.exponent)::numeric)::text FROM payments.currency c WHERE c.currency = $2),
-		$1::text || ' minor units')
+		(
+			SELECT (_amount * ('1e-' || c.exponent)::numeric)::text
+			FROM payments.currency c
+			WHERE c.currency = _currency
+		),
+		_amount::text || ' minor units')
 $$;
 COMMENT ON FUNCTION payments._close_amount(numeric, text) IS 'Internal: an amount in major units without the currency; of any size, unlike format_amount().';
 
@@ -666,7 +682,6 @@ CREATE FUNCTION payments.close_report(merchant text, number int DEFAULT NULL, ac
 	RETURNS SETOF text
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' ROWS 50 AS $$
-#variable_conflict use_column
 DECLARE
 	c payments.period_close;
 	l record;
@@ -674,8 +689,10 @@ DECLARE
 	last_section text := '';
 	balanced boolean := true;
 BEGIN
-	$2 := payments._require_close($1, $2);
-	SELECT x.* INTO STRICT c FROM payments.period_close x WHERE x.merchant = $1 AND x.number = $2;
+	close_report.number := payments._require_close(close_report.merchant, close_report.number);
+	SELECT x.* INTO STRICT c
+	FROM payments.period_close x
+	WHERE x.merchant = close_report.merchant AND x.number = close_report.number;
 	RETURN NEXT format('Close %s of merchant "%s"', c.number, c.merchant);
 	RETURN NEXT format(
 		'Period     from %s until before %s', coalesce(c.from_time::text, 'the beginning'), c.to_time);
@@ -684,7 +701,7 @@ BEGIN
 	RETURN NEXT format('SHA-256    %s', encode(c.sha256, 'hex'));
 	FOR l IN
 		SELECT x.*
-		FROM payments.close_lines(c.merchant, c.number, $3) WITH ORDINALITY x
+		FROM payments.close_lines(c.merchant, c.number, close_report.accounts) WITH ORDINALITY x
 		ORDER BY x.ordinality
 	LOOP
 		CASE l.section
@@ -743,7 +760,6 @@ CREATE FUNCTION payments._check_close()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
-#variable_conflict use_column
 DECLARE
 	since timestamptz;
 	since_xid xid8;

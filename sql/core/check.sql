@@ -7,17 +7,16 @@ CREATE FUNCTION payments._status_hash(previous bytea, payment_id uuid, seq int, 
 COMMENT ON FUNCTION payments._status_hash(bytea, uuid, int, text, text, uuid, text, text, text, timestamptz) IS
 'Internal: hash of a status row over its content and the hash of the row before it.';
 
-CREATE FUNCTION payments._violation(invariant text, violations bigint, sample text)
+CREATE FUNCTION payments._violation(_invariant text, _violations bigint, _sample text)
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT $1, $2 = 0, $2, $3
+	SELECT _invariant, _violations = 0, _violations, _sample
 $$;
 COMMENT ON FUNCTION payments._violation(text, bigint, text) IS 'Internal: one row of check().';
 
 CREATE FUNCTION payments._check_payments()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	n bigint;
 	s text;

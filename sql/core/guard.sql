@@ -28,12 +28,12 @@ COMMENT ON FUNCTION payments._transitions() IS 'Internal: the state machine as c
 INSERT INTO payments.transition (from_status, event, to_status)
 SELECT t.from_status, t.event, t.to_status FROM payments._transitions() t;
 
-CREATE FUNCTION payments._make_append_only(tables text[]) RETURNS void
+CREATE FUNCTION payments._make_append_only(_tables text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY tables LOOP
+	FOREACH name IN ARRAY _tables LOOP
 		EXECUTE format('CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.%I
 			FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', name);
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', name);

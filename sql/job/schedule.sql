@@ -7,33 +7,38 @@ CREATE FUNCTION payments._cron_state(OUT preloaded boolean, OUT database text, O
 COMMENT ON FUNCTION payments._cron_state() IS
 'Internal: is pg_cron preloaded, in which database are its jobs, and which process starts them (null: none).';
 
-CREATE FUNCTION payments._cron_prefix(database text) RETURNS text
+CREATE FUNCTION payments._cron_prefix(_database text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	-- pg_cron's names have 63 bytes, ours of jobs up to 30.
-	SELECT 'payments:' || CASE WHEN octet_length($1) <= 23 THEN $1
-		ELSE left(regexp_replace($1, '[^A-Za-z0-9_]', '_', 'g'), 14) || '~' || left(md5($1), 8) END || ':'
+	SELECT 'payments:'
+		|| CASE
+			WHEN octet_length(_database) <= 23 THEN _database
+			ELSE left(regexp_replace(_database, '[^A-Za-z0-9_]', '_', 'g'), 14) || '~'
+				|| left(md5(_database), 8)
+		END
+		|| ':'
 $$;
 COMMENT ON FUNCTION payments._cron_prefix(text) IS 'Internal: what the names of a database''s jobs begin with in pg_cron.';
 
-CREATE FUNCTION payments._cron_purge(database text, keep interval) RETURNS text
+CREATE FUNCTION payments._cron_purge(_database text, _keep interval) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT format('DELETE FROM cron.job_run_details WHERE username = current_user'
 		' AND (database = %L AND command LIKE ''CALL payments.run\_job(%%'' OR command LIKE ''DELETE FROM cron.job\_run\_details%%'')'
 		' AND (coalesce(end_time, start_time) < now() - interval %L OR coalesce(end_time, start_time) IS NULL AND runid <'
-		' (SELECT max(o.runid) FROM cron.job_run_details o WHERE o.start_time < now() - interval %L))', $1, $2, $2)
+		' (SELECT max(o.runid) FROM cron.job_run_details o WHERE o.start_time < now() - interval %L))', _database, _keep, _keep)
 $$;
 COMMENT ON FUNCTION payments._cron_purge(text, interval) IS 'Internal: the statement that purges pg_cron''s log of a database''s jobs, of the role that runs it.';
 
-CREATE FUNCTION payments._cron_plan(database text, own boolean)
+CREATE FUNCTION payments._cron_plan(_database text, _own boolean)
 	RETURNS TABLE (job text, jobname text, schedule text, command text, in_database text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT j.job, payments._cron_prefix($1) || j.job, j.schedule,
+	SELECT j.job, payments._cron_prefix(_database) || j.job, j.schedule,
 		CASE
-			WHEN j.job = 'purge_job_run_details' AND NOT $2
-				THEN payments._cron_purge($1, (j.arguments ->> 'keep')::interval)
+			WHEN j.job = 'purge_job_run_details' AND NOT _own
+				THEN payments._cron_purge(_database, (j.arguments ->> 'keep')::interval)
 			ELSE format('CALL payments.run_job(%L)', j.job)
 		END,
-		CASE WHEN j.job <> 'purge_job_run_details' AND NOT $2 THEN $1 END
+		CASE WHEN j.job <> 'purge_job_run_details' AND NOT _own THEN _database END
 	FROM payments._jobs() j
 	WHERE j.enabled
 $$;
@@ -47,14 +52,14 @@ CREATE FUNCTION payments._cron_here() RETURNS boolean
 $$;
 COMMENT ON FUNCTION payments._cron_here() IS 'Internal: is pg_cron in this database, and may the caller use it?';
 
-CREATE FUNCTION payments._cron_jobs(database text)
+CREATE FUNCTION payments._cron_jobs(_database text)
 	RETURNS TABLE (
 		jobid bigint, job text, schedule text, command text, in_database text, username text, active boolean,
 		last_message text
 	)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	prefix text := payments._cron_prefix(database);
+	prefix text := payments._cron_prefix(_database);
 BEGIN
 	IF payments._cron_here() THEN
 		RETURN QUERY EXECUTE 'SELECT j.jobid, substr(j.jobname::text, length($1) + 1), j.schedule, '
@@ -109,7 +114,7 @@ DECLARE
 	purged bigint;
 BEGIN
 	PERFORM payments._require_cron();
-	EXECUTE payments._cron_purge(current_database(), keep);
+	EXECUTE payments._cron_purge(current_database(), _purge_job_run_details.keep);
 	GET DIAGNOSTICS purged = ROW_COUNT;
 	RETURN purged;
 END
@@ -118,14 +123,17 @@ COMMENT ON FUNCTION payments._purge_job_run_details(interval) IS
 'Internal: removes what pg_cron logged about this database''s jobs of the calling role longer ago, and returns how many rows. Raises PY605.';
 
 CREATE FUNCTION payments._cron_statement(
-	jobname text, schedule text, command text, in_database text, username text
+	_jobname text, _schedule text, _command text, _in_database text, _username text
 ) RETURNS text
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT CASE
-		WHEN $4 IS NULL AND $5 IS NULL THEN format('SELECT cron.schedule(%L, %L, %L);', $1, $2, $3)
-		WHEN $5 IS NULL THEN format('SELECT cron.schedule_in_database(%L, %L, %L, %L);', $1, $2, $3, $4)
-		ELSE format('SELECT cron.schedule_in_database(%L, %L, %L, %s, %L);', $1, $2, $3,
-			coalesce(quote_literal($4), 'current_database()'), $5)
+		WHEN _in_database IS NULL AND _username IS NULL
+			THEN format('SELECT cron.schedule(%L, %L, %L);', _jobname, _schedule, _command)
+		WHEN _username IS NULL
+			THEN format('SELECT cron.schedule_in_database(%L, %L, %L, %L);', _jobname, _schedule, _command,
+				_in_database)
+		ELSE format('SELECT cron.schedule_in_database(%L, %L, %L, %s, %L);', _jobname, _schedule, _command,
+			coalesce(quote_literal(_in_database), 'current_database()'), _username)
 	END
 $$;
 COMMENT ON FUNCTION payments._cron_statement(text, text, text, text, text) IS 'Internal: the call of pg_cron that makes or alters a job.';
@@ -134,9 +142,8 @@ CREATE FUNCTION payments.schedule_statements(
 	database text DEFAULT current_database(), username text DEFAULT NULL, remove boolean DEFAULT false
 ) RETURNS TABLE (job text, statement text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
-	own boolean := database = (SELECT c.database FROM payments._cron_state() c);
+	own boolean := schedule_statements.database = (SELECT c.database FROM payments._cron_state() c);
 BEGIN
 	-- What is gone, disabled, or was in another database (which pg_cron does not alter) first.
 	RETURN QUERY
@@ -151,7 +158,7 @@ BEGIN
 			coalesce(
 				string_agg(
 					format('(%L, %L)', p.jobname, p.in_database), ', '
-					ORDER BY p.job) FILTER (WHERE NOT remove),
+					ORDER BY p.job) FILTER (WHERE NOT schedule_statements.remove),
 				'(NULL, NULL)'))
 	FROM payments._cron_plan(schedule_statements.database, coalesce(own, false)) p;
 	RETURN QUERY
@@ -159,7 +166,7 @@ BEGIN
 		payments._cron_statement(
 			p.jobname, p.schedule, p.command, p.in_database, schedule_statements.username)
 	FROM payments._cron_plan(schedule_statements.database, coalesce(own, false)) p
-	WHERE NOT remove
+	WHERE NOT schedule_statements.remove
 	ORDER BY p.job;
 END
 $$;
@@ -170,7 +177,6 @@ CREATE FUNCTION payments.schedule_jobs(
 	database text DEFAULT current_database(), username text DEFAULT NULL, remove boolean DEFAULT false
 ) RETURNS TABLE (job text, action text, schedule text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	who text := coalesce(schedule_jobs.username, current_user);
 	d record;
@@ -189,7 +195,7 @@ BEGIN
 		FROM (
 			SELECT x.*
 			FROM payments._cron_plan(schedule_jobs.database, schedule_jobs.database = current_database()) x
-			WHERE NOT remove
+			WHERE NOT schedule_jobs.remove
 		) p
 		FULL JOIN (SELECT x.* FROM payments._cron_jobs(schedule_jobs.database) x WHERE x.username = who) c
 			ON c.job = p.job

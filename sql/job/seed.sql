@@ -2,7 +2,7 @@
 -- schedule means.  They run by pg_cron (57_schedule.sql), by another scheduler
 -- or by hand (56_jobs.sql).
 
-CREATE FUNCTION payments._cron_field(field text, low int, high int, names text[]) RETURNS int[]
+CREATE FUNCTION payments._cron_field(_field text, _low int, _high int, _names text[]) RETURNS int[]
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	part text;
@@ -11,23 +11,23 @@ DECLARE
 	last int;
 	found int[] := '{}';
 BEGIN
-	FOREACH part IN ARRAY coalesce(string_to_array(lower(field), ','), '{""}') LOOP
+	FOREACH part IN ARRAY coalesce(string_to_array(lower(_field), ','), '{""}') LOOP
 		m := regexp_match(part, '^(?:(\*)|([a-z]{3}|\d{1,2})(?:-([a-z]{3}|\d{1,2}))?)(?:/(\d{1,2}))?$');
 		IF m IS NULL OR (m[4] IS NOT NULL AND (m[4]::int = 0 OR m[1] IS NULL AND m[3] IS NULL)) THEN
 			RETURN NULL;
 		END IF;
 		first := CASE
-			WHEN m[1] IS NOT NULL THEN low
+			WHEN m[1] IS NOT NULL THEN _low
 			WHEN m[2] ~ '\d' THEN m[2]::int
-			ELSE array_position(names, m[2]) - 1 + low
+			ELSE array_position(_names, m[2]) - 1 + _low
 		END;
 		last := CASE
-			WHEN m[1] IS NOT NULL THEN high
+			WHEN m[1] IS NOT NULL THEN _high
 			WHEN m[3] IS NULL THEN first
 			WHEN m[3] ~ '\d' THEN m[3]::int
-			ELSE array_position(names, m[3]) - 1 + low
+			ELSE array_position(_names, m[3]) - 1 + _low
 		END;
-		IF first IS NULL OR last IS NULL OR first < low OR last > high OR first > last THEN
+		IF first IS NULL OR last IS NULL OR first < _low OR last > _high OR first > last THEN
 			RETURN NULL;
 		END IF;
 		found := found || ARRAY(SELECT generate_series(first, last, coalesce(m[4]::int, 1)));
@@ -39,14 +39,14 @@ COMMENT ON FUNCTION payments._cron_field(text, int, int, text[]) IS
 'Internal: the numbers that one field of a cron schedule stands for; null when it is none.';
 
 -- pg_cron 1.4 reads schedules in UTC, to the minute.
-CREATE FUNCTION payments._cron_next(schedule text, moment timestamptz) RETURNS timestamptz
+CREATE FUNCTION payments._cron_next(_schedule text, _moment timestamptz) RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	-- Eight years hold a 29th of February, over 2100 too.
 	days_max CONSTANT int := 3000;
 	field text[] := regexp_split_to_array(
 		btrim(
-			CASE lower(btrim(schedule))
+			CASE lower(btrim(_schedule))
 				WHEN '@yearly' THEN '0 0 1 1 *'
 				WHEN '@annually' THEN '0 0 1 1 *'
 				WHEN '@monthly' THEN '0 0 1 * *'
@@ -54,7 +54,7 @@ DECLARE
 				WHEN '@daily' THEN '0 0 * * *'
 				WHEN '@midnight' THEN '0 0 * * *'
 				WHEN '@hourly' THEN '0 * * * *'
-				ELSE schedule
+				ELSE _schedule
 			END),
 		'\s+');
 	minutes int[];
@@ -63,15 +63,15 @@ DECLARE
 	months int[];
 	week_days int[];
 	either boolean;
-	first timestamp := date_trunc('minute', moment AT TIME ZONE 'UTC') + interval '1 minute';
-	day date := (date_trunc('minute', moment AT TIME ZONE 'UTC') + interval '1 minute')::date;
+	first timestamp := date_trunc('minute', _moment AT TIME ZONE 'UTC') + interval '1 minute';
+	day date := (date_trunc('minute', _moment AT TIME ZONE 'UTC') + interval '1 minute')::date;
 	minute_of_day int;
 	by_month boolean;
 	by_week boolean;
 BEGIN
-	IF lower(btrim(schedule)) = '@reboot' THEN
+	IF lower(btrim(_schedule)) = '@reboot' THEN
 		RETURN CASE
-			WHEN pg_postmaster_start_time() > moment THEN pg_postmaster_start_time()
+			WHEN pg_postmaster_start_time() > _moment THEN pg_postmaster_start_time()
 			ELSE 'infinity'
 		END;
 	END IF;
@@ -88,7 +88,7 @@ BEGIN
 		OR week_days IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = format('"%s" is not a cron schedule', schedule),
+			MESSAGE = format('"%s" is not a cron schedule', _schedule),
 			HINT = 'Write five fields, minute, hour, day, month and day of the week, in UTC, such as "17 3 * '
 				'* *".';
 	END IF;

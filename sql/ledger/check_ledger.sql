@@ -4,7 +4,6 @@ CREATE FUNCTION payments._check_ledger()
 RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
 DECLARE
 	-- Of retired postings their ids are not kept, but none was larger; the others were booked later.
 	last_retired bigint := (SELECT max(last_id) FROM payments.partition_retired);

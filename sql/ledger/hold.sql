@@ -30,14 +30,13 @@ COMMENT ON FUNCTION payments.void_hold(bigint, text) IS
 CREATE FUNCTION payments.release_expired_holds(max int DEFAULT 1000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
 DECLARE
 	moment timestamptz := clock_timestamp();
 	expired bigint[];
 	locked bigint[];
 	released bigint;
 BEGIN
-	IF max IS NULL OR max < 1 THEN
+	IF release_expired_holds.max IS NULL OR release_expired_holds.max < 1 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'max must be above zero',
@@ -47,7 +46,7 @@ BEGIN
 		SELECT d.hold_id
 		FROM payments.ledger_hold_due d
 		WHERE d.expires_at <= moment
-		ORDER BY d.expires_at, d.hold_id LIMIT max
+		ORDER BY d.expires_at, d.hold_id LIMIT release_expired_holds.max
 	);
 	IF cardinality(expired) = 0 THEN
 		RETURN 0;

@@ -46,9 +46,8 @@ CREATE FUNCTION payments.balance(account bigint)
 RETURNS TABLE (debits bigint, credits bigint, held_debits bigint, held_credits bigint, balance bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1
 AS $$
-#variable_conflict use_column
 BEGIN
-	PERFORM payments._require_account($1);
+	PERFORM payments._require_account(balance.account);
 	RETURN QUERY
 	SELECT s.debits::bigint, s.credits::bigint, s.held_debits, s.held_credits,
 		(CASE
@@ -64,7 +63,7 @@ BEGIN
 			FROM payments._account_tail t
 			WHERE t.account_id = a.account_id
 		) d
-		WHERE a.account_id = $1
+		WHERE a.account_id = balance.account
 	) s;
 END
 $$;
@@ -76,26 +75,25 @@ COMMENT ON FUNCTION payments.balance(bigint) IS
 CREATE FUNCTION payments.balance_at(account bigint, at timestamptz) RETURNS bigint
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan AS $$
-#variable_conflict use_column
 BEGIN
-	PERFORM payments._require_account($1);
-	IF $2 IS NULL THEN
+	PERFORM payments._require_account(balance_at.account);
+	IF balance_at.at IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'the time must not be null',
 			HINT = 'Pass a time, or use payments.balance() for now.';
 	END IF;
-	IF (SELECT a.history FROM payments.account a WHERE a.account_id = $1) THEN
+	IF (SELECT a.history FROM payments.account a WHERE a.account_id = balance_at.account) THEN
 		RETURN coalesce(
 			(
 				SELECT h.balance
 				FROM payments.account_history h
-				WHERE h.account_id = $1 AND h.booked_at <= $2
+				WHERE h.account_id = balance_at.account AND h.booked_at <= balance_at.at
 				ORDER BY h.booked_at DESC, h.posting_id DESC LIMIT 1
 			),
 			0);
 	END IF;
-	PERFORM payments._require_retained($2);
+	PERFORM payments._require_retained(balance_at.at);
 	-- Today's balance less what came later: recent times are the usual question.
 	RETURN (
 		SELECT CASE WHEN a.type IN ('asset', 'expense') THEN n.net ELSE - n.net END
@@ -105,20 +103,20 @@ BEGIN
 				+ (
 					SELECT coalesce(sum(t.debits::numeric - t.credits), 0)
 					FROM payments._account_tail t
-					WHERE t.account_id = $1
+					WHERE t.account_id = balance_at.account
 				)
 				- (
 					SELECT coalesce(sum(p.amount), 0)
 					FROM payments.posting p
-					WHERE p.debit_account = $1 AND p.booked_at > $2
+					WHERE p.debit_account = balance_at.account AND p.booked_at > balance_at.at
 				)
 				+ (
 					SELECT coalesce(sum(p.amount), 0)
 					FROM payments.posting p
-					WHERE p.credit_account = $1 AND p.booked_at > $2
+					WHERE p.credit_account = balance_at.account AND p.booked_at > balance_at.at
 				) AS net
 		) n
-		WHERE a.account_id = $1
+		WHERE a.account_id = balance_at.account
 	);
 END
 $$;
@@ -132,14 +130,13 @@ CREATE FUNCTION payments.statement(account bigint, from_time timestamptz, to_tim
 	)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan AS $$
-#variable_conflict use_column
 DECLARE
 	-- From the beginning is from when on postings are here: the opening balance
 	-- stands for those that were retired.
-	first timestamptz := coalesce($2, payments._require_retained(NULL), '-infinity');
-	past timestamptz := coalesce($3, 'infinity');
+	first timestamptz := coalesce(statement.from_time, payments._require_retained(NULL), '-infinity');
+	past timestamptz := coalesce(statement.to_time, 'infinity');
 BEGIN
-	PERFORM payments._require_account($1);
+	PERFORM payments._require_account(statement.account);
 	IF first > past THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
@@ -154,31 +151,31 @@ BEGIN
 				+ (
 					SELECT coalesce(sum(t.debits::numeric - t.credits), 0)
 					FROM payments._account_tail t
-					WHERE t.account_id = $1
+					WHERE t.account_id = statement.account
 				)
 				- (
 					SELECT coalesce(sum(p.amount), 0)
 					FROM payments.posting p
-					WHERE p.debit_account = $1 AND p.booked_at >= first
+					WHERE p.debit_account = statement.account AND p.booked_at >= first
 				)
 				+ (
 					SELECT coalesce(sum(p.amount), 0)
 					FROM payments.posting p
-					WHERE p.credit_account = $1 AND p.booked_at >= first
+					WHERE p.credit_account = statement.account AND p.booked_at >= first
 				) AS net,
 			('1e-' || u.exponent)::numeric AS unit, ' ' || currency AS suffix
 		FROM payments.account
 		LEFT JOIN payments.currency u USING (currency)
-		WHERE account_id = $1
+		WHERE account_id = statement.account
 	), line AS (
 		SELECT p.posting_id, p.booked_at, p.kind, p.credit_account AS other, p.description, p.amount AS debit,
 			NULL::bigint AS credit
 		FROM payments.posting p
-		WHERE p.debit_account = $1 AND p.booked_at >= first AND p.booked_at < past
+		WHERE p.debit_account = statement.account AND p.booked_at >= first AND p.booked_at < past
 		UNION ALL
 		SELECT p.posting_id, p.booked_at, p.kind, p.debit_account, p.description, NULL, p.amount
 		FROM payments.posting p
-		WHERE p.credit_account = $1 AND p.booked_at >= first AND p.booked_at < past
+		WHERE p.credit_account = statement.account AND p.booked_at >= first AND p.booked_at < past
 	), listed AS (
 		SELECT 1 AS part, NULL::bigint AS posting_id, first AS booked_at, 'opening balance' AS kind,
 			NULL AS counterpart, NULL AS description, NULL::bigint AS debit, NULL::bigint AS credit,
@@ -224,19 +221,27 @@ BEGIN
 	-- somebody else has locked are left for the next time: folding neither waits
 	-- nor deadlocks.
 	WITH busy AS MATERIALIZED (
-		SELECT DISTINCT t.account_id FROM (SELECT account_id FROM payments.account_delta LIMIT max_rows) t
+		SELECT DISTINCT t.account_id
+		FROM (SELECT account_id FROM payments.account_delta LIMIT fold_hot_accounts.max_rows) t
 	), locked AS MATERIALIZED (
-		SELECT a.account_id FROM payments.account a JOIN busy b ON b.account_id = a.account_id
+		SELECT a.account_id
+		FROM payments.account a
+		JOIN busy b ON b.account_id = a.account_id
 		ORDER BY a.account_id FOR NO KEY UPDATE OF a SKIP LOCKED
 	), gone AS (
-		DELETE FROM payments.account_delta d USING locked l WHERE d.account_id = l.account_id
+		DELETE FROM payments.account_delta d
+		USING locked l
+		WHERE d.account_id = l.account_id
 		RETURNING d.account_id, d.debits, d.credits
 	), total AS (
 		SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits, count(*) AS n
-		FROM gone GROUP BY account_id
+		FROM gone
+		GROUP BY account_id
 	), moved AS (
-		UPDATE payments.account a SET debits = a.debits + t.debits, credits = a.credits + t.credits
-		FROM total t WHERE a.account_id = t.account_id
+		UPDATE payments.account a
+		SET debits = a.debits + t.debits, credits = a.credits + t.credits
+		FROM total t
+		WHERE a.account_id = t.account_id
 		RETURNING t.n
 	)
 	SELECT coalesce(sum(n), 0)::bigint INTO folded FROM moved;
@@ -249,18 +254,18 @@ COMMENT ON FUNCTION payments.fold_hot_accounts(int) IS
 CREATE FUNCTION payments.format_amount(amount bigint, currency text) RETURNS text
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
 DECLARE
 	decimals int;
 BEGIN
-	SELECT c.exponent INTO decimals FROM payments.currency c WHERE c.currency = $2;
+	SELECT c.exponent INTO decimals FROM payments.currency c WHERE c.currency = format_amount.currency;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY013',
-			MESSAGE = format('currency "%s" is not known', $2),
+			MESSAGE = format('currency "%s" is not known', format_amount.currency),
 			HINT = 'Use an upper-case ISO 4217 code, or add a row with builtin = false to payments.currency.';
 	END IF;
-	RETURN ($1::numeric * ('1e-' || decimals)::numeric)::text || ' ' || $2;
+	RETURN (format_amount.amount::numeric * ('1e-' || decimals)::numeric)::text || ' '
+		|| format_amount.currency;
 END
 $$;
 COMMENT ON FUNCTION payments.format_amount(bigint, text) IS

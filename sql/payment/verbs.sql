@@ -22,7 +22,6 @@ CREATE FUNCTION payments.create_merchant(
 	merchant text, app_role name DEFAULT NULL, psp text DEFAULT 'sandbox'
 ) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 BEGIN
 	PERFORM payments._require_setup();
 	IF NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = create_merchant.psp) THEN
@@ -33,7 +32,7 @@ BEGIN
 	END IF;
 	INSERT INTO payments.merchant AS m (merchant, app_role, psp)
 	VALUES (create_merchant.merchant, create_merchant.app_role, create_merchant.psp)
-	ON CONFLICT (merchant) DO UPDATE SET app_role = excluded.app_role, psp = excluded.psp;
+	ON CONFLICT ON CONSTRAINT merchant_pkey DO UPDATE SET app_role = excluded.app_role, psp = excluded.psp;
 END
 $$;
 COMMENT ON FUNCTION payments.create_merchant(text, name, text) IS
@@ -47,7 +46,6 @@ COMMENT ON FUNCTION payments.create_psp(text, text, text, text, jsonb) IS
 
 CREATE FUNCTION payments.resume_psp(psp text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 BEGIN
 	PERFORM payments._require_setup();
 	UPDATE payments.psp AS p SET halted_at = NULL, halted_reason = NULL WHERE p.psp = resume_psp.psp;
@@ -125,7 +123,6 @@ CREATE FUNCTION payments.get_payment(
 	OUT created_at timestamptz, OUT updated_at timestamptz
 ) RETURNS record
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 BEGIN
 	PERFORM payments._require_setup();
 	SELECT p.status, p.amount, p.currency, payments.format_amount(p.amount, p.currency), p.authorized,
@@ -164,7 +161,6 @@ CREATE FUNCTION payments.payment_history(payment_id uuid)
 	)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan AS $$
-#variable_conflict use_column
 DECLARE
 	owner text;
 BEGIN
@@ -189,9 +185,8 @@ COMMENT ON FUNCTION payments.payment_history(uuid) IS
 
 CREATE FUNCTION payments.wait_payment(payment_id uuid, timeout interval DEFAULT '30 s') RETURNS text
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
-	deadline timestamptz := clock_timestamp() + timeout;
+	deadline timestamptz := clock_timestamp() + wait_payment.timeout;
 	pause double precision := 0.005;
 	p record;
 BEGIN

@@ -1,19 +1,18 @@
 -- Retention: whole partitions are taken out, what they come to stays.
 
 CREATE FUNCTION payments._still_needed(
-	table_name text, from_time timestamptz, to_time timestamptz, changed_before timestamptz
+	_table_name text, _from_time timestamptz, _to_time timestamptz, _changed_before timestamptz
 ) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	id text;
 BEGIN
-	CASE $1
+	CASE _table_name
 		WHEN 'posting' THEN
 			SELECT r.hold_id INTO id
 			FROM payments.ledger_hold_resolution r
-			WHERE r.resolved_at >= $2
-			AND r.resolved_at < $3
+			WHERE r.resolved_at >= _from_time
+			AND r.resolved_at < _to_time
 			AND r.kind = 'post'
 			AND NOT EXISTS (
 				SELECT FROM payments.ledger_hold_resolution l WHERE l.hold_id = r.hold_id AND l.remaining = 0
@@ -27,11 +26,11 @@ BEGIN
 			SELECT c.merchant INTO id
 			FROM payments.period_close c
 			GROUP BY c.merchant
-			HAVING max(c.to_time) < $3
+			HAVING max(c.to_time) < _to_time
 			ORDER BY c.merchant LIMIT 1;
 			IF id IS NOT NULL THEN
-				RETURN format(
-					'merchant "%s" has not closed it: SELECT payments.close_period(%L, %L)', id, $3, id);
+				RETURN format('merchant "%s" has not closed it: SELECT payments.close_period(%L, %L)', id,
+					_to_time, id);
 			END IF;
 			SELECT p.posting_id INTO id
 			FROM payments.posting p
@@ -42,8 +41,8 @@ BEGIN
 				FROM payments.period_close x
 				ORDER BY x.merchant, x.number DESC
 			) c ON c.merchant = a.merchant
-			WHERE p.booked_at >= $2
-			AND p.booked_at < $3
+			WHERE p.booked_at >= _from_time
+			AND p.booked_at < _to_time
 			AND p.xid >= c.to_xid
 			AND p.xid >= (SELECT x.to_xid FROM payments.period_close x ORDER BY x.to_xid LIMIT 1)
 			LIMIT 1;
@@ -58,20 +57,20 @@ BEGIN
 			) s
 			CROSS JOIN LATERAL unnest(
 				s.account_id || payments._statement_ids(s.fee_accounts || s.dispute_accounts)) a (account_id)
-			WHERE s.to_time > $2
+			WHERE s.to_time > _from_time
 			AND (
 				EXISTS (
 					SELECT FROM payments.posting p
 					WHERE p.debit_account = a.account_id
-					AND p.booked_at >= $2
-					AND p.booked_at < least($3, s.to_time)
+					AND p.booked_at >= _from_time
+					AND p.booked_at < least(_to_time, s.to_time)
 					AND p.xid >= s.to_xid
 				)
 				OR EXISTS (
 					SELECT FROM payments.posting p
 					WHERE p.credit_account = a.account_id
-					AND p.booked_at >= $2
-					AND p.booked_at < least($3, s.to_time)
+					AND p.booked_at >= _from_time
+					AND p.booked_at < least(_to_time, s.to_time)
 					AND p.xid >= s.to_xid
 				)
 			)
@@ -82,10 +81,10 @@ BEGIN
 		WHEN 'payment_status' THEN
 			SELECT p.payment_id INTO id
 			FROM payments.payment p
-			WHERE p.payment_id >= payments._uuid_of($2)
-			AND p.payment_id < payments._uuid_of($3)
+			WHERE p.payment_id >= payments._uuid_of(_from_time)
+			AND p.payment_id < payments._uuid_of(_to_time)
 			AND (
-				p.updated_at > $4
+				p.updated_at > _changed_before
 				OR p.status NOT IN ('succeeded', 'failed', 'cancelled', 'expired', 'partially_refunded',
 					'refunded')
 				OR EXISTS (
@@ -102,14 +101,14 @@ END
 $$;
 COMMENT ON FUNCTION payments._still_needed(text, timestamptz, timestamptz, timestamptz) IS 'Internal: why a partition cannot be retired; null when it can.';
 
-CREATE FUNCTION payments._unsealed(partition text) RETURNS text
+CREATE FUNCTION payments._unsealed(_partition text) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	unsealed boolean := false;
 BEGIN
 	IF to_regclass('payments.seal') IS NOT NULL THEN
 		EXECUTE format('SELECT EXISTS (SELECT FROM payments.%I p
-			WHERE p.xid >= coalesce((SELECT s.to_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1), ''0''))', partition) INTO unsealed;
+			WHERE p.xid >= coalesce((SELECT s.to_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1), ''0''))', _partition) INTO unsealed;
 	END IF;
 	RETURN CASE WHEN unsealed THEN 'it has rows that are not sealed yet: SELECT payments.seal_blocks()' END;
 END
@@ -117,52 +116,51 @@ $$;
 COMMENT ON FUNCTION payments._unsealed(text) IS 'Internal: why a partition cannot be retired as far as sealing goes; null when it can.';
 
 CREATE FUNCTION payments._retire_rows(
-	table_name text, partition text, from_time timestamptz, to_time timestamptz, keep boolean, by text
+	_table_name text, _partition text, _from_time timestamptz, _to_time timestamptz, _keep boolean, _by text
 ) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = on AS $$
-#variable_conflict use_column
 DECLARE
 	r record;
 BEGIN
-	CASE $1
+	CASE _table_name
 		WHEN 'posting' THEN
 			EXECUTE format(
 				'INSERT INTO payments.posting_retired (account_id, from_time, debits, credits, postings)
 				SELECT s.account_id, $1, sum(s.debit), sum(s.credit), count(*)
 				FROM payments.%I p CROSS JOIN LATERAL (VALUES (p.debit_account, p.amount, 0), (p.credit_account, 0, p.amount)) s(account_id, debit, credit)
-				GROUP BY s.account_id', $2)
-			USING $3;
+				GROUP BY s.account_id', _partition)
+			USING _from_time;
 			EXECUTE format(
 				'SELECT coalesce(sum(c.rows), 0)::bigint AS rows, max(c.last_id) AS last_id, '
 					'coalesce(sum(c.refs), 0)::bigint AS refs,
 					coalesce(jsonb_object_agg(c.currency, c.amount) FILTER (WHERE c.currency IS NOT NULL), ''{}'') AS amounts
 				FROM (SELECT p.currency, count(*) AS rows, max(p.posting_id) AS last_id, count(p.reference) AS refs, sum(p.amount) AS amount
 					  FROM payments.%I p GROUP BY p.currency) c',
-				$2)
+				_partition)
 			INTO r;
 		WHEN 'payment_status' THEN
 			EXECUTE format('INSERT INTO payments.payment_retired (payment_id, from_time, seq, status, hash)
-				SELECT DISTINCT ON (s.payment_id) s.payment_id, $1, s.seq, s.status, s.hash FROM payments.%I s ORDER BY s.payment_id, s.seq DESC', $2)
-				USING $3;
+				SELECT DISTINCT ON (s.payment_id) s.payment_id, $1, s.seq, s.status, s.hash FROM payments.%I s ORDER BY s.payment_id, s.seq DESC', _partition)
+				USING _from_time;
 			EXECUTE format(
 				'SELECT count(*) AS rows, NULL::bigint AS last_id, NULL::bigint AS refs, NULL::jsonb AS '
 					'amounts FROM payments.%I',
-				$2)
+				_partition)
 			INTO r;
 		ELSE
 			EXECUTE format(
 				'SELECT count(*) AS rows, NULL::bigint AS last_id, NULL::bigint AS refs, NULL::jsonb AS '
 					'amounts FROM payments.%I',
-				$2)
+				_partition)
 			INTO r;
 	END CASE;
 	INSERT INTO payments.partition_retired (table_name, from_time, to_time, partition, kept_as, rows, last_id,
 		refs, amounts, retired_at, retired_by)
-	VALUES ($1, $3, $4, $2, CASE WHEN $5 THEN 'retired_' || $2 END, r.rows, r.last_id, r.refs, r.amounts,
-		clock_timestamp(), $6);
+	VALUES (_table_name, _from_time, _to_time, _partition, CASE WHEN _keep THEN 'retired_' || _partition END,
+		r.rows, r.last_id, r.refs, r.amounts, clock_timestamp(), _by);
 	-- verify() must not miss them.
 	IF to_regprocedure('payments._seal_retire(text, text, text)') IS NOT NULL THEN
-		EXECUTE 'SELECT payments._seal_retire($1, $2, $3)' USING $1, $2, $6;
+		EXECUTE 'SELECT payments._seal_retire($1, $2, $3)' USING _table_name, _partition, _by;
 	END IF;
 	RETURN r.rows;
 END
@@ -173,7 +171,7 @@ COMMENT ON FUNCTION payments._retire_rows(text, text, timestamptz, timestamptz, 
 -- Postings wait from the lock to the commit, so this comes last.  Whoever
 -- waits for such a lock keeps others waiting: give up soon, let them through,
 -- try again.
-CREATE FUNCTION payments._detach_partitions(table_name text, partitions text[], keep boolean) RETURNS void
+CREATE FUNCTION payments._detach_partitions(_table_name text, _partitions text[], _keep boolean) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
 	p text;
@@ -182,8 +180,8 @@ BEGIN
 	FOR try IN 1 .. 20 LOOP
 		BEGIN
 			EXECUTE format('LOCK TABLE ONLY payments.%I, ONLY payments.%I IN ACCESS EXCLUSIVE MODE',
-				table_name, table_name || '_default');
-			FOREACH p IN ARRAY partitions LOOP
+				_table_name, _table_name || '_default');
+			FOREACH p IN ARRAY _partitions LOOP
 				EXECUTE format('LOCK TABLE ONLY payments.%I IN ACCESS EXCLUSIVE MODE', p);
 			END LOOP;
 			locked := true;
@@ -195,13 +193,13 @@ BEGIN
 	IF NOT locked THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '55P03',
-			MESSAGE = format('could not lock table "payments.%s" to take partitions out of it', table_name),
+			MESSAGE = format('could not lock table "payments.%s" to take partitions out of it', _table_name),
 			HINT = 'A long transaction is reading it: pg_dump, check(), or a report. Nothing was retired; '
 				'try again when it is over.';
 	END IF;
-	FOREACH p IN ARRAY partitions LOOP
-		EXECUTE format('ALTER TABLE payments.%I DETACH PARTITION payments.%I', table_name, p);
-		IF keep THEN
+	FOREACH p IN ARRAY _partitions LOOP
+		EXECUTE format('ALTER TABLE payments.%I DETACH PARTITION payments.%I', _table_name, p);
+		IF _keep THEN
 			EXECUTE format('DROP TRIGGER guard_truncate ON payments.%I', p);
 			EXECUTE format('ALTER TABLE payments.%I RENAME TO %I', p, 'retired_' || p);
 		ELSE
@@ -213,25 +211,24 @@ $$;
 COMMENT ON FUNCTION payments._detach_partitions(text, text[], boolean) IS 'Internal: takes partitions out of their table, as soon as it can be locked.';
 
 CREATE FUNCTION payments._retire_partitions(
-	table_name text, older_than interval, keep boolean, check_first boolean, by text
+	_table_name text, _older_than interval, _keep boolean, _check_first boolean, _by text
 ) RETURNS TABLE (
 	partition text, from_time timestamptz, to_time timestamptz, rows bigint, kept_as text, refused text
 )
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = on
 	SET client_min_messages = warning AS $$
-#variable_conflict use_column
 DECLARE
 	p record;
 	reason text;
 	gone text[] := '{}';
 BEGIN
-	IF $1 IS NULL OR $1 NOT IN ('posting', 'payment_status', 'event') THEN
+	IF _table_name IS NULL OR _table_name NOT IN ('posting', 'payment_status', 'event') THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'table_name must be posting, payment_status or event',
 			HINT = 'Other tables are not partitioned.';
 	END IF;
-	IF $2 IS NULL OR $2 < interval '1 month' OR $3 IS NULL OR $4 IS NULL THEN
+	IF _older_than IS NULL OR _older_than < interval '1 month' OR _keep IS NULL OR _check_first IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'older_than must be a month at least, keep and check_first must not be null',
@@ -247,18 +244,21 @@ BEGIN
 	END IF;
 	-- One at a time, of all tables, since check() reads them all; and no partition
 	-- is made meanwhile.  Posting goes on.
-	IF NOT payments._lock_partitioning('partition_retired') OR NOT payments._lock_partitioning($1) THEN
+	IF NOT payments._lock_partitioning('partition_retired') OR NOT payments._lock_partitioning(_table_name)
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '55P03',
 			MESSAGE = 'somebody else is making or retiring partitions',
 			HINT = 'Try again when he is through.';
 	END IF;
-	IF NOT EXISTS (SELECT FROM payments._partitions() q WHERE q.table_name = $1 AND q.to_time <= now() - $2)
-	THEN
+	IF NOT EXISTS (
+		SELECT FROM payments._partitions() q
+		WHERE q.table_name = _table_name AND q.to_time <= now() - _older_than
+	) THEN
 		RETURN;
 	END IF;
 	-- What is forgotten must have been right.
-	IF $4 AND EXISTS (SELECT FROM payments.check() c WHERE NOT c.ok) THEN
+	IF _check_first AND EXISTS (SELECT FROM payments.check() c WHERE NOT c.ok) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY217',
 			MESSAGE = 'check() finds violations, so nothing is retired',
@@ -268,13 +268,13 @@ BEGIN
 	FOR p IN
 		SELECT q.*
 		FROM payments._partitions() q
-		WHERE q.table_name = $1 AND q.to_time <= now() - $2
+		WHERE q.table_name = _table_name AND q.to_time <= now() - _older_than
 		ORDER BY q.from_time
 	LOOP
 		-- Waits for whoever is still writing into it, and keeps others out.
 		EXECUTE format('LOCK TABLE ONLY payments.%I IN SHARE MODE', p.partition);
-		reason := coalesce(
-			payments._still_needed($1, p.from_time, p.to_time, now() - $2), payments._unsealed(p.partition));
+		reason := coalesce(payments._still_needed(_table_name, p.from_time, p.to_time, now() - _older_than),
+			payments._unsealed(p.partition));
 		IF reason IS NOT NULL THEN
 			-- None may be older than those that are here, or balances had gaps: this is the end.
 			RETURN QUERY SELECT p.partition, p.from_time, p.to_time, NULL::bigint, NULL::text, reason;
@@ -282,12 +282,12 @@ BEGIN
 		END IF;
 		RETURN QUERY
 		SELECT p.partition, p.from_time, p.to_time,
-			payments._retire_rows($1, p.partition, p.from_time, p.to_time, $3, $5),
-			CASE WHEN $3 THEN 'retired_' || p.partition END, NULL::text;
+			payments._retire_rows(_table_name, p.partition, p.from_time, p.to_time, _keep, _by),
+			CASE WHEN _keep THEN 'retired_' || p.partition END, NULL::text;
 		gone := gone || p.partition::text;
 	END LOOP;
 	IF cardinality(gone) > 0 THEN
-		PERFORM payments._detach_partitions($1, gone, $3);
+		PERFORM payments._detach_partitions(_table_name, gone, _keep);
 	END IF;
 END
 $$;
@@ -299,13 +299,13 @@ CREATE FUNCTION payments.retire_partitions(table_name text, older_than interval,
 COMMENT ON FUNCTION payments.retire_partitions(text, interval, boolean, boolean) IS
 'Takes the months of posting, payment_status or event out that ended longer ago than older_than (a month at least), oldest first, and returns a row for each. References, sums of accounts and ends of histories stay. keep: the partition becomes a plain table payments.retired_..., yours to dump and drop; false: it is dropped. check_first: nothing is retired while check() finds violations; it reads everything. It ends at the first month that is still needed or not sealed, and says in refused why that stays. Others wait for milliseconds at its end, so it cannot run in a transaction block. Raises 22023, 25001, 55P03 (somebody reads the table for long, or retires it), PY217 (violations).';
 
-CREATE FUNCTION payments._require_retained(at timestamptz) RETURNS timestamptz
+CREATE FUNCTION payments._require_retained(_at timestamptz) RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	horizon timestamptz := payments._retired_until('posting');
 BEGIN
 	-- What was booked up to a time is all there when the next microsecond is.
-	IF at + interval '1 microsecond' < horizon THEN
+	IF _at + interval '1 microsecond' < horizon THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY216',
 			MESSAGE = format('postings before %s are retired', horizon),
@@ -324,7 +324,6 @@ CREATE FUNCTION payments._partition_status()
 		bytes bigint, hint text
 	)
 	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	t text;
 	filled boolean;
@@ -360,7 +359,6 @@ COMMENT ON FUNCTION payments._partition_status() IS 'Internal: rows of the view 
 CREATE FUNCTION payments._check_retired()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 BEGIN
 	RETURN QUERY
 	SELECT 'retired postings balance, and are as many as were retired', count(*) = 0, count(*),

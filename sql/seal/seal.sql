@@ -28,7 +28,7 @@ CREATE FUNCTION payments._verify_rows(name text, from_block bigint, to_block big
 COMMENT ON FUNCTION payments._verify_rows(text, bigint, bigint, int) IS
 'Internal: compares the rows of a table with the blocks that sealed them; at the end a row of kind "rows" with their number.';
 
-CREATE FUNCTION payments._verify_chain(from_block bigint, to_block bigint)
+CREATE FUNCTION payments._verify_chain(_from_block bigint, _to_block bigint)
 	RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'chain', c.block, NULL::text, NULL::jsonb, c.problem
@@ -50,7 +50,7 @@ CREATE FUNCTION payments._verify_chain(from_block bigint, to_block bigint)
 				lag(b.hash, 1, decode(repeat('00', 32), 'hex')) OVER w AS previous_hash,
 				lag(b.to_xid, 1, '0'::xid8) OVER w AS previous_to
 			FROM payments.seal b
-			WHERE b.block BETWEEN $1 - 1 AND $2
+			WHERE b.block BETWEEN _from_block - 1 AND _to_block
 			WINDOW w AS (ORDER BY b.block)
 		) s
 		LEFT JOIN LATERAL (
@@ -60,28 +60,28 @@ CREATE FUNCTION payments._verify_chain(from_block bigint, to_block bigint)
 			FROM payments.seal_table x
 			WHERE x.block = s.block
 		) t ON true
-		WHERE s.block >= $1
+		WHERE s.block >= _from_block
 	) c
 	WHERE c.problem IS NOT NULL
 	UNION ALL
 	SELECT 'chain', max(t.block), 'seal_table', NULL, 'a table is sealed in a block that is not there'
 	FROM payments.seal_table t
-	WHERE t.block BETWEEN $1 AND $2 AND NOT EXISTS (SELECT FROM payments.seal s WHERE s.block = t.block)
+	WHERE t.block BETWEEN _from_block AND _to_block
+	AND NOT EXISTS (SELECT FROM payments.seal s WHERE s.block = t.block)
 	HAVING count(*) > 0
 $$;
 COMMENT ON FUNCTION payments._verify_chain(bigint, bigint) IS 'Internal: blocks that are not a chain.';
 
-CREATE FUNCTION payments._witnessed_heads(heads text) RETURNS TABLE (block bigint, hash text)
+CREATE FUNCTION payments._witnessed_heads(_heads text) RETURNS TABLE (block bigint, hash text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 BEGIN
-	IF heads ~ '^\s*[[{]' THEN
+	IF _heads ~ '^\s*[[{]' THEN
 		RETURN QUERY SELECT (e.head ->> 'block')::bigint, lower(e.head ->> 'hash')
-		FROM jsonb_path_query(heads::jsonb, 'lax $[*]') e (head);
+		FROM jsonb_path_query(_heads::jsonb, 'lax $[*]') e (head);
 	ELSE
 		-- Of other databases of the same cluster in the same file, nothing is known here.
 		RETURN QUERY SELECT m.part[1]::bigint, lower(m.part[2])
-		FROM regexp_split_to_table(heads, '[\r\n]+') l (line),
+		FROM regexp_split_to_table(_heads, '[\r\n]+') l (line),
 			regexp_match(l.line, '^\s*(\d{1,18})\s+([0-9a-fA-F]{64})(?:\s+\S+\s+(.*\S)\s+\d+)?\s*$') m (part)
 		WHERE m.part IS NOT NULL AND coalesce(m.part[3], current_database()) = current_database();
 	END IF;
@@ -89,10 +89,9 @@ END
 $$;
 COMMENT ON FUNCTION payments._witnessed_heads(text) IS 'Internal: heads from lines of payments.seal_file, or from JSON objects with block and hash.';
 
-CREATE FUNCTION payments._verify_tables(from_block bigint, to_block bigint, max_findings int)
+CREATE FUNCTION payments._verify_tables(_from_block bigint, _to_block bigint, _max_findings int)
 	RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	t text;
 	n bigint;
@@ -110,7 +109,7 @@ BEGIN
 			SELECT 'missing', NULL::bigint, t, NULL::jsonb, 'the table, or its column xid, is gone';
 			CONTINUE;
 		END IF;
-		RETURN QUERY SELECT v.* FROM payments._verify_rows(t, from_block, to_block, max_findings) v;
+		RETURN QUERY SELECT v.* FROM payments._verify_rows(t, _from_block, _to_block, _max_findings) v;
 		EXECUTE format('SELECT count(*) FROM payments.%I WHERE xid IS NULL', t) INTO n;
 		IF n > 0 THEN
 			RETURN QUERY
@@ -128,7 +127,6 @@ CREATE FUNCTION payments.verify(
 ) RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
 	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
-#variable_conflict use_column
 DECLARE
 	newest bigint;
 	last_block bigint;
@@ -140,7 +138,10 @@ DECLARE
 	f record;
 BEGIN
 	PERFORM payments._require_setup();
-	IF from_block IS NULL OR from_block < 1 OR max_findings IS NULL OR max_findings < 1 THEN
+	IF verify.from_block IS NULL
+		OR verify.from_block < 1
+		OR verify.max_findings IS NULL
+		OR verify.max_findings < 1 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'from_block and max_findings must be above zero',
@@ -148,30 +149,30 @@ BEGIN
 	END IF;
 	SELECT s.block, s.to_xid INTO newest, last_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1;
 	newest := coalesce(newest, 0);
-	last_block := least(coalesce(to_block, newest), newest);
+	last_block := least(coalesce(verify.to_block, newest), newest);
 	-- What is sealed while we read is not looked at.
 	FOR f IN
-		SELECT * FROM payments._verify_chain(from_block, last_block)
+		SELECT * FROM payments._verify_chain(verify.from_block, last_block)
 		UNION ALL
 		SELECT 'head', w.block, NULL::text, NULL::jsonb, CASE
 			WHEN s.block IS NULL THEN format('a witness has seen block %s, which is not there', w.block)
 			ELSE format('a witness has seen it with hash %s, it has %s', w.hash, encode(s.hash, 'hex')) END
-		FROM payments._witnessed_heads(heads) w LEFT JOIN payments.seal s ON s.block = w.block
+		FROM payments._witnessed_heads(verify.heads) w LEFT JOIN payments.seal s ON s.block = w.block
 		WHERE encode(s.hash, 'hex') IS DISTINCT FROM w.hash
 		UNION ALL
-		SELECT * FROM payments._verify_tables(from_block, last_block, max_findings)
+		SELECT * FROM payments._verify_tables(verify.from_block, last_block, verify.max_findings)
 	LOOP
 		IF f.kind = 'rows' THEN
 			read := read + f.detail::bigint;
 			CONTINUE;
 		END IF;
 		findings := findings + 1;
-		IF findings <= max_findings THEN
+		IF findings <= verify.max_findings THEN
 			RETURN QUERY SELECT f.kind, f.block, f.table_name, f.row_key, f.detail;
 		END IF;
 	END LOOP;
-	SELECT count(*) INTO witnessed FROM payments._witnessed_heads(heads);
-	IF witnessed = 0 AND heads ~ '\S' THEN
+	SELECT count(*) INTO witnessed FROM payments._witnessed_heads(verify.heads);
+	IF witnessed = 0 AND verify.heads ~ '\S' THEN
 		findings := findings + 1;
 		RETURN QUERY SELECT 'head', NULL::bigint, NULL::text, NULL::jsonb,
 			format('none of the heads given is of database %s', current_database());
@@ -180,8 +181,8 @@ BEGIN
 		waiting := payments._seal_count(coalesce(last_xid, '0'::xid8), payments.seal_horizon(), 1000000);
 		RETURN QUERY
 		SELECT 'ok', newest, NULL::text, NULL::jsonb,
-			format('blocks %s to %s, %s rows, %s heads; %s rows wait to be sealed', from_block, last_block,
-				read, witnessed, waiting);
+			format('blocks %s to %s, %s rows, %s heads; %s rows wait to be sealed', verify.from_block,
+				last_block, read, witnessed, waiting);
 	END IF;
 END
 $$;
@@ -205,7 +206,7 @@ CREATE FUNCTION payments.verify_proof(proof text, head_hash text) RETURNS TABLE 
 COMMENT ON FUNCTION payments.verify_proof(text, text) IS
 'Checks a proof against the hash (64 hex digits) of the newest block that it holds: ok and what the row says, or the reason why it proves nothing. Reads no table.';
 
-CREATE FUNCTION payments._seal_retire(parent text, part text, by text) RETURNS bigint
+CREATE FUNCTION payments._seal_retire(_parent text, _part text, _by text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	unsealed boolean;
@@ -214,19 +215,19 @@ BEGIN
 	EXECUTE format(
 		'SELECT EXISTS (SELECT FROM payments.%I p WHERE p.xid >= coalesce((SELECT s.to_xid FROM '
 			'payments.seal s ORDER BY s.block DESC LIMIT 1), ''0''))',
-		part)
+		_part)
 	INTO unsealed;
 	IF unsealed THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY703',
-			MESSAGE = format('table "%s" has rows that are not sealed yet', part),
+			MESSAGE = format('table "%s" has rows that are not sealed yet', _part),
 			HINT = 'SELECT payments.seal_blocks() seals them, once the transactions that are older have '
 				'ended.';
 	END IF;
 	EXECUTE format('INSERT INTO payments.seal_retired (name, part, block, rows, retired_at, retired_by)
 		SELECT $1, $2, s.block, count(*), clock_timestamp(), $3 FROM payments.%I p JOIN payments.seal s ON p.xid >= s.from_xid AND p.xid < s.to_xid
-		GROUP BY s.block', part) USING parent, part, by;
-	EXECUTE format('SELECT count(*) FROM payments.%I', part) INTO retired;
+		GROUP BY s.block', _part) USING _parent, _part, _by;
+	EXECUTE format('SELECT count(*) FROM payments.%I', _part) INTO retired;
 	RETURN retired;
 END
 $$;
@@ -237,7 +238,6 @@ COMMENT ON FUNCTION payments._seal_retire(text, text, text) IS
 CREATE FUNCTION payments._check_seal()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 BEGIN
 	RETURN QUERY
 	SELECT 'the blocks are a chain', count(*) = 0, count(*), min(format('block %s: %s', c.block, c.detail))

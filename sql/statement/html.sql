@@ -1,11 +1,11 @@
 -- A statement as a page that prints.  It says what the rows of 59_statement.sql
 -- say, and depends on nothing else: the same statement is the same bytes.
 
-CREATE FUNCTION payments._html(words text) RETURNS text
+CREATE FUNCTION payments._html(_words text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT translate(
 		replace(
-			replace(replace(replace(replace(words, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'),
+			replace(replace(replace(replace(_words, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'),
 			'''', '&#39;'),
 		E'\u0001\u0002\u0003\u0004\u0005\u0006\u0007\u0008\u000b\u000c\u000e\u000f\u0010\u0011\u0012\u0013'
 			'\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f\u007f\u202a\u202b\u202c'
@@ -15,67 +15,68 @@ $$;
 COMMENT ON FUNCTION payments._html(text) IS 'Internal: a text for HTML, in an element or a quoted attribute; control characters, and those that turn the direction of writing, are shown as unknown ones.';
 
 -- Isolated: letters of the other direction do not move what is beside them.
-CREATE FUNCTION payments._html_bdi(words text) RETURNS text
+CREATE FUNCTION payments._html_bdi(_words text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<bdi>' || payments._html(words) || '</bdi>'
+	SELECT '<bdi>' || payments._html(_words) || '</bdi>'
 $$;
 COMMENT ON FUNCTION payments._html_bdi(text) IS 'Internal: a text of somebody else for HTML; null for null.';
 
 -- Digits in groups of three with a narrow space, as ISO 80000 has them, a point and
 -- a minus of a digit's width: no locale reads that wrongly.
-CREATE FUNCTION payments._html_amount(amount numeric, exponent int) RETURNS text
+CREATE FUNCTION payments._html_amount(_amount numeric, _exponent int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN amount < 0 THEN E'\u2212' ELSE '' END
+	SELECT CASE WHEN _amount < 0 THEN E'\u2212' ELSE '' END
 		|| replace(
-			to_char(abs(amount) * ('1e-' || exponent)::numeric,
+			to_char(abs(_amount) * ('1e-' || _exponent)::numeric,
 				'FM999,999,999,999,999,999,999,990'
-					|| CASE WHEN exponent > 0 THEN '.' || repeat('0', exponent) ELSE '' END),
+					|| CASE WHEN _exponent > 0 THEN '.' || repeat('0', _exponent) ELSE '' END),
 			',', E'\u202F')
 $$;
 COMMENT ON FUNCTION payments._html_amount(numeric, int) IS 'Internal: an amount in minor units for people, without its currency.';
 
 -- Amounts may have 26 characters.  They are never broken nor cut off: their
 -- columns are as wide as they are in a wide font, or else they get smaller.
-CREATE FUNCTION payments._html_width(characters int, size text) RETURNS numeric
+CREATE FUNCTION payments._html_width(_characters int, _size text) RETURNS numeric
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT greatest(22, 3 + characters * CASE size WHEN 'usual' THEN 1.8 WHEN 'tight' THEN 1.5 ELSE 1.15 END)
+	SELECT greatest(
+		22, 3 + _characters * CASE _size WHEN 'usual' THEN 1.8 WHEN 'tight' THEN 1.5 ELSE 1.15 END)
 $$;
 COMMENT ON FUNCTION payments._html_width(int, text) IS 'Internal: millimetres that a column with amounts of so many characters takes.';
 
-CREATE FUNCTION payments._html_size(characters int[], room int) RETURNS text
+CREATE FUNCTION payments._html_size(_characters int[], _room int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(
 		(
 			SELECT z.size
 			FROM unnest(ARRAY['usual', 'tight']) WITH ORDINALITY z (size, n)
-			WHERE (SELECT sum(payments._html_width(c, z.size)) FROM unnest(characters) c) <= room
+			WHERE (SELECT sum(payments._html_width(c, z.size)) FROM unnest(_characters) c) <= _room
 			ORDER BY z.n LIMIT 1
 		),
 		'tiny')
 $$;
 COMMENT ON FUNCTION payments._html_size(int[], int) IS 'Internal: the size at which columns with amounts of so many characters fit into so many millimetres.';
 
-CREATE FUNCTION payments._html_column(characters int, size text) RETURNS text
+CREATE FUNCTION payments._html_column(_characters int, _size text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<col style="width:' || round(payments._html_width(characters, size), 1) || 'mm">'
+	SELECT '<col style="width:' || round(payments._html_width(_characters, _size), 1) || 'mm">'
 $$;
 COMMENT ON FUNCTION payments._html_column(int, text) IS 'Internal: a column for amounts of so many characters.';
 
-CREATE FUNCTION payments._html_box(label text, amount numeric, exponent int) RETURNS text
+CREATE FUNCTION payments._html_box(_label text, _amount numeric, _exponent int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<div><span class="label">' || label || '</span><b class="'
+	SELECT '<div><span class="label">' || _label || '</span><b class="'
 		|| CASE
-			WHEN length(payments._html_amount(amount, exponent)) <= 15 THEN 'usual'
-			WHEN length(payments._html_amount(amount, exponent)) <= 19 THEN 'tight'
+			WHEN length(payments._html_amount(_amount, _exponent)) <= 15 THEN 'usual'
+			WHEN length(payments._html_amount(_amount, _exponent)) <= 19 THEN 'tight'
 			ELSE 'tiny'
 		END
-		|| '">' || payments._html_amount(amount, exponent) || '</b></div>'
+		|| '">' || payments._html_amount(_amount, _exponent) || '</b></div>'
 $$;
 COMMENT ON FUNCTION payments._html_box(text, numeric, int) IS 'Internal: one of the amounts at the head of a statement.';
 
-CREATE FUNCTION payments._statement_kind(kind text) RETURNS text
+CREATE FUNCTION payments._statement_kind(_kind text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE kind
+	SELECT CASE _kind
 		WHEN 'capture' THEN 'Payment'
 		WHEN 'late_capture' THEN 'Late payment'
 		WHEN 'refund' THEN 'Refund'
@@ -88,29 +89,30 @@ CREATE FUNCTION payments._statement_kind(kind text) RETURNS text
 		WHEN 'topup' THEN 'Top-up'
 		WHEN 'reversal' THEN 'Reversal'
 		WHEN 'manual' THEN 'Posting'
-		ELSE upper(left(kind, 1) COLLATE "C") || replace(substr(kind, 2), '_', ' ')
+		ELSE upper(left(_kind, 1) COLLATE "C") || replace(substr(_kind, 2), '_', ' ')
 	END
 $$;
 COMMENT ON FUNCTION payments._statement_kind(text) IS 'Internal: posting.kind for people.';
 
-CREATE FUNCTION payments._statement_moment(at timestamptz) RETURNS text
+CREATE FUNCTION payments._statement_moment(_at timestamptz) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT to_char(at AT TIME ZONE 'UTC',
+	SELECT to_char(_at AT TIME ZONE 'UTC',
 		CASE
-			WHEN date_trunc('minute', at AT TIME ZONE 'UTC') = at AT TIME ZONE 'UTC' THEN 'YYYY-MM-DD HH24:MI'
+			WHEN date_trunc('minute', _at AT TIME ZONE 'UTC') = _at AT TIME ZONE 'UTC'
+				THEN 'YYYY-MM-DD HH24:MI'
 			ELSE 'YYYY-MM-DD HH24:MI:SS.US'
 		END)
 $$;
 COMMENT ON FUNCTION payments._statement_moment(timestamptz) IS 'Internal: begin or end of a period for people, in UTC.';
 
-CREATE FUNCTION payments._statement_period(from_time timestamptz, to_time timestamptz) RETURNS text
+CREATE FUNCTION payments._statement_period(_from_time timestamptz, _to_time timestamptz) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT CASE
-		WHEN date_trunc('day', from_time AT TIME ZONE 'UTC') = from_time AT TIME ZONE 'UTC'
-			AND date_trunc('day', to_time AT TIME ZONE 'UTC') = to_time AT TIME ZONE 'UTC'
-			THEN to_char(from_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') || ' to '
-				|| to_char(to_time AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM-DD')
-		ELSE payments._statement_moment(from_time) || ' to ' || payments._statement_moment(to_time)
+		WHEN date_trunc('day', _from_time AT TIME ZONE 'UTC') = _from_time AT TIME ZONE 'UTC'
+			AND date_trunc('day', _to_time AT TIME ZONE 'UTC') = _to_time AT TIME ZONE 'UTC'
+			THEN to_char(_from_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') || ' to '
+				|| to_char(_to_time AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM-DD')
+		ELSE payments._statement_moment(_from_time) || ' to ' || payments._statement_moment(_to_time)
 	END
 $$;
 COMMENT ON FUNCTION payments._statement_period(timestamptz, timestamptz) IS 'Internal: a period for people: whole days with the last one, else begin and end.';
@@ -162,13 +164,12 @@ $$;
 COMMENT ON FUNCTION payments._statement_style() IS 'Internal: the style sheet of statements, for the screen and for A4.';
 
 -- One of the tables of lines; with columns for VAT where there is any.
-CREATE FUNCTION payments._statement_html_section(statement_id bigint, section text) RETURNS text
+CREATE FUNCTION payments._statement_html_section(_statement_id bigint, _section text) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 	t record;
-	running boolean := $2 = 'balance';
+	running boolean := _section = 'balance';
 	head text;
 	body text;
 	columns boolean;
@@ -176,7 +177,7 @@ DECLARE
 	wide text;
 	size text;
 BEGIN
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
+	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = _statement_id;
 	SELECT count(*) AS lines, coalesce(bool_or(e ? 'vat'), false) AS has_vat,
 		coalesce(sum((e ->> 'amount')::numeric), 0) AS amount,
 		coalesce(
@@ -188,7 +189,7 @@ BEGIN
 		sum((e ->> 'gross')::numeric) AS gross
 	INTO t
 	FROM jsonb_array_elements(s.totals) e
-	WHERE e ->> 'section' = $2;
+	WHERE e ->> 'section' = _section;
 	IF NOT running AND t.lines = 0 THEN
 		RETURN '';
 	END IF;
@@ -265,7 +266,7 @@ BEGIN
 	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since,
 		s.opening_balance, payments._statement_ids(s.fee_accounts),
 		payments._statement_ids(s.dispute_accounts), s.vat_rules) c
-	WHERE c.section = $2;
+	WHERE c.section = _section;
 	RETURN head || coalesce(body, '')
 		|| CASE
 			WHEN running
@@ -287,7 +288,7 @@ BEGIN
 								+ (
 									SELECT coalesce(sum((e ->> 'amount')::numeric), 0)
 									FROM jsonb_array_elements(s.totals) e
-									WHERE e ->> 'section' = $2 AND NOT e ? 'vat'
+									WHERE e ->> 'section' = _section AND NOT e ? 'vat'
 								)
 						ELSE t.amount
 					END,
@@ -299,9 +300,8 @@ END
 $$;
 COMMENT ON FUNCTION payments._statement_html_section(bigint, text) IS 'Internal: the table of one section of a statement, empty if it has no lines; balance always has one.';
 
-CREATE FUNCTION payments._statement_html_totals(statement_id bigint) RETURNS text
+CREATE FUNCTION payments._statement_html_totals(_statement_id bigint) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 	has_vat boolean;
@@ -311,7 +311,7 @@ DECLARE
 	wide text;
 	body text;
 BEGIN
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
+	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = _statement_id;
 	SELECT coalesce(bool_or(e ? 'vat'), false),
 		coalesce(max(length(payments._html_amount(- abs((e ->> 'amount')::numeric), s.exponent))), 0),
 		coalesce(max(length(payments._html_amount(- abs((e ->> 'gross')::numeric), s.exponent))), 0)
@@ -364,14 +364,14 @@ END
 $$;
 COMMENT ON FUNCTION payments._statement_html_totals(bigint) IS 'Internal: the table of totals of a statement, empty without lines.';
 
-CREATE FUNCTION payments._statement_html_party(label text, party jsonb, fallback text) RETURNS text
+CREATE FUNCTION payments._statement_html_party(_label text, _party jsonb, _fallback text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<address><span class="label">' || label || '</span><b>'
-		|| payments._html_bdi(coalesce(party ->> 'name', fallback)) || '</b>'
+	SELECT '<address><span class="label">' || _label || '</span><b>'
+		|| payments._html_bdi(coalesce(_party ->> 'name', _fallback)) || '</b>'
 		|| coalesce(
 			(
 				SELECT string_agg(payments._html_bdi(l), '<br>' ORDER BY n)
-				FROM jsonb_array_elements_text(party -> 'lines') WITH ORDINALITY x (l, n)
+				FROM jsonb_array_elements_text(_party -> 'lines') WITH ORDINALITY x (l, n)
 			),
 			'')
 		|| '</address>'
@@ -380,7 +380,6 @@ COMMENT ON FUNCTION payments._statement_html_party(text, jsonb, text) IS 'Intern
 
 CREATE FUNCTION payments.statement_html(statement_id bigint) RETURNS text
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 	fees text;
@@ -388,21 +387,22 @@ DECLARE
 	balance text;
 	moved record;
 BEGIN
-	PERFORM payments._require_statement($1);
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
+	PERFORM payments._require_statement(statement_html.statement_id);
+	SELECT x.* INTO STRICT s
+	FROM payments.issued_statement x
+	WHERE x.statement_id = statement_html.statement_id;
 	SELECT coalesce(sum((e ->> 'added')::numeric), 0) AS added,
 		coalesce(sum((e ->> 'taken')::numeric), 0) AS taken
 	INTO moved
 	FROM jsonb_array_elements(s.totals) e
 	WHERE e ->> 'section' = 'balance';
-	balance := payments._statement_html_section($1, 'balance');
-	fees := payments._statement_html_section($1, 'fees');
-	disputes := payments._statement_html_section($1, 'disputes');
+	balance := payments._statement_html_section(statement_html.statement_id, 'balance');
+	fees := payments._statement_html_section(statement_html.statement_id, 'fees');
+	disputes := payments._statement_html_section(statement_html.statement_id, 'disputes');
 	RETURN E'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
 		|| E'<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src '
-			'''unsafe-inline''">\n'
-		|| '<title>Statement ' || s.number || ', ' || payments._html(s.merchant) || E'</title>\n<style>'
-		|| payments._statement_style()
+			'''unsafe-inline''">\n' || '<title>Statement ' || s.number || ', ' || payments._html(s.merchant)
+		|| E'</title>\n<style>' || payments._statement_style()
 		|| format(
 			'@page { @bottom-left { content: "Statement %s, %s"; font: 7pt Arial, "Liberation Sans", "DejaVu '
 				'Sans", sans-serif; color: #667085; } '
@@ -421,12 +421,12 @@ BEGIN
 		|| payments._html_box('Added', moved.added, s.exponent)
 		|| payments._html_box('Taken', moved.taken, s.exponent)
 		|| payments._html_box('Closing balance ' || payments._html(s.currency), s.closing_balance, s.exponent)
-		|| E'</div>\n' || payments._statement_html_totals($1) || E'<h2>Account</h2>\n' || balance
+		|| E'</div>\n' || payments._statement_html_totals(statement_html.statement_id)
+		|| E'<h2>Account</h2>\n' || balance
 		|| CASE
 			WHEN fees <> ''
 				THEN E'<h2>Fees of payment service providers</h2>\n<p class="note">Kept by the providers out '
-					'of what they pay out; not part of the balance above.</p>\n'
-					|| fees
+					'of what they pay out; not part of the balance above.</p>\n' || fees
 			ELSE ''
 		END
 		|| CASE

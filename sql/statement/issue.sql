@@ -8,34 +8,34 @@
 -- all that lies within its cut and not within that of the statement before, and
 -- what committed late is in the next one.  Nothing is missing, nothing is in two.
 
-CREATE FUNCTION payments._statement_time(at timestamptz) RETURNS text
+CREATE FUNCTION payments._statement_time(_at timestamptz) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+	SELECT to_char(_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
 COMMENT ON FUNCTION payments._statement_time(timestamptz) IS 'Internal: a time as statements write it, in UTC, whatever the settings.';
 
 -- Half a unit rounds away from zero.  With whole numbers and div(), which are
 -- exact: a quotient of numeric would be rounded twice.
-CREATE FUNCTION payments._vat_of(amount numeric, percent numeric, included boolean) RETURNS numeric
+CREATE FUNCTION payments._vat_of(_amount numeric, _percent numeric, _included boolean) RETURNS numeric
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT sign(amount)
+	SELECT sign(_amount)
 		* CASE
-			WHEN included THEN div(2 * abs(amount) * percent + 100 + percent, 2 * (100 + percent))
-			ELSE div(2 * abs(amount) * percent + 100, 200)
+			WHEN _included THEN div(2 * abs(_amount) * _percent + 100 + _percent, 2 * (100 + _percent))
+			ELSE div(2 * abs(_amount) * _percent + 100, 200)
 		END
 $$;
 COMMENT ON FUNCTION payments._vat_of(numeric, numeric, boolean) IS
 'Internal: the VAT in an amount, or with included false on it, in whole minor units, half a unit rounded away from zero.';
 
-CREATE FUNCTION payments._statement_ids(ids jsonb) RETURNS bigint[]
+CREATE FUNCTION payments._statement_ids(_ids jsonb) RETURNS bigint[]
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(ids) WITH ORDINALITY x (e, n) ORDER BY n)
+	SELECT ARRAY(SELECT e::bigint FROM jsonb_array_elements_text(_ids) WITH ORDINALITY x (e, n) ORDER BY n)
 $$;
 COMMENT ON FUNCTION payments._statement_ids(jsonb) IS 'Internal: ids from their list; a sealed column is of a type whose bytes depend on nothing else.';
 
 CREATE FUNCTION payments._statement_content(
-	account bigint, from_time timestamptz, to_time timestamptz, from_xid xid8, to_xid xid8, since timestamptz,
-	opening bigint, fee_accounts bigint[], dispute_accounts bigint[], vat_rules jsonb
+	_account bigint, _from_time timestamptz, _to_time timestamptz, _from_xid xid8, _to_xid xid8,
+	_since timestamptz, _opening bigint, _fee_accounts bigint[], _dispute_accounts bigint[], _vat_rules jsonb
 ) RETURNS TABLE (
 	line bigint, section text, posting_id bigint, booked_at timestamptz, late boolean, kind text,
 	counterpart text, description text, reference text, payment_id uuid, order_ref text, amount numeric,
@@ -43,38 +43,37 @@ CREATE FUNCTION payments._statement_content(
 )
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
-#variable_conflict use_column
 BEGIN
 	-- Custom plans: where late postings may be, the planner sees by the values,
 	-- and goes to the few that there are by the index on xid.
 	RETURN QUERY
 	WITH a AS (
-		SELECT 1 AS part, 'balance' AS section, $1 AS account_id
+		SELECT 1 AS part, 'balance' AS section, _account AS account_id
 		UNION ALL
-		SELECT 2, 'fees', unnest($8)
+		SELECT 2, 'fees', unnest(_fee_accounts)
 		UNION ALL
-		SELECT 3, 'disputes', unnest($9)
+		SELECT 3, 'disputes', unnest(_dispute_accounts)
 	), posted AS (
 		SELECT a.part, a.section, a.account_id, p.credit_account AS other, p.amount::numeric AS moved, p.*
 		FROM a
 		JOIN payments.posting p ON p.debit_account = a.account_id
-		WHERE p.booked_at >= $2 AND p.booked_at < $3 AND p.xid < $5
+		WHERE p.booked_at >= _from_time AND p.booked_at < _to_time AND p.xid < _to_xid
 		UNION ALL
 		SELECT a.part, a.section, a.account_id, p.debit_account, - p.amount::numeric, p.*
 		FROM a
 		JOIN payments.posting p ON p.credit_account = a.account_id
-		WHERE p.booked_at >= $2 AND p.booked_at < $3 AND p.xid < $5
+		WHERE p.booked_at >= _from_time AND p.booked_at < _to_time AND p.xid < _to_xid
 		UNION ALL
 		-- Booked before the period, committed after the statement before.
 		SELECT a.part, a.section, a.account_id, p.credit_account, p.amount::numeric, p.*
 		FROM a
 		JOIN payments.posting p ON p.debit_account = a.account_id
-		WHERE p.booked_at >= $6 AND p.booked_at < $2 AND p.xid >= $4 AND p.xid < $5
+		WHERE p.booked_at >= _since AND p.booked_at < _from_time AND p.xid >= _from_xid AND p.xid < _to_xid
 		UNION ALL
 		SELECT a.part, a.section, a.account_id, p.debit_account, - p.amount::numeric, p.*
 		FROM a
 		JOIN payments.posting p ON p.credit_account = a.account_id
-		WHERE p.booked_at >= $6 AND p.booked_at < $2 AND p.xid >= $4 AND p.xid < $5
+		WHERE p.booked_at >= _since AND p.booked_at < _from_time AND p.xid >= _from_xid AND p.xid < _to_xid
 	), listed AS (
 		SELECT row_number() OVER (ORDER BY l.part, l.booked_at, l.posting_id, l.account_id) AS line, l.*,
 			CASE WHEN o.merchant = m.merchant THEN o.code ELSE o.merchant || '/' || o.code END AS counterpart,
@@ -98,7 +97,7 @@ BEGIN
 		) r ON true
 		LEFT JOIN LATERAL (
 			SELECT (e.rule ->> 'percent')::numeric AS percent, (e.rule ->> 'included')::boolean AS included
-			FROM jsonb_array_elements($10) WITH ORDINALITY e (rule, n)
+			FROM jsonb_array_elements(_vat_rules) WITH ORDINALITY e (rule, n)
 			WHERE e.rule ->> 'kind' = coalesce(r.kind, l.kind)
 			AND coalesce(
 				(e.rule ->> 'valid_from')::timestamptz <= coalesce(r.effective_at, l.effective_at), true)
@@ -107,11 +106,12 @@ BEGIN
 			ORDER BY e.n LIMIT 1
 		) v ON true
 	)
-	SELECT l.line, l.section, l.posting_id, l.booked_at, l.booked_at < $2, l.kind, l.counterpart,
+	SELECT l.line, l.section, l.posting_id, l.booked_at, l.booked_at < _from_time, l.kind, l.counterpart,
 		l.description, l.reference, l.payment_id, l.order_ref, l.effect,
 		CASE
 			WHEN l.part = 1
-				THEN $7 + sum(l.effect) OVER (PARTITION BY l.part ORDER BY l.line ROWS UNBOUNDED PRECEDING)
+				THEN _opening
+					+ sum(l.effect) OVER (PARTITION BY l.part ORDER BY l.line ROWS UNBOUNDED PRECEDING)
 		END,
 		l.percent, CASE WHEN l.included THEN l.effect - l.vat WHEN NOT l.included THEN l.effect END, l.vat,
 		CASE WHEN l.included THEN l.effect WHEN NOT l.included THEN l.effect + l.vat END,
@@ -124,46 +124,47 @@ COMMENT ON FUNCTION payments._statement_content(bigint, timestamptz, timestamptz
 'Internal: the lines between two cuts, in their order, with amounts in minor units. Of postings from before from_time it looks at those since a time only. needs: the earliest posting that the line is made of.';
 
 CREATE FUNCTION payments._statement_line_text(
-	line bigint, section text, posting_id bigint, booked_at timestamptz, late boolean, kind text,
-	counterpart text, description text, reference text, payment_id uuid, order_ref text, amount numeric,
-	balance numeric, vat_percent numeric, net numeric, vat numeric, gross numeric
+	_line bigint, _section text, _posting_id bigint, _booked_at timestamptz, _late boolean, _kind text,
+	_counterpart text, _description text, _reference text, _payment_id uuid, _order_ref text, _amount numeric,
+	_balance numeric, _vat_percent numeric, _net numeric, _vat numeric, _gross numeric
 ) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT jsonb_strip_nulls(jsonb_build_object('line', line, 'section', section, 'posting_id', posting_id,
-		'booked_at', payments._statement_time(booked_at), 'late', nullif(late, false), 'kind', kind,
-		'counterpart', counterpart, 'description', description, 'reference', reference, 'payment_id',
-		payment_id, 'order_ref', order_ref, 'amount', amount, 'balance', balance, 'vat_percent', vat_percent,
-		'net', net, 'vat', vat, 'gross', gross))::text
+	SELECT jsonb_strip_nulls(jsonb_build_object('line', _line, 'section', _section, 'posting_id', _posting_id,
+		'booked_at', payments._statement_time(_booked_at), 'late', nullif(_late, false), 'kind', _kind,
+		'counterpart', _counterpart, 'description', _description, 'reference', _reference, 'payment_id',
+		_payment_id, 'order_ref', _order_ref, 'amount', _amount, 'balance', _balance, 'vat_percent',
+		_vat_percent, 'net', _net, 'vat', _vat, 'gross', _gross))::text
 $$;
 COMMENT ON FUNCTION payments._statement_line_text(bigint, text, bigint, timestamptz, boolean, text, text, text, text, uuid, text, numeric, numeric, numeric, numeric, numeric, numeric) IS
 'Internal: a line as the text that is hashed and that statement_json() shows.';
 
 CREATE FUNCTION payments._statement_head_text(
-	merchant text, number bigint, account text, currency text, exponent int, from_time timestamptz,
-	to_time timestamptz, from_xid xid8, to_xid xid8, opening_balance bigint, closing_balance bigint,
-	lines bigint, totals jsonb, vat_rules jsonb, parties jsonb, issued_at timestamptz, issued_by text
+	_merchant text, _number bigint, _account text, _currency text, _exponent int, _from_time timestamptz,
+	_to_time timestamptz, _from_xid xid8, _to_xid xid8, _opening_balance bigint, _closing_balance bigint,
+	_lines bigint, _totals jsonb, _vat_rules jsonb, _parties jsonb, _issued_at timestamptz, _issued_by text
 ) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT jsonb_build_object('merchant', merchant, 'number', number, 'account', account, 'currency',
-		currency, 'exponent', exponent, 'from_time', payments._statement_time(from_time), 'to_time',
-		payments._statement_time(to_time), 'from_xid', from_xid::text, 'to_xid', to_xid::text,
-		'opening_balance', opening_balance, 'closing_balance', closing_balance, 'lines', lines, 'totals',
-		totals, 'vat_rules', vat_rules, 'parties', parties, 'issued_at', payments._statement_time(issued_at),
-		'issued_by', issued_by)::text
+	SELECT jsonb_build_object('merchant', _merchant, 'number', _number, 'account', _account, 'currency',
+		_currency, 'exponent', _exponent, 'from_time', payments._statement_time(_from_time), 'to_time',
+		payments._statement_time(_to_time), 'from_xid', _from_xid::text, 'to_xid', _to_xid::text,
+		'opening_balance', _opening_balance, 'closing_balance', _closing_balance, 'lines', _lines, 'totals',
+		_totals, 'vat_rules', _vat_rules, 'parties', _parties, 'issued_at',
+		payments._statement_time(_issued_at), 'issued_by', _issued_by)::text
 $$;
 COMMENT ON FUNCTION payments._statement_head_text(text, bigint, text, text, int, timestamptz, timestamptz, xid8, xid8, bigint, bigint, bigint, jsonb, jsonb, jsonb, timestamptz, text) IS
 'Internal: the head of a statement as the text that is hashed and that statement_json() shows.';
 
-CREATE FUNCTION payments._statement_hash(head text, line_hashes bytea) RETURNS bytea
+CREATE FUNCTION payments._statement_hash(_head text, _line_hashes bytea) RETURNS bytea
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT sha256(sha256(convert_to(head, 'UTF8')) || coalesce(line_hashes, ''))
+	SELECT sha256(sha256(convert_to(_head, 'UTF8')) || coalesce(_line_hashes, ''))
 $$;
 COMMENT ON FUNCTION payments._statement_hash(text, bytea) IS
 'Internal: SHA-256 over the SHA-256 of the head and those of the lines, one behind the other.';
 
 -- Everything of an account up to a cut, also what was retired: those postings
 -- were sealed, so that every horizon since is above them.
-CREATE FUNCTION payments._statement_balance(account bigint, to_time timestamptz, to_xid xid8) RETURNS numeric
+CREATE FUNCTION payments._statement_balance(_account bigint, _to_time timestamptz, _to_xid xid8)
+	RETURNS numeric
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT CASE WHEN a.type IN ('asset', 'expense') THEN n.net ELSE - n.net END
 	FROM payments.account a
@@ -171,30 +172,30 @@ CREATE FUNCTION payments._statement_balance(account bigint, to_time timestamptz,
 		SELECT (
 			SELECT coalesce(sum(p.amount), 0)
 			FROM payments.posting p
-			WHERE p.debit_account = $1 AND p.booked_at < $2 AND p.xid < $3
+			WHERE p.debit_account = _account AND p.booked_at < _to_time AND p.xid < _to_xid
 		)
 			- (
 				SELECT coalesce(sum(p.amount), 0)
 				FROM payments.posting p
-				WHERE p.credit_account = $1 AND p.booked_at < $2 AND p.xid < $3
+				WHERE p.credit_account = _account AND p.booked_at < _to_time AND p.xid < _to_xid
 			)
 			+ (
 				SELECT coalesce(sum(r.debits::numeric - r.credits), 0)
 				FROM payments.posting_retired r
-				WHERE r.account_id = $1
+				WHERE r.account_id = _account
 			) AS net
 	) n
-	WHERE a.account_id = $1
+	WHERE a.account_id = _account
 $$;
 COMMENT ON FUNCTION payments._statement_balance(bigint, timestamptz, xid8) IS
 'Internal: balance of an account at a cut, minor units on the normal side; to_time is not before what was retired.';
 
-CREATE FUNCTION payments._statement_blocked(accounts bigint[], to_time timestamptz, patience interval)
+CREATE FUNCTION payments._statement_blocked(_accounts bigint[], _to_time timestamptz, _patience interval)
 	RETURNS boolean
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-	deadline timestamptz := clock_timestamp() + patience;
+	deadline timestamptz := clock_timestamp() + _patience;
 	horizon xid8;
 BEGIN
 	-- Each turn sees a new snapshot, at READ COMMITTED; above it one turn says all.
@@ -202,11 +203,11 @@ BEGIN
 		horizon := payments.seal_horizon();
 		IF NOT EXISTS (
 			SELECT FROM payments.posting p
-			WHERE p.debit_account = ANY (accounts) AND p.booked_at < to_time AND p.xid >= horizon
+			WHERE p.debit_account = ANY (_accounts) AND p.booked_at < _to_time AND p.xid >= horizon
 		)
 			AND NOT EXISTS (
 				SELECT FROM payments.posting p
-				WHERE p.credit_account = ANY (accounts) AND p.booked_at < to_time AND p.xid >= horizon
+				WHERE p.credit_account = ANY (_accounts) AND p.booked_at < _to_time AND p.xid >= horizon
 			) THEN
 			RETURN false;
 		END IF;
@@ -220,19 +221,19 @@ $$;
 COMMENT ON FUNCTION payments._statement_blocked(bigint[], timestamptz, interval) IS
 'Internal: are there committed postings of before a time whose transactions are not below the horizon yet? Waits for the horizon so long.';
 
-CREATE FUNCTION payments._statement_parties(merchant text, account text) RETURNS jsonb
+CREATE FUNCTION payments._statement_parties(_merchant text, _account text) RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(jsonb_object_agg(x.party, jsonb_build_object('name', x.name, 'lines', x.lines)), '{}')
 	FROM (
 		SELECT DISTINCT ON (p.party) p.party, p.name, p.lines
 		FROM payments.statement_party p
-		WHERE p.merchant IN ('*', $1) AND p.account IN ('*', $2)
+		WHERE p.merchant IN ('*', _merchant) AND p.account IN ('*', _account)
 		ORDER BY p.party, p.account = '*', p.merchant = '*'
 	) x
 $$;
 COMMENT ON FUNCTION payments._statement_parties(text, text) IS 'Internal: the letterhead of a statement: a row for the account wins, then one for the merchant.';
 
-CREATE FUNCTION payments._statement_vat_rules(merchant text) RETURNS jsonb
+CREATE FUNCTION payments._statement_vat_rules(_merchant text) RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(
 		jsonb_agg(
@@ -243,7 +244,7 @@ CREATE FUNCTION payments._statement_vat_rules(merchant text) RETURNS jsonb
 			ORDER BY v.kind COLLATE "C", v.merchant = '*', v.valid_from DESC),
 		'[]')
 	FROM payments.vat_rule v
-	WHERE v.merchant IN ('*', $1)
+	WHERE v.merchant IN ('*', _merchant)
 $$;
 COMMENT ON FUNCTION payments._statement_vat_rules(text) IS 'Internal: the rules of VAT for a merchant; of one kind the first that fits counts.';
 
@@ -251,11 +252,10 @@ COMMENT ON FUNCTION payments._statement_vat_rules(text) IS 'Internal: the rules 
 -- ---------- issuing ----------
 
 CREATE FUNCTION payments._issue_statement(
-	account bigint, from_time timestamptz, to_time timestamptz, patience interval, OUT statement_id bigint,
-	OUT replayed boolean
+	_account bigint, _from_time timestamptz, _to_time timestamptz, _patience interval,
+	OUT statement_id bigint, OUT replayed boolean
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	a payments.account;
 	last payments.issued_statement;
@@ -273,7 +273,7 @@ DECLARE
 	next_number bigint;
 	head text;
 BEGIN
-	SELECT x.* INTO STRICT a FROM payments.account x WHERE x.account_id = $1;
+	SELECT x.* INTO STRICT a FROM payments.account x WHERE x.account_id = _account;
 	SELECT c.exponent INTO units FROM payments.currency c WHERE c.currency = a.currency;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
@@ -293,7 +293,7 @@ BEGIN
 
 	SELECT s.* INTO last
 	FROM payments.issued_statement s
-	WHERE s.account_id = $1 AND s.from_time = $2 AND s.to_time = $3;
+	WHERE s.account_id = _account AND s.from_time = _from_time AND s.to_time = _to_time;
 	IF FOUND THEN
 		statement_id := last.statement_id;
 		replayed := true;
@@ -301,13 +301,13 @@ BEGIN
 	END IF;
 	SELECT s.* INTO last
 	FROM payments.issued_statement s
-	WHERE s.account_id = $1
+	WHERE s.account_id = _account
 	ORDER BY s.from_time DESC LIMIT 1;
-	IF FOUND AND $2 <> last.to_time THEN
+	IF FOUND AND _from_time <> last.to_time THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY621',
 			MESSAGE = CASE
-				WHEN $2 < last.to_time
+				WHEN _from_time < last.to_time
 					THEN format('the period overlaps statement %s of merchant "%s"', last.number, a.merchant)
 				ELSE format(
 					'the period leaves a gap after statement %s of merchant "%s"', last.number, a.merchant)
@@ -326,17 +326,17 @@ BEGIN
 				'{}')
 		INTO fees, disputes
 		FROM payments.account x
-		WHERE x.merchant = a.merchant AND x.currency = a.currency AND x.account_id <> $1;
+		WHERE x.merchant = a.merchant AND x.currency = a.currency AND x.account_id <> _account;
 	END IF;
 	-- Keeps retirement out from here on.
-	retired := payments._require_retained($2 - interval '1 microsecond');
+	retired := payments._require_retained(_from_time - interval '1 microsecond');
 
-	IF payments._statement_blocked(ARRAY[$1] || fees || disputes, $3, patience) THEN
+	IF payments._statement_blocked(ARRAY[_account] || fees || disputes, _to_time, _patience) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY620',
 			MESSAGE = 'transactions that began before the end of the period are still open',
-			DETAIL = format('Account %s has postings of before %s whose place is not certain yet.', $1,
-				payments._statement_time($3)),
+			DETAIL = format('Account %s has postings of before %s whose place is not certain yet.', _account,
+				payments._statement_time(_to_time)),
 			HINT = 'Try again when they have ended; the oldest are first in SELECT pid, xact_start FROM '
 				'pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start, and pg_prepared_xacts '
 				'may have some.';
@@ -351,15 +351,15 @@ BEGIN
 			DETAIL = 'The horizon is before that of the statement before.',
 			HINT = 'Try again when they have ended; look at pg_prepared_xacts.';
 	END IF;
-	opening := coalesce(last.closing_balance, payments._statement_balance($1, $2, end_xid));
+	opening := coalesce(last.closing_balance, payments._statement_balance(_account, _from_time, end_xid));
 	rules := payments._statement_vat_rules(a.merchant);
 	parties := payments._statement_parties(a.merchant, a.code);
 
 	WITH content AS MATERIALIZED (
 		SELECT c.*
-		FROM payments._statement_content($1, $2, $3, start_xid, end_xid,
-			CASE WHEN last.to_xid IS NULL THEN $2 ELSE '-infinity' END, opening::bigint, fees, disputes,
-			rules) c
+		FROM payments._statement_content(_account, _from_time, _to_time, start_xid, end_xid,
+			CASE WHEN last.to_xid IS NULL THEN _from_time ELSE '-infinity' END, opening::bigint, fees,
+			disputes, rules) c
 	), total AS (
 		SELECT c.section, c.kind, c.vat_percent, count(*) AS lines, sum(c.amount) AS amount,
 			coalesce(sum(c.amount) FILTER (WHERE c.amount > 0), 0) AS added,
@@ -369,7 +369,7 @@ BEGIN
 		GROUP BY c.section, c.kind, c.vat_percent
 	)
 	SELECT count(*) AS lines, coalesce(sum(c.amount) FILTER (WHERE c.section = 'balance'), 0) AS moved,
-		least(min(c.needs), $2) AS since, coalesce(max(abs(c.gross)), 0) AS largest,
+		least(min(c.needs), _from_time) AS since, coalesce(max(abs(c.gross)), 0) AS largest,
 		string_agg(
 			sha256(convert_to(
 				payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind,
@@ -399,26 +399,26 @@ BEGIN
 		SELECT FROM payments.partition_retired r
 		WHERE r.table_name = 'posting' AND r.retired_at >= last.issued_at
 	)
-		AND payments._statement_balance($1, $3, end_xid) <> opening + made.moved THEN
+		AND payments._statement_balance(_account, _to_time, end_xid) <> opening + made.moved THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY623',
-			MESSAGE = format('postings that belong to this statement of account %s are retired', $1),
+			MESSAGE = format('postings that belong to this statement of account %s are retired', _account),
 			DETAIL = format('Its lines come to %s, and the account has %s.', opening + made.moved,
-				payments._statement_balance($1, $3, end_xid)),
+				payments._statement_balance(_account, _to_time, end_xid)),
 			HINT = 'Transactions that were committed late were retired before a statement had them; '
 				'payments.partition_retired names the tables in which postings were kept.';
 	END IF;
 
-	head := payments._statement_head_text(a.merchant, next_number, a.code, a.currency, units, $2, $3,
-		start_xid, end_xid, opening::bigint, (opening + made.moved)::bigint, made.lines, made.totals, rules,
-		parties, now(), session_user);
-	INSERT INTO payments.issued_statement (merchant, number, account_id, account, currency, exponent,
+	head := payments._statement_head_text(a.merchant, next_number, a.code, a.currency, units, _from_time,
+		_to_time, start_xid, end_xid, opening::bigint, (opening + made.moved)::bigint, made.lines,
+		made.totals, rules, parties, now(), session_user);
+	INSERT INTO payments.issued_statement AS s (merchant, number, account_id, account, currency, exponent,
 		from_time, to_time, from_xid, to_xid, since, opening_balance, closing_balance, lines, totals,
 		fee_accounts, dispute_accounts, vat_rules, parties, issued_at, issued_by, sha256)
-	VALUES (a.merchant, next_number, $1, a.code, a.currency, units, $2, $3, start_xid, end_xid, made.since,
-		opening, opening + made.moved, made.lines, made.totals, to_jsonb(fees), to_jsonb(disputes), rules,
-		parties, now(), session_user, payments._statement_hash(head, made.hashes))
-	RETURNING statement_id INTO statement_id;
+	VALUES (a.merchant, next_number, _account, a.code, a.currency, units, _from_time, _to_time, start_xid,
+		end_xid, made.since, opening, opening + made.moved, made.lines, made.totals, to_jsonb(fees),
+		to_jsonb(disputes), rules, parties, now(), session_user, payments._statement_hash(head, made.hashes))
+	RETURNING s.statement_id INTO statement_id;
 	UPDATE payments.statement_counter c SET last_number = next_number WHERE c.merchant = a.merchant;
 	replayed := false;
 END
@@ -426,24 +426,24 @@ $$;
 COMMENT ON FUNCTION payments._issue_statement(bigint, timestamptz, timestamptz, interval) IS
 'Internal: issues the statement of an account, or finds it. Raises PY013, PY205, PY216, PY620, PY621, PY623, 40001.';
 
-CREATE FUNCTION payments._require_period(from_time timestamptz, to_time timestamptz) RETURNS void
+CREATE FUNCTION payments._require_period(_from_time timestamptz, _to_time timestamptz) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF from_time IS NULL
-		OR to_time IS NULL
-		OR NOT isfinite(from_time)
-		OR NOT isfinite(to_time)
-		OR from_time >= to_time THEN
+	IF _from_time IS NULL
+		OR _to_time IS NULL
+		OR NOT isfinite(_from_time)
+		OR NOT isfinite(_to_time)
+		OR _from_time >= _to_time THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'a statement is of a period from one time to a later one',
 			HINT = 'Pass from_time and to_time, such as the first of a month and that of the next.';
 	END IF;
-	IF to_time > clock_timestamp() THEN
+	IF _to_time > clock_timestamp() THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY625',
 			MESSAGE = 'the period is not over yet',
-			DETAIL = format('It ends at %s.', payments._statement_time(to_time)),
+			DETAIL = format('It ends at %s.', payments._statement_time(_to_time)),
 			HINT = 'Issue the statement after that; payments.statement() shows an account as it is now.';
 	END IF;
 END
@@ -458,24 +458,27 @@ CREATE FUNCTION payments.issue_statement(
 	replayed boolean
 )
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1 AS $$
-#variable_conflict use_column
 DECLARE
 	id bigint;
 	made record;
 BEGIN
 	PERFORM payments._require_setup();
-	PERFORM payments._require_period($3, $4);
+	PERFORM payments._require_period(issue_statement.from_time, issue_statement.to_time);
 	SELECT a.account_id INTO id
 	FROM payments.account a
-	WHERE a.merchant = $1 AND a.currency = $2 AND a.code = $5;
+	WHERE a.merchant = issue_statement.merchant
+	AND a.currency = issue_statement.currency
+	AND a.code = issue_statement.account;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY202',
-			MESSAGE = format('merchant "%s" has no account "%s" in currency "%s"', $1, $5, $2),
+			MESSAGE = format('merchant "%s" has no account "%s" in currency "%s"', issue_statement.merchant,
+				issue_statement.account, issue_statement.currency),
 			HINT = 'SELECT code, currency FROM payments.account lists them.';
 	END IF;
 	-- Transactions of this moment end in a moment.
-	SELECT * INTO made FROM payments._issue_statement(id, $3, $4, interval '2 s');
+	SELECT * INTO made
+	FROM payments._issue_statement(id, issue_statement.from_time, issue_statement.to_time, interval '2 s');
 	RETURN QUERY SELECT s.statement_id, s.number, s.opening_balance, s.closing_balance, s.lines, made.replayed
 	FROM payments.issued_statement s WHERE s.statement_id = made.statement_id;
 END
@@ -490,7 +493,6 @@ CREATE FUNCTION payments.issue_statements(from_time timestamptz, to_time timesta
 	)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
-#variable_conflict use_column
 DECLARE
 	a record;
 	id bigint;
@@ -500,7 +502,7 @@ DECLARE
 	detail text;
 BEGIN
 	PERFORM payments._require_setup();
-	PERFORM payments._require_period($1, $2);
+	PERFORM payments._require_period(issue_statements.from_time, issue_statements.to_time);
 	-- In one order, so that two of these do not deadlock.
 	FOR a IN
 		SELECT x.account_id, x.merchant, x.code, x.currency
@@ -509,11 +511,15 @@ BEGIN
 			x.code = 'merchant_balance'
 			OR EXISTS (SELECT FROM payments.issued_statement s WHERE s.account_id = x.account_id)
 		)
-		AND coalesce(x.closed_at >= $1, true)
+		AND coalesce(x.closed_at >= issue_statements.from_time, true)
 		AND (
-			EXISTS (SELECT FROM payments.posting p WHERE p.debit_account = x.account_id AND p.booked_at < $2)
+			EXISTS (
+				SELECT FROM payments.posting p
+				WHERE p.debit_account = x.account_id AND p.booked_at < issue_statements.to_time
+			)
 			OR EXISTS (
-				SELECT FROM payments.posting p WHERE p.credit_account = x.account_id AND p.booked_at < $2
+				SELECT FROM payments.posting p
+				WHERE p.credit_account = x.account_id AND p.booked_at < issue_statements.to_time
 			)
 			OR EXISTS (SELECT FROM payments.posting_retired r WHERE r.account_id = x.account_id)
 		)
@@ -524,7 +530,8 @@ BEGIN
 		failed := NULL;
 		BEGIN
 			SELECT m.statement_id, m.replayed INTO id, again
-			FROM payments._issue_statement(a.account_id, $1, $2, patience) m;
+			FROM payments._issue_statement(
+				a.account_id, issue_statements.from_time, issue_statements.to_time, patience) m;
 		EXCEPTION WHEN OTHERS THEN
 			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
 			IF sqlstate NOT LIKE 'PY%' THEN
@@ -549,7 +556,10 @@ CREATE FUNCTION payments._job_issue_statements(from_time timestamptz, to_time ti
 DECLARE
 	r record;
 BEGIN
-	FOR r IN SELECT i.* FROM payments.issue_statements($1, $2) i LOOP
+	FOR r IN
+		SELECT i.*
+		FROM payments.issue_statements(_job_issue_statements.from_time, _job_issue_statements.to_time) i
+	LOOP
 		-- The step is undone, and the period stays the job's next.
 		IF r.error = 'PY620' THEN
 			RAISE EXCEPTION USING
@@ -563,7 +573,7 @@ BEGIN
 			r.account, 'currency', r.currency, 'statement_id', r.statement_id, 'number', r.number, 'error',
 			r.error, 'message', r.message, 'subject',
 			format('no statement for %s %s %s from %s', r.merchant, r.account, r.currency,
-				payments._statement_time($1)));
+				payments._statement_time(_job_issue_statements.from_time)));
 	END LOOP;
 END
 $$;
@@ -574,26 +584,27 @@ CREATE FUNCTION payments.set_statement_party(
 	party text, name text, lines text[] DEFAULT '{}', merchant text DEFAULT '*', account text DEFAULT '*'
 ) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
-	printed text := concat_ws(E'\n', $2, array_to_string($3, E'\n'), 'end');
+	printed text := concat_ws(
+		E'\n', set_statement_party.name, array_to_string(set_statement_party.lines, E'\n'), 'end');
 BEGIN
 	PERFORM payments._require_setup();
-	IF $4 <> '*' AND NOT EXISTS (SELECT FROM payments.merchant m WHERE m.merchant = $4) THEN
+	IF set_statement_party.merchant <> '*'
+		AND NOT EXISTS (SELECT FROM payments.merchant m WHERE m.merchant = set_statement_party.merchant) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY010',
-			MESSAGE = format('there is no merchant "%s"', $4),
+			MESSAGE = format('there is no merchant "%s"', set_statement_party.merchant),
 			HINT = 'Create it with payments.create_merchant(), or pass * for all.';
 	END IF;
-	IF $1 IS NULL
-		OR $1 NOT IN ('issuer', 'recipient')
-		OR $2 IS NULL
-		OR btrim($2) = ''
-		OR $3 IS NULL
-		OR array_ndims($3) > 1
-		OR array_position($3, NULL) IS NOT NULL
-		OR $4 IS NULL
-		OR $5 IS NULL
+	IF set_statement_party.party IS NULL
+		OR set_statement_party.party NOT IN ('issuer', 'recipient')
+		OR set_statement_party.name IS NULL
+		OR btrim(set_statement_party.name) = ''
+		OR set_statement_party.lines IS NULL
+		OR array_ndims(set_statement_party.lines) > 1
+		OR array_position(set_statement_party.lines, NULL) IS NOT NULL
+		OR set_statement_party.merchant IS NULL
+		OR set_statement_party.account IS NULL
 		OR octet_length(printed) > 2000 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
@@ -609,8 +620,9 @@ BEGIN
 			HINT = 'Leave card numbers out; write other numbers in groups.';
 	END IF;
 	INSERT INTO payments.statement_party AS p (merchant, account, party, name, lines, set_at, set_by)
-	VALUES ($4, $5, $1, $2, $3, now(), session_user)
-	ON CONFLICT (merchant, account, party)
+	VALUES (set_statement_party.merchant, set_statement_party.account, set_statement_party.party,
+		set_statement_party.name, set_statement_party.lines, now(), session_user)
+	ON CONFLICT ON CONSTRAINT statement_party_pkey
 	DO UPDATE SET name = excluded.name, lines = excluded.lines, set_at = excluded.set_at,
 		set_by = excluded.set_by;
 END
@@ -621,14 +633,13 @@ COMMENT ON FUNCTION payments.set_statement_party(text, text, text[], text, text)
 -- ---------- reading ----------
 
 -- Every form of a statement comes through here: it is what was issued, or an error.
-CREATE FUNCTION payments._statement_hash_of(statement_id bigint) RETURNS bytea
+CREATE FUNCTION payments._statement_hash_of(_statement_id bigint) RETURNS bytea
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 	hashes bytea;
 BEGIN
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
+	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = _statement_id;
 	SELECT string_agg(
 		sha256(convert_to(
 			payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind,
@@ -649,18 +660,17 @@ END
 $$;
 COMMENT ON FUNCTION payments._statement_hash_of(bigint) IS 'Internal: the hash of a statement as head and postings make it now.';
 
-CREATE FUNCTION payments._require_statement_here(statement_id bigint) RETURNS void
+CREATE FUNCTION payments._require_statement_here(_statement_id bigint) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 BEGIN
 	PERFORM payments._require_setup();
-	SELECT x.* INTO s FROM payments.issued_statement x WHERE x.statement_id = $1;
+	SELECT x.* INTO s FROM payments.issued_statement x WHERE x.statement_id = _statement_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY622',
-			MESSAGE = format('there is no statement with the id %s', coalesce($1::text, 'null')),
+			MESSAGE = format('there is no statement with the id %s', coalesce(_statement_id::text, 'null')),
 			HINT = 'SELECT statement_id, merchant, number FROM payments.issued_statement lists them.';
 	END IF;
 	PERFORM payments._require_merchant(s.merchant);
@@ -678,15 +688,14 @@ COMMENT ON FUNCTION payments._require_statement_here(bigint) IS
 'Internal: raises PY622 (no such statement), 42501 (of another''s merchant), PY623 (retired).';
 
 -- Every form of a statement comes through here: it is what was issued, or an error.
-CREATE FUNCTION payments._require_statement(statement_id bigint) RETURNS void
+CREATE FUNCTION payments._require_statement(_statement_id bigint) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 BEGIN
-	PERFORM payments._require_statement_here($1);
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	IF payments._statement_hash_of($1) <> s.sha256 THEN
+	PERFORM payments._require_statement_here(_statement_id);
+	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = _statement_id;
+	IF payments._statement_hash_of(_statement_id) <> s.sha256 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY624',
 			MESSAGE = format('statement %s of merchant "%s" is not what was issued', s.number, s.merchant),
@@ -702,14 +711,13 @@ COMMENT ON FUNCTION payments._require_statement(bigint) IS
 CREATE FUNCTION payments.verify_statement(statement_id bigint)
 	RETURNS TABLE (ok boolean, sha256 text, found text)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1 AS $$
-#variable_conflict use_column
 BEGIN
-	PERFORM payments._require_statement_here($1);
+	PERFORM payments._require_statement_here(verify_statement.statement_id);
 	RETURN QUERY
 	SELECT s.sha256 = h.hash, encode(s.sha256, 'hex'), encode(h.hash, 'hex')
 	FROM payments.issued_statement s
 	CROSS JOIN LATERAL (SELECT payments._statement_hash_of(s.statement_id) AS hash OFFSET 0) h
-	WHERE s.statement_id = $1;
+	WHERE s.statement_id = verify_statement.statement_id;
 END
 $$;
 COMMENT ON FUNCTION payments.verify_statement(bigint) IS
@@ -723,13 +731,14 @@ CREATE FUNCTION payments.statement_lines(statement_id bigint)
 		balance_text text
 	)
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 	unit numeric;
 BEGIN
-	PERFORM payments._require_statement($1);
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
+	PERFORM payments._require_statement(statement_lines.statement_id);
+	SELECT x.* INTO STRICT s
+	FROM payments.issued_statement x
+	WHERE x.statement_id = statement_lines.statement_id;
 	unit := ('1e-' || s.exponent)::numeric;
 	RETURN QUERY
 	SELECT 0::bigint, 'balance', payments._statement_time(s.from_time), NULL::boolean, NULL::bigint,
@@ -756,13 +765,14 @@ COMMENT ON FUNCTION payments.statement_lines(bigint) IS
 
 CREATE FUNCTION payments.statement_json(statement_id bigint) RETURNS json
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 	body text;
 BEGIN
-	PERFORM payments._require_statement($1);
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
+	PERFORM payments._require_statement(statement_json.statement_id);
+	SELECT x.* INTO STRICT s
+	FROM payments.issued_statement x
+	WHERE x.statement_id = statement_json.statement_id;
 	SELECT string_agg(
 		payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind,
 			c.counterpart, c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance,
@@ -789,7 +799,6 @@ CREATE FUNCTION payments._check_statements()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
-#variable_conflict use_column
 DECLARE
 	retired timestamptz := coalesce(
 		(SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = 'posting'),

@@ -130,9 +130,9 @@ BEGIN
 EXCEPTION WHEN lock_not_available THEN
 	RAISE EXCEPTION USING
 		ERRCODE = 'PY630',
-		MESSAGE = 'somebody is posting with an earlier time, closing a period, or retiring postings',
-		DETAIL = 'He was waited for for five seconds.',
-		HINT = 'Nothing was closed. Try again when he has ended.';
+		MESSAGE = 'another session posts with an earlier time, closes a period, or retires postings',
+		DETAIL = 'Waited five seconds for its lock.',
+		HINT = 'Nothing was closed. Try again when its transaction has ended.';
 END
 $$;
 COMMENT ON FUNCTION payments._close_lock(text) IS
@@ -843,7 +843,7 @@ BEGIN
 		OR c.from_time IS DISTINCT FROM c.last_time
 		OR c.to_xid < c.last_xid
 		UNION ALL
-		SELECT format('merchant %s: closed until %s, his last close %s', coalesce(m.merchant, c.merchant),
+		SELECT format('merchant %s: closed until %s, its last close %s', coalesce(m.merchant, c.merchant),
 			m.closed_until, c.to_time)
 		FROM payments.merchant m
 		FULL JOIN (

@@ -37,7 +37,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM payments.job j WHERE j.job = _job) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY606',
-			MESSAGE = format('there is no job "%s"', _job),
+			MESSAGE = format('job "%s" does not exist', _job),
 			HINT = 'SELECT job FROM payments.job lists them.';
 	END IF;
 	-- A session whose run was cancelled between two steps may hold it still.
@@ -117,7 +117,7 @@ BEGIN
 			DETAIL = format('The job was run as "%s".', _run_by),
 			HINT = format(
 				'Look at what it does, then ALTER FUNCTION %s OWNER TO payments_owner; or let its owner run '
-					'the job, if he is no superuser.',
+					'the job, if that is no superuser.',
 				j.command);
 	END IF;
 	SELECT string_agg(format('%I => %L', a.key, a.value), ', ' ORDER BY a.key) INTO given
@@ -153,7 +153,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY901',
-			MESSAGE = format('run %s does not run', _run),
+			MESSAGE = format('run %s is not running', _run),
 			HINT = 'Somebody ended it in payments.job_run; run the job again.';
 	END IF;
 	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
@@ -397,7 +397,8 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY607',
-			MESSAGE = 'there is no such open finding',
+			MESSAGE = format(
+				'open finding %s does not exist', coalesce(resolve_finding.finding_id::text, 'null')),
 			HINT = 'SELECT * FROM payments.job_finding WHERE resolved_at IS NULL lists them.';
 	END IF;
 END

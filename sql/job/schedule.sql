@@ -89,7 +89,7 @@ BEGIN
 	ELSIF NOT c.preloaded THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY605',
-			MESSAGE = 'pg_cron is not there',
+			MESSAGE = 'pg_cron is not preloaded',
 			HINT = 'Add pg_cron to shared_preload_libraries and restart, then CREATE EXTENSION pg_cron. '
 				'Without it, let another scheduler run CALL payments.run_job(...).';
 	ELSIF c.database IS DISTINCT FROM current_database() THEN

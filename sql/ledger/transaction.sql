@@ -292,7 +292,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY207',
-			MESSAGE = format('there is no account template "%s"', _code),
+			MESSAGE = format('account template "%s" does not exist', _code),
 			HINT = format('Add a row with code "%s" to payments.account_template.', _code);
 	END IF;
 	RETURN payments.create_account(code => _code, currency => _currency, type => t.type,

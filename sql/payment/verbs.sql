@@ -50,7 +50,9 @@ BEGIN
 	PERFORM payments._require_setup();
 	UPDATE payments.psp AS p SET halted_at = NULL, halted_reason = NULL WHERE p.psp = resume_psp.psp;
 	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY401', MESSAGE = format('PSP "%s" does not exist', resume_psp.psp),
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY401',
+			MESSAGE = format('PSP "%s" does not exist', resume_psp.psp),
 			HINT = 'SELECT psp FROM payments.psp lists them.';
 	END IF;
 	UPDATE payments.psp_feed AS f
@@ -146,7 +148,9 @@ BEGIN
 	FROM payments.payment p
 	WHERE p.payment_id = get_payment.payment_id;
 	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY005', MESSAGE = 'there is no such payment',
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY005',
+			MESSAGE = format('payment %s does not exist', coalesce(get_payment.payment_id::text, 'null')),
 			HINT = 'Pass the payment_id that create_payment() returned.';
 	END IF;
 	PERFORM payments._require_merchant(get_payment.merchant);
@@ -167,7 +171,9 @@ BEGIN
 	PERFORM payments._require_setup();
 	SELECT p.merchant INTO owner FROM payments.payment p WHERE p.payment_id = payment_history.payment_id;
 	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY005', MESSAGE = 'there is no such payment',
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY005',
+			MESSAGE = format('payment %s does not exist', coalesce(payment_history.payment_id::text, 'null')),
 			HINT = 'Pass the payment_id that create_payment() returned.';
 	END IF;
 	PERFORM payments._require_merchant(owner);
@@ -211,7 +217,10 @@ BEGIN
 		FROM payments.payment q
 		WHERE q.payment_id = wait_payment.payment_id;
 		IF NOT FOUND THEN
-			RAISE EXCEPTION USING ERRCODE = 'PY005', MESSAGE = 'there is no such payment',
+			RAISE EXCEPTION USING
+				ERRCODE = 'PY005',
+				MESSAGE = format(
+					'payment %s does not exist', coalesce(wait_payment.payment_id::text, 'null')),
 				HINT = 'Pass the payment_id that create_payment() returned.';
 		ELSIF p.done THEN
 			PERFORM payments._require_merchant(p.merchant);

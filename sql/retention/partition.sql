@@ -174,7 +174,7 @@ BEGIN
 		IF NOT payments._lock_partitioning(t) THEN
 			RAISE WARNING USING
 				MESSAGE = format(
-					'could not make partitions of "payments.%s": somebody else is making or retiring some',
+					'could not make partitions of "payments.%s": another session makes or retires some',
 					t),
 				HINT = 'The worker tries again; or call payments.make_partitions().';
 			CONTINUE;
@@ -183,7 +183,7 @@ BEGIN
 	END LOOP;
 	IF NOT payments._lock_default_partitions(tables) THEN
 		RAISE WARNING USING
-			MESSAGE = 'could not make partitions: somebody reads or writes the default ones',
+			MESSAGE = 'could not make partitions: another session reads or writes the default ones',
 			HINT = 'The worker tries again; or call payments.make_partitions().';
 		RETURN 0;
 	END IF;

@@ -248,8 +248,8 @@ BEGIN
 	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '55P03',
-			MESSAGE = 'somebody else is making or retiring partitions',
-			HINT = 'Try again when he is through.';
+			MESSAGE = 'another session makes or retires partitions',
+			HINT = 'Try again when its transaction has ended.';
 	END IF;
 	IF NOT EXISTS (
 		SELECT FROM payments._partitions() q

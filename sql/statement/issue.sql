@@ -282,7 +282,7 @@ BEGIN
 			HINT = 'Add its row with builtin = false to payments.currency again.';
 	END IF;
 	-- Who issues for this merchant waits here for whoever does already, and then
-	-- sees what that one has issued; above READ COMMITTED he gets 40001.
+	-- sees what that one has issued; above READ COMMITTED it gets 40001.
 	INSERT INTO payments.statement_counter (merchant, last_number)
 	VALUES (a.merchant, 0)
 	ON CONFLICT (merchant) DO NOTHING;
@@ -484,7 +484,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.issue_statement(text, text, timestamptz, timestamptz, text) IS
-'Issues the statement of a merchant in a currency, or of any one of his accounts, for a period that is over: numbered per merchant without gaps, beginning where the account''s last one ended. The same call again gives the same statement (replayed). Amounts are minor units on the account''s normal side. Postings whose transactions were committed too late for one statement are in the next. Errors: 22023, PY013, PY202 (no such account), PY205, PY216 (retired), PY620 (transactions from before the end are still open; waits 2 s for them at READ COMMITTED), PY621 (gap or overlap), PY623, PY625 (not over yet), 40001';
+'Issues the statement of a merchant in a currency, or of any one of its accounts, for a period that is over: numbered per merchant without gaps, beginning where the account''s last one ended. The same call again gives the same statement (replayed). Amounts are minor units on the account''s normal side. Postings whose transactions were committed too late for one statement are in the next. Errors: 22023, PY013, PY202 (no such account), PY205, PY216 (retired), PY620 (transactions from before the end are still open; waits 2 s for them at READ COMMITTED), PY621 (gap or overlap), PY623, PY625 (not over yet), 40001';
 
 CREATE FUNCTION payments.issue_statements(from_time timestamptz, to_time timestamptz)
 	RETURNS TABLE (
@@ -593,7 +593,7 @@ BEGIN
 		AND NOT EXISTS (SELECT FROM payments.merchant m WHERE m.merchant = set_statement_party.merchant) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY010',
-			MESSAGE = format('there is no merchant "%s"', set_statement_party.merchant),
+			MESSAGE = format('merchant "%s" does not exist', set_statement_party.merchant),
 			HINT = 'Create it with payments.create_merchant(), or pass * for all.';
 	END IF;
 	IF set_statement_party.party IS NULL
@@ -670,7 +670,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY622',
-			MESSAGE = format('there is no statement with the id %s', coalesce(_statement_id::text, 'null')),
+			MESSAGE = format('statement %s does not exist', coalesce(_statement_id::text, 'null')),
 			HINT = 'SELECT statement_id, merchant, number FROM payments.issued_statement lists them.';
 	END IF;
 	PERFORM payments._require_merchant(s.merchant);

@@ -150,7 +150,8 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY005',
-			MESSAGE = format('payment %s does not exist', coalesce(get_payment.payment_id::text, 'null')),
+			MESSAGE = coalesce(
+				'payment ' || get_payment.payment_id || ' does not exist', 'payment_id is missing'),
 			HINT = 'Pass the payment_id that create_payment() returned.';
 	END IF;
 	PERFORM payments._require_merchant(get_payment.merchant);
@@ -173,7 +174,8 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY005',
-			MESSAGE = format('payment %s does not exist', coalesce(payment_history.payment_id::text, 'null')),
+			MESSAGE = coalesce(
+				'payment ' || payment_history.payment_id || ' does not exist', 'payment_id is missing'),
 			HINT = 'Pass the payment_id that create_payment() returned.';
 	END IF;
 	PERFORM payments._require_merchant(owner);
@@ -219,8 +221,8 @@ BEGIN
 		IF NOT FOUND THEN
 			RAISE EXCEPTION USING
 				ERRCODE = 'PY005',
-				MESSAGE = format(
-					'payment %s does not exist', coalesce(wait_payment.payment_id::text, 'null')),
+				MESSAGE = coalesce(
+					'payment ' || wait_payment.payment_id || ' does not exist', 'payment_id is missing'),
 				HINT = 'Pass the payment_id that create_payment() returned.';
 		ELSIF p.done THEN
 			PERFORM payments._require_merchant(p.merchant);

@@ -263,9 +263,7 @@ BEGIN
 			|| E'</tr>\n',
 		'' ORDER BY c.line)
 	INTO body
-	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since,
-		s.opening_balance, payments._statement_ids(s.fee_accounts),
-		payments._statement_ids(s.dispute_accounts), s.vat_rules) c
+	FROM payments._statement_content(s) c
 	WHERE c.section = _section;
 	RETURN head || coalesce(body, '')
 		|| CASE

@@ -33,14 +33,33 @@ CREATE FUNCTION payments._statement_ids(_ids jsonb) RETURNS bigint[]
 $$;
 COMMENT ON FUNCTION payments._statement_ids(jsonb) IS 'Internal: ids from their list; a sealed column is of a type whose bytes depend on nothing else.';
 
-CREATE FUNCTION payments._statement_content(
-	_account bigint, _from_time timestamptz, _to_time timestamptz, _from_xid xid8, _to_xid xid8,
-	_since timestamptz, _opening bigint, _fee_accounts bigint[], _dispute_accounts bigint[], _vat_rules jsonb
-) RETURNS TABLE (
-	line bigint, section text, posting_id bigint, booked_at timestamptz, late boolean, kind text,
-	counterpart text, description text, reference text, payment_id uuid, order_ref text, amount numeric,
-	balance numeric, vat_percent numeric, net numeric, vat numeric, gross numeric, needs timestamptz
-)
+CREATE TYPE payments._statement_line AS (
+	line bigint,
+	section text,
+	posting_id bigint,
+	booked_at timestamptz,
+	late boolean,
+	kind text,
+	counterpart text,
+	description text,
+	reference text,
+	payment_id uuid,
+	order_ref text,
+	amount numeric,
+	balance numeric,
+	vat_percent numeric,
+	net numeric,
+	vat numeric,
+	gross numeric,
+	needs timestamptz
+);
+COMMENT ON TYPE payments._statement_line IS 'Internal: a line as it is hashed and printed; needs: the earliest booked_at of the postings that it is made of.';
+ALTER TYPE payments._statement_line OWNER TO payments_owner;
+REVOKE ALL ON TYPE payments._statement_line FROM PUBLIC;
+
+-- A statement is a row of issued_statement here and below, or one like it: that
+-- is no type yet when the extension is created.
+CREATE FUNCTION payments._statement_content(_statement record) RETURNS SETOF payments._statement_line
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
@@ -48,32 +67,42 @@ BEGIN
 	-- and goes to the few that there are by the index on xid.
 	RETURN QUERY
 	WITH a AS (
-		SELECT 1 AS part, 'balance' AS section, _account AS account_id
+		SELECT 1 AS part, 'balance' AS section, _statement.account_id AS account_id
 		UNION ALL
-		SELECT 2, 'fees', unnest(_fee_accounts)
+		SELECT 2, 'fees', unnest(payments._statement_ids(_statement.fee_accounts))
 		UNION ALL
-		SELECT 3, 'disputes', unnest(_dispute_accounts)
+		SELECT 3, 'disputes', unnest(payments._statement_ids(_statement.dispute_accounts))
 	), posted AS (
 		SELECT a.part, a.section, a.account_id, p.credit_account AS other, p.amount::numeric AS moved, p.*
 		FROM a
 		JOIN payments.posting p ON p.debit_account = a.account_id
-		WHERE p.booked_at >= _from_time AND p.booked_at < _to_time AND p.xid < _to_xid
+		WHERE p.booked_at >= _statement.from_time
+		AND p.booked_at < _statement.to_time
+		AND p.xid < _statement.to_xid
 		UNION ALL
 		SELECT a.part, a.section, a.account_id, p.debit_account, - p.amount::numeric, p.*
 		FROM a
 		JOIN payments.posting p ON p.credit_account = a.account_id
-		WHERE p.booked_at >= _from_time AND p.booked_at < _to_time AND p.xid < _to_xid
+		WHERE p.booked_at >= _statement.from_time
+		AND p.booked_at < _statement.to_time
+		AND p.xid < _statement.to_xid
 		UNION ALL
 		-- Booked before the period, committed after the statement before.
 		SELECT a.part, a.section, a.account_id, p.credit_account, p.amount::numeric, p.*
 		FROM a
 		JOIN payments.posting p ON p.debit_account = a.account_id
-		WHERE p.booked_at >= _since AND p.booked_at < _from_time AND p.xid >= _from_xid AND p.xid < _to_xid
+		WHERE p.booked_at >= _statement.since
+		AND p.booked_at < _statement.from_time
+		AND p.xid >= _statement.from_xid
+		AND p.xid < _statement.to_xid
 		UNION ALL
 		SELECT a.part, a.section, a.account_id, p.debit_account, - p.amount::numeric, p.*
 		FROM a
 		JOIN payments.posting p ON p.credit_account = a.account_id
-		WHERE p.booked_at >= _since AND p.booked_at < _from_time AND p.xid >= _from_xid AND p.xid < _to_xid
+		WHERE p.booked_at >= _statement.since
+		AND p.booked_at < _statement.from_time
+		AND p.xid >= _statement.from_xid
+		AND p.xid < _statement.to_xid
 	), listed AS (
 		SELECT row_number() OVER (ORDER BY l.part, l.booked_at, l.posting_id, l.account_id) AS line, l.*,
 			CASE WHEN o.merchant = m.merchant THEN o.code ELSE o.merchant || '/' || o.code END AS counterpart,
@@ -97,7 +126,7 @@ BEGIN
 		) r ON true
 		LEFT JOIN LATERAL (
 			SELECT (e.rule ->> 'percent')::numeric AS percent, (e.rule ->> 'included')::boolean AS included
-			FROM jsonb_array_elements(_vat_rules) WITH ORDINALITY e (rule, n)
+			FROM jsonb_array_elements(_statement.vat_rules) WITH ORDINALITY e (rule, n)
 			WHERE e.rule ->> 'kind' = coalesce(r.kind, l.kind)
 			AND coalesce(
 				(e.rule ->> 'valid_from')::timestamptz <= coalesce(r.effective_at, l.effective_at), true)
@@ -106,11 +135,11 @@ BEGIN
 			ORDER BY e.n LIMIT 1
 		) v ON true
 	)
-	SELECT l.line, l.section, l.posting_id, l.booked_at, l.booked_at < _from_time, l.kind, l.counterpart,
-		l.description, l.reference, l.payment_id, l.order_ref, l.effect,
+	SELECT l.line, l.section, l.posting_id, l.booked_at, l.booked_at < _statement.from_time, l.kind,
+		l.counterpart, l.description, l.reference, l.payment_id, l.order_ref, l.effect,
 		CASE
 			WHEN l.part = 1
-				THEN _opening
+				THEN _statement.opening_balance
 					+ sum(l.effect) OVER (PARTITION BY l.part ORDER BY l.line ROWS UNBOUNDED PRECEDING)
 		END,
 		l.percent, CASE WHEN l.included THEN l.effect - l.vat WHEN NOT l.included THEN l.effect END, l.vat,
@@ -120,38 +149,41 @@ BEGIN
 	ORDER BY l.line;
 END
 $$;
-COMMENT ON FUNCTION payments._statement_content(bigint, timestamptz, timestamptz, xid8, xid8, timestamptz, bigint, bigint[], bigint[], jsonb) IS
+COMMENT ON FUNCTION payments._statement_content(record) IS
 'Internal: the lines between two cuts, in their order, with amounts in minor units. Of postings from before from_time it looks at those since a time only. needs: the earliest posting that the line is made of.';
 
-CREATE FUNCTION payments._statement_line_text(
-	_line bigint, _section text, _posting_id bigint, _booked_at timestamptz, _late boolean, _kind text,
-	_counterpart text, _description text, _reference text, _payment_id uuid, _order_ref text, _amount numeric,
-	_balance numeric, _vat_percent numeric, _net numeric, _vat numeric, _gross numeric
-) RETURNS text
+CREATE FUNCTION payments._statement_line_text(_line payments._statement_line) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT jsonb_strip_nulls(jsonb_build_object('line', _line, 'section', _section, 'posting_id', _posting_id,
-		'booked_at', payments._statement_time(_booked_at), 'late', nullif(_late, false), 'kind', _kind,
-		'counterpart', _counterpart, 'description', _description, 'reference', _reference, 'payment_id',
-		_payment_id, 'order_ref', _order_ref, 'amount', _amount, 'balance', _balance, 'vat_percent',
-		_vat_percent, 'net', _net, 'vat', _vat, 'gross', _gross))::text
+	SELECT jsonb_strip_nulls(to_jsonb(_line) - 'needs' || jsonb_build_object(
+		'booked_at', payments._statement_time(_line.booked_at), 'late', nullif(_line.late, false)))::text
 $$;
-COMMENT ON FUNCTION payments._statement_line_text(bigint, text, bigint, timestamptz, boolean, text, text, text, text, uuid, text, numeric, numeric, numeric, numeric, numeric, numeric) IS
+COMMENT ON FUNCTION payments._statement_line_text(payments._statement_line) IS
 'Internal: a line as the text that is hashed and that statement_json() shows.';
 
-CREATE FUNCTION payments._statement_head_text(
-	_merchant text, _number bigint, _account text, _currency text, _exponent int, _from_time timestamptz,
-	_to_time timestamptz, _from_xid xid8, _to_xid xid8, _opening_balance bigint, _closing_balance bigint,
-	_lines bigint, _totals jsonb, _vat_rules jsonb, _parties jsonb, _issued_at timestamptz, _issued_by text
-) RETURNS text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT jsonb_build_object('merchant', _merchant, 'number', _number, 'account', _account, 'currency',
-		_currency, 'exponent', _exponent, 'from_time', payments._statement_time(_from_time), 'to_time',
-		payments._statement_time(_to_time), 'from_xid', _from_xid::text, 'to_xid', _to_xid::text,
-		'opening_balance', _opening_balance, 'closing_balance', _closing_balance, 'lines', _lines, 'totals',
-		_totals, 'vat_rules', _vat_rules, 'parties', _parties, 'issued_at',
-		payments._statement_time(_issued_at), 'issued_by', _issued_by)::text
+CREATE FUNCTION payments._statement_head_text(_statement record) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN jsonb_build_object(
+		'merchant', _statement.merchant,
+		'number', _statement.number,
+		'account', _statement.account,
+		'currency', _statement.currency,
+		'exponent', _statement.exponent,
+		'from_time', payments._statement_time(_statement.from_time),
+		'to_time', payments._statement_time(_statement.to_time),
+		'from_xid', _statement.from_xid::text,
+		'to_xid', _statement.to_xid::text,
+		'opening_balance', _statement.opening_balance,
+		'closing_balance', _statement.closing_balance,
+		'lines', _statement.lines,
+		'totals', _statement.totals,
+		'vat_rules', _statement.vat_rules,
+		'parties', _statement.parties,
+		'issued_at', payments._statement_time(_statement.issued_at),
+		'issued_by', _statement.issued_by)::text;
+END
 $$;
-COMMENT ON FUNCTION payments._statement_head_text(text, bigint, text, text, int, timestamptz, timestamptz, xid8, xid8, bigint, bigint, bigint, jsonb, jsonb, jsonb, timestamptz, text) IS
+COMMENT ON FUNCTION payments._statement_head_text(record) IS
 'Internal: the head of a statement as the text that is hashed and that statement_json() shows.';
 
 CREATE FUNCTION payments._statement_hash(_head text, _line_hashes bytea) RETURNS bytea
@@ -263,15 +295,13 @@ DECLARE
 	fees bigint[] := '{}';
 	disputes bigint[] := '{}';
 	units int;
-	retired timestamptz;
+	next_number bigint;
 	start_xid xid8;
 	end_xid xid8;
 	opening numeric;
-	made record;
 	rules jsonb;
-	parties jsonb;
-	next_number bigint;
-	head text;
+	cut record;
+	made record;
 BEGIN
 	SELECT x.* INTO STRICT a FROM payments.account x WHERE x.account_id = _account;
 	SELECT c.exponent INTO units FROM payments.currency c WHERE c.currency = a.currency;
@@ -291,18 +321,18 @@ BEGIN
 	WHERE c.merchant = a.merchant
 	FOR UPDATE;
 
-	SELECT s.* INTO last
-	FROM payments.issued_statement s
-	WHERE s.account_id = _account AND s.from_time = _from_time AND s.to_time = _to_time;
+	SELECT x.* INTO last
+	FROM payments.issued_statement x
+	WHERE x.account_id = _account AND x.from_time = _from_time AND x.to_time = _to_time;
 	IF FOUND THEN
 		statement_id := last.statement_id;
 		replayed := true;
 		RETURN;
 	END IF;
-	SELECT s.* INTO last
-	FROM payments.issued_statement s
-	WHERE s.account_id = _account
-	ORDER BY s.from_time DESC LIMIT 1;
+	SELECT x.* INTO last
+	FROM payments.issued_statement x
+	WHERE x.account_id = _account
+	ORDER BY x.from_time DESC LIMIT 1;
 	IF FOUND AND _from_time <> last.to_time THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY621',
@@ -329,7 +359,7 @@ BEGIN
 		WHERE x.merchant = a.merchant AND x.currency = a.currency AND x.account_id <> _account;
 	END IF;
 	-- Keeps retirement out from here on.
-	retired := payments._require_retained(_from_time - interval '1 microsecond');
+	PERFORM payments._require_retained(_from_time - interval '1 microsecond');
 
 	IF payments._statement_blocked(ARRAY[_account] || fees || disputes, _to_time, _patience) THEN
 		RAISE EXCEPTION USING
@@ -353,13 +383,15 @@ BEGIN
 	END IF;
 	opening := coalesce(last.closing_balance, payments._statement_balance(_account, _from_time, end_xid));
 	rules := payments._statement_vat_rules(a.merchant);
-	parties := payments._statement_parties(a.merchant, a.code);
+	SELECT _account AS account_id, _from_time AS from_time, _to_time AS to_time, start_xid AS from_xid,
+		end_xid AS to_xid, CASE WHEN last.to_xid IS NULL THEN _from_time ELSE '-infinity' END AS since,
+		opening::bigint AS opening_balance, to_jsonb(fees) AS fee_accounts,
+		to_jsonb(disputes) AS dispute_accounts, rules AS vat_rules
+	INTO cut;
 
 	WITH content AS MATERIALIZED (
-		SELECT c.*
-		FROM payments._statement_content(_account, _from_time, _to_time, start_xid, end_xid,
-			CASE WHEN last.to_xid IS NULL THEN _from_time ELSE '-infinity' END, opening::bigint, fees,
-			disputes, rules) c
+		SELECT c.*, sha256(convert_to(payments._statement_line_text(c), 'UTF8')) AS hash
+		FROM payments._statement_content(cut) c
 	), total AS (
 		SELECT c.section, c.kind, c.vat_percent, count(*) AS lines, sum(c.amount) AS amount,
 			coalesce(sum(c.amount) FILTER (WHERE c.amount > 0), 0) AS added,
@@ -370,13 +402,7 @@ BEGIN
 	)
 	SELECT count(*) AS lines, coalesce(sum(c.amount) FILTER (WHERE c.section = 'balance'), 0) AS moved,
 		least(min(c.needs), _from_time) AS since, coalesce(max(abs(c.gross)), 0) AS largest,
-		string_agg(
-			sha256(convert_to(
-				payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind,
-					c.counterpart, c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance,
-					c.vat_percent, c.net, c.vat, c.gross),
-				'UTF8')),
-			'' ORDER BY c.line) AS hashes,
+		string_agg(c.hash, '' ORDER BY c.line) AS hashes,
 		(
 			SELECT coalesce(
 				jsonb_agg(
@@ -409,16 +435,20 @@ BEGIN
 				'payments.partition_retired names the tables in which postings were kept.';
 	END IF;
 
-	head := payments._statement_head_text(a.merchant, next_number, a.code, a.currency, units, _from_time,
-		_to_time, start_xid, end_xid, opening::bigint, (opening + made.moved)::bigint, made.lines,
-		made.totals, rules, parties, now(), session_user);
-	INSERT INTO payments.issued_statement AS s (merchant, number, account_id, account, currency, exponent,
+	INSERT INTO payments.issued_statement AS i (merchant, number, account_id, account, currency, exponent,
 		from_time, to_time, from_xid, to_xid, since, opening_balance, closing_balance, lines, totals,
 		fee_accounts, dispute_accounts, vat_rules, parties, issued_at, issued_by, sha256)
-	VALUES (a.merchant, next_number, _account, a.code, a.currency, units, _from_time, _to_time, start_xid,
-		end_xid, made.since, opening, opening + made.moved, made.lines, made.totals, to_jsonb(fees),
-		to_jsonb(disputes), rules, parties, now(), session_user, payments._statement_hash(head, made.hashes))
-	RETURNING s.statement_id INTO statement_id;
+	SELECT s.*, payments._statement_hash(payments._statement_head_text(s), made.hashes)
+	FROM (
+		SELECT a.merchant, next_number AS number, a.account_id, a.code AS account, a.currency,
+			units AS exponent, _from_time AS from_time, _to_time AS to_time, start_xid AS from_xid,
+			end_xid AS to_xid, made.since, opening::bigint AS opening_balance,
+			(opening + made.moved)::bigint AS closing_balance, made.lines, made.totals,
+			to_jsonb(fees) AS fee_accounts, to_jsonb(disputes) AS dispute_accounts, rules AS vat_rules,
+			payments._statement_parties(a.merchant, a.code) AS parties, now() AS issued_at,
+			session_user::text AS issued_by
+	) s
+	RETURNING i.statement_id INTO statement_id;
 	UPDATE payments.statement_counter c SET last_number = next_number WHERE c.merchant = a.merchant;
 	replayed := false;
 END
@@ -640,22 +670,10 @@ DECLARE
 	hashes bytea;
 BEGIN
 	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = _statement_id;
-	SELECT string_agg(
-		sha256(convert_to(
-			payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind,
-				c.counterpart, c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance,
-				c.vat_percent, c.net, c.vat, c.gross),
-			'UTF8')),
-		'' ORDER BY c.line)
+	SELECT string_agg(sha256(convert_to(payments._statement_line_text(c), 'UTF8')), '' ORDER BY c.line)
 	INTO hashes
-	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since,
-		s.opening_balance, payments._statement_ids(s.fee_accounts),
-		payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
-	RETURN payments._statement_hash(
-		payments._statement_head_text(s.merchant, s.number, s.account, s.currency, s.exponent, s.from_time,
-			s.to_time, s.from_xid, s.to_xid, s.opening_balance, s.closing_balance, s.lines, s.totals,
-			s.vat_rules, s.parties, s.issued_at, s.issued_by),
-		hashes);
+	FROM payments._statement_content(s) c;
+	RETURN payments._statement_hash(payments._statement_head_text(s), hashes);
 END
 $$;
 COMMENT ON FUNCTION payments._statement_hash_of(bigint) IS 'Internal: the hash of a statement as head and postings make it now.';
@@ -750,9 +768,7 @@ BEGIN
 		c.counterpart, c.description, c.reference, c.payment_id, c.order_ref, c.amount::bigint,
 		c.balance::bigint, c.vat_percent, c.net::bigint, c.vat::bigint, c.gross::bigint,
 		(c.amount * unit)::text || ' ' || s.currency, (c.balance * unit)::text || ' ' || s.currency
-	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since,
-		s.opening_balance, payments._statement_ids(s.fee_accounts),
-		payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
+	FROM payments._statement_content(s) c;
 	RETURN QUERY
 	SELECT s.lines + 1, 'balance', payments._statement_time(s.to_time), NULL::boolean, NULL::bigint,
 		'closing balance', NULL::text, NULL::text, NULL::text, NULL::uuid, NULL::text, NULL::bigint,
@@ -773,21 +789,11 @@ BEGIN
 	SELECT x.* INTO STRICT s
 	FROM payments.issued_statement x
 	WHERE x.statement_id = statement_json.statement_id;
-	SELECT string_agg(
-		payments._statement_line_text(c.line, c.section, c.posting_id, c.booked_at, c.late, c.kind,
-			c.counterpart, c.description, c.reference, c.payment_id, c.order_ref, c.amount, c.balance,
-			c.vat_percent, c.net, c.vat, c.gross),
-		E',\n' ORDER BY c.line)
-	INTO body
-	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since,
-		s.opening_balance, payments._statement_ids(s.fee_accounts),
-		payments._statement_ids(s.dispute_accounts), s.vat_rules) c;
+	SELECT string_agg(payments._statement_line_text(c), E',\n' ORDER BY c.line) INTO body
+	FROM payments._statement_content(s) c;
 	-- The very texts that are hashed, each on a line of its own.
 	RETURN format(E'{"statement":\n%s,\n"lines": [%s],\n"sha256": "%s"}',
-		payments._statement_head_text(s.merchant, s.number, s.account, s.currency, s.exponent, s.from_time,
-			s.to_time, s.from_xid, s.to_xid, s.opening_balance, s.closing_balance, s.lines, s.totals,
-			s.vat_rules, s.parties, s.issued_at, s.issued_by),
-		E'\n' || body || E'\n', encode(s.sha256, 'hex'))::json;
+		payments._statement_head_text(s), E'\n' || body || E'\n', encode(s.sha256, 'hex'))::json;
 END
 $$;
 COMMENT ON FUNCTION payments.statement_json(bigint) IS

@@ -152,9 +152,10 @@ $$;
 COMMENT ON FUNCTION payments._statement_content(record) IS
 'Internal: the lines between two cuts, in their order, with amounts in minor units. Of postings from before from_time it looks at those since a time only. needs: the earliest posting that the line is made of.';
 
+-- Without SET search_path it is part of the query that calls it, which halves what a line costs.
 CREATE FUNCTION payments._statement_line_text(_line payments._statement_line) RETURNS text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT jsonb_strip_nulls(to_jsonb(_line) - 'needs' || jsonb_build_object(
+	LANGUAGE sql STABLE AS $$
+	SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.to_jsonb(_line) - 'needs' || pg_catalog.jsonb_build_object(
 		'booked_at', payments._statement_time(_line.booked_at), 'late', nullif(_line.late, false)))::text
 $$;
 COMMENT ON FUNCTION payments._statement_line_text(payments._statement_line) IS

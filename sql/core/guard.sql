@@ -21,13 +21,6 @@ CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pay
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_currency
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 
-CREATE FUNCTION payments._transitions(OUT from_status text, OUT event text, OUT to_status text) RETURNS SETOF record
-	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_transition_rows';
-COMMENT ON FUNCTION payments._transitions() IS 'Internal: the state machine as compiled into the library.';
-
-INSERT INTO payments.transition (from_status, event, to_status)
-SELECT t.from_status, t.event, t.to_status FROM payments._transitions() t;
-
 CREATE FUNCTION payments._make_append_only(_tables text[]) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,6 +1,6 @@
 -- Jobs that come back by the clock: the table of them, and what a cron
--- schedule means.  They run by pg_cron (57_schedule.sql), by another scheduler
--- or by hand (56_jobs.sql).
+-- schedule means.  They run by pg_cron (job/schedule.sql), by another scheduler
+-- or by hand (job/run.sql).
 
 CREATE FUNCTION payments._cron_field(_field text, _low int, _high int, _names text[]) RETURNS int[]
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

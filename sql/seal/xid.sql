@@ -1,4 +1,4 @@
--- Sealing, what the tables need.  The rest is in 55_seal.sql.
+-- Sealing, what the tables need.  The rest is in seal/seal.sql.
 
 CREATE OPERATOR CLASS payments.xid8_minmax_ops FOR TYPE xid8 USING brin AS
 	OPERATOR 1 pg_catalog.<,

@@ -291,10 +291,12 @@ BEGIN
 		-- Most transactions end soon.  Above READ COMMITTED the snapshot stands still.
 		FOR try IN 1 .. 10 LOOP
 			horizon := payments.seal_horizon();
-			SELECT p.posting_id INTO waiting FROM payments.posting p
+			SELECT p.posting_id INTO waiting
+			FROM payments.posting p
 			CROSS JOIN LATERAL (VALUES (p.debit_account), (p.credit_account)) s(account_id)
 			JOIN payments.account a ON a.account_id = s.account_id AND a.merchant = ANY (fresh)
-			WHERE p.xid >= horizon AND p.booked_at < close_period.to_time LIMIT 1;
+			WHERE p.xid >= horizon AND p.booked_at < close_period.to_time
+			LIMIT 1;
 			EXIT WHEN waiting IS NULL
 				OR current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted');
 			PERFORM pg_sleep(0.2);
@@ -337,8 +339,10 @@ DECLARE
 BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._require_merchant(_merchant);
-	SELECT x.number INTO found FROM payments.period_close x
-	WHERE x.merchant = _merchant AND x.number = coalesce(_number, x.number) ORDER BY x.number DESC LIMIT 1;
+	SELECT x.number INTO found
+	FROM payments.period_close x
+	WHERE x.merchant = _merchant AND x.number = coalesce(_number, x.number)
+	ORDER BY x.number DESC LIMIT 1;
 	IF found IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY632',

@@ -1,7 +1,8 @@
 -- Making the tables, bringing them up to date, and waking the worker.
 
 CREATE FUNCTION payments.setup() RETURNS void
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_setup';
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_setup';
 COMMENT ON FUNCTION payments.setup() IS
 'Makes the tables, views and triggers of payments in this database, the merchant "default" and the PSP "sandbox". May be run again at any time: it makes what is missing and changes nothing else.';
 

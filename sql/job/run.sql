@@ -50,7 +50,9 @@ BEGIN
 	WHERE r.job = _job AND r.result = 'running';
 	INSERT INTO payments.job_run (job, pid, run_by, from_watermark, watermark)
 	SELECT _job, pg_backend_pid(), _run_by, s.watermark, s.watermark
-	FROM (SELECT) one LEFT JOIN payments.job_state s ON s.job = _job RETURNING run_id INTO run;
+	FROM (SELECT) one
+	LEFT JOIN payments.job_state s ON s.job = _job
+	RETURNING run_id INTO run;
 	RETURN run;
 END
 $$;
@@ -186,8 +188,10 @@ BEGIN
 		last_found_at = excluded.last_found_at;
 	next := r.watermark;
 	IF j.catch_up = 'watermark' THEN
-		SELECT a.e ->> 'watermark' INTO next FROM jsonb_array_elements(_answer) WITH ORDINALITY a (e, n)
-		WHERE a.e ? 'watermark' ORDER BY a.n DESC LIMIT 1;
+		SELECT a.e ->> 'watermark' INTO next
+		FROM jsonb_array_elements(_answer) WITH ORDINALITY a (e, n)
+		WHERE a.e ? 'watermark'
+		ORDER BY a.n DESC LIMIT 1;
 		IF NOT FOUND THEN
 			next := r.watermark;
 		END IF;
@@ -441,11 +445,14 @@ DECLARE
 	purged bigint;
 BEGIN
 	-- The last run of each job stays: it says when that was.
-	DELETE FROM payments.job_run d WHERE d.run_id IN (
-		SELECT r.run_id FROM payments.job_run r
+	DELETE FROM payments.job_run d
+	WHERE d.run_id IN (
+		SELECT r.run_id
+		FROM payments.job_run r
 		WHERE r.ended_at < clock_timestamp() - _purge_job_run.keep
 		AND EXISTS (SELECT FROM payments.job_run n WHERE n.job = r.job AND n.run_id > r.run_id)
-		ORDER BY r.run_id LIMIT 1000);
+		ORDER BY r.run_id LIMIT 1000
+	);
 	GET DIAGNOSTICS purged = ROW_COUNT;
 	RETURN purged;
 END

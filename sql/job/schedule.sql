@@ -2,7 +2,8 @@
 -- is called by text: nothing here refers to it before it is needed.  These run
 -- with the caller's rights, since pg_cron runs a job as whoever scheduled it.
 
-CREATE FUNCTION payments._cron_state(OUT preloaded boolean, OUT database text, OUT launcher_pid int) RETURNS record
+CREATE FUNCTION payments._cron_state(OUT preloaded boolean, OUT database text, OUT launcher_pid int)
+	RETURNS record
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pay_cron_state';
 COMMENT ON FUNCTION payments._cron_state() IS
 'Internal: is pg_cron preloaded, in which database are its jobs, and which process starts them (null: none).';

@@ -99,7 +99,8 @@ BEGIN
 		by_week := extract(dow FROM day) = ANY (week_days) OR extract(isodow FROM day) = ANY (week_days);
 		IF extract(month FROM day) = ANY (months)
 			AND (by_month AND by_week OR either AND (by_month OR by_week)) THEN
-			SELECT min(h * 60 + m) INTO minute_of_day FROM unnest(hours) h, unnest(minutes) m
+			SELECT min(h * 60 + m) INTO minute_of_day
+			FROM unnest(hours) h, unnest(minutes) m
 			WHERE i > 0 OR h * 60 + m >= extract(hour FROM first) * 60 + extract(minute FROM first);
 			IF minute_of_day IS NOT NULL THEN
 				RETURN (day + make_interval(mins => minute_of_day)) AT TIME ZONE 'UTC';

@@ -71,7 +71,8 @@ BEGIN
 	PERFORM payments._require_account(close_account.account);
 	PERFORM payments._lock_account_alone(close_account.account, 'close');
 	SELECT closed_at, held_debits, held_credits INTO STRICT a
-	FROM payments.account WHERE account_id = close_account.account;
+	FROM payments.account
+	WHERE account_id = close_account.account;
 	IF a.closed_at IS NOT NULL THEN
 		RETURN a.closed_at;
 	END IF;
@@ -233,11 +234,13 @@ BEGIN
 	RETURN QUERY
 	WITH RECURSIVE tree AS (
 		SELECT a.account_id, a.parent, a.code, ARRAY[a.account_id] AS path, ARRAY[a.code] AS codes
-		FROM payments.account a WHERE a.account_id = account_totals.account
+		FROM payments.account a
+		WHERE a.account_id = account_totals.account
 		UNION ALL
 		-- A parent is older than its child; whoever damaged that gets an end all the same.
 		SELECT a.account_id, a.parent, a.code, t.path || a.account_id, t.codes || a.code
-		FROM tree t JOIN payments.account a ON a.parent = t.account_id AND a.account_id > t.account_id
+		FROM tree t
+		JOIN payments.account a ON a.parent = t.account_id AND a.account_id > t.account_id
 	), line AS (
 		SELECT t.account_id, t.path,
 			CASE WHEN a.type IN ('asset', 'expense') THEN s.net ELSE - s.net END AS balance
@@ -245,10 +248,13 @@ BEGIN
 		JOIN payments.account a ON a.account_id = t.account_id
 		CROSS JOIN LATERAL (
 			SELECT a.debits::numeric - a.credits + coalesce(sum(d.debits::numeric - d.credits), 0) AS net
-			FROM payments._account_tail d WHERE d.account_id = a.account_id) s
+			FROM payments._account_tail d
+			WHERE d.account_id = a.account_id
+		) s
 	), total AS (
 		SELECT u.account_id, sum(l.balance) AS total
-		FROM line l CROSS JOIN LATERAL unnest(l.path) u(account_id)
+		FROM line l
+		CROSS JOIN LATERAL unnest(l.path) u(account_id)
 		GROUP BY u.account_id
 	)
 	SELECT cardinality(t.path) - 1, t.account_id, t.code, l.balance, s.total,

@@ -14,10 +14,10 @@ AS 'MODULE_PATHNAME', 'pay_hold';
 COMMENT ON FUNCTION payments.hold(bigint, bigint, bigint, text, timestamptz, text, boolean) IS
 	'reserves an amount (minor units) to be posted later from the credited to the debited account; the limits of both are checked now, and posting it never breaks them.  balancing => true: as much as the limits allow, up to amount; returns how much.  expires_at: from then on it cannot be posted.  reference: your own id for exactly-once, unique per merchant among holds; the same call again returns the first hold.  Errors: 22023 (also: a hot account), PY009, PY201, PY202, PY203, PY204, PY205, PY206';
 
-CREATE FUNCTION payments.post_hold(hold_id bigint, amount bigint DEFAULT NULL, final boolean DEFAULT true, reference text DEFAULT NULL)
-RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pay_post_hold';
+CREATE FUNCTION payments.post_hold(
+	hold_id bigint, amount bigint DEFAULT NULL, final boolean DEFAULT true, reference text DEFAULT NULL
+) RETURNS bigint
+	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_post_hold';
 COMMENT ON FUNCTION payments.post_hold(bigint, bigint, boolean, text) IS
 	'posts what is held, or an amount of it, and returns the posting''s id.  final: the rest is released; final => false: the rest stays held.  reference: as for payments.post(); the same call again returns the first posting''s id.  Errors: 22023, PY009, PY206, PY208 (no such hold), PY209 (nothing is left of it), PY210 (expired), PY214 (more than is left)';
 
@@ -112,8 +112,9 @@ $$;
 COMMENT ON FUNCTION payments.release_expired_holds(int) IS
 	'gives back what is left of holds whose time is over, of at most max of them, oldest first, and returns how many; the worker calls it.  Holds on accounts that somebody is changing just then are left for the next call.  Errors: 22023';
 
-CREATE FUNCTION payments.reverse_posting(posting_id bigint, reason text, reference text DEFAULT NULL) RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pay_reverse_posting';
+CREATE FUNCTION payments.reverse_posting(posting_id bigint, reason text, reference text DEFAULT NULL)
+	RETURNS bigint
+	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_reverse_posting';
 COMMENT ON FUNCTION payments.reverse_posting(bigint, text, text) IS
 	'takes a posting back by one of the same amount the other way round, which names it in posting.reverses, and returns its id.  Limits and closed accounts are checked as for any posting.  reference: as for payments.post().  Errors: those of payments.post(), PY211 (reversed already), PY212 (a reversal, or a posting of a payment: refund that), PY213 (no such posting)';

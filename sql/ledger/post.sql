@@ -2,9 +2,11 @@
 -- currency; a balance is on the account's normal side (debits less credits for
 -- asset and expense accounts, credits less debits for the others).
 
-CREATE FUNCTION payments._post_movements(amounts bigint[], events text[], "references" text[], merchant text, psp text, currency text,
-										 payment_id uuid, bank text DEFAULT NULL) RETURNS void
-LANGUAGE c AS 'MODULE_PATHNAME', 'pay_post_movements';
+CREATE FUNCTION payments._post_movements(
+	amounts bigint[], events text[], "references" text[], merchant text, psp text, currency text,
+	payment_id uuid, bank text DEFAULT NULL
+) RETURNS void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_post_movements';
 COMMENT ON FUNCTION payments._post_movements(bigint[], text[], text[], text, text, text, uuid, text) IS
 	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; below zero an amount is posted the other way; without a payment the references are the merchant''s.  For settlements, tests, and a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
 

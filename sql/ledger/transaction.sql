@@ -196,9 +196,10 @@ $$;
 COMMENT ON FUNCTION payments.get_transaction(bigint) IS
 	'the legs of a transaction in order, with the codes of their accounts (with the merchant, where a leg is between two), the posting that reversed each, and amount_text for people; amount in minor units.  Errors: PY213 (no such transaction), 42501';
 
-CREATE FUNCTION payments.reverse_transaction(transaction_id bigint, reason text, reference text DEFAULT NULL) RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pay_reverse_transaction';
+CREATE FUNCTION payments.reverse_transaction(transaction_id bigint, reason text, reference text DEFAULT NULL)
+	RETURNS bigint
+	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_reverse_transaction';
 COMMENT ON FUNCTION payments.reverse_transaction(bigint, text, text) IS
 	'takes all legs of a transaction back, all or none, the last first, and returns the id of the transaction that does so; each of its postings names the one it takes back in posting.reverses.  Limits and closed accounts are checked as for any posting.  reference: as for payments.post_transaction().  Errors: those of payments.reverse_posting(); PY211 also when a single leg has been reversed, PY213 (no such transaction)';
 

@@ -1,7 +1,9 @@
 -- The payments' part of payments.check().
 
-CREATE FUNCTION payments._status_hash(previous bytea, payment_id uuid, seq int, status text, event text, operation_id uuid,
-									  source text, actor text, code text, recorded_at timestamptz) RETURNS bytea
+CREATE FUNCTION payments._status_hash(
+	previous bytea, payment_id uuid, seq int, status text, event text, operation_id uuid, source text,
+	actor text, code text, recorded_at timestamptz
+) RETURNS bytea
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_status_hash_sql';
 COMMENT ON FUNCTION payments._status_hash(bytea, uuid, int, text, text, uuid, text, text, text, timestamptz) IS
 'Internal: hash of a status row over its content and the hash of the row before it.';

@@ -1,8 +1,10 @@
 -- PSPs: made, changed, and set going again.
 
-CREATE FUNCTION payments.create_psp(psp text, adapter text, base_url text DEFAULT NULL, secret text DEFAULT NULL,
-									config jsonb DEFAULT '{}') RETURNS void
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_create_psp';
+CREATE FUNCTION payments.create_psp(
+	psp text, adapter text, base_url text DEFAULT NULL, secret text DEFAULT NULL, config jsonb DEFAULT '{}'
+) RETURNS void
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_create_psp';
 COMMENT ON FUNCTION payments.create_psp(text, text, text, text, jsonb) IS
 'Makes a channel to a payment service provider, or replaces its configuration. adapter: "sandbox" or "stripe". base_url: default the PSP''s own. secret: name of an entry of payments.secrets_file; NAME.webhook is the webhook signing secret. Raises PY402 for an unknown adapter, PY404 for an address that is not public, PY406 for plain http.';
 

@@ -11,7 +11,8 @@ COMMENT ON COLUMN payments.transition.from_status IS 'status before; empty for t
 COMMENT ON COLUMN payments.transition.event IS 'what happened';
 COMMENT ON COLUMN payments.transition.to_status IS 'status after';
 
-CREATE FUNCTION payments._transitions(OUT from_status text, OUT event text, OUT to_status text) RETURNS SETOF record
+CREATE FUNCTION payments._transitions(OUT from_status text, OUT event text, OUT to_status text)
+	RETURNS SETOF record
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_transition_rows';
 COMMENT ON FUNCTION payments._transitions() IS 'Internal: the state machine as compiled into the library.';
 

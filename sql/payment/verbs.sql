@@ -2,29 +2,41 @@
 -- in core/grants.sql.
 
 CREATE FUNCTION payments.create_payment(
-	idempotency_key text, amount bigint, currency text, merchant text DEFAULT 'default', payment_method text DEFAULT NULL,
-	capture text DEFAULT 'automatic', order_ref text DEFAULT NULL, customer text DEFAULT NULL, psp text DEFAULT NULL,
-	return_url text DEFAULT NULL, description text DEFAULT NULL, metadata jsonb DEFAULT '{}', off_session boolean DEFAULT false,
-	OUT payment_id uuid, OUT status text, OUT replayed boolean) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_create_payment';
+	idempotency_key text, amount bigint, currency text, merchant text DEFAULT 'default',
+	payment_method text DEFAULT NULL, capture text DEFAULT 'automatic', order_ref text DEFAULT NULL,
+	customer text DEFAULT NULL, psp text DEFAULT NULL, return_url text DEFAULT NULL,
+	description text DEFAULT NULL, metadata jsonb DEFAULT '{}', off_session boolean DEFAULT false,
+	OUT payment_id uuid, OUT status text, OUT replayed boolean
+) RETURNS record
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_create_payment';
 COMMENT ON FUNCTION payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean) IS
 'Accepts a payment in the caller''s transaction; the PSP is called after its commit. amount: whole minor units. idempotency_key: names the intent, 1 to 255 characters; the same call again gives the first result with replayed = true, another call with the key raises PY102. capture: automatic, or manual to hold the amount until capture_payment(). off_session: no customer is waiting, so soft declines are retried by schedule. Raises PY101 PY102 (key), PY014 (amount), PY013 (currency), PY010 (merchant), PY401 (PSP), PY009 (card number in a text).';
 
-CREATE FUNCTION payments.capture_payment(payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL,
-	OUT operation_id uuid, OUT status text, OUT replayed boolean) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_capture_payment';
+CREATE FUNCTION payments.capture_payment(
+	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, OUT operation_id uuid, OUT status text,
+	OUT replayed boolean
+) RETURNS record
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_capture_payment';
 COMMENT ON FUNCTION payments.capture_payment(uuid, text, bigint) IS
 'Takes an authorized amount, or a part of it (minor units); the rest is released. Raises PY006 (wrong status), PY007 (more than authorized), PY008 (a capture or cancel is in progress), PY005, PY101, PY102.';
 
-CREATE FUNCTION payments.cancel_payment(payment_id uuid, idempotency_key text, reason text DEFAULT NULL,
-	OUT operation_id uuid, OUT status text, OUT replayed boolean) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_cancel_payment';
+CREATE FUNCTION payments.cancel_payment(
+	payment_id uuid, idempotency_key text, reason text DEFAULT NULL, OUT operation_id uuid, OUT status text,
+	OUT replayed boolean
+) RETURNS record
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_cancel_payment';
 COMMENT ON FUNCTION payments.cancel_payment(uuid, text, text) IS
 'Cancels a payment that was not captured: at once while nothing is at the PSP, else by a void there. Raises PY006 (captured or over), PY008 (a call is in flight), PY005, PY101, PY102.';
 
-CREATE FUNCTION payments.refund_payment(payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL,
-	OUT operation_id uuid, OUT status text, OUT replayed boolean) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_refund_payment';
+CREATE FUNCTION payments.refund_payment(
+	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL,
+	OUT operation_id uuid, OUT status text, OUT replayed boolean
+) RETURNS record
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_refund_payment';
 COMMENT ON FUNCTION payments.refund_payment(uuid, text, bigint, text) IS
 'Gives captured money back, all that is left or a part of it (minor units); may be called several times. Raises PY006 (nothing captured), PY007 (more than is left after refunds, pending refunds and disputes), PY005, PY101, PY102.';
 
@@ -96,8 +108,11 @@ BEGIN
 	FROM payments.payment_retired r
 	JOIN payments.partition_retired x ON x.table_name = 'payment_status' AND x.from_time = r.from_time
 	WHERE r.payment_id = payment_history.payment_id;
-	RETURN QUERY SELECT s.seq, s.status, s.event, s.source, s.actor, s.code, s.recorded_at
-		FROM payments.payment_status s WHERE s.payment_id = payment_history.payment_id ORDER BY s.seq;
+	RETURN QUERY
+	SELECT s.seq, s.status, s.event, s.source, s.actor, s.code, s.recorded_at
+	FROM payments.payment_status s
+	WHERE s.payment_id = payment_history.payment_id
+	ORDER BY s.seq;
 END
 $$;
 COMMENT ON FUNCTION payments.payment_history(uuid) IS

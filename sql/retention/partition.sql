@@ -197,7 +197,9 @@ END
 $$;
 COMMENT ON FUNCTION payments._make_partitions(interval, timestamptz) IS 'Internal: make_partitions() without the right to change tables, for setup() too.';
 
-CREATE FUNCTION payments.make_partitions(ahead interval DEFAULT '3 months', since timestamptz DEFAULT NULL) RETURNS int
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_make_partitions';
+CREATE FUNCTION payments.make_partitions(ahead interval DEFAULT '3 months', since timestamptz DEFAULT NULL)
+	RETURNS int
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_make_partitions';
 COMMENT ON FUNCTION payments.make_partitions(interval, timestamptz) IS
 'Makes the monthly partitions (UTC) of posting, payment_status and event that are missing from now until ahead, or from since on, and returns how many it made. setup() and the worker call it. Nobody waits for it for more than 200 ms: a partition that would need longer, or whose rows are in the default partition already, is left out with a WARNING. Raises 22023.';

@@ -139,9 +139,11 @@ BEGIN
 				_partition)
 			INTO r;
 		WHEN 'payment_status' THEN
-			EXECUTE format('INSERT INTO payments.payment_retired (payment_id, from_time, seq, status, hash)
-				SELECT DISTINCT ON (s.payment_id) s.payment_id, $1, s.seq, s.status, s.hash FROM payments.%I s ORDER BY s.payment_id, s.seq DESC', _partition)
-				USING _from_time;
+			EXECUTE format(
+				'INSERT INTO payments.payment_retired (payment_id, from_time, seq, status, hash)
+				SELECT DISTINCT ON (s.payment_id) s.payment_id, $1, s.seq, s.status, s.hash FROM payments.%I s ORDER BY s.payment_id, s.seq DESC',
+				_partition)
+			USING _from_time;
 			EXECUTE format(
 				'SELECT count(*) AS rows, NULL::bigint AS last_id, NULL::bigint AS refs, NULL::jsonb AS '
 					'amounts FROM payments.%I',
@@ -293,9 +295,13 @@ END
 $$;
 COMMENT ON FUNCTION payments._retire_partitions(text, interval, boolean, boolean, text) IS 'Internal: retire_partitions() without the right to change tables.';
 
-CREATE FUNCTION payments.retire_partitions(table_name text, older_than interval, keep boolean DEFAULT true, check_first boolean DEFAULT true)
-	RETURNS TABLE (partition text, from_time timestamptz, to_time timestamptz, rows bigint, kept_as text, refused text)
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10 AS 'MODULE_PATHNAME', 'pay_retire_partitions';
+CREATE FUNCTION payments.retire_partitions(
+	table_name text, older_than interval, keep boolean DEFAULT true, check_first boolean DEFAULT true
+) RETURNS TABLE (
+	partition text, from_time timestamptz, to_time timestamptz, rows bigint, kept_as text, refused text
+)
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10
+	AS 'MODULE_PATHNAME', 'pay_retire_partitions';
 COMMENT ON FUNCTION payments.retire_partitions(text, interval, boolean, boolean) IS
 'Takes the months of posting, payment_status or event out that ended longer ago than older_than (a month at least), oldest first, and returns a row for each. References, sums of accounts and ends of histories stay. keep: the partition becomes a plain table payments.retired_..., yours to dump and drop; false: it is dropped. check_first: nothing is retired while check() finds violations; it reads everything. It ends at the first month that is still needed or not sealed, and says in refused why that stays. Others wait for milliseconds at its end, so it cannot run in a transaction block. Raises 22023, 25001, 55P03 (somebody reads the table for long, or retires it), PY217 (violations).';
 

@@ -1,13 +1,14 @@
 -- Sealing: cutting blocks, verifying them, proofs.
 
 CREATE FUNCTION payments.seal_horizon() RETURNS xid8
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_seal_horizon_sql';
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_seal_horizon_sql';
 COMMENT ON FUNCTION payments.seal_horizon() IS
 'Every transaction that writes rows with a smaller xid has ended: a reader of an append-only table that stays below this misses none.';
 
 CREATE FUNCTION payments.seal_blocks(max_blocks int DEFAULT 1000, every interval DEFAULT '0') RETURNS int
-	LANGUAGE c VOLATILE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1
 	AS 'MODULE_PATHNAME', 'pay_seal_blocks';
 COMMENT ON FUNCTION payments.seal_blocks(int, interval) IS
 'Seals what can be: rows of transactions that had ended before any that still runs. Returns how many blocks it cut, at most max_blocks. every: cuts none while the newest block is younger than that, unless a thousand transactions have passed. Returns 0 while another session seals. The worker calls it. Raises 22023.';
@@ -16,8 +17,10 @@ CREATE FUNCTION payments._seal_count(from_xid xid8, to_xid xid8, max bigint) RET
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_seal_count';
 COMMENT ON FUNCTION payments._seal_count(xid8, xid8, bigint) IS 'Internal: rows of sealed tables with an xid in that range, counted up to max.';
 
-CREATE FUNCTION payments._seal_hash(previous bytea, block bigint, from_xid xid8, to_xid xid8, sealed_at timestamptz,
-									names text[], rows bigint[], roots bytea[]) RETURNS bytea
+CREATE FUNCTION payments._seal_hash(
+	previous bytea, block bigint, from_xid xid8, to_xid xid8, sealed_at timestamptz, names text[],
+	rows bigint[], roots bytea[]
+) RETURNS bytea
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_seal_hash';
 COMMENT ON FUNCTION payments._seal_hash(bytea, bigint, xid8, xid8, timestamptz, text[], bigint[], bytea[]) IS
 'Internal: hash of a block; null when these cannot be one.';
@@ -152,15 +155,20 @@ BEGIN
 	last_block := least(coalesce(verify.to_block, newest), newest);
 	-- What is sealed while we read is not looked at.
 	FOR f IN
-		SELECT * FROM payments._verify_chain(verify.from_block, last_block)
+		SELECT *
+		FROM payments._verify_chain(verify.from_block, last_block)
 		UNION ALL
-		SELECT 'head', w.block, NULL::text, NULL::jsonb, CASE
-			WHEN s.block IS NULL THEN format('a witness has seen block %s, which is not there', w.block)
-			ELSE format('a witness has seen it with hash %s, it has %s', w.hash, encode(s.hash, 'hex')) END
-		FROM payments._witnessed_heads(verify.heads) w LEFT JOIN payments.seal s ON s.block = w.block
+		SELECT 'head', w.block, NULL::text, NULL::jsonb,
+			CASE
+				WHEN s.block IS NULL THEN format('a witness has seen block %s, which is not there', w.block)
+				ELSE format('a witness has seen it with hash %s, it has %s', w.hash, encode(s.hash, 'hex'))
+			END
+		FROM payments._witnessed_heads(verify.heads) w
+		LEFT JOIN payments.seal s ON s.block = w.block
 		WHERE encode(s.hash, 'hex') IS DISTINCT FROM w.hash
 		UNION ALL
-		SELECT * FROM payments._verify_tables(verify.from_block, last_block, verify.max_findings)
+		SELECT *
+		FROM payments._verify_tables(verify.from_block, last_block, verify.max_findings)
 	LOOP
 		IF f.kind = 'rows' THEN
 			read := read + f.detail::bigint;
@@ -193,14 +201,16 @@ CREATE FUNCTION payments._seal_row(table_name text, row_key jsonb) RETURNS bytea
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_seal_row_sql';
 COMMENT ON FUNCTION payments._seal_row(text, jsonb) IS 'Internal: a row as the bytes that are sealed.';
 
-CREATE FUNCTION payments.seal_proof(table_name text, row_key jsonb, head_block bigint DEFAULT NULL) RETURNS text
-	LANGUAGE c VOLATILE SECURITY DEFINER
-	SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1
+CREATE FUNCTION payments.seal_proof(table_name text, row_key jsonb, head_block bigint DEFAULT NULL)
+	RETURNS text
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1
 	AS 'MODULE_PATHNAME', 'pay_seal_proof';
 COMMENT ON FUNCTION payments.seal_proof(text, jsonb, bigint) IS
 'A proof that this row was sealed as it is, for whoever has the hash of its block, or of block head_block. row_key: the key''s columns, such as {"posting_id": 42}. docs/sealing.md has the form, and a checker that needs no database. Raises PY702 (no such row), PY703 (not sealed yet), PY704 (the row is not as it was sealed), 22023.';
 
-CREATE FUNCTION payments.verify_proof(proof text, head_hash text) RETURNS TABLE (ok boolean, reason text, table_name text, row_data jsonb)
+CREATE FUNCTION payments.verify_proof(proof text, head_hash text)
+	RETURNS TABLE (ok boolean, reason text, table_name text, row_data jsonb)
 	LANGUAGE c IMMUTABLE STRICT ROWS 1 SET timezone = 'UTC' SET datestyle = 'ISO'
 	AS 'MODULE_PATHNAME', 'pay_verify_proof';
 COMMENT ON FUNCTION payments.verify_proof(text, text) IS

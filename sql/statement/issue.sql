@@ -510,8 +510,10 @@ BEGIN
 	-- Transactions of this moment end in a moment.
 	SELECT * INTO made
 	FROM payments._issue_statement(id, issue_statement.from_time, issue_statement.to_time, interval '2 s');
-	RETURN QUERY SELECT s.statement_id, s.number, s.opening_balance, s.closing_balance, s.lines, made.replayed
-	FROM payments.issued_statement s WHERE s.statement_id = made.statement_id;
+	RETURN QUERY
+	SELECT s.statement_id, s.number, s.opening_balance, s.closing_balance, s.lines, made.replayed
+	FROM payments.issued_statement s
+	WHERE s.statement_id = made.statement_id;
 END
 $$;
 COMMENT ON FUNCTION payments.issue_statement(text, text, timestamptz, timestamptz, text) IS

@@ -12,7 +12,6 @@ differs or is in one of them only, and fails; says what it has compared else."""
 import collections
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -69,10 +68,9 @@ def tokens(text):
 
 
 def joined(literal):
-    """'a' and 'b' below one another are 'ab'."""
-    inside = r"(?:[^'\\]|''|\\.)*" if literal[0] in "eE" else r"(?:[^']|'')*"
-    pieces = re.findall(f"'({inside})'", literal, re.S)
-    return literal[:literal.index("'")] + "'" + "".join(pieces) + "'"
+    if literal[0] == "$":
+        return literal
+    return literal[:literal.index("'")] + "'" + "".join(literal[b + 1:e - 1] for b, e in sql_text.pieces(literal)) + "'"
 
 
 def statement(node, text):

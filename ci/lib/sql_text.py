@@ -107,6 +107,14 @@ def tokens(text):
     return [text[t.start:t.end + 1] for t in scan(text) if t.name not in ("SQL_COMMENT", "C_COMMENT")]
 
 
+def pieces(literal):
+    """(begin, end) of each piece of a literal: 'a' and 'b' below one another are 'ab'."""
+    if literal[0] == "$":
+        return [(0, len(literal))]
+    inside = r"(?:[^'\\]|''|\\.)*" if literal[0] in "eE" else r"(?:[^']|'')*"
+    return [m.span() for m in re.finditer(f"'{inside}'", literal, re.S)]
+
+
 def parsed(query):
     """A query, an expression, or an assignment."""
     for text in (query, "SELECT " + query, "SELECT " + re.sub(r"\A[^:=]*:?=", "", query)):

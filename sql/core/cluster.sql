@@ -1,7 +1,8 @@
 -- Which cluster may send for real, and whether its worker runs.
 
 CREATE FUNCTION payments.arm() RETURNS void
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_arm';
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_arm';
 COMMENT ON FUNCTION payments.arm() IS
 'Lets the worker send to real PSPs from here. Records system identifier, timeline, database and host; a clone, a restore or a promoted standby differs in one of them and sends nothing until armed again. The sandbox needs no arming.';
 

@@ -23,10 +23,14 @@ COMMENT ON FUNCTION payments._cron_prefix(text) IS 'Internal: what the names of 
 
 CREATE FUNCTION payments._cron_purge(_database text, _keep interval) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT format('DELETE FROM cron.job_run_details WHERE username = current_user'
-		' AND (database = %L AND command LIKE ''CALL payments.run\_job(%%'' OR command LIKE ''DELETE FROM cron.job\_run\_details%%'')'
-		' AND (coalesce(end_time, start_time) < now() - interval %L OR coalesce(end_time, start_time) IS NULL AND runid <'
-		' (SELECT max(o.runid) FROM cron.job_run_details o WHERE o.start_time < now() - interval %L))', _database, _keep, _keep)
+	SELECT format(
+		'DELETE FROM cron.job_run_details WHERE username = current_user'
+		' AND (database = %L AND command LIKE ''CALL payments.run\_job(%%'''
+		' OR command LIKE ''DELETE FROM cron.job\_run\_details%%'')'
+		' AND (coalesce(end_time, start_time) < now() - interval %L'
+		' OR coalesce(end_time, start_time) IS NULL AND runid <'
+		' (SELECT max(o.runid) FROM cron.job_run_details o WHERE o.start_time < now() - interval %L))',
+		_database, _keep, _keep)
 $$;
 COMMENT ON FUNCTION payments._cron_purge(text, interval) IS 'Internal: the statement that purges pg_cron''s log of a database''s jobs, of the role that runs it.';
 
@@ -63,10 +67,19 @@ DECLARE
 	prefix text := payments._cron_prefix(_database);
 BEGIN
 	IF payments._cron_here() THEN
-		RETURN QUERY EXECUTE 'SELECT j.jobid, substr(j.jobname::text, length($1) + 1), j.schedule, '
-			'j.command, j.database, j.username, j.active,
-			(SELECT d.status || coalesce('': '' || d.return_message, '''') FROM cron.job_run_details d WHERE d.jobid = j.jobid ORDER BY d.runid DESC LIMIT 1)
-			FROM cron.job j WHERE starts_with(j.jobname::text, $1) AND strpos(substr(j.jobname::text, length($1) + 1), '':'') = 0' USING prefix;
+		RETURN QUERY EXECUTE '
+			SELECT j.jobid, substr(j.jobname::text, length($1) + 1), j.schedule, j.command, j.database,
+				j.username, j.active,
+				(
+					SELECT d.status || coalesce('': '' || d.return_message, '''')
+					FROM cron.job_run_details d
+					WHERE d.jobid = j.jobid
+					ORDER BY d.runid DESC LIMIT 1
+				)
+			FROM cron.job j
+			WHERE starts_with(j.jobname::text, $1)
+			AND strpos(substr(j.jobname::text, length($1) + 1), '':'') = 0'
+		USING prefix;
 	END IF;
 END
 $$;
@@ -150,9 +163,10 @@ BEGIN
 	RETURN QUERY
 	SELECT NULL::text,
 		format(
-			'SELECT cron.unschedule(j.jobid) FROM cron.job j WHERE j.username = %s AND '
-				'starts_with(j.jobname, %L) AND strpos(substr(j.jobname, %s), '':'') = 0'
-		' AND NOT EXISTS (SELECT FROM (VALUES %s) p (jobname, in_database) WHERE p.jobname = j.jobname AND coalesce(p.in_database, current_database()) = j.database);',
+			'SELECT cron.unschedule(j.jobid) FROM cron.job j WHERE j.username = %s'
+			' AND starts_with(j.jobname, %L) AND strpos(substr(j.jobname, %s), '':'') = 0'
+			' AND NOT EXISTS (SELECT FROM (VALUES %s) p (jobname, in_database) WHERE p.jobname = j.jobname'
+			' AND coalesce(p.in_database, current_database()) = j.database);',
 			coalesce(quote_literal(schedule_statements.username), 'current_user'),
 			payments._cron_prefix(schedule_statements.database),
 			length(payments._cron_prefix(schedule_statements.database)) + 1,

@@ -107,8 +107,14 @@ DECLARE
 	unsealed boolean := false;
 BEGIN
 	IF to_regclass('payments.seal') IS NOT NULL THEN
-		EXECUTE format('SELECT EXISTS (SELECT FROM payments.%I p
-			WHERE p.xid >= coalesce((SELECT s.to_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1), ''0''))', _partition) INTO unsealed;
+		EXECUTE format(
+			'SELECT EXISTS (
+				SELECT FROM payments.%I p
+				WHERE p.xid >= coalesce(
+					(SELECT s.to_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1), ''0'')
+			)',
+			_partition)
+		INTO unsealed;
 	END IF;
 	RETURN CASE WHEN unsealed THEN 'it has rows that are not sealed yet: SELECT payments.seal_blocks()' END;
 END
@@ -127,32 +133,45 @@ BEGIN
 			EXECUTE format(
 				'INSERT INTO payments.posting_retired (account_id, from_time, debits, credits, postings)
 				SELECT s.account_id, $1, sum(s.debit), sum(s.credit), count(*)
-				FROM payments.%I p CROSS JOIN LATERAL (VALUES (p.debit_account, p.amount, 0), (p.credit_account, 0, p.amount)) s(account_id, debit, credit)
+				FROM payments.%I p
+				CROSS JOIN LATERAL (
+					VALUES (p.debit_account, p.amount, 0), (p.credit_account, 0, p.amount)
+				) s(account_id, debit, credit)
 				GROUP BY s.account_id', _partition)
 			USING _from_time;
 			EXECUTE format(
-				'SELECT coalesce(sum(c.rows), 0)::bigint AS rows, max(c.last_id) AS last_id, '
-					'coalesce(sum(c.refs), 0)::bigint AS refs,
-					coalesce(jsonb_object_agg(c.currency, c.amount) FILTER (WHERE c.currency IS NOT NULL), ''{}'') AS amounts
-				FROM (SELECT p.currency, count(*) AS rows, max(p.posting_id) AS last_id, count(p.reference) AS refs, sum(p.amount) AS amount
-					  FROM payments.%I p GROUP BY p.currency) c',
+				'SELECT coalesce(sum(c.rows), 0)::bigint AS rows, max(c.last_id) AS last_id,
+					coalesce(sum(c.refs), 0)::bigint AS refs,
+					coalesce(
+						jsonb_object_agg(c.currency, c.amount) FILTER (WHERE c.currency IS NOT NULL), ''{}''
+					) AS amounts
+				FROM (
+					SELECT p.currency, count(*) AS rows, max(p.posting_id) AS last_id,
+						count(p.reference) AS refs, sum(p.amount) AS amount
+					FROM payments.%I p
+					GROUP BY p.currency
+				) c',
 				_partition)
 			INTO r;
 		WHEN 'payment_status' THEN
 			EXECUTE format(
 				'INSERT INTO payments.payment_retired (payment_id, from_time, seq, status, hash)
-				SELECT DISTINCT ON (s.payment_id) s.payment_id, $1, s.seq, s.status, s.hash FROM payments.%I s ORDER BY s.payment_id, s.seq DESC',
+				SELECT DISTINCT ON (s.payment_id) s.payment_id, $1, s.seq, s.status, s.hash
+				FROM payments.%I s
+				ORDER BY s.payment_id, s.seq DESC',
 				_partition)
 			USING _from_time;
 			EXECUTE format(
-				'SELECT count(*) AS rows, NULL::bigint AS last_id, NULL::bigint AS refs, NULL::jsonb AS '
-					'amounts FROM payments.%I',
+				'SELECT count(*) AS rows, NULL::bigint AS last_id, NULL::bigint AS refs,
+					NULL::jsonb AS amounts
+				FROM payments.%I',
 				_partition)
 			INTO r;
 		ELSE
 			EXECUTE format(
-				'SELECT count(*) AS rows, NULL::bigint AS last_id, NULL::bigint AS refs, NULL::jsonb AS '
-					'amounts FROM payments.%I',
+				'SELECT count(*) AS rows, NULL::bigint AS last_id, NULL::bigint AS refs,
+					NULL::jsonb AS amounts
+				FROM payments.%I',
 				_partition)
 			INTO r;
 	END CASE;

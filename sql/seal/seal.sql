@@ -223,8 +223,11 @@ DECLARE
 	retired bigint;
 BEGIN
 	EXECUTE format(
-		'SELECT EXISTS (SELECT FROM payments.%I p WHERE p.xid >= coalesce((SELECT s.to_xid FROM '
-			'payments.seal s ORDER BY s.block DESC LIMIT 1), ''0''))',
+		'SELECT EXISTS (
+			SELECT FROM payments.%I p
+			WHERE p.xid >= coalesce(
+				(SELECT s.to_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1), ''0'')
+		)',
 		_part)
 	INTO unsealed;
 	IF unsealed THEN
@@ -235,7 +238,9 @@ BEGIN
 				'ended.';
 	END IF;
 	EXECUTE format('INSERT INTO payments.seal_retired (name, part, block, rows, retired_at, retired_by)
-		SELECT $1, $2, s.block, count(*), clock_timestamp(), $3 FROM payments.%I p JOIN payments.seal s ON p.xid >= s.from_xid AND p.xid < s.to_xid
+		SELECT $1, $2, s.block, count(*), clock_timestamp(), $3
+		FROM payments.%I p
+		JOIN payments.seal s ON p.xid >= s.from_xid AND p.xid < s.to_xid
 		GROUP BY s.block', _part) USING _parent, _part, _by;
 	EXECUTE format('SELECT count(*) FROM payments.%I', _part) INTO retired;
 	RETURN retired;

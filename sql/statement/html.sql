@@ -402,9 +402,10 @@ BEGIN
 			'''unsafe-inline''">\n' || '<title>Statement ' || s.number || ', ' || payments._html(s.merchant)
 		|| E'</title>\n<style>' || payments._statement_style()
 		|| format(
-			'@page { @bottom-left { content: "Statement %s, %s"; font: 7pt Arial, "Liberation Sans", "DejaVu '
-				'Sans", sans-serif; color: #667085; } '
-			'@bottom-right { content: "Page " counter(page) " of " counter(pages); font: 7pt Arial, "Liberation Sans", "DejaVu Sans", sans-serif; color: #667085; } }',
+			'@page { @bottom-left { content: "Statement %s, %s";'
+			' font: 7pt Arial, "Liberation Sans", "DejaVu Sans", sans-serif; color: #667085; } '
+			'@bottom-right { content: "Page " counter(page) " of " counter(pages);'
+			' font: 7pt Arial, "Liberation Sans", "DejaVu Sans", sans-serif; color: #667085; } }',
 			s.number, payments._statement_period(s.from_time, s.to_time))
 		|| E'\n</style>\n</head>\n<body>\n<header>\n'
 		|| payments._statement_html_party('Issued by', s.parties -> 'issuer', '') || E'\n'

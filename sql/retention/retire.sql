@@ -243,11 +243,17 @@ DECLARE
 	reason text;
 	gone text[] := '{}';
 BEGIN
-	IF _table_name IS NULL OR _table_name NOT IN ('posting', 'payment_status', 'event') THEN
+	IF NOT EXISTS (
+		SELECT FROM payments._tables() t WHERE t.name = _table_name AND t.partition_key IS NOT NULL
+	) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = 'table_name must be posting, payment_status or event',
-			HINT = 'Other tables are not partitioned.';
+			MESSAGE = 'table_name does not name a partitioned table',
+			HINT = (
+				SELECT 'Partitioned are ' || string_agg(t.name, ', ') || '.'
+				FROM payments._tables() t
+				WHERE t.partition_key IS NOT NULL
+			);
 	END IF;
 	IF _older_than IS NULL OR _older_than < interval '1 month' OR _keep IS NULL OR _check_first IS NULL THEN
 		RAISE EXCEPTION USING
@@ -353,7 +359,7 @@ DECLARE
 	t text;
 	filled boolean;
 BEGIN
-	FOREACH t IN ARRAY ARRAY['posting', 'payment_status', 'event'] LOOP
+	FOR t IN SELECT d.name FROM payments._tables() d WHERE d.partition_key IS NOT NULL LOOP
 		EXECUTE format('SELECT EXISTS (SELECT FROM payments.%I)', t || '_default') INTO filled;
 		RETURN QUERY
 		WITH there AS MATERIALIZED (
@@ -454,9 +460,10 @@ CREATE FUNCTION payments._require_snapshot() RETURNS void
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF EXISTS (
-		SELECT FROM unnest(ARRAY['posting', 'payment_status', 'event']) t
-		WHERE payments._retired_until(t) IS DISTINCT FROM (
-			SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = t
+		SELECT FROM payments._tables() t
+		WHERE t.partition_key IS NOT NULL
+		AND payments._retired_until(t.name) IS DISTINCT FROM (
+			SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = t.name
 		)
 	) THEN
 		RAISE EXCEPTION USING

@@ -21,10 +21,6 @@ CREATE FUNCTION payments.forget_epoch() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_epoch';
 COMMENT ON FUNCTION payments.forget_epoch() IS 'Trigger: tells every session to read seal_epoch anew.';
 
-CREATE FUNCTION payments._sealed_tables() RETURNS text[]
-	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_sealed_tables';
-COMMENT ON FUNCTION payments._sealed_tables() IS 'Internal: names of the tables that are sealed.';
-
 CREATE FUNCTION payments._system_identifier() RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_system_identifier';
 COMMENT ON FUNCTION payments._system_identifier() IS 'Internal: the cluster''s system identifier.';

@@ -263,7 +263,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY013',
-			MESSAGE = format('currency "%s" is not known', format_amount.currency),
+			MESSAGE = format('currency "%s" does not exist', format_amount.currency),
 			HINT = 'Use an upper-case ISO 4217 code, or add a row with builtin = false to payments.currency.';
 	END IF;
 	RETURN (format_amount.amount::numeric * ('1e-' || decimals)::numeric)::text || ' '

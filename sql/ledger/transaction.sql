@@ -363,7 +363,7 @@ BEGIN
 	IF d.exponent IS NULL OR c.exponent IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY013',
-			MESSAGE = format('currency "%s" is not known',
+			MESSAGE = format('currency "%s" does not exist',
 				CASE WHEN d.exponent IS NULL THEN d.currency ELSE c.currency END),
 			HINT = 'Add its row with builtin = false to payments.currency again.';
 	END IF;

@@ -75,7 +75,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY005',
 			MESSAGE = coalesce(
-				'payment ' || get_payment.payment_id || ' does not exist', 'payment_id is missing'),
+				'payment ' || get_payment.payment_id || ' does not exist', 'payment_id must not be null'),
 			HINT = 'Pass the payment_id that create_payment() returned.';
 	END IF;
 	PERFORM payments._require_merchant(get_payment.merchant);
@@ -99,7 +99,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY005',
 			MESSAGE = coalesce(
-				'payment ' || payment_history.payment_id || ' does not exist', 'payment_id is missing'),
+				'payment ' || payment_history.payment_id || ' does not exist', 'payment_id must not be null'),
 			HINT = 'Pass the payment_id that create_payment() returned.';
 	END IF;
 	PERFORM payments._require_merchant(owner);
@@ -149,7 +149,7 @@ BEGIN
 			RAISE EXCEPTION USING
 				ERRCODE = 'PY005',
 				MESSAGE = coalesce(
-					'payment ' || wait_payment.payment_id || ' does not exist', 'payment_id is missing'),
+					'payment ' || wait_payment.payment_id || ' does not exist', 'payment_id must not be null'),
 				HINT = 'Pass the payment_id that create_payment() returned.';
 		ELSIF p.done THEN
 			PERFORM payments._require_merchant(p.merchant);

@@ -309,7 +309,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY013',
-			MESSAGE = format('currency "%s" is not known', a.currency),
+			MESSAGE = format('currency "%s" does not exist', a.currency),
 			HINT = 'Add its row with builtin = false to payments.currency again.';
 	END IF;
 	-- Who issues for this merchant waits here for whoever does already, and then

@@ -148,8 +148,8 @@ BEGIN
 		IF NOT FOUND THEN
 			RAISE EXCEPTION USING
 				ERRCODE = 'PY005',
-				MESSAGE = coalesce(
-					'payment ' || wait_payment.payment_id || ' does not exist', 'payment_id must not be null'),
+				MESSAGE = coalesce('payment ' || wait_payment.payment_id || ' does not exist',
+					'payment_id must not be null'),
 				HINT = 'Pass the payment_id that create_payment() returned.';
 		ELSIF p.done THEN
 			PERFORM payments._require_merchant(p.merchant);

@@ -89,7 +89,8 @@ stage() {
 		# A server finds its files by where its program lies, so all paths stay as they are, below another root.
 		include=$("$PG_CONFIG" --includedir)
 		mkdir -p "$PGTREE${include%/*}"
-		cp -a --parents "$bin" "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)" "$PGTREE"
+		# From the root: cp looks once more for the parents of what it has copied, without the slash before them.
+		(cd / && cp -a --parents ".$bin" ".$("$PG_CONFIG" --pkglibdir)" ".$("$PG_CONFIG" --sharedir)" "$PGTREE") || return 1
 		ln -s "$include" "$PGTREE$include"
 	fi
 	rsync -a --delete --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=output --exclude=build "$project/" "$SRC/"

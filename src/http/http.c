@@ -173,7 +173,6 @@ pay_http_start(const PayHttpRequest *request)
 	finished->response.tag = request->tag;
 	finished->response.transport = PAY_TRANSPORT_NOT_SENT;
 	finished->response.body = pay_http_no_body;
-	finished->response.should_retry = -1;
 	finished->response.retry_after_s = -1;
 
 	problem = start_transfer(finished, request);
@@ -538,7 +537,7 @@ describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size)
 			 transfer->curl_error[0] != '\0')
 	{
 		/* Holds names out of the peer's certificate. */
-		pay_http_copy_printable(error, size, transfer->curl_error, strlen(transfer->curl_error));
+		pay_copy_printable(error, size, transfer->curl_error, strlen(transfer->curl_error));
 	}
 	else
 	{

@@ -9,7 +9,8 @@
 #ifndef PAY_HTTP_H
 #define PAY_HTTP_H
 
-#include "psp/psp.h"				/* PayTransport */
+#include "base/header.h"
+#include "base/transport.h"
 
 typedef struct PayHttpRequest
 {
@@ -22,6 +23,13 @@ typedef struct PayHttpRequest
 	int			timeout_ms;
 	int			connect_timeout_ms;
 	size_t		response_bytes_max;
+	/*
+	 * Gets each header of the answer, for what is not HTTP's own; NULL: the
+	 * status line of an answer (those before it were of an interim one).  Runs
+	 * inside curl: must neither allocate nor raise.  May be NULL.
+	 */
+	void		(*on_header) (void *context, const PayHeader *header);
+	void	   *on_header_context;	/* outlives the request */
 } PayHttpRequest;
 
 typedef struct PayHttpResponse
@@ -31,11 +39,9 @@ typedef struct PayHttpResponse
 	int			http_status;
 	char	   *body;			/* malloc'd, NUL-terminated, never NULL */
 	size_t		body_bytes;
-	int			should_retry;	/* Stripe-Should-Retry: 1, 0, -1 */
 	int			retry_after_s;	/* -1 not said; clamped to a day */
 	int64		date;			/* Date: the peer's clock, seconds since 1970; 0 not said */
 	bool		too_large;		/* not answered, because the answer is larger than response_bytes_max */
-	char		request_id[64]; /* Request-Id, "" if none */
 	char		error[128];		/* why, when not answered; no URL, no secret */
 	int			elapsed_ms;
 } PayHttpResponse;

@@ -57,8 +57,8 @@ static const char *read_answer(const PayFeedClaim *claim, PayFeedAnswer *answer,
 static const char *refusal(const PayFeedAnswer *answer);
 static int	apply_lines(const PayFeedClaim *claim, const PayFeedPage *page);
 static int	apply_events(const PayFeedClaim *claim, const PayFeedPage *page, TimestampTz now, const char *worker, bool *again);
-static const char *take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker);
-static const char *take_event_work(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker);
+static const char *take_event(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker);
+static const char *take_event_work(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker);
 static bool may_match_later(const PayWebhook *webhook);
 static void keep_entry(const char *psp, const char *feed, const char *id, const char *body, const char *reason);
 static void drop_entry(const char *psp, const char *feed, const char *id);
@@ -407,7 +407,7 @@ apply_events(const PayFeedClaim *claim, const PayFeedPage *page, TimestampTz now
 	{
 		const PaySlice *entry = &page->entries[which[i]];
 		const char *body = pnstrdup(entry->at, entry->bytes);
-		const char *reason = take_event(claim->psp, claim->adapter, body, entry->bytes, 0, now, worker);
+		const char *reason = take_event(claim->psp, claim->feed, body, entry->bytes, 0, now, worker);
 
 		if (reason)
 			keep_entry(claim->psp, claim->feed->name, page->ids[which[i]], body, reason);
@@ -422,7 +422,7 @@ apply_events(const PayFeedClaim *claim, const PayFeedPage *page, TimestampTz now
  * the others go on.  Returns NULL, or the reason.
  */
 static const char *
-take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker)
+take_event(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -432,7 +432,7 @@ take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t 
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		reason = take_event_work(psp, adapter, body, bytes, tries, now, worker);
+		reason = take_event_work(psp, feed, body, bytes, tries, now, worker);
 		if (reason)
 			RollbackAndReleaseCurrentSubTransaction();
 		else
@@ -464,13 +464,13 @@ take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t 
 }
 
 static const char *
-take_event_work(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker)
+take_event_work(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries, TimestampTz now, const char *worker)
 {
 	PayWebhook	webhook = {0};
 	PayReport	report;
 	PayInboundEvent word = {.psp = psp, .webhook = &webhook, .source = "feed", .body = body, .body_bytes = bytes, .wait = false, .actor = worker};
 
-	if (adapter == NULL || adapter->parse_event == NULL || !adapter->parse_event(body, bytes, &webhook))
+	if (feed == NULL || feed->read_event == NULL || !feed->read_event(body, bytes, &webhook))
 		return "this is not an event";
 	word.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 	if (!pay_event_take(&word, now, &report))
@@ -567,7 +567,7 @@ pay_feed_retry(TimestampTz now, const char *worker)
 			pay_spi_exec(&import_one, &one);
 			continue;
 		}
-		reason = take_event(w->psp, adapter, w->body, strlen(w->body), w->tries, now, worker);
+		reason = take_event(w->psp, feed, w->body, strlen(w->body), w->tries, now, worker);
 		if (reason)
 			keep_entry(w->psp, w->feed, w->id, w->body, reason);
 		else

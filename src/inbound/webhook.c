@@ -31,9 +31,8 @@
 #define BODY_BYTES_MAX (1024 * 1024)
 
 static const PayAdapter *find_channel(const char *psp, char **secret_name);
-static char *find_header(Jsonb *headers, const char *name);
-static void verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Jsonb *headers,
-				   const char *body, size_t bytes, TimestampTz now);
+static void read_headers(Jsonb *headers, PayInbound *inbound);
+static bool verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayInbound *inbound, TimestampTz now);
 static bool store(const PayInboundEvent *word, TimestampTz now);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
 static void note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now);
@@ -69,7 +68,8 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	size_t		bytes;
 	char	   *secret_name;
 	const PayAdapter *adapter;
-	PayWebhook	webhook = {0};
+	PayInbound	inbound = {0};
+	PayEvents	events = {0};
 	PayReport	report;
 	PayInboundEvent word;
 	TimestampTz now = GetCurrentTimestamp();
@@ -94,15 +94,18 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 
 	pay_spi_begin();
 	adapter = find_channel(psp, &secret_name);
-	verify(adapter, psp, secret_name, headers, body, bytes, now);
-	if (!adapter->parse_event(body, bytes, &webhook))
+	inbound.body = body;
+	inbound.body_bytes = bytes;
+	read_headers(headers, &inbound);
+	verify(adapter, psp, secret_name, &inbound, now);
+	if (!adapter->parse(&inbound, &events))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
 				 errmsg("webhook body is not an event of PSP \"%s\"", psp),
 				 errhint("Pass the body exactly as received, as bytea."),
 				 errhidestmt(true)));
 
-	word = (PayInboundEvent) {.psp = psp, .webhook = &webhook, .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
+	word = (PayInboundEvent) {.psp = psp, .webhook = &events.list[0], .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
 		.wait = true, .actor = GetUserNameFromId(GetOuterUserId(), false)
 	};
 	if (!pay_event_take(&word, now, &report))
@@ -113,17 +116,17 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 		char	   *status;
 
 		pay_arg_text(&args, psp);
-		pay_arg_text(&args, webhook.event_id);
+		pay_arg_text(&args, events.list[0].event_id);
 		known = pay_spi_exec(&find_first, &args) == 1 && !pay_spi_isnull(0, 1);
 		if (known)
 			payment_id = pay_spi_uuid(0, 1);
 		status = known ? pay_spi_text(0, 2) : NULL;
 		pay_spi_end();
-		return result_row(fcinfo, webhook.event_id, true, known ? &payment_id : NULL, status);
+		return result_row(fcinfo, events.list[0].event_id, true, known ? &payment_id : NULL, status);
 	}
 	pay_spi_end();
 	ForceSyncCommit();
-	return result_row(fcinfo, webhook.event_id, false, report.outcome != PAY_OUTCOME_UNMATCHED ? &report.payment_id : NULL, report.status);
+	return result_row(fcinfo, events.list[0].event_id, false, report.outcome != PAY_OUTCOME_UNMATCHED ? &report.payment_id : NULL, report.status);
 }
 
 bool
@@ -183,84 +186,92 @@ find_channel(const char *psp, char **secret_name)
 	return adapter;
 }
 
-/* Header names know no case.  Two headers of one name are refused: which one did the sender sign? */
-static char *
-find_header(Jsonb *headers, const char *name)
+/* All headers of the request; values that are not one string are kept as such, in case somebody asks for one. */
+static void
+read_headers(Jsonb *headers, PayInbound *inbound)
 {
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken token;
-	char	   *found = NULL;
+	PayHeader  *list;
 
 	if (!JB_ROOT_IS_OBJECT(headers))
-		return NULL;
+		return;
+	list = palloc(sizeof(PayHeader) * Max(JB_ROOT_COUNT(headers), 1));
 	it = JsonbIteratorInit(&headers->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
-		bool		match;
+		PayHeader  *header = &list[inbound->n_headers];
 
 		if (token != WJB_KEY)
 			continue;
-		match = v.val.string.len == (int) strlen(name) && pg_strncasecmp(v.val.string.val, name, v.val.string.len) == 0;
-		if (JsonbIteratorNext(&it, &v, true) != WJB_VALUE || !match)
+		header->name = v.val.string.val;
+		header->name_bytes = v.val.string.len;
+		if (JsonbIteratorNext(&it, &v, true) != WJB_VALUE)
 			continue;
-		if (v.type != jbvString || found != NULL)
-			ereport(ERROR,
-					(errcode(PAY_ERR_WEBHOOK_MALFORMED),
-					 errmsg("header \"%s\" is not one string", name),
-					 errhint("Pass each header once, as a string.")));
-		found = pnstrdup(v.val.string.val, v.val.string.len);
+		header->value = v.type == jbvString ? v.val.string.val : NULL;
+		header->value_bytes = v.type == jbvString ? v.val.string.len : 0;
+		inbound->n_headers++;
 	}
-	return found;
+	inbound->headers = list;
 }
 
-static void
-verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Jsonb *headers,
-	   const char *body, size_t bytes, TimestampTz now)
+/* Returns whether the events are to be believed; false: they are a hint, and the PSP is to be asked. */
+static bool
+verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayInbound *inbound, TimestampTz now)
 {
 	const char *problem = NULL;
-	char	   *header = find_header(headers, adapter->signature_header);
-	char	   *secret;
-	PaySignature verdict;
+	char	   *secrets[] = {
+		pay_secret_find(secret_name, &problem),
+		NULL
+	};
+	PayVerdict	verdict = adapter->verify(inbound, (const char *const *) secrets, (int64) ((now / USECS_PER_SEC) + ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)));
 
-	if (header == NULL)
+	for (int i = 0; secrets[i]; i++)
+		explicit_bzero(secrets[i], strlen(secrets[i]));
+	if (inbound->unusable)
+		ereport(ERROR,
+				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
+				 errmsg("header \"%s\" is not one string", inbound->unusable),
+				 errhint("Pass each header once, as a string.")));
+	if (verdict == PAY_VERDICT_ASK_PSP)
+		return false;
+	if (verdict == PAY_VERDICT_MISSING && inbound->absent)
 		ereport(ERROR,
 				(errcode(PAY_ERR_SIGNATURE),
 				 errmsg("webhook has no signature"),
-				 errhint("Pass the request header \"%s\" in headers.", adapter->signature_header)));
-	secret = pay_secret_find(secret_name, &problem);
-	if (secret == NULL)
+				 errhint("Pass the request header \"%s\" in headers.", inbound->absent)));
+	/* Whatever it says, without a secret nobody can know. */
+	if (secrets[0] == NULL)
 		ereport(ERROR,
 				(errcode(PAY_ERR_SECRET_UNAVAILABLE),
 				 errmsg("the webhook secret of PSP \"%s\" is not available", psp),
 				 problem ? errdetail("%s", problem) : 0,
-				 errhint("Put \"%s = whsec_...\" into the file that payments.secrets_file names.", secret_name)));
-	verdict = adapter->verify(header, secret, body, bytes,
-							  (int64) ((now / USECS_PER_SEC) + ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)));
-	explicit_bzero(secret, strlen(secret));
-
+				 errhint("Put \"%s = ...\" into the file that payments.secrets_file names.", secret_name)));
 	switch (verdict)
 	{
-		case PAY_SIGNATURE_OK:
-			return;
-		case PAY_SIGNATURE_TOO_OLD:
-		case PAY_SIGNATURE_AHEAD:
+		case PAY_VERDICT_OK:
+			return true;
+		case PAY_VERDICT_TOO_OLD:
+		case PAY_VERDICT_AHEAD:
 			ereport(ERROR,
 					(errcode(PAY_ERR_TIMESTAMP),
-					 errmsg("webhook timestamp is too far in the %s", verdict == PAY_SIGNATURE_AHEAD ? "future" : "past"),
+					 errmsg("webhook timestamp is too far in the %s", verdict == PAY_VERDICT_AHEAD ? "future" : "past"),
 					 errhint("Check the server's clock; replayed requests are refused."),
 					 errhidestmt(true)));
 			break;
-		case PAY_SIGNATURE_MISSING:
-		case PAY_SIGNATURE_MALFORMED:
-		case PAY_SIGNATURE_WRONG:
+		case PAY_VERDICT_MISSING:
+		case PAY_VERDICT_MALFORMED:
+		case PAY_VERDICT_WRONG:
+		case PAY_VERDICT_ASK_PSP:
 			break;
 	}
 	ereport(ERROR,
 			(errcode(PAY_ERR_SIGNATURE),
-			 errmsg("webhook signature is %s", verdict == PAY_SIGNATURE_WRONG ? "wrong" : "malformed"),
+			 errmsg("webhook signature is %s", verdict == PAY_VERDICT_WRONG ? "wrong" : verdict == PAY_VERDICT_MISSING ? "missing" : "malformed"),
 			 errhint("Pass the body exactly as received, and check the webhook secret."),
 			 errhidestmt(true)));		/* it may hold the whole body */
+	return false;
 }
 
 /* Returns false when the event is here already (a concurrent twin is waited for). */

@@ -24,8 +24,8 @@ static bool read_page(char *body, size_t body_bytes, PayFeedPage *page, const ch
 static const char *id_of(PaySlice entry);
 
 const PayFeed pay_stripe_feeds[PAY_STRIPE_FEEDS] = {
-	{"events", PAY_FEED_EVENTS, NULL, build_events, read_page},
-	{"settlement", PAY_FEED_LINES, "stripe_api", build_settlement, read_page},
+	{"events", PAY_FEED_EVENTS, NULL, build_events, read_page, pay_stripe_read_event},
+	{"settlement", PAY_FEED_LINES, "stripe_api", build_settlement, read_page, NULL},
 };
 
 /* The source says which PaymentIntent, and carries our reference. */
@@ -43,7 +43,7 @@ build_settlement(const PayFeedQuery *query, PayRequest *request)
 	request->body = NULL;
 }
 
-/* Only what parse_event() has a use for: an account's other events are many. */
+/* Only what read_event() has a use for: an account's other events are many. */
 static void
 build_events(const PayFeedQuery *query, PayRequest *request)
 {

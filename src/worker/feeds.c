@@ -251,27 +251,24 @@ send_page(int slot)
 	PayUpstream    *upstream = NULL;
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
-	const char *headers[16];
-	int			n = 0;
+	PayHeaders	headers;
 
 	Assert(!IsTransactionState());
 	for (int i = 0; i < pay_upstreams_count(); i++)
 		if (strcmp(pay_upstreams_get(i)->psp, call->claim.psp) == 0)
 			upstream = pay_upstreams_get(i);
 	pay_feed_request(&call->claim, &wanted);
-	headers[n++] = upstream->authorization;
-	for (int i = 0; call->claim.adapter->headers && call->claim.adapter->headers[i] && n < (int) lengthof(headers) - 1; i++)
-		headers[n++] = call->claim.adapter->headers[i];
-	headers[n] = NULL;
+	pay_upstream_headers(upstream, &wanted, NULL, &headers);
 
 	request.tag = PAY_WORKER_FEED_TAG + slot;
 	request.method = wanted.method;
 	request.url = psprintf("%s%s", upstream->base_url, wanted.path);
-	request.headers = headers;
+	request.headers = (const char *const *) headers.list;
 	request.timeout_ms = upstream->timeout_ms;
 	request.connect_timeout_ms = pay_connect_timeout_ms;
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
 	pay_http_start(&request);
+	pay_headers_wipe(&headers);
 }
 
 /* ---------- complete ---------- */

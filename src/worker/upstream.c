@@ -15,6 +15,8 @@
 
 #include "utils/timestamp.h"
 
+#include <time.h>
+
 #define LINKS_MAX 64
 #define SECRET_MAX_AGE_MS 5000
 #define BREAKER_FAILURES 20
@@ -125,9 +127,9 @@ upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_na
 	}
 	if (upstream->secret_read_at != 0 && strcmp(upstream->secret_name, secret_name) == 0 &&
 		now < upstream->secret_read_at + SECRET_MAX_AGE_MS * 1000)
-		return upstream->authorization[0] != '\0';
+		return upstream->secret[0] != '\0';
 
-	explicit_bzero(upstream->authorization, sizeof(upstream->authorization));
+	explicit_bzero(upstream->secret, sizeof(upstream->secret));
 	strlcpy(upstream->secret_name, secret_name, sizeof(upstream->secret_name));
 	upstream->secret_read_at = now;
 	secret = pay_secret_find(secret_name, &problem);
@@ -136,7 +138,7 @@ upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_na
 		upstream_problem(upstream, problem ? problem : "its secret is not in the secrets file");
 		return false;
 	}
-	snprintf(upstream->authorization, sizeof(upstream->authorization), "Authorization: Bearer %s", secret);
+	strlcpy(upstream->secret, secret, sizeof(upstream->secret));
 	explicit_bzero(secret, strlen(secret));
 	upstream->problem[0] = '\0';
 	return true;
@@ -184,4 +186,12 @@ pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now
 		return;
 	upstream->breaker_ms = Min(Max(upstream->breaker_ms * 2, BREAKER_MS_MIN), BREAKER_MS_MAX);
 	upstream->breaker_until = now + (TimestampTz) upstream->breaker_ms * 1000;
+}
+
+void
+pay_upstream_headers(const PayUpstream *upstream, const PayRequest *request, const char *psp_key, PayHeaders *headers)
+{
+	PayCredentials credentials = {.secret = upstream->secret, .now = (int64) time(NULL)};
+
+	pay_psp_headers(upstream->adapter, request, &credentials, psp_key, headers);
 }

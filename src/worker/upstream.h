@@ -23,7 +23,7 @@ typedef struct PayUpstream
 	const PayAdapter *adapter;
 	char		base_url[2048];
 	char		secret_name[NAMEDATALEN];
-	char		authorization[PAY_SECRET_BYTES_MAX + 32];
+	char		secret[PAY_SECRET_BYTES_MAX + 1];	/* "": not at hand */
 	TimestampTz secret_read_at;
 	int			inflight_max;
 	int			timeout_ms;
@@ -50,6 +50,8 @@ extern PayUpstream *pay_upstreams_get(int i);	/* the same address for the life o
 
 /* How many calls the upstream takes more, of `slots` that all upstreams share; 0 or less: none. */
 extern int	pay_upstream_room(const PayUpstream *upstream, int slots, TimestampTz now);
+/* All headers of a request to it; wipe them when it has been started. */
+extern void pay_upstream_headers(const PayUpstream *upstream, const PayRequest *request, const char *psp_key, PayHeaders *headers);
 /* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now);
 

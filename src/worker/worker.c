@@ -75,6 +75,7 @@ typedef struct PayCall
 	MemoryContext context;		/* NULL: slot is free */
 	PayClaim   *claim;
 	PayUpstream    *upstream;
+	PayAnswer	answer;			/* what its headers say, while they come in */
 } PayCall;
 
 /* A call that has ended, waiting to be completed.  What its report points to lives in the call's context. */
@@ -125,6 +126,7 @@ static void skip_row(PayUpstream *upstream, struct PayClaimRound *round);
 static void claim_work(void *arg);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
+static void on_header(void *context, const PayHeader *header);
 
 typedef struct PayRange
 {
@@ -407,7 +409,6 @@ collect(void)
 	{
 		PayCall    *call;
 		PayDone    *d;
-		PayAnswer	answer;
 
 		if (response->tag >= PAY_WORKER_FEED_TAG)
 		{
@@ -421,19 +422,18 @@ collect(void)
 		d->response = response;
 		pay_upstream_note(call->upstream, response->transport, GetCurrentTimestamp());
 
-		answer.transport = response->transport;
-		answer.http_status = response->http_status;
-		answer.body = response->body;
-		answer.body_bytes = response->body_bytes;
-		answer.should_retry = response->should_retry;
-		answer.retry_after_s = response->retry_after_s;
+		call->answer.transport = response->transport;
+		call->answer.http_status = response->http_status;
+		call->answer.body = response->body;
+		call->answer.body_bytes = response->body_bytes;
+		call->answer.retry_after_s = response->retry_after_s;
 		d->report.result.retry_after_ms = -1;
 		/* It may have to wait for its payment longer than this tick's context lasts. */
 		MemoryContextSwitchTo(call->context);
-		call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &answer, &d->report.result);
+		call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &call->answer, &d->report.result);
 		MemoryContextSwitchTo(tick_context);
 		d->report.http_status = response->http_status;
-		d->report.request_id = response->request_id;
+		d->report.request_id = call->answer.request_id;
 		d->report.error = response->error;
 		d->report.body = response->body;
 		d->report.body_bytes = response->body_bytes;
@@ -788,8 +788,7 @@ send_call(int slot)
 	PayCall    *call = &calls[slot];
 	PayClaim   *c = call->claim;
 	PayHttpRequest request = {0};
-	const char *headers[16];
-	int			n = 0;
+	PayHeaders	headers;
 
 	Assert(!IsTransactionState());
 	if (c->adapter->in_process)
@@ -812,23 +811,31 @@ send_call(int slot)
 		return;
 	}
 
-	headers[n++] = call->upstream->authorization;
-	if (c->psp_key)
-		headers[n++] = psprintf("%s: %s", c->adapter->key_header, c->psp_key);
-	if (c->request.content_type)
-		headers[n++] = psprintf("Content-Type: %s", c->request.content_type);
-	for (int i = 0; c->adapter->headers && c->adapter->headers[i] && n < (int) lengthof(headers) - 1; i++)
-		headers[n++] = c->adapter->headers[i];
-	headers[n] = NULL;
-
+	pay_answer_init(&call->answer);
+	pay_upstream_headers(call->upstream, &c->request, c->psp_key, &headers);
 	request.tag = (uint64) slot;
 	request.method = c->request.method;
 	request.url = psprintf("%s%s", call->upstream->base_url, c->request.path);
-	request.headers = headers;
+	request.headers = (const char *const *) headers.list;
 	request.body = c->request.body;
 	request.body_bytes = c->request.body ? strlen(c->request.body) : 0;
 	request.timeout_ms = call->upstream->timeout_ms;
 	request.connect_timeout_ms = pay_connect_timeout_ms;
 	request.response_bytes_max = RESPONSE_BYTES_MAX;
+	request.on_header = on_header;
+	request.on_header_context = call;
 	pay_http_start(&request);
+	pay_headers_wipe(&headers);
+}
+
+/* Inside curl. */
+static void
+on_header(void *context, const PayHeader *header)
+{
+	PayCall    *call = context;
+
+	if (header == NULL)
+		pay_answer_init(&call->answer);
+	else if (call->claim->adapter->read_header)
+		call->claim->adapter->read_header(header, &call->answer);
 }

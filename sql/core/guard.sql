@@ -13,7 +13,7 @@ CREATE FUNCTION payments.guard_status() RETURNS trigger
 COMMENT ON FUNCTION payments.guard_status() IS 'Trigger: refuses a status row with an illegal edge (PY002), a wrong sequence number or a wrong hash (PY004).';
 
 CREATE FUNCTION payments.forget_routes() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_routes';
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
 COMMENT ON FUNCTION payments.forget_routes() IS 'Trigger: tells every session to read merchants, PSPs and currencies anew.';
 
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.currency

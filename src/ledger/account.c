@@ -27,9 +27,9 @@
  */
 #include "payments.h"
 
+#include "core/arguments.h"
 #include "core/merchant.h"
 #include "core/spi.h"
-#include "ledger/arguments.h"
 #include "ledger/part.h"
 
 #include "access/htup_details.h"

@@ -17,6 +17,7 @@
 #include "ledger/movement.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
+#include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
 #include "lib/stringinfo.h"

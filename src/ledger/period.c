@@ -22,8 +22,8 @@
  */
 #include "payments.h"
 
+#include "ledger/period.h"
 #include "core/spi.h"
-#include "ledger/batch.h"
 
 #include "utils/timestamp.h"
 

@@ -8,10 +8,13 @@
  */
 #include "payments.h"
 
+#include "core/arguments.h"
 #include "core/spi.h"
-#include "ledger/arguments.h"
 #include "ledger/batch.h"
+#include "ledger/check.h"
 #include "ledger/movement.h"
+#include "ledger/refusal.h"
+#include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

@@ -2,12 +2,12 @@
  * src/ledger/refusal.c
  *		What callers are told when a posting is refused.
  *
- * Batches refuse by SQLSTATE and go on (see ledger/batch.c); single verbs, and
+ * Batches refuse by SQLSTATE and go on (see ledger/check.c); single verbs, and
  * batches of all or nothing, raise here what the SQLSTATE means.
  */
 #include "payments.h"
 
-#include "ledger/batch.h"
+#include "ledger/refusal.h"
 
 #include "access/xact.h"
 #include "utils/timestamp.h"

@@ -23,10 +23,12 @@
  */
 #include "payments.h"
 
+#include "core/arguments.h"
 #include "core/merchant.h"
 #include "core/spi.h"
-#include "ledger/arguments.h"
 #include "ledger/batch.h"
+#include "ledger/check.h"
+#include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

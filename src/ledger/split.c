@@ -13,7 +13,8 @@
  */
 #include "payments.h"
 
-#include "ledger/arguments.h"
+#include "core/arguments.h"
+#include "ledger/batch.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

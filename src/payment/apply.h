@@ -61,11 +61,4 @@ typedef struct PayReport
  */
 extern void pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *actor);
 
-/*
- * The operation's outcome cannot be applied (it made pay_apply() fail): takes
- * it out of the queue into the dead letters, in its own transaction.
- */
-extern void pay_apply_bury(const pg_uuid_t *operation_id, const char *reason, const char *detail,
-						   TimestampTz now, const char *actor);
-
 #endif							/* PAY_APPLY_H */

@@ -34,9 +34,8 @@ static const char *intern_status(const char *status);
 	"SELECT p.payment_id, p.merchant, p.amount, p.currency, p.capture, p.psp, p.payment_method, p.order_ref, " \
 	" p.customer, p.return_url, p.description, p.off_session, p.status, p.seq, p.status_hash, p.authorized, " \
 	" p.capture_pending, p.captured, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
-	" p.failure_code, p.failure_message, m.app_role, s.adapter, c.exponent, coalesce(x.exponent, c.exponent) " \
+	" p.failure_code, p.failure_message, s.adapter, c.exponent, coalesce(x.exponent, c.exponent) " \
 	"FROM payments.payment p " \
-	"JOIN payments.merchant m ON m.merchant = p.merchant " \
 	"JOIN payments.psp s ON s.psp = p.psp " \
 	"JOIN payments.currency c ON c.currency = p.currency " \
 	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = p.currency " \
@@ -130,7 +129,6 @@ load_payment(PayPayment *payment, uint64 row)
 	payment->next_action_url = pay_spi_text(row, c++);
 	payment->failure_code = pay_spi_text(row, c++);
 	payment->failure_message = pay_spi_text(row, c++);
-	payment->app_role = pay_spi_text(row, c++);
 	payment->adapter_name = pay_spi_text(row, c++);
 	payment->adapter = pay_psp_adapter(payment->adapter_name);
 	payment->exponent = pay_spi_int32(row, c++);
@@ -266,6 +264,12 @@ pay_operation_is_open(const PayOperation *operation)
 	return strcmp(operation->status, "succeeded") != 0 &&
 		strcmp(operation->status, "failed") != 0 &&
 		strcmp(operation->status, "cancelled") != 0;
+}
+
+bool
+pay_operation_is_first(const PayOperation *operation)
+{
+	return operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE;
 }
 
 PayOperation *

@@ -97,7 +97,6 @@ typedef struct PayPayment
 	const char *failure_message;
 	bool		dirty;
 
-	const char *app_role;		/* of the merchant */
 	const PayAdapter *adapter;	/* NULL when the library has none of that name */
 	const char *adapter_name;
 	int			exponent;		/* ISO 4217 */
@@ -169,6 +168,8 @@ extern PayOperation *pay_payment_open_operation(PayPayment *payment, PayOpKind k
 extern PayMoved *pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id);
 
 extern bool pay_operation_is_open(const PayOperation *operation);
+/* Charge and authorize carry the payment's own status; the others do not. */
+extern bool pay_operation_is_first(const PayOperation *operation);
 
 /* Does the event lead anywhere from the present status? */
 extern bool pay_payment_can(const PayPayment *payment, const char *event);

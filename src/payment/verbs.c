@@ -91,7 +91,6 @@ PAY_FUNCTION(pay_create_payment);
 PAY_FUNCTION(pay_capture_payment);
 PAY_FUNCTION(pay_cancel_payment);
 PAY_FUNCTION(pay_refund_payment);
-PAY_FUNCTION(pay_require_merchant_sql);
 PAY_FUNCTION(pay_require_setup_sql);
 PAY_FUNCTION(pay_status_is_resting);
 
@@ -291,7 +290,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 		*hint = "Create it with payments.create_merchant().";
 		return psprintf("merchant \"%s\" does not exist", create->merchant ? create->merchant : "");
 	}
-	pay_require_merchant_role(create->merchant, route->app_role);
+	pay_require_merchant(create->merchant);
 	if (route->psp == NULL)
 	{
 		*sqlstate = PAY_ERR_PSP_UNKNOWN;
@@ -492,8 +491,7 @@ pay_refund_payment(PG_FUNCTION_ARGS)
 }
 
 static PayStmt find_merchant_of = PAY_STMT(SPI_OK_SELECT,
-	"SELECT p.merchant, m.app_role FROM payments.payment p JOIN payments.merchant m USING (merchant) WHERE p.payment_id = $1",
-	UUIDOID);
+	"SELECT merchant FROM payments.payment WHERE payment_id = $1", UUIDOID);
 
 /*
  * The order matters: the key first, since it is what twins meet at; then the
@@ -528,7 +526,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 				 errmsg("there is no such payment"),
 				 errhint("Pass the payment_id that create_payment() returned.")));
 	merchant = pay_spi_text(0, 1);
-	pay_require_merchant_role(merchant, pay_spi_text(0, 2));
+	pay_require_merchant(merchant);
 
 	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
 	{
@@ -687,18 +685,6 @@ Datum
 pay_require_setup_sql(PG_FUNCTION_ARGS)
 {
 	pay_spi_begin();
-	pay_spi_end();
-	PG_RETURN_VOID();
-}
-
-Datum
-pay_require_merchant_sql(PG_FUNCTION_ARGS)
-{
-	char	   *merchant = text_arg(fcinfo, 0);
-
-	pay_spi_begin();
-	if (!pay_reads_all_merchants())
-		pay_require_merchant(merchant);
 	pay_spi_end();
 	PG_RETURN_VOID();
 }

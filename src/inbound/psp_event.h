@@ -1,9 +1,9 @@
 /*
- * src/inbound/webhook.h
+ * src/inbound/psp_event.h
  *		A PSP's event, whichever way it came: stored once, applied once.
  */
-#ifndef PAY_WEBHOOK_H
-#define PAY_WEBHOOK_H
+#ifndef PAY_PSP_EVENT_H
+#define PAY_PSP_EVENT_H
 
 #include "payment/apply.h"
 
@@ -31,4 +31,4 @@ typedef struct PayInboundEvent
  */
 extern bool pay_event_take(const PayInboundEvent *word, TimestampTz now, PayReport *report);
 
-#endif							/* PAY_WEBHOOK_H */
+#endif							/* PAY_PSP_EVENT_H */

@@ -9,42 +9,7 @@
 #ifndef PAY_HTTP_H
 #define PAY_HTTP_H
 
-#include "base/header.h"
-#include "base/transport.h"
-
-typedef struct PayHttpRequest
-{
-	uint64		tag;			/* the caller's; comes back with the response */
-	const char *method;
-	const char *url;
-	const char *const *headers; /* NULL-terminated list of "Name: value"; copied */
-	const char *body;			/* NULL without one; copied */
-	size_t		body_bytes;
-	int			timeout_ms;
-	int			connect_timeout_ms;
-	size_t		response_bytes_max;
-	/*
-	 * Gets each header of the answer, for what is not HTTP's own; NULL: the
-	 * status line of an answer (those before it were of an interim one).  Runs
-	 * inside curl: must neither allocate nor raise.  May be NULL.
-	 */
-	void		(*on_header) (void *context, const PayHeader *header);
-	void	   *on_header_context;	/* outlives the request */
-} PayHttpRequest;
-
-typedef struct PayHttpResponse
-{
-	uint64		tag;
-	PayTransport transport;
-	int			http_status;
-	char	   *body;			/* malloc'd, NUL-terminated, never NULL */
-	size_t		body_bytes;
-	int			retry_after_s;	/* -1 not said; clamped to a day */
-	int64		date;			/* Date: the peer's clock, seconds since 1970; 0 not said */
-	bool		too_large;		/* not answered, because the answer is larger than response_bytes_max */
-	char		error[128];		/* why, when not answered; no URL, no secret */
-	int			elapsed_ms;
-} PayHttpResponse;
+#include "http/message.h"
 
 /* Creates the multi handle and its epoll descriptor; at most `inflight_max` requests at a time.  Raises on failure.  Call once, in the worker only. */
 extern void pay_http_init(int inflight_max);

@@ -11,6 +11,7 @@
 #include "worker/upstream.h"
 
 #include "core/cluster.h"
+#include "core/guc.h"
 #include "core/spi.h"
 
 #include "utils/timestamp.h"
@@ -189,9 +190,19 @@ pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now
 }
 
 void
-pay_upstream_headers(const PayUpstream *upstream, const PayRequest *request, const char *psp_key, PayHeaders *headers)
+pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *key, PayHttpRequest *request)
 {
 	PayCredentials credentials = {.secret = upstream->secret, .now = (int64) time(NULL)};
+	PayHeaders	headers;
 
-	pay_psp_headers(upstream->adapter, request, &credentials, psp_key, headers);
+	pay_psp_headers(upstream->adapter, wanted, &credentials, key, &headers);
+	request->method = wanted->method;
+	request->url = psprintf("%s%s", upstream->base_url, wanted->path);
+	request->headers = (const char *const *) headers.list;
+	request->body = wanted->body;
+	request->body_bytes = wanted->body ? strlen(wanted->body) : 0;
+	request->timeout_ms = upstream->timeout_ms;
+	request->connect_timeout_ms = pay_connect_timeout_ms;
+	pay_http_start(request);
+	pay_headers_wipe(&headers);
 }

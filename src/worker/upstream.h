@@ -10,6 +10,7 @@
 #define PAY_UPSTREAM_H
 
 #include "core/secrets.h"
+#include "http/http.h"
 #include "psp/psp.h"
 
 #include "datatype/timestamp.h"
@@ -50,9 +51,14 @@ extern PayUpstream *pay_upstreams_get(int i);	/* the same address for the life o
 
 /* How many calls the upstream takes more, of `slots` that all upstreams share; 0 or less: none. */
 extern int	pay_upstream_room(const PayUpstream *upstream, int slots, TimestampTz now);
-/* All headers of a request to it; wipe them when it has been started. */
-extern void pay_upstream_headers(const PayUpstream *upstream, const PayRequest *request, const char *psp_key, PayHeaders *headers);
 /* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now);
+
+/*
+ * Sends what an adapter wants to ask.  `key`: the idempotency key; NULL
+ * without.  Tag, size and on_header of the request are the caller's, the rest
+ * is filled in.
+ */
+extern void pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *key, PayHttpRequest *request);
 
 #endif							/* PAY_UPSTREAM_H */

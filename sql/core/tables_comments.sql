@@ -167,15 +167,15 @@ COMMENT ON COLUMN payments.event.payload IS 'payment_id, seq, status, event, cod
 COMMENT ON COLUMN payments.event.merchant IS 'merchant.merchant';
 COMMENT ON COLUMN payments.event.created_at IS 'when it was written';
 
-COMMENT ON TABLE payments.psp_event IS 'events received from PSPs, each stored once, when its signature was right.  Written by receive_webhook(), and by the worker when it finds one in the PSP''s list';
+COMMENT ON TABLE payments.psp_event IS 'events received from PSPs, each stored once, when its signature was right; of a PSP that signs nothing, those that name a payment of ours.  Written by receive_webhook(), and by the worker when it finds one in the PSP''s list';
 COMMENT ON COLUMN payments.psp_event.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.psp_event.event_id IS 'the PSP''s id; a second one of it does nothing';
 COMMENT ON COLUMN payments.psp_event.event_type IS 'the PSP''s name of what happened';
 COMMENT ON COLUMN payments.psp_event.received_at IS 'when receive_webhook() was called, or the worker read it';
 COMMENT ON COLUMN payments.psp_event.source IS 'webhook: it was sent to receive_webhook(); feed: the worker found it first in the PSP''s list of events';
 COMMENT ON COLUMN payments.psp_event.headers IS 'of the request, as passed; of a feed none';
-COMMENT ON COLUMN payments.psp_event.body IS 'as received, with what looks like a card number masked';
-COMMENT ON COLUMN payments.psp_event.outcome IS 'received, applied, no_effect: known already or late, ignored: of no interest, unmatched: no payment of ours';
+COMMENT ON COLUMN payments.psp_event.body IS 'as received, with what looks like a card number masked; of a request with several events, its own part';
+COMMENT ON COLUMN payments.psp_event.outcome IS 'received, applied, asked: not believed, so the PSP is asked, no_effect: known already or late, ignored: of no interest, unmatched: no payment of ours';
 COMMENT ON COLUMN payments.psp_event.payment_id IS 'payment it spoke of; null: none of ours';
 
 COMMENT ON TABLE payments.exception IS 'what a person must look at: the PSP''s money and ours differ, or a customer is owed something.  Opened by answers, inquiries and webhooks';

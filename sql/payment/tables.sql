@@ -229,7 +229,7 @@ CREATE TABLE IF NOT EXISTS payments.psp_event (
 	source text NOT NULL DEFAULT 'webhook' CONSTRAINT psp_event_source_known CHECK (source IN ('webhook', 'feed')),
 	headers jsonb NOT NULL,
 	body bytea NOT NULL,
-	outcome text NOT NULL CONSTRAINT psp_event_outcome_known CHECK (outcome IN ('received', 'applied', 'no_effect', 'ignored', 'unmatched')),
+	outcome text NOT NULL CONSTRAINT psp_event_outcome_known CHECK (outcome IN ('received', 'applied', 'asked', 'no_effect', 'ignored', 'unmatched')),
 	payment_id uuid,
 	PRIMARY KEY (psp, event_id)
 );

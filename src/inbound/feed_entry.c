@@ -166,17 +166,17 @@ take_event_work(const char *psp, const PayFeed *feed, const char *body, size_t b
 				TimestampTz now, const char *worker)
 {
 	PayWebhook	webhook = {0};
-	PayReport	report;
-	PayInboundEvent word = {.psp = psp, .webhook = &webhook, .source = "feed", .body = body, .body_bytes = bytes, .wait = false, .actor = worker};
+	PayInboundEvent event = {.psp = psp, .webhook = &webhook, .source = "feed", .body = body, .body_bytes = bytes};
 
 	if (feed == NULL || feed->read_event == NULL || !feed->read_event(body, bytes, &webhook))
 		return "this is not an event";
-	word.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	if (!pay_event_take(&word, now, &report))
+	event.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	pay_events_take(&event, 1, false, now, worker);
+	if (event.duplicate)
 		return NULL;
-	if (report.outcome == PAY_OUTCOME_LOCKED)
+	if (event.report.outcome == PAY_OUTCOME_LOCKED)
 		return REASON_LOCKED;
-	if (report.outcome == PAY_OUTCOME_UNMATCHED && may_match_later(&webhook) && tries < UNMATCHED_TRIES_MAX)
+	if (event.report.outcome == PAY_OUTCOME_UNMATCHED && may_match_later(&webhook) && tries < UNMATCHED_TRIES_MAX)
 		return REASON_UNMATCHED;
 	return NULL;
 }

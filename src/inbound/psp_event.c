@@ -16,7 +16,8 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-static bool store(const PayInboundEvent *word, TimestampTz now);
+static void conclude(PayInboundEvent *e, TimestampTz now);
+static bool store(const PayInboundEvent *e, TimestampTz now);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
 static void note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now);
 
@@ -32,53 +33,79 @@ static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
 	"VALUES ($1, 'orphan', $2, $3, nullif($4, 0), $5, $6, $7) ON CONFLICT DO NOTHING",
 	UUIDOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
 
-bool
-pay_event_take(const PayInboundEvent *word, TimestampTz now, PayReport *report)
+void
+pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, const char *actor)
 {
-	const PayWebhook *webhook = word->webhook;
+	PayReport  *reports = palloc0(sizeof(PayReport) * Max(n, 1));
+	int		   *whose = palloc(sizeof(int) * Max(n, 1));
+	int			told = 0;
 
-	memset(report, 0, sizeof(PayReport));
-	report->outcome = PAY_OUTCOME_UNMATCHED;
-	if (!store(word, now))
-		return false;
-	if (webhook->relevant)
+	for (int i = 0; i < n; i++)
 	{
-		report->source = PAY_SOURCE_WEBHOOK;
-		report->psp = word->psp;
-		report->result = webhook->result;
-		pay_apply(report, 1, word->wait, now, word->actor);
-		if (report->outcome == PAY_OUTCOME_LOCKED)
-			return true;
-		if (report->outcome == PAY_OUTCOME_UNMATCHED)
-			note_orphan(word->psp, webhook, now);
+		PayInboundEvent *e = &events[i];
+
+		memset(&e->report, 0, sizeof(PayReport));
+		e->report.outcome = PAY_OUTCOME_UNMATCHED;
+		e->duplicate = !e->hint && !store(e, now);
+		if (e->duplicate || !e->webhook->relevant)
+			continue;
+		reports[told].source = PAY_SOURCE_WEBHOOK;
+		reports[told].psp = e->psp;
+		reports[told].hint = e->hint;
+		reports[told].result = e->webhook->result;
+		whose[told++] = i;
 	}
-	note_outcome(word->psp, webhook->event_id,
-				 !webhook->relevant ? "ignored" :
-				 report->outcome == PAY_OUTCOME_APPLIED ? "applied" :
-				 report->outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
-				 report->outcome != PAY_OUTCOME_UNMATCHED ? &report->payment_id : NULL);
-	return true;
+	/* All at once: their payments are locked in one order. */
+	pay_apply(reports, told, wait, now, actor);
+	for (int i = 0; i < told; i++)
+		events[whose[i]].report = reports[i];
+	for (int i = 0; i < n; i++)
+		if (!events[i].duplicate)
+			conclude(&events[i], now);
+}
+
+/* Says what came of it. */
+static void
+conclude(PayInboundEvent *e, TimestampTz now)
+{
+	PayOutcome	outcome = e->report.outcome;
+
+	if (outcome == PAY_OUTCOME_LOCKED)
+		return;
+	if (e->hint)
+	{
+		if (outcome == PAY_OUTCOME_UNMATCHED)
+			return;
+		e->duplicate = !store(e, now);
+	}
+	else if (outcome == PAY_OUTCOME_UNMATCHED && e->webhook->relevant)
+		note_orphan(e->psp, e->webhook, now);
+	note_outcome(e->psp, e->webhook->event_id,
+				 !e->webhook->relevant ? "ignored" :
+				 outcome == PAY_OUTCOME_APPLIED ? (e->hint ? "asked" : "applied") :
+				 outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
+				 outcome != PAY_OUTCOME_UNMATCHED ? &e->report.payment_id : NULL);
 }
 
 /* Returns false when the event is here already (a concurrent twin is waited for). */
 static bool
-store(const PayInboundEvent *word, TimestampTz now)
+store(const PayInboundEvent *e, TimestampTz now)
 {
 	PayArgs		args = {0};
 	char	   *masked;
 
-	masked = palloc(word->body_bytes + 1);
-	memcpy(masked, word->body, word->body_bytes);
-	masked[word->body_bytes] = '\0';
-	pay_pan_mask(masked, word->body_bytes);
+	masked = palloc(e->body_bytes + 1);
+	memcpy(masked, e->body, e->body_bytes);
+	masked[e->body_bytes] = '\0';
+	pay_pan_mask(masked, e->body_bytes);
 
-	pay_arg_text(&args, word->psp);
-	pay_arg_text(&args, word->webhook->event_id);
-	pay_arg_text(&args, word->webhook->event_type);
+	pay_arg_text(&args, e->psp);
+	pay_arg_text(&args, e->webhook->event_id);
+	pay_arg_text(&args, e->webhook->event_type);
 	pay_arg_time(&args, now);
-	pay_arg_datum(&args, JsonbPGetDatum(word->headers), false);
-	pay_arg_bytes(&args, masked, word->body_bytes);
-	pay_arg_text(&args, word->source);
+	pay_arg_datum(&args, JsonbPGetDatum(e->headers), false);
+	pay_arg_bytes(&args, masked, e->body_bytes);
+	pay_arg_text(&args, e->source);
 	return pay_spi_exec(&insert_event, &args) == 1;
 }
 

@@ -1,9 +1,10 @@
 /*
  * src/inbound/webhook.c
- *		receive_webhook(): an event that the PSP has sent to the application.
+ *		receive_webhook(): events that the PSP has sent to the application.
  *
- * The signature is checked over the raw bytes before anything is parsed.  All
- * happens in the caller's transaction; see inbound/psp_event.c.
+ * The request is verified before anything of it is believed; of a PSP that
+ * signs nothing, nothing is believed at all.  All happens in the caller's
+ * transaction; see inbound/psp_event.c.
  */
 #include "payments.h"
 
@@ -19,18 +20,23 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-/* Stripe's events are a few kB; anything near this is not one. */
+/* Events are a few kB each; anything near this is none. */
 #define BODY_BYTES_MAX (1024 * 1024)
+#define SECRETS_MAX 2
 
-static const PayAdapter *find_adapter(const char *psp, char **secret_name);
+static const PayAdapter *find_adapter(const char *psp, char **secret_name, PayInbound *inbound);
+static void read_body(bytea *raw, PayInbound *inbound);
 static void read_headers(Jsonb *headers, PayInbound *inbound);
 static bool verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayInbound *inbound, TimestampTz now);
-static Datum result_row(FunctionCallInfo fcinfo, const char *event_id, bool duplicate, const pg_uuid_t *payment_id, const char *status);
+static int	find_secrets(const char *name, char **secrets, const char **problem);
+static PayInboundEvent *take(const char *psp, const PayInbound *inbound, const PayEvents *events, Jsonb *headers, bool hint, TimestampTz now);
+static const PayInboundEvent *most_telling(const PayInboundEvent *events, int n);
+static Datum result_row(FunctionCallInfo fcinfo, const char *psp, const PayInboundEvent *events, const PayEvents *parsed);
 
 PAY_FUNCTION(pay_receive_webhook);
 
 static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
-	"SELECT adapter, secret FROM payments.psp WHERE psp = $1", TEXTOID);
+	"SELECT adapter, secret, nullif(config, '{}')::text FROM payments.psp WHERE psp = $1", TEXTOID);
 static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
 	"SELECT e.payment_id, p.status FROM payments.psp_event e LEFT JOIN payments.payment p USING (payment_id) "
 	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
@@ -41,16 +47,14 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 {
 	char	   *psp;
 	Jsonb	   *headers;
-	bytea	   *raw;
-	char	   *body;
-	size_t		bytes;
 	char	   *secret_name;
 	const PayAdapter *adapter;
 	PayInbound	inbound = {0};
 	PayEvents	events = {0};
-	PayReport	report;
-	PayInboundEvent word;
+	PayInboundEvent *taken;
+	bool		trusted;
 	TimestampTz now = GetCurrentTimestamp();
+	Datum		row;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
@@ -59,56 +63,44 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 				 errhint("Pass the request's headers as a JSON object and its body as the bytes received.")));
 	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	headers = PG_GETARG_JSONB_P(1);
-	raw = PG_GETARG_BYTEA_PP(2);
-	bytes = VARSIZE_ANY_EXHDR(raw);
-	if (bytes > BODY_BYTES_MAX)
-		ereport(ERROR,
-				(errcode(PAY_ERR_WEBHOOK_TOO_LARGE),
-				 errmsg("webhook body is larger than %d bytes", BODY_BYTES_MAX),
-				 errhint("Answer 413 to the sender; no PSP sends such bodies.")));
-	body = palloc(bytes + 1);
-	memcpy(body, VARDATA_ANY(raw), bytes);
-	body[bytes] = '\0';
+	read_body(PG_GETARG_BYTEA_PP(2), &inbound);
+	read_headers(headers, &inbound);
 
 	pay_spi_begin();
-	adapter = find_adapter(psp, &secret_name);
-	inbound.body = body;
-	inbound.body_bytes = bytes;
-	read_headers(headers, &inbound);
-	verify(adapter, psp, secret_name, &inbound, now);
-	if (!adapter->parse(&inbound, &events))
+	adapter = find_adapter(psp, &secret_name, &inbound);
+	trusted = verify(adapter, psp, secret_name, &inbound, now);
+	if (!adapter->parse(&inbound, &events) || events.n > PAY_EVENTS_MAX)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
 				 errmsg("webhook body is not an event of PSP \"%s\"", psp),
 				 errhint("Pass the body exactly as received, as bytea."),
 				 errhidestmt(true)));
-
-	word = (PayInboundEvent) {.psp = psp, .webhook = &events.list[0], .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
-		.wait = true, .actor = GetUserNameFromId(GetOuterUserId(), false)
-	};
-	if (!pay_event_take(&word, now, &report))
-	{
-		PayArgs		args = {0};
-		bool		known;
-		pg_uuid_t	payment_id;
-		char	   *status;
-
-		pay_arg_text(&args, psp);
-		pay_arg_text(&args, events.list[0].event_id);
-		known = pay_spi_exec(&find_first, &args) == 1 && !pay_spi_isnull(0, 1);
-		if (known)
-			payment_id = pay_spi_uuid(0, 1);
-		status = known ? pay_spi_text(0, 2) : NULL;
-		pay_spi_end();
-		return result_row(fcinfo, events.list[0].event_id, true, known ? &payment_id : NULL, status);
-	}
+	taken = take(psp, &inbound, &events, headers, !trusted, now);
+	row = result_row(fcinfo, psp, taken, &events);
 	pay_spi_end();
 	ForceSyncCommit();
-	return result_row(fcinfo, events.list[0].event_id, false, report.outcome != PAY_OUTCOME_UNMATCHED ? &report.payment_id : NULL, report.status);
+	return row;
+}
+
+static void
+read_body(bytea *raw, PayInbound *inbound)
+{
+	char	   *body;
+
+	inbound->body_bytes = VARSIZE_ANY_EXHDR(raw);
+	if (inbound->body_bytes > BODY_BYTES_MAX)
+		ereport(ERROR,
+				(errcode(PAY_ERR_WEBHOOK_TOO_LARGE),
+				 errmsg("webhook body is larger than %d bytes", BODY_BYTES_MAX),
+				 errhint("Answer 413 to the sender; no PSP sends such bodies.")));
+	body = palloc(inbound->body_bytes + 1);
+	memcpy(body, VARDATA_ANY(raw), inbound->body_bytes);
+	body[inbound->body_bytes] = '\0';
+	inbound->body = body;
 }
 
 static const PayAdapter *
-find_adapter(const char *psp, char **secret_name)
+find_adapter(const char *psp, char **secret_name, PayInbound *inbound)
 {
 	PayArgs		args = {0};
 	const PayAdapter *adapter;
@@ -133,6 +125,7 @@ find_adapter(const char *psp, char **secret_name)
 				 errmsg("PSP \"%s\" has no secret configured", psp),
 				 errhint("Name an entry of the secrets file with create_psp(secret => ...).")));
 	*secret_name = psprintf("%s.webhook", secret);
+	inbound->config = pay_spi_text(0, 3);
 	return adapter;
 }
 
@@ -171,13 +164,12 @@ static bool
 verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayInbound *inbound, TimestampTz now)
 {
 	const char *problem = NULL;
-	char	   *secrets[] = {
-		pay_secret_find(secret_name, &problem),
-		NULL
-	};
-	PayVerdict	verdict = adapter->verify(inbound, (const char *const *) secrets, (int64) ((now / USECS_PER_SEC) + ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)));
+	char	   *secrets[SECRETS_MAX + 1];
+	int			n_secrets = find_secrets(secret_name, secrets, &problem);
+	PayVerdict	verdict = adapter->verify(inbound, (const char *const *) secrets,
+										  (int64) ((now / USECS_PER_SEC) + ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)));
 
-	for (int i = 0; secrets[i]; i++)
+	for (int i = 0; i < n_secrets; i++)
 		explicit_bzero(secrets[i], strlen(secrets[i]));
 	if (inbound->unusable)
 		ereport(ERROR,
@@ -192,7 +184,7 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayI
 				 errmsg("webhook has no signature"),
 				 errhint("Pass the request header \"%s\" in headers.", inbound->absent)));
 	/* Whatever it says, without a secret nobody can know. */
-	if (secrets[0] == NULL)
+	if (n_secrets == 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_SECRET_UNAVAILABLE),
 				 errmsg("the webhook secret of PSP \"%s\" is not available", psp),
@@ -224,21 +216,115 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayI
 	return false;
 }
 
-static Datum
-result_row(FunctionCallInfo fcinfo, const char *event_id, bool duplicate, const pg_uuid_t *payment_id, const char *status)
+/* The one in force and, while it is being changed, the one before; NULL-terminated. */
+static int
+find_secrets(const char *name, char **secrets, const char **problem)
 {
+	const char *ignored;
+	int			n = 0;
+
+	secrets[n] = pay_secret_find(name, problem);
+	if (secrets[n] && (secrets[++n] = pay_secret_find(psprintf("%s.previous", name), &ignored)) != NULL)
+		n++;
+	secrets[n] = NULL;
+	return n;
+}
+
+static PayInboundEvent *
+take(const char *psp, const PayInbound *inbound, const PayEvents *events, Jsonb *headers, bool hint, TimestampTz now)
+{
+	PayInboundEvent *taken = palloc0(sizeof(PayInboundEvent) * Max(events->n, 1));
+
+	for (int i = 0; i < events->n; i++)
+	{
+		const PayWebhook *event = &events->list[i];
+
+		taken[i].psp = psp;
+		taken[i].webhook = event;
+		taken[i].source = "webhook";
+		taken[i].headers = headers;
+		taken[i].body = event->raw.at ? event->raw.at : inbound->body;
+		taken[i].body_bytes = event->raw.at ? event->raw.bytes : inbound->body_bytes;
+		taken[i].hint = hint;
+	}
+	pay_events_take(taken, events->n, true, now, GetUserNameFromId(GetOuterUserId(), false));
+	return taken;
+}
+
+/* Of several, the first that changed something; else the first about a payment of ours; else the first that is new; else the first. */
+static const PayInboundEvent *
+most_telling(const PayInboundEvent *events, int n)
+{
+	const PayInboundEvent *best = NULL;
+	int			best_rank = -1;
+
+	for (int i = 0; i < n; i++)
+	{
+		const PayInboundEvent *e = &events[i];
+		int			rank = (e->duplicate ? 0 : 1) + (e->report.outcome != PAY_OUTCOME_UNMATCHED ? 2 : 0) +
+			(e->report.outcome == PAY_OUTCOME_APPLIED ? 4 : 0);
+
+		if (rank > best_rank)
+		{
+			best = e;
+			best_rank = rank;
+		}
+	}
+	return best;
+}
+
+static Datum
+result_row(FunctionCallInfo fcinfo, const char *psp, const PayInboundEvent *events, const PayEvents *parsed)
+{
+	const PayInboundEvent *e = most_telling(events, parsed->n);
 	TupleDesc	desc;
-	Datum		values[4] = {0};
-	bool		nulls[4] = {false, false, payment_id == NULL, status == NULL};
+	Datum		values[5] = {0};
+	bool		nulls[5] = {true, true, true, true, true};
+	bool		all_known = parsed->n > 0;
+	const char *status = e ? e->report.status : NULL;
+	PayArgs		args = {0};
+	pg_uuid_t	payment_id;
+
+	for (int i = 0; i < parsed->n; i++)
+		all_known &= events[i].duplicate;
+	if (e && e->report.outcome != PAY_OUTCOME_UNMATCHED)
+	{
+		payment_id = e->report.payment_id;
+		values[2] = UUIDPGetDatum(&payment_id);
+		nulls[2] = false;
+	}
+	else if (e && e->duplicate)
+	{
+		pay_arg_text(&args, psp);
+		pay_arg_text(&args, e->webhook->event_id);
+		if (pay_spi_exec(&find_first, &args) == 1 && !pay_spi_isnull(0, 1))
+		{
+			payment_id = pay_spi_uuid(0, 1);
+			values[2] = UUIDPGetDatum(&payment_id);
+			nulls[2] = false;
+			status = pay_spi_text(0, 2);
+		}
+	}
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(desc);
-	values[0] = CStringGetTextDatum(event_id);
-	values[1] = BoolGetDatum(duplicate);
-	if (payment_id)
-		values[2] = UUIDPGetDatum(payment_id);
+	if (e)
+	{
+		values[0] = CStringGetTextDatum(e->webhook->event_id);
+		nulls[0] = false;
+	}
+	values[1] = BoolGetDatum(all_known);
+	nulls[1] = false;
 	if (status)
+	{
 		values[3] = CStringGetTextDatum(status);
+		nulls[3] = false;
+	}
+	if (parsed->reply)
+	{
+		values[4] = CStringGetTextDatum(parsed->reply);
+		nulls[4] = false;
+	}
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }

@@ -54,6 +54,8 @@ typedef struct PayFeedCall
 {
 	bool		busy;
 	PayFeedClaim claim;
+	PayUpstream *upstream;
+	int64		token;			/* serial of the one that was sent */
 	PayHttpResponse *response;
 	TimestampTz complete_at;
 	int			complete_tries;
@@ -158,7 +160,7 @@ callable(const char **psps, TimestampTz now)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
 
-		if (upstream->usable && upstream->adapter->n_feeds > 0 && (upstream->breaker_ms == 0 || now >= upstream->breaker_until))
+		if (upstream->usable && upstream->adapter->n_feeds > 0 && pay_upstream_open(upstream, now))
 			psps[n++] = upstream->psp;
 	}
 	return n;
@@ -238,12 +240,15 @@ send_page(int slot)
 	pay_feed_request(&call->claim, &wanted);
 	request.tag = pay_feeds_lane.first_tag + slot;
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
-	pay_upstream_send(upstream, &wanted, NULL, &request);
+	call->upstream = upstream;
+	call->token = upstream->token.serial;
+	pay_upstream_send(upstream, &wanted, pay_upstream_token(upstream), NULL, &request);
 }
 
 static void
 answered(int slot, PayHttpResponse *response)
 {
+	pay_upstream_check_token(calls[slot].upstream, calls[slot].token, response);
 	calls[slot].response = response;
 	calls[slot].complete_at = 0;
 	calls[slot].complete_tries = 0;

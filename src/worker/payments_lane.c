@@ -46,6 +46,7 @@ typedef struct PayCall
 	MemoryContext context;		/* NULL: slot is free */
 	PayClaim   *claim;
 	PayUpstream *upstream;
+	int64		token;			/* serial of the one that was sent */
 	PayAnswer	answer;			/* what its headers say, while they come in */
 } PayCall;
 
@@ -181,7 +182,8 @@ claim(TimestampTz now)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
 
-		if (!upstream->usable)
+		/* Without a token nothing can be sent; when one comes, there is another look. */
+		if (!upstream->usable || (upstream->adapter->build_token && !pay_token_usable(&upstream->token, now)))
 			continue;
 		/* A look at the queue costs little, a transaction of claims for nothing much more. */
 		if (upstream->due_at <= now)
@@ -313,6 +315,7 @@ copy_claim(PayCall *call, const PayClaim *claim)
 	copy->command.psp_ref = copied(claim->command.psp_ref);
 	copy->command.psp_payment_id = copied(claim->command.psp_payment_id);
 	copy->command.psp_object_id = copied(claim->command.psp_object_id);
+	copy->command.config = copied(claim->command.config);
 	copy->request.method = copied(claim->request.method);
 	copy->request.path = copied(claim->request.path);
 	copy->request.content_type = copied(claim->request.content_type);
@@ -339,12 +342,13 @@ send_call(int slot)
 		MemoryContextSwitchTo(old);
 		return;
 	}
+	call->token = call->upstream->token.serial;
 	pay_answer_init(&call->answer);
 	request.tag = pay_payments_lane.first_tag + slot;
 	request.response_bytes_max = RESPONSE_BYTES_MAX;
 	request.on_header = on_header;
 	request.on_header_context = call;
-	pay_upstream_send(call->upstream, &c->request, c->psp_key, &request);
+	pay_upstream_send(call->upstream, &c->request, pay_upstream_token(call->upstream), c->psp_key, &request);
 }
 
 /* Inside curl. */
@@ -388,13 +392,14 @@ answered(int slot, PayHttpResponse *response)
 	PayDone    *d = end_call(slot);
 	MemoryContext old;
 
+	pay_upstream_note(call->upstream, response->transport, GetCurrentTimestamp());
+	pay_upstream_check_token(call->upstream, call->token, response);
 	call->answer.transport = response->transport;
 	call->answer.http_status = response->http_status;
 	call->answer.body = response->body;
 	call->answer.body_bytes = response->body_bytes;
 	call->answer.retry_after_s = response->retry_after_s;
 
-	pay_upstream_note(call->upstream, response->transport, GetCurrentTimestamp());
 	old = MemoryContextSwitchTo(call->context);
 	call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &call->answer, &d->report.result);
 	MemoryContextSwitchTo(old);

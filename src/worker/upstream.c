@@ -95,6 +95,8 @@ read_upstream(uint64 row, const char *unarmed)
 	upstream->adapter = pay_psp_adapter(pay_spi_text(row, 2));
 	if (base_url == NULL && upstream->adapter && upstream->adapter->default_base_url)
 		base_url = pstrdup(upstream->adapter->default_base_url);
+	if (strcmp(upstream->base_url, base_url ? base_url : "") != 0)
+		pay_token_forget(&upstream->token);
 	strlcpy(upstream->base_url, base_url ? base_url : "", sizeof(upstream->base_url));
 	upstream->inflight_max = pay_spi_int32(row, 5);
 	upstream->timeout_ms = pay_spi_int32(row, 6);
@@ -130,10 +132,14 @@ upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_na
 		now < upstream->secret_read_at + SECRET_MAX_AGE_MS * 1000)
 		return upstream->secret[0] != '\0';
 
-	explicit_bzero(upstream->secret, sizeof(upstream->secret));
 	strlcpy(upstream->secret_name, secret_name, sizeof(upstream->secret_name));
 	upstream->secret_read_at = now;
 	secret = pay_secret_find(secret_name, &problem);
+	if (secret == NULL || strcmp(upstream->secret, secret) != 0)
+	{
+		explicit_bzero(upstream->secret, sizeof(upstream->secret));
+		pay_token_forget(&upstream->token);
+	}
 	if (secret == NULL)
 	{
 		upstream_problem(upstream, problem ? problem : "its secret is not in the secrets file");
@@ -189,10 +195,34 @@ pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now
 	upstream->breaker_until = now + (TimestampTz) upstream->breaker_ms * 1000;
 }
 
-void
-pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *key, PayHttpRequest *request)
+bool
+pay_upstream_open(const PayUpstream *upstream, TimestampTz now)
 {
-	PayCredentials credentials = {.secret = upstream->secret, .now = (int64) time(NULL)};
+	return upstream->usable && (upstream->breaker_ms == 0 || now >= upstream->breaker_until) &&
+		(upstream->adapter->build_token == NULL || pay_token_usable(&upstream->token, now));
+}
+
+const char *
+pay_upstream_token(const PayUpstream *upstream)
+{
+	return upstream->adapter->build_token ? upstream->token.text : NULL;
+}
+
+void
+pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHttpResponse *response)
+{
+	if (upstream->adapter->build_token == NULL ||
+		pay_token_answered(&upstream->token, serial, response->http_status) != PAY_TOKEN_ENDED)
+		return;
+	response->transport = PAY_TRANSPORT_NOT_SENT;
+	strlcpy(response->error, "the token had ended; nothing was processed", sizeof(response->error));
+}
+
+void
+pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *token, const char *key,
+				  PayHttpRequest *request)
+{
+	PayCredentials credentials = {.secret = upstream->secret, .token = token, .now = (int64) time(NULL)};
 	PayHeaders	headers;
 
 	pay_psp_headers(upstream->adapter, wanted, &credentials, key, &headers);

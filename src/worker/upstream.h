@@ -12,6 +12,7 @@
 #include "core/secrets.h"
 #include "http/http.h"
 #include "psp/psp.h"
+#include "worker/token.h"
 
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
@@ -26,6 +27,7 @@ typedef struct PayUpstream
 	char		secret_name[NAMEDATALEN];
 	char		secret[PAY_SECRET_BYTES_MAX + 1];	/* "": not at hand */
 	TimestampTz secret_read_at;
+	PayTokenCache token;		/* of an adapter with build_token() */
 	int			inflight_max;
 	int			timeout_ms;
 	TimestampTz due_at;			/* of the first in its queue when last read; DT_NOEND: nothing there */
@@ -54,11 +56,24 @@ extern int	pay_upstream_room(const PayUpstream *upstream, int slots, TimestampTz
 /* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now);
 
+/* May requests be made now: is it usable, its token at hand if it wants one, and its breaker closed or due for a probe? */
+extern bool pay_upstream_open(const PayUpstream *upstream, TimestampTz now);
+/* The token to send; NULL of an adapter without. */
+extern const char *pay_upstream_token(const PayUpstream *upstream);
+
+/*
+ * To be called for each answer to what was sent with the token of that serial,
+ * before it is read.  Where the PSP says that the token has ended, it turns the
+ * answer into one that was not sent, since nothing was processed.
+ */
+extern void pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHttpResponse *response);
+
 /*
  * Sends what an adapter wants to ask.  `key`: the idempotency key; NULL
  * without.  Tag, size and on_header of the request are the caller's, the rest
  * is filled in.
  */
-extern void pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *key, PayHttpRequest *request);
+extern void pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *token, const char *key,
+							  PayHttpRequest *request);
 
 #endif							/* PAY_UPSTREAM_H */

@@ -241,6 +241,8 @@ typedef struct PayFeed
 	void		(*build) (const PayFeedQuery *query, PayRequest *request);
 	/* Takes a body apart; what cannot be read in place of an escape is overwritten.  False with *problem set when it is no such list. */
 	bool		(*read_page) (char *body, size_t body_bytes, PayFeedPage *page, const char **problem);
+	/* The PSP's word for why it gave no page, NULL if it has none. */
+	const char *(*refusal) (const char *body, size_t body_bytes);
 	/* Of events: reads an entry; false when it is no event. */
 	bool		(*read_event) (const char *entry, size_t bytes, PayWebhook *event);
 } PayFeed;

@@ -16,6 +16,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+static void recall(PayInboundEvent *e);
 static void conclude(PayInboundEvent *e, TimestampTz now);
 static bool store(const PayInboundEvent *e, TimestampTz now);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
@@ -28,6 +29,9 @@ static PayStmt insert_event = PAY_STMT(SPI_OK_INSERT,
 static PayStmt update_event = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
 	TEXTOID, TEXTOID, TEXTOID, UUIDOID);
+static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
+	"SELECT e.payment_id, p.status FROM payments.psp_event e LEFT JOIN payments.payment p USING (payment_id) "
+	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
 static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, amount, currency, detail, created_at) "
 	"VALUES ($1, 'orphan', $2, $3, nullif($4, 0), $5, $6, $7) ON CONFLICT DO NOTHING",
@@ -47,6 +51,8 @@ pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, cons
 		memset(&e->report, 0, sizeof(PayReport));
 		e->report.outcome = PAY_OUTCOME_UNMATCHED;
 		e->duplicate = !e->hint && !store(e, now);
+		if (e->duplicate)
+			recall(e);
 		if (e->duplicate || !e->webhook->relevant)
 			continue;
 		reports[told].source = PAY_SOURCE_WEBHOOK;
@@ -62,6 +68,21 @@ pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, cons
 	for (int i = 0; i < n; i++)
 		if (!events[i].duplicate)
 			conclude(&events[i], now);
+}
+
+/* Which payment was it about, the first time? */
+static void
+recall(PayInboundEvent *e)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, e->psp);
+	pay_arg_text(&args, e->webhook->event_id);
+	if (pay_spi_exec(&find_first, &args) != 1 || pay_spi_isnull(0, 1))
+		return;
+	e->report.outcome = PAY_OUTCOME_NO_EFFECT;
+	e->report.payment_id = pay_spi_uuid(0, 1);
+	e->report.status = pay_spi_text(0, 2);
 }
 
 /* Says what came of it. */

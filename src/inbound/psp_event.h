@@ -22,7 +22,7 @@ typedef struct PayInboundEvent
 
 	/* Filled by pay_events_take(). */
 	bool		duplicate;		/* it was here before */
-	PayReport	report;			/* of one that is relevant, and is no duplicate */
+	PayReport	report;			/* what came of it; of a duplicate, which payment it was about */
 } PayInboundEvent;
 
 /*

@@ -31,15 +31,12 @@ static bool verify(const PayAdapter *adapter, const char *psp, const char *secre
 static int	find_secrets(const char *name, char **secrets, const char **problem);
 static PayInboundEvent *take(const char *psp, const PayInbound *inbound, const PayEvents *events, Jsonb *headers, bool hint, TimestampTz now);
 static const PayInboundEvent *most_telling(const PayInboundEvent *events, int n);
-static Datum result_row(FunctionCallInfo fcinfo, const char *psp, const PayInboundEvent *events, const PayEvents *parsed);
+static Datum result_row(FunctionCallInfo fcinfo, const PayInboundEvent *events, const PayEvents *parsed);
 
 PAY_FUNCTION(pay_receive_webhook);
 
 static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT adapter, secret, nullif(config, '{}')::text FROM payments.psp WHERE psp = $1", TEXTOID);
-static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
-	"SELECT e.payment_id, p.status FROM payments.psp_event e LEFT JOIN payments.payment p USING (payment_id) "
-	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
 
 /* receive_webhook(psp, headers, body) */
 Datum
@@ -54,7 +51,6 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	PayInboundEvent *taken;
 	bool		trusted;
 	TimestampTz now = GetCurrentTimestamp();
-	Datum		row;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
@@ -76,10 +72,9 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 				 errhint("Pass the body exactly as received, as bytea."),
 				 errhidestmt(true)));
 	taken = take(psp, &inbound, &events, headers, !trusted, now);
-	row = result_row(fcinfo, psp, taken, &events);
 	pay_spi_end();
 	ForceSyncCommit();
-	return row;
+	return result_row(fcinfo, taken, &events);
 }
 
 static void
@@ -274,57 +269,28 @@ most_telling(const PayInboundEvent *events, int n)
 }
 
 static Datum
-result_row(FunctionCallInfo fcinfo, const char *psp, const PayInboundEvent *events, const PayEvents *parsed)
+result_row(FunctionCallInfo fcinfo, const PayInboundEvent *events, const PayEvents *parsed)
 {
 	const PayInboundEvent *e = most_telling(events, parsed->n);
+	bool		of_ours = e && e->report.outcome != PAY_OUTCOME_UNMATCHED;
+	bool		all_known = parsed->n > 0;
 	TupleDesc	desc;
 	Datum		values[5] = {0};
-	bool		nulls[5] = {true, true, true, true, true};
-	bool		all_known = parsed->n > 0;
-	const char *status = e ? e->report.status : NULL;
-	PayArgs		args = {0};
-	pg_uuid_t	payment_id;
-
-	for (int i = 0; i < parsed->n; i++)
-		all_known &= events[i].duplicate;
-	if (e && e->report.outcome != PAY_OUTCOME_UNMATCHED)
-	{
-		payment_id = e->report.payment_id;
-		values[2] = UUIDPGetDatum(&payment_id);
-		nulls[2] = false;
-	}
-	else if (e && e->duplicate)
-	{
-		pay_arg_text(&args, psp);
-		pay_arg_text(&args, e->webhook->event_id);
-		if (pay_spi_exec(&find_first, &args) == 1 && !pay_spi_isnull(0, 1))
-		{
-			payment_id = pay_spi_uuid(0, 1);
-			values[2] = UUIDPGetDatum(&payment_id);
-			nulls[2] = false;
-			status = pay_spi_text(0, 2);
-		}
-	}
+	bool		nulls[5] = {e == NULL, false, !of_ours, !of_ours || e->report.status == NULL, parsed->reply == NULL};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(desc);
+	for (int i = 0; i < parsed->n; i++)
+		all_known &= events[i].duplicate;
 	if (e)
-	{
 		values[0] = CStringGetTextDatum(e->webhook->event_id);
-		nulls[0] = false;
-	}
 	values[1] = BoolGetDatum(all_known);
-	nulls[1] = false;
-	if (status)
-	{
-		values[3] = CStringGetTextDatum(status);
-		nulls[3] = false;
-	}
-	if (parsed->reply)
-	{
+	if (!nulls[2])
+		values[2] = UUIDPGetDatum(&e->report.payment_id);
+	if (!nulls[3])
+		values[3] = CStringGetTextDatum(e->report.status);
+	if (!nulls[4])
 		values[4] = CStringGetTextDatum(parsed->reply);
-		nulls[4] = false;
-	}
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }

@@ -210,7 +210,7 @@ $peer{oauth}->control({ valid_s => 3600 });
 
 $id = pending('oauth', 'headers');
 $body = $json->encode({ %{ operation_of('oauth', $id) }, event => 'h1', status => 'done' });
-sub signed { my ($body, $t) = @_; $t //= time; return ('X-Event-Id' => 'd1', 'x-event-time' => $t, 'X-EVENT-SIGNATURE' => hmac_sha256_hex("d1.$t.$body", 'sign-oauth')) }
+sub signed { my ($body, $t) = @_; $t //= time; return ('X-Event-Id' => 'd1', 'x-event-time' => "$t", 'X-EVENT-SIGNATURE' => hmac_sha256_hex("d1.$t.$body", 'sign-oauth')) }
 my %all = signed($body);
 foreach my $name (sort keys %all)
 {

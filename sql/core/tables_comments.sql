@@ -11,7 +11,7 @@ COMMENT ON COLUMN payments.merchant.closed_until IS 'no posting takes effect bef
 
 COMMENT ON TABLE payments.psp IS 'channels to payment service providers.  Written by create_psp(); halted by the worker, resumed by resume_psp()';
 COMMENT ON COLUMN payments.psp.psp IS 'name, as given to create_payment() and receive_webhook()';
-COMMENT ON COLUMN payments.psp.adapter IS 'plug-in of the library that speaks its protocol: sandbox or stripe; never changes';
+COMMENT ON COLUMN payments.psp.adapter IS 'plug-in of the library that speaks its protocol, such as sandbox or stripe; never changes';
 COMMENT ON COLUMN payments.psp.base_url IS 'where requests go, without a path; null: the adapter''s own';
 COMMENT ON COLUMN payments.psp.secret IS 'name of the entry in payments.secrets_file that authorizes our calls, never the secret; NAME.webhook is the entry that verifies webhooks';
 COMMENT ON COLUMN payments.psp.config IS 'for the adapter';
@@ -173,7 +173,7 @@ COMMENT ON COLUMN payments.psp_event.event_id IS 'the PSP''s id; a second one of
 COMMENT ON COLUMN payments.psp_event.event_type IS 'the PSP''s name of what happened';
 COMMENT ON COLUMN payments.psp_event.received_at IS 'when receive_webhook() was called, or the worker read it';
 COMMENT ON COLUMN payments.psp_event.source IS 'webhook: it was sent to receive_webhook(); feed: the worker found it first in the PSP''s list of events';
-COMMENT ON COLUMN payments.psp_event.headers IS 'of the request, as passed; of a feed none';
+COMMENT ON COLUMN payments.psp_event.headers IS 'of the request, without those that may hold a secret; of a feed none';
 COMMENT ON COLUMN payments.psp_event.body IS 'as received, with what looks like a card number masked; of a request with several events, its own part';
 COMMENT ON COLUMN payments.psp_event.outcome IS 'received, applied, asked: not believed, so the PSP is asked, no_effect: known already or late, ignored: of no interest, unmatched: no payment of ours';
 COMMENT ON COLUMN payments.psp_event.payment_id IS 'payment it spoke of; null: none of ours';

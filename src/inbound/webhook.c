@@ -27,9 +27,11 @@
 static const PayAdapter *find_adapter(const char *psp, char **secret_name, PayInbound *inbound);
 static void read_body(bytea *raw, PayInbound *inbound);
 static void read_headers(Jsonb *headers, PayInbound *inbound);
+static Jsonb *storable(const PayInbound *inbound);
 static bool verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayInbound *inbound, TimestampTz now);
 static int	find_secrets(const char *name, char **secrets, const char **problem);
-static PayInboundEvent *take(const char *psp, const PayInbound *inbound, const PayEvents *events, Jsonb *headers, bool hint, TimestampTz now);
+static bool may_hold_secret(const PayHeader *header);
+static PayInboundEvent *take(const char *psp, const PayInbound *inbound, const PayEvents *events, bool hint, TimestampTz now);
 static const PayInboundEvent *most_telling(const PayInboundEvent *events, int n);
 static Datum result_row(FunctionCallInfo fcinfo, const PayInboundEvent *events, const PayEvents *parsed);
 
@@ -43,7 +45,6 @@ Datum
 pay_receive_webhook(PG_FUNCTION_ARGS)
 {
 	char	   *psp;
-	Jsonb	   *headers;
 	char	   *secret_name;
 	const PayAdapter *adapter;
 	PayInbound	inbound = {0};
@@ -58,9 +59,8 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 				 errmsg("psp, headers and body are needed"),
 				 errhint("Pass the request's headers as a JSON object and its body as the bytes received.")));
 	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	headers = PG_GETARG_JSONB_P(1);
 	read_body(PG_GETARG_BYTEA_PP(2), &inbound);
-	read_headers(headers, &inbound);
+	read_headers(PG_GETARG_JSONB_P(1), &inbound);
 
 	pay_spi_begin();
 	adapter = find_adapter(psp, &secret_name, &inbound);
@@ -71,7 +71,7 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 				 errmsg("webhook body is not an event of PSP \"%s\"", psp),
 				 errhint("Pass the body exactly as received, as bytea."),
 				 errhidestmt(true)));
-	taken = take(psp, &inbound, &events, headers, !trusted, now);
+	taken = take(psp, &inbound, &events, !trusted, now);
 	pay_spi_end();
 	ForceSyncCommit();
 	return result_row(fcinfo, taken, &events);
@@ -154,6 +154,39 @@ read_headers(Jsonb *headers, PayInbound *inbound)
 	inbound->headers = list;
 }
 
+/* They say who we are to the sender, or its visitor to us: secrets are in no table. */
+static bool
+may_hold_secret(const PayHeader *header)
+{
+	return pay_header_is(header, "authorization") || pay_header_is(header, "proxy-authorization") || pay_header_is(header, "cookie");
+}
+
+/* The headers for psp_event: without secrets, and without what is not one string. */
+static Jsonb *
+storable(const PayInbound *inbound)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *object;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < inbound->n_headers; i++)
+	{
+		const PayHeader *header = &inbound->headers[i];
+		JsonbValue	v = {.type = jbvString};
+
+		if (header->value == NULL || may_hold_secret(header))
+			continue;
+		v.val.string.val = unconstify(char *, header->name);
+		v.val.string.len = (int) header->name_bytes;
+		pushJsonbValue(&state, WJB_KEY, &v);
+		v.val.string.val = unconstify(char *, header->value);
+		v.val.string.len = (int) header->value_bytes;
+		pushJsonbValue(&state, WJB_VALUE, &v);
+	}
+	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(object);
+}
+
 /* Returns whether the events are to be believed; false: they are a hint, and the PSP is to be asked. */
 static bool
 verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayInbound *inbound, TimestampTz now)
@@ -226,9 +259,10 @@ find_secrets(const char *name, char **secrets, const char **problem)
 }
 
 static PayInboundEvent *
-take(const char *psp, const PayInbound *inbound, const PayEvents *events, Jsonb *headers, bool hint, TimestampTz now)
+take(const char *psp, const PayInbound *inbound, const PayEvents *events, bool hint, TimestampTz now)
 {
 	PayInboundEvent *taken = palloc0(sizeof(PayInboundEvent) * Max(events->n, 1));
+	Jsonb	   *headers = storable(inbound);
 
 	for (int i = 0; i < events->n; i++)
 	{

@@ -1,4 +1,4 @@
--- Sealing, what the tables need.  The rest is in 55_seal.sql.
+-- Sealing, what the tables need.  The rest is in seal/seal.sql.
 
 CREATE OPERATOR CLASS payments.xid8_minmax_ops FOR TYPE xid8 USING brin AS
 	OPERATOR 1 pg_catalog.<,
@@ -20,10 +20,6 @@ COMMENT ON FUNCTION payments._seal_xid() IS 'Internal: what the column xid of se
 CREATE FUNCTION payments.forget_epoch() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_epoch';
 COMMENT ON FUNCTION payments.forget_epoch() IS 'Trigger: tells every session to read seal_epoch anew.';
-
-CREATE FUNCTION payments._sealed_tables() RETURNS text[]
-	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_sealed_tables';
-COMMENT ON FUNCTION payments._sealed_tables() IS 'Internal: names of the tables that are sealed.';
 
 CREATE FUNCTION payments._system_identifier() RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_system_identifier';

@@ -38,7 +38,7 @@ static const char *take_event(const char *psp, const PayFeed *feed, const char *
 							  TimestampTz now, const char *worker);
 static const char *take_event_work(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
 								   TimestampTz now, const char *worker);
-static bool may_match_later(const PayWebhook *webhook);
+static bool may_match_later(const PayPspEvent *event);
 static void keep_entry(const char *psp, const char *feed, const char *id, const char *body, const char *reason);
 static void drop_entry(const char *psp, const char *feed, const char *id);
 
@@ -165,28 +165,28 @@ static const char *
 take_event_work(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
 				TimestampTz now, const char *worker)
 {
-	PayWebhook	webhook = {0};
-	PayInboundEvent event = {.psp = psp, .webhook = &webhook, .source = "feed", .body = body, .body_bytes = bytes};
+	PayPspEvent event = {0};
+	PayInboundEvent entry = {.psp = psp, .event = &event, .source = "feed", .body = body, .body_bytes = bytes};
 
-	if (feed == NULL || feed->read_event == NULL || !feed->read_event(body, bytes, &webhook))
+	if (feed == NULL || feed->read_event == NULL || !feed->read_event(body, bytes, &event))
 		return "this is not an event";
-	event.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	pay_events_take(&event, 1, false, now, worker);
-	if (event.duplicate)
+	entry.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	pay_events_take(&entry, 1, false, now, worker);
+	if (entry.duplicate)
 		return NULL;
-	if (event.report.outcome == PAY_OUTCOME_LOCKED)
+	if (entry.report.outcome == PAY_OUTCOME_LOCKED)
 		return REASON_LOCKED;
-	if (event.report.outcome == PAY_OUTCOME_UNMATCHED && may_match_later(&webhook) && tries < UNMATCHED_TRIES_MAX)
+	if (entry.report.outcome == PAY_OUTCOME_UNMATCHED && may_match_later(&event) && tries < UNMATCHED_TRIES_MAX)
 		return REASON_UNMATCHED;
 	return NULL;
 }
 
 static bool
-may_match_later(const PayWebhook *webhook)
+may_match_later(const PayPspEvent *event)
 {
-	if (!webhook->relevant || webhook->result.psp_ref != NULL)
+	if (!event->relevant || event->result.psp_ref != NULL)
 		return false;
-	switch (webhook->result.effect)
+	switch (event->result.effect)
 	{
 		case PAY_EFFECT_REFUNDED:
 		case PAY_EFFECT_REFUND_FAILED:

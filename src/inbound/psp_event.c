@@ -20,7 +20,7 @@ static void recall(PayInboundEvent *e);
 static void conclude(PayInboundEvent *e, TimestampTz now);
 static bool store(const PayInboundEvent *e, TimestampTz now);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
-static void note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now);
+static void note_orphan(const char *psp, const PayPspEvent *event, TimestampTz now);
 
 static PayStmt insert_event = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.psp_event (psp, event_id, event_type, received_at, headers, body, outcome, source) "
@@ -53,12 +53,12 @@ pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, cons
 		e->duplicate = !e->hint && !store(e, now);
 		if (e->duplicate)
 			recall(e);
-		if (e->duplicate || !e->webhook->relevant)
+		if (e->duplicate || !e->event->relevant)
 			continue;
 		reports[told].source = PAY_SOURCE_WEBHOOK;
 		reports[told].psp = e->psp;
 		reports[told].hint = e->hint;
-		reports[told].result = e->webhook->result;
+		reports[told].result = e->event->result;
 		whose[told++] = i;
 	}
 	/* All at once: their payments are locked in one order. */
@@ -77,7 +77,7 @@ recall(PayInboundEvent *e)
 	PayArgs		args = {0};
 
 	pay_arg_text(&args, e->psp);
-	pay_arg_text(&args, e->webhook->event_id);
+	pay_arg_text(&args, e->event->event_id);
 	if (pay_spi_exec(&find_first, &args) != 1 || pay_spi_isnull(0, 1))
 		return;
 	e->report.outcome = PAY_OUTCOME_NO_EFFECT;
@@ -99,10 +99,10 @@ conclude(PayInboundEvent *e, TimestampTz now)
 			return;
 		e->duplicate = !store(e, now);
 	}
-	else if (outcome == PAY_OUTCOME_UNMATCHED && e->webhook->relevant)
-		note_orphan(e->psp, e->webhook, now);
-	note_outcome(e->psp, e->webhook->event_id,
-				 !e->webhook->relevant ? "ignored" :
+	else if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant)
+		note_orphan(e->psp, e->event, now);
+	note_outcome(e->psp, e->event->event_id,
+				 !e->event->relevant ? "ignored" :
 				 outcome == PAY_OUTCOME_APPLIED ? (e->hint ? "asked" : "applied") :
 				 outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
 				 outcome != PAY_OUTCOME_UNMATCHED ? &e->report.payment_id : NULL);
@@ -121,8 +121,8 @@ store(const PayInboundEvent *e, TimestampTz now)
 	pay_pan_mask(masked, e->body_bytes);
 
 	pay_arg_text(&args, e->psp);
-	pay_arg_text(&args, e->webhook->event_id);
-	pay_arg_text(&args, e->webhook->event_type);
+	pay_arg_text(&args, e->event->event_id);
+	pay_arg_text(&args, e->event->event_type);
 	pay_arg_time(&args, now);
 	pay_arg_datum(&args, JsonbPGetDatum(e->headers), false);
 	pay_arg_bytes(&args, masked, e->body_bytes);
@@ -144,20 +144,20 @@ note_outcome(const char *psp, const char *event_id, const char *outcome, const p
 
 /* It carries our mark, yet we have no such operation: rows were lost, by a restore perhaps. */
 static void
-note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now)
+note_orphan(const char *psp, const PayPspEvent *event, TimestampTz now)
 {
 	PayArgs		args = {0};
 	pg_uuid_t	id;
 
-	if (webhook->result.psp_ref == NULL || webhook->result.class != PAY_CLASS_APPROVED)
+	if (event->result.psp_ref == NULL || event->result.class != PAY_CLASS_APPROVED)
 		return;
 	id = pay_new_id(0);
 	pay_arg_uuid(&args, &id);
 	pay_arg_text(&args, psp);
-	pay_arg_text(&args, webhook->result.object_id);
-	pay_arg_int64(&args, webhook->result.amount);
-	pay_arg_text(&args, webhook->result.currency);
-	pay_arg_text(&args, psprintf("%s for an operation that is not here; amount in the PSP's units", webhook->event_type));
+	pay_arg_text(&args, event->result.object_id);
+	pay_arg_int64(&args, event->result.amount);
+	pay_arg_text(&args, event->result.currency);
+	pay_arg_text(&args, psprintf("%s for an operation that is not here; amount in the PSP's units", event->event_type));
 	pay_arg_time(&args, now);
 	pay_spi_exec(&insert_orphan, &args);
 }

@@ -13,7 +13,7 @@
 typedef struct PayInboundEvent
 {
 	const char *psp;
-	const PayWebhook *webhook;
+	const PayPspEvent *event;
 	const char *source;			/* "webhook" or "feed", as in psp_event.source */
 	Jsonb	   *headers;
 	const char *body;			/* its own part of it */

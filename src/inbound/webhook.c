@@ -266,10 +266,10 @@ take(const char *psp, const PayInbound *inbound, const PayEvents *events, bool h
 
 	for (int i = 0; i < events->n; i++)
 	{
-		const PayWebhook *event = &events->list[i];
+		const PayPspEvent *event = &events->list[i];
 
 		taken[i].psp = psp;
-		taken[i].webhook = event;
+		taken[i].event = event;
 		taken[i].source = "webhook";
 		taken[i].headers = headers;
 		taken[i].body = event->raw.at ? event->raw.at : inbound->body;
@@ -318,7 +318,7 @@ result_row(FunctionCallInfo fcinfo, const PayInboundEvent *events, const PayEven
 	for (int i = 0; i < parsed->n; i++)
 		all_known &= events[i].duplicate;
 	if (e)
-		values[0] = CStringGetTextDatum(e->webhook->event_id);
+		values[0] = CStringGetTextDatum(e->event->event_id);
 	values[1] = BoolGetDatum(all_known);
 	if (!nulls[2])
 		values[2] = UUIDPGetDatum(&e->report.payment_id);

@@ -161,14 +161,14 @@ typedef struct PayResult
 } PayResult;
 
 /* One event. */
-typedef struct PayWebhook
+typedef struct PayPspEvent
 {
 	const char *event_id;		/* by which it is known when it comes again */
 	const char *event_type;
 	bool		relevant;		/* false: stored, nothing to apply */
 	PayResult	result;
 	PaySlice	raw;			/* its own part of the body; { NULL, 0 }: all of it */
-} PayWebhook;
+} PayPspEvent;
 
 /* A PSP's request to us, as the application took it. */
 typedef struct PayInbound
@@ -202,7 +202,7 @@ typedef enum PayVerdict
 typedef struct PayEvents
 {
 	int			n;				/* 0: nothing to apply, such as a trial of the endpoint */
-	PayWebhook *list;
+	PayPspEvent *list;
 	const char *reply;			/* body of the answer that the PSP waits for; NULL: any 2xx will do */
 } PayEvents;
 
@@ -244,7 +244,7 @@ typedef struct PayFeed
 	/* The PSP's word for why it gave no page, NULL if it has none. */
 	const char *(*refusal) (const char *body, size_t body_bytes);
 	/* Of events: reads an entry; false when it is no event. */
-	bool		(*read_event) (const char *entry, size_t bytes, PayWebhook *event);
+	bool		(*read_event) (const char *entry, size_t bytes, PayPspEvent *event);
 } PayFeed;
 
 typedef struct PayAdapter

@@ -25,7 +25,7 @@ extern void pay_stripe_classify(const PayCommand *command, bool inquiry, const P
 extern void pay_stripe_read_header(const PayHeader *header, PayAnswer *answer);
 extern PayVerdict pay_stripe_verify(PayInbound *inbound, const char *const *secrets, int64 now);
 extern bool pay_stripe_parse(const PayInbound *inbound, PayEvents *events);
-extern bool pay_stripe_read_event(const char *body, size_t bytes, PayWebhook *event);
+extern bool pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event);
 /* The event types that say something to us, from 0; NULL behind the last. */
 extern const char *pay_stripe_event_type(int i);
 

@@ -559,13 +559,13 @@ bool
 pay_stripe_parse(const PayInbound *inbound, PayEvents *events)
 {
 	events->n = 1;
-	events->list = palloc0(sizeof(PayWebhook));
+	events->list = palloc0(sizeof(PayPspEvent));
 	events->reply = NULL;
 	return pay_stripe_read_event(inbound->body, inbound->body_bytes, events->list);
 }
 
 bool
-pay_stripe_read_event(const char *body, size_t bytes, PayWebhook *event)
+pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 {
 	Node		whole = {pay_json_parse(body, bytes), ""};
 	Node		object = {whole.json, "data.object."};

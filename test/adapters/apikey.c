@@ -91,7 +91,7 @@ parse(const PayInbound *inbound, PayEvents *events)
 	size_t		at;
 	PaySliceResult found = first_item(inbound, &list, &at, &item);
 
-	events->list = palloc0(sizeof(PayWebhook) * PAY_EVENTS_MAX);
+	events->list = palloc0(sizeof(PayPspEvent) * PAY_EVENTS_MAX);
 	for (; found == PAY_SLICE_FOUND; found = pay_slice_element(list, &at, &item))
 	{
 		PaySlice	operation;

@@ -44,6 +44,6 @@ parse(const PayInbound *inbound, PayEvents *events)
 	PaySlice	whole = {inbound->body, inbound->body_bytes};
 
 	events->n = 1;
-	events->list = palloc0(sizeof(PayWebhook));
+	events->list = palloc0(sizeof(PayPspEvent));
 	return plain_read_event(whole, events->list);
 }

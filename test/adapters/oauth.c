@@ -95,6 +95,6 @@ parse(const PayInbound *inbound, PayEvents *events)
 	if (pay_slice_member(whole, "ping", &ping) == PAY_SLICE_FOUND)
 		return true;
 	events->n = 1;
-	events->list = palloc0(sizeof(PayWebhook));
+	events->list = palloc0(sizeof(PayPspEvent));
 	return plain_read_event(whole, events->list);
 }

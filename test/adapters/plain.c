@@ -123,7 +123,7 @@ read_operation(PaySlice body, const PayCommand *command, PayResult *result)
 }
 
 bool
-plain_read_event(PaySlice operation, PayWebhook *event)
+plain_read_event(PaySlice operation, PayPspEvent *event)
 {
 	memset(event, 0, sizeof(*event));
 	pay_result_init(&event->result);

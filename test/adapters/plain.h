@@ -20,7 +20,7 @@ extern void plain_read_header(const PayHeader *header, PayAnswer *answer);
 extern void plain_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result);
 
 /* An operation as an event tells of it.  False when it is none. */
-extern bool plain_read_event(PaySlice operation, PayWebhook *event);
+extern bool plain_read_event(PaySlice operation, PayPspEvent *event);
 
 /* Members that are strings without escapes, or whole numbers; NULL or false for anything else. */
 extern char *plain_text(PaySlice object, const char *name);

@@ -118,7 +118,7 @@ typedef struct PayCredentials
 /* What read_token() found. */
 typedef struct PayToken
 {
-	const char *text;
+	char	   *text;			/* palloc'd; the caller overwrites it */
 	int			valid_s;		/* from now on */
 } PayToken;
 

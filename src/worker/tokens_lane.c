@@ -140,7 +140,7 @@ answered(int slot, PayHttpResponse *response)
 	else
 		arrived = true;
 	if (token.text)
-		explicit_bzero(unconstify(char *, token.text), strlen(token.text));
+		explicit_bzero(token.text, strlen(token.text));
 	explicit_bzero(response->body, response->body_bytes);
 	pay_http_free(response);
 }

@@ -108,7 +108,7 @@ read_operation(PaySlice body, const PayCommand *command, PayResult *result)
 	if (command && (strcmp(result->psp_ref, command->psp_ref) != 0 || result->generation != command->generation ||
 					strcmp(kind, pay_op_kind_name(command->kind)) != 0))
 		result->class = PAY_CLASS_CONFLICTED;
-	else if (strcmp(status, "done") == 0)
+	else if (strcmp(status, "done") == 0 && effect_of(kind) != PAY_EFFECT_NONE)
 	{
 		result->class = PAY_CLASS_APPROVED;
 		result->effect = effect_of(kind);

@@ -18,7 +18,7 @@
 static bool
 got(PayTokenCache *cache, const char *text, int valid_s, TimestampTz now)
 {
-	PayToken	token = {text, valid_s};
+	PayToken	token = {unconstify(char *, text), valid_s};
 
 	pay_token_asked(cache);
 	return pay_token_got(cache, &token, now);

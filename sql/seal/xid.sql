@@ -18,7 +18,7 @@ CREATE FUNCTION payments._seal_xid() RETURNS xid8
 COMMENT ON FUNCTION payments._seal_xid() IS 'Internal: what the column xid of sealed tables defaults to.';
 
 CREATE FUNCTION payments.forget_epoch() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_epoch';
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
 COMMENT ON FUNCTION payments.forget_epoch() IS 'Trigger: tells every session to read seal_epoch anew.';
 
 CREATE FUNCTION payments._system_identifier() RETURNS text

@@ -42,14 +42,15 @@ pay_holds_card_number(const char *text)
 	return text != NULL && pay_pan_found(text, strlen(text));
 }
 
+/* The statement is kept out of the log: it would hold the number. */
 void
 pay_refuse_card_number(const char *text, const char *name)
 {
 	if (pay_holds_card_number(text))
 		ereport(ERROR,
 				(errcode(PAY_ERR_CARD_NUMBER),
-				 errmsg("%s seems to contain a card number", name),
-				 errhint("Keep card numbers out of the database; pass the PSP's token instead."),
+				 errmsg("%s contains what looks like a card number", name),
+				 errhint("Card numbers are never stored; pass the PSP's token for the card instead."),
 				 errhidestmt(true),
 				 errhidecontext(true)));
 }

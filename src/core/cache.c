@@ -80,14 +80,14 @@ forget(Datum arg, Oid relation)
 			cache->stale = true;
 }
 
-/* AFTER any change of a table that is cached, FOR EACH STATEMENT. */
+/* forget_routes(), forget_epoch(): AFTER a change of a table that sessions cache, FOR EACH STATEMENT. */
 Datum
 pay_forget_cached(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("forget_routes() must be called as a trigger"),
+				 errmsg("%s() must be called as a trigger", get_func_name(fcinfo->flinfo->fn_oid)),
 				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
 	return PointerGetDatum(NULL);

@@ -43,6 +43,7 @@ static PayCache roles = {
 };
 
 static bool find_role(const char *merchant, const char **app_role);
+static bool reads_all_merchants(void);
 static bool decides(void);
 
 static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
@@ -97,8 +98,9 @@ find_role(const char *merchant, const char **app_role)
 	return true;
 }
 
-bool
-pay_reads_all_merchants(void)
+/* Is the calling role an operator, administrator or auditor?  They see the rows of all merchants. */
+static bool
+reads_all_merchants(void)
 {
 	static const char *const readers[] = {"payments_operator", "payments_admin", "payments_auditor"};
 
@@ -133,13 +135,14 @@ decides(void)
 		deciding_subid == GetCurrentSubTransactionId();
 }
 
+/* _require_merchant(merchant): unless the caller may see the rows of all. */
 Datum
 pay_require_merchant_sql(PG_FUNCTION_ARGS)
 {
 	char	   *merchant = pay_text_argument(fcinfo, 0);
 
 	pay_spi_begin();
-	if (!pay_reads_all_merchants())
+	if (!reads_all_merchants())
 		pay_require_merchant(merchant);
 	pay_spi_end();
 	PG_RETURN_VOID();

@@ -12,7 +12,5 @@
  * before may be gone then.
  */
 extern void pay_require_merchant(const char *merchant);
-/* Is the calling role an operator, administrator or auditor?  They see the rows of all merchants. */
-extern bool pay_reads_all_merchants(void);
 
 #endif							/* PAY_MERCHANT_H */

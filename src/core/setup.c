@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 
 PAY_FUNCTION(pay_setup);
+PAY_FUNCTION(pay_require_setup_sql);
 PAY_FUNCTION(pay_version);
 PAY_FUNCTION(pay_wake_worker);
 
@@ -41,6 +42,15 @@ pay_setup(PG_FUNCTION_ARGS)
 	SPI_finish();
 	/* A worker that found nothing to serve may be waiting. */
 	pay_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* _require_setup(): PAY_ERR_NOT_SET_UP, for functions written in SQL. */
+Datum
+pay_require_setup_sql(PG_FUNCTION_ARGS)
+{
+	pay_spi_begin();
+	pay_spi_end();
 	PG_RETURN_VOID();
 }
 

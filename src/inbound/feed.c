@@ -43,7 +43,7 @@ static int64 unix_seconds(TimestampTz time);
 static TimestampTz whole_second(TimestampTz time);
 
 static PayStmt read_adapters = PAY_STMT_NOARGS(SPI_OK_SELECT,
-	"SELECT psp, adapter FROM payments.psp ORDER BY psp LIMIT 64");
+	"SELECT psp, adapter FROM payments.psp ORDER BY psp");
 static PayStmt expire_leases = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.psp_feed SET claimed_by = NULL, due_at = least(due_at, $2) WHERE claimed_by = $1", TEXTOID, TIMESTAMPTZOID);
 static PayStmt read_due = PAY_STMT(SPI_OK_SELECT,

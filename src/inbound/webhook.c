@@ -56,7 +56,7 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
-				 errmsg("psp, headers and body are needed"),
+				 errmsg("psp, headers and body must not be null"),
 				 errhint("Pass the request's headers as a JSON object and its body as the bytes received.")));
 	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	read_body(PG_GETARG_BYTEA_PP(2), &inbound);

@@ -3,7 +3,7 @@
  *		The ledger's verbs that post: one at a time, and batches.
  *
  * The verbs check what they are given, whether the caller may act for the
- * merchants whose accounts they name, and hand a batch to ledger/batch.c.
+ * merchants whose accounts they name, and hand a batch to ledger/write.c.
  * They run as payments_owner.
  */
 #include "payments.h"

@@ -83,8 +83,8 @@ pay_ledger_raise(const PayPosting *posting)
 		case PAY_ERR_CARD_NUMBER:
 			ereport(ERROR,
 					(errcode(PAY_ERR_CARD_NUMBER),
-					 errmsg("a text of the posting seems to contain a card number"),
-					 errhint("Keep card numbers out of the database; pass the PSP's token instead."),
+					 errmsg("a text of the posting contains what looks like a card number"),
+					 errhint("Card numbers are never stored; pass the PSP's token for the card instead."),
 					 errhidestmt(true),
 					 errhidecontext(true)));
 			break;

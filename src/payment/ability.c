@@ -12,8 +12,7 @@
 const char *
 pay_route_refusal(const PayRoute *route, bool manual_capture, int *sqlstate, const char **hint)
 {
-	const PayAdapter *adapter = pay_psp_adapter(route->adapter);
-	const char *refusal = adapter ? pay_psp_refusal(adapter, manual_capture ? PAY_OP_AUTHORIZE : PAY_OP_CHARGE, false) : NULL;
+	const char *refusal = route->adapter ? pay_psp_refusal(route->adapter, manual_capture ? PAY_OP_AUTHORIZE : PAY_OP_CHARGE, false) : NULL;
 
 	if (refusal == NULL)
 		return NULL;

@@ -1,6 +1,6 @@
 /*
  * src/payment/apply.c
- *		apply_psp_result(): the one door for every word of a PSP.
+ *		pay_apply(): the one door for every word of a PSP.
  *
  * An API answer, an inquiry, a webhook, a settlement line: each is a PayReport, and all are
  * decided here, under the lock of the payment they speak of.  Three rules:
@@ -195,7 +195,7 @@ ask_psp(PayContext *c)
 
 		if (!at_psp || o->claimed_by != NULL || o->has_dead_letter)
 			continue;
-		pay_operation_schedule(c->set, o, "inquire", c->set->now);
+		pay_operation_enqueue(c->set, o, "inquire", c->set->now);
 		count_applied(c);
 	}
 }

@@ -1,6 +1,6 @@
 /*
  * src/payment/apply.h
- *		apply_psp_result(): the one door for every word of a PSP.
+ *		pay_apply(): the one door for every word of a PSP.
  */
 #ifndef PAY_APPLY_H
 #define PAY_APPLY_H

@@ -175,7 +175,7 @@ ask_for_fee(PayContext *c)
 	o->dirty = true;
 	o->schedule = "pending";
 	o->try = 0;
-	pay_operation_schedule(c->set, o, "inquire", c->set->now);
+	pay_operation_enqueue(c->set, o, "inquire", c->set->now);
 }
 
 static void

@@ -182,7 +182,7 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	o->dirty = true;
 	o->schedule = schedule;
 	o->try = try;
-	pay_operation_schedule(c->set, o, "send", due);
+	pay_operation_enqueue(c->set, o, "send", due);
 }
 
 /* ---------- not at all, or nobody knows ---------- */
@@ -255,7 +255,7 @@ pay_apply_resend(PayContext *c)
 	wait_on(c, "unknown", o->first_sent_at != 0 && c->set->now < horizon ? "send" : "inquire", "outcome_unknown");
 	/* Asking came first; the resend need not wait, only count as a try. */
 	if (o->queued && strcmp(o->action, "send") == 0)
-		pay_operation_schedule(c->set, o, "send", c->set->now);
+		pay_operation_enqueue(c->set, o, "send", c->set->now);
 }
 
 /* Nothing will pass until a person acts: stop the PSP, keep the operation. */
@@ -279,7 +279,7 @@ misconfigured(PayContext *c)
 		o->status = "awaiting_retry";
 		o->dirty = true;
 	}
-	pay_operation_schedule(c->set, o, o->action, c->set->now + MISCONFIGURED_RETRY_MS * 1000);
+	pay_operation_enqueue(c->set, o, o->action, c->set->now + MISCONFIGURED_RETRY_MS * 1000);
 }
 
 static void
@@ -339,7 +339,7 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 	}
 	o->try++;
 	if (pay_retry_next(schedule, c->payment->psp, o->try, c->result.retry_after_ms, c->set->now, &due))
-		pay_operation_schedule(c->set, o, action, due);
+		pay_operation_enqueue(c->set, o, action, due);
 	else
 	{
 		pay_operation_bury(o, exhausted, c->report->error && c->report->error[0] ? c->report->error : c->result.message);

@@ -11,6 +11,7 @@
 
 #include "base/address.h"
 #include "base/json.h"
+#include "core/arguments.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "core/wake.h"
@@ -39,15 +40,15 @@ pay_create_psp(PG_FUNCTION_ARGS)
 {
 	char	   *psp,
 			   *adapter_name,
-			   *base_url = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
-			   *secret = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
+			   *base_url = pay_text_argument(fcinfo, 2),
+			   *secret = pay_text_argument(fcinfo, 3);
 	const PayAdapter *adapter;
 	PayArgs		args = {0};
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("psp and adapter are needed"),
+				 errmsg("psp and adapter must not be null"),
 				 errhint("For example create_psp(psp => 'stripe', adapter => 'stripe', secret => 'stripe').")));
 	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	adapter_name = text_to_cstring(PG_GETARG_TEXT_PP(1));
@@ -170,7 +171,7 @@ check_config(Jsonb *config)
 	if (!JB_ROOT_IS_OBJECT(config))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("config is not an object"),
+				 errmsg("config is not a JSON object"),
 				 errhint("Write for example '{\"feeds\": {\"interval_s\": 60}}'; docs/feeds.md lists the keys.")));
 	for (int i = 0; i < (int) lengthof(settings); i++)
 	{

@@ -9,7 +9,8 @@
 #include "payments.h"
 
 #include "payment/dead_letter.h"
-#include "base/pan.h"
+#include "base/uuid.h"
+#include "core/arguments.h"
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/payment.h"
@@ -82,9 +83,9 @@ pay_redrive(PG_FUNCTION_ARGS)
 	operation->schedule = NULL;
 	operation->try = 0;
 	operation->lost = 0;
-	pay_operation_schedule(set, operation, strcmp(operation->status, "in_doubt") == 0 ||
+	pay_operation_enqueue(set, operation, strcmp(operation->status, "in_doubt") == 0 ||
 						   strcmp(operation->status, "requires_action") == 0 ||
-						   (strcmp(operation->status, "processing") == 0) ? "inquire" : "send", set->now);
+						   strcmp(operation->status, "processing") == 0 ? "inquire" : "send", set->now);
 	pay_payments_save(set);
 
 	pay_arg_uuid(&args, id);
@@ -103,7 +104,7 @@ Datum
 pay_discard(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
-	char	   *reason = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *reason = pay_text_argument(fcinfo, 1);
 	PayPayments *set;
 	PayPayment *payment;
 	PayOperation *operation;
@@ -114,12 +115,7 @@ pay_discard(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a reason is needed to discard a dead letter"),
 				 errhint("Say how you know that the PSP did not do it: discard(id, 'no charge on the dashboard').")));
-	if (pay_pan_found(reason, strlen(reason)))
-		ereport(ERROR,
-				(errcode(PAY_ERR_CARD_NUMBER),
-				 errmsg("reason contains what looks like a card number"),
-				 errhint("Card numbers are never stored; remove it."),
-				 errhidestmt(true)));
+	pay_refuse_card_number(reason, "reason");
 	pay_spi_begin();
 	operation = load_dead_letter(id, &set, "discard");
 	payment = &set->list[0];
@@ -160,7 +156,7 @@ load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb)
 	if (pay_spi_exec(&find_dead_letter, &args) == 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_DEAD_LETTER_NOT_FOUND),
-				 errmsg("there is no such dead letter"),
+				 errmsg("dead letter %s does not exist", pay_uuid_text(id)),
 				 errhint("SELECT * FROM payments.dead_letter WHERE decision IS NULL lists the open ones.")));
 	operation_id = pay_spi_uuid(0, 1);
 	payment_id = pay_spi_uuid(0, 2);

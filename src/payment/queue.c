@@ -29,8 +29,8 @@
 
 #define CLAIM_MAX 5000
 
-static int	complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
-						const char *psp, TimestampTz now, const char *actor);
+static void complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
+						  const char *psp, TimestampTz now, const char *actor);
 static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 					  int lease_ms, PayClaim *claim);
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
@@ -118,9 +118,9 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 }
 
 /* Their worker died in mid-call: an answer that says "nobody knows". */
-static int
+static void
 complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
-			const char *psp, TimestampTz now, const char *actor)
+			  const char *psp, TimestampTz now, const char *actor)
 {
 	PayReport  *reports = palloc0(sizeof(PayReport) * n);
 
@@ -136,7 +136,6 @@ complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inqu
 		reports[i].result.retry_after_ms = -1;
 	}
 	pay_apply(reports, n, false, now, actor);
-	return n;
 }
 
 /* Returns false when there is nothing to send: the operation is then buried. */
@@ -177,7 +176,7 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 		if (pay_operation_is_first(operation) && pay_payment_can(payment, "claim"))
 			pay_payment_event(set, payment, "claim", operation, "worker", NULL);
 	}
-	pay_operation_schedule(set, operation, operation->action, set->now + (TimestampTz) lease_ms * 1000);
+	pay_operation_enqueue(set, operation, operation->action, set->now + (TimestampTz) lease_ms * 1000);
 	operation->claimed_by = worker;
 
 	attempt = palloc0(sizeof(PayAttempt));

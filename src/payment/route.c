@@ -26,7 +26,6 @@ typedef struct PayRouteEntry
 	PayRouteKey key;
 	PayRoute	route;
 	char		psp[NAME_BYTES];
-	char		adapter[NAME_BYTES];
 } PayRouteEntry;
 
 static PayCache routes = {
@@ -59,7 +58,6 @@ pay_route_find(const char *merchant, const char *psp, const char *currency)
 		/* Copies: the next look-up may begin the cache anew. */
 		*route = entry->route;
 		route->psp = pstrdup(entry->psp);
-		route->adapter = pstrdup(entry->adapter);
 		return route;
 	}
 	read_route(route, merchant, psp, currency);
@@ -70,7 +68,6 @@ pay_route_find(const char *merchant, const char *psp, const char *currency)
 	{
 		entry->route = *route;
 		strlcpy(entry->psp, route->psp, NAME_BYTES);
-		strlcpy(entry->adapter, route->adapter, NAME_BYTES);
 	}
 	return route;
 }
@@ -99,7 +96,7 @@ read_route(PayRoute *route, const char *merchant, const char *psp, const char *c
 	pay_spi_exec(&find_route, &args);
 	route->merchant_known = !pay_spi_isnull(0, 1);
 	route->psp = pay_spi_text(0, 2);
-	route->adapter = pay_spi_text(0, 3);
+	route->adapter = route->psp ? pay_psp_adapter(pay_spi_text(0, 3)) : NULL;
 	route->currency_known = !pay_spi_isnull(0, 4);
 	if (route->currency_known)
 	{

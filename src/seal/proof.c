@@ -140,7 +140,7 @@ find_row(PaySealTable *table, Datum key, StringInfo row, uint64 *xid)
 	if (pay_spi_exec(&table->find, &args) != 1)
 		ereport(ERROR,
 				(errcode(PAY_ERR_ROW_NOT_FOUND),
-				 errmsg("there is no such row in table \"%s\"", table->name),
+				 errmsg("the row does not exist in table \"%s\"", table->name),
 				 errhint("row_key names %s.", key_names(table))));
 	pay_seal_row_bytes(table, row, xid);
 }
@@ -243,7 +243,7 @@ put_blocks(int64 from, int64 to, StringInfo proof)
 	if (last != to)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there is no block " INT64_FORMAT " yet", to),
+				 errmsg("block " INT64_FORMAT " does not exist yet", to),
 				 errhint("SELECT block FROM payments.seal_head is the newest.")));
 }
 

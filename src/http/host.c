@@ -28,16 +28,6 @@ pay_http_host_init(void)
 }
 
 void
-pay_http_host_destroy_waiting(void)
-{
-	dlist_mutable_iter iter;
-
-	for (int i = 0; i < HOSTS_MAX; i++)
-		dlist_foreach_modify(iter, &hosts[i].waiting)
-			pay_http_transfer_destroy(dlist_container(PayTransfer, node, iter.cur));
-}
-
-void
 pay_http_host_enter(PayTransfer *transfer, const char *url)
 {
 	transfer->host = find_host(url);

@@ -25,7 +25,6 @@ typedef struct PayHost
 } PayHost;
 
 extern void pay_http_host_init(void);
-extern void pay_http_host_destroy_waiting(void);
 /* Assigns the gate of the URL's host to the transfer; none when the name is too long or all gates are in use. */
 extern void pay_http_host_enter(PayTransfer *transfer, const char *url);
 /* May the transfer run?  If not it waits here, for the one that looks the name up. */

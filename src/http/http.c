@@ -58,12 +58,11 @@
 #define DESCRIPTORS_SPARE 256	/* for the server's own files */
 #define CONNECTIONS_SPARE 16
 
-/* Written by init and shutdown only. */
+/* Written by init only. */
 static CURLM *multi = NULL;
 static int	epoll_fd = -1;
 static int	timer_fd = -1;
 static int	inflight_bound = 0;
-static bool curl_initialized = false;
 
 /* Written by start, drive and what they call. */
 static int	inflight = 0;		/* running and waiting */
@@ -100,12 +99,11 @@ pay_http_init(int inflight_max)
 	/* Else the postmaster's environment could have our TLS keys written to a file. */
 	unsetenv("SSLKEYLOGFILE");
 
-	if (!curl_initialized && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WORKER),
 				 errmsg("could not initialize libcurl"),
 				 errhint("Check the installation of libcurl and of the TLS library under it.")));
-	curl_initialized = true;
 	check_curl();
 
 	inflight_bound = fit_descriptors(inflight_max);
@@ -118,16 +116,10 @@ pay_http_init(int inflight_max)
 	pay_http_host_init();
 	problem = create_handles();
 	if (problem != NULL)
-	{
-		int			save_errno = errno;
-
-		pay_http_shutdown();
-		errno = save_errno;
 		ereport(ERROR,
 				(errcode(PAY_ERR_WORKER),
 				 errmsg("could not create %s: %m", problem),
 				 errhint("Raise the limit on open files of the server process, or its memory.")));
-	}
 }
 
 int
@@ -246,42 +238,6 @@ void
 pay_http_free(PayHttpResponse *response)
 {
 	pay_http_finished_free((PayFinished *) response);
-}
-
-/*
- * Also undoes an init that failed half-way, and may be called twice.  There is
- * no curl_global_cleanup(): a lookup given up on may still run in its thread.
- */
-void
-pay_http_shutdown(void)
-{
-	dlist_mutable_iter iter;
-	PayHttpResponse *response;
-
-	if (multi != NULL)
-		pay_http_host_destroy_waiting();
-	dlist_foreach_modify(iter, &running)
-	{
-		PayTransfer *transfer = dlist_container(PayTransfer, node, iter.cur);
-
-		curl_multi_remove_handle(multi, transfer->easy);
-		pay_http_transfer_destroy(transfer);
-	}
-	pay_http_transfer_destroy_idle();
-	while ((response = pay_http_next()) != NULL)
-		pay_http_free(response);
-
-	if (multi != NULL)
-		curl_multi_cleanup(multi);
-	if (timer_fd >= 0)
-		close(timer_fd);
-	if (epoll_fd >= 0)
-		close(epoll_fd);
-	multi = NULL;
-	timer_fd = -1;
-	epoll_fd = -1;
-	inflight = 0;
-	deadline_us = -1;
 }
 
 /*

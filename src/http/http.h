@@ -11,7 +11,10 @@
 
 #include "http/message.h"
 
-/* Creates the multi handle and its epoll descriptor; at most `inflight_max` requests at a time.  Raises on failure.  Call once, in the worker only. */
+/*
+ * Creates the multi handle and its epoll descriptor; at most `inflight_max` requests at a time.
+ * Call once, in the worker only.  Raises on failure and undoes nothing: the process is to end.
+ */
 extern void pay_http_init(int inflight_max);
 /* The descriptor to wait on: readable when pay_http_drive() has work. */
 extern int	pay_http_fd(void);
@@ -25,7 +28,5 @@ extern void pay_http_drive(void);
 /* Next finished response, or NULL.  Free it with pay_http_free(). */
 extern PayHttpResponse *pay_http_next(void);
 extern void pay_http_free(PayHttpResponse *response);
-/* Drops everything in flight without waiting. */
-extern void pay_http_shutdown(void);
 
 #endif							/* PAY_HTTP_H */

@@ -187,26 +187,6 @@ pay_http_transfer_release(PayTransfer *transfer)
 	dlist_push_head(&idle, &transfer->node);
 }
 
-void
-pay_http_transfer_destroy(PayTransfer *transfer)
-{
-	dlist_delete(&transfer->node);
-	curl_easy_cleanup(transfer->easy);
-	wipe_headers(transfer->headers);
-	free(transfer->body);
-	pay_http_finished_free(transfer->finished);
-	free(transfer);
-}
-
-void
-pay_http_transfer_destroy_idle(void)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &idle)
-		pay_http_transfer_destroy(dlist_container(PayTransfer, node, iter.cur));
-}
-
 /* One of them is the authorization. */
 static void
 wipe_headers(struct curl_slist *headers)

@@ -58,9 +58,6 @@ extern bool pay_http_transfer_add_body(PayTransfer *transfer, const char *bytes,
 extern PayFinished *pay_http_transfer_end(PayTransfer *transfer, CURLcode code);
 /* Puts a transfer that is in no list back into the pool. */
 extern void pay_http_transfer_release(PayTransfer *transfer);
-/* Takes it out of its list, which it must be in, and frees it with all it holds. */
-extern void pay_http_transfer_destroy(PayTransfer *transfer);
-extern void pay_http_transfer_destroy_idle(void);
 
 /* Monotonic. */
 extern int64 pay_http_now_us(void);

@@ -47,7 +47,6 @@
 /* Payments wait while it runs: it is stopped after this, and never takes more than a twentieth of the time. */
 #define COMPARE_TIMEOUT_MS 2000
 #define COMPARE_REST 20
-#define LINKS_MAX 64
 
 /* A page that was claimed; `response` is its answer once it is here. */
 typedef struct PayFeedCall
@@ -61,18 +60,9 @@ typedef struct PayFeedCall
 	int			complete_tries;
 } PayFeedCall;
 
-/* When a PSP's lines are compared next; for the life of the process. */
-typedef struct PayFeedCompare
-{
-	char		psp[NAMEDATALEN];
-	TimestampTz due_at;
-	TimestampTz rest_until;		/* not before, whatever came in */
-	TimestampTz done_at;
-} PayFeedCompare;
-
 typedef struct PayFeedRound
 {
-	const char *psps[LINKS_MAX];
+	const char **psps;
 	int			n;
 	int			room;
 	TimestampTz now;
@@ -91,13 +81,11 @@ static PayFeedCall calls[SLOTS];
 static int	busy = 0;
 static TimestampTz pages_at = 0;
 static TimestampTz claimed_at = 0;
-static PayFeedCompare compares[LINKS_MAX];
-static int	compare_count = 0;
 
 static void init(void);
 static void recover(TimestampTz now);
 static void look(TimestampTz now);
-static int	callable(const char **psps, TimestampTz now);
+static const char **callable(int *n, TimestampTz now);
 static TimestampTz next_look(bool noted);
 static void claim(TimestampTz now);
 static void retry_work(void *arg);
@@ -110,8 +98,8 @@ static void complete_page(PayFeedCall *call);
 static void complete_work(void *arg);
 static void fail_work(void *arg);
 static void release(PayFeedCall *call);
-static void ask_to_compare(const PayFeedClaim *claim, const PayFeedProgress *progress, TimestampTz now);
-static void compare(PayFeedCompare *compare);
+static void ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, TimestampTz now);
+static void compare(PayUpstream *upstream);
 static void compare_work(void *arg);
 static void on_timeout(void);
 static TimestampTz later(TimestampTz now, int64 ms);
@@ -144,26 +132,27 @@ recover(TimestampTz now)
 static void
 look(TimestampTz now)
 {
-	const char *psps[LINKS_MAX];
-	int			n = callable(psps, now);
+	int			n;
+	const char **psps = callable(&n, now);
 
 	pages_at = pay_feed_due(psps, n);
 }
 
-/* The PSPs that may be called now.  The names last as long as the upstreams. */
-static int
-callable(const char **psps, TimestampTz now)
+/* The PSPs that may be called now.  The names last until the PSPs are read again. */
+static const char **
+callable(int *n, TimestampTz now)
 {
-	int			n = 0;
+	const char **psps = palloc(sizeof(char *) * Max(pay_upstreams_count(), 1));
 
-	for (int i = 0; i < pay_upstreams_count() && n < LINKS_MAX; i++)
+	*n = 0;
+	for (int i = 0; i < pay_upstreams_count(); i++)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
 
 		if (upstream->usable && upstream->adapter->n_feeds > 0 && pay_upstream_open(upstream, now))
-			psps[n++] = upstream->psp;
+			psps[(*n)++] = upstream->psp;
 	}
-	return n;
+	return psps;
 }
 
 /* ---------- claim and send ---------- */
@@ -187,7 +176,7 @@ claim(TimestampTz now)
 	round = palloc0(sizeof(PayFeedRound));
 	round->now = now;
 	round->room = SLOTS - busy;
-	round->n = callable(round->psps, now);
+	round->psps = callable(&round->n, now);
 	/* What waits is here already; it needs no PSP. */
 	if (pay_worker_transaction(retry_work, &now, NULL) == PAY_WORK_FAILED)
 		claimed_at = later(now, RETRY_AGAIN_MS);
@@ -201,6 +190,8 @@ claim(TimestampTz now)
 		while (calls[slot].busy)
 			slot++;
 		calls[slot] = (PayFeedCall) {.busy = true, .claim = round->claims[i]};
+		calls[slot].upstream = pay_upstreams_find(round->claims[i].psp);
+		calls[slot].upstream->users++;
 		busy++;
 		send_page(slot);
 	}
@@ -229,20 +220,15 @@ static void
 send_page(int slot)
 {
 	PayFeedCall *call = &calls[slot];
-	PayUpstream *upstream = NULL;
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
 
 	Assert(!IsTransactionState());
-	for (int i = 0; i < pay_upstreams_count(); i++)
-		if (strcmp(pay_upstreams_get(i)->psp, call->claim.psp) == 0)
-			upstream = pay_upstreams_get(i);
 	pay_feed_request(&call->claim, &wanted);
 	request.tag = pay_feeds_lane.first_tag + slot;
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
-	call->upstream = upstream;
-	call->token = upstream->token.serial;
-	pay_upstream_send(upstream, &wanted, pay_upstream_token(upstream), NULL, &request);
+	call->token = pay_upstream_token_serial(call->upstream);
+	pay_upstream_send(call->upstream, &wanted, NULL, false, &request);
 }
 
 static void
@@ -264,8 +250,8 @@ next(bool idle)
 	for (int i = 0; busy > 0 && i < SLOTS; i++)
 		if (calls[i].response)
 			due = Min(due, calls[i].complete_at);
-	for (int i = 0; !idle && i < compare_count; i++)
-		due = Min(due, compares[i].due_at);
+	for (int i = 0; !idle && i < pay_upstreams_count(); i++)
+		due = Min(due, pay_upstreams_get(i)->compare_at);
 	return due;
 }
 
@@ -280,10 +266,10 @@ step(bool idle)
 			complete_page(&calls[i]);
 			return;
 		}
-	for (int i = 0; !idle && i < compare_count; i++)
-		if (compares[i].due_at <= now)
+	for (int i = 0; !idle && i < pay_upstreams_count(); i++)
+		if (pay_upstreams_get(i)->compare_at <= now)
 		{
-			compare(&compares[i]);
+			compare(pay_upstreams_get(i));
 			return;
 		}
 }
@@ -296,7 +282,7 @@ complete_page(PayFeedCall *call)
 
 	if (pay_worker_transaction(complete_work, &completing, &error) != PAY_WORK_FAILED)
 	{
-		ask_to_compare(&call->claim, &completing.progress, GetCurrentTimestamp());
+		ask_to_compare(call, &completing.progress, GetCurrentTimestamp());
 		if (completing.progress.again)
 			return;				/* after payments have had their turn */
 	}
@@ -345,6 +331,7 @@ fail_work(void *arg)
 static void
 release(PayFeedCall *call)
 {
+	call->upstream->users--;
 	pay_http_free(call->response);
 	memset(call, 0, sizeof(PayFeedCall));
 	busy--;
@@ -354,51 +341,39 @@ release(PayFeedCall *call)
 
 /* Behind the import, in a transaction of its own: what came in is kept whatever comes of it. */
 static void
-ask_to_compare(const PayFeedClaim *claim, const PayFeedProgress *progress, TimestampTz now)
+ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, TimestampTz now)
 {
-	PayFeedCompare *c = NULL;
+	PayUpstream *upstream = call->upstream;
+	TimestampTz at;
 
-	if (claim->feed->kind != PAY_FEED_LINES || !(progress->added > 0 || progress->window_done))
+	if (call->claim.feed->kind != PAY_FEED_LINES || !(progress->added > 0 || progress->window_done))
 		return;
-	for (int i = 0; i < compare_count; i++)
-		if (strcmp(compares[i].psp, claim->psp) == 0)
-			c = &compares[i];
-	if (c == NULL)
-	{
-		if (compare_count == LINKS_MAX)
-			return;
-		c = &compares[compare_count++];
-		strlcpy(c->psp, claim->psp, sizeof(c->psp));
-		c->done_at = 0;
-		c->rest_until = 0;
-		c->due_at = DT_NOEND;
-	}
-	c->due_at = Min(c->due_at, Max(now, progress->added > 0 ? c->rest_until : later(c->done_at, COMPARE_MS)));
+	at = progress->added > 0 ? upstream->compare_rest_until : later(upstream->compared_at, COMPARE_MS);
+	upstream->compare_at = Min(upstream->compare_at, Max(now, at));
 }
 
 static void
-compare(PayFeedCompare *compare)
+compare(PayUpstream *upstream)
 {
 	TimestampTz begun = GetCurrentTimestamp();
+	TimestampTz ended;
 	bool		ok;
 
 	enable_timeout_after(USER_TIMEOUT, COMPARE_TIMEOUT_MS);
-	ok = pay_worker_transaction(compare_work, compare, NULL) != PAY_WORK_FAILED;
+	ok = pay_worker_transaction(compare_work, upstream, NULL) != PAY_WORK_FAILED;
 	disable_timeout(USER_TIMEOUT, false);
 	/* It may have gone off when all was done. */
 	QueryCancelPending = false;
-	compare->due_at = DT_NOEND;
-	compare->done_at = GetCurrentTimestamp();
-	compare->rest_until = later(compare->done_at, ok ? COMPARE_PACE_MS : COMPARE_MS);
-	compare->rest_until = Max(compare->rest_until, compare->done_at + COMPARE_REST * (compare->done_at - begun));
-	if (!ok)
-		compare->due_at = compare->rest_until;
+	ended = GetCurrentTimestamp();
+	upstream->compared_at = ended;
+	upstream->compare_rest_until = Max(later(ended, ok ? COMPARE_PACE_MS : COMPARE_MS), ended + COMPARE_REST * (ended - begun));
+	upstream->compare_at = ok ? DT_NOEND : upstream->compare_rest_until;
 }
 
 static void
 compare_work(void *arg)
 {
-	pay_feed_reconcile(((PayFeedCompare *) arg)->psp);
+	pay_feed_reconcile(((PayUpstream *) arg)->psp);
 }
 
 /* In a signal handler: as if somebody had cancelled the query. */

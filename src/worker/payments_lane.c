@@ -39,6 +39,8 @@
 /* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
 #define CONTENDED_MAX 10
 #define SKIP_MS 10000
+/* A round of claims that has taken this long begins with no further PSP. */
+#define ROUND_MS 100
 
 /* A call in flight; the claim's data live in its context. */
 typedef struct PayCall
@@ -94,6 +96,7 @@ static PayDone *done = NULL;
 static int	done_count = 0;
 static TimestampTz claim_at = 0;	/* 0: at once */
 static TimestampTz claimed_at = 0;
+static uint64 lap = 1;			/* in each, every PSP has its turn once */
 static TimestampTz completed_at = 0;
 static int	contended_items = 0;	/* in this round of completing */
 
@@ -102,9 +105,10 @@ static void recover(TimestampTz now);
 static void look(TimestampTz now);
 static TimestampTz next_look(bool noted);
 static void claim(TimestampTz now);
+static TimestampTz claim_from(PayUpstream *upstream, TimestampTz now);
 static int	room_for(PayUpstream *upstream, TimestampTz now);
-static void claim_from(PayUpstream *upstream, TimestampTz now, bool *contended);
 static void claim_work(void *arg);
+static TimestampTz claim_failed(PayClaimRound *round);
 static void skip_row(PayUpstream *upstream, PayClaimRound *round);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
@@ -172,80 +176,90 @@ next_look(bool noted)
 	return Max(noted ? 0 : claim_at, claimed_at + PACE_MS * 1000);
 }
 
+/*
+ * From each PSP that has something due, beginning with the one that waits
+ * longest.  A round that takes long is broken off, so that answers are not kept
+ * waiting; the next goes on with those that have not had their turn.
+ */
 static void
 claim(TimestampTz now)
 {
-	bool		contended = false;
+	bool		begun = false;
 
 	claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
 	for (int i = 0; i < pay_upstreams_count(); i++)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
+		TimestampTz again;
 
 		/* Without a token nothing can be sent; when one comes, there is another look. */
-		if (!upstream->usable || (upstream->adapter->build_token && !pay_token_usable(&upstream->token, now)))
+		if (!upstream->usable || (upstream->token && !pay_token_usable(upstream->token, now)))
 			continue;
 		/* A look at the queue costs little, a transaction of claims for nothing much more. */
-		if (upstream->due_at <= now)
-			claim_from(upstream, now, &contended);
+		if (upstream->due_at > now)
+			again = upstream->due_at;
+		else if (upstream->lap == lap)
+			again = 0;
+		else if (begun && GetCurrentTimestamp() >= now + ROUND_MS * 1000)
+		{
+			claim_at = 0;
+			return;
+		}
 		else
-			claim_at = Min(claim_at, upstream->due_at);
-		CHECK_FOR_INTERRUPTS();
+		{
+			begun = true;
+			upstream->lap = lap;
+			again = claim_from(upstream, now);
+			CHECK_FOR_INTERRUPTS();
+		}
+		claim_at = Min(claim_at, again);
 	}
-	if (contended && claim_at < now + CONTENDED_MS * 1000)
-		claim_at = now + CONTENDED_MS * 1000;
+	lap++;
 }
 
-/* How many calls may be added: what the upstream allows, the free slots, and one batch. */
-static int
-room_for(PayUpstream *upstream, TimestampTz now)
+/* Returns when to look at this PSP again. */
+static TimestampTz
+claim_from(PayUpstream *upstream, TimestampTz now)
 {
-	return Min(Min(pay_upstream_room(upstream, pay_payments_lane.slots, now), free_count), pay_batch_size);
-}
-
-static void
-claim_from(PayUpstream *upstream, TimestampTz now, bool *contended)
-{
-	PayClaimRound round = {.upstream = upstream, .now = now, .next_due = claim_at};
-	TimestampTz due = claim_at;
+	PayClaimRound round = {.upstream = upstream, .now = now, .next_due = DT_NOEND};
 
 	if (now >= upstream->skip_until)
 		upstream->n_skip = 0;
 	round.room = room_for(upstream, now);
 	if (upstream->one_by_one)
 		round.room = Min(round.room, 1);
-	if (round.room > 0 && pay_worker_transaction(claim_work, &round, &round.error) != PAY_WORK_FAILED)
-	{
-		for (int i = 0; i < round.n; i++)
-		{
-			int			slot = free_slots[--free_count];
-
-			calls[slot].upstream = upstream;
-			upstream->inflight++;
-			copy_claim(&calls[slot], &round.claims[i]);
-			send_call(slot);
-		}
-		due = round.next_due;
-		if (round.touched > 0)
-			claimed_at = now;	/* a look that finds nothing does not hold up the next */
-		if (round.touched == 0)
-			upstream->one_by_one = false;
-		if (round.touched < round.room && due <= now)
-			*contended = true;	/* due, but skipped: somebody holds it */
-	}
-	else if (upstream->breaker_ms > 0)
-		due = upstream->breaker_until;
-	else if (round.room > 0)
-	{
-		/* It failed, and said why in the log.  Alone, the row that is to blame shows itself. */
-		if (!pay_worker_error_passes(&round.error))
-			skip_row(upstream, &round);
-		due = now + (upstream->n_skip < PAY_SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
-	}
-	claim_at = Min(claim_at, due);
 	/* Without room the next call that is completed claims again. */
-	if (room_for(upstream, now) <= 0 && upstream->breaker_ms == 0)
-		claim_at = Max(claim_at, now + CONTENDED_MS * 1000);
+	if (round.room <= 0)
+		return upstream->breaker_ms > 0 && now < upstream->breaker_until ? upstream->breaker_until : DT_NOEND;
+	if (pay_worker_transaction(claim_work, &round, &round.error) == PAY_WORK_FAILED)
+		return claim_failed(&round);
+	for (int i = 0; i < round.n; i++)
+	{
+		int			slot = free_slots[--free_count];
+
+		calls[slot].upstream = upstream;
+		upstream->users++;
+		upstream->inflight++;
+		copy_claim(&calls[slot], &round.claims[i]);
+		send_call(slot);
+	}
+	if (round.touched > 0)
+		claimed_at = now;		/* a look that finds nothing does not hold up the next */
+	else
+		upstream->one_by_one = false;
+	if (room_for(upstream, now) <= 0)
+		return DT_NOEND;
+	/* Due, but skipped: somebody holds it. */
+	if (round.touched < round.room && round.next_due <= now)
+		return now + CONTENDED_MS * 1000;
+	return round.next_due;
+}
+
+/* How many calls may be added: what the upstream allows, and one batch. */
+static int
+room_for(PayUpstream *upstream, TimestampTz now)
+{
+	return Min(pay_upstream_room(upstream, free_count, now), pay_batch_size);
 }
 
 static void
@@ -266,6 +280,15 @@ claim_work(void *arg)
 	pay_spi_exec(&read_next_due, &args);
 	if (!pay_spi_isnull(0, 1))
 		round->next_due = Min(round->next_due, pay_spi_time(0, 1));
+}
+
+/* It said why in the log.  Alone, the row that is to blame shows itself. */
+static TimestampTz
+claim_failed(PayClaimRound *round)
+{
+	if (!pay_worker_error_passes(&round->error))
+		skip_row(round->upstream, round);
+	return round->now + (round->upstream->n_skip < PAY_SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
 }
 
 /* A row that cannot be claimed goes to the dead letters; if even that fails it is left alone for a while. */
@@ -342,13 +365,13 @@ send_call(int slot)
 		MemoryContextSwitchTo(old);
 		return;
 	}
-	call->token = call->upstream->token.serial;
+	call->token = pay_upstream_token_serial(call->upstream);
 	pay_answer_init(&call->answer);
 	request.tag = pay_payments_lane.first_tag + slot;
 	request.response_bytes_max = RESPONSE_BYTES_MAX;
 	request.on_header = on_header;
 	request.on_header_context = call;
-	pay_upstream_send(call->upstream, &c->request, pay_upstream_token(call->upstream), c->psp_key, &request);
+	pay_upstream_send(call->upstream, &c->request, c->psp_key, false, &request);
 }
 
 /* Inside curl. */
@@ -457,8 +480,7 @@ complete(void)
 			continue;
 		}
 		release(done[i].slot);
-		if (done[i].response)
-			pay_http_free(done[i].response);
+		pay_http_free(done[i].response);
 		claim_at = 0;		/* there is room again, and what was completed may be due again */
 		pay_maintenance_posted(now);
 	}
@@ -538,6 +560,7 @@ bury_work(void *arg)
 static void
 release(int slot)
 {
+	calls[slot].upstream->users--;
 	calls[slot].upstream->inflight--;
 	MemoryContextDelete(calls[slot].context);
 	calls[slot].context = NULL;

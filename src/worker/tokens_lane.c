@@ -74,8 +74,8 @@ next_look(bool noted)
 	{
 		const PayUpstream *upstream = pay_upstreams_get(i);
 
-		if (upstream->usable && upstream->adapter->build_token)
-			due = Min(due, pay_token_due(&upstream->token));
+		if (upstream->usable && upstream->token)
+			due = Min(due, pay_token_due(upstream->token));
 	}
 	return due;
 }
@@ -90,7 +90,7 @@ claim(TimestampTz now)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
 
-		if (!upstream->usable || !upstream->adapter->build_token || pay_token_due(&upstream->token) > now)
+		if (!upstream->usable || upstream->token == NULL || pay_token_due(upstream->token) > now)
 			continue;
 		while (asked[slot])
 			slot++;
@@ -105,12 +105,13 @@ ask(int slot, PayUpstream *upstream)
 	PayHttpRequest request = {0};
 
 	asked[slot] = upstream;
+	upstream->users++;
 	busy++;
-	pay_token_asked(&upstream->token);
+	pay_token_asked(upstream->token);
 	upstream->adapter->build_token(upstream->secret, &wanted);
 	request.tag = pay_tokens_lane.first_tag + slot;
 	request.response_bytes_max = TOKEN_RESPONSE_BYTES_MAX;
-	pay_upstream_send(upstream, &wanted, NULL, NULL, &request);
+	pay_upstream_send(upstream, &wanted, NULL, true, &request);
 }
 
 /* There is nothing to be written, so it is worked off here. */
@@ -123,6 +124,7 @@ answered(int slot, PayHttpResponse *response)
 	PayToken	token = {0};
 
 	asked[slot] = NULL;
+	upstream->users--;
 	busy--;
 	pay_answer_init(&answer);
 	answer.transport = response->transport;
@@ -132,10 +134,10 @@ answered(int slot, PayHttpResponse *response)
 	answer.retry_after_s = response->retry_after_s;
 	if (response->transport != PAY_TRANSPORT_ANSWERED || !upstream->adapter->read_token(&answer, &token))
 	{
-		pay_token_failed(&upstream->token, now);
+		pay_token_failed(upstream->token, now);
 		no_token(upstream, response);
 	}
-	else if (!pay_token_got(&upstream->token, &token, now))
+	else if (!pay_token_got(upstream->token, &token, now))
 		no_token(upstream, response);
 	else
 		arrived = true;
@@ -149,7 +151,7 @@ answered(int slot, PayHttpResponse *response)
 static void
 no_token(PayUpstream *upstream, const PayHttpResponse *response)
 {
-	if (upstream->token.failures != 1)
+	if (upstream->token->failures != 1)
 		return;
 	ereport(LOG,
 			(errmsg("payments worker got no token from PSP \"%s\": %s", upstream->psp,

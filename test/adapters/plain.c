@@ -16,6 +16,7 @@
 static void read_operation(PaySlice body, const PayCommand *command, PayResult *result);
 static bool is_word(const char *text);
 static PayEffect effect_of(const char *kind);
+static const char *hex(const uint8 *mac);
 
 bool
 plain_build(const PayCommand *command, PayRequest *request, const char **problem)
@@ -209,6 +210,16 @@ plain_base64(const char *text)
 	return out;
 }
 
+static const char *
+hex(const uint8 *mac)
+{
+	const char *text = "";
+
+	for (int i = 0; i < PAY_HASH_BYTES; i++)
+		text = psprintf("%s%02x", text, mac[i]);
+	return text;
+}
+
 bool
 plain_signed(const char *message, size_t bytes, const char *signature, const char *const *secrets)
 {
@@ -221,7 +232,7 @@ plain_signed(const char *message, size_t bytes, const char *signature, const cha
 	for (; *secrets; secrets++)
 	{
 		pay_hmac_sha256(*secrets, strlen(*secrets), &chunk, 1, mac);
-		matches |= pay_equal_constant_time(signature, pay_hex(mac, sizeof(mac)), 2 * PAY_HASH_BYTES);
+		matches |= pay_equal_constant_time(signature, hex(mac), 2 * PAY_HASH_BYTES);
 	}
 	return matches;
 }

@@ -7,10 +7,12 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 DATA_built = sql/payments--$(EXTVERSION).sql
 DOCS = $(wildcard docs/*.md)
 
-REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
+TEST_OUTPUT = test/output
+# The first makes the tables that the others use.
+REGRESS = setup $(filter-out setup,$(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql))))
+REGRESS_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payments
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
-ISOLATION_OPTS = --inputdir=test --outputdir=test/output --load-extension=payments
+ISOLATION_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payments
 
 PG_CPPFLAGS = -I$(srcdir)/src -DPAY_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=implicit-function-declaration \
@@ -23,7 +25,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 # make demo and make test must work before the packages are there: they install them.
 ifeq ($(wildcard $(PGXS)),)
 all install installcheck clean:
-	@echo "$(PG_CONFIG) knows of no PGXS: install postgresql-server-dev-15, or set PG_CONFIG" >&2; exit 1
+	@echo "$(PG_CONFIG) knows of no PGXS: install postgresql-server-dev of your version, or set PG_CONFIG" >&2; exit 1
 else
 include $(PGXS)
 endif

@@ -338,7 +338,7 @@ step "The PSP's own book beside ours" 'Written by another process that never saw
 ask /_book.tsv > "$STAGE/book.tsv" || die 'the PSP does not show its book'
 chmod 644 "$STAGE/book.tsv"
 cat > "$STAGE/book.sql" <<SQL
-CREATE TEMP TABLE book (payment_intent text, charge text, payments_ref text, amount bigint, currency text, captured bigint, refunded bigint,
+CREATE TEMP TABLE book (payment text, charge text, payments_ref text, amount bigint, currency text, captured bigint, refunded bigint,
 	status text, created bigint, fee bigint, idempotency_key text);
 \\copy book FROM '$STAGE/book.tsv'
 CREATE TEMP TABLE ours AS
@@ -405,7 +405,7 @@ cat > "$STAGE/stop" <<STOP
 #!/bin/sh
 # Ends the demo's server and PSP and removes its folder.
 cd / || exit 1
-${as_owner}$PGTREE/lib/postgresql/$PG_MAJOR/bin/pg_ctl -D $STAGE/data -m fast -s stop
+${as_owner}${PG_CONFIG%/*}/pg_ctl -D $STAGE/data -m fast -s stop
 kill $PEER_PID
 rm -rf $STAGE
 STOP

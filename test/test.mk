@@ -3,17 +3,18 @@
 
 FUZZ_SECONDS = $(if $(filter command%,$(origin SECONDS)),$(SECONDS),300)
 
-# Everything; ends with "N passed, N failed".
+# Everything; ends with "N passed, N failed".  make test KIND=tap, make test ONLY=feeds, or both; KEEP=1 keeps the
+# staging for the next run: see test/README.md.
 test:
 	@bash test/run
 
 # The faults with 400 payments, the attack on limited accounts for a minute, instead of slices.
 test-long:
-	@PAY_FAULT_PAYMENTS=400 PAY_ATTACK_SECONDS=60 bash test/run build faults attack
+	@PAY_FAULT_PAYMENTS=400 PAY_ATTACK_SECONDS=60 bash test/run tap faults ledger_attack
 
 # make test-model OPS=1000000 SEED=42: random operations on the ledger against a model; default a million, a new seed.
 test-model:
-	@PAY_MODEL_OPS='$(or $(OPS),1000000)' PAY_MODEL_SEED='$(SEED)' bash test/run build model
+	@PAY_MODEL_OPS='$(or $(OPS),1000000)' PAY_MODEL_SEED='$(SEED)' bash test/run model
 
 # make fuzz SECONDS=300: so long for each target.
 fuzz:
@@ -26,8 +27,12 @@ bench:
 demo:
 	@bash test/demo.sh $(DEMO_ARGS)
 
+# What depends on the server, on the versions that this machine has not: make test-versions VERSIONS='17 18'; CLEAN=1 removes their chroots.
+test-versions:
+	@bash test/versions $(if $(CLEAN),--clean) $(VERSIONS)
+
 # The diagram and table in it, from the transition table; ci/states checks that they are up to date.
 docs/states.md:
 	@ci/states --write
 
-.PHONY: test test-long test-model fuzz bench demo docs/states.md
+.PHONY: test test-long test-model fuzz bench demo test-versions docs/states.md

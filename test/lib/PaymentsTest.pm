@@ -30,8 +30,8 @@ SQL uses its database C<postgres> unless told otherwise.  prove needs -I for
 the directory src/test/perl beside what C<pg_config --pgxs> prints; PG_REGRESS
 is found the same way when the environment does not give it.
 
-The peer is test/peer/stripe.py.  Its own text lists faults, control
-orders and payment methods.  It ends with this process, however this ends.
+The peer is test/peer/stripe.py; faults.py and control.py beside it list faults
+and orders.  It ends with this process, however this ends.
 
 =cut
 
@@ -63,6 +63,10 @@ our @EXPORT = qw(
   value
   sqlstate
   outcome
+  no_inquiries
+  reload
+  stop_worker
+  least_time
   sql_literal
   deliver_event
   webhook_sql
@@ -219,8 +223,9 @@ sub start_peer
 =item create_stripe_psp(node, peer, %options)
 
 Makes the PSP C<stripe> that talks to the peer, and arms the worker.  Options:
-dbname, psp, arm => 0, config => {...}, feeds => {interval_s => 1, ...}.  Without
-the last the feeds are off: they would do on their own what a test wants to do.
+dbname, psp, arm => 0, config => {...}, feeds => {interval_s => 1, ...}, timeout
+(default '2 min': calls end when the peer says so, however slow the machine is).
+Without feeds they are off: they would do on their own what a test wants to do.
 
 =cut
 
@@ -236,6 +241,7 @@ sub create_stripe_psp
 		sprintf(
 			q{BEGIN; SELECT payments.create_psp(psp => %s, adapter => 'stripe', base_url => %s, secret => 'stripe', config => %s::jsonb);},
 			sql_literal($psp), sql_literal($peer->url), sql_literal($json->encode(\%config)))
+		  . sprintf(q{ UPDATE payments.psp SET timeout = %s WHERE psp = %s;}, sql_literal($options{timeout} // '2 min'), sql_literal($psp))
 		  . ($options{feeds} ? '' : sprintf(q{ SELECT payments.enable_feed(psp, feed, false) FROM payments.psp_feed WHERE psp = %s;}, sql_literal($psp)))
 		  . (($options{arm} // 1) ? ' SELECT payments.arm();' : '') . ' COMMIT;');
 	return;
@@ -245,9 +251,9 @@ sub create_stripe_psp
 
 =item fast_schedules(node, %options)
 
-Rows of the user's own that replace the shipped schedules not_sent, unknown,
-pending, requires_action and soft_decline.  Options: dbname, delay (default '200 ms'), tries
-(default 60).
+Rows of the user's own that replace shipped schedules.  Options: dbname, delay
+(default '200 ms'), tries (default 60), schedules (default all that have to do
+with PSPs).
 
 =cut
 
@@ -261,10 +267,92 @@ sub fast_schedules
 			q{DELETE FROM payments.retry_schedule WHERE NOT builtin;
 			  INSERT INTO payments.retry_schedule (schedule, try, delay, builtin)
 			  SELECT s, n, interval %s, false
-			  FROM unnest(ARRAY['not_sent', 'unknown', 'pending', 'requires_action', 'soft_decline']) s, generate_series(1, %d) n},
+			  FROM unnest(ARRAY[%s]) s, generate_series(1, %d) n},
 			sql_literal($options{delay} // '200 ms'),
+			join(', ', map { sql_literal($_) } @{ $options{schedules} // [qw(not_sent unknown pending requires_action soft_decline)] }),
 			$options{tries} // 60));
 	return;
+}
+
+=pod
+
+=item no_inquiries(node)
+
+Rows of the user's own that put off by a day whatever the worker would ask the
+PSP by itself: what a payment becomes, an event or an answer says.
+
+=cut
+
+sub no_inquiries
+{
+	my ($node) = @_;
+
+	return fast_schedules($node, delay => '1 day', tries => 2, schedules => [qw(unknown pending requires_action)]);
+}
+
+=pod
+
+=item reload(node)
+
+Has the server read its files again, and waits until it has told the worker,
+which then reads them before it does anything else.
+
+=cut
+
+my $reloads = 0;
+
+sub reload
+{
+	my ($node) = @_;
+
+	# Sessions are started with the settings of the postmaster, which tells its children first.
+	$node->append_conf('postgresql.conf', 'payments_test.reloads = ' . ++$reloads);
+	$node->reload;
+	return wait_until($node, 'SHOW payments_test.reloads', $reloads);
+}
+
+=pod
+
+=item stop_worker(node, %options)
+
+payments.stop_worker(), and waits until the worker has come to know it: it is
+gone, or asleep, and claims nothing any more.  Option: dbname.
+
+=cut
+
+sub stop_worker
+{
+	my ($node, %options) = @_;
+
+	value($node, 'SELECT payments.stop_worker()', %options);
+	# Asleep it stands before its next look, which is one at what we have committed.
+	return wait_until($node, q{SELECT coalesce((SELECT a.wait_event_type = 'Extension' FROM pg_stat_activity a WHERE a.pid = payments._worker_pid()), true)},
+		't', undef, %options);
+}
+
+=pod
+
+=item least_time(limit_s, work)
+
+For promises in seconds.  A busy machine makes things slower, and never faster:
+work->(n) is done until it says that it took less than limit_s, five times at
+most.  Returns the least.
+
+=cut
+
+sub least_time
+{
+	my ($limit_s, $work) = @_;
+	my $least;
+
+	foreach my $n (1 .. 5)
+	{
+		my $took = $work->($n);
+
+		$least = $took if !defined $least || $took < $least;
+		last if $least < $limit_s;
+	}
+	return $least;
 }
 
 =pod
@@ -342,7 +430,7 @@ sub outcome
 	return value(
 		$node,
 		sprintf(q{SELECT payments.wait_payment('%s', interval '%s s')},
-			$payment_id, $timeout_s // 30),
+			$payment_id, $timeout_s // $PostgreSQL::Test::Utils::timeout_default),
 		%options);
 }
 
@@ -474,9 +562,9 @@ sub check_clean
 
 Runs n psql sessions at once.  generator->(i), i from 0, gives the SQL of one.
 All connect first and start together: they wait for an advisory lock that is
-let go when the last has come (barrier => 0: each starts when it can).  Returns
-n hashes {code, stdout, stderr}, in order.  Options: dbname, barrier,
-on_error_stop => 0, timeout_s.
+let go when the last has come (barrier => 0: each starts when it can); then
+meanwhile->() is called.  Returns n hashes {code, stdout, stderr}, in order.
+Options: dbname, barrier, meanwhile, on_error_stop => 0, timeout_s.
 
 =cut
 
@@ -534,6 +622,11 @@ sub many_sessions
 		$gate->query_safe("SELECT pg_advisory_unlock($lock)");
 		$gate->quit;
 		diag("only $waiting of $n sessions reached the barrier") if $waiting < $n;
+	}
+	if ($options{meanwhile})
+	{
+		$_->{run}->pump_nb foreach @sessions;
+		$options{meanwhile}->();
 	}
 	foreach my $session (@sessions)
 	{
@@ -612,6 +705,15 @@ The movements of the balance in its book, oldest first.
 
 The rows of the book's charges that moved or hold money (of one ref, or all).
 
+=item $peer->wait_held(n)
+
+Waits until the fault C<hold> keeps back n answers.  Returns whether it came to
+that.
+
+=item $peer->release
+
+Ends all faults, and sends the answers that are kept back.
+
 =item $peer->pause, $peer->resume
 
 Stops the process: connections are taken by the kernel, nothing is answered.
@@ -622,9 +724,10 @@ Ends it.  Its book is gone with it.
 
 =item worker_has_no_transaction(node, name)
 
-Passes if in 200 looks, within a second or so, no transaction and no snapshot of
-the worker is seen twice.  What it does beside sending is done in transactions
-of milliseconds, and a look may meet one.
+For when all calls hang.  Passes if each transaction and snapshot of the worker
+that 200 looks meet is over while they hang.  What it does beside sending is
+done in transactions of milliseconds, and a look may meet one; one that is open
+while a call is out would last as long as that.
 
 =cut
 
@@ -632,20 +735,31 @@ sub worker_has_no_transaction
 {
 	my ($node, $name) = @_;
 
+	# Half of the shortest time that a caller lets its calls hang.
 	my $looks = value($node, q{
 		DO $$
 		DECLARE
 			bad int := 0;
 			found int := 0;
-			before text;
-			now_open text;
+			met text;
+			still text;
+			until timestamptz := clock_timestamp() + interval '1 min';
 		BEGIN
 			FOR i IN 1 .. 200 LOOP
-				PERFORM pg_stat_clear_snapshot();
-				SELECT found + count(*), min(concat_ws(' ', a.xact_start, a.backend_xmin, a.backend_xid))
-				INTO found, now_open FROM pg_stat_activity a WHERE a.pid = (SELECT pid FROM payments.worker_status);
-				bad := bad + (now_open <> '' AND now_open IS NOT DISTINCT FROM before)::int;
-				before := now_open;
+				met := NULL;
+				LOOP
+					PERFORM pg_stat_clear_snapshot();
+					SELECT min(concat_ws(' ', a.xact_start, a.backend_xmin, a.backend_xid))
+					INTO STRICT still FROM pg_stat_activity a WHERE a.pid = payments._worker_pid();
+					found := found + (still IS NOT NULL AND met IS NULL)::int;
+					met := coalesce(met, still);
+					EXIT WHEN still = '' OR still IS DISTINCT FROM met;
+					IF clock_timestamp() > until THEN
+						bad := bad + 1;
+						EXIT;
+					END IF;
+					PERFORM pg_sleep(0.005);
+				END LOOP;
 				PERFORM pg_sleep(0.005);
 			END LOOP;
 			CREATE TABLE looked AS SELECT found, bad;
@@ -735,7 +849,7 @@ sub new
 		POSIX::dup2(fileno $life_reader, 0);
 		POSIX::dup2(fileno $said_writer, 1);
 		if (defined $PostgreSQL::Test::Utils::log_path
-			&& open(my $log, '>>', "$PostgreSQL::Test::Utils::log_path/stripe_peer.log"))
+			&& open(my $log, '>>', "$PostgreSQL::Test::Utils::log_path/peer.log"))
 		{
 			POSIX::dup2(fileno $log, 2);
 		}
@@ -749,12 +863,12 @@ sub new
 		pid   => $pid,
 		life  => $life,
 		owner => $$,
-		http  => HTTP::Tiny->new(timeout => 60, keep_alive => 0, no_proxy => ['127.0.0.1'])
+		http  => HTTP::Tiny->new(timeout => $PostgreSQL::Test::Utils::timeout_default, keep_alive => 0, no_proxy => ['127.0.0.1'])
 	}, $class;
 
 	$running{$pid} = $self;
 	my $line =
-	  IO::Select->new($said)->can_read(30) ? scalar readline $said : undef;
+	  IO::Select->new($said)->can_read($PostgreSQL::Test::Utils::timeout_default) ? scalar readline $said : undef;
 	if (!defined $line || $line !~ /^port (\d+)/)
 	{
 		$self->stop;
@@ -817,6 +931,26 @@ sub charges
 		  && (!defined $ref || ($_->{payments_ref} // '') eq $ref)
 	} @{ $self->book->{charges} };
 }
+
+sub wait_held
+{
+	my ($self, $n) = @_;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+	my $held;
+
+	while (($held = $self->book(brief => 1)->{held}) < $n)
+	{
+		if (time > $deadline)
+		{
+			Test::More::diag("waited in vain for $n answers that are kept back; there are $held");
+			return 0;
+		}
+		select undef, undef, undef, 0.02;
+	}
+	return 1;
+}
+
+sub release { return $_[0]->control({ faults => [], release => JSON::PP::true() }) }
 
 sub pause { return kill 'STOP', $_[0]{pid} }
 sub resume { return kill 'CONT', $_[0]{pid} }

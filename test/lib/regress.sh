@@ -2,37 +2,29 @@
 # If this does not pass, the verbs, guards and checks do not hold what the
 # documents promise, whether or not a worker runs.
 #
-# Runs pg_regress, the isolation specs and pgTAP against a throwaway cluster on
-# a unix socket.  As root it stages a copy of the tree first (test/lib/stage.sh);
-# from a staged tree it is run as the user that servers run as:
+# Runs tests of one kind against a throwaway cluster on a unix socket, from the
+# staged tree in which this file lies, as a user that servers run as:
 #
-#	test/lib/regress.sh [--preload] [regress|isolation|pgtap ...]
+#	test/lib/regress.sh [--preload] regress|isolation|pgtap [NAME ...]
 #
-# Prints "SUITE: N passed, M failed" for each, and fails if anything did.
-# --preload: the library is preloaded, so that the DDL guard is in place; the
-# worker stays off, the tests are the same.
+# Ends with "KIND: N passed, M failed", and fails if anything did.  --preload:
+# the library is preloaded, so that the DDL guard is in place; the worker stays
+# off, the tests are the same.  TEST_OUTPUT: where results go (test/output).
 set -u
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
-if [ "$(id -u)" -eq 0 ]; then
-	. "$here/test/lib/stage.sh"
-	trap unstage EXIT
-	stage "${STAGE_DIR:-}" || exit 1
-	as_postgres "$SRC/test/lib/regress.sh" "$@"
-	exit $?
-fi
-
 preload=
 [ "${1:-}" = --preload ] && { preload=1; shift; }
-suites=${*:-regress isolation pgtap}
+kind=${1:?which kind}
+shift
 bin=$("${PG_CONFIG:-pg_config}" --bindir)
+output=${TEST_OUTPUT:-$here/test/output}
 # The path of a unix socket must be short.
 run=$(mktemp -d "${TMPDIR:-/tmp}/pay-XXXXXX")
 data=$run/data
 # Golden files, for what psql reads beside a script.
 export PAY_TEST_DIR=$here/test
-export PGHOST=$run PGPORT=5432 PGUSER=postgres PGDATABASE=postgres PGOPTIONS=
-failed_any=0
+export PGHOST=$run PGPORT=5432 PGUSER=postgres PGDATABASE=postgres PGOPTIONS= PGCTLTIMEOUT=300
 
 stop() {
 	"$bin/pg_ctl" -D "$data" -m immediate -w stop > /dev/null 2>&1
@@ -53,54 +45,59 @@ CONF
 "$bin/pg_ctl" -D "$data" -l "$run/server.log" -w start > /dev/null || { cat "$run/server.log"; exit 1; }
 
 report() {
-	echo "$1: $2 passed, $3 failed"
-	[ "$3" -eq 0 ] || failed_any=1
+	echo "$kind${preload:+ (preloaded)}: $1 passed, $2 failed"
+	[ "$2" -eq 0 ] && [ "$1" -gt 0 ]
+	exit
 }
 
 # installcheck runs both kinds; one of them is switched off here.
 installcheck() {
-	local suite=$1 off=$2 output=$run/$1.out passed failed
-	make -s -C "$here" with_llvm=no "PG_CONFIG=${PG_CONFIG:-pg_config}" "$off=" installcheck > "$output" 2>&1
-	passed=$(grep -cE '^test .* \.\.\. ok|^ok +[0-9]+' "$output")
-	failed=$(grep -cE '^test .* \.\.\. FAILED|^not ok +[0-9]+' "$output")
+	local off=$1 log=$run/installcheck.log passed failed
+	shift
+	make -s -C "$here" with_llvm=no "PG_CONFIG=${PG_CONFIG:-pg_config}" "TEST_OUTPUT=$output" "$off=" "$@" installcheck > "$log" 2>&1
+	passed=$(grep -cE '^test .* \.\.\. ok|^ok +[0-9]+' "$log")
+	failed=$(grep -cE '^test .* \.\.\. FAILED|^not ok +[0-9]+' "$log")
 	if [ "$failed" -gt 0 ] || [ "$passed" -eq 0 ]; then
-		cat "$output"
-		cat "$here/test/output/regression.diffs" 2> /dev/null
+		cat "$log"
+		cat "$output/regression.diffs" 2> /dev/null
 		[ "$failed" -gt 0 ] || failed=1
 	fi
-	report "$suite${preload:+ (preloaded)}" "$passed" "$failed"
+	report "$passed" "$failed"
+}
+
+# The database that those of pgTAP are copies of.
+pgtap_template() {
+	"$bin/psql" -qX -v ON_ERROR_STOP=1 -c 'CREATE DATABASE prepared' &&
+		"$bin/psql" -qX -v ON_ERROR_STOP=1 -d prepared -o /dev/null \
+			-c 'CREATE EXTENSION payments' -c 'SELECT payments.setup()' -c 'CREATE EXTENSION pgtap'
 }
 
 # Each file in a database of its own: nothing that one leaves behind helps or hurts another.
 pgtap() {
-	local file name status ran ok bad passed=0 failed=0
-	for file in "$here"/test/pgtap/*.sql; do
-		name=$(basename "$file" .sql)
-		"$bin/psql" -qX -v ON_ERROR_STOP=1 -c "CREATE DATABASE tap_$name" &&
-			"$bin/psql" -qX -v ON_ERROR_STOP=1 -d "tap_$name" -o /dev/null \
-				-c 'CREATE EXTENSION payments' -c 'SELECT payments.setup()' -c 'CREATE EXTENSION pgtap' || { failed=$((failed + 1)); continue; }
-		pg_prove --failures --comments -d "tap_$name" --psql-bin "$bin/psql" "$file" > "$run/$name.prove" 2>&1
+	local name status ran bad passed=0 failed=0
+	pgtap_template || report 0 1
+	[ $# -gt 0 ] || set -- $(cd "$here/test/pgtap" && ls *.sql | sed 's/\.sql$//')
+	for name in "$@"; do
+		"$bin/psql" -qX -v ON_ERROR_STOP=1 -c "CREATE DATABASE tap_$name TEMPLATE prepared" || { failed=$((failed + 1)); continue; }
+		pg_prove --failures --comments -d "tap_$name" --psql-bin "$bin/psql" "$here/test/pgtap/$name.sql" > "$run/$name.prove" 2>&1
 		status=$?
 		ran=$(sed -n 's/^Files=[0-9]*, Tests=\([0-9]*\),.*/\1/p' "$run/$name.prove")
 		bad=$(sed -n 's/.*(Wstat: .*Tests: [0-9]* Failed: \([0-9]*\)).*/\1/p' "$run/$name.prove" | head -1)
-		ok=$((${ran:-0} - ${bad:-0}))
 		# A file that ends early, or whose plan is wrong, has failed whatever its tests say.
 		if [ "$status" -ne 0 ]; then
 			cat "$run/$name.prove"
 			[ "${bad:-0}" -gt 0 ] || bad=1
 		fi
-		passed=$((passed + ok))
+		passed=$((passed + ${ran:-0} - ${bad:-0}))
 		failed=$((failed + ${bad:-0}))
 	done
-	report "pgtap${preload:+ (preloaded)}" "$passed" "$failed"
+	report "$passed" "$failed"
 }
 
-for suite in $suites; do
-	case $suite in
-		regress) installcheck regress ISOLATION ;;
-		isolation) installcheck isolation REGRESS ;;
-		pgtap) pgtap ;;
-		*) echo "no such suite: $suite" >&2; exit 2 ;;
-	esac
-done
-exit $failed_any
+case $kind in
+	# The first makes the tables that the others use.
+	regress) installcheck ISOLATION ${1:+"REGRESS=setup $(printf '%s\n' "$@" | grep -vx setup | tr '\n' ' ')"} ;;
+	isolation) installcheck REGRESS ${1:+"ISOLATION=$*"} ;;
+	pgtap) pgtap "$@" ;;
+	*) echo "no such kind: $kind" >&2; exit 2 ;;
+esac

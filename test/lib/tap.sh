@@ -1,24 +1,36 @@
 #!/usr/bin/env bash
-# Runs the TAP scripts, two at a time, from the staged tree in which this file
+# Runs the TAP scripts side by side, from the staged tree in which this file
 # lies: the server must be installed where pg_config on the PATH (or PG_CONFIG)
-# says, and the caller must not be root.  Arguments: scripts; default all.
+# says, and the caller must not be root.
 #
-#	. test/lib/stage.sh; stage; as_postgres bash "$SRC/test/lib/tap.sh"
+#	. test/lib/stage.sh; stage; as_postgres bash "$SRC/test/lib/tap.sh" [NAME ...]
 #
-# What the servers logged stays in test/output/tap of that tree.
+# What the servers logged stays in test/output/tap of that tree (TEST_OUTPUT:
+# somewhere else).  They mostly wait, so more run at once than there are cores
+# (PAY_TAP_JOBS).
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 pg_config=${PG_CONFIG:-pg_config}
 pgxs=$(cd "$(dirname "$("$pg_config" --pgxs)")/.." && pwd)
+output=${TEST_OUTPUT:-$here/output}/tap
 
-[ $# -gt 0 ] || set -- "$here"/t/*.pl
+# The longest first, so that none of them ends alone; the order means nothing else.
+if [ $# -eq 0 ]; then
+	longest=(reconcile_job feeds sealing cron docs statement_pages partitions bad_answers races worker_life close)
+	set -- "${longest[@]}" $(cd "$here/t" && ls *.pl | sed 's/\.pl$//' | grep -vxF "$(printf '%s\n' "${longest[@]}")")
+fi
 # A failed run leaves its data directories behind, and Cluster.pm refuses to reuse them.
-rm -rf "$here/output/tap"
-mkdir -p "$here/output/tap"
+rm -rf "$output"
+mkdir -p "$output"
 PATH="$("$pg_config" --bindir):$PATH"
-TESTDIR=$here/output/tap
+# Up to 15 the first is looked at, from 16 on the other two.
+TESTDIR=$output
+TESTDATADIR=$output/tmp_check
+TESTLOGDIR=$output/tmp_check/log
 PG_REGRESS=$pgxs/test/regress/pg_regress
-# Long enough for a machine that does other things as well, short enough to be waited for.
-PG_TEST_TIMEOUT_DEFAULT=${PG_TEST_TIMEOUT_DEFAULT:-60}
-export PATH TESTDIR PG_REGRESS PG_TEST_TIMEOUT_DEFAULT
-exec prove -j "${PAY_TAP_JOBS:-2}" --timer -I "$pgxs/test/perl" -I "$here/lib" "$@"
+# Only what hangs should ever meet them, and not what a busy machine delays.
+PG_TEST_TIMEOUT_DEFAULT=${PG_TEST_TIMEOUT_DEFAULT:-300}
+PGCTLTIMEOUT=${PGCTLTIMEOUT:-300}
+export PATH TESTDIR TESTDATADIR TESTLOGDIR PG_REGRESS PG_TEST_TIMEOUT_DEFAULT PGCTLTIMEOUT
+set -- "${@/#/$here/t/}"
+exec prove -j "${PAY_TAP_JOBS:-4}" --timer -I "$pgxs/test/perl" -I "$here/lib" "${@/%/.pl}"

@@ -2,16 +2,8 @@
 """A scripted peer that speaks Stripe's protocol on loopback.
 
 It plays the PSP in tests and in the demo.  What makes it worth having is its
-own book: it records every charge it made, every idempotency key it saw and
-every byte sequence that came under each key, in this process, without a look
-at any database.  "Charged exactly once" is proved against this book.
-
-    stripe.py --port 0 --secret sk_test_x [--webhook-secret whsec_x]
-                   [--ready-file PATH] [--faults JSON] [--seed N]
-                   [--die-with-parent]
-
-It prints "port N" when it listens.  It ends on SIGTERM, and with
---die-with-parent also when its standard input closes.
+own book (book.py).  Here is Stripe's dialect alone; how it is started is in
+server.py, its orders and its own endpoints in control.py, faults in faults.py.
 
 What it speaks (form-encoded v1, Bearer or Basic):
     POST /v1/payment_intents                GET /v1/payment_intents[/ID|/search]
@@ -19,14 +11,16 @@ What it speaks (form-encoded v1, Bearer or Basic):
     POST /v1/refunds                        GET /v1/refunds[/ID]
     GET /v1/balance_transactions            GET /v1/events
 
-Its own endpoints, without authorization:
-    GET  /_book            the book as JSON (?brief=1: counters only)
-    GET  /_book.tsv        the charges for psql's \\copy (?header=1)
-    GET  /_transactions    every balance transaction, oldest first, late ones too
-    GET  /_events          events with a ready signature
-                           (?from=N ?type=T ?ref=R ?limit=N ?t=UNIXTIME)
     GET  /_authenticate/ID the payer's page of a requires_action payment (?outcome=failed)
-    POST /_control         JSON, see Peer.control()
+
+Orders of its own (POST /_control), between settings and emit:
+    finish: {ref|payment_intent, outcome: succeeded|failed|canceled, decline_code}
+                             ends processing and requires_action intents ({}: all)
+    dispute: {ref|payment_intent, amount, reason}
+    close_dispute: {dispute|ref|payment_intent, status: won|lost}
+    finish_refund: {refund|ref|payment_intent}                 pending -> succeeded
+    fail_refund: {refund|ref|payment_intent, failure_reason}   also of a succeeded one
+    refund: {ref|payment_intent, amount}   made in the dashboard, without an API call
 
 Scripted payment methods beside Stripe's own pm_card_...:
     pm_test_declined_times_N_CODE   the first N distinct keys for one metadata
@@ -34,32 +28,24 @@ Scripted payment methods beside Stripe's own pm_card_...:
     pm_test_processing[_N]          "processing" until told by control, or for N GETs
     pm_test_wrong_amount            this PSP charges amount + 1, and says so
     pm_test_wrong_currency          this PSP charges usd for eur, else eur, and says so
-
-Faults: see FAULTS and Rule.  The same seed gives the same faults to the same
-keys whatever the order of arrival, so a failing run can be repeated.
 """
-import argparse
-import asyncio
 import base64
 import functools
-import gc
 import hashlib
 import hmac
 import json
-import os
 import re
-import resource
-import signal
-import socket
-import struct
-import sys
 import time
-from email.utils import formatdate
-from urllib.parse import unquote, unquote_plus, parse_qs, urlencode
+from urllib.parse import unquote_plus, urlencode
+
+import book
+import control
+import faults
+import server
+from book import Record, count_by, name_of, to_json
+from server import REASONS
 
 API_VERSION = "2026-10-28.endive"
-HEAD_BYTES_MAX = 64 * 1024
-BODY_BYTES_MAX = 4 * 1024 * 1024
 DISPUTE_FEE = 1500
 
 # code, decline_code, advice_code, message
@@ -112,24 +98,6 @@ TRANSACTION_PARAMS = LIST_PARAMS | {"currency", "source", "type"}
 EVENT_PARAMS = LIST_PARAMS | {"type", "types"}
 
 DIVISIBLE = {"isk": 100, "ugx": 100, "bhd": 10, "jod": 10, "kwd": 10, "omr": 10, "tnd": 10}
-
-REASONS = {
-    200: "OK", 302: "Found", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden",
-    404: "Not Found", 409: "Conflict", 424: "Failed Dependency", 429: "Too Many Requests",
-    500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
-
-to_json = json.JSONEncoder(separators=(",", ":")).encode
-
-# Ids are hashes spelled in letters: stable for a key (so a run repeats exactly),
-# and never with thirteen digits in a row, which a card number screen would trip over.
-LETTERS = str.maketrans("0123456789abcdef", "ABCDEFGHJKmnpqrs")
-
-
-def name_of(*parts):
-    text = "/".join(map(str, parts))
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest().translate(LETTERS)
 
 
 def fee_of(amount):
@@ -194,28 +162,11 @@ def as_list(value):
 
 
 # --------------------------------------------------------------------------
-# The objects.  Nested values are replaced, never changed in place, so that a
-# shallow clone is a faithful picture: that is what an event carries.
+# The objects: what Stripe shows of the book's records, and its payment intents.
 # --------------------------------------------------------------------------
 
-class StripeObject:
-    __slots__ = ()
-
-    def __init__(self, **values):
-        for name in self.__slots__:
-            setattr(self, name, values.get(name))
-
-    def clone(self):
-        other = object.__new__(type(self))
-        for name in self.__slots__:
-            setattr(other, name, getattr(self, name))
-        return other
-
-
-class Charge(StripeObject):
-    __slots__ = ("id", "intent", "ref", "key", "amount", "captured", "refunded", "released", "currency", "status",
-                 "created", "failure", "metadata", "description", "method", "brand", "fee", "transaction",
-                 "disputed", "payment_intent")
+class Charge(book.Charge):
+    __slots__ = ("intent", "failure", "metadata", "description", "brand", "transaction")
 
     def render_transaction(self):
         return {
@@ -247,23 +198,14 @@ class Charge(StripeObject):
                         "seller_message": "The bank did not return any further details with this decline."
                                           if failed else "Payment complete.",
                         "type": "issuer_declined" if failed else "authorized"},
-            "paid": not failed, "payment_intent": self.payment_intent, "payment_method": self.method,
+            "paid": not failed, "payment_intent": self.payment, "payment_method": self.method,
             "payment_method_details": {"card": {"brand": self.brand, "last4": "4242"}, "type": "card"},
             "refunded": self.refunded + self.released >= self.amount and not failed, "source": None,
             "status": {"authorized": "succeeded", "released": "succeeded"}.get(self.status, self.status),
         }
 
-    def book_row(self):
-        return {
-            "payment_intent": self.payment_intent, "charge": self.id, "payments_ref": self.ref,
-            "amount": self.amount, "currency": self.currency, "captured": self.captured,
-            "refunded": self.refunded, "status": self.status, "created": self.created,
-            "fee": self.fee or 0, "disputed": bool(self.disputed), "idempotency_key": self.key,
-            "payment_method": self.method,
-        }
 
-
-class PaymentIntent(StripeObject):
+class PaymentIntent(Record):
     __slots__ = ("id", "ref", "key", "amount", "received", "capturable", "currency", "status", "created", "born",
                  "capture_method", "customer", "description", "metadata", "method", "charge", "next_action",
                  "return_url", "last_error", "canceled_at", "cancellation_reason", "gets_left", "seq")
@@ -296,9 +238,8 @@ class PaymentIntent(StripeObject):
         }
 
 
-class Refund(StripeObject):
-    __slots__ = ("id", "ref", "key", "amount", "charge", "created", "currency", "metadata", "intent", "reason",
-                 "status", "transaction", "failure_reason", "failure_transaction")
+class Refund(book.Refund):
+    __slots__ = ("intent", "metadata", "transaction", "failure_reason", "failure_transaction")
 
     def render(self, expand=()):
         def transaction(name, amount, kind):
@@ -324,16 +265,9 @@ class Refund(StripeObject):
                 if "failure_balance_transaction" in expand else self.failure_transaction)
         return answer
 
-    def book_row(self):
-        return {
-            "refund": self.id, "payment_intent": self.intent.id, "charge": self.charge.id,
-            "payments_ref": self.ref, "amount": self.amount, "currency": self.currency, "status": self.status,
-            "created": self.created, "idempotency_key": self.key,
-        }
 
-
-class Dispute(StripeObject):
-    __slots__ = ("id", "charge", "intent", "amount", "currency", "reason", "status", "created")
+class Dispute(book.Dispute):
+    __slots__ = ("intent",)
 
     def render(self, expand=()):
         taken = {"id": "txn_" + self.id[3:], "object": "balance_transaction", "amount": -self.amount,
@@ -350,17 +284,9 @@ class Dispute(StripeObject):
             "payment_intent": self.intent.id, "reason": self.reason, "status": self.status,
         }
 
-    def book_row(self):
-        return {
-            "dispute": self.id, "payment_intent": self.intent.id, "charge": self.charge.id,
-            "payments_ref": self.intent.ref, "amount": self.amount, "currency": self.currency,
-            "reason": self.reason, "status": self.status, "created": self.created,
-        }
 
-
-class Event(StripeObject):
-    """An event; `picture` is the object as it was then."""
-    __slots__ = ("id", "type", "created", "request_id", "key", "picture", "ref", "shown_at")
+class Event(book.Event):
+    __slots__ = ("request_id",)
 
     def render(self, expand=()):
         picture = self.picture
@@ -372,12 +298,8 @@ class Event(StripeObject):
         }
 
 
-class Transaction(StripeObject):
-    """A movement of the balance: what settles.  Written when the money moves, and never changed but for `status`.
-
-    shown_at: from when on the list shows it; Stripe's list may show one late.
-    """
-    __slots__ = ("id", "type", "category", "amount", "fee", "currency", "created", "source", "description", "shown_at")
+class Transaction(book.Transaction):
+    __slots__ = ()
 
     def render(self, expand=()):
         return {
@@ -390,30 +312,6 @@ class Transaction(StripeObject):
             "source": self.source.render() if "source" in expand else self.source.id,
             "status": "available" if self.created + 172800 < time.time() else "pending", "type": self.type,
         }
-
-    def book_row(self):
-        source = self.source
-        intent = getattr(source, "intent", None)
-        return {
-            "id": self.id, "type": self.type, "category": self.category, "amount": self.amount, "fee": self.fee,
-            "net": self.amount - self.fee, "currency": self.currency, "created": self.created, "source": source.id,
-            "payment_intent": intent and intent.id, "payments_ref": getattr(source, "ref", None),
-        }
-
-
-class KeyRecord:
-    """What came under one idempotency key.
-
-    bodies: hashes of every distinct body ever received, answered or not.
-    path, body_hash, answer: of the first request whose execution began.
-    holder: the request being executed now.
-    """
-    __slots__ = ("bodies", "path", "body_hash", "answer", "request_id", "holder", "executions")
-
-    def __init__(self):
-        self.bodies = ()
-        self.path = self.body_hash = self.answer = self.request_id = self.holder = None
-        self.executions = 0
 
 
 class StripeError(Exception):
@@ -435,161 +333,139 @@ def invalid(message, param=None, code=None, status=400, **more):
     return StripeError(status, "invalid_request_error", message, code=code, param=param, **more)
 
 
-class Request:
-    __slots__ = ("method", "target", "path", "query", "headers", "body", "key", "body_hash", "id", "form",
-                 "bad_form", "route", "object_id", "first_byte_at")
+def check_params(form, known):
+    if not known.issuperset(form):
+        stranger = sorted(set(form) - known)[0]
+        raise invalid("Received unknown parameter: %s" % stranger, stranger, "parameter_unknown")
+
+
+def expand_of(form, known):
+    expand = frozenset(as_list(form.get("expand")))
+    if not known.issuperset(expand):
+        stranger = sorted(expand - known)[0]
+        raise invalid("This property cannot be expanded (%s)." % stranger, "expand")
+    return expand
+
+
+def int_of(form, name, default=None):
+    text = form.get(name, default)
+    if isinstance(text, int):
+        return text
+    if not isinstance(text, str) or not re.fullmatch(r"-?\d{1,30}", text, re.ASCII):
+        raise invalid("Invalid integer: %s" % text, name, "parameter_invalid_integer")
+    return int(text)
+
+
+def flag_of(form, name):
+    text = form.get(name, "false")
+    if text not in ("true", "false"):
+        raise invalid("Invalid boolean: %s" % text, name)
+    return text == "true"
+
+
+def metadata_of(form):
+    metadata = form.get("metadata", {})
+    if metadata == "":
+        return {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise invalid("Invalid hash", "metadata", "parameter_invalid_hash" if metadata else None)
+    if len(metadata) > 50 or any(len(key) > 40 or len(value) > 500 for key, value in metadata.items()):
+        raise invalid("Metadata: at most 50 keys of 40 characters with values of 500.", "metadata")
+    return metadata
+
+
+def known_method(method):
+    if not isinstance(method, str):
+        return False
+    match = DECLINED_METHOD.match(method)
+    if match:
+        return match[1] == "" or match[1] in DECLINES
+    return (method in METHODS_THAT_PAY or method in ("pm_card_chargeCustomerFail", "pm_card_authenticationRequired")
+            or bool(DECLINED_TIMES_METHOD.match(method) or PROCESSING_METHOD.match(method)))
+
+
+def decline_of_method(method):
+    match = DECLINED_METHOD.match(method)
+    return DECLINES[(match and match[1]) or "ChargeDeclined"]
+
+
+def decline_of_code(decline_code):
+    for decline in DECLINES.values():
+        if decline[1] == decline_code:
+            return decline
+    code = decline_code if decline_code in CODES_OF_THEIR_OWN else "card_declined"
+    advice = "do_not_try_again" if decline_code in FINAL_ADVICE else "try_again_later"
+    return code, decline_code, advice, "Your card was declined."
 
 
 # --------------------------------------------------------------------------
-# Faults
+# The faults that have to know Stripe's fields
 # --------------------------------------------------------------------------
 
-FAULTS = {
-    # the request is not performed
-    "reset_before": "close with RST before performing",
-    # performed (hang: unless perform is false), the answer is lost
-    "lose_answer": "perform, then close without answering (rst: true closes with RST)",
-    "cut_answer": "perform, send half of the response, close",
-    "hang": "never answer (perform: false: nor perform)",
-    "hold": "performed, answered when control says release",
-    # answered with an error; status_NNN works for every number
-    "status_401": "wrong API key", "status_403": "key lacks permission",
-    "status_409": "not performed, not stored",
-    "status_424": "not performed, not stored",
-    "status_429": "not performed, not stored; retry_after: text of Retry-After",
-    "status_500": "stored under the key (stored: false: not); perform: true charges all the same",
-    "status_502": "a gateway's HTML page, not performed (perform: true: performed), not stored",
-    # performed and answered, late
-    "delay_ms": "ms: N or [min, max]; when: after (default: perform, wait, answer) or before (wait, perform)",
-    # performed, the answer is broken
-    "truncated_json": "half of the JSON, with a Content-Length that fits",
-    "big_body": "10 MB of valid JSON (bytes: N)",
-    "nul_in_json": "\\u0000 in a text field",
-    "bad_utf8": "bytes that are no UTF-8 in a text field",
-    "deep_json": "200,000 opening brackets",
-    "duplicate_fields": "amount and status twice, the second ones wrong",
-    "huge_amount": "amount 2^63",
-    "wrong_id": "the ids and metadata of another payment",
-    "garbage": "200 with bytes that are no JSON",
-    "garbage_http": "bytes that are no HTTP",
-    "empty_body": "200 without a body",
-    "drip": "one byte every ms: N (default 20)",
-    "endless_headers": "header lines for ever",
+def with_text(text):
+    """Puts text into the field where people's words stand."""
+    def breaker(peer, rule, answer):
+        status, body, headers = answer
+        value = json.loads(body)
+        if "error" in value:
+            value["error"]["message"] = text
+        elif "data" in value:
+            for one in value["data"]:
+                one["description"] = text
+        else:
+            value["description"] = text
+        return status, to_json(value).encode().replace(b"BAD_UTF8", b"\xff\xfe\xc3\x28"), headers
+    return breaker
+
+
+def with_wrong_id(peer, rule, answer):
+    status, body, headers = answer
+    value = json.loads(body)
+    target = value.get("error", {}).get("payment_intent") or value
+    target["id"] = target.get("id", "pi_")[:3] + name_of("another payment")
+    target["metadata"] = {"payments_ref": "ANOTHERPAYMENT"}
+    return status, to_json(value).encode(), headers
+
+
+BREAKERS = {
+    **faults.BREAKERS,
+    "nul_in_json": with_text("nul \0 here"),
+    "bad_utf8": with_text("BAD_UTF8"),
+    "duplicate_fields": faults.with_body(lambda rule, body: body[:-1] + b',"amount":1,"status":"succeeded"}'),
+    "huge_amount": faults.with_body(lambda rule, body: re.sub(rb'"(amount|amount_received)":\d+',
+                                                              rb'"\1":9223372036854775808', body)),
+    "wrong_id": with_wrong_id,
 }
 
 
-class Rule:
-    """One fault: what, how often, and to which requests.
-
-    {"fault": "lose_answer", "p": 0.1, "count": 3, "skip": 2, "per_key": 1,
-     "method": "POST", "path": "/refunds$", "payment_method": "visa", "ref": "^X", "key": "...", ...}
-
-    p        probability, decided by hash of (seed, rule, key, how manieth time this key came)
-    count    strikes at most so often in all      skip     lets so many matching requests pass first
-    per_key  strikes only the first N requests of each key (of each URL without a key)
-    method, path, payment_method, ref, key: regular expressions that must be found
-    """
-
-    def __init__(self, spec, seed, index):
-        spec = dict(spec)
-        self.name = spec.pop("fault")
-        if self.name not in FAULTS and not re.fullmatch(r"status_[345]\d\d", self.name):
-            raise ValueError("unknown fault %r" % self.name)
-        self.salt = "%s/%s/%s/" % (seed, index, self.name)
-        self.p = float(spec.pop("p", 1))
-        self.left = spec.pop("count", None)
-        self.skip = spec.pop("skip", 0)
-        self.per_key = spec.pop("per_key", None)
-        self.patterns = {name: re.compile(spec.pop(name))
-                         for name in ("method", "path", "payment_method", "ref", "key") if name in spec}
-        self.perform = spec.pop("perform", None)
-        self.options = spec
-        unknown = set(spec) - {"ms", "when", "rst", "retry_after", "stored", "code", "bytes", "should_retry"}
-        if unknown:
-            raise ValueError("unknown option %s of fault %s" % (sorted(unknown), self.name))
-        self.seen = {}
-
-    def strikes(self, peer, request):
-        """Whether this rule strikes this request; counts it when it does."""
-        if self.left == 0:
-            return False
-        for name, pattern in self.patterns.items():
-            if not pattern.search(peer.trait(request, name) or ""):
-                return False
-        subject = request.key or request.target
-        if self.p < 1 or self.per_key is not None:
-            time_seen = self.seen.get(subject, 0)
-            self.seen[subject] = time_seen + 1
-            if self.per_key is not None and time_seen >= self.per_key:
-                return False
-            if self.p < 1:
-                digest = hashlib.blake2b((self.salt + subject + "/%d" % time_seen).encode(), digest_size=8).digest()
-                if int.from_bytes(digest, "big") >= self.p * 2 ** 64:
-                    return False
-        if self.skip > 0:
-            self.skip -= 1
-            return False
-        if self.left is not None:
-            self.left -= 1
-        return True
-
-    def delay_s(self, request):
-        ms = self.options.get("ms", 100)
-        if isinstance(ms, list):
-            digest = hashlib.blake2b((self.salt + (request.key or request.target)).encode(), digest_size=2).digest()
-            ms = ms[0] + (ms[1] - ms[0]) * int.from_bytes(digest, "big") / 65535
-        return ms / 1000
-
-
-def rules_of(spec, seed, first_index=0):
-    """A list of rules; or a short form: {"seed": 7, "lose_answer": 0.1, "delay_ms": [5, 20], "rules": [...]}."""
-    if isinstance(spec, dict) and "fault" not in spec:
-        spec = dict(spec)
-        seed = spec.pop("seed", seed)
-        rules = spec.pop("rules", [])
-        for name, value in spec.items():
-            if name == "delay_ms":
-                rules.append({"fault": name, "ms": value})
-            elif isinstance(value, dict):
-                rules.append(dict(value, fault=name))
-            else:
-                rules.append({"fault": name, "p": value})
-        spec = rules
-    elif isinstance(spec, dict):
-        spec = [spec]
-    return [Rule(rule, seed, first_index + index) for index, rule in enumerate(spec)]
-
-
 # --------------------------------------------------------------------------
-# The peer: state, endpoints, book
+# The peer
 # --------------------------------------------------------------------------
 
-DEFAULT_SETTINGS = {
-    "honour_keys": True,            # false: a PSP that is not idempotent at all
-    "search_delay_ms": 0,           # search does not show what is younger
-    "processing_gets": 0,           # pm_test_processing succeeds after so many GETs; 0: only when told
-    "minimum_amount": 1,            # Stripe's own is about 50
-    "maximum_amount": 99999999,
-    "any_customer": False,          # true: takes customers that are not called cus_...
-    "events": True,                 # false: record none (saves memory in benchmarks)
-    "list_delay_ms": 0,             # lists of transactions and events show what is created from now on so much later
-    "list_clock_s": None,           # what is created from now on has this `created` instead of the clock's second
-    "clock_skew_s": 0,              # the peer's clock, in its lists and in Date, is so much ahead; negative: behind
-    "event_padding": 0,             # so many bytes more in each event of a list
-    "release_looks_refunded": True,  # a void or partial capture also sends charge.refunded, as Stripe does
-}
+class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
+    transaction_class, event_class = Transaction, Event
+    breakers = BREAKERS
+    refusal = b'{"error":{"type":"invalid_request_error","message":"Not understood."}}'
+    default_settings = {
+        **control.SETTINGS,
+        "search_delay_ms": 0,           # search does not show what is younger
+        "processing_gets": 0,           # pm_test_processing succeeds after so many GETs; 0: only when told
+        "minimum_amount": 1,            # Stripe's own is about 50
+        "maximum_amount": 99999999,
+        "any_customer": False,          # true: takes customers that are not called cus_...
+        "event_padding": 0,             # so many bytes more in each event of a list
+        "release_looks_refunded": True,  # a void or partial capture also sends charge.refunded, as Stripe does
+    }
+    orders = {"finish": "order_finish", "dispute": "order_dispute", "close_dispute": "order_close_dispute",
+              "finish_refund": "order_finish_refund", "fail_refund": "order_fail_refund", "refund": "order_refund"}
 
-
-class Peer:
     def __init__(self, secret, webhook_secret, seed=0):
+        faults.Faulty.__init__(self)
+        server.Listening.__init__(self)
         basic = base64.b64encode((secret + ":").encode())
         self.authorizations = (b"Bearer " + secret.encode(), b"Basic " + basic)
         self.webhook_secret = webhook_secret.encode()
         self.seed = seed
-        self.loop = self.server = self.port = None
-        self.connections = set()
-        self.running = self.max_running = self.max_connections = 0
-        self.requests_ever = 0
         self.routes = {
             "create": self.create_intent, "get": self.get_intent, "search": self.search_intents,
             "list": self.list_intents, "capture": self.capture_intent, "cancel": self.cancel_intent,
@@ -599,114 +475,13 @@ class Peer:
         self.reset()
 
     def reset(self):
+        super().reset()
         self.intents = {}           # id -> PaymentIntent, oldest first
         self.intents_by_ref = {}
-        self.charges = {}
-        self.refunds = {}
-        self.disputes = {}
-        self.transactions = {}      # id -> Transaction, in the order in which they were made
-        self.list_requests = []     # the last ones for transactions and events, as asked
-        self.keys = {}              # key -> KeyRecord
         self.keys_declined = {}     # ref -> distinct keys seen by pm_test_declined_times_...
-        self.events = []
-        self.event_counts = {}
-        self.first_byte = {}        # ref -> time.time() of the first POST's first byte
-        self.outcomes = {}
-        self.faults_struck = {}
         self.stripe_versions = {}
-        self.replays = self.key_conflicts = self.keys_in_use = self.keyed_posts = self.unkeyed_posts = 0
-        self.key_conflict_samples = []
-        self.held = []              # answers that wait for release
-        self.rules = []
-        self.settings = dict(DEFAULT_SETTINGS)
-        self.max_running = self.running
-        self.max_connections = len(self.connections)
 
     # ---- one request ------------------------------------------------------
-
-    def serve(self, connection, request):
-        """Takes one whole request; answers now or later, or never."""
-        if request.path.startswith("/_"):
-            connection.send(*self.serve_own(request))
-            return
-        self.running += 1
-        self.max_running = max(self.max_running, self.running)
-        self.requests_ever += 1
-        request.id = "req_" + name_of(self.port, self.requests_ever)[:14]
-        self.route(request)
-        try:
-            request.form = self.parse_body(request)
-        except (ValueError, TypeError, AttributeError):     # nesting that contradicts itself, bad UTF-8
-            request.form, request.bad_form = {}, True
-        if request.method == "POST":
-            self.note_post(request)
-
-        delay_before = delay_after = 0
-        struck = None
-        for rule in self.rules:
-            if struck is not None and rule.name != "delay_ms":
-                continue
-            if rule.strikes(self, request):
-                self.faults_struck[rule.name] = self.faults_struck.get(rule.name, 0) + 1
-                if rule.name != "delay_ms":
-                    struck = rule
-                elif rule.options.get("when") == "before":
-                    delay_before += rule.delay_s(request)
-                else:
-                    delay_after += rule.delay_s(request)
-        if delay_before:
-            if self.hold_key(request):
-                self.loop.call_later(delay_before, self.serve_struck, connection, request, struck, delay_after)
-            else:
-                self.finish(connection, request, self.answer_error(request, self.key_in_use()))
-        elif struck is not None or delay_after:
-            self.serve_struck(connection, request, struck, delay_after)
-        else:
-            self.finish(connection, request, self.perform(request))
-
-    def serve_struck(self, connection, request, rule, delay_after):
-        """Goes on with a request that has a fault or a delay coming."""
-        name = rule.name if rule else None
-        answer = None
-        if name == "reset_before" or (name == "hang" and rule.perform is False):
-            self.release_key(request)
-        elif name and name.startswith("status_"):
-            answer = self.answer_status(request, rule)
-        else:
-            answer = self.perform(request)
-            if name in BREAKERS:
-                answer = BREAKERS[name](self, rule, answer)
-        if delay_after and answer is not None:
-            self.hold_key(request)
-            self.loop.call_later(delay_after, self.finish, connection, request, answer, rule)
-        else:
-            self.finish(connection, request, answer, rule)
-
-    def finish(self, connection, request, answer, rule=None):
-        """Sends the answer, or does what the fault does to it."""
-        self.running -= 1
-        self.release_key(request)
-        name = rule.name if rule else None
-        outcome = "%s %s" % (request.route, name if name and name not in BREAKERS else answer[0])
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        if name == "reset_before" or (name == "lose_answer" and rule.options.get("rst")):
-            connection.reset()
-        elif name == "lose_answer":
-            connection.close()
-        elif name == "cut_answer":
-            connection.send_half(*answer)
-        elif name == "hang":
-            pass
-        elif name == "hold":
-            self.held.append((connection, answer))
-        elif name == "drip":
-            connection.send_slowly(rule.options.get("ms", 20) / 1000, *answer)
-        elif name == "garbage_http":
-            connection.send_raw(b"\x16\x03\x01\x00\xff" + bytes(range(256)))
-        elif name == "endless_headers":
-            connection.send_headers_for_ever()
-        else:
-            connection.send(*answer)
 
     def route(self, request):
         """Sets request.route and request.object_id."""
@@ -743,25 +518,11 @@ class Peer:
             raise ValueError("content type")
         return parse_form(request.body)
 
-    def note_post(self, request):
-        """Writes down what arrived, before anything is decided about it."""
+    def note(self, request):
         metadata = request.form.get("metadata")
-        if isinstance(metadata, dict):
-            ref = metadata.get("payments_ref")
-            if ref and ref not in self.first_byte:
-                self.first_byte[ref] = request.first_byte_at
+        self.note_post(request, metadata.get("payments_ref") if isinstance(metadata, dict) else None)
         version = request.headers.get(b"stripe-version", b"").decode("latin-1")
         self.stripe_versions[version] = self.stripe_versions.get(version, 0) + 1
-        request.body_hash = hashlib.blake2b(request.body, digest_size=16).digest()
-        if request.key is None:
-            self.unkeyed_posts += 1
-            return
-        self.keyed_posts += 1
-        record = self.keys.get(request.key)
-        if record is None:
-            record = self.keys[request.key] = KeyRecord()
-        if request.body_hash not in record.bodies:
-            record.bodies += (request.body_hash,)
 
     def trait(self, request, name):
         """What a fault rule may look at."""
@@ -781,26 +542,15 @@ class Peer:
 
     # ---- idempotency ------------------------------------------------------
 
-    def hold_key(self, request):
-        """Marks the key as in use.  Returns False when another request holds it."""
-        record = self.keys.get(request.key)
-        if record is None or not self.settings["honour_keys"]:
-            return True
-        if record.holder is None:
-            record.holder = request
-        return record.holder is request
-
-    def release_key(self, request):
-        record = self.keys.get(request.key)
-        if record is not None and record.holder is request:
-            record.holder = None
-
     def key_in_use(self):
         self.keys_in_use += 1
         return StripeError(409, "idempotency_error",
                            "There is currently another in-progress request using this Idempotent Key (that probably "
                            "means you submitted twice, and the other request is still going through). Please try "
                            "again later.", code="idempotency_key_in_use")
+
+    def answer_key_in_use(self, request):
+        return self.answer_error(request, self.key_in_use())
 
     def perform(self, request):
         """Executes a request at most once for its key.  Returns (status, body, headers)."""
@@ -818,8 +568,8 @@ class Peer:
                 return self.answer(request, 200, handler(request))
             if request.key is not None and not 0 < len(request.key) <= 255:
                 raise invalid("The idempotency key must have 1 to 255 characters.")
-            record = self.keys.get(request.key) if self.settings["honour_keys"] else None
-            if record is not None and (record.answer is not None or record.holder not in (None, request)):
+            record = self.known_key(request)
+            if record is not None:
                 return self.replay(request, record)
         except StripeError as error:
             return self.answer_error(request, error)
@@ -830,7 +580,7 @@ class Peer:
             answer = self.answer_error(request, error)
             stored = error.stored
         if stored:
-            self.store(request, answer)
+            self.store(request, self.without_id(answer))
         return answer
 
     def replay(self, request, record):
@@ -838,9 +588,7 @@ class Peer:
         if record.answer is None:
             raise self.key_in_use()
         if record.path != request.path or record.body_hash != request.body_hash:
-            self.key_conflicts += 1
-            if len(self.key_conflict_samples) < 20:
-                self.key_conflict_samples.append(request.key)
+            self.note_conflict(request.key)
             raise StripeError(400, "idempotency_error",
                               "Keys for idempotent requests can only be used with the same parameters they were "
                               "first used with. Try using a key other than '%s' if you meant to execute a "
@@ -852,16 +600,11 @@ class Peer:
         return status, body, "%sRequest-Id: %s\r\nIdempotent-Replayed: true\r\nOriginal-Request: %s\r\n" % (
             headers, request.id, record.request_id)
 
-    def store(self, request, answer):
-        """Keeps an answer under the key, without the headers that are of one request only."""
-        record = self.keys.get(request.key)
-        if record is None:
-            return
+    def without_id(self, answer):
+        """An answer to be kept: without the headers that are of one request only."""
         status, body, headers = answer
-        kept = "".join(line + "\r\n" for line in headers.split("\r\n")
-                       if line and not line.startswith("Request-Id"))
-        record.path, record.body_hash, record.request_id = request.path, request.body_hash, request.id
-        record.answer = (status, body, kept)
+        return status, body, "".join(line + "\r\n" for line in headers.split("\r\n")
+                                     if line and not line.startswith("Request-Id"))
 
     # ---- answers ----------------------------------------------------------
 
@@ -904,7 +647,7 @@ class Peer:
         error = StripeError(status, kind, message, code=rule.options.get("code", code), headers=headers)
         answer = self.answer_error(request, error)
         if rule.options.get("stored", status == 500) and unanswered:
-            self.store(request, answer)
+            self.store(request, self.without_id(answer))
         return answer
 
     # ---- payment intents --------------------------------------------------
@@ -959,7 +702,7 @@ class Peer:
         self.intents[intent.id] = intent
         if intent.ref:
             self.intents_by_ref.setdefault(intent.ref, []).append(intent)
-        self.emit("payment_intent.created", intent, request)
+        self.tell("payment_intent.created", intent, request)
         if confirm:
             self.confirm(intent, request, off_session)
         answer = intent.render(expand)
@@ -982,7 +725,7 @@ class Peer:
         elif processing:
             intent.status = "processing"
             intent.gets_left = int(processing[1] or self.settings["processing_gets"]) or None
-            self.emit("payment_intent.processing", intent, request)
+            self.tell("payment_intent.processing", intent, request)
             return
         elif method.startswith("pm_card_authenticationRequired"):
             if off_session:
@@ -991,7 +734,7 @@ class Peer:
             intent.next_action = {"type": "redirect_to_url", "redirect_to_url": {
                 "return_url": intent.return_url,
                 "url": "http://127.0.0.1:%d/_authenticate/%s" % (self.port, intent.id)}}
-            self.emit("payment_intent.requires_action", intent, request)
+            self.tell("payment_intent.requires_action", intent, request)
             return
         elif method not in METHODS_THAT_PAY:
             self.decline(intent, request, decline_of_method(method))
@@ -1005,7 +748,7 @@ class Peer:
             charge.status = "authorized"
             intent.status = "requires_capture"
             intent.capturable = intent.amount
-            self.emit("payment_intent.amount_capturable_updated", intent, request)
+            self.tell("payment_intent.amount_capturable_updated", intent, request)
         else:
             self.capture(intent, intent.amount, request)
         if intent.method == "pm_card_createDispute":
@@ -1022,9 +765,9 @@ class Peer:
         intent.status = "succeeded"
         intent.received = amount
         intent.capturable = 0
-        self.emit("payment_intent.succeeded", intent, request)
+        self.tell("payment_intent.succeeded", intent, request)
         if charge.released and self.settings["release_looks_refunded"]:
-            self.emit("charge.refunded", charge, request)
+            self.tell("charge.refunded", charge, request)
 
     def fail(self, intent, decline, request=None):
         """The charge fails; the intent falls back to requires_payment_method."""
@@ -1040,7 +783,7 @@ class Peer:
             "payment_method": {"id": intent.method, "object": "payment_method", "type": "card"},
             "type": "card_error",
         }
-        self.emit("payment_intent.payment_failed", intent, request)
+        self.tell("payment_intent.payment_failed", intent, request)
 
     def decline(self, intent, request, decline):
         """Fails the intent and raises the 402 that says so."""
@@ -1056,7 +799,7 @@ class Peer:
             id="ch_" + intent.id[3:] + ("_try%d" % attempt if attempt else ""), intent=intent, ref=intent.ref,
             key=intent.key, amount=intent.amount, captured=0, refunded=0, released=0, currency=intent.currency,
             created=int(time.time()), metadata=intent.metadata, description=intent.description,
-            method=intent.method, brand=METHODS_THAT_PAY.get(intent.method, "visa"), payment_intent=intent.id)
+            method=intent.method, brand=METHODS_THAT_PAY.get(intent.method, "visa"), payment=intent.id)
         intent.charge = self.charges[charge.id] = charge
         return charge
 
@@ -1171,9 +914,9 @@ class Peer:
         if held:
             intent.charge.status = "released"
             intent.charge.released = intent.charge.amount
-        self.emit("payment_intent.canceled", intent, request)
+        self.tell("payment_intent.canceled", intent, request)
         if held and self.settings["release_looks_refunded"]:
-            self.emit("charge.refunded", intent.charge, request)
+            self.tell("charge.refunded", intent.charge, request)
         return intent.render(expand)
 
     def unexpected_state(self, intent, verb, wanted):
@@ -1233,8 +976,8 @@ class Peer:
         self.refunds[refund.id] = refund
         self.record(refund.transaction, "refund", "refund", -amount, 0, refund)
         charge.refunded += amount
-        self.emit("refund.created", refund, request)
-        self.emit("charge.refunded", charge, request)
+        self.tell("refund.created", refund, request)
+        self.tell("charge.refunded", charge, request)
         if intent.method == "pm_card_refundFail":
             self.loop.call_soon(self.fail_refund, refund, "expired_or_canceled_card")
         return refund
@@ -1248,8 +991,8 @@ class Peer:
         refund.failure_transaction = "txn_failed_" + refund.id[3:]
         self.record(refund.failure_transaction, "refund_failure", "refund_failure", refund.amount, 0, refund)
         refund.charge.refunded -= refund.amount
-        self.emit("refund.failed", refund)
-        self.emit("refund.updated", refund)
+        self.tell("refund.failed", refund)
+        self.tell("refund.updated", refund)
 
     def get_refund(self, request):
         expand = expand_of(request.form, REFUND_EXPANDS)
@@ -1267,16 +1010,15 @@ class Peer:
 
     # ---- lists of what has happened ---------------------------------------
 
-    def now_created(self):
-        forced = self.settings["list_clock_s"]
-        return int(time.time()) + self.settings["clock_skew_s"] if forced is None else forced
+    def tell(self, kind, subject, request=None):
+        self.emit(kind, subject, request, request_id=request and request.id)
 
-    def record(self, name, kind, category, amount, fee, source, description=None):
-        """Writes a movement of the balance into the book."""
-        self.transactions[name] = Transaction(
-            id=name, type=kind, category=category, amount=amount, fee=fee, currency=source.currency,
-            created=self.now_created(), source=source, description=description,
-            shown_at=time.time() + self.settings["list_delay_ms"] / 1000)
+    def body_of(self, event):
+        return to_json(event.render())
+
+    def sign(self, stamp, body):
+        mac = hmac.new(self.webhook_secret, (stamp + "." + body).encode(), hashlib.sha256).hexdigest()
+        return "t=%s,v1=%s" % (stamp, mac)
 
     def list_of(self, request, known, objects, url, expandable, suits=lambda one: True):
         """Newest first, by `created`; of one second the later made first."""
@@ -1325,7 +1067,7 @@ class Peer:
         charge.disputed = True
         self.disputes[dispute.id] = dispute
         self.record("txn_" + dispute.id[3:], "adjustment", "dispute", -dispute.amount, DISPUTE_FEE, dispute)
-        self.emit("charge.dispute.created", dispute)
+        self.tell("charge.dispute.created", dispute)
         return dispute
 
     def close_dispute(self, options):
@@ -1342,18 +1084,10 @@ class Peer:
                 dispute.charge.disputed = False
                 self.record("txn_back_" + dispute.id[3:], "adjustment", "dispute_reversal", dispute.amount, -DISPUTE_FEE,
                             dispute)
-            self.emit("charge.dispute.closed", dispute)
+            self.tell("charge.dispute.closed", dispute)
         return [dispute.id for dispute in chosen]
 
     # ---- small helpers ----------------------------------------------------
-
-    def new_name(self, request):
-        """The body of a new object's id: the same for the same key, another one when a key is executed again."""
-        record = self.keys.get(request.key)
-        if record is None:
-            return name_of(self.seed, self.port, request.id)
-        record.executions += 1
-        return name_of(self.seed, request.route, request.key, record.executions)
 
     def amount_of(self, form, name):
         if name not in form:
@@ -1374,39 +1108,12 @@ class Peer:
             raise invalid("No such payment_intent: '%s'" % intent_id, param, "resource_missing", 404)
         return intent
 
-    def emit(self, kind, subject, request=None):
-        """Records an event; tests deliver it themselves, in any order."""
-        if not self.settings["events"]:
-            return
-        count = self.event_counts.get(subject.id, 0)
-        self.event_counts[subject.id] = count + 1
-        ref = subject.intent.ref if isinstance(subject, Dispute) else subject.ref
-        self.events.append(Event(
-            id="evt_" + name_of(subject.id, kind, count), type=kind, created=self.now_created(),
-            request_id=request and request.id, key=request and request.key, picture=subject.clone(), ref=ref,
-            shown_at=time.time() + self.settings["list_delay_ms"] / 1000))
+    # ---- for the payer, and for tests -------------------------------------
 
-    # ---- the peer's own endpoints -----------------------------------------
-
-    def serve_own(self, request):
-        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
-        try:
-            if request.path == "/_book" and request.method == "GET":
-                return 200, to_json(self.book(bool(query.get("brief")))).encode(), ""
-            if request.path == "/_book.tsv" and request.method == "GET":
-                return (200, self.book_tsv(bool(query.get("header"))).encode(),
-                        "Content-Type: text/tab-separated-values\r\n")
-            if request.path == "/_transactions" and request.method == "GET":
-                return 200, to_json([one.book_row() for one in self.transactions.values()]).encode(), ""
-            if request.path == "/_events" and request.method == "GET":
-                return 200, to_json(self.signed_events(query)).encode(), ""
-            if request.path.startswith("/_authenticate/"):
-                return self.authenticate(request.path.rpartition("/")[2], query.get("outcome", "succeeded"))
-            if request.path == "/_control" and request.method == "POST":
-                return 200, to_json(self.control(json.loads(request.body or b"{}"))).encode(), ""
-        except (ValueError, KeyError, TypeError, AttributeError, re.error) as error:
-            return 400, to_json({"ok": False, "error": "%s: %s" % (type(error).__name__, error)}).encode(), ""
-        return 404, b'{"ok":false,"error":"no such endpoint"}', ""
+    def serve_page(self, request, query):
+        if request.path.startswith("/_authenticate/"):
+            return self.authenticate(request.path.rpartition("/")[2], query.get("outcome", "succeeded"))
+        return None
 
     def authenticate(self, intent_id, outcome):
         """What the payer's browser does at next_action.redirect_to_url.url."""
@@ -1437,7 +1144,7 @@ class Peer:
             intent.next_action = None
             intent.canceled_at = int(time.time())
             intent.cancellation_reason = "automatic"
-            self.emit("payment_intent.canceled", intent)
+            self.tell("payment_intent.canceled", intent)
         else:
             raise ValueError("unknown outcome %r" % outcome)
 
@@ -1464,494 +1171,45 @@ class Peer:
             raise ValueError("no refund fits")
         return chosen
 
-    def control(self, orders):
-        """POST /_control.  Several orders in one call are done in the order of this text.
+    def order_finish(self, options):
+        intents = self.chosen_intents(options, "processing", "requires_action")
+        for intent in intents:
+            self.conclude(intent, options.get("outcome", "succeeded"), options)
+        return {"finished": [intent.id for intent in intents]}
 
-        reset: true              forget everything, faults and settings too
-        seed: N                  for faults and ids
-        faults: SPEC             replaces the fault rules (see rules_of); [] ends all faults
-        add_faults: SPEC         appends rules
-        settings: {...}          see DEFAULT_SETTINGS
-        finish: {ref|payment_intent, outcome: succeeded|failed|canceled, decline_code}
-                                 ends processing and requires_action intents ({}: all)
-        dispute: {ref|payment_intent, amount, reason}
-        close_dispute: {dispute|ref|payment_intent, status: won|lost}
-        finish_refund: {refund|ref|payment_intent}                 pending -> succeeded
-        fail_refund: {refund|ref|payment_intent, failure_reason}   also of a succeeded one
-        refund: {ref|payment_intent, amount}   made in the dashboard, without an API call
-        emit: {type, object}     an event of any type around any object
-        forget_keys: true|[..]   as if these keys had been pruned
-        release: true            sends the answers that the fault hold keeps back
-        down_for_ms: N           drop all connections and refuse new ones for so long
-        """
-        known = {"reset", "seed", "faults", "add_faults", "settings", "finish", "dispute", "close_dispute",
-                 "finish_refund", "fail_refund", "refund", "emit", "forget_keys", "release", "down_for_ms"}
-        if not isinstance(orders, dict) or set(orders) - known:
-            raise ValueError("unknown control %s" % sorted(set(orders) - known))
-        done = {"ok": True}
-        if orders.get("reset"):
-            self.reset()
-        if "seed" in orders:
-            self.seed = orders["seed"]
-        if "faults" in orders:
-            self.rules = rules_of(orders["faults"], self.seed)
-        if "add_faults" in orders:
-            self.rules += rules_of(orders["add_faults"], self.seed, len(self.rules))
-        if "settings" in orders:
-            unknown = set(orders["settings"]) - set(DEFAULT_SETTINGS)
-            if unknown:
-                raise ValueError("unknown settings %s" % sorted(unknown))
-            self.settings.update(orders["settings"])
-        if "finish" in orders:
-            options = orders["finish"]
-            intents = self.chosen_intents(options, "processing", "requires_action")
-            for intent in intents:
-                self.conclude(intent, options.get("outcome", "succeeded"), options)
-            done["finished"] = [intent.id for intent in intents]
-        if "dispute" in orders:
-            options = orders["dispute"]
-            done["disputes"] = [self.open_dispute(intent, options).id
-                                for intent in self.chosen_intents(options, "succeeded")]
-        if "close_dispute" in orders:
-            done["closed"] = self.close_dispute(orders["close_dispute"])
-        if "finish_refund" in orders:
-            refunds = [refund for refund in self.chosen_refunds(orders["finish_refund"])
-                       if refund.status == "pending"]
-            for refund in refunds:
-                refund.status = "succeeded"
-                self.emit("refund.updated", refund)
-            done["refunds"] = [refund.id for refund in refunds]
-        if "fail_refund" in orders:
-            options = orders["fail_refund"]
-            refunds = self.chosen_refunds(options)
-            for refund in refunds:
-                self.fail_refund(refund, options.get("failure_reason", "expired_or_canceled_card"))
-            done["refunds"] = [refund.id for refund in refunds]
-        if "refund" in orders:
-            options = orders["refund"]
-            done["refunds"] = [
-                self.refund(intent, options.get("amount", intent.charge.captured - intent.charge.refunded),
-                            None, {}).id
-                for intent in self.chosen_intents(options, "succeeded")]
-        if "emit" in orders:
-            subject = dict(orders["emit"]["object"])
-            self.events.append(Event(
-                id="evt_" + name_of("emit", len(self.events), time.time()), type=orders["emit"]["type"],
-                created=self.now_created(), picture=subject, shown_at=time.time() + self.settings["list_delay_ms"] / 1000))
-        if orders.get("forget_keys"):
-            forgotten = list(self.keys) if orders["forget_keys"] is True else orders["forget_keys"]
-            for key in forgotten:
-                if key in self.keys:
-                    self.keys[key].answer = None
-        if orders.get("release"):
-            held, self.held = self.held, []
-            for connection, answer in held:
-                connection.send(*answer)
-            done["released"] = len(held)
-        if "down_for_ms" in orders:
-            self.loop.call_soon(self.go_down, orders["down_for_ms"] / 1000)
-        return done
+    def order_dispute(self, options):
+        return {"disputes": [self.open_dispute(intent, options).id for intent in self.chosen_intents(options, "succeeded")]}
 
-    def go_down(self, seconds):
-        self.server.close()
-        for connection in list(self.connections):
-            connection.reset()
+    def order_close_dispute(self, options):
+        return {"closed": self.close_dispute(options)}
 
-        def come_back():
-            self.loop.create_task(self.listen(self.port))
-        self.loop.call_later(seconds, come_back)
+    def order_finish_refund(self, options):
+        refunds = [refund for refund in self.chosen_refunds(options) if refund.status == "pending"]
+        for refund in refunds:
+            refund.status = "succeeded"
+            self.tell("refund.updated", refund)
+        return {"refunds": [refund.id for refund in refunds]}
+
+    def order_fail_refund(self, options):
+        refunds = self.chosen_refunds(options)
+        for refund in refunds:
+            self.fail_refund(refund, options.get("failure_reason", "expired_or_canceled_card"))
+        return {"refunds": [refund.id for refund in refunds]}
+
+    def order_refund(self, options):
+        return {"refunds": [self.refund(intent, options.get("amount", intent.charge.captured - intent.charge.refunded), None, {}).id
+                            for intent in self.chosen_intents(options, "succeeded")]}
 
     def book(self, brief=False):
-        many = [key for key, record in self.keys.items() if len(record.bodies) > 1]
-        moved = {}
-        for charge in self.charges.values():
-            if charge.status in ("succeeded", "authorized") and charge.ref:
-                moved[charge.ref] = moved.get(charge.ref, 0) + 1
-        book = {
-            "charges_by_status": count_by(charge.status for charge in self.charges.values()),
-            "intents_by_status": count_by(intent.status for intent in self.intents.values()),
-            "captured": sum_by_currency((charge.currency, charge.captured) for charge in self.charges.values()),
-            "refunded": sum_by_currency((charge.currency, charge.refunded) for charge in self.charges.values()),
-            "fees": sum_by_currency((charge.currency, charge.fee or 0) for charge in self.charges.values()),
-            "double_charged": [ref for ref, count in moved.items() if count > 1],
-            "keys": {
-                "keys": len(self.keys), "requests": self.keyed_posts, "replays": self.replays,
-                "key_conflicts": self.key_conflicts, "key_conflict_samples": self.key_conflict_samples,
-                "in_use": self.keys_in_use, "posts_without_key": self.unkeyed_posts,
-                "keys_with_many_bodies": len(many), "many_bodies_samples": many[:20],
-            },
-            "outcomes": self.outcomes, "faults": self.faults_struck, "events": len(self.events),
-            "requests": sum(self.outcomes.values()), "running": self.running, "held": len(self.held),
-            "max_concurrent_requests": self.max_running, "connections": len(self.connections),
-            "max_connections": self.max_connections, "stripe_versions": self.stripe_versions,
-            "settings": self.settings, "transactions": len(self.transactions), "list_requests": self.list_requests,
-        }
+        answer = super().book(brief)
+        answer["intents_by_status"] = count_by(intent.status for intent in self.intents.values())
+        answer["stripe_versions"] = self.stripe_versions
         if not brief:
-            book["charges"] = [charge.book_row() for charge in self.charges.values()]
-            book["refunds"] = [refund.book_row() for refund in self.refunds.values()]
-            book["disputes"] = [dispute.book_row() for dispute in self.disputes.values()]
-            book["intents"] = [{"payment_intent": intent.id, "payments_ref": intent.ref, "status": intent.status,
-                                "amount": intent.amount, "currency": intent.currency, "idempotency_key": intent.key}
-                               for intent in self.intents.values()]
-            book["first_byte"] = self.first_byte
-        return book
-
-    TSV_COLUMNS = ("payment_intent", "charge", "payments_ref", "amount", "currency", "captured", "refunded",
-                   "status", "created", "fee", "idempotency_key")
-
-    def book_tsv(self, header):
-        def cell(value):
-            if value is None:
-                return r"\N"
-            return str(value).replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
-        lines = ["\t".join(self.TSV_COLUMNS)] if header else []
-        for charge in self.charges.values():
-            row = charge.book_row()
-            lines.append("\t".join(cell(row[name]) for name in self.TSV_COLUMNS))
-        return "".join(line + "\n" for line in lines)
-
-    def signed_events(self, query):
-        start, limit = int(query.get("from", 0)), int(query.get("limit", 1 << 30))
-        stamp = query.get("t") or str(int(time.time()))
-        answer = []
-        for index in range(start, len(self.events)):
-            event = self.events[index]
-            if query.get("type") not in (None, event.type) or query.get("ref") not in (None, event.ref):
-                continue
-            if len(answer) == limit:
-                break
-            body = to_json(event.render())
-            mac = hmac.new(self.webhook_secret, (stamp + "." + body).encode(), hashlib.sha256).hexdigest()
-            answer.append({"index": index, "id": event.id, "type": event.type, "payments_ref": event.ref,
-                           "object": event.picture["id"] if isinstance(event.picture, dict) else event.picture.id,
-                           "body": body, "signature": "t=%s,v1=%s" % (stamp, mac)})
+            answer["intents"] = [{"payment": intent.id, "payments_ref": intent.ref, "status": intent.status,
+                                  "amount": intent.amount, "currency": intent.currency, "idempotency_key": intent.key}
+                                 for intent in self.intents.values()]
         return answer
-
-    # ---- listening --------------------------------------------------------
-
-    async def listen(self, port):
-        self.loop = asyncio.get_running_loop()
-        self.server = await self.loop.create_server(lambda: Connection(self), "127.0.0.1", port, backlog=4096,
-                                                    reuse_address=True)
-        self.port = self.server.sockets[0].getsockname()[1]
-
-
-def count_by(values):
-    counts = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
-    return counts
-
-
-def sum_by_currency(pairs):
-    sums = {}
-    for currency, amount in pairs:
-        sums[currency] = sums.get(currency, 0) + amount
-    return sums
-
-
-def check_params(form, known):
-    if not known.issuperset(form):
-        stranger = sorted(set(form) - known)[0]
-        raise invalid("Received unknown parameter: %s" % stranger, stranger, "parameter_unknown")
-
-
-def expand_of(form, known):
-    expand = frozenset(as_list(form.get("expand")))
-    if not known.issuperset(expand):
-        stranger = sorted(expand - known)[0]
-        raise invalid("This property cannot be expanded (%s)." % stranger, "expand")
-    return expand
-
-
-def int_of(form, name, default=None):
-    text = form.get(name, default)
-    if isinstance(text, int):
-        return text
-    if not isinstance(text, str) or not re.fullmatch(r"-?\d{1,30}", text, re.ASCII):
-        raise invalid("Invalid integer: %s" % text, name, "parameter_invalid_integer")
-    return int(text)
-
-
-def flag_of(form, name):
-    text = form.get(name, "false")
-    if text not in ("true", "false"):
-        raise invalid("Invalid boolean: %s" % text, name)
-    return text == "true"
-
-
-def metadata_of(form):
-    metadata = form.get("metadata", {})
-    if metadata == "":
-        return {}
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise invalid("Invalid hash", "metadata", "parameter_invalid_hash" if metadata else None)
-    if len(metadata) > 50 or any(len(key) > 40 or len(value) > 500 for key, value in metadata.items()):
-        raise invalid("Metadata: at most 50 keys of 40 characters with values of 500.", "metadata")
-    return metadata
-
-
-def known_method(method):
-    if not isinstance(method, str):
-        return False
-    match = DECLINED_METHOD.match(method)
-    if match:
-        return match[1] == "" or match[1] in DECLINES
-    return (method in METHODS_THAT_PAY or method in ("pm_card_chargeCustomerFail", "pm_card_authenticationRequired")
-            or bool(DECLINED_TIMES_METHOD.match(method) or PROCESSING_METHOD.match(method)))
-
-
-def decline_of_method(method):
-    match = DECLINED_METHOD.match(method)
-    return DECLINES[(match and match[1]) or "ChargeDeclined"]
-
-
-def decline_of_code(decline_code):
-    for decline in DECLINES.values():
-        if decline[1] == decline_code:
-            return decline
-    code = decline_code if decline_code in CODES_OF_THEIR_OWN else "card_declined"
-    advice = "do_not_try_again" if decline_code in FINAL_ADVICE else "try_again_later"
-    return code, decline_code, advice, "Your card was declined."
-
-
-# --------------------------------------------------------------------------
-# What faults do to a good answer.  Each takes and returns (status, body, headers).
-# --------------------------------------------------------------------------
-
-def with_text(text):
-    """Puts text into the field where people's words stand."""
-    def breaker(peer, rule, answer):
-        status, body, headers = answer
-        value = json.loads(body)
-        if "error" in value:
-            value["error"]["message"] = text
-        elif "data" in value:
-            for one in value["data"]:
-                one["description"] = text
-        else:
-            value["description"] = text
-        return status, to_json(value).encode().replace(b"BAD_UTF8", b"\xff\xfe\xc3\x28"), headers
-    return breaker
-
-
-def with_body(make):
-    def breaker(peer, rule, answer):
-        status, body, headers = answer
-        return status, make(rule, body), headers
-    return breaker
-
-
-def with_wrong_id(peer, rule, answer):
-    status, body, headers = answer
-    value = json.loads(body)
-    target = value.get("error", {}).get("payment_intent") or value
-    target["id"] = target.get("id", "pi_")[:3] + name_of("another payment")
-    target["metadata"] = {"payments_ref": "ANOTHERPAYMENT"}
-    return status, to_json(value).encode(), headers
-
-
-BREAKERS = {
-    "truncated_json": with_body(lambda rule, body: body[:len(body) // 2]),
-    "big_body": with_body(lambda rule, body: body[:-1] + b',"padding":"'
-                          + b"x" * max(0, rule.options.get("bytes", 10_000_000) - len(body) - 13) + b'"}'),
-    "nul_in_json": with_text("nul \0 here"),
-    "bad_utf8": with_text("BAD_UTF8"),
-    "deep_json": with_body(lambda rule, body: b"[" * 200_000),
-    "duplicate_fields": with_body(lambda rule, body: body[:-1] + b',"amount":1,"status":"succeeded"}'),
-    "huge_amount": with_body(lambda rule, body: re.sub(rb'"(amount|amount_received)":\d+',
-                                                       rb'"\1":9223372036854775808', body)),
-    "wrong_id": with_wrong_id,
-    "garbage": with_body(lambda rule, body: bytes(range(256)) * 4),
-    "empty_body": with_body(lambda rule, body: b""),
-}
-
-
-# --------------------------------------------------------------------------
-# HTTP/1.1, as much as is needed, and fast
-# --------------------------------------------------------------------------
-
-class Connection(asyncio.Protocol):
-    """One client connection.  Requests are answered strictly in order."""
-
-    def __init__(self, peer):
-        self.peer = peer
-        self.transport = None
-        self.buffer = b""
-        self.first_byte_at = 0.0
-        self.busy = False           # a request is out and not answered
-        self.keep_alive = True
-        self.told_to_continue = False
-
-    def connection_made(self, transport):
-        self.transport = transport
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.peer.connections.add(self)
-        self.peer.max_connections = max(self.peer.max_connections, len(self.peer.connections))
-
-    def connection_lost(self, error):
-        self.peer.connections.discard(self)
-        self.transport = None
-
-    def data_received(self, data):
-        if not self.buffer:
-            self.first_byte_at = time.time()
-        self.buffer += data
-        if not self.busy:
-            self.parse()
-
-    def parse(self):
-        while self.buffer and not self.busy and self.transport is not None:
-            end = self.buffer.find(b"\r\n\r\n")
-            if end < 0:
-                if len(self.buffer) > HEAD_BYTES_MAX:
-                    self.refuse(400)
-                return
-            lines = self.buffer[:end].split(b"\r\n")
-            headers = {}
-            for line in lines[1:]:
-                name, _, value = line.partition(b":")
-                headers[name.lower()] = value.strip()
-            try:
-                method, target, version = lines[0].decode("ascii").split(" ")
-                length = int(headers.get(b"content-length", 0))
-            except (ValueError, UnicodeError):
-                return self.refuse(400)
-            if b"transfer-encoding" in headers:
-                return self.refuse(501)
-            if not 0 <= length <= BODY_BYTES_MAX:
-                return self.refuse(400)
-            total = end + 4 + length
-            if len(self.buffer) < total:
-                if headers.get(b"expect", b"").lower() == b"100-continue" and not self.told_to_continue:
-                    self.told_to_continue = True
-                    self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                return
-            request = Request()
-            request.method = method
-            request.target = target
-            path, _, request.query = target.partition("?")
-            request.path = unquote(path) if "%" in path else path
-            request.headers = headers
-            request.body = self.buffer[end + 4:total]
-            key = headers.get(b"idempotency-key") if method == "POST" else None
-            request.key = None if key is None else key.decode("latin-1")
-            request.first_byte_at = self.first_byte_at
-            self.told_to_continue = False
-            self.keep_alive = version == "HTTP/1.1" and headers.get(b"connection", b"").lower() != b"close"
-            self.buffer = self.buffer[total:]
-            if self.buffer:
-                self.first_byte_at = time.time()
-            self.busy = True
-            self.peer.serve(self, request)
-
-    def refuse(self, status):
-        self.keep_alive = False
-        self.send(status, b'{"error":{"type":"invalid_request_error","message":"Not understood."}}', "")
-
-    def response(self, status, body, headers):
-        kind = "" if "Content-Type" in headers else "Content-Type: application/json\r\n"
-        date = formatdate(time.time() + self.peer.settings["clock_skew_s"], usegmt=True)
-        return ("HTTP/1.1 %d %s\r\nServer: stripe_peer\r\nDate: %s\r\n%s%sContent-Length: %d\r\n%s\r\n" % (
-            status, REASONS.get(status, "Status"), date, kind, headers, len(body),
-            "" if self.keep_alive else "Connection: close\r\n")).encode("latin-1") + body
-
-    def send(self, status, body, headers):
-        """Answers the request and goes on with the next one."""
-        if self.transport is None:
-            return
-        self.transport.write(self.response(status, body, headers))
-        self.busy = False
-        if not self.keep_alive:
-            self.transport.close()
-        elif self.buffer:
-            self.peer.loop.call_soon(self.parse)
-
-    def send_half(self, status, body, headers):
-        if self.transport is not None:
-            whole = self.response(status, body, headers)
-            self.transport.write(whole[:max(len(whole) - len(body) // 2 - 1, 1)])
-            self.transport.close()
-
-    def send_raw(self, data):
-        if self.transport is not None:
-            self.transport.write(data)
-            self.transport.close()
-
-    def send_slowly(self, pause_s, status, body, headers):
-        whole = self.response(status, body, headers)
-
-        def step(at):
-            if self.transport is None:
-                return
-            self.transport.write(whole[at:at + 1])
-            if at + 1 < len(whole):
-                self.peer.loop.call_later(pause_s, step, at + 1)
-            else:
-                self.busy = False
-                self.parse()
-        step(0)
-
-    def send_headers_for_ever(self):
-        def step(number):
-            if self.transport is not None:
-                self.transport.write(b"X-Filler-%d: %s\r\n" % (number, b"x" * 1000))
-                self.peer.loop.call_later(0.002, step, number + 1)
-        if self.transport is not None:
-            self.transport.write(b"HTTP/1.1 200 OK\r\n")
-            step(0)
-
-    def close(self):
-        if self.transport is not None:
-            self.transport.close()
-
-    def reset(self):
-        """Closes with RST."""
-        if self.transport is not None:
-            self.transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.transport.abort()
-
-
-# --------------------------------------------------------------------------
-
-async def main(options):
-    peer = Peer(options.secret, options.webhook_secret, options.seed)
-    if options.faults:
-        peer.rules = rules_of(json.loads(options.faults), options.seed)
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    if options.die_with_parent:
-        def look_at_stdin():
-            if not os.read(0, 4096):
-                stop.set()
-        loop.add_reader(0, look_at_stdin)
-    await peer.listen(options.port)
-    print("port %d" % peer.port, flush=True)
-    if options.ready_file:
-        unfinished = options.ready_file + ".tmp"
-        with open(unfinished, "w") as file:
-            file.write("%d\n" % peer.port)
-        os.rename(unfinished, options.ready_file)
-    await stop.wait()
-
-
-def parse_arguments(arguments):
-    parser = argparse.ArgumentParser(description="A scripted peer that speaks Stripe's protocol on loopback.")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--secret", default="sk_test_x")
-    parser.add_argument("--webhook-secret", default="whsec_test_x")
-    parser.add_argument("--ready-file", help="write the port here once listening")
-    parser.add_argument("--faults", help="fault rules as JSON")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--die-with-parent", action="store_true", help="end when standard input closes")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    gc.set_threshold(200_000, 50, 100)      # the book only grows: scanning it often finds nothing
-    asyncio.run(main(parse_arguments(sys.argv[1:])))
+    server.main(StripePeer, "A scripted peer that speaks Stripe's protocol on loopback.", "sk_test_x", "whsec_test_x")

@@ -411,7 +411,7 @@ class PeerTest(unittest.TestCase):
         self.assertEqual(self.book()["double_charged"], ["R1"])
         self.control(settings={"honour_keys": False})
         self.create("k1")
-        self.assertEqual(len({row["payment_intent"] for row in self.book()["charges"]}), 3)
+        self.assertEqual(len({row["payment"] for row in self.book()["charges"]}), 3)
 
     # ---- faults
 

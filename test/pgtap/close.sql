@@ -3,10 +3,7 @@
 -- Transactions that commit late are in specs/close.spec, retired months and the
 -- monthly job in t/close.pl.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 SET client_min_messages = error;
 SELECT no_plan();
 

@@ -1,5 +1,7 @@
 -- If this fails, somebody who reads the tables in production (\d+, a report, an
 -- audit) has to guess what a column means, in which unit, or who writes it.
+
+\ir ../lib/prelude.sql
 BEGIN;
 SELECT plan(5);
 

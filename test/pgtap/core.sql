@@ -1,10 +1,7 @@
 -- If this fails, a name or a parameter that clients rely on has changed: their
 -- calls with named arguments break at the next upgrade.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 BEGIN;
 SELECT no_plan();
 

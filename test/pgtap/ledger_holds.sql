@@ -4,6 +4,7 @@
 --
 -- Runs in a database where payments is set up, and rolls everything back.
 
+\ir ../lib/prelude.sql
 BEGIN;
 SELECT * FROM no_plan();
 

@@ -3,6 +3,7 @@
 --
 -- Runs in a database where payments is set up, and rolls everything back.
 
+\ir ../lib/prelude.sql
 BEGIN;
 SELECT no_plan();
 

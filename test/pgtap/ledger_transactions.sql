@@ -4,6 +4,7 @@
 --
 -- Runs in a database where payments is set up, and rolls everything back.
 
+\ir ../lib/prelude.sql
 -- At REPEATABLE READ, where what works works at READ COMMITTED too.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT * FROM no_plan();

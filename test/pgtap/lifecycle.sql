@@ -5,10 +5,7 @@
 -- No worker runs: claim() and complete() drive the sandbox step by step.  Time
 -- is moved by making queue rows due.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 BEGIN;
 SELECT no_plan();
 

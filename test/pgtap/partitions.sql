@@ -1,6 +1,8 @@
 -- If this fails, a month has no partition, or one without its guards, or
 -- retention takes what it must not.  What happens over the end of a month, under
 -- load and after a crash is in test/t/partitions.pl.
+
+\ir ../lib/prelude.sql
 SELECT plan(27);
 
 CREATE FUNCTION pg_temp.month(n int) RETURNS text LANGUAGE sql AS $$

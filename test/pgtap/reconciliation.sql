@@ -4,10 +4,7 @@
 --
 -- Stripe's side is played by hand: nothing leaves the database.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 BEGIN;
 SELECT no_plan();
 

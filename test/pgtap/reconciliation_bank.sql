@@ -2,12 +2,9 @@
 -- did, money at the bank stays unexplained, or payouts, fees and exchange stand
 -- in the wrong merchant's books.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
+\ir ../lib/prelude.sql
 -- Several tests in a row are several lines.
 \pset fieldsep '\n'
-\pset pager off
 BEGIN;
 SELECT no_plan();
 

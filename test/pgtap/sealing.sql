@@ -2,10 +2,7 @@
 -- ones do not, or a proof proves what was never written.  Everything in one
 -- session and one transaction is below; t/sealing.pl does the rest.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 SELECT no_plan();
 
 SELECT is((SELECT count(*)::int FROM payments.seal_epoch), 0, 'setup() leaves no epoch behind: a restore brings its own');

@@ -2,10 +2,7 @@
 -- part, twice or not at all.  The files in test/data are made by hand and
 -- have every type of row; the sums below are theirs, added up on paper.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 SELECT no_plan();
 
 -- The files are read by the client: psql runs beside this script.

@@ -1,10 +1,7 @@
 -- If this fails, the statement of a busy month blocks the database for minutes,
 -- or one of its 50,000 entries is lost.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 SELECT no_plan();
 
 -- Amounts 0.01, 0.02, ...; every fourth goes out.

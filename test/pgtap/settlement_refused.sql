@@ -2,10 +2,7 @@
 -- with is believed or reads the server's files, a card number is stored, or
 -- somebody's format function runs with the rights of payments_owner.
 
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 SELECT no_plan();
 
 SELECT payments.create_psp('stripe', 'stripe');

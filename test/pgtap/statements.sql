@@ -5,11 +5,7 @@
 -- Not in one transaction: a statement has only what is committed.  Pages as
 -- printed, real months, retirement and late commits are in t/statement_pages.pl.
 
-\set QUIET 1
-\set ON_ERROR_STOP on
-\pset format unaligned
-\pset tuples_only true
-\pset pager off
+\ir ../lib/prelude.sql
 SET client_min_messages = error;
 SELECT no_plan();
 

@@ -16,8 +16,9 @@ my @FAULTS = qw(truncated_json big_body nul_in_json bad_utf8 deep_json huge_amou
 my $node = new_payments_node('bad_answers');
 my $peer = start_peer();
 create_stripe_psp($node, $peer);
+# Bytes that drip are ended by the timeout alone: they have a PSP of their own, with a short one.
+create_stripe_psp($node, $peer, psp => 'dripping', timeout => '3 s');
 fast_schedules($node, tries => 8);
-$node->safe_psql('postgres', q{UPDATE payments.psp SET timeout = '1500 ms' WHERE psp = 'stripe'});
 
 sub worker_memory
 {
@@ -27,24 +28,27 @@ sub worker_memory
 }
 
 # One of each kind whose first answer alone is bad, and one whose every answer is, inquiries too.
-value($node, 'SELECT payments.stop_worker()');
+stop_worker($node);
 my (%once, %always, @rules);
 foreach my $fault (@FAULTS)
 {
-	$once{$fault}   = create_payment($node, idempotency_key => "once-$fault",   amount => 1000 + keys %once);
-	$always{$fault} = create_payment($node, idempotency_key => "always-$fault", amount => 2000 + keys %always);
+	my @psp = (psp => $fault eq 'drip' ? 'dripping' : 'stripe');
+	$once{$fault}   = create_payment($node, idempotency_key => "once-$fault",   amount => 1000 + keys %once, @psp);
+	$always{$fault} = create_payment($node, idempotency_key => "always-$fault", amount => 2000 + keys %always, @psp);
 	my ($once_ref, $always_ref) =
 	  map { value($node, "SELECT psp_ref FROM payments.operation WHERE payment_id = '$_'") } $once{$fault}, $always{$fault};
-	push @rules, { fault => $fault, ref => $once_ref, method => 'POST', count => 1 }, { fault => $fault, ref => $always_ref };
+	my @slowly = $fault eq 'drip' ? (ms => 100) : ();
+	push @rules, { fault => $fault, ref => $once_ref, method => 'POST', count => 1, @slowly }, { fault => $fault, ref => $always_ref, @slowly };
 }
 my @healthy = map { create_payment($node, idempotency_key => "healthy-$_", amount => 3000 + $_) } 1 .. 30;
 $peer->faults(@rules);
 value($node, 'SELECT payments.start_worker()');
+ok(wait_until($node, 'SELECT running FROM payments.worker_status'), 'the worker runs');
 my ($pid, $before) = worker_memory();
 
 foreach my $payment (@healthy) { outcome($node, $payment) }
 is(value($node, q{SELECT count(*) FROM payments.payment WHERE amount BETWEEN 3000 AND 3999 AND status = 'succeeded'}), 30, 'healthy payments go through meanwhile');
-settled($node, 120);
+settled($node);
 
 foreach my $fault (@FAULTS)
 {
@@ -89,7 +93,7 @@ $peer->control({ reset => JSON::PP::true(), settings => { honour_keys => JSON::P
 # Answers to inquiries are not lost: a run of them ends in the dead letters, as it should, and is tested above.
 $peer->faults({ fault => 'lose_answer', p => 0.5, method => 'POST' }, { fault => 'status_429', p => 0.1, method => 'POST' });
 create_payment($node, idempotency_key => "no-keys-$_", amount => 5000 + $_) foreach 1 .. 30;
-settled($node, 120);
+settled($node);
 is(value($node, q{SELECT count(*) FROM payments.payment WHERE amount BETWEEN 5000 AND 5999 AND status = 'succeeded'}), 30, 'without honoured keys: all succeed')
   or diag(value($node, q{SELECT p.status, d.reason FROM payments.payment p LEFT JOIN payments.dead_letter d USING (payment_id) WHERE p.amount BETWEEN 5000 AND 5999 AND p.status <> 'succeeded'}));
 my $book = $peer->book;

@@ -37,15 +37,20 @@ sub cron_node
 		$node->safe_psql($db, qq{
 			CREATE EXTENSION IF NOT EXISTS payments; SELECT payments.setup();
 			CREATE TABLE public.billed (who text, day timestamptz);
+			-- How many days the slow one bills before it waits for us.
+			CREATE TABLE public.gate AS SELECT 4 AS days;
 			-- Knows nothing of what it has done before: once is the frame's promise.
 			CREATE FUNCTION public.bill(from_time timestamptz, to_time timestamptz, who text, pause float) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS \$\$
 			BEGIN
 				INSERT INTO public.billed VALUES (who, from_time);
 				PERFORM pg_sleep(pause);
+				WHILE who = 'slow' AND (SELECT count(*) > max(g.days) FROM public.billed b, public.gate g WHERE b.who = 'slow') LOOP
+					PERFORM pg_sleep(0.05);
+				END LOOP;
 				RETURN jsonb_build_object('left', extract(day FROM date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - to_time));
 			END \$\$;
 			ALTER FUNCTION public.bill OWNER TO jobs;
-			GRANT INSERT ON public.billed TO jobs;
+			GRANT INSERT, SELECT ON public.billed, public.gate TO jobs;
 			INSERT INTO payments.job (job, schedule, command, arguments, catch_up, period, builtin) VALUES
 				('bill', '* * * * *', 'public.bill', '{"who": "fast", "pause": 0}', 'periods', '1 day', false),
 				('bill_slowly', '\@reboot', 'public.bill', '{"who": "slow", "pause": 0.4}', 'periods', '1 day', false);
@@ -115,10 +120,10 @@ foreach my $node ($workers, $connections)
 	my $how = $node->name;
 
 	$node->restart;
-	ok(wait_until($node, q{SELECT last_steps >= 3 FROM payments.schedule_status WHERE job = 'bill_slowly'}, 't', 30), "$how: \@reboot runs it when the server starts");
+	ok(wait_until($node, q{SELECT last_steps >= 3 FROM payments.schedule_status WHERE job = 'bill_slowly'}, 't'), "$how: \@reboot runs it when the server starts");
 	like(value($node, q{SELECT string_agg(application_name, ',') FROM pg_stat_activity WHERE datname = 'postgres' AND application_name LIKE 'payments %'}),
 		qr/^payments bill_slowly: \d+\/$DAYS rows \(\d+ %\), \d+\/s$/, 'pg_stat_activity shows how far it is');
-	like(value($node, q{SELECT job, rows >= 3 AND rows < total AND percent = round(100.0 * rows / total, 1), rate > 0 AND rate < 3, eta BETWEEN started_at AND started_at + interval '10 minutes', total,
+	like(value($node, q{SELECT job, rows >= 3 AND rows < total AND percent = round(100.0 * rows / total, 1), rate < 3, eta > started_at, total,
 		activity FROM payments.progress}),
 		qr/^bill_slowly\|t\|t\|t\|$DAYS\|payments bill_slowly: \d+\/$DAYS rows \(\d+ %\), \d+\/s$/, 'and progress, with when it will be through');
 	my ($code, $stdout, $stderr) = $node->psql('postgres', q{CALL payments.run_job('bill_slowly')});
@@ -129,16 +134,17 @@ foreach my $node ($workers, $connections)
 	{
 		# pg_cron starts again with the server, and @reboot with it.
 		kill 'KILL', $pid;
-		ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE job = 'bill_slowly' AND result = 'killed'}, 't', 30), "$how: after kill -9 and the crash, pg_cron runs it again");
+		ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE job = 'bill_slowly' AND result = 'killed'}), "$how: after kill -9 and the crash, pg_cron runs it again");
 	}
 	else
 	{
 		$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
-		ok(wait_until($node, q{SELECT problem LIKE 'killed after%' FROM payments.schedule_status WHERE job = 'bill_slowly'}, 't', 10), "$how: the status tells that it was killed");
+		ok(wait_until($node, q{SELECT problem LIKE 'killed after%' FROM payments.schedule_status WHERE job = 'bill_slowly'}), "$how: the status tells that it was killed");
 		is(value($node, 'SELECT count(*) FROM payments.progress'), 0, 'and it is under way no more');
 		$node->restart;
 	}
-	ok(wait_until($node, q{SELECT last_result FROM payments.schedule_status WHERE job = 'bill_slowly'}, 'done', 30), 'the next run completes it')
+	$node->safe_psql('postgres', 'UPDATE public.gate SET days = 1000');
+	ok(wait_until($node, q{SELECT last_result FROM payments.schedule_status WHERE job = 'bill_slowly'}, 'done'), 'the next run completes it')
 	  or diag($node->safe_psql('postgres', 'SELECT * FROM payments.job_run; SELECT * FROM cron.job_run_details'));
 	billed_once($node, 'slow', 'without doubles and without gaps');
 	is(value($node, qq{SELECT string_agg(result, ',' ORDER BY run_id), sum(steps) FROM payments.job_run WHERE job = 'bill_slowly'}),
@@ -153,22 +159,22 @@ foreach my $run (@runs)
 {
 	my ($node, $db) = @$run;
 
-	ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE job = 'bill' AND result = 'done'}, 't', 90, dbname => $db),
+	ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE job = 'bill' AND result = 'done'}, 't', undef, dbname => $db),
 		$node->name . " runs a job in $db at the minute")
 	  or diag($node->safe_psql('postgres', 'SELECT * FROM cron.job_run_details'));
 	billed_once($node, 'fast', 'and all that was missed is done, once', $db);
 	is(value($node, q{SELECT min(run_by), bool_and(pid <> 0) FROM payments.job_run WHERE job = 'bill'}, dbname => $db), 'jobs|t', 'by the role that scheduled it');
-	ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE job = 'retire_event' AND result = 'done'}, 't', 70, dbname => $db), 'retention runs by pg_cron');
+	ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.job_run WHERE job = 'retire_event' AND result = 'done'}, 't', undef, dbname => $db), 'retention runs by pg_cron');
 	is(value($node, q{SELECT count(*) >= 1 AND bool_and(table_name = 'event' AND retired_by = 'jobs' AND to_time <= now() - interval '2 months') FROM payments.partition_retired}, dbname => $db), 't', 'and takes months out');
 }
-ok(wait_until($workers, q{SELECT bool_and(status = 'succeeded') FROM cron.job_run_details WHERE username = 'jobs' AND command LIKE '%''bill'')'}, 't', 10), 'pg_cron says so too');
+ok(wait_until($workers, q{SELECT bool_and(status = 'succeeded') FROM cron.job_run_details WHERE username = 'jobs' AND command LIKE '%''bill'')'}), 'pg_cron says so too');
 
 # ---------- by hand, without pg_cron's help ----------
 
 $workers->safe_psql('postgres', 'CALL payments.run_job($$' . $_ . '$$)', extra_params => [ '-U', 'jobs' ])
   foreach split /\n/, value($workers, 'SELECT job FROM payments.job WHERE builtin');
-ok(wait_until($workers, q{SELECT string_agg(job || ' ' || last_result, ', ') FROM payments.schedule_status WHERE last_result <> 'done'}, '', 10), 'every shipped job runs by hand');
-ok(wait_until($workers, q{SELECT string_agg(job, ', ') FROM payments.schedule_status WHERE problem IS NOT NULL}, '', 10), 'the status has no problem');
+ok(wait_until($workers, q{SELECT string_agg(job || ' ' || last_result, ', ') FROM payments.schedule_status WHERE last_result <> 'done'}, ''), 'every shipped job runs by hand');
+ok(wait_until($workers, q{SELECT string_agg(job, ', ') FROM payments.schedule_status WHERE problem IS NOT NULL}, ''), 'the status has no problem');
 $workers->safe_psql('postgres', q{UPDATE cron.job_run_details SET start_time = start_time - interval '20 days', end_time = end_time - interval '20 days' WHERE runid < (SELECT max(runid) FROM cron.job_run_details);
 	INSERT INTO cron.job_run_details (jobid, username, database, command, start_time) VALUES (1, 'postgres', 'postgres', 'CALL payments.run_job(''theirs'')', '2020-01-01');
 	INSERT INTO cron.job_run_details (jobid, username, database, command, start_time) VALUES (2, 'jobs', 'postgres', 'SELECT 2', '2020-01-01');});
@@ -188,7 +194,7 @@ $workers->safe_psql('postgres', q{
 is(value($workers, q{SELECT problem FROM payments.schedule_status WHERE job = 'check'}) =~ s/; its last word.*//r, 'pg_cron is silent: not run when it was due', 'the status warns of a job that did not run');
 is(value($workers, q{SELECT lag > interval '10 minutes' FROM payments.schedule_status WHERE job = 'check'}), 't', 'and says how late it is');
 $workers->safe_psql('postgres', q{SELECT pg_terminate_backend(launcher_pid) FROM payments._cron_state()});
-ok(wait_until($workers, q{SELECT problem FROM payments.schedule_status WHERE job = 'fold_hot_accounts'}, qr/launcher does not run/, 10), 'the status warns that the launcher is gone');
+ok(wait_until($workers, q{SELECT problem FROM payments.schedule_status WHERE job = 'fold_hot_accounts'}, qr/launcher does not run/), 'the status warns that the launcher is gone');
 is(as_jobs($workers, 'SELECT DISTINCT action FROM payments.schedule_jobs(remove => true)'), 'removed', 'all jobs can be removed');
 is(value($workers, q{SELECT count(*) FROM cron.job WHERE username = 'jobs' AND jobname ~ '^payments:postgres:[^:]*$'}), '0', 'and are');
 

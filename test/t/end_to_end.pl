@@ -102,14 +102,15 @@ $id = create_payment($node, idempotency_key => 'manual-1', amount => 10000, capt
 is(outcome($node, $id), 'authorized', 'authorized');
 is(sqlstate($node, "SELECT * FROM payments.capture_payment('$id', 'manual-1-over', 10001)"), 'PY007', 'not more than authorized');
 is(sqlstate($node, "SELECT * FROM payments.refund_payment('$id', 'manual-1-early', 1)"), 'PY006', 'no refund before capture');
-# Slow, so that the second call meets the first one under way.
-$peer->faults({ fault => 'delay_ms', ms => 3000, path => '/capture$' });
+# Kept back, so that the second call meets the first one under way.
+$peer->faults({ fault => 'hold', path => '/capture$' });
 value($node, "SELECT * FROM payments.capture_payment('$id', 'manual-1-capture', 6000)");
 is( sqlstate($node, "SELECT * FROM payments.capture_payment('$id', 'manual-1-again', 1000)"),
 	'PY008', 'a second capture while one is under way is refused')
   or diag(value($node, "SELECT * FROM payments.payment_history('$id')"));
+ok($peer->wait_held(1), 'it is under way at the PSP');
+$peer->release;
 is(outcome($node, $id), 'succeeded', 'partly captured');
-$peer->faults;
 like(sqlstate($node, "SELECT * FROM payments.capture_payment('$id', 'manual-1-third', 1000)"), qr/^PY00[67]$/, 'and after it too');
 is(sqlstate($node, "SELECT * FROM payments.cancel_payment('$id', 'manual-1-cancel')"), 'PY006', 'no cancel after capture');
 is(value($node, "SELECT authorized, captured FROM payments.get_payment('$id')"), '10000|6000', 'amounts');
@@ -139,7 +140,8 @@ is(scalar(grep { $_->{amount} == 4000 && $_->{status} eq 'released' } @{ $peer->
 ledger_is_book('cancel');
 
 # ---------- the payer must act; the PSP says so and later that it is done
-$node->safe_psql('postgres', q{DELETE FROM payments.retry_schedule WHERE schedule = 'requires_action' AND NOT builtin});
+fast_schedules($node);
+$node->safe_psql('postgres', q{UPDATE payments.retry_schedule SET delay = '1 day' WHERE schedule = 'requires_action' AND NOT builtin});
 $id = create_payment($node, idempotency_key => 'action-1', amount => 3000, payment_method => 'pm_card_authenticationRequired',
 	return_url => 'https://shop.example/back');
 is(outcome($node, $id), 'requires_action', 'the payer must act');
@@ -156,14 +158,14 @@ ledger_is_book('requires_action');
 
 # ---------- a secret that the PSP refuses stops the PSP, not the payments
 write_secrets($node, stripe => 'sk_test_revoked');
-$node->reload;
+reload($node);
 my @waiting = map { create_payment($node, idempotency_key => "halt-$_", amount => 700 + $_) } 1 .. 5;
 ok(wait_until($node, q{SELECT halted_at IS NOT NULL FROM payments.psp WHERE psp = 'stripe'}, 't'), '401 halts the PSP');
 create_payment($node, idempotency_key => 'halt-6', amount => 706);
 is( value($node, q{SELECT count(*) FROM payments.payment WHERE status IN ('initiated', 'awaiting_retry', 'processing')}), 6,
 	'the payments wait');
 write_secrets($node);
-$node->reload;
+reload($node);
 value($node, q{SELECT payments.resume_psp('stripe')});
 settled($node);
 is( value($node, q{SELECT count(*) FROM payments.payment p JOIN payments.idempotency_key k USING (payment_id) WHERE k.key LIKE 'halt-%' AND p.status = 'succeeded'}),

@@ -94,7 +94,7 @@ sub stopped_in_a_step
 {
 	my ($name) = @_;
 
-	ok(wait_until($node, $IN_A_STEP, '1', 100), $name)
+	ok(wait_until($node, $IN_A_STEP, '1'), $name)
 	  or diag($node->safe_psql('postgres', 'SELECT * FROM payments.job_run; SELECT * FROM cron.job_run_details'));
 	return value($node, q{SELECT pid FROM payments.job_run WHERE result = 'running'});
 }
@@ -109,7 +109,7 @@ like(value($node, q{SELECT job, rows, total, percent, pid, rate > 0 AND eta > st
 	qr/^reconcile\|2000\|(502\d)\|39\.8\|$pid\|t\|payments reconcile: 2000\/\1 rows \(39 %\), \d+\/s$/, 'another session sees how far it is, within a line or two');
 my $before = value($node, $APPLIED);
 kill 'KILL', $pid;
-ok(wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payments reconcile%'}, '0', 60), 'kill -9, and the server comes back');
+ok(wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payments reconcile%'}, '0'), 'kill -9, and the server comes back');
 is(value($node, $APPLIED), $before, 'what the step had done is gone, and no more');
 is(value($node, 'SELECT applied_to > 0, posted_at, compared_at FROM payments.settlement_progress ORDER BY batch_id'), "t||\nf||", 'as is how far it thought to be');
 check_clean($node, 'check() is clean');
@@ -126,7 +126,7 @@ ok(wait_until($node, q{SELECT problem LIKE 'killed after%' FROM payments.schedul
 let_go();
 
 # ---------- the third completes it
-ok(wait_until($node, q{SELECT string_agg(result, ',' ORDER BY run_id) FROM payments.job_run}, qr/^killed,killed,done/, 100), 'the next run completes it')
+ok(wait_until($node, q{SELECT string_agg(result, ',' ORDER BY run_id) FROM payments.job_run}, qr/^killed,killed,done/), 'the next run completes it')
   or diag($node->safe_psql('postgres', 'SELECT * FROM payments.job_run; SELECT * FROM cron.job_run_details'));
 
 sub all_is_done_once

@@ -31,7 +31,7 @@ $main->backup('base');
 create_payment($main, idempotency_key => 'known-6', amount => 1006, order_ref => 'known-6');
 settled($main);
 # Accepted, and not yet sent.
-value($main, 'SELECT payments.stop_worker()');
+stop_worker($main);
 my @accepted = (idempotency_key => 'accepted', amount => 7200, order_ref => 'accepted');
 my $accepted = create_payment($main, @accepted);
 value($main, q{SELECT pg_create_restore_point('the point')});
@@ -63,15 +63,15 @@ is($money, '8 8 ' . (1001 + 1002 + 1003 + 1004 + 1005 + 1006 + 7200 + 6100), 'ea
 sub settlement_file
 {
 	my $book = $peer->book;
-	my %charge = map { $_->{payment_intent} => $_ } @{ $book->{charges} };
+	my %charge = map { $_->{payment} => $_ } @{ $book->{charges} };
 	my $at = sub { strftime('%Y-%m-%d %H:%M:%SZ', gmtime $_[0]) };
 	my $money = sub { sprintf '%s%d.%02d', $_[0] < 0 ? '-' : '', abs($_[0]) / 100, abs($_[0]) % 100 };
 	my @rows = ('kind,entry_id,psp_object_id,psp_payment_id,reference,gross,fee,currency,occurred_at');
 
-	push @rows, join ',', 'charge', 'txn_' . substr($_->{charge}, 3), $_->{charge}, $_->{payment_intent}, $_->{payments_ref},
+	push @rows, join ',', 'charge', 'txn_' . substr($_->{charge}, 3), $_->{charge}, $_->{payment}, $_->{payments_ref},
 	  $money->($_->{captured}), $money->($_->{fee}), uc $_->{currency}, $at->($_->{created})
 	  foreach @{ $book->{charges} };
-	push @rows, join ',', 'refund', "txn_$_->{refund}", $_->{refund}, $_->{payment_intent}, $_->{payments_ref},
+	push @rows, join ',', 'refund', "txn_$_->{refund}", $_->{refund}, $_->{payment}, $_->{payments_ref},
 	  $money->(-$_->{amount}), '0.00', uc $_->{currency}, $at->($_->{created})
 	  foreach @{ $book->{refunds} };
 	return join "\n", @rows, '';

@@ -31,11 +31,11 @@ create_payment($node, idempotency_key => 'garbage', amount => 1000);
 settled($node);
 $peer->faults;
 write_secrets($node, 'stripe' => $WRONG, 'stripe.webhook' => $WEBHOOK);
-$node->reload;
+reload($node);
 create_payment($node, idempotency_key => 'wrong', amount => 1000);
 ok(wait_until($node, q{SELECT halted_at IS NOT NULL FROM payments.psp WHERE psp = 'stripe'}, 't'), 'the PSP refuses a wrong secret');
 chmod 0644, PaymentsTest::secrets_file($node);
-$node->reload;
+reload($node);
 value($node, q{SELECT payments.resume_psp('stripe')});
 isnt((deliver_event($node, $event))[0], 0, 'a secrets file that others can read is not used');
 

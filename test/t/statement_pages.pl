@@ -94,7 +94,7 @@ sub print_page
 	open my $out, '>:raw', "$dir/$name.html" or die $!;
 	print $out $html;
 	close $out;
-	my $log = `timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage --user-data-dir="$dir/profile-$name" --no-pdf-header-footer --print-to-pdf="$dir/$name.pdf" "file://$dir/$name.html" 2>&1 < /dev/null`;
+	my $log = `timeout $PostgreSQL::Test::Utils::timeout_default "$chromium" --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage --user-data-dir="$dir/profile-$name" --no-pdf-header-footer --print-to-pdf="$dir/$name.pdf" "file://$dir/$name.html" 2>&1 < /dev/null`;
 	ok(-s "$dir/$name.pdf", "$name: printed") or diag($log);
 	my @pages = split /\f/, `pdftotext -layout "$dir/$name.pdf" -`;
 	utf8::decode($_) foreach @pages;

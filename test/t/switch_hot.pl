@@ -10,6 +10,7 @@ use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
 use Test::More;
 
+# So long, and until those who switch or watch have done it often enough: nobody ends before.
 my $SECONDS = 3;
 my $node = new_payments_node('switch', conf => "deadlock_timeout = 1s");
 
@@ -18,6 +19,7 @@ $node->safe_psql('postgres', q{
 		payments.create_account('sink', 'EUR', 'liability', hot => true) AS sink,
 		payments.create_account('other', 'EUR', 'liability') AS other;
 	CREATE TABLE done (who text, posted bigint, again bigint);
+	CREATE TABLE enough (who text);
 });
 
 # Posts 1 at a time for some seconds, one transaction each; a lost race is no posting.
@@ -28,12 +30,12 @@ sub poster
 		SET default_transaction_isolation = '$level';
 		DO \$\$
 		DECLARE
-			until timestamptz := clock_timestamp() + interval '$SECONDS s';
 			a record;
 			posted bigint := 0;
 			again bigint := 0;
 		BEGIN
-			WHILE clock_timestamp() < until LOOP
+			WHILE posted = 0 OR NOT EXISTS (SELECT FROM enough WHERE who = 'toggle') LOOP
+				COMMIT;
 				BEGIN
 					SELECT * INTO a FROM acct;
 					IF '$level' <> 'read committed' THEN
@@ -52,7 +54,7 @@ sub poster
 
 sub repeat
 {
-	my ($who, $statement) = @_;
+	my ($who, $times, $statement) = @_;
 	return qq{
 		DO \$\$
 		DECLARE
@@ -63,7 +65,7 @@ sub repeat
 		BEGIN
 			SELECT * INTO a FROM acct;
 			COMMIT;
-			WHILE clock_timestamp() < until LOOP
+			WHILE clock_timestamp() < until OR n < $times LOOP
 				$statement;
 				n := n + changed::int;
 				COMMIT;
@@ -71,14 +73,15 @@ sub repeat
 				COMMIT;
 			END LOOP;
 			INSERT INTO done VALUES ('$who', 0, n);
+			INSERT INTO enough VALUES ('$who');
 		END \$\$;};
 }
 
 my @results = many_sessions($node, 6, sub {
 	return (poster('one', 'read committed', 'sink'), poster('two', 'read committed', 'other'),
 		poster('three', 'repeatable read', 'sink'), poster('four', 'repeatable read', 'sink'),
-		repeat('toggle', 'changed := payments.set_account_hot(a.busy, n % 2 = 0)'),
-		repeat('fold', 'changed := payments.fold_hot_accounts() > 0'))[ $_[0] ];
+		repeat('toggle', 11, 'changed := payments.set_account_hot(a.busy, n % 2 = 0)'),
+		repeat('fold', 0, 'changed := payments.fold_hot_accounts() > 0'))[ $_[0] ];
 });
 
 is(join('', map { $_->{stderr} } @results), '', 'nothing was refused');
@@ -95,6 +98,7 @@ check_clean($node, 'check() is clean then, too');
 # ---------- limits, under those who pay in, out and across, and one who switches
 $node->safe_psql('postgres', q{
 	DELETE FROM done;
+	DELETE FROM enough;
 	DROP TABLE acct;
 	CREATE TABLE acct AS SELECT payments.create_account('bank', 'EUR', 'asset', hot => true) AS bank,
 		payments.create_account('one', 'EUR', 'liability', hot => true, min_balance => 0, parts => 4) AS one,
@@ -112,7 +116,6 @@ sub mover
 		SET default_transaction_isolation = '$level';
 		DO \$\$
 		DECLARE
-			until timestamptz := clock_timestamp() + interval '$SECONDS s';
 			ids bigint[] := (SELECT ARRAY[bank, one, two, three] FROM acct);
 			d bigint[];
 			c bigint[];
@@ -122,7 +125,8 @@ sub mover
 			moved bigint;
 		BEGIN
 			COMMIT;
-			WHILE clock_timestamp() < until LOOP
+			WHILE (SELECT count(*) < 2 FROM enough) LOOP
+				COMMIT;
 				SELECT array_agg(ids[1 + x]), array_agg(ids[1 + (x + 1 + floor(random() * 3)::int) % 4]), array_agg(ceil(random() * 100)::bigint)
 				INTO d, c, n FROM (SELECT floor(random() * 4)::int AS x FROM generate_series(1, 1 + 2 * (random() < 0.3)::int)) r;
 				BEGIN
@@ -140,7 +144,7 @@ sub mover
 
 @results = many_sessions($node, 6, sub {
 	return (mover('read committed'), mover('read committed'), mover('read committed'), mover('repeatable read'),
-		repeat('toggle', 'changed := payments.set_account_hot(a.one, n % 2 = 1, CASE WHEN n % 2 = 1 THEN 2 + n % 7 END::int)'),
+		repeat('toggle', 11, 'changed := payments.set_account_hot(a.one, n % 2 = 1, CASE WHEN n % 2 = 1 THEN 2 + n % 7 END::int)'),
 		qq{
 			DO \$\$
 			DECLARE
@@ -151,7 +155,7 @@ sub mover
 				least_two bigint := 0;
 				most_two bigint := 0;
 			BEGIN
-				WHILE clock_timestamp() < until LOOP
+				WHILE clock_timestamp() < until OR n <= 100 LOOP
 					SELECT x.balance AS one, y.balance AS two INTO s FROM acct, payments.balance(one) x, payments.balance(two) y;
 					COMMIT;
 					n := n + 1;
@@ -160,6 +164,7 @@ sub mover
 					most_two := greatest(most_two, s.two);
 				END LOOP;
 				INSERT INTO seen VALUES (n, least_one, least_two, most_two);
+				INSERT INTO enough VALUES ('watcher');
 			END \$\$;})[ $_[0] ];
 });
 is(join('', map { $_->{stderr} } @results), '', 'nothing but limits refused anything');

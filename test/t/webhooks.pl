@@ -8,11 +8,11 @@ use lib "$FindBin::RealBin/../lib";
 use HTTP::Tiny;
 use PaymentsTest;
 use Test::More;
-use Time::HiRes qw(time);
 
 my $node = new_payments_node('webhooks');
 my $peer = start_peer();
 create_stripe_psp($node, $peer);
+no_inquiries($node);
 
 sub ref_of { return value($node, "SELECT psp_ref FROM payments.operation WHERE payment_id = '$_[0]' AND kind IN ('charge', 'authorize')") }
 sub status_of { return value($node, "SELECT status FROM payments.payment WHERE payment_id = '$_[0]'") }
@@ -78,18 +78,15 @@ is(status_of($id), 'succeeded', 'what is older changes nothing');
 like(book_of($id), qr/\Acapture\|1100\n?(?:fee\|\d+)?\z/, 'posted once');
 
 # ---------- before the API answer
-$peer->faults({ fault => 'delay_ms', ms => 2500, method => 'POST' });
+$peer->faults({ fault => 'hold', method => 'POST' });
 $id = create_payment($node, idempotency_key => 'early', amount => 1200);
-ok(wait_until($node, "SELECT claimed_by IS NOT NULL FROM payments.queue WHERE payment_id = '$id'", 't'), 'a call is in flight');
-my $until = time + 10;
-my @early;
-@early = $peer->events(type => 'payment_intent.succeeded', ref => ref_of($id)) while !@early && time < $until;
-deliver($early[0]);
+ok($peer->wait_held(1), 'a call is in flight');
+deliver(($peer->events(type => 'payment_intent.succeeded', ref => ref_of($id)))[0]);
 is(value($node, "SELECT status || '/' || source FROM payments.payment_history('$id') ORDER BY seq DESC LIMIT 1"), 'succeeded/webhook', 'the webhook wins');
+$peer->release;
 ok(wait_until($node, "SELECT late FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = '$id'", 't'), 'the answer comes late');
 is(book_of($id), "capture|1200\nfee|43", 'no double posting, and the fee that only the answer tells');
 is(value($node, "SELECT count(*) FROM payments.payment_history('$id') WHERE status = 'succeeded'"), 1, 'succeeded once');
-$peer->faults;
 check_clean($node, 'until here check() is clean');
 
 # ---------- refund that fails after it had succeeded
@@ -129,7 +126,7 @@ is(value($node, "SELECT status, disputed FROM payments.payment WHERE payment_id 
 is(value($node, "SELECT balance FROM payments.trial_balance WHERE code = 'dispute_reserve'"), 0, 'nothing is in reserve');
 
 # ---------- money that comes after the payment was cancelled
-value($node, 'SELECT payments.stop_worker()');
+stop_worker($node);
 $id = create_payment($node, idempotency_key => 'cancelled', amount => 1500);
 is(value($node, "SELECT status FROM payments.cancel_payment('$id', 'cancelled-cancel')"), 'succeeded', 'cancelled at once') or diag(status_of($id));
 is(status_of($id), 'cancelled', 'before anything was sent');

@@ -1,6 +1,6 @@
 /*
  * src/base/header.c
- *		Reading response headers that a peer wrote.
+ *		Reading headers that a peer wrote.
  *
  * Always true: no byte outside the given length is read, and whatever the peer
  * sends yields one of the documented values.  Nothing is kept between calls,
@@ -12,20 +12,39 @@
 
 #include <string.h>
 
-static bool equal(const char *text, const char *lower, size_t bytes);
 static bool is_blank(char c);
 static void trim(const char **value, size_t *bytes);
 
 bool
-pay_http_header(const char *line, size_t bytes, const char *name, const char **value, size_t *value_bytes)
+pay_header_split(const char *line, size_t bytes, PayHeader *header)
 {
-	size_t		name_bytes = strlen(name);
+	const char *colon = bytes > 0 ? memchr(line, ':', bytes) : NULL;
 
-	if (bytes <= name_bytes || line[name_bytes] != ':' || !equal(line, name, name_bytes))
+	if (colon == NULL || colon == line)
 		return false;
-	*value = line + name_bytes + 1;
-	*value_bytes = bytes - name_bytes - 1;
-	trim(value, value_bytes);
+	header->name = line;
+	header->name_bytes = (size_t) (colon - line);
+	header->value = colon + 1;
+	header->value_bytes = bytes - header->name_bytes - 1;
+	trim(&header->value, &header->value_bytes);
+	return true;
+}
+
+/* Ignores the case of ASCII letters, and the locale: strncasecmp's "I" is another letter in Turkish. */
+bool
+pay_header_is(const PayHeader *header, const char *name)
+{
+	if (strlen(name) != header->name_bytes)
+		return false;
+	for (size_t i = 0; i < header->name_bytes; i++)
+	{
+		char		c = header->name[i];
+
+		if (c >= 'A' && c <= 'Z')
+			c += 'a' - 'A';
+		if (c != name[i])
+			return false;
+	}
 	return true;
 }
 
@@ -34,10 +53,14 @@ pay_http_header(const char *line, size_t bytes, const char *name, const char **v
  * against ours at that.  The caller's own schedule then applies.
  */
 int
-pay_http_retry_after(const char *value, size_t bytes)
+pay_header_retry_after(const PayHeader *header)
 {
+	const char *value = header->value;
+	size_t		bytes = header->value_bytes;
 	int			seconds = 0;
 
+	if (value == NULL)
+		return -1;
 	trim(&value, &bytes);
 	if (bytes == 0)
 		return -1;
@@ -51,19 +74,8 @@ pay_http_retry_after(const char *value, size_t bytes)
 	return seconds;
 }
 
-int
-pay_http_should_retry(const char *value, size_t bytes)
-{
-	trim(&value, &bytes);
-	if (bytes == 4 && equal(value, "true", 4))
-		return 1;
-	if (bytes == 5 && equal(value, "false", 5))
-		return 0;
-	return -1;
-}
-
 void
-pay_http_copy_printable(char *to, size_t size, const char *value, size_t bytes)
+pay_copy_printable(char *to, size_t size, const char *value, size_t bytes)
 {
 	size_t		n = Min(bytes, size - 1);
 
@@ -71,22 +83,6 @@ pay_http_copy_printable(char *to, size_t size, const char *value, size_t bytes)
 	for (size_t i = 0; i < n; i++)
 		to[i] = (value[i] >= ' ' && value[i] <= '~') ? value[i] : '?';
 	to[n] = '\0';
-}
-
-/* Ignores the case of ASCII letters, and the locale: strncasecmp's "I" is another letter in Turkish. */
-static bool
-equal(const char *text, const char *lower, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++)
-	{
-		char		c = text[i];
-
-		if (c >= 'A' && c <= 'Z')
-			c += 'a' - 'A';
-		if (c != lower[i])
-			return false;
-	}
-	return true;
 }
 
 static bool

@@ -5,7 +5,8 @@
 #ifndef PAY_HTTP_MESSAGE_H
 #define PAY_HTTP_MESSAGE_H
 
-#include "psp/psp.h"				/* PayTransport */
+#include "base/header.h"
+#include "base/transport.h"
 
 typedef struct PayHttpRequest
 {
@@ -18,6 +19,13 @@ typedef struct PayHttpRequest
 	int			timeout_ms;
 	int			connect_timeout_ms;
 	size_t		response_bytes_max;
+	/*
+	 * Is given each header of the answer, for what is not HTTP's own; NULL: the
+	 * status line (what came before belonged to an interim answer).  Runs inside
+	 * curl, so it must neither allocate nor raise.  May be NULL.
+	 */
+	void		(*on_header) (void *context, const PayHeader *header);
+	void	   *on_header_context;
 } PayHttpRequest;
 
 typedef struct PayHttpResponse
@@ -27,11 +35,9 @@ typedef struct PayHttpResponse
 	int			http_status;
 	char	   *body;			/* malloc'd, NUL-terminated, never NULL */
 	size_t		body_bytes;
-	int			should_retry;	/* Stripe-Should-Retry: 1, 0, -1 */
 	int			retry_after_s;	/* -1 not said; clamped to a day */
 	int64		date;			/* Date: the peer's clock, seconds since 1970; 0 not said */
 	bool		too_large;		/* not answered, because the answer is larger than response_bytes_max */
-	char		request_id[64]; /* Request-Id, "" if none */
 	char		error[128];		/* why, when not answered; no URL, no secret */
 	int			elapsed_ms;
 } PayHttpResponse;

@@ -67,7 +67,7 @@ static bool set_callbacks(PayTransfer *transfer);
 static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address);
 static int	on_request(void *context, char *peer, char *local, int peer_port, int local_port);
 static size_t on_header(char *line, size_t size, size_t n, void *context);
-static int64 read_date(const char *value, size_t bytes);
+static int64 read_date(const PayHeader *header);
 static size_t on_body(char *bytes, size_t size, size_t n, void *context);
 static bool address_ok(PayTransfer *transfer, const struct sockaddr *address, socklen_t bytes);
 static bool peer_ok(PayTransfer *transfer, const char *peer);
@@ -166,6 +166,8 @@ copy_request(PayTransfer *transfer, const PayHttpRequest *request)
 		memcpy(transfer->body, request->body, request->body_bytes);
 	}
 	transfer->response_bytes_max = request->response_bytes_max;
+	transfer->on_header = request->on_header;
+	transfer->on_header_context = request->on_header_context;
 	transfer->plain = is_plain(request->url);
 	transfer->repeatable = strcmp(request->method, "GET") == 0;
 	return true;
@@ -288,8 +290,7 @@ on_header(char *line, size_t size, size_t n, void *context)
 	PayTransfer *transfer = context;
 	PayHttpResponse *response = &transfer->finished->response;
 	size_t		bytes = size * n;
-	const char *value;
-	size_t		value_bytes;
+	PayHeader	header;
 
 	transfer->header_bytes += bytes;
 	if (transfer->header_bytes > HEADER_BYTES_MAX)
@@ -305,34 +306,35 @@ on_header(char *line, size_t size, size_t n, void *context)
 	if (bytes >= 5 && memcmp(line, "HTTP/", 5) == 0)
 	{
 		transfer->measured = false;
-		response->should_retry = -1;
 		response->retry_after_s = -1;
 		response->date = 0;
-		response->request_id[0] = '\0';
+		if (transfer->on_header)
+			transfer->on_header(transfer->on_header_context, NULL);
+		return bytes;
 	}
-	else if (pay_http_header(line, bytes, "content-length", &value, &value_bytes))
+	if (!pay_header_split(line, bytes, &header))
+		return bytes;
+	if (pay_header_is(&header, "content-length"))
 		transfer->measured = true;
-	else if (pay_http_header(line, bytes, "transfer-encoding", &value, &value_bytes))
-		transfer->measured = value_bytes >= 7 && pg_strncasecmp(value + value_bytes - 7, "chunked", 7) == 0;
-	else if (pay_http_header(line, bytes, "stripe-should-retry", &value, &value_bytes))
-		response->should_retry = pay_http_should_retry(value, value_bytes);
-	else if (pay_http_header(line, bytes, "retry-after", &value, &value_bytes))
-		response->retry_after_s = pay_http_retry_after(value, value_bytes);
-	else if (pay_http_header(line, bytes, "date", &value, &value_bytes))
-		response->date = read_date(value, value_bytes);
-	else if (pay_http_header(line, bytes, "request-id", &value, &value_bytes))
-		pay_http_copy_printable(response->request_id, sizeof(response->request_id), value, value_bytes);
+	else if (pay_header_is(&header, "transfer-encoding"))
+		transfer->measured = header.value_bytes >= 7 && pg_strncasecmp(header.value + header.value_bytes - 7, "chunked", 7) == 0;
+	else if (pay_header_is(&header, "retry-after"))
+		response->retry_after_s = pay_header_retry_after(&header);
+	else if (pay_header_is(&header, "date"))
+		response->date = read_date(&header);
+	if (transfer->on_header)
+		transfer->on_header(transfer->on_header_context, &header);
 	return bytes;
 }
 
 /* 0 for what is no date. */
 static int64
-read_date(const char *value, size_t bytes)
+read_date(const PayHeader *header)
 {
 	char		text[64];
 	time_t		date;
 
-	pay_http_copy_printable(text, sizeof(text), value, bytes);
+	pay_copy_printable(text, sizeof(text), header->value, header->value_bytes);
 	date = curl_getdate(text, NULL);
 	return date > 0 ? (int64) date : 0;
 }

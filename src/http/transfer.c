@@ -36,7 +36,6 @@ pay_http_finished_create(uint64 tag)
 	finished->response.tag = tag;
 	finished->response.transport = PAY_TRANSPORT_NOT_SENT;
 	finished->response.body = no_body;
-	finished->response.should_retry = -1;
 	finished->response.retry_after_s = -1;
 	return finished;
 }
@@ -166,7 +165,7 @@ describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size)
 			 transfer->curl_error[0] != '\0')
 	{
 		/* Holds names out of the peer's certificate. */
-		pay_http_copy_printable(error, size, transfer->curl_error, strlen(transfer->curl_error));
+		pay_copy_printable(error, size, transfer->curl_error, strlen(transfer->curl_error));
 	}
 	else
 	{

@@ -32,6 +32,8 @@ typedef struct PayTransfer
 	size_t		body_capacity;	/* of the response's body */
 	size_t		response_bytes_max;
 	size_t		header_bytes;
+	void		(*on_header) (void *context, const PayHeader *header);
+	void	   *on_header_context;
 	int64		started_us;
 	bool		plain;			/* http, not https */
 	bool		repeatable;		/* GET: curl may send it again */

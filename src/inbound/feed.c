@@ -21,7 +21,6 @@
 
 #include "inbound/feed.h"
 
-#include "base/json.h"
 #include "core/spi.h"
 #include "inbound/feed_entry.h"
 #include "payment/create_psp.h"
@@ -36,7 +35,7 @@
 static bool open_window(uint64 row, PayFeedClaim *claim, TimestampTz now);
 static bool lock_claim(const PayFeedClaim *claim, const char *worker, int *tries);
 static const char *read_answer(const PayFeedClaim *claim, PayFeedAnswer *answer, PayFeedPage *page);
-static const char *refusal(const PayFeedAnswer *answer);
+static const char *refusal(const PayFeed *feed, const PayFeedAnswer *answer);
 static void move_on(const PayFeedClaim *claim, const PayFeedAnswer *answer, const PayFeedPage *page, int added, TimestampTz now);
 static void fail(const PayFeedClaim *claim, const PayFeedAnswer *answer, const char *error, int tries, TimestampTz now);
 static void halt(const char *psp, TimestampTz now);
@@ -232,7 +231,7 @@ pay_feed_complete(const PayFeedClaim *claim, PayFeedAnswer *answer, TimestampTz 
 		return progress;
 	}
 	progress.added = claim->feed->kind == PAY_FEED_LINES ? pay_feed_apply_lines(claim->psp, claim->feed, page) :
-		pay_feed_apply_events(claim->psp, claim->adapter, claim->feed, page, now, worker, &progress.again);
+		pay_feed_apply_events(claim->psp, claim->feed, page, now, worker, &progress.again);
 	if (progress.again)
 	{
 		PayArgs		args = {0};
@@ -282,7 +281,7 @@ read_answer(const PayFeedClaim *claim, PayFeedAnswer *answer, PayFeedPage *page)
 	if (answer->transport != PAY_TRANSPORT_ANSWERED)
 		return answer->error && answer->error[0] ? answer->error : "no answer";
 	if (answer->http_status != 200)
-		return refusal(answer);
+		return refusal(claim->feed, answer);
 	if (memchr(answer->body, '\0', answer->body_bytes) != NULL || !pg_verify_mbstr(PG_UTF8, answer->body, (int) answer->body_bytes, true))
 		return "the answer is not UTF-8";
 	if (!claim->feed->read_page(answer->body, answer->body_bytes, page, &problem))
@@ -294,16 +293,13 @@ read_answer(const PayFeedClaim *claim, PayFeedAnswer *answer, PayFeedPage *page)
 
 /* A status, and the PSP's word for it where it looks like one. */
 static const char *
-refusal(const PayFeedAnswer *answer)
+refusal(const PayFeed *feed, const PayFeedAnswer *answer)
 {
-	Jsonb	   *json = pay_json_parse(answer->body, answer->body_bytes);
-	char	   *code = json ? pay_json_text(json, "error.code") : NULL;
+	const char *word = feed->refusal(answer->body, answer->body_bytes);
 
-	if (json && code == NULL)
-		code = pay_json_text(json, "error.type");
-	if (code == NULL || strlen(code) > 64 || strspn(code, "abcdefghijklmnopqrstuvwxyz_") != strlen(code))
+	if (word == NULL || strlen(word) > 64 || strspn(word, "abcdefghijklmnopqrstuvwxyz_") != strlen(word))
 		return psprintf("HTTP status %d", answer->http_status);
-	return psprintf("HTTP status %d, %s", answer->http_status, code);
+	return psprintf("HTTP status %d, %s", answer->http_status, word);
 }
 
 /* ---------- cursor and watermark ---------- */

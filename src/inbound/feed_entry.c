@@ -34,11 +34,11 @@
 #define REASON_UNMATCHED "no payment of ours yet"
 #define UNMATCHED_TRIES_MAX 4
 
-static const char *take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries,
+static const char *take_event(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
 							  TimestampTz now, const char *worker);
-static const char *take_event_work(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries,
+static const char *take_event_work(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
 								   TimestampTz now, const char *worker);
-static bool may_match_later(const PayWebhook *webhook);
+static bool may_match_later(const PayPspEvent *event);
 static void keep_entry(const char *psp, const char *feed, const char *id, const char *body, const char *reason);
 static void drop_entry(const char *psp, const char *feed, const char *id);
 
@@ -81,7 +81,7 @@ pay_feed_apply_lines(const char *psp, const PayFeed *feed, const PayFeedPage *pa
 
 /* Oldest first; those before the first that is left for another step are here by then. */
 int
-pay_feed_apply_events(const char *psp, const PayAdapter *adapter, const PayFeed *feed, const PayFeedPage *page,
+pay_feed_apply_events(const char *psp, const PayFeed *feed, const PayFeedPage *page,
 					  TimestampTz now, const char *worker, bool *again)
 {
 	PayArgs		args = {0};
@@ -104,7 +104,7 @@ pay_feed_apply_events(const char *psp, const PayAdapter *adapter, const PayFeed 
 	{
 		const PaySlice *entry = &page->entries[which[i]];
 		const char *body = pnstrdup(entry->at, entry->bytes);
-		const char *reason = take_event(psp, adapter, body, entry->bytes, 0, now, worker);
+		const char *reason = take_event(psp, feed, body, entry->bytes, 0, now, worker);
 
 		if (reason)
 			keep_entry(psp, feed->name, page->ids[which[i]], body, reason);
@@ -119,7 +119,7 @@ pay_feed_apply_events(const char *psp, const PayAdapter *adapter, const PayFeed 
  * the others go on.  Returns NULL, or the reason.
  */
 static const char *
-take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries,
+take_event(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
 		   TimestampTz now, const char *worker)
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -130,7 +130,7 @@ take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t 
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		reason = take_event_work(psp, adapter, body, bytes, tries, now, worker);
+		reason = take_event_work(psp, feed, body, bytes, tries, now, worker);
 		if (reason)
 			RollbackAndReleaseCurrentSubTransaction();
 		else
@@ -162,31 +162,31 @@ take_event(const char *psp, const PayAdapter *adapter, const char *body, size_t 
 }
 
 static const char *
-take_event_work(const char *psp, const PayAdapter *adapter, const char *body, size_t bytes, int tries,
+take_event_work(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
 				TimestampTz now, const char *worker)
 {
-	PayWebhook	webhook = {0};
-	PayReport	report;
-	PayInboundEvent event = {.psp = psp, .webhook = &webhook, .source = "feed", .body = body, .body_bytes = bytes, .wait = false, .actor = worker};
+	PayPspEvent event = {0};
+	PayInboundEvent entry = {.psp = psp, .event = &event, .source = "feed", .body = body, .body_bytes = bytes};
 
-	if (adapter == NULL || adapter->parse_event == NULL || !adapter->parse_event(body, bytes, &webhook))
+	if (feed == NULL || feed->read_event == NULL || !feed->read_event(body, bytes, &event))
 		return "this is not an event";
-	event.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	if (!pay_event_take(&event, now, &report))
+	entry.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	pay_events_take(&entry, 1, false, now, worker);
+	if (entry.duplicate)
 		return NULL;
-	if (report.outcome == PAY_OUTCOME_LOCKED)
+	if (entry.report.outcome == PAY_OUTCOME_LOCKED)
 		return REASON_LOCKED;
-	if (report.outcome == PAY_OUTCOME_UNMATCHED && may_match_later(&webhook) && tries < UNMATCHED_TRIES_MAX)
+	if (entry.report.outcome == PAY_OUTCOME_UNMATCHED && may_match_later(&event) && tries < UNMATCHED_TRIES_MAX)
 		return REASON_UNMATCHED;
 	return NULL;
 }
 
 static bool
-may_match_later(const PayWebhook *webhook)
+may_match_later(const PayPspEvent *event)
 {
-	if (!webhook->relevant || webhook->result.psp_ref != NULL)
+	if (!event->relevant || event->result.psp_ref != NULL)
 		return false;
-	switch (webhook->result.effect)
+	switch (event->result.effect)
 	{
 		case PAY_EFFECT_REFUNDED:
 		case PAY_EFFECT_REFUND_FAILED:
@@ -250,8 +250,7 @@ pay_feed_retry(TimestampTz now, const char *worker)
 	for (int i = 0; i < n; i++)
 	{
 		Waiting    *w = &waiting[i];
-		const PayAdapter *adapter = pay_psp_adapter(w->adapter);
-		const PayFeed *feed = pay_psp_feed(adapter, w->feed);
+		const PayFeed *feed = pay_psp_feed(pay_psp_adapter(w->adapter), w->feed);
 		const char *reason;
 		PayArgs		one = {0};
 
@@ -266,7 +265,7 @@ pay_feed_retry(TimestampTz now, const char *worker)
 			pay_spi_exec(&import_one, &one);
 			continue;
 		}
-		reason = take_event(w->psp, adapter, w->body, strlen(w->body), w->tries, now, worker);
+		reason = take_event(w->psp, feed, w->body, strlen(w->body), w->tries, now, worker);
 		if (reason)
 			keep_entry(w->psp, w->feed, w->id, w->body, reason);
 		else

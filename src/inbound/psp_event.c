@@ -16,9 +16,11 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-static bool store(const PayInboundEvent *event, TimestampTz now);
+static void recall(PayInboundEvent *e);
+static void conclude(PayInboundEvent *e, TimestampTz now);
+static bool store(const PayInboundEvent *e, TimestampTz now);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
-static void note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now);
+static void note_orphan(const char *psp, const PayPspEvent *event, TimestampTz now);
 
 static PayStmt insert_event = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.psp_event (psp, event_id, event_type, received_at, headers, body, outcome, source) "
@@ -27,58 +29,104 @@ static PayStmt insert_event = PAY_STMT(SPI_OK_INSERT,
 static PayStmt update_event = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
 	TEXTOID, TEXTOID, TEXTOID, UUIDOID);
+static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
+	"SELECT e.payment_id, p.status FROM payments.psp_event e LEFT JOIN payments.payment p USING (payment_id) "
+	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
 static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, amount, currency, detail, created_at) "
 	"VALUES ($1, 'orphan', $2, $3, nullif($4, 0), $5, $6, $7) ON CONFLICT DO NOTHING",
 	UUIDOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
 
-bool
-pay_event_take(const PayInboundEvent *event, TimestampTz now, PayReport *report)
+void
+pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, const char *actor)
 {
-	const PayWebhook *webhook = event->webhook;
+	PayReport  *reports = palloc0(sizeof(PayReport) * Max(n, 1));
+	int		   *whose = palloc(sizeof(int) * Max(n, 1));
+	int			told = 0;
 
-	memset(report, 0, sizeof(PayReport));
-	report->outcome = PAY_OUTCOME_UNMATCHED;
-	if (!store(event, now))
-		return false;
-	if (webhook->relevant)
+	for (int i = 0; i < n; i++)
 	{
-		report->source = PAY_SOURCE_WEBHOOK;
-		report->psp = event->psp;
-		report->result = webhook->result;
-		pay_apply(report, 1, event->wait, now, event->actor);
-		if (report->outcome == PAY_OUTCOME_LOCKED)
-			return true;
-		if (report->outcome == PAY_OUTCOME_UNMATCHED)
-			note_orphan(event->psp, webhook, now);
+		PayInboundEvent *e = &events[i];
+
+		memset(&e->report, 0, sizeof(PayReport));
+		e->report.outcome = PAY_OUTCOME_UNMATCHED;
+		e->duplicate = !e->hint && !store(e, now);
+		if (e->duplicate)
+			recall(e);
+		if (e->duplicate || !e->event->relevant)
+			continue;
+		reports[told].source = PAY_SOURCE_WEBHOOK;
+		reports[told].psp = e->psp;
+		reports[told].hint = e->hint;
+		reports[told].result = e->event->result;
+		whose[told++] = i;
 	}
-	note_outcome(event->psp, webhook->event_id,
-				 !webhook->relevant ? "ignored" :
-				 report->outcome == PAY_OUTCOME_APPLIED ? "applied" :
-				 report->outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
-				 report->outcome != PAY_OUTCOME_UNMATCHED ? &report->payment_id : NULL);
-	return true;
+	/* All at once: their payments are locked in one order. */
+	pay_apply(reports, told, wait, now, actor);
+	for (int i = 0; i < told; i++)
+		events[whose[i]].report = reports[i];
+	for (int i = 0; i < n; i++)
+		if (!events[i].duplicate)
+			conclude(&events[i], now);
+}
+
+/* Which payment was it about, the first time? */
+static void
+recall(PayInboundEvent *e)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, e->psp);
+	pay_arg_text(&args, e->event->event_id);
+	if (pay_spi_exec(&find_first, &args) != 1 || pay_spi_isnull(0, 1))
+		return;
+	e->report.outcome = PAY_OUTCOME_NO_EFFECT;
+	e->report.payment_id = pay_spi_uuid(0, 1);
+	e->report.status = pay_spi_text(0, 2);
+}
+
+/* Says what came of it. */
+static void
+conclude(PayInboundEvent *e, TimestampTz now)
+{
+	PayOutcome	outcome = e->report.outcome;
+
+	if (outcome == PAY_OUTCOME_LOCKED)
+		return;
+	if (e->hint)
+	{
+		if (outcome == PAY_OUTCOME_UNMATCHED)
+			return;
+		e->duplicate = !store(e, now);
+	}
+	else if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant)
+		note_orphan(e->psp, e->event, now);
+	note_outcome(e->psp, e->event->event_id,
+				 !e->event->relevant ? "ignored" :
+				 outcome == PAY_OUTCOME_APPLIED ? (e->hint ? "asked" : "applied") :
+				 outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
+				 outcome != PAY_OUTCOME_UNMATCHED ? &e->report.payment_id : NULL);
 }
 
 /* Returns false when the event is here already (a concurrent twin is waited for). */
 static bool
-store(const PayInboundEvent *event, TimestampTz now)
+store(const PayInboundEvent *e, TimestampTz now)
 {
 	PayArgs		args = {0};
 	char	   *masked;
 
-	masked = palloc(event->body_bytes + 1);
-	memcpy(masked, event->body, event->body_bytes);
-	masked[event->body_bytes] = '\0';
-	pay_pan_mask(masked, event->body_bytes);
+	masked = palloc(e->body_bytes + 1);
+	memcpy(masked, e->body, e->body_bytes);
+	masked[e->body_bytes] = '\0';
+	pay_pan_mask(masked, e->body_bytes);
 
-	pay_arg_text(&args, event->psp);
-	pay_arg_text(&args, event->webhook->event_id);
-	pay_arg_text(&args, event->webhook->event_type);
+	pay_arg_text(&args, e->psp);
+	pay_arg_text(&args, e->event->event_id);
+	pay_arg_text(&args, e->event->event_type);
 	pay_arg_time(&args, now);
-	pay_arg_datum(&args, JsonbPGetDatum(event->headers), false);
-	pay_arg_bytes(&args, masked, event->body_bytes);
-	pay_arg_text(&args, event->source);
+	pay_arg_datum(&args, JsonbPGetDatum(e->headers), false);
+	pay_arg_bytes(&args, masked, e->body_bytes);
+	pay_arg_text(&args, e->source);
 	return pay_spi_exec(&insert_event, &args) == 1;
 }
 
@@ -96,20 +144,20 @@ note_outcome(const char *psp, const char *event_id, const char *outcome, const p
 
 /* It carries our mark, yet we have no such operation: rows were lost, by a restore perhaps. */
 static void
-note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now)
+note_orphan(const char *psp, const PayPspEvent *event, TimestampTz now)
 {
 	PayArgs		args = {0};
 	pg_uuid_t	id;
 
-	if (webhook->result.psp_ref == NULL || webhook->result.class != PAY_CLASS_APPROVED)
+	if (event->result.psp_ref == NULL || event->result.class != PAY_CLASS_APPROVED)
 		return;
 	id = pay_new_id(0);
 	pay_arg_uuid(&args, &id);
 	pay_arg_text(&args, psp);
-	pay_arg_text(&args, webhook->result.object_id);
-	pay_arg_int64(&args, webhook->result.amount);
-	pay_arg_text(&args, webhook->result.currency);
-	pay_arg_text(&args, psprintf("%s for an operation that is not here; amount in the PSP's units", webhook->event_type));
+	pay_arg_text(&args, event->result.object_id);
+	pay_arg_int64(&args, event->result.amount);
+	pay_arg_text(&args, event->result.currency);
+	pay_arg_text(&args, psprintf("%s for an operation that is not here; amount in the PSP's units", event->event_type));
 	pay_arg_time(&args, now);
 	pay_spi_exec(&insert_orphan, &args);
 }

@@ -9,26 +9,33 @@
 
 #include "utils/jsonb.h"
 
-/* One event, read and trusted: its signature was right, or we have asked for it over TLS. */
+/* One event that was read. */
 typedef struct PayInboundEvent
 {
 	const char *psp;
-	const PayWebhook *webhook;
+	const PayPspEvent *event;
 	const char *source;			/* "webhook" or "feed", as in psp_event.source */
 	Jsonb	   *headers;
-	const char *body;
+	const char *body;			/* its own part of it */
 	size_t		body_bytes;
-	bool		wait;			/* for a payment that somebody holds; else see below */
-	const char *actor;
+	bool		hint;			/* nobody could verify it; else its signature was right, or we have asked for it over TLS */
+
+	/* Filled by pay_events_take(). */
+	bool		duplicate;		/* it was here before */
+	PayReport	report;			/* what came of it; of a duplicate, which payment it was about */
 } PayInboundEvent;
 
 /*
- * Stores the event and applies it, in the caller's transaction: the row that
- * makes a duplicate harmless and the effect commit together or not at all.
- * Returns false for a duplicate, and nothing was done.  When the report comes
- * back as PAY_OUTCOME_LOCKED nothing was applied, yet the row is there: the
- * caller must roll back, and come again.
+ * Stores the events and applies them, in the caller's transaction: the row that
+ * makes a duplicate harmless and the effect commit together or not at all, and
+ * so do the events of one request.  With `wait`, a payment that somebody holds
+ * is waited for; without, its report comes back as PAY_OUTCOME_LOCKED: nothing
+ * was applied, yet the row is there, so the caller must roll back and come again.
+ *
+ * A hint makes the operations of its payment due for inquiry, each time it
+ * comes: it could have been forged before the true one.  One that names no
+ * payment of ours is not stored, or anybody could fill the disk.
  */
-extern bool pay_event_take(const PayInboundEvent *event, TimestampTz now, PayReport *report);
+extern void pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, const char *actor);
 
 #endif							/* PAY_PSP_EVENT_H */

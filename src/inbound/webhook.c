@@ -1,9 +1,10 @@
 /*
  * src/inbound/webhook.c
- *		receive_webhook(): an event that the PSP has sent to the application.
+ *		receive_webhook(): events that the PSP has sent to the application.
  *
- * The signature is checked over the raw bytes before anything is parsed.  All
- * happens in the caller's transaction; see inbound/psp_event.c.
+ * The request is verified before anything of it is believed; of a PSP that
+ * signs nothing, nothing is believed at all.  All happens in the caller's
+ * transaction; see inbound/psp_event.c.
  */
 #include "payments.h"
 
@@ -19,37 +20,37 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-/* Stripe's events are a few kB; anything near this is not one. */
+/* Events are a few kB each; anything near this is none. */
 #define BODY_BYTES_MAX (1024 * 1024)
+#define SECRETS_MAX 2
 
-static const PayAdapter *find_adapter(const char *psp, char **secret_name);
-static char *find_header(Jsonb *headers, const char *name);
-static void verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Jsonb *headers,
-				   const char *body, size_t bytes, TimestampTz now);
-static Datum result_row(FunctionCallInfo fcinfo, const char *event_id, bool duplicate, const pg_uuid_t *payment_id, const char *status);
+static const PayAdapter *find_adapter(const char *psp, char **secret_name, PayInbound *inbound);
+static void read_body(bytea *raw, PayInbound *inbound);
+static void read_headers(Jsonb *headers, PayInbound *inbound);
+static Jsonb *storable(const PayInbound *inbound);
+static bool verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayInbound *inbound, TimestampTz now);
+static int	find_secrets(const char *name, char **secrets, const char **problem);
+static bool may_hold_secret(const PayHeader *header);
+static PayInboundEvent *take(const char *psp, const PayInbound *inbound, const PayEvents *events, bool hint, TimestampTz now);
+static const PayInboundEvent *most_telling(const PayInboundEvent *events, int n);
+static Datum result_row(FunctionCallInfo fcinfo, const PayInboundEvent *events, const PayEvents *parsed);
 
 PAY_FUNCTION(pay_receive_webhook);
 
 static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
-	"SELECT adapter, secret FROM payments.psp WHERE psp = $1", TEXTOID);
-static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
-	"SELECT e.payment_id, p.status FROM payments.psp_event e LEFT JOIN payments.payment p USING (payment_id) "
-	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
+	"SELECT adapter, secret, nullif(config, '{}')::text FROM payments.psp WHERE psp = $1", TEXTOID);
 
 /* receive_webhook(psp, headers, body) */
 Datum
 pay_receive_webhook(PG_FUNCTION_ARGS)
 {
 	char	   *psp;
-	Jsonb	   *headers;
-	bytea	   *raw;
-	char	   *body;
-	size_t		bytes;
 	char	   *secret_name;
 	const PayAdapter *adapter;
-	PayWebhook	webhook = {0};
-	PayReport	report;
-	PayInboundEvent event;
+	PayInbound	inbound = {0};
+	PayEvents	events = {0};
+	PayInboundEvent *taken;
+	bool		trusted;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -58,54 +59,43 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 				 errmsg("psp, headers and body must not be null"),
 				 errhint("Pass the request's headers as a JSON object and its body as the bytes received.")));
 	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	headers = PG_GETARG_JSONB_P(1);
-	raw = PG_GETARG_BYTEA_PP(2);
-	bytes = VARSIZE_ANY_EXHDR(raw);
-	if (bytes > BODY_BYTES_MAX)
-		ereport(ERROR,
-				(errcode(PAY_ERR_WEBHOOK_TOO_LARGE),
-				 errmsg("webhook body is larger than %d bytes", BODY_BYTES_MAX),
-				 errhint("Answer 413 to the sender; no PSP sends such bodies.")));
-	body = palloc(bytes + 1);
-	memcpy(body, VARDATA_ANY(raw), bytes);
-	body[bytes] = '\0';
+	read_body(PG_GETARG_BYTEA_PP(2), &inbound);
+	read_headers(PG_GETARG_JSONB_P(1), &inbound);
 
 	pay_spi_begin();
-	adapter = find_adapter(psp, &secret_name);
-	verify(adapter, psp, secret_name, headers, body, bytes, now);
-	if (!adapter->parse_event(body, bytes, &webhook))
+	adapter = find_adapter(psp, &secret_name, &inbound);
+	trusted = verify(adapter, psp, secret_name, &inbound, now);
+	if (!adapter->parse(&inbound, &events) || events.n > PAY_EVENTS_MAX)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
 				 errmsg("webhook body is not an event of PSP \"%s\"", psp),
 				 errhint("Pass the body exactly as received, as bytea."),
 				 errhidestmt(true)));
-
-	event = (PayInboundEvent) {.psp = psp, .webhook = &webhook, .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
-		.wait = true, .actor = GetUserNameFromId(GetOuterUserId(), false)
-	};
-	if (!pay_event_take(&event, now, &report))
-	{
-		PayArgs		args = {0};
-		bool		known;
-		pg_uuid_t	payment_id;
-		char	   *status;
-
-		pay_arg_text(&args, psp);
-		pay_arg_text(&args, webhook.event_id);
-		known = pay_spi_exec(&find_first, &args) == 1 && !pay_spi_isnull(0, 1);
-		if (known)
-			payment_id = pay_spi_uuid(0, 1);
-		status = known ? pay_spi_text(0, 2) : NULL;
-		pay_spi_end();
-		return result_row(fcinfo, webhook.event_id, true, known ? &payment_id : NULL, status);
-	}
+	taken = take(psp, &inbound, &events, !trusted, now);
 	pay_spi_end();
 	ForceSyncCommit();
-	return result_row(fcinfo, webhook.event_id, false, report.outcome != PAY_OUTCOME_UNMATCHED ? &report.payment_id : NULL, report.status);
+	return result_row(fcinfo, taken, &events);
+}
+
+static void
+read_body(bytea *raw, PayInbound *inbound)
+{
+	char	   *body;
+
+	inbound->body_bytes = VARSIZE_ANY_EXHDR(raw);
+	if (inbound->body_bytes > BODY_BYTES_MAX)
+		ereport(ERROR,
+				(errcode(PAY_ERR_WEBHOOK_TOO_LARGE),
+				 errmsg("webhook body is larger than %d bytes", BODY_BYTES_MAX),
+				 errhint("Answer 413 to the sender; no PSP sends such bodies.")));
+	body = palloc(inbound->body_bytes + 1);
+	memcpy(body, VARDATA_ANY(raw), inbound->body_bytes);
+	body[inbound->body_bytes] = '\0';
+	inbound->body = body;
 }
 
 static const PayAdapter *
-find_adapter(const char *psp, char **secret_name)
+find_adapter(const char *psp, char **secret_name, PayInbound *inbound)
 {
 	PayArgs		args = {0};
 	const PayAdapter *adapter;
@@ -130,104 +120,211 @@ find_adapter(const char *psp, char **secret_name)
 				 errmsg("PSP \"%s\" has no secret configured", psp),
 				 errhint("Name an entry of the secrets file with create_psp(secret => ...).")));
 	*secret_name = psprintf("%s.webhook", secret);
+	inbound->config = pay_spi_text(0, 3);
 	return adapter;
 }
 
-/* Header names know no case.  Two headers of one name are refused: which one did the sender sign? */
-static char *
-find_header(Jsonb *headers, const char *name)
+/* All headers of the request; values that are not one string are kept as such, in case somebody asks for one. */
+static void
+read_headers(Jsonb *headers, PayInbound *inbound)
 {
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken token;
-	char	   *found = NULL;
+	PayHeader  *list;
 
 	if (!JB_ROOT_IS_OBJECT(headers))
-		return NULL;
+		return;
+	list = palloc(sizeof(PayHeader) * Max(JB_ROOT_COUNT(headers), 1));
 	it = JsonbIteratorInit(&headers->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
-		bool		match;
+		PayHeader  *header = &list[inbound->n_headers];
 
 		if (token != WJB_KEY)
 			continue;
-		match = v.val.string.len == (int) strlen(name) && pg_strncasecmp(v.val.string.val, name, v.val.string.len) == 0;
-		if (JsonbIteratorNext(&it, &v, true) != WJB_VALUE || !match)
+		header->name = v.val.string.val;
+		header->name_bytes = v.val.string.len;
+		if (JsonbIteratorNext(&it, &v, true) != WJB_VALUE)
 			continue;
-		if (v.type != jbvString || found != NULL)
-			ereport(ERROR,
-					(errcode(PAY_ERR_WEBHOOK_MALFORMED),
-					 errmsg("header \"%s\" is not one string", name),
-					 errhint("Pass each header once, as a string.")));
-		found = pnstrdup(v.val.string.val, v.val.string.len);
+		header->value = v.type == jbvString ? v.val.string.val : NULL;
+		header->value_bytes = v.type == jbvString ? v.val.string.len : 0;
+		inbound->n_headers++;
 	}
-	return found;
+	inbound->headers = list;
 }
 
-static void
-verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Jsonb *headers,
-	   const char *body, size_t bytes, TimestampTz now)
+/* They say who we are to the sender, or its visitor to us: secrets are in no table. */
+static bool
+may_hold_secret(const PayHeader *header)
+{
+	return pay_header_is(header, "authorization") || pay_header_is(header, "proxy-authorization") || pay_header_is(header, "cookie");
+}
+
+/* The headers for psp_event: without secrets, and without what is not one string. */
+static Jsonb *
+storable(const PayInbound *inbound)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *object;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < inbound->n_headers; i++)
+	{
+		const PayHeader *header = &inbound->headers[i];
+		JsonbValue	v = {.type = jbvString};
+
+		if (header->value == NULL || may_hold_secret(header))
+			continue;
+		v.val.string.val = unconstify(char *, header->name);
+		v.val.string.len = (int) header->name_bytes;
+		pushJsonbValue(&state, WJB_KEY, &v);
+		v.val.string.val = unconstify(char *, header->value);
+		v.val.string.len = (int) header->value_bytes;
+		pushJsonbValue(&state, WJB_VALUE, &v);
+	}
+	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(object);
+}
+
+/* Returns whether the events are to be believed; false: they are a hint, and the PSP is to be asked. */
+static bool
+verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayInbound *inbound, TimestampTz now)
 {
 	const char *problem = NULL;
-	char	   *header = find_header(headers, adapter->signature_header);
-	char	   *secret;
-	PaySignature verdict;
+	char	   *secrets[SECRETS_MAX + 1];
+	int			n_secrets = find_secrets(secret_name, secrets, &problem);
+	PayVerdict	verdict = adapter->verify(inbound, (const char *const *) secrets,
+										  (int64) ((now / USECS_PER_SEC) + ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)));
 
-	if (header == NULL)
+	for (int i = 0; i < n_secrets; i++)
+		explicit_bzero(secrets[i], strlen(secrets[i]));
+	if (inbound->unusable)
+		ereport(ERROR,
+				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
+				 errmsg("header \"%s\" is not one string", inbound->unusable),
+				 errhint("Pass each header once, as a string.")));
+	if (verdict == PAY_VERDICT_ASK_PSP)
+		return false;
+	if (verdict == PAY_VERDICT_MISSING && inbound->absent)
 		ereport(ERROR,
 				(errcode(PAY_ERR_SIGNATURE),
 				 errmsg("webhook has no signature"),
-				 errhint("Pass the request header \"%s\" in headers.", adapter->signature_header)));
-	secret = pay_secret_find(secret_name, &problem);
-	if (secret == NULL)
+				 errhint("Pass the request header \"%s\" in headers.", inbound->absent)));
+	/* Whatever it says, without a secret nobody can know. */
+	if (n_secrets == 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_SECRET_UNAVAILABLE),
 				 errmsg("the webhook secret of PSP \"%s\" is not available", psp),
 				 problem ? errdetail("%s", problem) : 0,
-				 errhint("Put \"%s = whsec_...\" into the file that payments.secrets_file names.", secret_name)));
-	verdict = adapter->verify(header, secret, body, bytes,
-							  (int64) ((now / USECS_PER_SEC) + ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)));
-	explicit_bzero(secret, strlen(secret));
-
+				 errhint("Put \"%s = ...\" into the file that payments.secrets_file names.", secret_name)));
 	switch (verdict)
 	{
-		case PAY_SIGNATURE_OK:
-			return;
-		case PAY_SIGNATURE_TOO_OLD:
-		case PAY_SIGNATURE_AHEAD:
+		case PAY_VERDICT_OK:
+			return true;
+		case PAY_VERDICT_TOO_OLD:
+		case PAY_VERDICT_AHEAD:
 			ereport(ERROR,
 					(errcode(PAY_ERR_TIMESTAMP),
-					 errmsg("webhook timestamp is too far in the %s", verdict == PAY_SIGNATURE_AHEAD ? "future" : "past"),
+					 errmsg("webhook timestamp is too far in the %s", verdict == PAY_VERDICT_AHEAD ? "future" : "past"),
 					 errhint("Check the server's clock; replayed requests are refused."),
 					 errhidestmt(true)));
 			break;
-		case PAY_SIGNATURE_MISSING:
-		case PAY_SIGNATURE_MALFORMED:
-		case PAY_SIGNATURE_WRONG:
+		case PAY_VERDICT_MISSING:
+		case PAY_VERDICT_MALFORMED:
+		case PAY_VERDICT_WRONG:
+		case PAY_VERDICT_ASK_PSP:
 			break;
 	}
 	ereport(ERROR,
 			(errcode(PAY_ERR_SIGNATURE),
-			 errmsg("webhook signature is %s", verdict == PAY_SIGNATURE_WRONG ? "wrong" : "malformed"),
+			 errmsg("webhook signature is %s", verdict == PAY_VERDICT_WRONG ? "wrong" : verdict == PAY_VERDICT_MISSING ? "missing" : "malformed"),
 			 errhint("Pass the body exactly as received, and check the webhook secret."),
 			 errhidestmt(true)));		/* it may hold the whole body */
+	return false;
+}
+
+/* The one in force and, while it is being changed, the one before; NULL-terminated. */
+static int
+find_secrets(const char *name, char **secrets, const char **problem)
+{
+	const char *ignored;
+	int			n = 0;
+
+	secrets[n] = pay_secret_find(name, problem);
+	if (secrets[n] && (secrets[++n] = pay_secret_find(psprintf("%s.previous", name), &ignored)) != NULL)
+		n++;
+	secrets[n] = NULL;
+	return n;
+}
+
+static PayInboundEvent *
+take(const char *psp, const PayInbound *inbound, const PayEvents *events, bool hint, TimestampTz now)
+{
+	PayInboundEvent *taken = palloc0(sizeof(PayInboundEvent) * Max(events->n, 1));
+	Jsonb	   *headers = storable(inbound);
+
+	for (int i = 0; i < events->n; i++)
+	{
+		const PayPspEvent *event = &events->list[i];
+
+		taken[i].psp = psp;
+		taken[i].event = event;
+		taken[i].source = "webhook";
+		taken[i].headers = headers;
+		taken[i].body = event->raw.at ? event->raw.at : inbound->body;
+		taken[i].body_bytes = event->raw.at ? event->raw.bytes : inbound->body_bytes;
+		taken[i].hint = hint;
+	}
+	pay_events_take(taken, events->n, true, now, GetUserNameFromId(GetOuterUserId(), false));
+	return taken;
+}
+
+/* Of several, the first that changed something; else the first about a payment of ours; else the first that is new; else the first. */
+static const PayInboundEvent *
+most_telling(const PayInboundEvent *events, int n)
+{
+	const PayInboundEvent *best = NULL;
+	int			best_rank = -1;
+
+	for (int i = 0; i < n; i++)
+	{
+		const PayInboundEvent *e = &events[i];
+		int			rank = (e->duplicate ? 0 : 1) + (e->report.outcome != PAY_OUTCOME_UNMATCHED ? 2 : 0) +
+			(e->report.outcome == PAY_OUTCOME_APPLIED ? 4 : 0);
+
+		if (rank > best_rank)
+		{
+			best = e;
+			best_rank = rank;
+		}
+	}
+	return best;
 }
 
 static Datum
-result_row(FunctionCallInfo fcinfo, const char *event_id, bool duplicate, const pg_uuid_t *payment_id, const char *status)
+result_row(FunctionCallInfo fcinfo, const PayInboundEvent *events, const PayEvents *parsed)
 {
+	const PayInboundEvent *e = most_telling(events, parsed->n);
+	bool		of_ours = e && e->report.outcome != PAY_OUTCOME_UNMATCHED;
+	bool		all_known = parsed->n > 0;
 	TupleDesc	desc;
-	Datum		values[4] = {0};
-	bool		nulls[4] = {false, false, payment_id == NULL, status == NULL};
+	Datum		values[5] = {0};
+	bool		nulls[5] = {e == NULL, false, !of_ours, !of_ours || e->report.status == NULL, parsed->reply == NULL};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(desc);
-	values[0] = CStringGetTextDatum(event_id);
-	values[1] = BoolGetDatum(duplicate);
-	if (payment_id)
-		values[2] = UUIDPGetDatum(payment_id);
-	if (status)
-		values[3] = CStringGetTextDatum(status);
+	for (int i = 0; i < parsed->n; i++)
+		all_known &= events[i].duplicate;
+	if (e)
+		values[0] = CStringGetTextDatum(e->event->event_id);
+	values[1] = BoolGetDatum(all_known);
+	if (!nulls[2])
+		values[2] = UUIDPGetDatum(&e->report.payment_id);
+	if (!nulls[3])
+		values[3] = CStringGetTextDatum(e->report.status);
+	if (!nulls[4])
+		values[4] = CStringGetTextDatum(parsed->reply);
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }

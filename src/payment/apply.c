@@ -37,6 +37,7 @@
 
 static void locate(PayReport *report);
 static void apply_one(PayPayments *set, PayReport *report);
+static void ask_psp(PayContext *c);
 static const char *source_name(PaySource source);
 static PayOperation *operation_completed(const PayContext *c);
 static void keep_answer(PayContext *c);
@@ -135,10 +136,16 @@ apply_one(PayPayments *set, PayReport *report)
 		return;
 	}
 	c.operation = pay_payment_operation(c.payment, &report->operation_id);
+	if (report->hint)
+	{
+		ask_psp(&c);
+		report->status = c.payment->status;
+		return;
+	}
 
 	if (report->source == PAY_SOURCE_WEBHOOK)
 	{
-		/* A PaymentIntent's metadata names its charge; the effect says which of our operations it answers. */
+		/* The PSP's object may name the charge that made it; the effect says which of our operations it answers. */
 		PayOperation *capture = pay_payment_open_operation(c.payment, PAY_OP_CAPTURE);
 		PayOperation *cancel = pay_payment_open_operation(c.payment, PAY_OP_VOID);
 
@@ -168,6 +175,29 @@ apply_one(PayPayments *set, PayReport *report)
 	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
 		decide(&c);
 	report->status = c.payment->status;
+}
+
+/*
+ * Something has happened to the payment, says somebody: what the PSP has and
+ * has not answered for good is inquired at once, instead of when it is due.
+ * What waits to be sent is not at the PSP; what a person must decide stays so.
+ */
+static void
+ask_psp(PayContext *c)
+{
+	ListCell   *cell;
+
+	foreach(cell, c->payment->operations)
+	{
+		PayOperation *o = lfirst(cell);
+		bool		at_psp = strcmp(o->status, "processing") == 0 || strcmp(o->status, "requires_action") == 0 ||
+			strcmp(o->status, "in_doubt") == 0;
+
+		if (!at_psp || o->claimed_by != NULL || o->has_dead_letter)
+			continue;
+		pay_operation_enqueue(c->set, o, "inquire", c->set->now);
+		count_applied(c);
+	}
 }
 
 static const char *

@@ -43,6 +43,7 @@ typedef struct PayReport
 	const char *body;			/* as received */
 	size_t		body_bytes;
 	int			elapsed_ms;
+	bool		hint;			/* of a webhook that nobody could verify: the PSP is asked, and nothing of it is believed */
 	bool		lease_lost;		/* nobody answered: the worker that sent it is gone */
 
 	/* Filled by pay_apply(). */

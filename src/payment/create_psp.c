@@ -57,7 +57,7 @@ pay_create_psp(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(PAY_ERR_ADAPTER_UNKNOWN),
 				 errmsg("adapter \"%s\" does not exist", adapter_name),
-				 errhint("Built in are \"sandbox\" and \"stripe\".")));
+				 errhint("Built in are %s.", pay_psp_adapter_names())));
 	if (!is_name(psp, "_"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -72,7 +72,7 @@ pay_create_psp(PG_FUNCTION_ARGS)
 				 errmsg("secret must be the name of an entry of the secrets file"),
 				 errhint("Use up to 63 letters, digits, \"_\", \".\" and \"-\", beginning with a letter."),
 				 errhidestmt(true)));
-	if (secret && (strncmp(secret, "sk_", 3) == 0 || strncmp(secret, "rk_", 3) == 0 || strncmp(secret, "whsec_", 6) == 0))
+	if (secret && pay_psp_is_secret(secret))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("secret must be the name of an entry, not the secret itself"),

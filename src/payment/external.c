@@ -40,7 +40,6 @@
 /* As much as the worker reads of an answer. */
 #define BODY_BYTES_MAX (1024 * 1024)
 #define ERROR_BYTES_MAX 128
-#define REQUEST_ID_BYTES_MAX 64
 
 /* Whose answer complete() brings. */
 typedef struct PayAttemptRow
@@ -57,11 +56,11 @@ static int	lease_ms(const Interval *lease);
 static const char *find_route(const char *psp, bool *halted);
 static void put_claim(ReturnSetInfo *rsinfo, const PayClaim *claim, const char *base_url);
 static Datum claim_headers(const PayClaim *claim);
-static void put_header(StringInfo json, const char *name, size_t name_bytes, const char *value);
+static void put_header(StringInfo json, const char *line);
 static PayAttemptRow find_attempt(const pg_uuid_t *operation_id, int attempt);
 static void read_answer(FunctionCallInfo fcinfo, PayAnswer *answer, PayReport *report);
-static void read_headers(Jsonb *headers, PayAnswer *answer, PayReport *report);
-static void classify(const PayAttemptRow *row, const PayAnswer *answer, TimestampTz now, const char *actor, PayReport *report);
+static void read_headers(const PayAdapter *adapter, Jsonb *headers, PayAnswer *answer);
+static void classify(const PayAttemptRow *row, Jsonb *headers, PayAnswer *answer, TimestampTz now, const char *actor, PayReport *report);
 
 PAY_FUNCTION(pay_claim_sql);
 PAY_FUNCTION(pay_complete_sql);
@@ -197,34 +196,30 @@ put_claim(ReturnSetInfo *rsinfo, const PayClaim *claim, const char *base_url)
 static Datum
 claim_headers(const PayClaim *claim)
 {
-	const PayAdapter *adapter = claim->adapter;
+	PayHeaders	headers;
 	StringInfoData json;
 
+	pay_psp_headers(claim->adapter, &claim->request, NULL, claim->psp_key, &headers);
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
-	if (claim->psp_key && adapter->key_header)
-		put_header(&json, adapter->key_header, strlen(adapter->key_header), claim->psp_key);
-	if (claim->request.content_type)
-		put_header(&json, "Content-Type", strlen("Content-Type"), claim->request.content_type);
-	for (int i = 0; adapter->headers && adapter->headers[i]; i++)
-	{
-		const char *colon = strchr(adapter->headers[i], ':');
-
-		if (colon)
-			put_header(&json, adapter->headers[i], colon - adapter->headers[i], colon + 1 + strspn(colon + 1, " "));
-	}
+	for (int i = 0; i < headers.n; i++)
+		put_header(&json, headers.list[i]);
 	appendStringInfoChar(&json, '}');
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
 static void
-put_header(StringInfo json, const char *name, size_t name_bytes, const char *value)
+put_header(StringInfo json, const char *line)
 {
+	PayHeader	header;
+
+	if (!pay_header_split(line, strlen(line), &header))
+		return;
 	if (json->len > 1)
 		appendStringInfoChar(json, ',');
-	escape_json(json, pnstrdup(name, name_bytes));
+	escape_json(json, pnstrdup(header.name, header.name_bytes));
 	appendStringInfoChar(json, ':');
-	escape_json(json, value);
+	escape_json(json, pnstrdup(header.value, header.value_bytes));
 }
 
 /* ---------- complete ---------- */
@@ -236,7 +231,8 @@ pay_complete_sql(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 	const char *actor = GetUserNameFromId(GetOuterUserId(), false);
 	PayAttemptRow row;
-	PayAnswer	answer = {0};
+	Jsonb	   *headers = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
+	PayAnswer	answer;
 	PayReport	report = {0};
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -247,13 +243,18 @@ pay_complete_sql(PG_FUNCTION_ARGS)
 	report.operation_id = *PG_GETARG_UUID_P(0);
 	report.attempt = PG_GETARG_INT32(1);
 	read_answer(fcinfo, &answer, &report);
+	if (headers && !JB_ROOT_IS_OBJECT(headers))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("headers is not a JSON object"),
+				 errhint("Pass the answer's headers as names and values.")));
 
 	pay_spi_begin();
 	row = find_attempt(&report.operation_id, report.attempt);
 	report.psp = row.psp;
 	report.source = row.inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
 	report.elapsed_ms = (int) Min(Max((now - row.claimed_at) / 1000, 0), PG_INT32_MAX);
-	classify(&row, &answer, now, actor, &report);
+	classify(&row, headers, &answer, now, actor, &report);
 	pay_apply(&report, 1, true, now, actor);
 	pay_spi_end();
 	ForceSyncCommit();
@@ -287,10 +288,9 @@ read_answer(FunctionCallInfo fcinfo, PayAnswer *answer, PayReport *report)
 	char	   *error = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
 	bytea	   *body = PG_ARGISNULL(4) ? NULL : PG_GETARG_BYTEA_PP(4);
 
+	pay_answer_init(answer);
 	answer->transport = PG_ARGISNULL(2) ? PAY_TRANSPORT_LOST : PAY_TRANSPORT_ANSWERED;
 	answer->http_status = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
-	answer->should_retry = -1;
-	answer->retry_after_s = -1;
 	if (answer->transport == PAY_TRANSPORT_ANSWERED && (answer->http_status < 100 || answer->http_status > 599))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -324,70 +324,56 @@ read_answer(FunctionCallInfo fcinfo, PayAnswer *answer, PayReport *report)
 		char	   *printable = palloc(ERROR_BYTES_MAX);
 
 		pay_pan_mask(error, strlen(error));
-		pay_http_copy_printable(printable, ERROR_BYTES_MAX, error, strlen(error));
+		pay_copy_printable(printable, ERROR_BYTES_MAX, error, strlen(error));
 		report->error = printable;
 	}
-	if (!PG_ARGISNULL(3))
-		read_headers(PG_GETARG_JSONB_P(3), answer, report);
 }
 
+/* What is not a string says nothing. */
 static void
-read_headers(Jsonb *headers, PayAnswer *answer, PayReport *report)
+read_headers(const PayAdapter *adapter, Jsonb *headers, PayAnswer *answer)
 {
-	JsonbIterator *it;
+	JsonbIterator *it = JsonbIteratorInit(&headers->root);
+	JsonbIteratorToken token;
 	JsonbValue	v;
 
-	if (!JB_ROOT_IS_OBJECT(headers))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("headers is not a JSON object"),
-				 errhint("Pass the answer's headers as names and values.")));
-	it = JsonbIteratorInit(&headers->root);
-	for (;;)
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
-		JsonbIteratorToken token = JsonbIteratorNext(&it, &v, true);
-		char	   *line;
-		const char *value;
-		size_t		bytes;
+		PayHeader	header;
 
-		if (token == WJB_DONE)
-			break;
 		if (token != WJB_KEY)
 			continue;
-		line = pnstrdup(v.val.string.val, v.val.string.len);
+		header.name = v.val.string.val;
+		header.name_bytes = v.val.string.len;
 		if (JsonbIteratorNext(&it, &v, true) != WJB_VALUE || v.type != jbvString)
 			continue;
-		line = psprintf("%s: %s", line, pnstrdup(v.val.string.val, v.val.string.len));
-		if (pay_http_header(line, strlen(line), "retry-after", &value, &bytes))
-			answer->retry_after_s = pay_http_retry_after(value, bytes);
-		else if (pay_http_header(line, strlen(line), "stripe-should-retry", &value, &bytes))
-			answer->should_retry = pay_http_should_retry(value, bytes);
-		else if (pay_http_header(line, strlen(line), "request-id", &value, &bytes))
-		{
-			char	   *id = palloc(REQUEST_ID_BYTES_MAX);
-
-			pay_http_copy_printable(id, REQUEST_ID_BYTES_MAX, value, bytes);
-			report->request_id = id;
-		}
+		header.value = v.val.string.val;
+		header.value_bytes = v.val.string.len;
+		if (pay_header_is(&header, "retry-after"))
+			answer->retry_after_s = pay_header_retry_after(&header);
+		else if (adapter->read_header)
+			adapter->read_header(&header, answer);
 	}
 }
 
 /* The answer is read as that of its attempt: one of an earlier generation names that generation's objects. */
 static void
-classify(const PayAttemptRow *row, const PayAnswer *answer, TimestampTz now, const char *actor, PayReport *report)
+classify(const PayAttemptRow *row, Jsonb *headers, PayAnswer *answer, TimestampTz now, const char *actor, PayReport *report)
 {
 	PayPayments *set = pay_payments_load(&row->payment_id, 1, now, actor);
 	PayOperation *operation = set->n == 1 ? pay_payment_operation(&set->list[0], &report->operation_id) : NULL;
 	const PayAdapter *adapter = set->n == 1 ? set->list[0].adapter : NULL;
 	PayCommand	command = {0};
 
-	report->result.class = PAY_CLASS_UNKNOWN;
-	report->result.retry_after_ms = -1;
+	pay_result_init(&report->result);
 	if (operation == NULL || adapter == NULL || !pay_queue_command(&set->list[0], operation, &command))
 		return;
 	if (command.generation != row->generation)
 		command.psp_payment_id = NULL;	/* that of another generation's object */
 	command.generation = row->generation;
+	if (headers)
+		read_headers(adapter, headers, answer);
+	report->request_id = answer->request_id;
 	if (!adapter->in_process)
 		adapter->classify(&command, row->inquiry, answer, &report->result);
 	else if (answer->transport == PAY_TRANSPORT_ANSWERED)

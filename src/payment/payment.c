@@ -35,7 +35,7 @@ static void unqueue(PayOperation *operation);
 	"SELECT p.payment_id, p.merchant, p.amount, p.currency, p.psp, p.payment_method, p.order_ref, " \
 	" p.customer, p.return_url, p.description, p.off_session, p.status, p.seq, p.status_hash, p.authorized, " \
 	" p.capture_pending, p.captured, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
-	" p.failure_code, p.failure_message, s.adapter, c.exponent, coalesce(x.exponent, c.exponent) " \
+	" p.failure_code, p.failure_message, s.adapter, nullif(s.config, '{}')::text, c.exponent, coalesce(x.exponent, c.exponent) " \
 	"FROM payments.payment p " \
 	"JOIN payments.psp s ON s.psp = p.psp " \
 	"JOIN payments.currency c ON c.currency = p.currency " \
@@ -129,6 +129,7 @@ load_payment(PayPayment *payment, uint64 row)
 	payment->failure_message = pay_spi_text(row, c++);
 	payment->adapter_name = pay_spi_text(row, c++);
 	payment->adapter = pay_psp_adapter(payment->adapter_name);
+	payment->config = pay_spi_text(row, c++);
 	payment->exponent = pay_spi_int32(row, c++);
 	payment->psp_exponent = pay_spi_int32(row, c++);
 }

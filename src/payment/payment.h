@@ -98,6 +98,7 @@ typedef struct PayPayment
 
 	const PayAdapter *adapter;	/* NULL when the library has none of that name */
 	const char *adapter_name;
+	const char *config;			/* the PSP's, as JSON text; NULL: empty */
 	int			exponent;		/* ISO 4217 */
 	int			psp_exponent;	/* the PSP's */
 

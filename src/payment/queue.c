@@ -211,6 +211,7 @@ pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayC
 	command->generation = operation->generation;
 	command->psp_payment_id = payment->psp_payment_id;
 	command->psp_object_id = operation->psp_object_id;
+	command->config = payment->config;
 	return pay_money_rescale(operation->amount, payment->exponent, payment->psp_exponent, &command->amount) &&
 		pay_money_rescale(payment->captured, payment->exponent, payment->psp_exponent, &command->captured);
 }

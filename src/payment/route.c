@@ -39,7 +39,7 @@ static bool make_key(PayRouteKey *key, const char *merchant, const char *psp, co
 static void read_route(PayRoute *route, const char *merchant, const char *psp, const char *currency);
 
 static PayStmt find_route = PAY_STMT(SPI_OK_SELECT,
-	"SELECT m.merchant, s.psp, c.exponent, coalesce(x.exponent, c.exponent), coalesce(x.multiple, 1) "
+	"SELECT m.merchant, s.psp, s.adapter, c.exponent, coalesce(x.exponent, c.exponent), coalesce(x.multiple, 1) "
 	"FROM (SELECT $1 AS merchant) g LEFT JOIN payments.merchant m ON m.merchant = g.merchant "
 	"LEFT JOIN payments.psp s ON s.psp = coalesce($2, m.psp) "
 	"LEFT JOIN payments.currency c ON c.currency = $3 "
@@ -96,11 +96,12 @@ read_route(PayRoute *route, const char *merchant, const char *psp, const char *c
 	pay_spi_exec(&find_route, &args);
 	route->merchant_known = !pay_spi_isnull(0, 1);
 	route->psp = pay_spi_text(0, 2);
-	route->currency_known = !pay_spi_isnull(0, 3);
+	route->adapter = route->psp ? pay_psp_adapter(pay_spi_text(0, 3)) : NULL;
+	route->currency_known = !pay_spi_isnull(0, 4);
 	if (route->currency_known)
 	{
-		route->exponent = pay_spi_int32(0, 3);
-		route->psp_exponent = pay_spi_int32(0, 4);
-		route->multiple = pay_spi_int64(0, 5);
+		route->exponent = pay_spi_int32(0, 4);
+		route->psp_exponent = pay_spi_int32(0, 5);
+		route->multiple = pay_spi_int64(0, 6);
 	}
 }

@@ -5,10 +5,13 @@
 #ifndef PAY_ROUTE_H
 #define PAY_ROUTE_H
 
+#include "psp/psp.h"
+
 typedef struct PayRoute
 {
 	bool		merchant_known;
 	const char *psp;			/* as asked for, or the merchant's; NULL: unknown */
+	const PayAdapter *adapter;	/* of that PSP; NULL when the library has none of its name */
 	bool		currency_known;
 	int			exponent;		/* ISO 4217 */
 	int			psp_exponent;

@@ -17,6 +17,7 @@
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "core/wake.h"
+#include "payment/ability.h"
 #include "payment/idempotency.h"
 #include "payment/outbox.h"
 #include "payment/payment.h"
@@ -296,7 +297,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 		*hint = "See payments.psp_currency; amounts are refused, never rounded.";
 		return psprintf("PSP \"%s\" cannot charge this amount of %s exactly", create->resolved_psp, create->currency);
 	}
-	return NULL;
+	return pay_route_refusal(route, strcmp(create->capture, "manual") == 0, sqlstate, hint);
 }
 
 /*
@@ -555,6 +556,7 @@ add_operation(PayPayments *set, PayPayment *payment, PayFollowUp *f, int64 amoun
 {
 	PayOperation *operation;
 
+	pay_require_able(payment, f->kind, amount);
 	operation = pay_payment_add_operation(set, payment, f->kind, amount, f->reason,
 										  pay_idempotency_psp_ref(payment->merchant, f->key, pay_op_kind_name(f->kind)));
 	result->operation_id = operation->operation_id;

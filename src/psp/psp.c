@@ -10,8 +10,9 @@
 #include "psp/psp.h"
 
 static const PayAdapter *const adapters[] = {
-	&pay_adapter_sandbox,
-	&pay_adapter_stripe,
+#define PAY_ADAPTER(NAME) &pay_adapter_##NAME,
+#include "psp/adapters.h"
+#undef PAY_ADAPTER
 };
 
 const PayAdapter *
@@ -23,6 +24,16 @@ pay_psp_adapter(const char *name)
 	return NULL;
 }
 
+const char *
+pay_psp_adapter_names(void)
+{
+	const char *names = psprintf("\"%s\"", adapters[0]->name);
+
+	for (size_t i = 1; i < lengthof(adapters); i++)
+		names = psprintf("%s%s\"%s\"", names, i + 1 == lengthof(adapters) ? " and " : ", ", adapters[i]->name);
+	return names;
+}
+
 const PayFeed *
 pay_psp_feed(const PayAdapter *adapter, const char *name)
 {
@@ -31,6 +42,113 @@ pay_psp_feed(const PayAdapter *adapter, const char *name)
 			return &adapter->feeds[i];
 	return NULL;
 }
+
+const char *
+pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bool part)
+{
+	if (!(adapter->can & (1 << kind)))
+		return psprintf("it cannot %s", pay_op_kind_name(kind));
+	if (part && kind == PAY_OP_CAPTURE && !(adapter->can & PAY_CAN_CAPTURE_PART))
+		return "it cannot capture a part of what was authorized";
+	if (part && kind == PAY_OP_REFUND && !(adapter->can & PAY_CAN_REFUND_PART))
+		return "it cannot refund a part of what was captured";
+	return NULL;
+}
+
+bool
+pay_psp_is_secret(const char *text)
+{
+	for (size_t i = 0; i < lengthof(adapters); i++)
+	{
+		const char *const *prefix = adapters[i]->secret_prefixes;
+
+		for (; prefix && *prefix; prefix++)
+			if (strncmp(text, *prefix, strlen(*prefix)) == 0)
+				return true;
+	}
+	return false;
+}
+
+/* ---------- requests and answers ---------- */
+
+void
+pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,
+				const char *psp_key, PayHeaders *headers)
+{
+	memset(headers, 0, sizeof(PayHeaders));
+	if (credentials)
+		adapter->authorize(request, credentials, headers);
+	if (psp_key && adapter->key_header)
+		pay_headers_add(headers, adapter->key_header, psp_key);
+	if (request->content_type)
+		pay_headers_add(headers, "Content-Type", request->content_type);
+	for (const char *const *fixed = adapter->headers; fixed && *fixed; fixed++)
+	{
+		Assert(headers->n < PAY_HEADERS_MAX);
+		headers->list[headers->n++] = pstrdup(*fixed);
+	}
+}
+
+void
+pay_headers_add(PayHeaders *headers, const char *name, const char *value)
+{
+	/* An adapter decides how many there are, nobody from outside. */
+	Assert(headers->n < PAY_HEADERS_MAX);
+	headers->list[headers->n++] = psprintf("%s: %s", name, value);
+}
+
+void
+pay_headers_wipe(PayHeaders *headers)
+{
+	for (int i = 0; i < headers->n; i++)
+		explicit_bzero(headers->list[i], strlen(headers->list[i]));
+}
+
+void
+pay_answer_init(PayAnswer *answer)
+{
+	memset(answer, 0, sizeof(PayAnswer));
+	answer->transport = PAY_TRANSPORT_LOST;
+	answer->body = "";
+	answer->retry_after_s = -1;
+	answer->should_retry = -1;
+}
+
+void
+pay_result_init(PayResult *result)
+{
+	memset(result, 0, sizeof(PayResult));
+	result->class = PAY_CLASS_UNKNOWN;
+	result->effect = PAY_EFFECT_NONE;
+	result->retry_after_ms = -1;
+}
+
+/* Two headers of one name are refused: which one did the sender sign? */
+const char *
+pay_inbound_header(PayInbound *inbound, const char *name)
+{
+	const PayHeader *found = NULL;
+
+	for (int i = 0; i < inbound->n_headers; i++)
+	{
+		if (!pay_header_is(&inbound->headers[i], name))
+			continue;
+		if (found != NULL || inbound->headers[i].value == NULL)
+		{
+			inbound->unusable = name;
+			return NULL;
+		}
+		found = &inbound->headers[i];
+	}
+	if (found == NULL)
+	{
+		inbound->absent = name;
+		return NULL;
+	}
+	return pnstrdup(found->value, found->value_bytes);
+}
+
+/* ---------- words ---------- */
 
 const char *
 pay_op_kind_name(PayOpKind kind)

@@ -6,11 +6,16 @@
  * allocated in the current memory context.  No SPI, no curl, no globals, no
  * clock.  That makes it unit-testable and fuzzable, and it makes promise 2
  * (same request, same bytes, for ever) a property one can read off the code.
+ *
+ * Nothing here is one PSP's; what is stays in its own files (ci/dialect).
+ * docs/adapter.md goes through the questions one by one.
  */
 #ifndef PAY_PSP_H
 #define PAY_PSP_H
 
+#include "base/header.h"
 #include "base/json_slice.h"
+#include "base/transport.h"
 
 /* One command to a PSP on behalf of a payment.  Spelled as in operation.kind. */
 typedef enum PayOpKind
@@ -21,6 +26,18 @@ typedef enum PayOpKind
 	PAY_OP_VOID,
 	PAY_OP_REFUND
 } PayOpKind;
+
+/* What the PSP can do, of what we know to ask for: declared, not found out.  The verbs refuse the rest before anything is written. */
+typedef enum PayAbility
+{
+	PAY_CAN_CHARGE = 1 << PAY_OP_CHARGE,
+	PAY_CAN_AUTHORIZE = 1 << PAY_OP_AUTHORIZE,
+	PAY_CAN_CAPTURE = 1 << PAY_OP_CAPTURE,
+	PAY_CAN_VOID = 1 << PAY_OP_VOID,
+	PAY_CAN_REFUND = 1 << PAY_OP_REFUND,
+	PAY_CAN_CAPTURE_PART = 1 << 8,	/* less than was authorized; the rest is released */
+	PAY_CAN_REFUND_PART = 1 << 9	/* less than was captured, several times */
+} PayAbility;
 
 /* How an answer is to be treated; design.md section 5.  Spelled as in decline_rule.class. */
 typedef enum PayClass
@@ -69,24 +86,43 @@ typedef struct PayCommand
 	const char *psp_payment_id; /* the PSP's id of the payment, once known */
 	const char *psp_object_id;	/* the PSP's id of this operation (a refund), once known */
 	int64		captured;		/* of the payment, for the sandbox's refund check */
+	const char *config;			/* JSON text of psp.config, NULL: empty */
 } PayCommand;
 
-/* One HTTP request as the adapter wants it; the worker adds base URL, authorization and key header. */
+/* One HTTP request as the adapter wants it; base URL and headers come on top. */
 typedef struct PayRequest
 {
-	const char *method;			/* "GET" or "POST" */
+	const char *method;			/* "GET", "POST", ... */
 	const char *path;			/* from "/" on, escaped */
 	const char *content_type;	/* NULL without a body */
 	const char *body;			/* NUL-terminated text, NULL without a body */
 } PayRequest;
 
-/* How the exchange ended, before anybody looked at the body. */
-typedef enum PayTransport
+#define PAY_HEADERS_MAX 16
+
+/* Headers of a request, "Name: value", the last followed by NULL; palloc'd. */
+typedef struct PayHeaders
 {
-	PAY_TRANSPORT_ANSWERED,		/* status line, headers and whole body are here */
-	PAY_TRANSPORT_NOT_SENT,		/* no byte of the request can have reached the PSP */
-	PAY_TRANSPORT_LOST			/* anything else: it may have been processed */
-} PayTransport;
+	int			n;
+	char	   *list[PAY_HEADERS_MAX + 1];
+} PayHeaders;
+
+/* What authorize() may use, and nobody else sees. */
+typedef struct PayCredentials
+{
+	const char *secret;			/* of the secrets file, as it stands there */
+	const char *token;			/* of read_token(); NULL in the request for one, and of an adapter without */
+	int64		now;			/* seconds since 1970, for what is signed with a time */
+} PayCredentials;
+
+/* What read_token() found. */
+typedef struct PayToken
+{
+	char	   *text;			/* palloc'd; the caller overwrites it */
+	int			valid_s;		/* from now on */
+} PayToken;
+
+#define PAY_REQUEST_ID_BYTES 64
 
 typedef struct PayAnswer
 {
@@ -94,8 +130,11 @@ typedef struct PayAnswer
 	int			http_status;	/* 0 unless answered */
 	const char *body;			/* NUL-terminated, may also contain NULs; never NULL */
 	size_t		body_bytes;
-	int			should_retry;	/* 1 true, 0 false, -1 not said */
-	int			retry_after_s;	/* -1 not said */
+	int			retry_after_s;	/* Retry-After: -1 not said */
+
+	/* For read_header() to fill. */
+	int			should_retry;	/* the PSP's own word for it, if it has one: 1 true, 0 false, -1 not said */
+	char		request_id[PAY_REQUEST_ID_BYTES];	/* for the PSP's support, "" if none */
 } PayAnswer;
 
 #define PAY_CODES_MAX 4
@@ -121,19 +160,57 @@ typedef struct PayResult
 	bool		inquiry_found_nothing;	/* of an inquiry: the PSP has no such object (no proof unless time has passed) */
 } PayResult;
 
-typedef struct PayWebhook
+/* One event. */
+typedef struct PayPspEvent
 {
-	const char *event_id;
+	const char *event_id;		/* by which it is known when it comes again */
 	const char *event_type;
 	bool		relevant;		/* false: stored, nothing to apply */
 	PayResult	result;
-} PayWebhook;
+	PaySlice	raw;			/* its own part of the body; { NULL, 0 }: all of it */
+} PayPspEvent;
+
+/* A PSP's request to us, as the application took it. */
+typedef struct PayInbound
+{
+	const PayHeader *headers;
+	int			n_headers;
+	const char *body;			/* raw; NUL-terminated, may also contain NULs */
+	size_t		body_bytes;
+	const char *config;			/* JSON text of psp.config, NULL: empty */
+
+	/* Noted by pay_inbound_header(), for messages: names that were looked for. */
+	const char *absent;
+	const char *unusable;		/* there twice, or not as one string */
+} PayInbound;
+
+/* Is it the PSP's word? */
+typedef enum PayVerdict
+{
+	PAY_VERDICT_OK,
+	PAY_VERDICT_MISSING,		/* not signed */
+	PAY_VERDICT_MALFORMED,
+	PAY_VERDICT_WRONG,
+	PAY_VERDICT_TOO_OLD,
+	PAY_VERDICT_AHEAD,
+	PAY_VERDICT_ASK_PSP			/* nobody can tell: the event is a hint, and the PSP is asked */
+} PayVerdict;
+
+/* So many events a request may bring. */
+#define PAY_EVENTS_MAX 1000
+
+typedef struct PayEvents
+{
+	int			n;				/* 0: nothing to apply, such as a trial of the endpoint */
+	PayPspEvent *list;
+	const char *reply;			/* body of the answer that the PSP waits for; NULL: any 2xx will do */
+} PayEvents;
 
 /* What the pages of a feed hold. */
 typedef enum PayFeedKind
 {
 	PAY_FEED_LINES,				/* rows for import_settlement() */
-	PAY_FEED_EVENTS				/* events, as parse_event() reads them */
+	PAY_FEED_EVENTS				/* events, as read_event() reads them */
 } PayFeedKind;
 
 #define PAY_FEED_PAGE_MAX 100
@@ -164,55 +241,89 @@ typedef struct PayFeed
 	void		(*build) (const PayFeedQuery *query, PayRequest *request);
 	/* Takes a body apart; what cannot be read in place of an escape is overwritten.  False with *problem set when it is no such list. */
 	bool		(*read_page) (char *body, size_t body_bytes, PayFeedPage *page, const char **problem);
+	/* The PSP's word for why it gave no page, NULL if it has none. */
+	const char *(*refusal) (const char *body, size_t body_bytes);
+	/* Of events: reads an entry; false when it is no event. */
+	bool		(*read_event) (const char *entry, size_t bytes, PayPspEvent *event);
 } PayFeed;
-
-typedef enum PaySignature
-{
-	PAY_SIGNATURE_OK,
-	PAY_SIGNATURE_MISSING,
-	PAY_SIGNATURE_MALFORMED,
-	PAY_SIGNATURE_WRONG,
-	PAY_SIGNATURE_TOO_OLD,
-	PAY_SIGNATURE_AHEAD
-} PaySignature;
 
 typedef struct PayAdapter
 {
-	const char *name;
-	bool		in_process;		/* answers without HTTP (sandbox): `answer` is set, the rest of the HTTP side is not used */
-	bool		fee_by_inquiry;	/* answers and inquiries tell the fee of a capture, webhooks do not */
-	int			key_valid_s;	/* how long after the first send the PSP surely honours a key */
-	const char *key_header;		/* name of the idempotency header */
-	const char *signature_header;	/* lower case; NULL: no webhooks */
-	const char *default_base_url;
+	/* ---------- data ---------- */
 
-	/* Builds the request that performs the command.  Returns false with *problem set when the PSP cannot do it. */
+	const char *name;
+	unsigned	can;			/* PayAbility */
+	bool		in_process;		/* answers without HTTP (sandbox): `perform` is set, and nothing else below is used */
+	bool		fee_by_inquiry;	/* answers and inquiries tell the fee of a capture, webhooks do not */
+	int			key_valid_s;	/* how long after the first send the PSP surely honours a key; 0: it knows none */
+	const char *key_header;		/* the header that the key goes into; NULL: build() puts psp_ref where the PSP looks */
+	const char *default_base_url;
+	const char *const *headers; /* fixed ones, "Name: value"; NULL, or NULL-terminated */
+	const char *const *secret_prefixes; /* what its secrets begin with, so that one typed into SQL is noticed; likewise */
+	const PayFeed *feeds;		/* lists that the worker reads by itself */
+	int			n_feeds;
+
+	/* ---------- requests ---------- */
+
+	/* Builds the request that performs the command.  Returns false with *problem set when it cannot be. */
 	bool		(*build) (const PayCommand *command, PayRequest *request, const char **problem);
 	/* Builds the request that asks what became of it.  Returns false when there is nothing to ask with. */
 	bool		(*build_inquiry) (const PayCommand *command, PayRequest *request);
-	/* Extra fixed headers, NULL-terminated list of "Name: value". */
-	const char *const *headers;
+	/* Adds the headers that say who we are; see pay_headers_add(). */
+	void		(*authorize) (const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
+	/* Of a PSP that wants a token: builds the request for one, which authorize() then signs without; and reads the answer. */
+	void		(*build_token) (const char *secret, PayRequest *request);
+	bool		(*read_token) (const PayAnswer *answer, PayToken *token);
+
+	/* ---------- answers ---------- */
+
+	/* Looks at one header of an answer.  Called from within curl: it must neither allocate nor raise.  May be NULL. */
+	void		(*read_header) (const PayHeader *header, PayAnswer *answer);
 	/* Reads an answer to build()'s or build_inquiry()'s request.  Never raises for what the PSP wrote; what it cannot read is PAY_CLASS_UNKNOWN. */
 	void		(*classify) (const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result);
 	/* In-process adapters only: answers the command.  `inquiry` asks what became of it. */
 	void		(*perform) (const PayCommand *command, bool inquiry, PayResult *result);
-	/* Checks the signature header's value over the raw body with a clock given by the caller. */
-	PaySignature (*verify) (const char *header, const char *secret, const char *body, size_t body_bytes, int64 now_unix);
-	/* Reads a verified body.  Returns false when it is not an event at all. */
-	bool		(*parse_event) (const char *body, size_t body_bytes, PayWebhook *webhook);
-	/* Lists that the worker reads by itself. */
-	const PayFeed *feeds;
-	int			n_feeds;
+
+	/* ---------- what comes unasked ---------- */
+
+	/* NULL: it sends nothing.  `secrets` is NULL-terminated, and more than one while they are changed; with none there is no OK. */
+	PayVerdict	(*verify) (PayInbound *inbound, const char *const *secrets, int64 now);
+	/* Reads what was verified.  False when these are no events at all. */
+	bool		(*parse) (const PayInbound *inbound, PayEvents *events);
 } PayAdapter;
 
-extern const PayAdapter pay_adapter_sandbox;
-extern const PayAdapter pay_adapter_stripe;
+/* Each of adapters.h. */
+#define PAY_ADAPTER(NAME) extern const PayAdapter pay_adapter_##NAME;
+#include "psp/adapters.h"
+#undef PAY_ADAPTER
 
-/* Returns the built-in adapter of that name, or NULL. */
+/* Returns the built-in adapter of that name, or NULL; and what there is, as "\"a\" and \"b\"". */
 extern const PayAdapter *pay_psp_adapter(const char *name);
+extern const char *pay_psp_adapter_names(void);
 
 /* The adapter's feed of that name, or NULL. */
 extern const PayFeed *pay_psp_feed(const PayAdapter *adapter, const char *name);
+
+/* NULL, or what the PSP cannot do, as "it cannot ...".  `part`: less than there is. */
+extern const char *pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bool part);
+
+/* Does the text begin as secrets of some adapter do? */
+extern bool pay_psp_is_secret(const char *text);
+
+/* All headers of a request.  Without credentials all but the authorization; without a key none for it. */
+extern void pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,
+							const char *psp_key, PayHeaders *headers);
+extern void pay_headers_add(PayHeaders *headers, const char *name, const char *value);
+/* Overwrites them: one is the authorization. */
+extern void pay_headers_wipe(PayHeaders *headers);
+
+/* An answer of which nothing is known. */
+extern void pay_answer_init(PayAnswer *answer);
+/* Likewise a result: PAY_CLASS_UNKNOWN. */
+extern void pay_result_init(PayResult *result);
+
+/* The value of a header, given in lower case; NULL when it is not there, or not once as one string. */
+extern const char *pay_inbound_header(PayInbound *inbound, const char *name);
 
 /* Spellings, and back; the parsers return false for an unknown word. */
 extern const char *pay_op_kind_name(PayOpKind kind);

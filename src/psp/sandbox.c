@@ -48,6 +48,8 @@ static const char *sandbox_id(const char *prefix, const PayCommand *command);
 
 const PayAdapter pay_adapter_sandbox = {
 	.name = "sandbox",
+	.can = PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
+	PAY_CAN_CAPTURE_PART | PAY_CAN_REFUND_PART,
 	.in_process = true,
 	.key_valid_s = KEY_VALID_S,
 	.perform = perform,
@@ -56,8 +58,7 @@ const PayAdapter pay_adapter_sandbox = {
 static void
 perform(const PayCommand *command, bool inquiry, PayResult *result)
 {
-	memset(result, 0, sizeof(*result));
-	result->retry_after_ms = -1;
+	pay_result_init(result);
 	result->psp_ref = command->psp_ref;
 	result->generation = command->generation;
 	result->psp_payment_id = command->psp_payment_id;

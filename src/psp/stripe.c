@@ -41,29 +41,35 @@ static const char *const cancellation_reasons[] = {
 	"duplicate", "fraudulent", "requested_by_customer", "abandoned", NULL
 };
 
+static const char *const secret_prefixes[] = {"sk_", "rk_", "whsec_", NULL};
+
 static bool build(const PayCommand *command, PayRequest *request, const char **problem);
 static bool build_payment(const PayCommand *command, StringInfo body, const char **problem);
 static bool build_inquiry(const PayCommand *command, PayRequest *request);
+static void authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 static char *search_path_of(const PayCommand *command);
 static void form_add_names(StringInfo form, const PayCommand *command);
 static void append_escaped(StringInfo out, const char *text);
 
 const PayAdapter pay_adapter_stripe = {
 	.name = "stripe",
-	.in_process = false,
+	.can = PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
+	PAY_CAN_CAPTURE_PART | PAY_CAN_REFUND_PART,
 	.fee_by_inquiry = true,
 	.key_valid_s = KEY_VALID_S,
 	.key_header = "Idempotency-Key",
-	.signature_header = "stripe-signature",
 	.default_base_url = "https://api.stripe.com",
 	.headers = headers,
-	.build = build,
-	.build_inquiry = build_inquiry,
-	.classify = pay_stripe_classify,
-	.verify = pay_stripe_verify,
-	.parse_event = pay_stripe_parse_event,
+	.secret_prefixes = secret_prefixes,
 	.feeds = pay_stripe_feeds,
 	.n_feeds = PAY_STRIPE_FEEDS,
+	.build = build,
+	.build_inquiry = build_inquiry,
+	.authorize = authorize,
+	.read_header = pay_stripe_read_header,
+	.classify = pay_stripe_classify,
+	.verify = pay_stripe_verify,
+	.parse = pay_stripe_parse,
 };
 
 /* ---------- requests ---------- */
@@ -194,6 +200,12 @@ build_inquiry(const PayCommand *command, PayRequest *request)
 	pay_stripe_form_add(&query, EXPAND_KEY, EXPAND_FEE);
 	request->path = psprintf("/v1/payment_intents/%s?%s", command->psp_payment_id, query.data);
 	return true;
+}
+
+static void
+authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers)
+{
+	pay_headers_add(headers, "Authorization", psprintf("Bearer %s", credentials->secret));
 }
 
 /* Stripe's search lags by up to a minute: what it does not find may exist all the same. */

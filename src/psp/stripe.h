@@ -22,8 +22,10 @@ extern void pay_stripe_form_add_int64(StringInfo form, const char *key, int64 va
 
 /* psp/stripe_answer.c: for the adapter, see psp.h. */
 extern void pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result);
-extern PaySignature pay_stripe_verify(const char *header, const char *secret, const char *body, size_t body_bytes, int64 now_unix);
-extern bool pay_stripe_parse_event(const char *body, size_t body_bytes, PayWebhook *webhook);
+extern void pay_stripe_read_header(const PayHeader *header, PayAnswer *answer);
+extern PayVerdict pay_stripe_verify(PayInbound *inbound, const char *const *secrets, int64 now);
+extern bool pay_stripe_parse(const PayInbound *inbound, PayEvents *events);
+extern bool pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event);
 /* The event types that say something to us, from 0; NULL behind the last. */
 extern const char *pay_stripe_event_type(int i);
 

@@ -13,7 +13,7 @@
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/pan.h"
-#include "psp/signature.h"
+#include "psp/stripe_signature.h"
 
 #include "mb/pg_wchar.h"
 #include "utils/formatting.h"
@@ -69,7 +69,6 @@ static const char *const duplicate_codes[] = {
 	"charge_already_captured", "charge_already_refunded", "payment_intent_unexpected_state", NULL
 };
 
-static void start_result(PayResult *result);
 static void read_refusal(Jsonb *json, int http_status, PayResult *result);
 static void read_failed_inquiry(Jsonb *json, int http_status, PayResult *result);
 static void read_success(const PayCommand *command, bool inquiry, Jsonb *json, PayResult *result);
@@ -93,11 +92,18 @@ static bool int64_at(const Node *node, const char *path, int64 *value);
 /* ---------- answers ---------- */
 
 void
+pay_stripe_read_header(const PayHeader *header, PayAnswer *answer)
+{
+	if (pay_header_is(header, "request-id"))
+		pay_copy_printable(answer->request_id, sizeof(answer->request_id), header->value, header->value_bytes);
+}
+
+void
 pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result)
 {
 	Jsonb	   *json;
 
-	start_result(result);
+	pay_result_init(result);
 	switch (answer->transport)
 	{
 		case PAY_TRANSPORT_NOT_SENT:
@@ -121,15 +127,6 @@ pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *an
 		read_failed_inquiry(json, answer->http_status, result);
 	else
 		read_refusal(json, answer->http_status, result);
-}
-
-static void
-start_result(PayResult *result)
-{
-	memset(result, 0, sizeof(*result));
-	result->class = PAY_CLASS_UNKNOWN;
-	result->effect = PAY_EFFECT_NONE;
-	result->retry_after_ms = -1;
 }
 
 /*
@@ -516,7 +513,7 @@ names_agree(const PayCommand *command, bool inquiry, PayResult *result)
 	if (!same_ref || !inquiry)
 		conflict(result, "reference_mismatch");
 	else
-		start_result(result);
+		pay_result_init(result);
 	return false;
 }
 
@@ -535,65 +532,75 @@ read_error(const Node *error, PayResult *result)
 
 /* ---------- webhooks ---------- */
 
-PaySignature
-pay_stripe_verify(const char *header, const char *secret, const char *body, size_t body_bytes, int64 now_unix)
+PayVerdict
+pay_stripe_verify(PayInbound *inbound, const char *const *secrets, int64 now)
 {
 	PaySignatureHeader parsed;
-	PaySignature verdict = pay_signature_parse(header, &parsed);
+	PayVerdict	verdict = pay_stripe_signature_parse(pay_inbound_header(inbound, "stripe-signature"), &parsed);
+	PayChunk	message[] = {{parsed.t_text, parsed.t_bytes}, {".", 1}, {inbound->body, inbound->body_bytes}};
 	uint8		mac[PAY_HASH_BYTES];
+	bool		matches = false;
 
-	if (verdict != PAY_SIGNATURE_OK)
+	if (verdict != PAY_VERDICT_OK)
 		return verdict;
-	/* Anybody can sign with an empty key. */
-	if (secret == NULL || *secret == '\0')
-		return PAY_SIGNATURE_WRONG;
+	for (; *secrets != NULL; secrets++)
 	{
-		PayChunk	message[] = {{parsed.t_text, parsed.t_bytes}, {".", 1}, {body, body_bytes}};
-
-		pay_hmac_sha256(secret, strlen(secret), message, lengthof(message), mac);
+		/* Anybody can sign with an empty key. */
+		if (**secrets == '\0')
+			continue;
+		pay_hmac_sha256(*secrets, strlen(*secrets), message, lengthof(message), mac);
+		matches |= pay_stripe_signature_matches(&parsed, mac);
 	}
-	if (!pay_signature_matches(&parsed, mac))
-		return PAY_SIGNATURE_WRONG;
-	return pay_signature_age(parsed.t, now_unix);
+	return matches ? pay_stripe_signature_age(parsed.t, now) : PAY_VERDICT_WRONG;
+}
+
+/* One event a request, and the status alone is the answer. */
+bool
+pay_stripe_parse(const PayInbound *inbound, PayEvents *events)
+{
+	events->n = 1;
+	events->list = palloc0(sizeof(PayPspEvent));
+	events->reply = NULL;
+	return pay_stripe_read_event(inbound->body, inbound->body_bytes, events->list);
 }
 
 bool
-pay_stripe_parse_event(const char *body, size_t body_bytes, PayWebhook *webhook)
+pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 {
-	Node		event = {pay_json_parse(body, body_bytes), ""};
-	Node		object = {event.json, "data.object."};
-	const char *word = text_at(&event, "object");
+	Node		whole = {pay_json_parse(body, bytes), ""};
+	Node		object = {whole.json, "data.object."};
+	const char *word = text_at(&whole, "object");
 
-	memset(webhook, 0, sizeof(*webhook));
-	start_result(&webhook->result);
+	memset(event, 0, sizeof(*event));
+	pay_result_init(&event->result);
 	if (word == NULL || strcmp(word, "event") != 0)
 		return false;
-	webhook->event_id = id_at(&event, "id");
-	webhook->event_type = text_at(&event, "type");
-	if (webhook->event_id == NULL || webhook->event_type == NULL)
+	event->event_id = id_at(&whole, "id");
+	event->event_type = text_at(&whole, "type");
+	if (event->event_id == NULL || event->event_type == NULL)
 		return false;
 
 	for (size_t i = 0; i < lengthof(event_types); i++)
 	{
-		if (strcmp(event_types[i].name, webhook->event_type) != 0)
+		if (strcmp(event_types[i].name, event->event_type) != 0)
 			continue;
 		switch (event_types[i].kind)
 		{
 			case EVENT_PAYMENT_INTENT:
-				read_payment_intent(&object, NULL, false, &webhook->result);
+				read_payment_intent(&object, NULL, false, &event->result);
 				break;
 			case EVENT_REFUND:
-				read_refund(&object, NULL, &webhook->result);
+				read_refund(&object, NULL, &event->result);
 				break;
 			case EVENT_DISPUTE_OPENED:
 			case EVENT_DISPUTE_CLOSED:
-				read_dispute(&object, event_types[i].kind, &webhook->result);
+				read_dispute(&object, event_types[i].kind, &event->result);
 				break;
 		}
 	}
 	/* What is unreadable or names no payment changes nothing; inquiries go on as planned. */
-	webhook->relevant = webhook->result.class != PAY_CLASS_UNKNOWN &&
-		(webhook->result.psp_payment_id != NULL || webhook->result.psp_ref != NULL);
+	event->relevant = event->result.class != PAY_CLASS_UNKNOWN &&
+		(event->result.psp_payment_id != NULL || event->result.psp_ref != NULL);
 	return true;
 }
 

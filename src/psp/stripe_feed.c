@@ -13,6 +13,7 @@
 #include "psp/psp.h"
 #include "psp/stripe.h"
 
+#include "base/json.h"
 #include "base/json_slice.h"
 
 #define ID_BYTES_MAX 255
@@ -21,11 +22,12 @@ static void build_settlement(const PayFeedQuery *query, PayRequest *request);
 static void build_events(const PayFeedQuery *query, PayRequest *request);
 static void add_window(StringInfo form, const PayFeedQuery *query);
 static bool read_page(char *body, size_t body_bytes, PayFeedPage *page, const char **problem);
+static const char *refusal(const char *body, size_t body_bytes);
 static const char *id_of(PaySlice entry);
 
 const PayFeed pay_stripe_feeds[PAY_STRIPE_FEEDS] = {
-	{"events", PAY_FEED_EVENTS, NULL, build_events, read_page},
-	{"settlement", PAY_FEED_LINES, "stripe_api", build_settlement, read_page},
+	{"events", PAY_FEED_EVENTS, NULL, build_events, read_page, refusal, pay_stripe_read_event},
+	{"settlement", PAY_FEED_LINES, "stripe_api", build_settlement, read_page, refusal, NULL},
 };
 
 /* The source says which PaymentIntent, and carries our reference. */
@@ -43,7 +45,7 @@ build_settlement(const PayFeedQuery *query, PayRequest *request)
 	request->body = NULL;
 }
 
-/* Only what parse_event() has a use for: an account's other events are many. */
+/* Only what read_event() has a use for: an account's other events are many. */
 static void
 build_events(const PayFeedQuery *query, PayRequest *request)
 {
@@ -120,6 +122,15 @@ read_page(char *body, size_t body_bytes, PayFeedPage *page, const char **problem
 		return false;
 	}
 	return true;
+}
+
+static const char *
+refusal(const char *body, size_t body_bytes)
+{
+	Jsonb	   *json = pay_json_parse(body, body_bytes);
+	const char *code = json ? pay_json_text(json, "error.code") : NULL;
+
+	return json && code == NULL ? pay_json_text(json, "error.type") : code;
 }
 
 static const char *

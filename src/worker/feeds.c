@@ -54,6 +54,7 @@ typedef struct PayFeedCall
 	bool		busy;
 	PayFeedClaim claim;
 	PayUpstream *upstream;
+	int64		token;			/* serial of the one that was sent */
 	PayHttpResponse *response;
 	TimestampTz complete_at;
 	int			complete_tries;
@@ -148,7 +149,7 @@ callable(int *n, TimestampTz now)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
 
-		if (upstream->usable && upstream->adapter->n_feeds > 0 && (upstream->breaker_ms == 0 || now >= upstream->breaker_until))
+		if (upstream->usable && upstream->adapter->n_feeds > 0 && pay_upstream_open(upstream, now))
 			psps[(*n)++] = upstream->psp;
 	}
 	return psps;
@@ -224,15 +225,16 @@ send_page(int slot)
 
 	Assert(!IsTransactionState());
 	pay_feed_request(&call->claim, &wanted);
-	pay_upstream_request(call->upstream, &wanted, NULL, &request);
 	request.tag = pay_feeds_lane.first_tag + slot;
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
-	pay_http_start(&request);
+	call->token = pay_upstream_token_serial(call->upstream);
+	pay_upstream_send(call->upstream, &wanted, NULL, false, &request);
 }
 
 static void
 answered(int slot, PayHttpResponse *response)
 {
+	pay_upstream_check_token(calls[slot].upstream, calls[slot].token, response);
 	calls[slot].response = response;
 	calls[slot].complete_at = 0;
 	calls[slot].complete_tries = 0;

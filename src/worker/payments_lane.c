@@ -48,6 +48,8 @@ typedef struct PayCall
 	MemoryContext context;		/* NULL: slot is free */
 	PayClaim   *claim;
 	PayUpstream *upstream;
+	int64		token;			/* serial of the one that was sent */
+	PayAnswer	answer;			/* what its headers say, while they come in */
 } PayCall;
 
 /* A call that has ended, waiting to be completed.  What its report points to lives in the call's context. */
@@ -110,6 +112,7 @@ static TimestampTz claim_failed(PayClaimRound *round);
 static void skip_row(PayUpstream *upstream, PayClaimRound *round);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
+static void on_header(void *context, const PayHeader *header);
 static PayDone *end_call(int slot);
 static void answered(int slot, PayHttpResponse *response);
 static TimestampTz next(bool idle);
@@ -189,7 +192,8 @@ claim(TimestampTz now)
 		PayUpstream *upstream = pay_upstreams_get(i);
 		TimestampTz again;
 
-		if (!upstream->usable)
+		/* Without a token nothing can be sent; when one comes, there is another look. */
+		if (!upstream->usable || (upstream->token && !pay_token_usable(upstream->token, now)))
 			continue;
 		/* A look at the queue costs little, a transaction of claims for nothing much more. */
 		if (upstream->due_at > now)
@@ -334,6 +338,7 @@ copy_claim(PayCall *call, const PayClaim *claim)
 	copy->command.psp_ref = copied(claim->command.psp_ref);
 	copy->command.psp_payment_id = copied(claim->command.psp_payment_id);
 	copy->command.psp_object_id = copied(claim->command.psp_object_id);
+	copy->command.config = copied(claim->command.config);
 	copy->request.method = copied(claim->request.method);
 	copy->request.path = copied(claim->request.path);
 	copy->request.content_type = copied(claim->request.content_type);
@@ -360,10 +365,25 @@ send_call(int slot)
 		MemoryContextSwitchTo(old);
 		return;
 	}
-	pay_upstream_request(call->upstream, &c->request, c->psp_key, &request);
+	call->token = pay_upstream_token_serial(call->upstream);
+	pay_answer_init(&call->answer);
 	request.tag = pay_payments_lane.first_tag + slot;
 	request.response_bytes_max = RESPONSE_BYTES_MAX;
-	pay_http_start(&request);
+	request.on_header = on_header;
+	request.on_header_context = call;
+	pay_upstream_send(call->upstream, &c->request, c->psp_key, false, &request);
+}
+
+/* Inside curl. */
+static void
+on_header(void *context, const PayHeader *header)
+{
+	PayCall    *call = context;
+
+	if (header == NULL)
+		pay_answer_init(&call->answer);
+	else if (call->claim->adapter->read_header)
+		call->claim->adapter->read_header(header, &call->answer);
 }
 
 /*
@@ -384,7 +404,7 @@ end_call(int slot)
 	d->report.payment_id = call->claim->payment_id;
 	d->report.payment_known = true;
 	d->report.attempt = call->claim->attempt;
-	d->report.result.retry_after_ms = -1;
+	pay_result_init(&d->report.result);
 	return d;
 }
 
@@ -393,23 +413,22 @@ answered(int slot, PayHttpResponse *response)
 {
 	PayCall    *call = &calls[slot];
 	PayDone    *d = end_call(slot);
-	PayAnswer	answer = {
-		.transport = response->transport,
-		.http_status = response->http_status,
-		.body = response->body,
-		.body_bytes = response->body_bytes,
-		.should_retry = response->should_retry,
-		.retry_after_s = response->retry_after_s,
-	};
 	MemoryContext old;
 
 	pay_upstream_note(call->upstream, response->transport, GetCurrentTimestamp());
+	pay_upstream_check_token(call->upstream, call->token, response);
+	call->answer.transport = response->transport;
+	call->answer.http_status = response->http_status;
+	call->answer.body = response->body;
+	call->answer.body_bytes = response->body_bytes;
+	call->answer.retry_after_s = response->retry_after_s;
+
 	old = MemoryContextSwitchTo(call->context);
-	call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &answer, &d->report.result);
+	call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &call->answer, &d->report.result);
 	MemoryContextSwitchTo(old);
 	d->response = response;
 	d->report.http_status = response->http_status;
-	d->report.request_id = response->request_id;
+	d->report.request_id = call->answer.request_id;
 	d->report.error = response->error;
 	d->report.body = response->body;
 	d->report.body_bytes = response->body_bytes;

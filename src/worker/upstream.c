@@ -17,12 +17,14 @@
 #include "core/guc.h"
 #include "core/secrets.h"
 #include "core/spi.h"
+#include "http/http.h"
 
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define HEADERS_MAX 16
+#include <time.h>
+
 #define SECRET_MAX_AGE_MS 5000
 #define BREAKER_FAILURES 20
 #define BREAKER_MS_MIN 1000
@@ -129,6 +131,10 @@ read_upstream(uint64 row, const char *unarmed)
 	upstream->adapter = pay_psp_adapter(pay_spi_text(row, 2));
 	if (base_url == NULL && upstream->adapter && upstream->adapter->default_base_url)
 		base_url = pstrdup(upstream->adapter->default_base_url);
+	if (upstream->token == NULL && upstream->adapter && upstream->adapter->build_token)
+		upstream->token = MemoryContextAllocZero(TopMemoryContext, sizeof(PayTokenCache));
+	if (upstream->token && upstream->base_url && strcmp(upstream->base_url, base_url ? base_url : "") != 0)
+		pay_token_forget(upstream->token);
 	keep(&upstream->base_url, base_url ? base_url : "");
 	upstream->inflight_max = pay_spi_int32(row, 5);
 	upstream->timeout_ms = pay_spi_int32(row, 6);
@@ -156,6 +162,11 @@ static void
 forget(PayUpstream *upstream)
 {
 	drop_secret(upstream);
+	if (upstream->token)
+	{
+		pay_token_forget(upstream->token);
+		pfree(upstream->token);
+	}
 	keep(&upstream->base_url, NULL);
 	keep(&upstream->problem, NULL);
 	hash_search(upstreams, upstream->psp, HASH_REMOVE, NULL);
@@ -185,7 +196,7 @@ upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_na
 	}
 	if (upstream->secret_read_at != 0 && strcmp(upstream->secret_name, secret_name) == 0 &&
 		now < upstream->secret_read_at + SECRET_MAX_AGE_MS * 1000)
-		return upstream->authorization != NULL;
+		return upstream->secret != NULL;
 	return read_secret(upstream, secret_name, now);
 }
 
@@ -193,22 +204,21 @@ static bool
 read_secret(PayUpstream *upstream, const char *secret_name, TimestampTz now)
 {
 	const char *problem = NULL;
-	char	   *secret;
-	char	   *header;
+	char	   *secret = pay_secret_find(secret_name, &problem);
 
+	/* What was fetched with another secret is not for this one. */
+	if (upstream->token && !(secret && upstream->secret && strcmp(secret, upstream->secret) == 0))
+		pay_token_forget(upstream->token);
 	drop_secret(upstream);
 	keep(&upstream->secret_name, secret_name);
 	upstream->secret_read_at = now;
-	secret = pay_secret_find(secret_name, &problem);
 	if (secret == NULL)
 	{
 		upstream_problem(upstream, problem ? problem : "its secret is not in the secrets file");
 		return false;
 	}
-	header = psprintf("Authorization: Bearer %s", secret);
+	keep(&upstream->secret, secret);
 	explicit_bzero(secret, strlen(secret));
-	keep(&upstream->authorization, header);
-	explicit_bzero(header, strlen(header));
 	keep(&upstream->problem, NULL);
 	return true;
 }
@@ -216,9 +226,9 @@ read_secret(PayUpstream *upstream, const char *secret_name, TimestampTz now)
 static void
 drop_secret(PayUpstream *upstream)
 {
-	if (upstream->authorization)
-		explicit_bzero(upstream->authorization, strlen(upstream->authorization));
-	keep(&upstream->authorization, NULL);
+	if (upstream->secret)
+		explicit_bzero(upstream->secret, strlen(upstream->secret));
+	keep(&upstream->secret, NULL);
 	keep(&upstream->secret_name, NULL);
 	upstream->secret_read_at = 0;
 }
@@ -289,27 +299,46 @@ pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now
 	upstream->breaker_until = now + (TimestampTz) upstream->breaker_ms * 1000;
 }
 
-void
-pay_upstream_request(const PayUpstream *upstream, const PayRequest *wanted, const char *key, PayHttpRequest *request)
+bool
+pay_upstream_open(const PayUpstream *upstream, TimestampTz now)
 {
-	const PayAdapter *adapter = upstream->adapter;
-	const char **headers = palloc(sizeof(char *) * HEADERS_MAX);
-	int			n = 0;
+	return upstream->usable && (upstream->breaker_ms == 0 || now >= upstream->breaker_until) &&
+		(upstream->token == NULL || pay_token_usable(upstream->token, now));
+}
 
-	headers[n++] = upstream->authorization;
-	if (key)
-		headers[n++] = psprintf("%s: %s", adapter->key_header, key);
-	if (wanted->content_type)
-		headers[n++] = psprintf("Content-Type: %s", wanted->content_type);
-	for (int i = 0; adapter->headers && adapter->headers[i] && n < HEADERS_MAX - 1; i++)
-		headers[n++] = adapter->headers[i];
-	headers[n] = NULL;
+int64
+pay_upstream_token_serial(const PayUpstream *upstream)
+{
+	return upstream->token ? upstream->token->serial : 0;
+}
 
+void
+pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHttpResponse *response)
+{
+	if (upstream->token == NULL ||
+		pay_token_answered(upstream->token, serial, response->http_status) != PAY_TOKEN_ENDED)
+		return;
+	response->transport = PAY_TRANSPORT_NOT_SENT;
+	strlcpy(response->error, "the token had ended; nothing was processed", sizeof(response->error));
+}
+
+void
+pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *key, bool for_token,
+				  PayHttpRequest *request)
+{
+	PayCredentials credentials = {.secret = upstream->secret, .now = (int64) time(NULL)};
+	PayHeaders	headers;
+
+	if (upstream->token && !for_token)
+		credentials.token = upstream->token->text;
+	pay_psp_headers(upstream->adapter, wanted, &credentials, key, &headers);
 	request->method = wanted->method;
 	request->url = psprintf("%s%s", upstream->base_url, wanted->path);
-	request->headers = headers;
+	request->headers = (const char *const *) headers.list;
 	request->body = wanted->body;
 	request->body_bytes = wanted->body ? strlen(wanted->body) : 0;
 	request->timeout_ms = upstream->timeout_ms;
 	request->connect_timeout_ms = pay_connect_timeout_ms;
+	pay_http_start(request);
+	pay_headers_wipe(&headers);
 }

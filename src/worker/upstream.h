@@ -12,6 +12,7 @@
 
 #include "http/message.h"
 #include "psp/psp.h"
+#include "worker/token.h"
 
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
@@ -24,7 +25,8 @@ typedef struct PayUpstream
 	const PayAdapter *adapter;
 	char	   *base_url;
 	char	   *secret_name;
-	char	   *authorization;	/* header line; NULL: none */
+	char	   *secret;			/* NULL: not at hand */
+	PayTokenCache *token;		/* NULL of an adapter without build_token() */
 	TimestampTz secret_read_at;
 	int			inflight_max;
 	int			timeout_ms;
@@ -66,11 +68,23 @@ extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, Timest
 /* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now);
 
+/* May requests be made now: is it usable, its token at hand if it wants one, its breaker closed or due for a probe? */
+extern bool pay_upstream_open(const PayUpstream *upstream, TimestampTz now);
+
 /*
- * Writes what an adapter wants to ask as a request to its PSP: address, times,
- * and the headers, the authorization first.  `key`: the idempotency key; NULL
- * without.  Tag and size are the caller's.  Lives in the current context.
+ * Which token a request is sent with, to be kept with it; and, for each answer
+ * before it is read, what that says of the token.  Where it has ended, the
+ * answer becomes one that was not sent, since nothing was processed.
  */
-extern void pay_upstream_request(const PayUpstream *upstream, const PayRequest *wanted, const char *key, PayHttpRequest *request);
+extern int64 pay_upstream_token_serial(const PayUpstream *upstream);
+extern void pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHttpResponse *response);
+
+/*
+ * Sends what an adapter wants to ask.  `key`: the idempotency key; NULL
+ * without.  `for_token`: it asks for a token, and goes without.  Tag, size and
+ * on_header of the request are the caller's, the rest is filled in.
+ */
+extern void pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *key, bool for_token,
+							  PayHttpRequest *request);
 
 #endif							/* PAY_UPSTREAM_H */

@@ -116,6 +116,7 @@ database.  Options:
   worker     => 0          do not preload, and serve nothing
   start      => 0          only initialise and configure
   extension  => 0          do not preload nor install: a plain node
+  install_path => PATH     of another installation of the server
 
 The secrets file is $node->basedir . '/payments.secrets'; write_secrets() below
 writes it anew.
@@ -128,7 +129,7 @@ sub new_payments_node
 	my $dbname    = $options{dbname}    // 'postgres';
 	my $extension = $options{extension} // 1;
 	my $worker    = $extension && ($options{worker} // 1);
-	my $node      = PostgreSQL::Test::Cluster->new($name);
+	my $node      = PostgreSQL::Test::Cluster->new($name, $options{install_path} ? (install_path => $options{install_path}) : ());
 
 	# The log of an earlier run may lie there: log_lacks_deadlocks() starts behind it.
 	$log_starts_at{$name} = -s $node->logfile // 0;
@@ -206,7 +207,8 @@ sub write_secrets
 =item start_peer(%options)
 
 Starts the scripted PSP and waits until it listens.  Options: secret,
-webhook_secret, faults (a reference, or JSON text), seed, port.  The object has
+webhook_secret, faults (a reference, or JSON text), seed, port; command =>
+[...] starts another peer, which answers /_control and /_book.  The object has
 the methods listed under PEER.
 
 =cut
@@ -827,7 +829,7 @@ my $script = File::Spec->catfile(dirname(File::Spec->rel2abs(__FILE__)),
 sub new
 {
 	my ($class, %options) = @_;
-	my @command = (
+	my @command = $options{command} ? @{ $options{command} } : (
 		'/usr/bin/python3', $script, '--die-with-parent',
 		'--port', $options{port} // 0,
 		'--secret', $options{secret} // $PaymentsTest::SECRET,

@@ -43,7 +43,7 @@ INSERT INTO fixed VALUES
 ('discard', 'dead_letter_id uuid, reason text', 'void'),
 ('claim', 'worker text, max integer DEFAULT 100, lease interval DEFAULT ''00:05:00''::interval, psp text DEFAULT ''sandbox''::text', NULL),
 ('complete', 'operation_id uuid, attempt integer', 'text'),
-('receive_webhook', 'psp text, headers jsonb, body bytea', 'event_id text, duplicate boolean, payment_id uuid, status text');
+('receive_webhook', 'psp text, headers jsonb, body bytea', 'event_id text, duplicate boolean, payment_id uuid, status text, reply text');
 
 -- Parameters without the OUT ones; more may follow those that are fixed.
 CREATE TEMP VIEW actual AS

@@ -107,7 +107,7 @@ is(value($node, q{SELECT DISTINCT source FROM payments.psp_event}), 'feed', 'all
 # The webhook that comes after all.
 my ($late) = $peer->events(type => 'payment_intent.succeeded', ref => ref_of($acted));
 my ($code, $stdout) = deliver_event($node, $late);
-like($stdout, qr/^$late->{id}\|t\|$acted\|succeeded$/, 'a webhook that comes later is a duplicate');
+like($stdout, qr/^$late->{id}\|t\|$acted\|succeeded\|$/, 'a webhook that comes later is a duplicate');
 # And one that comes first.
 my $first = create_payment($node, idempotency_key => 'first', amount => 1500, payment_method => 'pm_test_processing');
 ok(wait_until($node, "SELECT status FROM payments.operation WHERE payment_id = '$first'", 'processing'), 'one more under way');

@@ -50,8 +50,8 @@ is(value($node, 'SELECT count(*) FROM payments.psp_event'), 0, 'nothing is left 
 is(status_of($id), 'requires_action', 'and nothing has changed');
 
 # ---------- once, and once again
-like(deliver($event), qr/^$event->{id}\|f\|$id\|succeeded$/, 'the true one is applied');
-like(deliver($event), qr/^$event->{id}\|t\|$id\|succeeded$/, 'again: a duplicate');
+like(deliver($event), qr/^$event->{id}\|f\|$id\|succeeded\|$/, 'the true one is applied');
+like(deliver($event), qr/^$event->{id}\|t\|$id\|succeeded\|$/, 'again: a duplicate');
 like(deliver(($peer->events(@succeeded, t => int(time) - 60))[0]), qr/\|t\|/, 'sent anew with another timestamp: a duplicate');
 is(value($node, "SELECT count(*) FROM payments.psp_event"), 1, 'stored once');
 is(value($node, "SELECT body = decode('" . unpack('H*', $event->{body}) . "', 'hex'), outcome FROM payments.psp_event"), 't|applied', 'raw');
@@ -59,10 +59,10 @@ like(book_of($id), qr/^capture\|1000$/m, 'posted once');
 
 # ---------- unknown types, events of others
 $peer->control({ emit => { type => 'customer.created', object => { id => 'cus_1', object => 'customer' } } });
-like(deliver(($peer->events(type => 'customer.created'))[0]), qr/\|f\|\|$/, 'an unknown type is taken and ignored');
+like(deliver(($peer->events(type => 'customer.created'))[0]), qr/\|f\|\|\|$/, 'an unknown type is taken and ignored');
 $peer->control({ emit => { type => 'payment_intent.succeeded', object => { id => 'pi_other', object => 'payment_intent', amount => 1, currency => 'eur', status => 'succeeded', metadata => {} } } });
 my ($other) = grep { $_->{body} =~ /pi_other/ } $peer->events(type => 'payment_intent.succeeded');
-like(deliver($other), qr/\|f\|\|$/, 'a payment that was not made here is no business of ours');
+like(deliver($other), qr/\|f\|\|\|$/, 'a payment that was not made here is no business of ours');
 is(value($node, q{SELECT string_agg(outcome, ' ' ORDER BY received_at) FROM payments.psp_event}), 'applied ignored ignored', 'outcomes');
 is(value($node, 'SELECT count(*) FROM payments.exception'), 0, 'no exception');
 
@@ -141,7 +141,7 @@ is(value($node, "SELECT kind, amount FROM payments.exception WHERE payment_id = 
 # ---------- a payment that is gone: rows were lost, the PSP has the money
 charge_at_psp('a' x 52, 1600, 'orphan');
 my ($orphan) = $peer->events(type => 'payment_intent.succeeded', ref => 'a' x 52);
-like(deliver($orphan), qr/\|f\|\|$/, 'an event of a payment that is not here is taken');
+like(deliver($orphan), qr/\|f\|\|\|$/, 'an event of a payment that is not here is taken');
 is(value($node, q{SELECT kind, amount, currency FROM payments.exception WHERE kind = 'orphan'}), 'orphan|1600|EUR', 'and a person is told');
 value($node, 'SELECT payments.start_worker()');
 

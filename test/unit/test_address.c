@@ -1,14 +1,12 @@
 /*
  * test/unit/test_address.c
  *		If this fails, the worker can be sent to an address inside our own
- *		network (metadata service, database, router), or a PSP's wish to be left
- *		alone for a while is misread.
+ *		network (metadata service, database, router).
  */
-// sources: ../../src/base/address.c ../../src/base/header.c
+// sources: ../../src/base/address.c
 #include "payments.h"
 
 #include "base/address.h"
-#include "base/header.h"
 
 #include "tap.h"
 
@@ -316,49 +314,6 @@ test_urls(void)
 	OK(pay_url_check(label, false, &none) == PAY_URL_MALFORMED, "none of 64");
 }
 
-static int
-retry_after(const char *value)
-{
-	return pay_http_retry_after(value, strlen(value));
-}
-
-static void
-test_headers(void)
-{
-	const char *line = "Retry-After:  120 \r\n";
-	const char *value;
-	size_t		bytes;
-	char		copy[8];
-
-	OK(retry_after("0") == 0, "retry-after 0");
-	OK(retry_after("120") == 120, "retry-after 120");
-	OK(retry_after(" 120\t\r\n") == 120, "blanks around it");
-	OK(retry_after("00000000000000000000000012") == 12, "leading zeros");
-	OK(retry_after("86400") == 86400 && retry_after("86401") == 86400, "at most a day");
-	OK(retry_after("99999999999999999999999999999999") == 86400, "no overflow");
-	OK(retry_after("") == -1 && retry_after("  ") == -1, "nothing is not said");
-	OK(retry_after("-5") == -1 && retry_after("+5") == -1, "signs are garbage");
-	OK(retry_after("1.5") == -1 && retry_after("5s") == -1 && retry_after("0x10") == -1, "so is anything but digits");
-	OK(retry_after("1 2") == -1, "so are two numbers");
-	OK(retry_after("Wed, 21 Oct 2026 07:28:00 GMT") == -1, "a date is not read");
-	OK(pay_http_retry_after("1\0002", 3) == -1, "so is a NUL");
-	OK(pay_http_retry_after("123", 2) == 12, "no byte beyond the length is read");
-
-	OK(pay_http_should_retry("true", 4) == 1 && pay_http_should_retry(" False\r\n", 8) == 0, "should-retry");
-	OK(pay_http_should_retry("truely", 6) == -1 && pay_http_should_retry("1", 1) == -1 && pay_http_should_retry("", 0) == -1, "anything else is not said");
-
-	OK(pay_http_header(line, strlen(line), "retry-after", &value, &bytes) && bytes == 3 && memcmp(value, "120", 3) == 0, "a header line is split");
-	OK(!pay_http_header(line, strlen(line), "retry-afte", &value, &bytes), "its name must match to the end");
-	OK(!pay_http_header("retry-after", 11, "retry-after", &value, &bytes), "and have a colon");
-	OK(!pay_http_header("retry-after :5", 14, "retry-after", &value, &bytes), "right behind it");
-	OK(pay_http_header("retry-after:", 12, "retry-after", &value, &bytes) && bytes == 0, "a value may be empty");
-
-	pay_http_copy_printable(copy, sizeof(copy), "a\n\xff" "b\0c", 6);
-	OK(strcmp(copy, "a??b?c") == 0, "what is not printable is masked");
-	pay_http_copy_printable(copy, sizeof(copy), "0123456789", 10);
-	OK(strcmp(copy, "0123456") == 0, "what does not fit is cut");
-}
-
 int
 main(void)
 {
@@ -366,6 +321,5 @@ main(void)
 	test_allowed();
 	test_networks();
 	test_urls();
-	test_headers();
 	return tap_done();
 }

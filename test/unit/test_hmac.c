@@ -4,12 +4,12 @@
  *		different than before (a resend is then a second charge), two different
  *		requests share a hash, or genuine webhooks are refused.
  */
-// sources: ../../src/base/digest.c ../../src/psp/signature.c
+// sources: ../../src/base/digest.c ../../src/psp/stripe_signature.c
 // libs: -lcrypto
 #include "payments.h"
 
 #include "base/digest.h"
-#include "psp/signature.h"
+#include "psp/stripe_signature.h"
 
 #include "shim.h"
 #include "tap.h"
@@ -139,19 +139,19 @@ test_stripe_vector(void)
 	PaySignatureHeader parsed;
 	uint8		mac[PAY_HASH_BYTES];
 
-	OK(pay_signature_parse("t=1700000000,v1=b4a6d33354db3cc9d7ddbcbfa08e2edd987d298f5461849f80af9ef48227bc18",
-						   &parsed) == PAY_SIGNATURE_OK, "the header is read");
+	OK(pay_stripe_signature_parse("t=1700000000,v1=b4a6d33354db3cc9d7ddbcbfa08e2edd987d298f5461849f80af9ef48227bc18",
+						   &parsed) == PAY_VERDICT_OK, "the header is read");
 	{
 		PayChunk	message[] = {{parsed.t_text, parsed.t_bytes}, {".", 1}, {body, strlen(body)}};
 
 		pay_hmac_sha256("whsec_abc", 9, message, lengthof(message), mac);
-		OK(pay_signature_matches(&parsed, mac), "the signature is right");
+		OK(pay_stripe_signature_matches(&parsed, mac), "the signature is right");
 		message[2].bytes--;
 		pay_hmac_sha256("whsec_abc", 9, message, lengthof(message), mac);
-		OK(!pay_signature_matches(&parsed, mac), "with a byte less it is wrong");
+		OK(!pay_stripe_signature_matches(&parsed, mac), "with a byte less it is wrong");
 		message[2].bytes++;
 		pay_hmac_sha256("abc", 3, message, lengthof(message), mac);
-		OK(!pay_signature_matches(&parsed, mac), "the key is the whole secret, with its prefix");
+		OK(!pay_stripe_signature_matches(&parsed, mac), "the key is the whole secret, with its prefix");
 	}
 }
 

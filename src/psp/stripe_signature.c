@@ -1,6 +1,6 @@
 /*
- * src/psp/signature.c
- *		Reading a `t=...,v1=...` webhook signature header.
+ * src/psp/stripe_signature.c
+ *		Reading Stripe's `t=...,v1=...` webhook signature header.
  *
  * Stricter than Stripe's own libraries where theirs are lax: one `t` and no
  * more, lower-case hex only, no blanks, and no time in the future.  An
@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "psp/signature.h"
+#include "psp/stripe_signature.h"
 
 /* Fifteen digits reach past the year 30,000,000 and cannot overflow. */
 #define T_DIGITS_MAX 15
@@ -18,22 +18,22 @@ static bool parse_time(const char *value, size_t bytes, PaySignatureHeader *pars
 static bool parse_mac(const char *value, size_t bytes, PaySignatureHeader *parsed);
 static int	hex_digit(char c);
 
-PaySignature
-pay_signature_parse(const char *header, PaySignatureHeader *parsed)
+PayVerdict
+pay_stripe_signature_parse(const char *header, PaySignatureHeader *parsed)
 {
 	memset(parsed, 0, sizeof(*parsed));
 
 	if (header == NULL || *header == '\0')
-		return PAY_SIGNATURE_MISSING;
+		return PAY_VERDICT_MISSING;
 	if (strnlen(header, PAY_SIGNATURE_HEADER_BYTES_MAX + 1) > PAY_SIGNATURE_HEADER_BYTES_MAX)
-		return PAY_SIGNATURE_MALFORMED;
+		return PAY_VERDICT_MALFORMED;
 
 	for (;;)
 	{
 		size_t		bytes = strcspn(header, ",");
 
 		if (!parse_item(header, bytes, parsed))
-			return PAY_SIGNATURE_MALFORMED;
+			return PAY_VERDICT_MALFORMED;
 		header += bytes;
 		if (*header == '\0')
 			break;
@@ -41,8 +41,8 @@ pay_signature_parse(const char *header, PaySignatureHeader *parsed)
 	}
 
 	if (parsed->t_text == NULL || parsed->n_v1 == 0)
-		return PAY_SIGNATURE_MALFORMED;
-	return PAY_SIGNATURE_OK;
+		return PAY_VERDICT_MALFORMED;
+	return PAY_VERDICT_OK;
 }
 
 /* One `scheme=value`. */
@@ -128,7 +128,7 @@ hex_digit(char c)
 
 /* Does not use base/digest.h, which the fuzzer could not link. */
 bool
-pay_signature_matches(const PaySignatureHeader *parsed, const uint8 mac[PAY_SIGNATURE_MAC_BYTES])
+pay_stripe_signature_matches(const PaySignatureHeader *parsed, const uint8 mac[PAY_SIGNATURE_MAC_BYTES])
 {
 	int			matches = 0;
 
@@ -143,12 +143,12 @@ pay_signature_matches(const PaySignatureHeader *parsed, const uint8 mac[PAY_SIGN
 	return matches > 0;
 }
 
-PaySignature
-pay_signature_age(int64 t, int64 now_unix)
+PayVerdict
+pay_stripe_signature_age(int64 t, int64 now_unix)
 {
 	if (t > now_unix && t - now_unix > PAY_SIGNATURE_TOLERANCE_S)
-		return PAY_SIGNATURE_AHEAD;
+		return PAY_VERDICT_AHEAD;
 	if (t < now_unix && now_unix - t > PAY_SIGNATURE_TOLERANCE_S)
-		return PAY_SIGNATURE_TOO_OLD;
-	return PAY_SIGNATURE_OK;
+		return PAY_VERDICT_TOO_OLD;
+	return PAY_VERDICT_OK;
 }

@@ -1,5 +1,5 @@
 /*
- * test/fuzz/fuzz_header_parse.c
+ * test/fuzz/fuzz_header.c
  *		If this fails, a PSP (or who speaks for it) can crash the server or have
  *		an operation wait for ever with a header line.
  */
@@ -21,27 +21,25 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 	/* A copy of the exact size: headers come without a closing NUL. */
 	char	   *line = malloc(bytes);
 	char		printable[16];
-	const char *value;
-	size_t		value_bytes;
+	PayHeader	header = {"retry-after", 11, line, bytes};
 	int			seconds;
-	int			again;
 
 	if (bytes > 0)
 		memcpy(line, data, bytes);
-	seconds = pay_http_retry_after(line, bytes);
+	seconds = pay_header_retry_after(&header);
 	CHECK(seconds >= -1 && seconds <= PAY_RETRY_AFTER_MAX);
-	again = pay_http_should_retry(line, bytes);
-	CHECK(again >= -1 && again <= 1);
-	CHECK(seconds == -1 || again == -1);
 
-	if (pay_http_header(line, bytes, "retry-after", &value, &value_bytes))
+	if (pay_header_split(line, bytes, &header))
 	{
-		CHECK(value > line && value + value_bytes <= line + bytes);
-		seconds = pay_http_retry_after(value, value_bytes);
+		CHECK(header.name == line && header.name_bytes > 0);
+		CHECK(line[header.name_bytes] == ':' && memchr(line, ':', header.name_bytes) == NULL);
+		CHECK(header.value > line && header.value + header.value_bytes <= line + bytes);
+		(void) pay_header_is(&header, "retry-after");
+		seconds = pay_header_retry_after(&header);
 		CHECK(seconds >= -1 && seconds <= PAY_RETRY_AFTER_MAX);
 	}
 
-	pay_http_copy_printable(printable, sizeof(printable), line, bytes);
+	pay_copy_printable(printable, sizeof(printable), line, bytes);
 	CHECK(strlen(printable) == Min(bytes, sizeof(printable) - 1));
 	for (const char *c = printable; *c != '\0'; c++)
 		CHECK(*c >= ' ' && *c <= '~');

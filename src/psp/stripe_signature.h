@@ -1,14 +1,14 @@
 /*
- * src/psp/signature.h
- *		Reading a `t=...,v1=...` webhook signature header.
+ * src/psp/stripe_signature.h
+ *		Reading Stripe's `t=...,v1=...` webhook signature header.
  *
  * Pure: no memory, no errors, no clock and no key, so that a fuzzer reaches
  * every line.  The MAC itself is the caller's.
  */
-#ifndef PAY_SIGNATURE_H
-#define PAY_SIGNATURE_H
+#ifndef PAY_STRIPE_SIGNATURE_H
+#define PAY_STRIPE_SIGNATURE_H
 
-#include "psp/psp.h"				/* PaySignature */
+#include "psp/psp.h"				/* PayVerdict */
 
 #define PAY_SIGNATURE_MAC_BYTES 32
 #define PAY_SIGNATURE_V1_MAX 8
@@ -25,10 +25,10 @@ typedef struct PaySignatureHeader
 } PaySignatureHeader;
 
 /* Reads a header's value (NULL: there was none).  Returns OK, MISSING or MALFORMED. */
-extern PaySignature pay_signature_parse(const char *header, PaySignatureHeader *parsed);
+extern PayVerdict pay_stripe_signature_parse(const char *header, PaySignatureHeader *parsed);
 /* Is the MAC one of those in the header?  Takes the same time wherever they differ. */
-extern bool pay_signature_matches(const PaySignatureHeader *parsed, const uint8 mac[PAY_SIGNATURE_MAC_BYTES]);
+extern bool pay_stripe_signature_matches(const PaySignatureHeader *parsed, const uint8 mac[PAY_SIGNATURE_MAC_BYTES]);
 /* Returns OK, TOO_OLD or AHEAD. */
-extern PaySignature pay_signature_age(int64 t, int64 now_unix);
+extern PayVerdict pay_stripe_signature_age(int64 t, int64 now_unix);
 
-#endif							/* PAY_SIGNATURE_H */
+#endif							/* PAY_STRIPE_SIGNATURE_H */

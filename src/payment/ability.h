@@ -1,0 +1,16 @@
+/*
+ * src/payment/ability.h
+ *		What a payment's PSP cannot do is refused before anything is written.
+ */
+#ifndef PAY_ABILITY_H
+#define PAY_ABILITY_H
+
+#include "payment/payment.h"
+#include "payment/route.h"
+
+/* NULL, or why the PSP cannot take such a new payment, with a SQLSTATE and a hint. */
+extern const char *pay_route_refusal(const PayRoute *route, bool manual_capture, int *sqlstate, const char **hint);
+/* Raises PAY_ERR_NOT_SUPPORTED if the PSP cannot do that to the payment. */
+extern void pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount);
+
+#endif							/* PAY_ABILITY_H */

@@ -1,0 +1,126 @@
+/*
+ * test/fuzz/fuzz_adapter.c
+ *		If this fails, a PSP (or who speaks for it) can crash the server with an
+ *		answer or an event, or have one believed that says nothing or that nobody
+ *		signed.
+ *
+ * Fuzzes what holds for every adapter on those of the tests, which are linked
+ * without a server; an adapter whose files can be so goes into the list.
+ */
+// sources: ../../src/psp/psp.c ../../src/psp/sandbox.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c
+// libs: -lcrypto
+#include "payments.h"
+
+#include "psp/psp.h"
+
+#include "shim.h"
+
+#include "utils/resowner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(condition) do { if (!(condition)) { fprintf(stderr, "violated: %s\n", #condition); abort(); } } while (0)
+
+extern int	LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
+
+/* Reads JSON with the server's jsonb, so it is in the list by name only. */
+const PayAdapter pay_adapter_stripe = {.name = "stripe"};
+static const PayAdapter *const adapters[] = {&pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
+
+/* What base/digest.c asks of the server. */
+ResourceOwner CurrentResourceOwner = NULL;
+
+ResourceOwner
+ResourceOwnerCreate(ResourceOwner parent, const char *name)
+{
+	return (ResourceOwner) &CurrentResourceOwner;
+}
+
+void
+ResourceOwnerDelete(ResourceOwner owner)
+{
+}
+
+static void
+check_result(const PayResult *result)
+{
+	CHECK(result->class >= PAY_CLASS_APPROVED && result->class <= PAY_CLASS_CONFLICTED);
+	CHECK((result->class == PAY_CLASS_APPROVED) == (result->effect != PAY_EFFECT_NONE));
+	if (result->class == PAY_CLASS_APPROVED)
+		CHECK(result->object_id != NULL && result->currency != NULL && result->amount >= 0);
+}
+
+static void
+answer(const PayAdapter *adapter, int status, bool inquiry, const char *body, size_t bytes)
+{
+	PayCommand	command = {.kind = PAY_OP_CHARGE, .amount = 1050, .currency = "EUR", .psp_ref = "REF7", .generation = 1};
+	PayAnswer	got;
+	PayResult	result;
+	PayToken	token = {0};
+	PayHeader	header;
+
+	pay_answer_init(&got);
+	got.transport = PAY_TRANSPORT_ANSWERED;
+	got.http_status = status;
+	got.body = body;
+	got.body_bytes = bytes;
+	if (adapter->read_header && pay_header_split(body, bytes, &header))
+		adapter->read_header(&header, &got);
+	CHECK(memchr(got.request_id, '\0', sizeof(got.request_id)) != NULL);
+	adapter->classify(&command, inquiry, &got, &result);
+	check_result(&result);
+	/* Only an object of the PSP's that names the operation is a yes or a no. */
+	if (result.class == PAY_CLASS_APPROVED || result.class == PAY_CLASS_DECLINED)
+		CHECK(status == 200 && strcmp(result.psp_ref, "REF7") == 0 && result.generation == 1);
+	if (adapter->read_token && adapter->read_token(&got, &token))
+		CHECK(token.text != NULL);
+}
+
+static void
+inbound(const PayAdapter *adapter, const char *body, size_t bytes)
+{
+	static const char *const none[] = {NULL};
+	static const char *const some[] = {"sesame", NULL};
+	PayHeader	headers[] = {{"X-Event-Id", 10, "e1", 2}, {"X-Event-Time", 12, "1700000000", 10}, {"X-Event-Signature", 17, body, bytes}};
+	PayInbound	request = {.headers = headers, .n_headers = lengthof(headers), .body = body, .body_bytes = bytes};
+	PayEvents	events = {0};
+
+	CHECK(adapter->verify(&request, none, 1700000000) != PAY_VERDICT_OK);
+	CHECK(adapter->verify(&request, some, 1700000000) != PAY_VERDICT_OK);
+	if (!adapter->parse(&request, &events))
+		return;
+	CHECK(events.n >= 0 && events.n <= PAY_EVENTS_MAX);
+	for (int i = 0; i < events.n; i++)
+	{
+		const PayPspEvent *e = &events.list[i];
+
+		CHECK(e->event_id != NULL);
+		CHECK(events.n == 1 || e->raw.at != NULL);
+		CHECK(e->raw.at == NULL || (e->raw.at >= body && e->raw.at + e->raw.bytes <= body + bytes));
+		CHECK(!e->relevant || e->result.psp_ref != NULL || e->result.psp_payment_id != NULL);
+		check_result(&e->result);
+	}
+}
+
+int
+LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
+{
+	static const int statuses[] = {200, 200, 200, 400, 401, 404, 429, 500};
+	const PayAdapter *adapter;
+	char	   *body;
+
+	if (bytes < 2)
+		return 0;
+	adapter = adapters[data[0] % lengthof(adapters)];
+	body = malloc(bytes - 1);
+	memcpy(body, data + 2, bytes - 2);
+	body[bytes - 2] = '\0';
+	if (data[1] & 1)
+		inbound(adapter, body, bytes - 2);
+	else
+		answer(adapter, statuses[(data[1] >> 2) % lengthof(statuses)], data[1] & 2, body, bytes - 2);
+	free(body);
+	shim_reset();
+	return 0;
+}

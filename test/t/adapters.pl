@@ -1,0 +1,242 @@
+# If this fails, the adapter interface fits Stripe alone: a PSP with an API key,
+# with name and password or with a token cannot be called; events that are
+# signed in the body, come several at once or are not signed at all are lost,
+# believed without proof, or applied by halves.
+#
+# The adapters are those of test/adapters.  They are in no library that anybody
+# installs: it is linked here, from the objects of the build and the list of the
+# tests, into a copy of the server.
+use strict;
+use warnings FATAL => 'all';
+
+use Digest::SHA qw(hmac_sha256_hex);
+use File::Basename qw(dirname);
+use File::Path qw(make_path);
+use FindBin;
+use JSON::PP ();
+use lib "$FindBin::RealBin/../lib";
+use PaymentsTest;
+use PostgreSQL::Test::Utils ();
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $root = "$FindBin::RealBin/../..";
+my $json = JSON::PP->new->canonical;
+
+sub eventually
+{
+	my ($look) = @_;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	until ($look->())
+	{
+		return 0 if time > $until;
+		usleep(100_000);
+	}
+	return 1;
+}
+
+sub pg_config { my ($what) = @_; chomp(my $said = `pg_config --$what`); return $said }
+
+# A library with the adapters of the tests.
+sub link_library
+{
+	my ($to) = @_;
+	my $build = PostgreSQL::Test::Utils::tempdir();
+	my @objects = grep { !m{/psp/psp\.o$} } glob("$root/src/*.o $root/src/*/*.o");
+
+	BAIL_OUT('src/ is not built') if @objects < 50;
+	foreach my $source ("$root/src/psp/psp.c", glob("$root/test/adapters/*.c"))
+	{
+		my ($name) = $source =~ m{([^/]+)\.c$};
+		push @objects, "$build/test_$name.o";
+		PostgreSQL::Test::Utils::system_or_bail('cc', '-c', '-std=gnu99', '-O1', '-g', '-fPIC', '-fvisibility=hidden', '-Wall', '-Werror',
+			"-I$root/test/adapters", "-I$root/src", '-isystem', pg_config('includedir-server'), $source, '-o', $objects[-1]);
+	}
+	PostgreSQL::Test::Utils::system_or_bail('cc', '-shared', '-o', $to, @objects, '-lcurl');
+	return;
+}
+
+# A copy of the server: what it needs finds itself by the way from one folder to another.
+sub install
+{
+	my $copy = PostgreSQL::Test::Utils::tempdir();
+	my ($tree, $share) = (dirname(pg_config('bindir')), pg_config('sharedir'));
+	my ($common) = "$tree\n$share" =~ m{^(/.*)/[^\n]*\n\1/};
+
+	foreach my $folder ($tree, $share)
+	{
+		my $to = $copy . substr($folder, length $common);
+		make_path(dirname($to));
+		PostgreSQL::Test::Utils::system_or_bail('cp', '-a', $folder, $to);
+	}
+	my $library = $copy . substr(pg_config('pkglibdir'), length $common) . '/payments.so';
+	unlink $library or BAIL_OUT("$library is not there");
+	link_library($library);
+	return $copy . substr($tree, length $common);
+}
+
+sub start_plain
+{
+	my ($auth, $secret) = @_;
+	return start_peer(command => ['/usr/bin/python3', "$root/test/peer/plain.py", '--die-with-parent', '--auth', $auth, '--secret', $secret]);
+}
+
+my %secret = (apikey => 'apikey_test', basic => 'shop:pass word', oauth => 'client:hush');
+my %secrets = map { ($_ => $secret{$_}, "$_.webhook" => "sign-$_") } keys %secret;
+my $node = new_payments_node('adapters', install_path => install(), secrets => \%secrets);
+my %peer = map { $_ => start_plain($_, $secret{$_}) } keys %secret;
+# What waits for the PSP's word waits long: whatever comes sooner was asked for.
+value($node, q{INSERT INTO payments.retry_schedule (schedule, try, delay, builtin) SELECT 'pending', n, interval '1 hour', false FROM generate_series(1, 5) n});
+value($node, q{INSERT INTO payments.retry_schedule (schedule, try, delay, builtin) SELECT 'not_sent', n, interval '300 ms', false FROM generate_series(1, 20) n});
+foreach my $psp (sort keys %secret)
+{
+	my $config = $psp eq 'apikey' ? '{"account": "shop-1"}' : '{}';
+	value($node, sprintf q{SELECT payments.create_psp('%s', '%s', '%s', '%s', '%s')}, $psp, $psp, $peer{$psp}->url, $psp, $config);
+}
+value($node, 'SELECT payments.arm()');
+
+sub pay { my ($psp, $key, $method) = @_; return create_payment($node, idempotency_key => $key, amount => 1000, psp => $psp, payment_method => $method // 'card') }
+sub status_of { return value($node, "SELECT status FROM payments.payment WHERE payment_id = '$_[0]'") }
+sub operation_of { my ($psp, $id) = @_; my $ref = value($node, "SELECT psp_ref FROM payments.operation WHERE payment_id = '$id' ORDER BY created_at LIMIT 1"); return (grep { $_->{ref} eq $ref } @{ $peer{$psp}->book->{operations} })[0] }
+sub asked { return scalar grep { $_->{method} eq 'GET' } @{ $peer{ $_[0] }->book->{requests} } }
+sub pending
+{
+	my ($psp, $key) = @_;
+	my $id = pay($psp, $key, 'pending');
+	wait_until($node, "SELECT count(*) FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = '$id' AND class = 'pending'", 1)
+	  or die "$key is not pending";
+	return $id;
+}
+sub receive { my ($psp, $body, %headers) = @_; return value($node, PaymentsTest::webhook_sql({ body => $body }, psp => $psp, headers => \%headers)) }
+sub received_state { my ($psp, $body, %headers) = @_; return sqlstate($node, PaymentsTest::webhook_sql({ body => $body }, psp => $psp, headers => \%headers)) }
+
+# ---------- an API key; several signed events in one body, and a reply
+my $id = pay('apikey', 'key');
+is(outcome($node, $id), 'succeeded', 'API key: charged');
+is_deeply([map { "$_->{method} $_->{path}" } @{ $peer{apikey}->book->{requests} }], ['POST /operations?account=shop-1'], 'once, at the account that config names');
+is(value($node, "SELECT request_id FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = '$id'"), 'req_1', "the PSP's id of the request is on record");
+is(sqlstate($node, "SELECT * FROM payments.create_payment('hold', 1000, 'EUR', psp => 'apikey', payment_method => 'card', capture => 'manual')"), 'PY407', 'it cannot authorize: refused at once');
+is(sqlstate($node, "SELECT * FROM payments.refund_payment('$id', 'part', 300)"), 'PY407', 'nor refund a part');
+value($node, "SELECT payments.refund_payment('$id', 'whole')");
+ok(wait_until($node, "SELECT refunded FROM payments.payment WHERE payment_id = '$id'", 1000), 'it refunds the whole');
+is(sqlstate($node, "SELECT payments.create_psp('typed', 'apikey', secret => 'apikey_live')"), '22023', 'its secret is known when it is typed in');
+value($node, sprintf q{SELECT payments.create_psp('homeless', 'apikey', '%s', 'apikey')}, $peer{apikey}->url);
+my $homeless = pay('homeless', 'homeless');
+ok(wait_until($node, "SELECT reason || ': ' || detail FROM payments.dead_letter WHERE payment_id = '$homeless'", 'cannot_build: config names no account'), 'without an account nothing can be built');
+$id = pay('apikey', 'transient', 'transient');
+is(outcome($node, $id), 'succeeded', 'a hint in a header is heeded: sent again at once');
+my @sent = grep { $_->{body} =~ /transient/ } @{ $peer{apikey}->book->{requests} };
+ok(@sent == 2 && $sent[0]{key} eq $sent[1]{key} && $sent[0]{body} eq $sent[1]{body}, 'under the same key, with the same bytes');
+is(asked('apikey'), 0, 'and without asking');
+
+my @ids = (pending('apikey', 'first'), pending('apikey', 'second'));
+sub item
+{
+	my ($event, $operation, $key) = @_;
+	my $text = $json->encode({ %$operation, event => $event, status => 'done' });
+	return sprintf '{"operation":%s,"signature":"%s"}', $text, hmac_sha256_hex($text, $key // 'sign-apikey');
+}
+my @operations = map { operation_of('apikey', $_) } @ids;
+my %stranger = (%{ $operations[0] }, ref => 'STRANGER', payment => 'pay_other', id => 'op_other');
+my @items = (item('e0', \%stranger), item('e1', $operations[0]), item('e2', $operations[1]));
+my $body = '{"items":[' . join(',', @items) . ']}';
+is(received_state('apikey', $body =~ s/e2/e3/r), 'PY501', 'one of three is not signed: refused');
+is(received_state('apikey', '{"items":[]}'), 'PY501', 'so are none at all');
+is(received_state('apikey', '{"items":[' . item('e1', $operations[0], '') . ']}'), 'PY501', 'so is one that an empty key signs');
+is(join(' ', map { status_of($_) } @ids), 'processing processing', 'nothing of it is applied');
+is(value($node, 'SELECT count(*) FROM payments.psp_event'), 0, 'nor stored');
+is(receive('apikey', $body), "e1|f|$ids[0]|succeeded|[accepted]", 'signed in the body: the row tells of the first that changed something, and the reply');
+is(join(' ', map { status_of($_) } @ids), 'succeeded succeeded', 'all are applied');
+is(value($node, 'SELECT string_agg(outcome, $$ $$ ORDER BY event_id) FROM payments.psp_event'), 'unmatched applied applied', 'each is stored');
+is(value($node, q{SELECT bool_and(position(convert_to('"event":"' || event_id || '"', 'UTF8') IN body) > 0) AND sum(length(body)) < } . length($body) . ' FROM payments.psp_event'), 't', 'with its own part of the body');
+is(receive('apikey', $body), "e1|t|$ids[0]|succeeded|[accepted]", 'again: a duplicate, and the reply all the same');
+write_secrets($node, %secrets, 'apikey.webhook' => 'sign-new', 'apikey.webhook.previous' => 'sign-apikey');
+like(receive('apikey', $body), qr/\|t\|/, 'while the secret is changed, the old one counts');
+like(receive('apikey', '{"items":[' . item('e1', $operations[0], 'sign-new') . ']}'), qr/\|t\|/, 'and the new one');
+write_secrets($node, %secrets, 'apikey.webhook' => 'sign-new');
+is(received_state('apikey', $body), 'PY501', 'afterwards, the new one alone');
+
+# ---------- name and password; what comes unasked is a hint
+$id = pay('basic', 'name');
+is(outcome($node, $id), 'succeeded', 'name and password: charged');
+$id = pending('basic', 'hint');
+my $asked = asked('basic');
+my $operation = operation_of('basic', $id);
+$body = $json->encode({ %$operation, event => 'hint-1', status => 'done' });
+is(receive('basic', $body), "hint-1|f|$id|processing|", 'somebody says that it is done: not believed');
+ok(wait_until($node, "SELECT count(*) FROM payments.attempt WHERE action = 'inquire' AND operation_id = (SELECT operation_id FROM payments.operation WHERE payment_id = '$id')", 1), 'the PSP is asked at once');
+ok(wait_until($node, "SELECT claimed_by IS NULL AND due_at > clock_timestamp() + interval '50 min' FROM payments.queue WHERE payment_id = '$id'"), 'and says pending');
+is(status_of($id), 'processing', 'which it stays');
+is(value($node, "SELECT outcome FROM payments.psp_event WHERE event_id = 'hint-1'"), 'asked', 'that is on record');
+$peer{basic}->control({ finish => $operation->{ref} });
+is(receive('basic', $body), "hint-1|t|$id|processing|", 'the same again, now that it is true');
+is(outcome($node, $id), 'succeeded', 'the PSP is asked once more, and says so');
+is(asked('basic'), $asked + 2, 'twice in all');
+is(value($node, "SELECT kind, amount FROM payments.movement WHERE payment_id = '$id'"), 'capture|1000', 'what is booked is what it said');
+is(receive('basic', $json->encode({ %$operation, event => 'hint-2', amount => 5 })), "hint-2|f|$id|succeeded|", 'about what is over there is nothing to ask');
+is(receive('basic', $json->encode({ %$operation, event => 'hint-3', ref => 'STRANGER', payment => 'pay_other' })), 'hint-3|f|||', 'a payment that is not ours');
+is(value($node, "SELECT string_agg(event_id || ' ' || outcome, ', ' ORDER BY event_id) FROM payments.psp_event WHERE psp = 'basic'"), 'hint-1 asked, hint-2 no_effect', 'is not even stored');
+is(asked('basic'), $asked + 2, 'nor asked about');
+
+# ---------- a token; three headers that sign
+$id = pay('oauth', 'token');
+is(outcome($node, $id), 'succeeded', 'token: charged');
+is(outcome($node, pay('oauth', 'again')), 'succeeded', 'and again');
+is($peer{oauth}->book->{tokens_given}, 1, 'with one token');
+$peer{oauth}->control({ end_tokens => JSON::PP::true });
+is(outcome($node, pay('oauth', 'ended')), 'succeeded', 'the PSP ended it early: another is fetched');
+my $book = $peer{oauth}->book;
+is("$book->{tokens_given} $book->{unauthorized}", '2 1', 'once, on the first refusal');
+is(value($node, "SELECT count(*) FROM payments.psp WHERE halted_at IS NOT NULL"), 0, 'and nothing is halted');
+is(value($node, "SELECT string_agg(class || ' ' || http_status, ', ' ORDER BY attempt) FROM payments.attempt_answer JOIN payments.operation o USING (operation_id) WHERE http_status = 401 AND psp = 'oauth'"), 'not_sent 401', 'the call counts as not sent');
+
+$peer{oauth}->control({ end_tokens => JSON::PP::true, refuse_tokens => JSON::PP::true });
+my $refused = pay('oauth', 'refused');
+ok(wait_until($node, "SELECT halted_at IS NOT NULL FROM payments.psp WHERE psp = 'oauth'"), 'a new token is refused as well: the PSP is halted');
+is(status_of($refused), 'awaiting_retry', 'the payment waits');
+$peer{oauth}->control({ refuse_tokens => JSON::PP::false });
+value($node, "SELECT payments.resume_psp('oauth'); UPDATE payments.queue SET due_at = clock_timestamp()");
+is(outcome($node, $refused), 'succeeded', 'resumed: charged');
+
+$peer{oauth}->control({ valid_s => 4, end_tokens => JSON::PP::true });
+is(outcome($node, pay('oauth', 'short')), 'succeeded', 'a token that is good for four seconds');
+$book = $peer{oauth}->book;
+my ($given, $unauthorized) = @$book{qw(tokens_given unauthorized)};
+ok(eventually(sub { $peer{oauth}->book->{tokens_given} > $given + 1 }), 'is renewed before it ends, by itself');
+is(outcome($node, pay('oauth', 'renewed')), 'succeeded', 'charged with a later one');
+is($peer{oauth}->book->{unauthorized}, $unauthorized, 'none was used after its end');
+$peer{oauth}->control({ valid_s => 3600 });
+
+$id = pending('oauth', 'headers');
+$body = $json->encode({ %{ operation_of('oauth', $id) }, event => 'h1', status => 'done' });
+sub signed { my ($body, $t) = @_; $t //= time; return ('X-Event-Id' => 'd1', 'x-event-time' => "$t", 'X-EVENT-SIGNATURE' => hmac_sha256_hex("d1.$t.$body", 'sign-oauth')) }
+my %all = signed($body);
+foreach my $name (sort keys %all)
+{
+	my %less = %all;
+	delete $less{$name};
+	is(received_state('oauth', $body, %less), 'PY501', "without $name it is not signed");
+}
+is(received_state('oauth', $body, %all, 'X-Event-Id' => 'd2'), 'PY501', 'nor with the id of another');
+is(received_state('oauth', $body, %all, 'x-event-id' => 'd1'), 'PY503', 'a header that is there twice is refused');
+is(received_state('oauth', $body, signed($body, time - 1000)), 'PY502', 'so is an old request');
+is(received_state('oauth', $body, signed($body, time + 1000)), 'PY502', 'or one from the future');
+is(receive('oauth', $body, %all), "h1|f|$id|succeeded|", 'three headers sign: applied');
+is(receive('oauth', '{"ping":1}', signed('{"ping":1}')), '|f|||', 'a request without events is taken');
+
+# ---------- no token to be had, and then another secret
+write_secrets($node, %secrets, oauth => 'client:wrong');
+$node->reload;
+my $patient = pay('oauth', 'patient');
+my $log = sub { return PostgreSQL::Test::Utils::slurp_file($node->logfile) };
+ok(eventually(sub { $log->() =~ /got no token from PSP "oauth": HTTP status 401/ }), 'a wrong secret: the log says that there is no token');
+is(status_of($patient), 'initiated', 'nothing is sent without one');
+write_secrets($node, %secrets);
+$node->reload;
+is(outcome($node, $patient), 'succeeded', 'the right secret: charged');
+unlike($log->(), qr/token-\d|client:|pass word|apikey_test/, 'no token and no secret is in the log');
+is(value($node, q{SELECT count(*) FROM payments.attempt WHERE body LIKE '%client%' OR body LIKE '%token-%'}), 0, 'nor in a table');
+
+check_clean($node);
+done_testing();

@@ -1,0 +1,332 @@
+/*
+ * test/unit/test_adapter.c
+ *		If this fails, a resend is another request than the first and charges
+ *		twice, a request goes out unauthorized or with a key left out, or what a
+ *		PSP (or somebody in its place) sends is believed without proof.
+ *
+ * The contract holds for every adapter that speaks HTTP; of Stripe's only the
+ * half that builds requests, since what reads answers needs the server's jsonb
+ * and is tested in test/pgtap/external.sql and test/t.
+ */
+// sources: ../../src/psp/psp.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c
+// libs: -lcrypto
+#include "payments.h"
+
+#include "psp/psp.h"
+#include "psp/stripe.h"
+
+#include "shim.h"
+#include "tap.h"
+
+#include "utils/formatting.h"
+#include "utils/resowner.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#define NOW INT64CONST(1700000000)
+#define SECRET "name:sesame"
+
+/* What the rest of Stripe's adapter and base/digest.c ask of the server. */
+const PayFeed pay_stripe_feeds[PAY_STRIPE_FEEDS];
+ResourceOwner CurrentResourceOwner = NULL;
+
+void
+pay_stripe_read_header(const PayHeader *header, PayAnswer *answer)
+{
+}
+
+void
+pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result)
+{
+	pay_result_init(result);
+}
+
+PayVerdict
+pay_stripe_verify(PayInbound *inbound, const char *const *secrets, int64 now)
+{
+	return PAY_VERDICT_MISSING;
+}
+
+bool
+pay_stripe_parse(const PayInbound *inbound, PayEvents *events)
+{
+	return false;
+}
+
+ResourceOwner
+ResourceOwnerCreate(ResourceOwner parent, const char *name)
+{
+	return (ResourceOwner) &CurrentResourceOwner;
+}
+
+void
+ResourceOwnerDelete(ResourceOwner owner)
+{
+}
+
+char *
+asc_tolower(const char *text, size_t bytes)
+{
+	char	   *copy = pnstrdup(text, bytes);
+
+	for (char *c = copy; *c; c++)
+		*c = (char) tolower((unsigned char) *c);
+	return copy;
+}
+
+static PayCommand
+command_of(PayOpKind kind)
+{
+	PayCommand	command = {
+		.kind = kind,
+		.amount = 1050,
+		.currency = "EUR",
+		.exponent = 2,
+		.payment_method = "pm_card_visa",
+		.customer = "cus_1",
+		.order_ref = "order 42&co",
+		.description = "shoes",
+		.psp_ref = "REF7",
+		.generation = 2,
+		.captured = 1050,
+		.config = "{\"account\": \"shop-1\"}",
+	};
+
+	if (kind != PAY_OP_CHARGE && kind != PAY_OP_AUTHORIZE)
+		command.psp_payment_id = "pi_1";
+	return command;
+}
+
+/* Method, path, type and body, as one text. */
+static const char *
+bytes_of(const PayRequest *request)
+{
+	return psprintf("%s %s\n%s\n%s", request->method, request->path, request->content_type ? request->content_type : "",
+					request->body ? request->body : "");
+}
+
+static const char *
+headers_of(const PayAdapter *adapter, const PayRequest *request, const char *token, const char *key)
+{
+	PayCredentials credentials = {SECRET, token, NOW};
+	PayHeaders	headers;
+	const char *text = "";
+
+	pay_psp_headers(adapter, request, &credentials, key, &headers);
+	for (int i = 0; i < headers.n; i++)
+		text = psprintf("%s%s\n", text, headers.list[i]);
+	return text;
+}
+
+/* ---------- the contract, of any adapter ---------- */
+
+static void
+test_requests(const PayAdapter *adapter)
+{
+	for (int kind = PAY_OP_CHARGE; kind <= PAY_OP_REFUND; kind++)
+	{
+		PayCommand	command = command_of((PayOpKind) kind);
+		PayRequest	first = {0},
+					second = {0},
+					inquiry = {0};
+		const char *problem = NULL;
+		bool		built = adapter->build(&command, &first, &problem);
+
+		if (!(adapter->can & (1 << kind)))
+			continue;
+		OK(built && problem == NULL, "%s: %s is built", adapter->name, pay_op_kind_name(command.kind));
+		OK(adapter->build(&command, &second, &problem) && strcmp(bytes_of(&first), bytes_of(&second)) == 0, "%s: %s comes out the same", adapter->name, pay_op_kind_name(command.kind));
+		OK(first.path[0] == '/' && (first.body == NULL) == (first.content_type == NULL), "%s: %s has a path, and a body with its type", adapter->name, pay_op_kind_name(command.kind));
+		OK(strstr(bytes_of(&first), SECRET) == NULL, "%s: %s holds no secret", adapter->name, pay_op_kind_name(command.kind));
+		OK(adapter->build_inquiry(&command, &inquiry) && strcmp(inquiry.method, "GET") == 0, "%s: %s can be asked about", adapter->name, pay_op_kind_name(command.kind));
+
+		command.psp_ref = NULL;
+		problem = NULL;
+		OK(!adapter->build(&command, &first, &problem) && problem != NULL, "%s: %s without a reference is refused, with a reason", adapter->name, pay_op_kind_name(command.kind));
+	}
+}
+
+static void
+test_authorization(const PayAdapter *adapter)
+{
+	PayCommand	command = command_of(PAY_OP_CHARGE);
+	PayRequest	request = {0};
+	PayHeaders	open,
+				closed;
+	PayCredentials credentials = {SECRET, adapter->build_token ? "tok" : NULL, NOW};
+	const char *problem;
+
+	adapter->build(&command, &request, &problem);
+	pay_psp_headers(adapter, &request, NULL, "key-1", &open);
+	pay_psp_headers(adapter, &request, &credentials, "key-1", &closed);
+	OK(closed.n > open.n && closed.list[closed.n] == NULL, "%s: it says who we are", adapter->name);
+	OK(strstr(headers_of(adapter, &request, credentials.token, "key-1"), psprintf("%s: key-1\n", adapter->key_header)) != NULL, "%s: the key is in its header", adapter->name);
+	OK(strstr(headers_of(adapter, &request, credentials.token, NULL), "key-1") == NULL, "%s: and not without one", adapter->name);
+	pay_headers_wipe(&closed);
+	OK(closed.list[0][0] == '\0', "%s: wiped, nothing is left of it", adapter->name);
+}
+
+static void
+test_answers(const PayAdapter *adapter)
+{
+	static const struct
+	{
+		int			status;
+		const char *body;
+	}			nonsense[] = {
+		{200, ""}, {200, "{"}, {200, "null"}, {200, "[]"}, {200, "<html>"}, {200, "{\"status\":\"done\"}"}, {200, "{\"id\":7,\"status\":[]}"},
+		{204, ""}, {301, ""}, {404, ""}, {500, ""}, {502, "<html>"}, {999, ""},
+	};
+
+	for (int inquiry = 0; inquiry <= 1; inquiry++)
+	{
+		PayCommand	command = command_of(PAY_OP_CHARGE);
+		PayAnswer	answer;
+		PayResult	result;
+
+		pay_answer_init(&answer);
+		adapter->classify(&command, inquiry, &answer, &result);
+		OK(result.class == PAY_CLASS_UNKNOWN, "%s: no answer is unknown", adapter->name);
+		answer.transport = PAY_TRANSPORT_NOT_SENT;
+		adapter->classify(&command, inquiry, &answer, &result);
+		OK(result.class == (inquiry ? PAY_CLASS_UNKNOWN : PAY_CLASS_NOT_SENT), "%s: what was not sent was not processed; of an inquiry it says nothing", adapter->name);
+		answer.transport = PAY_TRANSPORT_ANSWERED;
+		for (size_t i = 0; i < lengthof(nonsense); i++)
+		{
+			answer.http_status = nonsense[i].status;
+			answer.body = nonsense[i].body;
+			answer.body_bytes = strlen(nonsense[i].body);
+			adapter->classify(&command, inquiry, &answer, &result);
+			OK(result.class == PAY_CLASS_UNKNOWN && result.effect == PAY_EFFECT_NONE, "%s: %d with nonsense is unknown", adapter->name, nonsense[i].status);
+		}
+	}
+}
+
+static void
+test_inbound(const PayAdapter *adapter)
+{
+	static const char *const bodies[] = {"", "{", "{}", "null", "[]", "{\"items\":[]}", "{\"items\":[{}]}", "{\"event\":\"e\"}", "\xff\xfe", "{\"items\":[{\"operation\":{},\"signature\":\"\"}]}"};
+	static const char *const none[] = {NULL};
+	static const char *const empty[] = {"", NULL};
+	static const char *const some[] = {"sign", NULL};
+
+	for (size_t i = 0; i < lengthof(bodies); i++)
+	{
+		PayInbound	inbound = {.body = bodies[i], .body_bytes = strlen(bodies[i])};
+		PayEvents	events = {0};
+
+		OK(adapter->verify(&inbound, none, NOW) != PAY_VERDICT_OK && adapter->verify(&inbound, empty, NOW) != PAY_VERDICT_OK &&
+		   adapter->verify(&inbound, some, NOW) != PAY_VERDICT_OK, "%s: body %d, signed by nobody, is not verified", adapter->name, (int) i);
+		if (adapter->parse(&inbound, &events))
+			for (int k = 0; k < events.n; k++)
+				OK(events.list[k].event_id && !(events.list[k].relevant && events.list[k].result.class == PAY_CLASS_UNKNOWN), "%s: body %d has an event with a name", adapter->name, (int) i);
+	}
+}
+
+/* ---------- Stripe's bytes ---------- */
+
+static void
+is_request(PayOpKind kind, const char *expected)
+{
+	PayCommand	command = command_of(kind);
+	PayRequest	request = {0};
+	const char *problem = NULL;
+
+	command.reason = "duplicate";
+	OK(pay_adapter_stripe.build(&command, &request, &problem) && strcmp(bytes_of(&request), expected) == 0, "stripe: the bytes of %s", pay_op_kind_name(kind));
+}
+
+/* They are stored and sent again for a day: another version of the library must build the same. */
+static void
+test_stripe(void)
+{
+	PayCommand	command = command_of(PAY_OP_CHARGE);
+	PayRequest	request = {0};
+
+	is_request(PAY_OP_CHARGE, "POST /v1/payment_intents\napplication/x-www-form-urlencoded\namount=1050&currency=eur&payment_method=pm_card_visa&confirm=true&capture_method=automatic&customer=cus_1&description=shoes&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2&metadata%5Border_ref%5D=order%2042%26co&expand%5B%5D=latest_charge.balance_transaction&automatic_payment_methods%5Benabled%5D=true&automatic_payment_methods%5Ballow_redirects%5D=never");
+	is_request(PAY_OP_AUTHORIZE, "POST /v1/payment_intents\napplication/x-www-form-urlencoded\namount=1050&currency=eur&payment_method=pm_card_visa&confirm=true&capture_method=manual&customer=cus_1&description=shoes&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2&metadata%5Border_ref%5D=order%2042%26co&expand%5B%5D=latest_charge.balance_transaction&automatic_payment_methods%5Benabled%5D=true&automatic_payment_methods%5Ballow_redirects%5D=never");
+	is_request(PAY_OP_CAPTURE, "POST /v1/payment_intents/pi_1/capture\napplication/x-www-form-urlencoded\namount_to_capture=1050&expand%5B%5D=latest_charge.balance_transaction");
+	is_request(PAY_OP_VOID, "POST /v1/payment_intents/pi_1/cancel\napplication/x-www-form-urlencoded\ncancellation_reason=duplicate");
+	is_request(PAY_OP_REFUND, "POST /v1/refunds\napplication/x-www-form-urlencoded\npayment_intent=pi_1&amount=1050&reason=duplicate&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2");
+	pay_adapter_stripe.build_inquiry(&command, &request);
+	OK(strcmp(bytes_of(&request), "GET /v1/payment_intents/search?query=metadata%5B%22payments_ref%22%5D%3A%22REF7%22&limit=100&expand%5B%5D=data.latest_charge.balance_transaction\n\n") == 0, "stripe: the bytes of an inquiry");
+
+	request = (PayRequest) {.method = "POST", .path = "/", .content_type = "application/x-www-form-urlencoded", .body = "a=1"};
+	OK(strcmp(headers_of(&pay_adapter_stripe, &request, NULL, "key"),
+			  "Authorization: Bearer " SECRET "\nIdempotency-Key: key\nContent-Type: application/x-www-form-urlencoded\nStripe-Version: 2026-10-28.endive\n") == 0, "stripe: the headers of a request");
+	request = (PayRequest) {.method = "GET", .path = "/"};
+	OK(strcmp(headers_of(&pay_adapter_stripe, &request, NULL, NULL), "Authorization: Bearer " SECRET "\nStripe-Version: 2026-10-28.endive\n") == 0, "and of one that asks");
+}
+
+/* ---------- what each of the tests' adapters is for ---------- */
+
+static void
+test_kinds(void)
+{
+	PayRequest	request = {.method = "GET", .path = "/"};
+	PayRequest	wanted = {0};
+	PayAnswer	answer;
+	PayToken	token = {0};
+	PayHeader	header = {"Transient-Error", 15, "true", 4};
+
+	OK(strcmp(headers_of(&pay_adapter_apikey, &request, NULL, NULL), "X-Api-Key: " SECRET "\n") == 0, "an API key in a header of the PSP's own");
+	OK(strcmp(headers_of(&pay_adapter_basic, &request, NULL, NULL), "Authorization: Basic bmFtZTpzZXNhbWU=\n") == 0, "name and password");
+	OK(strcmp(headers_of(&pay_adapter_oauth, &request, "tok", NULL), "Authorization: Token tok\n") == 0, "a token");
+	pay_adapter_oauth.build_token(SECRET, &wanted);
+	OK(strcmp(bytes_of(&wanted), "POST /token\napplication/x-www-form-urlencoded\ngrant_type=client_credentials") == 0, "which is asked for");
+	OK(strcmp(headers_of(&pay_adapter_oauth, &wanted, NULL, NULL), "Authorization: Basic bmFtZTpzZXNhbWU=\nContent-Type: application/x-www-form-urlencoded\n") == 0, "by name and password");
+	pay_answer_init(&answer);
+	answer.http_status = 200;
+	answer.body = "{\"access_token\": \"t1\", \"expires_in\": 60}";
+	answer.body_bytes = strlen(answer.body);
+	OK(pay_adapter_oauth.read_token(&answer, &token) && strcmp(token.text, "t1") == 0 && token.valid_s == 60, "and read");
+	answer.http_status = 401;
+	OK(!pay_adapter_oauth.read_token(&answer, &token), "though not out of a refusal");
+
+	pay_adapter_apikey.read_header(&header, &answer);
+	OK(answer.should_retry == 1, "a hint in a header is kept for classify()");
+}
+
+static void
+test_common(void)
+{
+	PayHeader	list[] = {{"X-One", 5, "1", 1}, {"Twice", 5, "a", 1}, {"TWICE", 5, "b", 1}, {"list", 4, NULL, 0}};
+	PayInbound	inbound = {.headers = list, .n_headers = lengthof(list)};
+
+	OK(strcmp(pay_inbound_header(&inbound, "x-one"), "1") == 0 && inbound.absent == NULL && inbound.unusable == NULL, "a header by its name, in whatever case");
+	OK(pay_inbound_header(&inbound, "x-two") == NULL && strcmp(inbound.absent, "x-two") == 0, "one that is not there is noted");
+	OK(pay_inbound_header(&inbound, "twice") == NULL && strcmp(inbound.unusable, "twice") == 0, "so is one that is there twice");
+	inbound.unusable = NULL;
+	OK(pay_inbound_header(&inbound, "list") == NULL && strcmp(inbound.unusable, "list") == 0, "or is not one string");
+
+	OK(pay_psp_adapter("stripe") == &pay_adapter_stripe && pay_psp_adapter("nobody") == NULL, "an adapter by its name");
+	OK(strcmp(pay_psp_adapter_names(), "\"sandbox\", \"stripe\", \"apikey\", \"basic\" and \"oauth\"") == 0, "their names");
+	OK(pay_psp_is_secret("sk_live_1") && pay_psp_is_secret("whsec_1") && pay_psp_is_secret("apikey_1") && !pay_psp_is_secret("stripe"), "secrets of any adapter are known");
+	OK(pay_psp_refusal(&pay_adapter_stripe, PAY_OP_REFUND, true) == NULL, "what a PSP can do is not refused");
+	OK(strcmp(pay_psp_refusal(&pay_adapter_apikey, PAY_OP_VOID, false), "it cannot void") == 0, "what it cannot is");
+	OK(pay_psp_refusal(&pay_adapter_apikey, PAY_OP_REFUND, true) != NULL && pay_psp_refusal(&pay_adapter_apikey, PAY_OP_REFUND, false) == NULL, "a part apart from the whole");
+}
+
+int
+main(void)
+{
+	static const PayAdapter *const adapters[] = {&pay_adapter_stripe, &pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
+
+	for (size_t i = 0; i < lengthof(adapters); i++)
+	{
+		test_requests(adapters[i]);
+		test_authorization(adapters[i]);
+		if (adapters[i] != &pay_adapter_stripe)
+		{
+			test_answers(adapters[i]);
+			test_inbound(adapters[i]);
+		}
+		shim_reset();
+	}
+	test_stripe();
+	test_kinds();
+	test_common();
+	shim_reset();
+	return tap_done();
+}

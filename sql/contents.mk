@@ -21,7 +21,10 @@ SQL_SEEDS = \
 # The body of one function that setup() runs, between core/setup.head and
 # core/setup.tail: tables of data are no members of the extension.
 SQL_TABLES = \
+	core/tables.sql \
+	psp/tables.sql \
 	payment/tables.sql \
+	inbound/tables.sql \
 	ledger/tables.sql \
 	ledger/tables_hold.sql \
 	ledger/tables_history.sql \
@@ -41,7 +44,6 @@ SQL_TABLES = \
 	inbound/views_feed.sql \
 	job/views.sql \
 	payment/views.sql \
-	core/tables_comments.sql \
 	core/tables_grants.sql \
 	retention/first_partitions.sql
 

@@ -1,5 +1,5 @@
 -- Closed periods, and what the accounts came to in them.  Run by setup() as
--- payments_owner; may be run any number of times.  sql/parts/59_close.sql says
+-- payments_owner; may be run any number of times.  sql/close/close.sql says
 -- how a period is cut.
 
 CREATE TABLE IF NOT EXISTS payments.period_close (
@@ -57,8 +57,6 @@ COMMENT ON COLUMN payments.period_balance.opening IS 'closing of the close befor
 COMMENT ON COLUMN payments.period_balance.debits IS 'debited in the period, minor units';
 COMMENT ON COLUMN payments.period_balance.credits IS 'credited in the period, minor units';
 COMMENT ON COLUMN payments.period_balance.closing IS 'minor units on the account''s normal side';
-
-DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['period_close', 'period_balance']); END $guards$;
 
 CREATE OR REPLACE VIEW payments.closed_balance WITH (security_invoker = true) AS
 SELECT c.merchant, c.number, c.from_time, c.to_time, a.currency, a.code, a.type, b.account_id, b.opening, b.debits, b.credits, b.closing,

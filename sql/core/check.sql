@@ -135,35 +135,15 @@ BEGIN
 	RETURN QUERY SELECT * FROM payments._violation('a settlement batch is the sum of its lines', n, s);
 
 	SELECT count(*), min(x.name) INTO n, s
-	FROM (SELECT g.tbl || '.' || g.trg AS name
-		  FROM (VALUES ('payment_status', 'guard_append_only'), ('payment_status', 'guard_status'), ('attempt', 'guard_append_only'),
-				('attempt_answer', 'guard_append_only'), ('movement', 'guard_append_only'), ('idempotency_key', 'guard_append_only'),
-				('event', 'guard_append_only'), ('posting', 'guard_append_only'), ('payment', 'guard_facts'), ('operation', 'guard_facts'),
-				('payment_status', 'guard_truncate'), ('posting', 'guard_truncate'), ('movement', 'guard_truncate'),
-				('payment', 'guard_truncate'), ('account', 'guard_account'),
-				('ledger_hold', 'guard_append_only'), ('ledger_hold', 'guard_truncate'),
-				('ledger_hold_resolution', 'guard_append_only'), ('ledger_hold_resolution', 'guard_truncate'),
-				('partition_retired', 'guard_append_only'), ('payment_retired', 'guard_append_only'), ('posting_retired', 'guard_append_only'),
-				('period_close', 'guard_append_only'), ('period_close', 'guard_truncate'),
-				('period_balance', 'guard_append_only'), ('period_balance', 'guard_truncate'),
-				('settlement_batch', 'guard_append_only'), ('settlement_line', 'guard_append_only'),
-				('bank_statement', 'guard_append_only'), ('bank_entry', 'guard_append_only'),
-				('settlement_batch', 'guard_truncate'), ('settlement_line', 'guard_truncate'),
-				('bank_statement', 'guard_truncate'), ('bank_entry', 'guard_truncate'),
-				('settlement_posting', 'guard_append_only'), ('bank_match', 'guard_append_only'), ('reconciliation_run', 'guard_append_only'),
-				('discrepancy_found', 'guard_append_only'), ('discrepancy_resolution', 'guard_append_only'),
-				('settlement_posting', 'guard_truncate'), ('bank_match', 'guard_truncate'), ('reconciliation_run', 'guard_truncate'),
-				('discrepancy_found', 'guard_truncate'), ('discrepancy_resolution', 'guard_truncate'),
-				('issued_statement', 'guard_append_only'), ('issued_statement', 'guard_truncate'),
-				('statement_counter', 'guard_delete'), ('statement_counter', 'guard_truncate')) g (tbl, trg)
-		  LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
-		  WHERE t.tgenabled IS DISTINCT FROM 'A'
-		  UNION ALL
-		  SELECT c.relname || '.' || g.trg
-		  FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid JOIN pg_class p ON p.oid = i.inhparent
-		  JOIN unnest(ARRAY['guard_append_only', 'guard_truncate', 'guard_status']) g (trg) ON g.trg <> 'guard_status' OR p.relname = 'payment_status'
+	FROM (SELECT c.relname || '.' || g.trg AS name
+		  FROM payments._tables() d CROSS JOIN unnest(d.guards) g (trg)
+		  -- Its partitions, too.
+		  JOIN LATERAL (SELECT to_regclass('payments.' || d.name) AS oid, d.name AS relname
+						UNION ALL
+						SELECT p.oid, p.relname FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid
+						WHERE i.inhparent = to_regclass('payments.' || d.name)) c ON true
 		  LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = g.trg
-		  WHERE p.relnamespace = 'payments'::regnamespace AND p.relkind = 'p' AND t.tgenabled IS DISTINCT FROM 'A'
+		  WHERE t.tgenabled IS DISTINCT FROM 'A'
 		  UNION ALL
 		  SELECT c.relname || ' is not logged' FROM pg_class c
 		  WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p') AND c.relpersistence <> 'p'

@@ -13,7 +13,7 @@ CREATE FUNCTION payments.guard_status() RETURNS trigger
 COMMENT ON FUNCTION payments.guard_status() IS 'Trigger: refuses a status row with an illegal edge (PY002), a wrong sequence number or a wrong hash (PY004).';
 
 CREATE FUNCTION payments.forget_routes() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_routes';
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
 COMMENT ON FUNCTION payments.forget_routes() IS 'Trigger: tells every session to read merchants, PSPs and currencies anew.';
 
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.currency
@@ -28,22 +28,12 @@ COMMENT ON FUNCTION payments._transitions() IS 'Internal: the state machine as c
 INSERT INTO payments.transition (from_status, event, to_status)
 SELECT t.from_status, t.event, t.to_status FROM payments._transitions() t;
 
-CREATE FUNCTION payments._make_append_only(tables text[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	name text;
-BEGIN
-	FOREACH name IN ARRAY tables LOOP
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.%I
-			FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', name);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', name);
-		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
-			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', name);
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', name);
-	END LOOP;
-END
-$$;
-COMMENT ON FUNCTION payments._make_append_only(text[]) IS 'Internal: for setup(): rows of these tables never change nor go away.';
+CREATE FUNCTION payments._tables()
+	RETURNS TABLE (name text, rows text, guards text[], seal_key text[], partition_key text, partition_type text, app_reads boolean,
+		merchant_by text, merchant_in text)
+	LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 60 AS 'MODULE_PATHNAME', 'pay_tables';
+COMMENT ON FUNCTION payments._tables() IS
+'Internal: the tables that setup() makes, by name, and what holds for their rows, as compiled into the library: src/core/table.h says what the columns mean. guards: the triggers that must be there.';
 
 CREATE FUNCTION payments._require_setup() RETURNS void
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pay_require_setup_sql';

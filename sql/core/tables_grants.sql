@@ -13,9 +13,8 @@ BEGIN
 	END LOOP;
 END
 $grants$;
-GRANT SELECT ON payments.payment, payments.payment_status, payments.operation, payments.movement, payments.account, payments.posting,
-	payments.posting_failure, payments.account_history, payments.ledger_hold, payments.ledger_hold_resolution, payments.worker_status, payments.psp,
-	payments.seal, payments.seal_head, payments.period_close, payments.period_balance, payments.closed_balance, payments.issued_statement TO payments_app;
+-- Tables that applications read are marked in core/table.c.
+GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_balance TO payments_app;
 
 -- Rates are an administrator's, like rules and schedules.
 GRANT INSERT, UPDATE, DELETE ON payments.vat_rule TO payments_admin;
@@ -34,26 +33,18 @@ GRANT SELECT ON payments._my_merchant TO payments_app, payments_operator, paymen
 
 DO $policies$
 DECLARE
-	t text;
+	t record;
 BEGIN
-	FOREACH t IN ARRAY ARRAY['payment', 'account', 'posting', 'posting_reference', 'posting_failure', 'ledger_hold', 'event', 'idempotency_key',
-							 'period_close', 'period_balance', 'issued_statement'] LOOP
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ROW LEVEL SECURITY', t);
-		EXECUTE format('DROP POLICY IF EXISTS by_merchant ON payments.%I', t);
-		EXECUTE format('CREATE POLICY by_merchant ON payments.%I FOR SELECT USING (merchant IN (SELECT m.merchant FROM payments._my_merchant m))', t);
+	FOR t IN SELECT * FROM payments._tables() LOOP
+		IF t.app_reads THEN
+			EXECUTE format('GRANT SELECT ON payments.%I TO payments_app', t.name);
+		END IF;
+		CONTINUE WHEN t.merchant_by IS NULL;
+		EXECUTE format('ALTER TABLE payments.%I ENABLE ROW LEVEL SECURITY', t.name);
+		EXECUTE format('DROP POLICY IF EXISTS by_merchant ON payments.%I', t.name);
+		EXECUTE format('CREATE POLICY by_merchant ON payments.%I FOR SELECT USING (%s)', t.name, CASE WHEN t.merchant_in IS NULL
+			THEN format('%I IN (SELECT m.merchant FROM payments._my_merchant m)', t.merchant_by)
+			ELSE format('EXISTS (SELECT FROM payments.%1$I o WHERE o.%2$I = %3$I.%2$I)', t.merchant_in, t.merchant_by, t.name) END);
 	END LOOP;
-	FOREACH t IN ARRAY ARRAY['payment_status', 'operation', 'movement'] LOOP
-		EXECUTE format('ALTER TABLE payments.%I ENABLE ROW LEVEL SECURITY', t);
-		EXECUTE format('DROP POLICY IF EXISTS by_merchant ON payments.%I', t);
-		EXECUTE format('CREATE POLICY by_merchant ON payments.%I FOR SELECT USING (EXISTS (SELECT FROM payments.payment p WHERE p.payment_id = %I.payment_id))', t, t);
-	END LOOP;
-	ALTER TABLE payments.account_history ENABLE ROW LEVEL SECURITY;
-	DROP POLICY IF EXISTS by_merchant ON payments.account_history;
-	CREATE POLICY by_merchant ON payments.account_history FOR SELECT
-		USING (EXISTS (SELECT FROM payments.account a WHERE a.account_id = account_history.account_id));
-	ALTER TABLE payments.ledger_hold_resolution ENABLE ROW LEVEL SECURITY;
-	DROP POLICY IF EXISTS by_merchant ON payments.ledger_hold_resolution;
-	CREATE POLICY by_merchant ON payments.ledger_hold_resolution FOR SELECT
-		USING (EXISTS (SELECT FROM payments.ledger_hold h WHERE h.hold_id = ledger_hold_resolution.hold_id));
 END
 $policies$;

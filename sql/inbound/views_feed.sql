@@ -1,4 +1,4 @@
--- Of the feeds: after 90_installation.sql, which the view reads.
+-- Of the feeds: after core/tables_installation.sql, which the view reads.
 
 CREATE OR REPLACE VIEW payments.feed_status WITH (security_invoker = true) AS
 SELECT f.psp, f.feed, f.enabled, f.watermark, now() - f.watermark AS lag, f.last_ok_at, f.last_error, e.waiting AS entries_waiting,

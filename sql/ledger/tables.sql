@@ -47,6 +47,10 @@ COMMENT ON COLUMN payments.account.history IS 'the balance after each posting is
 COMMENT ON COLUMN payments.account.parts IS 'how many rows it has in account_part, which then have what is posted to it; null: not split, as all but hot accounts with limits';
 COMMENT ON COLUMN payments.account.created_at IS 'when the account was opened';
 
+CREATE OR REPLACE TRIGGER guard_account BEFORE INSERT OR UPDATE OR DELETE ON payments.account
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_account();
+ALTER TABLE payments.account ENABLE ALWAYS TRIGGER guard_account;
+
 -- No foreign keys to account.  ledger/movement.c writes postings only between accounts
 -- that it has just read, accounts are never deleted (guard_account), and
 -- check() proves the link.  A foreign key would take a key-share lock on both
@@ -180,16 +184,3 @@ COMMENT ON COLUMN payments.account_delta.account_id IS 'an account that is hot, 
 COMMENT ON COLUMN payments.account_delta.delta_id IS 'makes the row''s key; the order means nothing';
 COMMENT ON COLUMN payments.account_delta.debits IS 'minor units to be added to account.debits';
 COMMENT ON COLUMN payments.account_delta.credits IS 'minor units to be added to account.credits';
-
--- The guards of posting, and TRUNCATE of account, are attached with those of
--- the other append-only tables.
-CREATE OR REPLACE TRIGGER guard_account BEFORE INSERT OR UPDATE OR DELETE ON payments.account
-	FOR EACH ROW EXECUTE FUNCTION payments.guard_account();
-ALTER TABLE payments.account ENABLE ALWAYS TRIGGER guard_account;
--- Folding deletes rows, nobody changes them.
-CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE ON payments.account_delta
-	FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only();
-ALTER TABLE payments.account_delta ENABLE ALWAYS TRIGGER guard_append_only;
-CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.account_delta
-	FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only();
-ALTER TABLE payments.account_delta ENABLE ALWAYS TRIGGER guard_truncate;

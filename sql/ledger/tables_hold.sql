@@ -79,8 +79,3 @@ CREATE INDEX IF NOT EXISTS ledger_hold_due_expires_at ON payments.ledger_hold_du
 COMMENT ON TABLE payments.ledger_hold_due IS 'open holds that can expire, for payments.release_expired_holds(); a row goes when nothing is left of the hold';
 COMMENT ON COLUMN payments.ledger_hold_due.hold_id IS 'ledger_hold.hold_id';
 COMMENT ON COLUMN payments.ledger_hold_due.expires_at IS 'ledger_hold.expires_at';
-
--- Expiring deletes rows, nobody changes them.
-CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE ON payments.ledger_hold_due
-	FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only();
-ALTER TABLE payments.ledger_hold_due ENABLE ALWAYS TRIGGER guard_append_only;

@@ -13,29 +13,8 @@
 -- History that grows without end is partitioned by month, so that it can be
 -- retired: posting by its time, payment_status and event by their ids, which
 -- are UUIDv7 and so in order of time, as this keeps their keys whole.  The
--- months are made by 98_partitions.sql.  movement cannot be: its key is what
--- makes a PSP's money count once.
-
-CREATE TABLE IF NOT EXISTS payments.merchant (
-	merchant text PRIMARY KEY CONSTRAINT merchant_name_length CHECK (length(merchant) BETWEEN 1 AND 63),
-	app_role name,
-	psp text NOT NULL DEFAULT 'sandbox',
-	created_at timestamptz NOT NULL DEFAULT now(),
-	closed_until timestamptz
-);
-
-CREATE TABLE IF NOT EXISTS payments.psp (
-	psp text PRIMARY KEY CONSTRAINT psp_name_simple CHECK (psp ~ '^[a-z][a-z0-9_]{0,62}$'),
-	adapter text NOT NULL,
-	base_url text,
-	secret text CONSTRAINT psp_secret_is_a_name CHECK (secret ~ '^[A-Za-z][A-Za-z0-9_.-]{0,62}$'),
-	config jsonb NOT NULL DEFAULT '{}',
-	inflight_max int NOT NULL DEFAULT 2000 CONSTRAINT psp_inflight_positive CHECK (inflight_max > 0),
-	timeout interval NOT NULL DEFAULT '30 s' CONSTRAINT psp_timeout_range CHECK (timeout BETWEEN interval '100 ms' AND interval '10 min'),
-	halted_at timestamptz,
-	halted_reason text,
-	created_at timestamptz NOT NULL DEFAULT now()
-);
+-- months are made by retention/first_partitions.sql.  movement cannot be: its
+-- key is what makes a PSP's money count once.
 
 CREATE TABLE IF NOT EXISTS payments.payment (
 	payment_id uuid PRIMARY KEY,
@@ -78,6 +57,37 @@ CREATE TABLE IF NOT EXISTS payments.payment (
 CREATE UNIQUE INDEX IF NOT EXISTS payment_psp_payment_id ON payments.payment (psp, psp_payment_id) WHERE psp_payment_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS payment_order_ref ON payments.payment (order_ref) WHERE order_ref IS NOT NULL;
 
+COMMENT ON TABLE payments.payment IS 'one row a payment: what was asked for, which never changes (guard_facts), and how it stands now, a projection of payment_status and movement that is written only under this row''s lock.  Inserted by create_payment()';
+COMMENT ON COLUMN payments.payment.payment_id IS 'UUIDv7; its last 12 bits are the shard bucket of the merchant';
+COMMENT ON COLUMN payments.payment.merchant IS 'merchant.merchant';
+COMMENT ON COLUMN payments.payment.kind IS 'purchase, topup, withdrawal or transfer';
+COMMENT ON COLUMN payments.payment.amount IS 'what was asked for, minor units, above zero';
+COMMENT ON COLUMN payments.payment.currency IS 'ISO 4217 code, of all amounts of the payment';
+COMMENT ON COLUMN payments.payment.capture IS 'automatic: charged at once; manual: authorized, then capture_payment()';
+COMMENT ON COLUMN payments.payment.psp IS 'psp.psp that performs it; never another one';
+COMMENT ON COLUMN payments.payment.payment_method IS 'the PSP''s token of the means of payment; never a card number';
+COMMENT ON COLUMN payments.payment.order_ref IS 'the application''s name of the order';
+COMMENT ON COLUMN payments.payment.customer IS 'the PSP''s id of the customer';
+COMMENT ON COLUMN payments.payment.return_url IS 'where the PSP sends the payer back to';
+COMMENT ON COLUMN payments.payment.description IS 'sent to the PSP';
+COMMENT ON COLUMN payments.payment.off_session IS 'no customer is waiting, so soft declines are retried by schedule';
+COMMENT ON COLUMN payments.payment.metadata IS 'the application''s own; stays here';
+COMMENT ON COLUMN payments.payment.created_at IS 'when create_payment() accepted it';
+COMMENT ON COLUMN payments.payment.status IS 'that of its newest payment_status row; the transitions are in payments.transition';
+COMMENT ON COLUMN payments.payment.seq IS 'payment_status.seq of its newest row';
+COMMENT ON COLUMN payments.payment.status_hash IS 'payment_status.hash of its newest row, which the next one builds on';
+COMMENT ON COLUMN payments.payment.updated_at IS 'when status or amounts changed last';
+COMMENT ON COLUMN payments.payment.authorized IS 'minor units that the PSP has authorized or captured';
+COMMENT ON COLUMN payments.payment.capture_pending IS 'minor units of captures asked for and not yet answered';
+COMMENT ON COLUMN payments.payment.captured IS 'minor units captured: sum of movements of kind capture';
+COMMENT ON COLUMN payments.payment.refund_pending IS 'minor units of refunds asked for and not yet answered; nobody else can refund them';
+COMMENT ON COLUMN payments.payment.refunded IS 'minor units refunded: movements of kind refund less refund_failed';
+COMMENT ON COLUMN payments.payment.disputed IS 'minor units taken back by disputes: movements of kind dispute less dispute_won';
+COMMENT ON COLUMN payments.payment.psp_payment_id IS 'the PSP''s id of the payment; null until the PSP has answered, and again after a soft decline';
+COMMENT ON COLUMN payments.payment.next_action_url IS 'where the payer must go while the status is requires_action';
+COMMENT ON COLUMN payments.payment.failure_code IS 'the PSP''s code of the last decline; null after success';
+COMMENT ON COLUMN payments.payment.failure_message IS 'the PSP''s words to it, for people';
+
 CREATE TABLE IF NOT EXISTS payments.operation (
 	operation_id uuid PRIMARY KEY,
 	payment_id uuid NOT NULL,
@@ -101,6 +111,25 @@ CREATE TABLE IF NOT EXISTS payments.operation (
 CREATE INDEX IF NOT EXISTS operation_payment ON payments.operation (payment_id);
 CREATE UNIQUE INDEX IF NOT EXISTS operation_psp_ref ON payments.operation (psp_ref, psp);
 
+COMMENT ON TABLE payments.operation IS 'one command to a PSP on behalf of a payment.  Inserted by create_payment(), capture_payment(), cancel_payment() and refund_payment(); then moved on by the worker and by webhooks, under the payment''s lock.  No row is deleted';
+COMMENT ON COLUMN payments.operation.operation_id IS 'UUIDv7 with the shard bucket of its payment';
+COMMENT ON COLUMN payments.operation.payment_id IS 'payment.payment_id';
+COMMENT ON COLUMN payments.operation.kind IS 'charge, authorize, capture, void, refund or payout; charge and authorize decide the payment''s status';
+COMMENT ON COLUMN payments.operation.amount IS 'minor units; of a void, the payment''s amount';
+COMMENT ON COLUMN payments.operation.currency IS 'ISO 4217 code, the payment''s';
+COMMENT ON COLUMN payments.operation.reason IS 'as given by the caller; sent on where the PSP knows it';
+COMMENT ON COLUMN payments.operation.psp IS 'psp.psp, the payment''s';
+COMMENT ON COLUMN payments.operation.psp_ref IS 'our name of the operation at the PSP, derived from merchant, idempotency key and kind alone, so that it is the same again after a loss of rows';
+COMMENT ON COLUMN payments.operation.created_at IS 'when it was asked for';
+COMMENT ON COLUMN payments.operation.status IS 'initiated, processing, requires_action, awaiting_retry, in_doubt; or, for good, succeeded, failed, cancelled';
+COMMENT ON COLUMN payments.operation.generation IS 'from 1; a new one, and with it a new key at the PSP, only after a definite soft decline';
+COMMENT ON COLUMN payments.operation.attempts IS 'rows in attempt so far';
+COMMENT ON COLUMN payments.operation.first_sent_at IS 'first send of this generation: from here counts how long the PSP honours the key; null: not sent';
+COMMENT ON COLUMN payments.operation.psp_object_id IS 'the PSP''s id of what the operation made, such as a refund';
+COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the last decline, or conflicted, or discarded';
+COMMENT ON COLUMN payments.operation.failure_message IS 'the PSP''s words to it, for people';
+COMMENT ON COLUMN payments.operation.completed_at IS 'when it succeeded, failed or was cancelled; null: open';
+
 CREATE TABLE IF NOT EXISTS payments.payment_status (
 	payment_id uuid NOT NULL,
 	seq int NOT NULL,
@@ -114,6 +143,22 @@ CREATE TABLE IF NOT EXISTS payments.payment_status (
 	hash bytea NOT NULL,
 	PRIMARY KEY (payment_id, seq)
 ) PARTITION BY RANGE (payment_id);
+
+COMMENT ON TABLE payments.payment_status IS 'history of each payment, append-only.  (payment_id, seq) is the key, so no two writers append the same step; guard_status checks edge, seq and hash of every row';
+COMMENT ON COLUMN payments.payment_status.payment_id IS 'payment.payment_id';
+COMMENT ON COLUMN payments.payment_status.seq IS 'from 1, without gaps';
+COMMENT ON COLUMN payments.payment_status.status IS 'status from here on: transition.to_status';
+COMMENT ON COLUMN payments.payment_status.event IS 'what happened: transition.event';
+COMMENT ON COLUMN payments.payment_status.operation_id IS 'operation that it happened to; null: to none of ours';
+COMMENT ON COLUMN payments.payment_status.source IS 'who says so: client, worker, answer, inquiry, webhook, settlement or person';
+COMMENT ON COLUMN payments.payment_status.actor IS 'database role that wrote it';
+COMMENT ON COLUMN payments.payment_status.code IS 'the PSP''s code, where there is one';
+COMMENT ON COLUMN payments.payment_status.recorded_at IS 'when it was written; part of the hash';
+COMMENT ON COLUMN payments.payment_status.hash IS 'SHA-256 over this row and the hash of the row before it; check() walks the chain';
+
+CREATE OR REPLACE TRIGGER guard_status BEFORE INSERT ON payments.payment_status
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_status();
+ALTER TABLE payments.payment_status ENABLE ALWAYS TRIGGER guard_status;
 
 CREATE TABLE IF NOT EXISTS payments.attempt (
 	operation_id uuid NOT NULL,
@@ -129,6 +174,19 @@ CREATE TABLE IF NOT EXISTS payments.attempt (
 	claimed_at timestamptz NOT NULL,
 	PRIMARY KEY (operation_id, attempt)
 );
+
+COMMENT ON TABLE payments.attempt IS 'one row an exchange with a PSP, append-only: committed by the worker before the first byte leaves';
+COMMENT ON COLUMN payments.attempt.operation_id IS 'operation.operation_id; no foreign key, see check()';
+COMMENT ON COLUMN payments.attempt.attempt IS 'from 1 within the operation; also the fencing token, see queue.attempt';
+COMMENT ON COLUMN payments.attempt.action IS 'send: perform it; inquire: ask what became of it';
+COMMENT ON COLUMN payments.attempt.generation IS 'operation.generation at that time';
+COMMENT ON COLUMN payments.attempt.psp_key IS 'idempotency key sent, derived from psp_ref and generation; null for an inquiry';
+COMMENT ON COLUMN payments.attempt.method IS 'HTTP method';
+COMMENT ON COLUMN payments.attempt.path IS 'path and query, behind psp.base_url';
+COMMENT ON COLUMN payments.attempt.content_type IS 'of the body; null without one';
+COMMENT ON COLUMN payments.attempt.body IS 'the exact bytes sent; a resend of the generation sends those of its first send again';
+COMMENT ON COLUMN payments.attempt.worker IS 'who claimed it';
+COMMENT ON COLUMN payments.attempt.claimed_at IS 'when; the call follows the commit at once';
 
 -- Two at most for an attempt: that the lease ran out, and later what the PSP had said.
 CREATE TABLE IF NOT EXISTS payments.attempt_answer (
@@ -146,6 +204,19 @@ CREATE TABLE IF NOT EXISTS payments.attempt_answer (
 	PRIMARY KEY (operation_id, attempt, late)
 );
 
+COMMENT ON TABLE payments.attempt_answer IS 'what came of an attempt, append-only, at most one row each.  An attempt without one is in flight, or its worker died';
+COMMENT ON COLUMN payments.attempt_answer.operation_id IS 'attempt.operation_id';
+COMMENT ON COLUMN payments.attempt_answer.attempt IS 'attempt.attempt';
+COMMENT ON COLUMN payments.attempt_answer.class IS 'what we took it for: approved, pending, requires_action, declined, retry_later, not_sent, unknown, misconfigured, duplicate or conflicted';
+COMMENT ON COLUMN payments.attempt_answer.code IS 'the PSP''s code';
+COMMENT ON COLUMN payments.attempt_answer.http_status IS 'HTTP status; null when no whole answer came, or none over HTTP';
+COMMENT ON COLUMN payments.attempt_answer.request_id IS 'the PSP''s id of the request, for its support';
+COMMENT ON COLUMN payments.attempt_answer.error IS 'why there was no whole answer';
+COMMENT ON COLUMN payments.attempt_answer.body IS 'first 8 kB of the answer, with what looks like a card number masked';
+COMMENT ON COLUMN payments.attempt_answer.elapsed_ms IS 'milliseconds from start to end of the call';
+COMMENT ON COLUMN payments.attempt_answer.late IS 'true: the lease was gone; then the answer counted only if it said that money moved';
+COMMENT ON COLUMN payments.attempt_answer.answered_at IS 'when it was recorded';
+
 CREATE TABLE IF NOT EXISTS payments.queue (
 	operation_id uuid PRIMARY KEY,
 	payment_id uuid NOT NULL,
@@ -161,6 +232,19 @@ CREATE TABLE IF NOT EXISTS payments.queue (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
 CREATE INDEX IF NOT EXISTS queue_due ON payments.queue (psp, due_at);
+
+COMMENT ON TABLE payments.queue IS 'operations that wait for a PSP, one row each, gone when the operation is over or a dead letter.  Inserted with the operation, then written by the worker and by webhooks, under the payment''s lock';
+COMMENT ON COLUMN payments.queue.operation_id IS 'operation.operation_id';
+COMMENT ON COLUMN payments.queue.payment_id IS 'payment.payment_id';
+COMMENT ON COLUMN payments.queue.psp IS 'psp.psp: each is claimed on its own, so that a slow one keeps no other waiting';
+COMMENT ON COLUMN payments.queue.action IS 'what is next: send: perform it; inquire: ask what became of it';
+COMMENT ON COLUMN payments.queue.due_at IS 'not before; while claimed, when the lease runs out and the outcome counts as unknown';
+COMMENT ON COLUMN payments.queue.claimed_by IS 'worker that has it at the PSP now; null: free';
+COMMENT ON COLUMN payments.queue.attempt IS 'attempt.attempt that holds the lease: an answer to any other is late';
+COMMENT ON COLUMN payments.queue.schedule IS 'retry_schedule.schedule it is on; null: not tried yet';
+COMMENT ON COLUMN payments.queue.try IS 'tries on that schedule so far';
+COMMENT ON COLUMN payments.queue.lost IS 'leases in a row that ran out without an answer; too many and it is buried as what makes the worker die';
+COMMENT ON COLUMN payments.queue.enqueued_at IS 'when it entered the queue';
 
 CREATE TABLE IF NOT EXISTS payments.dead_letter (
 	dead_letter_id uuid PRIMARY KEY,
@@ -181,6 +265,21 @@ CREATE TABLE IF NOT EXISTS payments.dead_letter (
 -- At most one open dead letter an operation.
 CREATE UNIQUE INDEX IF NOT EXISTS dead_letter_open ON payments.dead_letter (operation_id) WHERE decision IS NULL;
 
+COMMENT ON TABLE payments.dead_letter IS 'operations that nothing will be done about until a person decides, by redrive() or discard(), or the PSP tells after all.  Written by the worker';
+COMMENT ON COLUMN payments.dead_letter.dead_letter_id IS 'for redrive() and discard()';
+COMMENT ON COLUMN payments.dead_letter.operation_id IS 'operation.operation_id; at most one open dead letter each';
+COMMENT ON COLUMN payments.dead_letter.payment_id IS 'payment.payment_id';
+COMMENT ON COLUMN payments.dead_letter.psp IS 'psp.psp';
+COMMENT ON COLUMN payments.dead_letter.action IS 'what was next: send or inquire';
+COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_complete or booked_elsewhere';
+COMMENT ON COLUMN payments.dead_letter.detail IS 'the last error or the PSP''s words, for people';
+COMMENT ON COLUMN payments.dead_letter.attempts IS 'rows in attempt by then';
+COMMENT ON COLUMN payments.dead_letter.created_at IS 'when it was buried';
+COMMENT ON COLUMN payments.dead_letter.decision IS 'redriven, discarded, or resolved: the PSP said what became of it; null: open';
+COMMENT ON COLUMN payments.dead_letter.decided_at IS 'when it was decided';
+COMMENT ON COLUMN payments.dead_letter.decided_by IS 'database role that decided, or that brought the PSP''s word';
+COMMENT ON COLUMN payments.dead_letter.decision_reason IS 'why, as given to discard()';
+
 -- Columns of fixed width first: reconciliation reads millions of these.
 CREATE TABLE IF NOT EXISTS payments.movement (
 	payment_id uuid NOT NULL,
@@ -199,6 +298,17 @@ CREATE INDEX IF NOT EXISTS movement_payment ON payments.movement (payment_id);
 -- Reconciliation reads a period; rows lie in the order of their time.
 CREATE INDEX IF NOT EXISTS movement_recorded_at ON payments.movement USING brin (recorded_at) WITH (pages_per_range = 16, autosummarize = on);
 
+COMMENT ON TABLE payments.movement IS 'money that moved at a PSP, append-only.  One row for each object and kind, from whichever side and however often it is heard of; amounts of a payment are sums of these.  Written under the payment''s lock by answers, inquiries and webhooks, with their postings';
+COMMENT ON COLUMN payments.movement.psp IS 'psp.psp';
+COMMENT ON COLUMN payments.movement.object_id IS 'the PSP''s id of what moved it: payment, refund, fee or dispute';
+COMMENT ON COLUMN payments.movement.kind IS 'authorize (moves nothing yet), capture, refund, refund_failed, fee, dispute, dispute_won, or late_capture: money that came when nobody waited for it, kept in suspense';
+COMMENT ON COLUMN payments.movement.payment_id IS 'payment.payment_id';
+COMMENT ON COLUMN payments.movement.operation_id IS 'operation that asked for it; null: none of ours';
+COMMENT ON COLUMN payments.movement.amount IS 'minor units, above zero; kind says the direction';
+COMMENT ON COLUMN payments.movement.currency IS 'ISO 4217 code, the payment''s';
+COMMENT ON COLUMN payments.movement.source IS 'who said so first: answer, inquiry or webhook';
+COMMENT ON COLUMN payments.movement.recorded_at IS 'when it was written';
+
 CREATE TABLE IF NOT EXISTS payments.idempotency_key (
 	merchant text NOT NULL,
 	key text NOT NULL,
@@ -211,6 +321,16 @@ CREATE TABLE IF NOT EXISTS payments.idempotency_key (
 	PRIMARY KEY (merchant, key)
 );
 
+COMMENT ON TABLE payments.idempotency_key IS 'the first call under each key, append-only: written in the transaction of its effect, read by every repetition';
+COMMENT ON COLUMN payments.idempotency_key.merchant IS 'keys are unique per merchant';
+COMMENT ON COLUMN payments.idempotency_key.key IS 'the application''s, 1 to 255 characters';
+COMMENT ON COLUMN payments.idempotency_key.verb IS 'function that was called';
+COMMENT ON COLUMN payments.idempotency_key.request_hash IS 'SHA-256 over the arguments; another request under the key is refused (PY102)';
+COMMENT ON COLUMN payments.idempotency_key.payment_id IS 'payment made or changed';
+COMMENT ON COLUMN payments.idempotency_key.operation_id IS 'operation made';
+COMMENT ON COLUMN payments.idempotency_key.status IS 'status that the first call returned, and every repetition returns';
+COMMENT ON COLUMN payments.idempotency_key.created_at IS 'when';
+
 CREATE TABLE IF NOT EXISTS payments.event (
 	id uuid PRIMARY KEY,
 	aggregatetype text NOT NULL,
@@ -221,18 +341,14 @@ CREATE TABLE IF NOT EXISTS payments.event (
 	created_at timestamptz NOT NULL
 ) PARTITION BY RANGE (id);
 
-CREATE TABLE IF NOT EXISTS payments.psp_event (
-	psp text NOT NULL,
-	event_id text NOT NULL,
-	event_type text,
-	received_at timestamptz NOT NULL,
-	source text NOT NULL DEFAULT 'webhook' CONSTRAINT psp_event_source_known CHECK (source IN ('webhook', 'feed')),
-	headers jsonb NOT NULL,
-	body bytea NOT NULL,
-	outcome text NOT NULL CONSTRAINT psp_event_outcome_known CHECK (outcome IN ('received', 'applied', 'no_effect', 'ignored', 'unmatched')),
-	payment_id uuid,
-	PRIMARY KEY (psp, event_id)
-);
+COMMENT ON TABLE payments.event IS 'outbox, append-only: one row for each row of payment_status, in the same commit, in the shape that Debezium''s outbox router reads';
+COMMENT ON COLUMN payments.event.id IS 'UUIDv7, for the reader to drop what it has seen';
+COMMENT ON COLUMN payments.event.aggregatetype IS 'payment';
+COMMENT ON COLUMN payments.event.aggregateid IS 'payment_id';
+COMMENT ON COLUMN payments.event.type IS 'payment.STATUS';
+COMMENT ON COLUMN payments.event.payload IS 'payment_id, seq, status, event, code, amount in minor units, currency, order_ref';
+COMMENT ON COLUMN payments.event.merchant IS 'merchant.merchant';
+COMMENT ON COLUMN payments.event.created_at IS 'when it was written';
 
 CREATE TABLE IF NOT EXISTS payments.exception (
 	exception_id uuid PRIMARY KEY,
@@ -253,12 +369,26 @@ CREATE TABLE IF NOT EXISTS payments.exception (
 
 CREATE UNIQUE INDEX IF NOT EXISTS exception_once ON payments.exception (psp, object_id, kind) WHERE object_id IS NOT NULL;
 
+COMMENT ON TABLE payments.exception IS 'what a person must look at: the PSP''s money and ours differ, or a customer is owed something.  Opened by answers, inquiries and webhooks';
+COMMENT ON COLUMN payments.exception.exception_id IS 'UUIDv7';
+COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ; orphan: names an operation that is not here; over_refunded; duplicate: captured twice; refund_failed; disputed';
+COMMENT ON COLUMN payments.exception.psp IS 'psp.psp';
+COMMENT ON COLUMN payments.exception.object_id IS 'the PSP''s id of the object; opened once for each object and kind';
+COMMENT ON COLUMN payments.exception.payment_id IS 'payment.payment_id; null for an orphan';
+COMMENT ON COLUMN payments.exception.operation_id IS 'operation.operation_id; null: none of ours';
+COMMENT ON COLUMN payments.exception.amount IS 'minor units; of an orphan, in the PSP''s units; null: not known';
+COMMENT ON COLUMN payments.exception.currency IS 'ISO 4217 code';
+COMMENT ON COLUMN payments.exception.detail IS 'what is known and what to do, for people';
+COMMENT ON COLUMN payments.exception.created_at IS 'when it was opened';
+COMMENT ON COLUMN payments.exception.resolved_at IS 'when it was resolved; null: open';
+COMMENT ON COLUMN payments.exception.resolved_by IS 'database role that resolved it';
+COMMENT ON COLUMN payments.exception.resolution IS 'what was done';
+
 -- An answer is some kB of JSON each; lz4, where the server has it, takes a tenth of pglz's time.
 DO $compression$
 BEGIN
 	IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
 		ALTER TABLE payments.attempt_answer ALTER COLUMN body SET COMPRESSION lz4;
-		ALTER TABLE payments.psp_event ALTER COLUMN body SET COMPRESSION lz4;
 	END IF;
 END
 $compression$;

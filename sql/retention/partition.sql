@@ -17,12 +17,13 @@ CREATE FUNCTION payments._partitions()
 	RETURNS TABLE (table_name text, partition text, from_time timestamptz, to_time timestamptz, is_default boolean)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 	SELECT p.relname, c.relname, payments._bound_time(b.part[1]), payments._bound_time(b.part[2]), e.expression = 'DEFAULT'
-	FROM unnest(ARRAY['posting', 'payment_status', 'event']) t (name)
+	FROM payments._tables() t
 	JOIN pg_class p ON p.relnamespace = 'payments'::regnamespace AND p.relname = t.name
 	JOIN pg_inherits i ON i.inhparent = p.oid
 	JOIN pg_class c ON c.oid = i.inhrelid
 	CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid)) e (expression)
 	LEFT JOIN LATERAL regexp_match(e.expression, '^FOR VALUES FROM \(''([^'']*)''\) TO \(''([^'']*)''\)$') b (part) ON true
+	WHERE t.partition_key IS NOT NULL
 $$;
 COMMENT ON FUNCTION payments._partitions() IS 'Internal: the partitions there are, and the times that they are for.';
 
@@ -79,8 +80,10 @@ DECLARE
 	part_bound text := 'DEFAULT';
 BEGIN
 	IF from_time IS NOT NULL THEN
-		part_bound := CASE table_name WHEN 'posting' THEN format('FOR VALUES FROM (%L) TO (%L)', from_time, to_time)
-			ELSE format('FOR VALUES FROM (%L) TO (%L)', payments._uuid_of(from_time), payments._uuid_of(to_time)) END;
+		SELECT CASE t.partition_type
+			WHEN 'uuid' THEN format('FOR VALUES FROM (%L) TO (%L)', payments._uuid_of(from_time), payments._uuid_of(to_time))
+			ELSE format('FOR VALUES FROM (%L) TO (%L)', from_time, to_time) END INTO STRICT part_bound
+		FROM payments._tables() t WHERE t.name = table_name;
 	END IF;
 	EXECUTE format('CREATE TABLE payments.%I (LIKE payments.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
 		INCLUDING COMPRESSION INCLUDING COMMENTS)', name, table_name);
@@ -129,7 +132,7 @@ BEGIN
 			MESSAGE = 'ahead must be between 0 and 10 years, and since within the last 100 years',
 			HINT = 'Leave both out for the next three months.';
 	END IF;
-	FOREACH t IN ARRAY ARRAY['posting', 'payment_status', 'event'] LOOP
+	FOR t IN SELECT d.name FROM payments._tables() d WHERE d.partition_key IS NOT NULL LOOP
 		CONTINUE WHEN NOT EXISTS (SELECT FROM payments._missing_partitions(t, first, last));
 		-- Before anything else of the table is locked: who retires has it and wants more.
 		IF NOT payments._lock_partitioning(t) THEN

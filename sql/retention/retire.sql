@@ -151,11 +151,12 @@ DECLARE
 	reason text;
 	gone text[] := '{}';
 BEGIN
-	IF $1 IS NULL OR $1 NOT IN ('posting', 'payment_status', 'event') THEN
+	IF NOT EXISTS (SELECT FROM payments._tables() t WHERE t.name = $1 AND t.partition_key IS NOT NULL) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = 'table_name must be posting, payment_status or event',
-			HINT = 'Other tables are not partitioned.';
+			MESSAGE = 'table_name does not name a partitioned table',
+			HINT = (SELECT 'Partitioned are ' || string_agg(t.name, ', ') || '.' FROM payments._tables() t
+					WHERE t.partition_key IS NOT NULL);
 	END IF;
 	IF $2 IS NULL OR $2 < interval '1 month' OR $3 IS NULL OR $4 IS NULL THEN
 		RAISE EXCEPTION USING
@@ -240,7 +241,7 @@ DECLARE
 	t text;
 	filled boolean;
 BEGIN
-	FOREACH t IN ARRAY ARRAY['posting', 'payment_status', 'event'] LOOP
+	FOR t IN SELECT d.name FROM payments._tables() d WHERE d.partition_key IS NOT NULL LOOP
 		EXECUTE format('SELECT EXISTS (SELECT FROM payments.%I)', t || '_default') INTO filled;
 		RETURN QUERY
 		WITH there AS MATERIALIZED (SELECT p.* FROM payments._partitions() p WHERE p.table_name = t)
@@ -305,8 +306,9 @@ COMMENT ON FUNCTION payments._check_retired() IS 'Internal: the invariants of wh
 CREATE FUNCTION payments._require_snapshot() RETURNS void
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF EXISTS (SELECT FROM unnest(ARRAY['posting', 'payment_status', 'event']) t
-			   WHERE payments._retired_until(t) IS DISTINCT FROM (SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = t)) THEN
+	IF EXISTS (SELECT FROM payments._tables() t WHERE t.partition_key IS NOT NULL
+			   AND payments._retired_until(t.name) IS DISTINCT FROM
+				(SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = t.name)) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '40001',
 			MESSAGE = 'rows were retired after the snapshot of this statement was taken',

@@ -62,5 +62,3 @@ COMMENT ON COLUMN payments.posting_retired.from_time IS 'partition_retired.from_
 COMMENT ON COLUMN payments.posting_retired.debits IS 'sum of the amounts debited, minor units';
 COMMENT ON COLUMN payments.posting_retired.credits IS 'sum of the amounts credited, minor units';
 COMMENT ON COLUMN payments.posting_retired.postings IS 'number of postings';
-
-DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['partition_retired', 'payment_retired', 'posting_retired']); END $guards$;

@@ -84,7 +84,7 @@ DECLARE
 	t text;
 	n bigint;
 BEGIN
-	FOREACH t IN ARRAY payments._sealed_tables() LOOP
+	FOR t IN SELECT s.name FROM payments._tables() s WHERE s.seal_key IS NOT NULL LOOP
 		IF NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 					   WHERE c.oid = to_regclass('payments.' || t) AND c.relkind IN ('r', 'p')
 					   AND a.attname = 'xid' AND a.atttypid = 'xid8'::regtype) THEN
@@ -215,9 +215,8 @@ BEGIN
 
 	RETURN QUERY
 	SELECT 'the seals are guarded', count(*) = 0, count(*), min(g.tbl || '.' || g.trg)
-	FROM (SELECT t.name AS tbl, x.trg
-		  FROM unnest(payments._sealed_tables() || ARRAY['seal', 'seal_table', 'seal_leaf', 'seal_epoch']) t (name),
-			unnest(ARRAY['guard_append_only', 'guard_truncate']) x (trg)) g
+	FROM (SELECT t.name AS tbl, x.trg FROM payments._tables() t CROSS JOIN unnest(t.guards) x (trg)
+		  WHERE t.seal_key IS NOT NULL OR t.name IN ('seal', 'seal_table', 'seal_leaf', 'seal_epoch')) g
 	LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
 	WHERE t.tgenabled IS DISTINCT FROM 'A';
 END

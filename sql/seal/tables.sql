@@ -88,14 +88,14 @@ COMMENT ON COLUMN payments.seal_retired.rows IS 'how many of the block''s rows w
 COMMENT ON COLUMN payments.seal_retired.retired_at IS 'when';
 COMMENT ON COLUMN payments.seal_retired.retired_by IS 'database role that did it';
 
--- The tables that are sealed.  No btree index: it would have to be kept by
+-- The tables that are sealed, as core/table.c has them.  No btree index: it would have to be kept by
 -- every posting.  New rows lie at the end, which is what BRIN is made for.
 DO $sealed$
 DECLARE
 	t text;
 	x pg_attribute;
 BEGIN
-	FOREACH t IN ARRAY payments._sealed_tables() LOOP
+	FOR t IN SELECT r.name FROM payments._tables() r WHERE r.seal_key IS NOT NULL LOOP
 		SELECT a.* INTO x FROM pg_attribute a WHERE a.attrelid = to_regclass('payments.' || t) AND a.attname = 'xid' AND NOT a.attisdropped;
 		-- What is there already gets this transaction's id.  The default itself is
 		-- not called here: setup() must leave seal_epoch empty, for what a restore brings.
@@ -113,9 +113,6 @@ BEGIN
 	END LOOP;
 END
 $sealed$;
-
--- Append-only, like what they seal.
-DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['seal', 'seal_table', 'seal_leaf', 'seal_epoch', 'seal_retired']); END $guards$;
 
 CREATE OR REPLACE TRIGGER forget_epoch AFTER INSERT ON payments.seal_epoch
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_epoch();

@@ -1,4 +1,4 @@
--- Sealing, what the tables need.  The rest is in 55_seal.sql.
+-- Sealing, what the tables need.  The rest is in seal/seal.sql.
 
 CREATE OPERATOR CLASS payments.xid8_minmax_ops FOR TYPE xid8 USING brin AS
 	OPERATOR 1 pg_catalog.<,
@@ -18,12 +18,8 @@ CREATE FUNCTION payments._seal_xid() RETURNS xid8
 COMMENT ON FUNCTION payments._seal_xid() IS 'Internal: what the column xid of sealed tables defaults to.';
 
 CREATE FUNCTION payments.forget_epoch() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_epoch';
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
 COMMENT ON FUNCTION payments.forget_epoch() IS 'Trigger: tells every session to read seal_epoch anew.';
-
-CREATE FUNCTION payments._sealed_tables() RETURNS text[]
-	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_sealed_tables';
-COMMENT ON FUNCTION payments._sealed_tables() IS 'Internal: names of the tables that are sealed.';
 
 CREATE FUNCTION payments._system_identifier() RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_system_identifier';

@@ -1,6 +1,6 @@
 -- What PSPs and banks say: settlement files and bank statements, imported by
 -- import_settlement().  Run by setup() as payments_owner; may be run any
--- number of times.  Before 30_seal.sql: these tables are sealed.
+-- number of times.  Before seal/tables.sql: these tables are sealed.
 --
 -- Imports come by the ten thousand rows in one statement, so that a CHECK on a
 -- list of words costs nothing here.
@@ -208,5 +208,3 @@ COMMENT ON COLUMN payments.settlement_staging.staged_at IS 'when that transactio
 CREATE OR REPLACE TRIGGER mask_staged BEFORE INSERT ON payments.settlement_staging
 	FOR EACH ROW EXECUTE FUNCTION payments.mask_staged();
 ALTER TABLE payments.settlement_staging ENABLE ALWAYS TRIGGER mask_staged;
-
-DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['settlement_batch', 'settlement_line', 'bank_statement', 'bank_entry']); END $guards$;

@@ -179,5 +179,3 @@ COMMENT ON COLUMN payments.discrepancy_resolution.reference IS 'posting.referenc
 COMMENT ON COLUMN payments.discrepancy_resolution.amount IS 'minor units adjusted or refunded';
 COMMENT ON COLUMN payments.discrepancy_resolution.actor IS 'database role';
 COMMENT ON COLUMN payments.discrepancy_resolution.recorded_at IS 'when';
-
-DO $guards$ BEGIN PERFORM payments._make_append_only(ARRAY['settlement_posting', 'bank_match', 'reconciliation_run', 'discrepancy_found', 'discrepancy_resolution']); END $guards$;

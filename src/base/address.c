@@ -68,6 +68,7 @@ static const PayRange private_ranges[] = {
 };
 
 static bool address_bytes(const struct sockaddr *address, socklen_t bytes, unsigned char *out);
+static bool address_in(const struct sockaddr *address, socklen_t bytes, const PayNetworks *networks);
 static bool in_range(const unsigned char *address, const unsigned char *network, int prefix);
 static bool in_ranges(const unsigned char *address, const PayRange *ranges, int n);
 static bool in_networks(const unsigned char *address, const PayNetworks *networks);
@@ -147,8 +148,8 @@ pay_address_classify(const struct sockaddr *address, socklen_t bytes)
 	return classify_bytes(raw);
 }
 
-bool
-pay_address_in(const struct sockaddr *address, socklen_t bytes, const PayNetworks *networks)
+static bool
+address_in(const struct sockaddr *address, socklen_t bytes, const PayNetworks *networks)
 {
 	unsigned char raw[16];
 
@@ -163,9 +164,9 @@ pay_address_allowed(const struct sockaddr *address, socklen_t bytes, bool allow_
 		case PAY_ADDRESS_PUBLIC:
 			return true;
 		case PAY_ADDRESS_LOOPBACK:
-			return allow_loopback || pay_address_in(address, bytes, allowed);
+			return allow_loopback || address_in(address, bytes, allowed);
 		case PAY_ADDRESS_PRIVATE:
-			return pay_address_in(address, bytes, allowed);
+			return address_in(address, bytes, allowed);
 	}
 	return false;
 }

@@ -34,7 +34,6 @@ typedef enum PayAddressVerdict
 /* Parses "10.1.0.0/16, fd00::/8"; false on any malformed item or too many. "" gives an empty list. */
 extern bool pay_networks_parse(const char *text, PayNetworks *networks);
 extern PayAddressVerdict pay_address_classify(const struct sockaddr *address, socklen_t bytes);
-extern bool pay_address_in(const struct sockaddr *address, socklen_t bytes, const PayNetworks *networks);
 
 /* May we connect there?  Public: yes.  Loopback: if allow_loopback or listed.  Private: if listed. */
 extern bool pay_address_allowed(const struct sockaddr *address, socklen_t bytes, bool allow_loopback, const PayNetworks *allowed);

@@ -132,22 +132,6 @@ pay_equal_constant_time(const void *a, const void *b, size_t bytes)
 }
 
 char *
-pay_hex(const void *data, size_t bytes)
-{
-	static const char digits[] = "0123456789abcdef";
-	const uint8 *in = data;
-	char	   *hex = palloc(2 * bytes + 1);
-
-	for (size_t i = 0; i < bytes; i++)
-	{
-		hex[2 * i] = digits[in[i] >> 4];
-		hex[2 * i + 1] = digits[in[i] & 0x0f];
-	}
-	hex[2 * bytes] = '\0';
-	return hex;
-}
-
-char *
 pay_base32(const void *data, size_t bytes)
 {
 	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";

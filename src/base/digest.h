@@ -6,8 +6,8 @@
  * hash chains) is built with PaySha256, whose parts are typed and prefixed
  * with their length: no two different lists of parts hash the same bytes.
  */
-#ifndef PAY_HMAC_H
-#define PAY_HMAC_H
+#ifndef PAY_DIGEST_H
+#define PAY_DIGEST_H
 
 #include "utils/uuid.h"
 
@@ -25,8 +25,6 @@ extern void pay_hmac_sha256(const void *key, size_t key_bytes, const PayChunk *c
 /* Compares without telling by its duration where the difference is. */
 extern bool pay_equal_constant_time(const void *a, const void *b, size_t bytes);
 
-/* Lower-case hex, palloc'd. */
-extern char *pay_hex(const void *data, size_t bytes);
 /* RFC 4648 base32 in lower case without padding, palloc'd: 52 characters for a digest. */
 extern char *pay_base32(const void *data, size_t bytes);
 
@@ -52,4 +50,4 @@ extern void pay_sha_add_uuid(PaySha256 *sha, const pg_uuid_t *value);	/* NULL al
 /* Writes the digest and frees what was gathered. */
 extern void pay_sha_finish(PaySha256 *sha, uint8 digest[PAY_HASH_BYTES]);
 
-#endif							/* PAY_HMAC_H */
+#endif							/* PAY_DIGEST_H */

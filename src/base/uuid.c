@@ -12,6 +12,8 @@
 
 #include "base/digest.h"
 
+#include "utils/builtins.h"
+
 #include <sys/time.h>
 #include <time.h>
 
@@ -57,4 +59,10 @@ int
 pay_id_bucket(const pg_uuid_t *id)
 {
 	return ((id->data[14] & 0x0f) << 8) | id->data[15];
+}
+
+char *
+pay_uuid_text(const pg_uuid_t *id)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
 }

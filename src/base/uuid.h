@@ -2,8 +2,8 @@
  * src/base/uuid.h
  *		Ids that leave the database.
  */
-#ifndef PAY_IDS_H
-#define PAY_IDS_H
+#ifndef PAY_UUID_H
+#define PAY_UUID_H
 
 #include "utils/uuid.h"
 
@@ -13,5 +13,6 @@ extern int	pay_shard_bucket(const char *merchant);
 extern pg_uuid_t pay_new_id(int bucket);
 /* Bucket of an id made above. */
 extern int	pay_id_bucket(const pg_uuid_t *id);
+extern char *pay_uuid_text(const pg_uuid_t *id);
 
-#endif							/* PAY_IDS_H */
+#endif							/* PAY_UUID_H */

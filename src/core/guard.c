@@ -19,6 +19,7 @@
 #include "core/guard.h"
 
 #include "core/spi.h"
+#include "core/table.h"
 
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -44,64 +45,13 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* Tables whose rows have a projection, and the columns that are it. */
-typedef struct PayProjection
-{
-	const char *table;
-	const char *columns[18];
-} PayProjection;
-
-static const PayProjection projections[] = {
-	{"payment", {"status", "seq", "status_hash", "updated_at", "authorized", "capture_pending", "captured",
-			"refund_pending", "refunded", "disputed", "psp_payment_id", "next_action_url",
-	"failure_code", "failure_message"}},
-	{"operation", {"status", "generation", "attempts", "first_sent_at", "psp_object_id",
-	"failure_code", "failure_message", "completed_at"}},
-	{"psp_event", {"outcome", "payment_id"}},
-	{"dead_letter", {"decision", "decided_at", "decided_by", "decision_reason"}},
-	{"exception", {"resolved_at", "resolved_by", "resolution"}},
-	{"merchant", {"app_role", "psp", "closed_until"}},
-};
-
-/* Columns that hold one of a few words. */
-typedef struct PayWords
-{
-	const char *table;
-	const char *column;
-	const char *words[16];
-} PayWords;
-
-static const PayWords word_columns[] = {
-	{"payment", "kind", {"purchase", "topup", "withdrawal", "transfer"}},
-	{"payment", "capture", {"automatic", "manual"}},
-	{"payment", "status", {"initiated", "processing", "requires_action", "authorized", "awaiting_retry", "in_doubt",
-			"succeeded", "failed", "cancelled", "expired", "partially_refunded", "refunded",
-	"disputed"}},
-	{"operation", "kind", {"charge", "authorize", "capture", "void", "refund", "payout"}},
-	{"operation", "status", {"initiated", "processing", "requires_action", "awaiting_retry", "in_doubt", "succeeded",
-	"failed", "cancelled"}},
-};
-
-/* Tables that the utility hook protects: those with triggers of ours. */
-static const char *const guarded[] = {
-	"payment", "operation", "payment_status", "attempt", "attempt_answer", "movement", "idempotency_key",
-	"event", "psp_event", "dead_letter", "exception", "posting", "account", "account_delta", "account_history", "account_part",
-	"merchant",
-	"posting_reference", "posting_failure", "posting_reversal", "ledger_hold", "ledger_hold_resolution", "ledger_hold_due",
-	"seal", "seal_table", "seal_leaf", "seal_epoch", "seal_retired",
-	"partition_retired", "payment_retired", "posting_retired",
-	"period_close", "period_balance",
-	"settlement_batch", "settlement_line", "bank_statement", "bank_entry",
-	"settlement_posting", "bank_match", "reconciliation_run", "discrepancy_found", "discrepancy_resolution",
-	"issued_statement", "statement_counter",
-};
-
 static ProcessUtility_hook_type previous_hook = NULL;
 
 /* Written by pay_guard_allow_ddl() only. */
 static bool ddl_allowed = false;
 
-static void check_words(const char *table, TupleDesc desc, HeapTuple tuple);
+static bool in_projection(const PayTable *table, const char *column);
+static void check_words(const PayTable *table, TupleDesc desc, HeapTuple tuple);
 static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 						  ProcessUtilityContext context, ParamListInfo params,
 						  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
@@ -148,8 +98,8 @@ Datum
 pay_guard_facts(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	const PayProjection *projection = NULL;
-	const char *table;
+	const PayTable *table;
+	const char *name;
 	TupleDesc	desc;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
@@ -158,7 +108,8 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 				 errmsg("guard_facts() must be called as a trigger"),
 				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 
-	table = RelationGetRelationName(trigger->tg_relation);
+	name = RelationGetRelationName(trigger->tg_relation);
+	table = pay_table_find(name);
 	desc = RelationGetDescr(trigger->tg_relation);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 	{
@@ -168,27 +119,18 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(PAY_ERR_APPEND_ONLY),
-				 errmsg("rows of table \"%s\" cannot be removed", table),
+				 errmsg("rows of table \"%s\" cannot be removed", name),
 				 errhint("Correct a payment with a further operation.")));
-
-	for (int i = 0; i < (int) lengthof(projections); i++)
-		if (strcmp(projections[i].table, table) == 0)
-			projection = &projections[i];
 
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i);
 		bool		old_null,
-					new_null,
-					may_change = false;
+					new_null;
 		Datum		old_value,
 					new_value;
 
-		if (column->attisdropped)
-			continue;
-		for (int k = 0; projection && k < (int) lengthof(projection->columns) && projection->columns[k]; k++)
-			may_change = may_change || strcmp(projection->columns[k], NameStr(column->attname)) == 0;
-		if (may_change)
+		if (column->attisdropped || in_projection(table, NameStr(column->attname)))
 			continue;
 		old_value = heap_getattr(trigger->tg_trigtuple, i + 1, desc, &old_null);
 		new_value = heap_getattr(trigger->tg_newtuple, i + 1, desc, &new_null);
@@ -196,41 +138,47 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 			(!old_null && !datum_image_eq(old_value, new_value, column->attbyval, column->attlen)))
 			ereport(ERROR,
 					(errcode(PAY_ERR_APPEND_ONLY),
-					 errmsg("column \"%s\" of table \"%s\" cannot be changed", NameStr(column->attname), table),
+					 errmsg("column \"%s\" of table \"%s\" cannot be changed", NameStr(column->attname), name),
 					 errhint("It is a fact; only what follows from later facts changes.")));
 	}
 	check_words(table, desc, trigger->tg_newtuple);
 	return PointerGetDatum(trigger->tg_newtuple);
 }
 
+static bool
+in_projection(const PayTable *table, const char *column)
+{
+	for (int i = 0; table && i < PAY_TABLE_PROJECTION_MAX && table->projection[i]; i++)
+		if (strcmp(table->projection[i], column) == 0)
+			return true;
+	return false;
+}
+
 /* What would be CHECKs on lists of words, if those were not parsed anew in every statement. */
 static void
-check_words(const char *table, TupleDesc desc, HeapTuple tuple)
+check_words(const PayTable *table, TupleDesc desc, HeapTuple tuple)
 {
-	for (int i = 0; i < (int) lengthof(word_columns); i++)
+	for (int i = 0; table && i < (int) lengthof(table->words) && table->words[i].column; i++)
 	{
-		const PayWords *w = &word_columns[i];
+		const PayTableWords *w = &table->words[i];
 		bool		isnull,
 					known = false;
 		Datum		value;
 		char	   *word;
-		int			column;
+		int			column = SPI_fnumber(desc, w->column);
 
-		if (strcmp(w->table, table) != 0)
-			continue;
-		column = SPI_fnumber(desc, w->column);
 		if (column <= 0)
 			continue;
 		value = heap_getattr(tuple, column, desc, &isnull);
 		if (isnull)
 			continue;
 		word = TextDatumGetCString(value);
-		for (int k = 0; k < (int) lengthof(w->words) && w->words[k]; k++)
+		for (int k = 0; k < PAY_TABLE_WORDS_MAX && w->words[k]; k++)
 			known = known || strcmp(w->words[k], word) == 0;
 		if (!known)
 			ereport(ERROR,
 					(errcode(PAY_ERR_INTERNAL),
-					 errmsg("column \"%s\" of table \"%s\" does not know the word \"%s\"", w->column, table, word),
+					 errmsg("column \"%s\" of table \"%s\" does not know the word \"%s\"", w->column, table->name, word),
 					 errhint("Do not write into the tables of payments; call the functions.")));
 		pfree(word);
 	}
@@ -467,12 +415,9 @@ check_drop(DropStmt *statement)
 static bool
 name_is_guarded(const char *schema, const char *table)
 {
-	if (strcmp(schema, PAY_SCHEMA) != 0)
-		return false;
-	for (int i = 0; i < (int) lengthof(guarded); i++)
-		if (strcmp(guarded[i], table) == 0)
-			return true;
-	return false;
+	const PayTable *found = strcmp(schema, PAY_SCHEMA) == 0 ? pay_table_find(table) : NULL;
+
+	return found && pay_table_guarded(found);
 }
 
 /* By its name, or as a partition of such a table. */

@@ -8,6 +8,9 @@
 #include "payments.h"
 
 #include "core/merchant.h"
+
+#include "core/arguments.h"
+#include "core/cache.h"
 #include "core/spi.h"
 
 #include "access/xact.h"
@@ -15,13 +18,32 @@
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 
 PAY_FUNCTION(pay_act_for_all);
+PAY_FUNCTION(pay_require_merchant_sql);
 
 /* The transaction, and the subtransaction of it, in which a decision is carried out. */
 static LocalTransactionId deciding_lxid = InvalidLocalTransactionId;
 static SubTransactionId deciding_subid;
 
+typedef struct PayMerchantEntry
+{
+	char		merchant[NAMEDATALEN];
+	bool		has_role;
+	NameData	app_role;
+} PayMerchantEntry;
+
+/* Every verb asks, of payments and of the ledger. */
+static PayCache roles = {
+	.name = "payments merchants",
+	.key_bytes = NAMEDATALEN,
+	.entry_bytes = sizeof(PayMerchantEntry),
+	.tables = {"merchant"},
+};
+
+static bool find_role(const char *merchant, const char **app_role);
+static bool reads_all_merchants(void);
 static bool decides(void);
 
 static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
@@ -30,22 +52,14 @@ static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
 void
 pay_require_merchant(const char *merchant)
 {
-	PayArgs		args = {0};
+	const char *app_role;
+	Oid			role;
 
-	pay_arg_text(&args, merchant);
-	if (merchant == NULL || pay_spi_exec(&find_merchant, &args) == 0)
+	if (merchant == NULL || !find_role(merchant, &app_role))
 		ereport(ERROR,
 				(errcode(PAY_ERR_MERCHANT_UNKNOWN),
 				 errmsg("merchant \"%s\" does not exist", merchant ? merchant : ""),
 				 errhint("Create it with payments.create_merchant().")));
-	pay_require_merchant_role(merchant, pay_spi_text(0, 1));
-}
-
-void
-pay_require_merchant_role(const char *merchant, const char *app_role)
-{
-	Oid			role;
-
 	if (app_role == NULL || decides())
 		return;
 	role = get_role_oid(app_role, true);
@@ -56,8 +70,37 @@ pay_require_merchant_role(const char *merchant, const char *app_role)
 				 errhint("Only members of role \"%s\" act for this merchant.", app_role)));
 }
 
-bool
-pay_reads_all_merchants(void)
+/* False if there is no such merchant.  Only what was found is cached, so what is created later is seen at once. */
+static bool
+find_role(const char *merchant, const char **app_role)
+{
+	PayArgs		args = {0};
+	char		key[NAMEDATALEN] = {0};
+	bool		cacheable = strlcpy(key, merchant, sizeof(key)) < sizeof(key);
+	PayMerchantEntry *entry = cacheable ? pay_cache_find(&roles, key) : NULL;
+
+	if (entry)
+	{
+		/* A copy: the next look-up may begin the cache anew. */
+		*app_role = entry->has_role ? pstrdup(NameStr(entry->app_role)) : NULL;
+		return true;
+	}
+	pay_arg_text(&args, merchant);
+	if (pay_spi_exec(&find_merchant, &args) == 0)
+		return false;
+	*app_role = pay_spi_text(0, 1);
+	entry = cacheable ? pay_cache_add(&roles, key) : NULL;
+	if (entry)
+	{
+		entry->has_role = *app_role != NULL;
+		namestrcpy(&entry->app_role, *app_role ? *app_role : "");
+	}
+	return true;
+}
+
+/* Is the calling role an operator, administrator or auditor?  They see the rows of all merchants. */
+static bool
+reads_all_merchants(void)
 {
 	static const char *const readers[] = {"payments_operator", "payments_admin", "payments_auditor"};
 
@@ -90,4 +133,17 @@ decides(void)
 {
 	return LocalTransactionIdIsValid(deciding_lxid) && deciding_lxid == PayMyLocalTransactionId() &&
 		deciding_subid == GetCurrentSubTransactionId();
+}
+
+/* _require_merchant(merchant): unless the caller may see the rows of all. */
+Datum
+pay_require_merchant_sql(PG_FUNCTION_ARGS)
+{
+	char	   *merchant = pay_text_argument(fcinfo, 0);
+
+	pay_spi_begin();
+	if (!reads_all_merchants())
+		pay_require_merchant(merchant);
+	pay_spi_end();
+	PG_RETURN_VOID();
 }

@@ -8,12 +8,9 @@
 /*
  * Raises PAY_ERR_MERCHANT_UNKNOWN when there is no such merchant, and 42501
  * when it belongs to a role (merchant.app_role) of which the calling role is
- * no member.  Call between pay_spi_begin() and pay_spi_end().
+ * no member.  Call between pay_spi_begin() and pay_spi_end(); what was read
+ * before may be gone then.
  */
 extern void pay_require_merchant(const char *merchant);
-/* The same when the caller has read the row already; app_role may be NULL. */
-extern void pay_require_merchant_role(const char *merchant, const char *app_role);
-/* Is the calling role an operator, administrator or auditor?  They see the rows of all merchants. */
-extern bool pay_reads_all_merchants(void);
 
 #endif							/* PAY_MERCHANT_H */

@@ -2,13 +2,13 @@
  * src/core/partition.c
  *		Months of history: made ahead, and retired.
  *
- * posting is partitioned by booked_at; payment_status and event by their ids,
- * which are UUIDv7 and so in the order of time.  Each has a partition for
- * each month (UTC), and a default partition, so that no insert ever fails:
- * what lands there because the server's clock was wrong, or because nobody made
- * the month in time, stays there, as rows never change.
+ * core/table.c says which tables: posting by its time, payment_status and event
+ * by their ids, which are UUIDv7 and so in the order of time.  Each has a
+ * partition for each month (UTC), and a default partition, so that no insert
+ * ever fails: what lands there because the server's clock was wrong, or because
+ * nobody made the month in time, stays there, as rows never change.
  *
- * The work is done in SQL (54_partition.sql, 55_retire.sql); what is here
+ * The work is done in SQL (sql/retention/); what is here
  * lifts the guard against DDL for it, and reads what a snapshot does not show.
  *
  * Locks.  A partition is made as a table and attached, under SHARE UPDATE

@@ -51,9 +51,7 @@ typedef struct PayFeedProgress
 	int			added;			/* entries that are new here */
 } PayFeedProgress;
 
-/* Makes the rows of an adapter's feeds, where they are missing. */
-extern void pay_feed_create(const char *psp, const PayAdapter *adapter);
-/* The same for every PSP, and all leases of that worker run out: it has just started. */
+/* Makes the rows of feeds that have none, and all leases of that worker run out: it has just started. */
 extern void pay_feed_recover(const char *worker, TimestampTz now);
 /* When the next page of one of these PSPs, or an entry that waits, is due; DT_NOEND: never. */
 extern TimestampTz pay_feed_due(const char *const *psps, int n);
@@ -65,8 +63,6 @@ extern void pay_feed_request(const PayFeedClaim *claim, PayRequest *request);
 extern PayFeedProgress pay_feed_complete(const PayFeedClaim *claim, PayFeedAnswer *answer, TimestampTz now, const char *worker);
 /* The answer could not be completed: notes why, and asks again later. */
 extern void pay_feed_fail(const PayFeedClaim *claim, const char *error, TimestampTz now, const char *worker);
-/* Tries some entries again that could not be applied. */
-extern void pay_feed_retry(TimestampTz now, const char *worker);
 /* Compares what is new with what we know, if there is a function for it. */
 extern void pay_feed_reconcile(const char *psp);
 

@@ -1,23 +1,15 @@
 /*
  * src/inbound/webhook.c
- *		A PSP's event, stored raw, applied once; and receive_webhook(), which
- *		verifies one first.
+ *		receive_webhook(): an event that the PSP has sent to the application.
  *
- * Everything happens in the caller's transaction: the event row that makes a
- * duplicate harmless and the effect commit together or not at all, so a crash
- * cannot leave "seen" without effect.  The signature is checked over the raw
- * bytes before anything is parsed.
+ * The signature is checked over the raw bytes before anything is parsed.  All
+ * happens in the caller's transaction; see inbound/psp_event.c.
  */
 #include "payments.h"
 
-#include "inbound/webhook.h"
-
-#include "base/json.h"
-#include "base/pan.h"
-#include "base/uuid.h"
 #include "core/secrets.h"
 #include "core/spi.h"
-#include "core/wake.h"
+#include "inbound/psp_event.h"
 
 #include "access/xact.h"
 #include "fmgr.h"
@@ -30,33 +22,19 @@
 /* Stripe's events are a few kB; anything near this is not one. */
 #define BODY_BYTES_MAX (1024 * 1024)
 
-static const PayAdapter *find_channel(const char *psp, char **secret_name);
+static const PayAdapter *find_adapter(const char *psp, char **secret_name);
 static char *find_header(Jsonb *headers, const char *name);
 static void verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Jsonb *headers,
 				   const char *body, size_t bytes, TimestampTz now);
-static bool store(const PayInboundEvent *word, TimestampTz now);
-static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
-static void note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now);
 static Datum result_row(FunctionCallInfo fcinfo, const char *event_id, bool duplicate, const pg_uuid_t *payment_id, const char *status);
 
 PAY_FUNCTION(pay_receive_webhook);
 
 static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT adapter, secret FROM payments.psp WHERE psp = $1", TEXTOID);
-static PayStmt insert_event = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.psp_event (psp, event_id, event_type, received_at, headers, body, outcome, source) "
-	"VALUES ($1, $2, $3, $4, $5, $6, 'received', $7) ON CONFLICT (psp, event_id) DO NOTHING",
-	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BYTEAOID, TEXTOID);
-static PayStmt update_event = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
-	TEXTOID, TEXTOID, TEXTOID, UUIDOID);
 static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
 	"SELECT e.payment_id, p.status FROM payments.psp_event e LEFT JOIN payments.payment p USING (payment_id) "
 	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
-static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, amount, currency, detail, created_at) "
-	"VALUES ($1, 'orphan', $2, $3, nullif($4, 0), $5, $6, $7) ON CONFLICT DO NOTHING",
-	UUIDOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
 
 /* receive_webhook(psp, headers, body) */
 Datum
@@ -71,13 +49,13 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	const PayAdapter *adapter;
 	PayWebhook	webhook = {0};
 	PayReport	report;
-	PayInboundEvent word;
+	PayInboundEvent event;
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
-				 errmsg("psp, headers and body are needed"),
+				 errmsg("psp, headers and body must not be null"),
 				 errhint("Pass the request's headers as a JSON object and its body as the bytes received.")));
 	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	headers = PG_GETARG_JSONB_P(1);
@@ -93,7 +71,7 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	body[bytes] = '\0';
 
 	pay_spi_begin();
-	adapter = find_channel(psp, &secret_name);
+	adapter = find_adapter(psp, &secret_name);
 	verify(adapter, psp, secret_name, headers, body, bytes, now);
 	if (!adapter->parse_event(body, bytes, &webhook))
 		ereport(ERROR,
@@ -102,10 +80,10 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 				 errhint("Pass the body exactly as received, as bytea."),
 				 errhidestmt(true)));
 
-	word = (PayInboundEvent) {.psp = psp, .webhook = &webhook, .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
+	event = (PayInboundEvent) {.psp = psp, .webhook = &webhook, .source = "webhook", .headers = headers, .body = body, .body_bytes = bytes,
 		.wait = true, .actor = GetUserNameFromId(GetOuterUserId(), false)
 	};
-	if (!pay_event_take(&word, now, &report))
+	if (!pay_event_take(&event, now, &report))
 	{
 		PayArgs		args = {0};
 		bool		known;
@@ -126,36 +104,8 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	return result_row(fcinfo, webhook.event_id, false, report.outcome != PAY_OUTCOME_UNMATCHED ? &report.payment_id : NULL, report.status);
 }
 
-bool
-pay_event_take(const PayInboundEvent *word, TimestampTz now, PayReport *report)
-{
-	const PayWebhook *webhook = word->webhook;
-
-	memset(report, 0, sizeof(PayReport));
-	report->outcome = PAY_OUTCOME_UNMATCHED;
-	if (!store(word, now))
-		return false;
-	if (webhook->relevant)
-	{
-		report->source = PAY_SOURCE_WEBHOOK;
-		report->psp = word->psp;
-		report->result = webhook->result;
-		pay_apply(report, 1, word->wait, now, word->actor);
-		if (report->outcome == PAY_OUTCOME_LOCKED)
-			return true;
-		if (report->outcome == PAY_OUTCOME_UNMATCHED)
-			note_orphan(word->psp, webhook, now);
-	}
-	note_outcome(word->psp, webhook->event_id,
-				 !webhook->relevant ? "ignored" :
-				 report->outcome == PAY_OUTCOME_APPLIED ? "applied" :
-				 report->outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
-				 report->outcome != PAY_OUTCOME_UNMATCHED ? &report->payment_id : NULL);
-	return true;
-}
-
 static const PayAdapter *
-find_channel(const char *psp, char **secret_name)
+find_adapter(const char *psp, char **secret_name)
 {
 	PayArgs		args = {0};
 	const PayAdapter *adapter;
@@ -261,60 +211,6 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, Json
 			 errmsg("webhook signature is %s", verdict == PAY_SIGNATURE_WRONG ? "wrong" : "malformed"),
 			 errhint("Pass the body exactly as received, and check the webhook secret."),
 			 errhidestmt(true)));		/* it may hold the whole body */
-}
-
-/* Returns false when the event is here already (a concurrent twin is waited for). */
-static bool
-store(const PayInboundEvent *word, TimestampTz now)
-{
-	PayArgs		args = {0};
-	char	   *masked;
-
-	masked = palloc(word->body_bytes + 1);
-	memcpy(masked, word->body, word->body_bytes);
-	masked[word->body_bytes] = '\0';
-	pay_pan_mask(masked, word->body_bytes);
-
-	pay_arg_text(&args, word->psp);
-	pay_arg_text(&args, word->webhook->event_id);
-	pay_arg_text(&args, word->webhook->event_type);
-	pay_arg_time(&args, now);
-	pay_arg_datum(&args, JsonbPGetDatum(word->headers), false);
-	pay_arg_bytes(&args, masked, word->body_bytes);
-	pay_arg_text(&args, word->source);
-	return pay_spi_exec(&insert_event, &args) == 1;
-}
-
-static void
-note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id)
-{
-	PayArgs		args = {0};
-
-	pay_arg_text(&args, psp);
-	pay_arg_text(&args, event_id);
-	pay_arg_text(&args, outcome);
-	pay_arg_uuid(&args, payment_id);
-	pay_spi_exec(&update_event, &args);
-}
-
-/* It carries our mark, yet we have no such operation: rows were lost, by a restore perhaps. */
-static void
-note_orphan(const char *psp, const PayWebhook *webhook, TimestampTz now)
-{
-	PayArgs		args = {0};
-	pg_uuid_t	id;
-
-	if (webhook->result.psp_ref == NULL || webhook->result.class != PAY_CLASS_APPROVED)
-		return;
-	id = pay_new_id(0);
-	pay_arg_uuid(&args, &id);
-	pay_arg_text(&args, psp);
-	pay_arg_text(&args, webhook->result.object_id);
-	pay_arg_int64(&args, webhook->result.amount);
-	pay_arg_text(&args, webhook->result.currency);
-	pay_arg_text(&args, psprintf("%s for an operation that is not here; amount in the PSP's units", webhook->event_type));
-	pay_arg_time(&args, now);
-	pay_spi_exec(&insert_orphan, &args);
 }
 
 static Datum

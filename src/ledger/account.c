@@ -27,9 +27,9 @@
  */
 #include "payments.h"
 
+#include "core/arguments.h"
 #include "core/merchant.h"
 #include "core/spi.h"
-#include "ledger/arguments.h"
 #include "ledger/part.h"
 
 #include "access/htup_details.h"
@@ -132,7 +132,7 @@ require_type(const char *type)
 			return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("account type \"%s\" is not known", type),
+			 errmsg("account type \"%s\" does not exist", type),
 			 errhint("Use asset, liability, income, expense or equity.")));
 }
 
@@ -186,7 +186,7 @@ require_currency(const char *currency)
 	if (pay_spi_exec(&find_currency, &args) == 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_CURRENCY_UNKNOWN),
-				 errmsg("currency \"%s\" is not known", currency),
+				 errmsg("currency \"%s\" does not exist", currency),
 				 errhint("Use an upper-case ISO 4217 code, or add a row with builtin = false to payments.currency.")));
 }
 
@@ -341,7 +341,7 @@ pay_guard_account(PG_FUNCTION_ARGS)
 }
 
 /*
- * ledger/batch.c checks before it writes; this holds for whoever else writes.
+ * ledger/check.c checks before it writes; this holds for whoever else writes.
  * What is held on the side that would break a limit counts, and past the end
  * of int64 is past any limit.  (Rows of account_part have CHECKs of their own.)
  */

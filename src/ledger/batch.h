@@ -1,6 +1,6 @@
 /*
  * src/ledger/batch.h
- *		A set of postings on its way into the ledger; see ledger/movement.c.
+ *		A set of postings on its way into the ledger; see ledger/write.c.
  *
  * Inside the ledger only: others call pay_ledger_post_movements() or the verbs.
  */
@@ -126,43 +126,10 @@ typedef struct PayPostingBatch
 
 /*
  * Reads the accounts that the postings name, locking the ordinary ones in id
- * order, and points the postings to them.  Until the transaction ends nobody
- * else changes these balances.
+ * order, and points the postings to them.
  */
-extern void pay_ledger_lock_accounts(PayPostingBatch *batch);
-
-/*
- * Checks the postings in order against running balances and writes those that
- * pass; accounts must be locked.  Each posting carries its outcome afterwards.
- * With all_or_nothing the first error is raised and nothing is written.
- */
-extern void pay_ledger_write(PayPostingBatch *batch);
-
+extern void pay_ledger_read_accounts(PayPostingBatch *batch);
 /* Past the last of the postings that are linked with this one. */
 extern int	pay_ledger_link_end(const PayPostingBatch *batch, int start);
-
-/* Would both accounts let this posting pass now?  0 or an SQLSTATE; changes no sums. */
-extern int	pay_ledger_check(PayPosting *posting);
-/* The largest amount up to the one asked for that both accounts let pass; 0: none. */
-extern int64 pay_ledger_largest_amount(const PayPosting *posting);
-
-/* ledger/save.c: writes the postings that passed, and what they add to their accounts. */
-extern void pay_ledger_insert_postings(PayPostingBatch *batch);
-extern void pay_ledger_add_to_accounts(const PayPostingBatch *batch);
-
-/* ledger/reference.c: takes the references, and marks the postings whose reference was taken before. */
-extern void pay_ledger_claim_references(PayPostingBatch *batch);
-/* The first field in which a posting differs from the one that has its reference, or NULL. */
-extern const char *pay_ledger_difference(const PayPosting *posting, const PayPosting *other);
-/* Writes down what was refused, so that it stays refused. */
-extern void pay_ledger_insert_failures(const PayPostingBatch *batch);
-
-/* ledger/period.c: reads closed_until of the accounts, if a posting says when it takes effect, and keeps it as it is. */
-extern void pay_ledger_read_closed(PayPostingBatch *batch);
-/* The account in whose closed period the posting would take effect, or NULL. */
-extern const PayAccount *pay_ledger_closed_account(const PayPosting *posting);
-
-/* ledger/refusal.c: raises what posting->error says. */
-extern void pay_ledger_raise(const PayPosting *posting) pg_attribute_noreturn();
 
 #endif							/* PAY_LEDGER_BATCH_H */

@@ -39,9 +39,13 @@
  */
 #include "payments.h"
 
+#include "core/arguments.h"
 #include "core/spi.h"
-#include "ledger/arguments.h"
 #include "ledger/batch.h"
+#include "ledger/check.h"
+#include "ledger/refusal.h"
+#include "ledger/save.h"
+#include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

@@ -5,7 +5,7 @@
  * Which postings a movement causes is data: posting_rule names, for each
  * event, the accounts to debit and to credit, and account_template says what
  * these accounts are.  An account is opened by the first movement that needs
- * it.  From there on it is a batch of postings like any other; ledger/batch.c
+ * it.  From there on it is a batch of postings like any other; ledger/write.c
  * says what holds for those.
  *
  * Missing accounts are opened in name order and before any account row is
@@ -17,6 +17,7 @@
 #include "ledger/movement.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
+#include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
 #include "lib/stringinfo.h"

@@ -2,8 +2,8 @@
  * src/ledger/movement.h
  *		Two-legged postings between accounts.
  */
-#ifndef PAY_LEDGER_H
-#define PAY_LEDGER_H
+#ifndef PAY_LEDGER_MOVEMENT_H
+#define PAY_LEDGER_MOVEMENT_H
 
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
@@ -31,4 +31,4 @@ typedef struct PayMovement
  */
 extern void pay_ledger_post_movements(const PayMovement *movements, int n);
 
-#endif							/* PAY_LEDGER_H */
+#endif							/* PAY_LEDGER_MOVEMENT_H */

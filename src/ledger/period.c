@@ -2,8 +2,8 @@
  * src/ledger/period.c
  *		Postings that say when they take effect, and closed periods.
  *
- * close_period() (sql/parts/59_close.sql) closes the books of a merchant up to
- * a time, which it writes into merchant.closed_until.  No posting to one of his
+ * close_period() (sql/close/close.sql) closes the books of a merchant up to
+ * a time, which it writes into merchant.closed_until.  No posting to one of its
  * accounts takes effect before it from then on.  Only a posting with an
  * effective_at of its own can be meant to, so only such postings look: the
  * others take effect when they are booked, and cost nothing here.
@@ -22,8 +22,8 @@
  */
 #include "payments.h"
 
+#include "ledger/period.h"
 #include "core/spi.h"
-#include "ledger/batch.h"
 
 #include "utils/timestamp.h"
 

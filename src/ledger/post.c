@@ -3,15 +3,18 @@
  *		The ledger's verbs that post: one at a time, and batches.
  *
  * The verbs check what they are given, whether the caller may act for the
- * merchants whose accounts they name, and hand a batch to ledger/batch.c.
+ * merchants whose accounts they name, and hand a batch to ledger/write.c.
  * They run as payments_owner.
  */
 #include "payments.h"
 
+#include "core/arguments.h"
 #include "core/spi.h"
-#include "ledger/arguments.h"
 #include "ledger/batch.h"
+#include "ledger/check.h"
 #include "ledger/movement.h"
+#include "ledger/refusal.h"
+#include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

@@ -24,8 +24,8 @@
  */
 #include "payments.h"
 
+#include "ledger/reference.h"
 #include "core/spi.h"
-#include "ledger/batch.h"
 
 #include "catalog/pg_type_d.h"
 

@@ -2,12 +2,12 @@
  * src/ledger/refusal.c
  *		What callers are told when a posting is refused.
  *
- * Batches refuse by SQLSTATE and go on (see ledger/batch.c); single verbs, and
+ * Batches refuse by SQLSTATE and go on (see ledger/check.c); single verbs, and
  * batches of all or nothing, raise here what the SQLSTATE means.
  */
 #include "payments.h"
 
-#include "ledger/batch.h"
+#include "ledger/refusal.h"
 
 #include "access/xact.h"
 #include "utils/timestamp.h"
@@ -83,8 +83,8 @@ pay_ledger_raise(const PayPosting *posting)
 		case PAY_ERR_CARD_NUMBER:
 			ereport(ERROR,
 					(errcode(PAY_ERR_CARD_NUMBER),
-					 errmsg("a text of the posting seems to contain a card number"),
-					 errhint("Keep card numbers out of the database; pass the PSP's token instead."),
+					 errmsg("a text of the posting contains what looks like a card number"),
+					 errhint("Card numbers are never stored; pass the PSP's token for the card instead."),
 					 errhidestmt(true),
 					 errhidecontext(true)));
 			break;

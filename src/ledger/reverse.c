@@ -16,17 +16,19 @@
  *
  * Locks.  Those of a posting, or a batch: all accounts in id order, before
  * anything else; then, on hot accounts only, the wait for whoever is inserting
- * a reversal of the same postings, which he does in the same order.  The
+ * a reversal of the same postings, which is done in the same order.  The
  * originals are never changed and need no lock.
  *
  * A crash leaves nothing behind: all of it is in the caller's transaction.
  */
 #include "payments.h"
 
+#include "core/arguments.h"
 #include "core/merchant.h"
 #include "core/spi.h"
-#include "ledger/arguments.h"
 #include "ledger/batch.h"
+#include "ledger/check.h"
+#include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"

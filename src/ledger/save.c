@@ -15,8 +15,8 @@
  */
 #include "payments.h"
 
+#include "ledger/save.h"
 #include "core/spi.h"
-#include "ledger/batch.h"
 
 #include "access/table.h"
 #include "access/tableam.h"

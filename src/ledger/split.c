@@ -2,10 +2,10 @@
  * src/ledger/split.c
  *		Dividing an amount by weights, to the last unit.
  *
- * Largest remainder: everyone gets the whole units of his exact share, and the
+ * Largest remainder: everyone gets the whole units of an exact share, and the
  * units that are left go, one each, to those whose share lost the largest
  * fraction; of equal ones to the first.  The parts sum to the amount, each is
- * less than one unit away from its exact share, and who has no weight gets
+ * less than one unit away from the exact share, and who has no weight gets
  * nothing.
  *
  * Pure: no tables, no state.  Products are of 128 bits: amount and weight have
@@ -13,7 +13,8 @@
  */
 #include "payments.h"
 
-#include "ledger/arguments.h"
+#include "core/arguments.h"
+#include "ledger/batch.h"
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"
@@ -114,7 +115,7 @@ read_weights(ArrayType *array, int *n, int128 *sum)
 	if (*sum == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there is no weight above zero"),
+				 errmsg("no weight is above zero"),
 				 errhint("Somebody must get the amount: pass at least one weight above zero.")));
 	return shares;
 }

@@ -1,6 +1,6 @@
 /*
  * src/payment/apply.h
- *		apply_psp_result(): the one door for every word of a PSP.
+ *		pay_apply(): the one door for every word of a PSP.
  */
 #ifndef PAY_APPLY_H
 #define PAY_APPLY_H
@@ -60,12 +60,5 @@ typedef struct PayReport
  * whole batch is lost then, and the caller applies its items one by one.
  */
 extern void pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *actor);
-
-/*
- * The operation's outcome cannot be applied (it made pay_apply() fail): takes
- * it out of the queue into the dead letters, in its own transaction.
- */
-extern void pay_apply_bury(const pg_uuid_t *operation_id, const char *reason, const char *detail,
-						   TimestampTz now, const char *actor);
 
 #endif							/* PAY_APPLY_H */

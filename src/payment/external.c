@@ -16,6 +16,7 @@
 
 #include "base/header.h"
 #include "base/pan.h"
+#include "base/uuid.h"
 #include "core/cluster.h"
 #include "core/spi.h"
 #include "payment/apply.h"
@@ -241,7 +242,7 @@ pay_complete_sql(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("operation_id and attempt are needed"),
+				 errmsg("operation_id and attempt must not be null"),
 				 errhint("Pass those that claim() returned.")));
 	report.operation_id = *PG_GETARG_UUID_P(0);
 	report.attempt = PG_GETARG_INT32(1);
@@ -270,7 +271,7 @@ find_attempt(const pg_uuid_t *operation_id, int attempt)
 	if (pay_spi_exec(&read_attempt, &args) == 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_LEASE_LOST),
-				 errmsg("there is no such attempt"),
+				 errmsg("attempt %d of operation %s does not exist", attempt, pay_uuid_text(operation_id)),
 				 errhint("Pass the operation_id and the attempt that claim() returned, after its commit.")));
 	row.payment_id = pay_spi_uuid(0, 1);
 	row.psp = pay_spi_text(0, 2);

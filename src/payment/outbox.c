@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "payment/event.h"
+#include "payment/outbox.h"
 
 #include "utils/builtins.h"
 #include "utils/jsonb.h"

@@ -27,16 +27,16 @@ static void load_payment(PayPayment *payment, uint64 row);
 static void load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n);
 static void load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n);
 static const char *intern_status(const char *status);
+static void unqueue(PayOperation *operation);
 
 /* ---------- load ---------- */
 
 #define PAYMENT_QUERY \
-	"SELECT p.payment_id, p.merchant, p.amount, p.currency, p.capture, p.psp, p.payment_method, p.order_ref, " \
+	"SELECT p.payment_id, p.merchant, p.amount, p.currency, p.psp, p.payment_method, p.order_ref, " \
 	" p.customer, p.return_url, p.description, p.off_session, p.status, p.seq, p.status_hash, p.authorized, " \
 	" p.capture_pending, p.captured, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
-	" p.failure_code, p.failure_message, m.app_role, s.adapter, c.exponent, coalesce(x.exponent, c.exponent) " \
+	" p.failure_code, p.failure_message, s.adapter, c.exponent, coalesce(x.exponent, c.exponent) " \
 	"FROM payments.payment p " \
-	"JOIN payments.merchant m ON m.merchant = p.merchant " \
 	"JOIN payments.psp s ON s.psp = p.psp " \
 	"JOIN payments.currency c ON c.currency = p.currency " \
 	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = p.currency " \
@@ -94,7 +94,6 @@ load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const 
 static void
 load_payment(PayPayment *payment, uint64 row)
 {
-	char	   *capture;
 	bytea	   *hash;
 	int			c = 1;
 
@@ -102,8 +101,6 @@ load_payment(PayPayment *payment, uint64 row)
 	payment->merchant = pay_spi_text(row, c++);
 	payment->amount = pay_spi_int64(row, c++);
 	payment->currency = pay_spi_text(row, c++);
-	capture = pay_spi_text(row, c++);
-	payment->manual_capture = strcmp(capture, "manual") == 0;
 	payment->psp = pay_spi_text(row, c++);
 	payment->payment_method = pay_spi_text(row, c++);
 	payment->order_ref = pay_spi_text(row, c++);
@@ -130,7 +127,6 @@ load_payment(PayPayment *payment, uint64 row)
 	payment->next_action_url = pay_spi_text(row, c++);
 	payment->failure_code = pay_spi_text(row, c++);
 	payment->failure_message = pay_spi_text(row, c++);
-	payment->app_role = pay_spi_text(row, c++);
 	payment->adapter_name = pay_spi_text(row, c++);
 	payment->adapter = pay_psp_adapter(payment->adapter_name);
 	payment->exponent = pay_spi_int32(row, c++);
@@ -268,6 +264,12 @@ pay_operation_is_open(const PayOperation *operation)
 		strcmp(operation->status, "cancelled") != 0;
 }
 
+bool
+pay_operation_is_first(const PayOperation *operation)
+{
+	return operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE;
+}
+
 PayOperation *
 pay_payment_open_operation(PayPayment *payment, PayOpKind kind)
 {
@@ -388,12 +390,12 @@ pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind,
 	operation->generation = 1;
 	operation->is_new = true;
 	payment->operations = lappend(payment->operations, operation);
-	pay_operation_schedule(set, operation, "send", set->now);
+	pay_operation_enqueue(set, operation, "send", set->now);
 	return operation;
 }
 
 void
-pay_operation_schedule(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at)
+pay_operation_enqueue(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at)
 {
 	operation->action = action;
 	operation->due_at = due_at;
@@ -408,8 +410,8 @@ pay_operation_schedule(PayPayments *set, PayOperation *operation, const char *ac
 		set->wake = true;
 }
 
-void
-pay_operation_unqueue(PayOperation *operation)
+static void
+unqueue(PayOperation *operation)
 {
 	if (!operation->queued)
 		return;
@@ -422,7 +424,7 @@ pay_operation_bury(PayOperation *operation, const char *reason, const char *deta
 {
 	operation->dead_reason = reason;
 	operation->dead_detail = detail;
-	pay_operation_unqueue(operation);
+	unqueue(operation);
 }
 
 void
@@ -432,5 +434,5 @@ pay_operation_finish(PayPayments *set, PayOperation *operation, const char *stat
 	operation->completed_at = set->now;
 	operation->dirty = true;
 	operation->dead_letter_resolved = operation->has_dead_letter;
-	pay_operation_unqueue(operation);
+	unqueue(operation);
 }

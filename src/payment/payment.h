@@ -39,7 +39,7 @@ typedef struct PayOperation
 	const char *psp_object_id;
 	const char *failure_code;
 	const char *failure_message;
-	TimestampTz completed_at;		/* 0 = not yet */
+	TimestampTz completed_at;	/* 0 = not yet */
 	bool		is_new;
 	bool		dirty;
 
@@ -73,7 +73,6 @@ typedef struct PayPayment
 	const char *merchant;
 	int64		amount;
 	const char *currency;
-	bool		manual_capture;
 	const char *psp;
 	const char *payment_method;
 	const char *order_ref;
@@ -97,7 +96,6 @@ typedef struct PayPayment
 	const char *failure_message;
 	bool		dirty;
 
-	const char *app_role;		/* of the merchant */
 	const PayAdapter *adapter;	/* NULL when the library has none of that name */
 	const char *adapter_name;
 	int			exponent;		/* ISO 4217 */
@@ -169,6 +167,8 @@ extern PayOperation *pay_payment_open_operation(PayPayment *payment, PayOpKind k
 extern PayMoved *pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id);
 
 extern bool pay_operation_is_open(const PayOperation *operation);
+/* Charge and authorize carry the payment's own status; the others do not. */
+extern bool pay_operation_is_first(const PayOperation *operation);
 
 /* Does the event lead anywhere from the present status? */
 extern bool pay_payment_can(const PayPayment *payment, const char *event);
@@ -185,8 +185,7 @@ extern void pay_payment_exception(PayPayments *set, PayPayment *payment, const P
 extern PayOperation *pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind, int64 amount,
 											   const char *reason, const char *psp_ref);
 /* Sets when the queue row is due; makes one if there is none.  Drops any claim. */
-extern void pay_operation_schedule(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at);
-extern void pay_operation_unqueue(PayOperation *operation);
+extern void pay_operation_enqueue(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at);
 /* Takes it from the queue into the dead letters. */
 extern void pay_operation_bury(PayOperation *operation, const char *reason, const char *detail);
 /* Ends it in the given status ('succeeded', 'failed', 'cancelled'). */

@@ -10,7 +10,7 @@
 #include "base/uuid.h"
 #include "core/spi.h"
 #include "ledger/movement.h"
-#include "payment/event.h"
+#include "payment/outbox.h"
 #include "payment/payment.h"
 #include "payment/payment_private.h"
 
@@ -146,7 +146,7 @@ save_events(PayPayments *set)
 
 		ids[i] = pay_new_id(pay_id_bucket(&pending->row.payment_id));
 		id_pointers[i] = &ids[i];
-		payment_ids[i] = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&pending->row.payment_id)));
+		payment_ids[i] = pay_uuid_text(&pending->row.payment_id);
 		statuses[i] = pending->row.status;
 		payloads[i] = pay_event_payload(payment_ids[i], pending->row.seq, pending->row.status, pending->row.event,
 										pending->row.code, payment->amount, payment->currency, payment->order_ref);

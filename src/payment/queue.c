@@ -1,6 +1,6 @@
 /*
  * src/payment/queue.c
- *		Claiming operations that are due, and the dead letters.
+ *		Claiming operations that are due.
  *
  * A claim is one short transaction: it locks due rows and their payments with
  * SKIP LOCKED, writes for each an attempt row with the exact bytes, moves the
@@ -20,29 +20,21 @@
 #include "payment/queue.h"
 
 #include "base/money.h"
-#include "base/pan.h"
 #include "core/spi.h"
-#include "core/wake.h"
 #include "payment/apply.h"
 #include "payment/idempotency.h"
 #include "payment/payment.h"
 
-#include "access/xact.h"
-#include "fmgr.h"
-#include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define CLAIM_MAX 5000
 
-static int	complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
-						const char *psp, TimestampTz now, const char *actor);
+static void complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
+						  const char *psp, TimestampTz now, const char *actor);
 static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 					  int lease_ms, PayClaim *claim);
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
-static PayOperation *load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb);
 
 static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT q.operation_id, q.payment_id, q.attempt, q.claimed_by IS NOT NULL, q.action = 'inquire' "
@@ -56,16 +48,6 @@ static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
 
 static PayStmt expire_leases = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.queue SET due_at = least(due_at, $2) WHERE claimed_by = $1", TEXTOID, TIMESTAMPTZOID);
-
-static PayStmt find_dead_letter = PAY_STMT(SPI_OK_SELECT,
-	"SELECT operation_id, payment_id FROM payments.dead_letter WHERE dead_letter_id = $1", UUIDOID);
-
-static PayStmt read_decision = PAY_STMT(SPI_OK_SELECT,
-	"SELECT decision FROM payments.dead_letter WHERE dead_letter_id = $1", UUIDOID);
-
-static PayStmt decide_dead_letter = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.dead_letter SET decision = $2, decided_at = $3, decided_by = $4, decision_reason = $5 "
-	"WHERE dead_letter_id = $1 AND decision IS NULL", UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
 
 int
 pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
@@ -136,9 +118,9 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 }
 
 /* Their worker died in mid-call: an answer that says "nobody knows". */
-static int
+static void
 complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
-			const char *psp, TimestampTz now, const char *actor)
+			  const char *psp, TimestampTz now, const char *actor)
 {
 	PayReport  *reports = palloc0(sizeof(PayReport) * n);
 
@@ -154,7 +136,6 @@ complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inqu
 		reports[i].result.retry_after_ms = -1;
 	}
 	pay_apply(reports, n, false, now, actor);
-	return n;
 }
 
 /* Returns false when there is nothing to send: the operation is then buried. */
@@ -192,10 +173,10 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 		/* A resend in doubt stays in doubt until the PSP has spoken. */
 		if (strcmp(operation->status, "in_doubt") != 0)
 			operation->status = "processing";
-		if ((operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE) && pay_payment_can(payment, "claim"))
+		if (pay_operation_is_first(operation) && pay_payment_can(payment, "claim"))
 			pay_payment_event(set, payment, "claim", operation, "worker", NULL);
 	}
-	pay_operation_schedule(set, operation, operation->action, set->now + (TimestampTz) lease_ms * 1000);
+	pay_operation_enqueue(set, operation, operation->action, set->now + (TimestampTz) lease_ms * 1000);
 	operation->claimed_by = worker;
 
 	attempt = palloc0(sizeof(PayAttempt));
@@ -290,120 +271,4 @@ pay_queue_recover(const char *worker, TimestampTz now)
 	pay_arg_text(&args, worker);
 	pay_arg_time(&args, now);
 	pay_spi_exec(&expire_leases, &args);
-}
-
-/* ---------- dead letters ---------- */
-
-PAY_FUNCTION(pay_redrive);
-PAY_FUNCTION(pay_discard);
-
-/* redrive(dead_letter_id): back into the queue, due now; inquired first when in doubt. */
-Datum
-pay_redrive(PG_FUNCTION_ARGS)
-{
-	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
-	PayPayments *set;
-	PayOperation *operation;
-	PayArgs		args = {0};
-
-	pay_spi_begin();
-	operation = load_dead_letter(id, &set, "redrive");
-	operation->schedule = NULL;
-	operation->try = 0;
-	operation->lost = 0;
-	pay_operation_schedule(set, operation, strcmp(operation->status, "in_doubt") == 0 ||
-						   strcmp(operation->status, "requires_action") == 0 ||
-						   (strcmp(operation->status, "processing") == 0) ? "inquire" : "send", set->now);
-	pay_payments_save(set);
-
-	pay_arg_uuid(&args, id);
-	pay_arg_text(&args, "redriven");
-	pay_arg_time(&args, set->now);
-	pay_arg_text(&args, set->actor);
-	pay_arg_null(&args);
-	pay_spi_exec(&decide_dead_letter, &args);
-	pay_spi_end();
-	pay_wake_at_commit();
-	PG_RETURN_VOID();
-}
-
-/* discard(dead_letter_id, reason): a person has decided that it did not happen. */
-Datum
-pay_discard(PG_FUNCTION_ARGS)
-{
-	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
-	char	   *reason = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
-	PayPayments *set;
-	PayPayment *payment;
-	PayOperation *operation;
-	PayArgs		args = {0};
-
-	if (reason == NULL || reason[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a reason is needed to discard a dead letter"),
-				 errhint("Say how you know that the PSP did not do it: discard(id, 'no charge on the dashboard').")));
-	if (pay_pan_found(reason, strlen(reason)))
-		ereport(ERROR,
-				(errcode(PAY_ERR_CARD_NUMBER),
-				 errmsg("reason contains what looks like a card number"),
-				 errhint("Card numbers are never stored; remove it."),
-				 errhidestmt(true)));
-	pay_spi_begin();
-	operation = load_dead_letter(id, &set, "discard");
-	payment = &set->list[0];
-	if (operation->kind == PAY_OP_CAPTURE)
-		payment->capture_pending -= operation->amount;
-	else if (operation->kind == PAY_OP_REFUND)
-		payment->refund_pending -= operation->amount;
-	else if (operation->kind != PAY_OP_VOID && pay_payment_can(payment, "discard"))
-		pay_payment_event(set, payment, "discard", operation, "person", NULL);
-	payment->dirty = true;
-	operation->failure_code = "discarded";
-	pay_operation_finish(set, operation, "failed");
-	operation->dead_letter_resolved = false;	/* decided here, below */
-	pay_payments_save(set);
-
-	pay_arg_uuid(&args, id);
-	pay_arg_text(&args, "discarded");
-	pay_arg_time(&args, set->now);
-	pay_arg_text(&args, set->actor);
-	pay_arg_text(&args, reason);
-	pay_spi_exec(&decide_dead_letter, &args);
-	pay_spi_end();
-	PG_RETURN_VOID();
-}
-
-/* Locks the payment, then looks whether the dead letter is still open. */
-static PayOperation *
-load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb)
-{
-	PayArgs		args = {0};
-	PayArgs		again = {0};
-	pg_uuid_t	operation_id,
-				payment_id;
-	PayOperation *operation;
-	char	   *decision;
-
-	pay_arg_uuid(&args, id);
-	if (pay_spi_exec(&find_dead_letter, &args) == 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_DEAD_LETTER_NOT_FOUND),
-				 errmsg("there is no such dead letter"),
-				 errhint("SELECT * FROM payments.dead_letter WHERE decision IS NULL lists the open ones.")));
-	operation_id = pay_spi_uuid(0, 1);
-	payment_id = pay_spi_uuid(0, 2);
-	*set = pay_payments_load(&payment_id, 1, GetCurrentTimestamp(), GetUserNameFromId(GetOuterUserId(), false));
-
-	pay_arg_uuid(&again, id);
-	pay_spi_exec(&read_decision, &again);
-	decision = pay_spi_text(0, 1);
-	operation = (*set)->n == 1 ? pay_payment_operation(&(*set)->list[0], &operation_id) : NULL;
-	if (decision != NULL || operation == NULL || !pay_operation_is_open(operation) || operation->queued)
-		ereport(ERROR,
-				(errcode(PAY_ERR_DEAD_LETTER_DECIDED),
-				 errmsg("cannot %s a dead letter that has been decided", verb),
-				 errdetail("It was %s.", decision ? decision : "resolved"),
-				 errhint("Look at payments.dead_letter for who decided and why.")));
-	return operation;
 }

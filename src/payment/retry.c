@@ -11,7 +11,7 @@
 #include "utils/timestamp.h"
 
 static PayStmt find_rule = PAY_STMT(SPI_OK_SELECT,
-	"SELECT class, schedule, code FROM payments.decline_rule WHERE adapter = $1 AND code = ANY ($2) "
+	"SELECT class, schedule FROM payments.decline_rule WHERE adapter = $1 AND code = ANY ($2) "
 	"ORDER BY array_position($2, code), builtin LIMIT 1", TEXTOID, TEXTARRAYOID);
 
 /* The best set is the one for this PSP, then the user's, then ours; a set is taken whole. */
@@ -40,13 +40,12 @@ pay_decline_rule(const char *adapter, const char *const *codes, PayDeclineRule *
 	if (!pay_class_parse(class, &rule->class))
 		elog(ERROR, "decline rule has class \"%s\"", class);
 	rule->schedule = pay_spi_text(0, 2);
-	rule->code = pay_spi_text(0, 3);
 	return true;
 }
 
 bool
 pay_retry_next(const char *schedule, const char *psp, int try, int not_before_ms,
-				  TimestampTz now, TimestampTz *due_at)
+			   TimestampTz now, TimestampTz *due_at)
 {
 	PayArgs		args = {0};
 	int64		delay_ms;

@@ -13,7 +13,6 @@ typedef struct PayDeclineRule
 {
 	PayClass	class;
 	const char *schedule;		/* NULL: none */
-	const char *code;			/* the code that matched */
 } PayDeclineRule;
 
 /* Finds the rule for the first of the codes that has one; false if none has. */
@@ -21,6 +20,6 @@ extern bool pay_decline_rule(const char *adapter, const char *const *codes, PayD
 
 /* When retry number `try` (from 1) of the schedule comes, not before `not_before_ms` from now; false when the schedule is exhausted. */
 extern bool pay_retry_next(const char *schedule, const char *psp, int try, int not_before_ms,
-							  TimestampTz now, TimestampTz *due_at);
+						   TimestampTz now, TimestampTz *due_at);
 
 #endif							/* PAY_RETRY_H */

@@ -8,9 +8,7 @@
 typedef struct PayRoute
 {
 	bool		merchant_known;
-	const char *app_role;		/* NULL: everybody */
 	const char *psp;			/* as asked for, or the merchant's; NULL: unknown */
-	const char *adapter;
 	bool		currency_known;
 	int			exponent;		/* ISO 4217 */
 	int			psp_exponent;

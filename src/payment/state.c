@@ -117,6 +117,8 @@ static const char *const resting[] = {
 static PayStmt retired_row = PAY_STMT(SPI_OK_SELECT,
 	"SELECT status, hash FROM payments.payment_retired WHERE payment_id = $1 AND seq = $2", UUIDOID, INT4OID);
 
+static bool is_final(const char *status);
+static bool is_resting(const char *status);
 static void check_status_row(Relation partition, const PayStatusRow *row, const bytea *hash);
 static const char *read_previous(Relation partition, const PayStatusRow *row, bytea **hash);
 static const char *read_retired(const PayStatusRow *row, bytea **hash);
@@ -132,8 +134,9 @@ pay_state_next(const char *from, const char *event)
 	return NULL;
 }
 
-bool
-pay_state_is_final(const char *status)
+/* No edge leads out of it: failed, cancelled, expired. */
+static bool
+is_final(const char *status)
 {
 	for (int i = 0; i < pay_transition_count; i++)
 		if (strcmp(pay_transitions[i].from, status) == 0)
@@ -141,13 +144,13 @@ pay_state_is_final(const char *status)
 	return true;
 }
 
-bool
-pay_state_is_resting(const char *status)
+static bool
+is_resting(const char *status)
 {
 	for (int i = 0; i < (int) lengthof(resting); i++)
 		if (strcmp(resting[i], status) == 0)
 			return true;
-	return pay_state_is_final(status);
+	return is_final(status);
 }
 
 void
@@ -171,6 +174,7 @@ pay_state_hash(const PayStatusRow *row, const uint8 *previous, uint8 *hash)
 PAY_FUNCTION(pay_guard_status);
 PAY_FUNCTION(pay_transition_rows);
 PAY_FUNCTION(pay_status_hash_sql);
+PAY_FUNCTION(pay_status_is_resting);
 
 /*
  * BEFORE INSERT on payment_status: the edge must exist, the sequence number
@@ -230,7 +234,7 @@ check_status_row(Relation partition, const PayStatusRow *row, const bytea *hash)
 	if (row->seq < 1)
 		ereport(ERROR,
 				(errcode(PAY_ERR_BROKEN_CHAIN),
-				 errmsg("there is no status row %d", row->seq),
+				 errmsg("status row %d does not exist", row->seq),
 				 errhint("Sequence numbers of a payment's history run from 1 without gaps.")));
 	if (row->seq > 1)
 	{
@@ -390,4 +394,11 @@ pay_status_hash_sql(PG_FUNCTION_ARGS)
 	SET_VARSIZE(hash, VARHDRSZ + PAY_HASH_BYTES);
 	pay_state_hash(&row, previous ? (uint8 *) VARDATA_ANY(previous) : NULL, (uint8 *) VARDATA(hash));
 	PG_RETURN_BYTEA_P(hash);
+}
+
+/* _is_resting(status): has this status money taken or refused, or waits it for somebody outside? */
+Datum
+pay_status_is_resting(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(is_resting(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

@@ -11,14 +11,14 @@
 #include "payments.h"
 
 #include "base/money.h"
-#include "base/pan.h"
 #include "base/uuid.h"
+#include "core/arguments.h"
 #include "core/guc.h"
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "core/wake.h"
-#include "payment/event.h"
 #include "payment/idempotency.h"
+#include "payment/outbox.h"
 #include "payment/payment.h"
 #include "payment/route.h"
 #include "payment/state.h"
@@ -69,7 +69,6 @@ typedef struct PayFollowUp
 	const char *reason;
 } PayFollowUp;
 
-static char *text_arg(FunctionCallInfo fcinfo, int n);
 static void check_text(const char *name, const char *value, int chars_max);
 static void check_amount(int64 amount);
 static void read_create(FunctionCallInfo fcinfo, PayCreate *create);
@@ -91,31 +90,16 @@ PAY_FUNCTION(pay_create_payment);
 PAY_FUNCTION(pay_capture_payment);
 PAY_FUNCTION(pay_cancel_payment);
 PAY_FUNCTION(pay_refund_payment);
-PAY_FUNCTION(pay_require_merchant_sql);
-PAY_FUNCTION(pay_require_setup_sql);
-PAY_FUNCTION(pay_status_is_resting);
 
 /* ---------- input ---------- */
 
-static char *
-text_arg(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-/* Length, control characters, card numbers.  The statement is kept out of the log: it would hold the number. */
+/* Card numbers, length, control characters. */
 static void
 check_text(const char *name, const char *value, int chars_max)
 {
 	if (value == NULL)
 		return;
-	if (pay_pan_found(value, strlen(value)))
-		ereport(ERROR,
-				(errcode(PAY_ERR_CARD_NUMBER),
-				 errmsg("%s contains what looks like a card number", name),
-				 errhint("Card numbers are never stored; pass the PSP's token for the card instead."),
-				 errhidestmt(true),
-				 errhidecontext(true)));
+	pay_refuse_card_number(value, name);
 	if (pg_mbstrlen(value) > chars_max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -135,7 +119,7 @@ check_amount(int64 amount)
 	if (amount <= 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_INVALID),
-				 errmsg("amount must be positive"),
+				 errmsg("amount must be above zero"),
 				 errhint("Amounts are whole minor units: 1050 is 10.50 EUR.")));
 	if (amount > PAY_AMOUNT_MAX)
 		ereport(ERROR,
@@ -206,22 +190,22 @@ pay_create_payment(PG_FUNCTION_ARGS)
 static void
 read_create(FunctionCallInfo fcinfo, PayCreate *create)
 {
-	create->key = text_arg(fcinfo, 0);
+	create->key = pay_text_argument(fcinfo, 0);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_INVALID),
-				 errmsg("amount is missing"),
+				 errmsg("amount must not be null"),
 				 errhint("Amounts are whole minor units: 1050 is 10.50 EUR.")));
 	create->amount = PG_GETARG_INT64(1);
-	create->currency = text_arg(fcinfo, 2);
-	create->merchant = text_arg(fcinfo, 3);
-	create->payment_method = text_arg(fcinfo, 4);
-	create->capture = text_arg(fcinfo, 5);
-	create->order_ref = text_arg(fcinfo, 6);
-	create->customer = text_arg(fcinfo, 7);
-	create->psp = text_arg(fcinfo, 8);
-	create->return_url = text_arg(fcinfo, 9);
-	create->description = text_arg(fcinfo, 10);
+	create->currency = pay_text_argument(fcinfo, 2);
+	create->merchant = pay_text_argument(fcinfo, 3);
+	create->payment_method = pay_text_argument(fcinfo, 4);
+	create->capture = pay_text_argument(fcinfo, 5);
+	create->order_ref = pay_text_argument(fcinfo, 6);
+	create->customer = pay_text_argument(fcinfo, 7);
+	create->psp = pay_text_argument(fcinfo, 8);
+	create->return_url = pay_text_argument(fcinfo, 9);
+	create->description = pay_text_argument(fcinfo, 10);
 	create->metadata = PG_ARGISNULL(11) ? DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")) : PG_GETARG_DATUM(11);
 	create->metadata_text = JsonbToCString(NULL, &DatumGetJsonbP(create->metadata)->root,
 										   VARSIZE(DatumGetJsonbP(create->metadata)));
@@ -291,7 +275,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 		*hint = "Create it with payments.create_merchant().";
 		return psprintf("merchant \"%s\" does not exist", create->merchant ? create->merchant : "");
 	}
-	pay_require_merchant_role(create->merchant, route->app_role);
+	pay_require_merchant(create->merchant);
 	if (route->psp == NULL)
 	{
 		*sqlstate = PAY_ERR_PSP_UNKNOWN;
@@ -303,7 +287,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 	{
 		*sqlstate = PAY_ERR_CURRENCY_UNKNOWN;
 		*hint = "Use an ISO 4217 code in upper case, as in payments.currency.";
-		return psprintf("currency \"%s\" is not known", create->currency ? create->currency : "");
+		return psprintf("currency \"%s\" does not exist", create->currency ? create->currency : "");
 	}
 	if (!pay_money_rescale(create->amount, route->exponent, route->psp_exponent, &psp_amount) ||
 		psp_amount % route->multiple != 0)
@@ -414,7 +398,7 @@ insert_event(const PayCreate *create, const PayFirstResult *result, TimestampTz 
 {
 	PayArgs		args = {0};
 	pg_uuid_t	id = pay_new_id(pay_id_bucket(&result->payment_id));
-	char	   *payment_id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&result->payment_id)));
+	char	   *payment_id = pay_uuid_text(&result->payment_id);
 
 	pay_arg_uuid(&args, &id);
 	pay_arg_text(&args, payment_id);
@@ -449,10 +433,10 @@ read_follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(PAY_ERR_PAYMENT_NOT_FOUND),
-				 errmsg("payment_id is missing"),
+				 errmsg("payment_id must not be null"),
 				 errhint("Pass the payment_id that create_payment() returned.")));
 	f->payment_id = *PG_GETARG_UUID_P(0);
-	f->key = text_arg(fcinfo, 1);
+	f->key = pay_text_argument(fcinfo, 1);
 }
 
 /* capture_payment(payment_id, idempotency_key, amount) */
@@ -474,7 +458,7 @@ pay_cancel_payment(PG_FUNCTION_ARGS)
 	PayFollowUp f = {.verb = "cancel_payment", .kind = PAY_OP_VOID};
 
 	read_follow_up(fcinfo, &f);
-	f.reason = text_arg(fcinfo, 2);
+	f.reason = pay_text_argument(fcinfo, 2);
 	return follow_up(fcinfo, &f);
 }
 
@@ -487,13 +471,12 @@ pay_refund_payment(PG_FUNCTION_ARGS)
 	read_follow_up(fcinfo, &f);
 	f.amount_given = !PG_ARGISNULL(2);
 	f.amount = f.amount_given ? PG_GETARG_INT64(2) : 0;
-	f.reason = text_arg(fcinfo, 3);
+	f.reason = pay_text_argument(fcinfo, 3);
 	return follow_up(fcinfo, &f);
 }
 
 static PayStmt find_merchant_of = PAY_STMT(SPI_OK_SELECT,
-	"SELECT p.merchant, m.app_role FROM payments.payment p JOIN payments.merchant m USING (merchant) WHERE p.payment_id = $1",
-	UUIDOID);
+	"SELECT merchant FROM payments.payment WHERE payment_id = $1", UUIDOID);
 
 /*
  * The order matters: the key first, since it is what twins meet at; then the
@@ -525,10 +508,10 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	if (pay_spi_exec(&find_merchant_of, &args) == 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_PAYMENT_NOT_FOUND),
-				 errmsg("there is no such payment"),
+				 errmsg("payment %s does not exist", pay_uuid_text(&f->payment_id)),
 				 errhint("Pass the payment_id that create_payment() returned.")));
 	merchant = pay_spi_text(0, 1);
-	pay_require_merchant_role(merchant, pay_spi_text(0, 2));
+	pay_require_merchant(merchant);
 
 	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
 	{
@@ -679,32 +662,4 @@ refuse_status(const PayPayment *payment, const char *what, const char *hint)
 			 errmsg("cannot %s this payment", what),
 			 errdetail("The payment is in status \"%s\".", payment->status),
 			 errhint("%s", hint)));
-}
-
-/* ---------- small helpers of the functions in SQL ---------- */
-
-Datum
-pay_require_setup_sql(PG_FUNCTION_ARGS)
-{
-	pay_spi_begin();
-	pay_spi_end();
-	PG_RETURN_VOID();
-}
-
-Datum
-pay_require_merchant_sql(PG_FUNCTION_ARGS)
-{
-	char	   *merchant = text_arg(fcinfo, 0);
-
-	pay_spi_begin();
-	if (!pay_reads_all_merchants())
-		pay_require_merchant(merchant);
-	pay_spi_end();
-	PG_RETURN_VOID();
-}
-
-Datum
-pay_status_is_resting(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(pay_state_is_resting(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

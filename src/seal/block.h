@@ -19,8 +19,8 @@
  *			for each table with rows, by name in the order of bytes:
  *				length of the name (4), the name, rows (8), root (32)
  */
-#ifndef PAY_SEAL_FORMAT_H
-#define PAY_SEAL_FORMAT_H
+#ifndef PAY_SEAL_BLOCK_H
+#define PAY_SEAL_BLOCK_H
 
 #include "seal/merkle.h"
 
@@ -81,4 +81,4 @@ extern void pay_put_be64(uint8 *bytes, uint64 value);
 extern const char *pay_proof_check(PayHasher *hasher, const char *proof, size_t bytes, const PayHash *head,
 								   uint8 *row, size_t *row_bytes);
 
-#endif							/* PAY_SEAL_FORMAT_H */
+#endif							/* PAY_SEAL_BLOCK_H */

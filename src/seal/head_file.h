@@ -2,8 +2,8 @@
  * src/seal/head_file.h
  *		Heads leave the database into a file.
  */
-#ifndef PAY_SEAL_FILE_H
-#define PAY_SEAL_FILE_H
+#ifndef PAY_SEAL_HEAD_FILE_H
+#define PAY_SEAL_HEAD_FILE_H
 
 /*
  * Appends to the file that payments.seal_file names and waits until it is on
@@ -11,4 +11,4 @@
  */
 extern const char *pay_seal_file_append(const char *lines);
 
-#endif							/* PAY_SEAL_FILE_H */
+#endif							/* PAY_SEAL_HEAD_FILE_H */

@@ -28,6 +28,7 @@
 
 static PaySealTable *table_argument(FunctionCallInfo fcinfo, int n);
 static void find_row(PaySealTable *table, Datum key, StringInfo row, uint64 *xid);
+static char *key_names(const PaySealTable *table);
 static void put_row(PayHasher *hasher, PaySealTable *table, StringInfo row, int64 block, StringInfo proof);
 static void refuse_row(const char *name, int64 block) pg_attribute_noreturn();
 static void put_blocks(int64 from, int64 to, StringInfo proof);
@@ -139,10 +140,20 @@ find_row(PaySealTable *table, Datum key, StringInfo row, uint64 *xid)
 	if (pay_spi_exec(&table->find, &args) != 1)
 		ereport(ERROR,
 				(errcode(PAY_ERR_ROW_NOT_FOUND),
-				 errmsg("there is no such row in table \"%s\"", table->name),
-				 errhint("row_key names %s%s%s%s%s.", table->keys[0], table->keys[1] ? ", " : "", table->keys[1] ? table->keys[1] : "",
-						 table->keys[2] ? ", " : "", table->keys[2] ? table->keys[2] : "")));
+				 errmsg("the row does not exist in table \"%s\"", table->name),
+				 errhint("row_key names %s.", key_names(table))));
 	pay_seal_row_bytes(table, row, xid);
+}
+
+static char *
+key_names(const PaySealTable *table)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < PAY_TABLE_KEY_MAX && table->key[i].name; i++)
+		appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ", table->key[i].name);
+	return names.data;
 }
 
 /* Where the row's leaf stands, and the way from there to the sealed root. */
@@ -232,7 +243,7 @@ put_blocks(int64 from, int64 to, StringInfo proof)
 	if (last != to)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there is no block " INT64_FORMAT " yet", to),
+				 errmsg("block " INT64_FORMAT " does not exist yet", to),
 				 errhint("SELECT block FROM payments.seal_head is the newest.")));
 }
 

@@ -20,7 +20,6 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
@@ -69,65 +68,14 @@ struct PaySealScan
 	MemoryContext batch_context;
 };
 
-/* One column of a key with its type, for the three statements below. */
-#define SEALED(table_, order_, where_, ...) \
-	{ \
-		.name = table_, .keys = {__VA_ARGS__}, \
-		.count = PAY_STMT(SPI_OK_SELECT, "SELECT count(*) FROM (SELECT FROM payments." table_ " t WHERE t.xid >= $1 AND t.xid < $2 LIMIT $3) r", \
-						  XID8OID, XID8OID, INT8OID), \
-		.scan = PAY_STMT(SPI_OK_SELECT, "SELECT t.* FROM payments." table_ " t WHERE t.xid >= $1 AND t.xid < $2 ORDER BY " order_, \
-						 XID8OID, XID8OID), \
-		.first = PAY_STMT(SPI_OK_SELECT, "SELECT t.xid FROM payments." table_ " t WHERE t.xid >= $1 AND t.xid < $2 ORDER BY t.xid LIMIT 1", \
-						  XID8OID, XID8OID), \
-		.find = PAY_STMT(SPI_OK_SELECT, "SELECT t.* FROM payments." table_ " t WHERE " where_, JSONBOID), \
-	}
-#define IS(column_, type_) "t." column_ " = ($1 ->> '" column_ "')::" type_
+/* Built from core/table.c on first use, for the life of the process. */
+static PaySealTable *tables = NULL;
+static int	tables_n;
 
-static PaySealTable tables[] = {
-	SEALED("attempt", "t.operation_id, t.attempt",
-		   IS("operation_id", "uuid") " AND " IS("attempt", "int"), "operation_id", "attempt"),
-	SEALED("attempt_answer", "t.operation_id, t.attempt, t.late",
-		   IS("operation_id", "uuid") " AND " IS("attempt", "int") " AND " IS("late", "boolean"), "operation_id", "attempt", "late"),
-	SEALED("bank_entry", "t.batch_id, t.statement_no, t.entry_no, t.detail_no",
-		   IS("batch_id", "bigint") " AND " IS("statement_no", "int") " AND " IS("entry_no", "int") " AND " IS("detail_no", "int"),
-		   "batch_id", "statement_no", "entry_no", "detail_no"),
-	SEALED("bank_match", "t.bank_match_id", IS("bank_match_id", "bigint"), "bank_match_id"),
-	SEALED("bank_statement", "t.batch_id, t.statement_no", IS("batch_id", "bigint") " AND " IS("statement_no", "int"), "batch_id", "statement_no"),
-	SEALED("discrepancy_found", "t.discrepancy_id", IS("discrepancy_id", "bigint"), "discrepancy_id"),
-	SEALED("discrepancy_resolution", "t.discrepancy_id, t.seq", IS("discrepancy_id", "bigint") " AND " IS("seq", "int"), "discrepancy_id", "seq"),
-	SEALED("event", "t.id", IS("id", "uuid"), "id"),
-	SEALED("idempotency_key", "t.merchant COLLATE \"C\", t.key COLLATE \"C\"",
-		   IS("merchant", "text") " AND " IS("key", "text"), "merchant", "key"),
-	SEALED("issued_statement", "t.statement_id", IS("statement_id", "bigint"), "statement_id"),
-	SEALED("ledger_hold", "t.hold_id", IS("hold_id", "bigint"), "hold_id"),
-	SEALED("ledger_hold_resolution", "t.hold_id, t.seq", IS("hold_id", "bigint") " AND " IS("seq", "int"), "hold_id", "seq"),
-	SEALED("movement", "t.psp COLLATE \"C\", t.object_id COLLATE \"C\", t.kind COLLATE \"C\"",
-		   IS("psp", "text") " AND " IS("object_id", "text") " AND " IS("kind", "text"), "psp", "object_id", "kind"),
-	SEALED("partition_retired", "t.table_name COLLATE \"C\", t.from_time",
-		   IS("table_name", "text") " AND " IS("from_time", "timestamptz"), "table_name", "from_time"),
-	SEALED("payment_retired", "t.payment_id", IS("payment_id", "uuid"), "payment_id"),
-	SEALED("payment_status", "t.payment_id, t.seq", IS("payment_id", "uuid") " AND " IS("seq", "int"), "payment_id", "seq"),
-	SEALED("period_balance", "t.merchant COLLATE \"C\", t.number, t.account_id",
-		   IS("merchant", "text") " AND " IS("number", "int") " AND " IS("account_id", "bigint"), "merchant", "number", "account_id"),
-	SEALED("period_close", "t.merchant COLLATE \"C\", t.number",
-		   IS("merchant", "text") " AND " IS("number", "int"), "merchant", "number"),
-	SEALED("posting", "t.posting_id, t.booked_at", IS("posting_id", "bigint"), "posting_id"),
-	SEALED("posting_failure", "t.posting_id", IS("posting_id", "bigint"), "posting_id"),
-	SEALED("posting_reference", "t.merchant COLLATE \"C\", t.reference COLLATE \"C\"",
-		   IS("merchant", "text") " AND " IS("reference", "text"), "merchant", "reference"),
-	SEALED("posting_retired", "t.account_id, t.from_time",
-		   IS("account_id", "bigint") " AND " IS("from_time", "timestamptz"), "account_id", "from_time"),
-	SEALED("posting_reversal", "t.posting_id", IS("posting_id", "bigint"), "posting_id"),
-	SEALED("reconciliation_run", "t.run_id", IS("run_id", "bigint"), "run_id"),
-	SEALED("seal_retired", "t.name COLLATE \"C\", t.part COLLATE \"C\", t.block",
-		   IS("name", "text") " AND " IS("part", "text") " AND " IS("block", "bigint"), "name", "part", "block"),
-	SEALED("settlement_batch", "t.batch_id", IS("batch_id", "bigint"), "batch_id"),
-	SEALED("settlement_line", "t.batch_id, t.line_no", IS("batch_id", "bigint") " AND " IS("line_no", "int"), "batch_id", "line_no"),
-	SEALED("settlement_posting", "t.batch_id, t.merchant COLLATE \"C\", t.event COLLATE \"C\", t.currency COLLATE \"C\"",
-		   IS("batch_id", "bigint") " AND " IS("merchant", "text") " AND " IS("event", "text") " AND " IS("currency", "text"),
-		   "batch_id", "merchant", "event", "currency"),
-};
-
+static void load_tables(void);
+static PayStmt statement(const char *sql, Oid first, Oid second, Oid third);
+static char *key_order(const PayTable *table);
+static char *key_condition(const PayTable *table);
 static PayRowShape *make_shape(const PaySealTable *table, TupleDesc desc);
 static char kind_of(Oid type);
 static void read_batch(PaySealScan *scan);
@@ -139,38 +87,101 @@ static void put_value(StringInfo bytes, const void *data, size_t n);
 static void put_value_be64(StringInfo bytes, uint64 value);
 static int	compare_columns(const void *a, const void *b);
 
-PAY_FUNCTION(pay_sealed_tables);
-
 /* ---------- tables ---------- */
 
-/* _sealed_tables() */
-Datum
-pay_sealed_tables(PG_FUNCTION_ARGS)
+static void
+load_tables(void)
 {
-	Datum		names[lengthof(tables)];
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	PaySealTable *loaded = palloc0(sizeof(PaySealTable) * pay_table_count());
+	int			n = 0;
 
-	for (int i = 0; i < (int) lengthof(tables); i++)
-		names[i] = CStringGetTextDatum(tables[i].name);
-	PG_RETURN_ARRAYTYPE_P(construct_array(names, lengthof(tables), TEXTOID, -1, false, TYPALIGN_INT));
+	for (int i = 0; i < pay_table_count(); i++)
+	{
+		const PayTable *of = pay_table(i);
+		PaySealTable *table = &loaded[n];
+		char	   *from,
+				   *range;
+
+		if (!pay_table_sealed(of))
+			continue;
+		from = psprintf("FROM " PAY_SCHEMA ".%s t WHERE", of->name);
+		range = psprintf("%s t.xid >= $1 AND t.xid < $2", from);
+		table->name = of->name;
+		table->key = of->seal_key;
+		table->count = statement(psprintf("SELECT count(*) FROM (SELECT %s LIMIT $3) r", range), XID8OID, XID8OID, INT8OID);
+		table->scan = statement(psprintf("SELECT t.* %s ORDER BY %s", range, key_order(of)), XID8OID, XID8OID, InvalidOid);
+		table->first = statement(psprintf("SELECT t.xid %s ORDER BY t.xid LIMIT 1", range), XID8OID, XID8OID, InvalidOid);
+		table->find = statement(psprintf("SELECT t.* %s %s", from, key_condition(of)), JSONBOID, InvalidOid, InvalidOid);
+		n++;
+	}
+	MemoryContextSwitchTo(old);
+	tables = loaded;
+	tables_n = n;
+}
+
+static PayStmt
+statement(const char *sql, Oid first, Oid second, Oid third)
+{
+	PayStmt		stmt = PAY_STMT(SPI_OK_SELECT, sql, first, second, third);
+
+	return stmt;
+}
+
+/* What a table is partitioned by comes last: in different partitions a key may be there twice. */
+static char *
+key_order(const PayTable *table)
+{
+	StringInfoData order;
+	bool		by_partition = table->partition_key.name != NULL;
+
+	initStringInfo(&order);
+	for (int i = 0; i < PAY_TABLE_KEY_MAX && table->seal_key[i].name; i++)
+	{
+		const PayTableColumn *column = &table->seal_key[i];
+
+		appendStringInfo(&order, "%st.%s%s", i == 0 ? "" : ", ", column->name, strcmp(column->type, "text") == 0 ? " COLLATE \"C\"" : "");
+		by_partition = by_partition && strcmp(column->name, table->partition_key.name) != 0;
+	}
+	if (by_partition)
+		appendStringInfo(&order, ", t.%s", table->partition_key.name);
+	return order.data;
+}
+
+static char *
+key_condition(const PayTable *table)
+{
+	StringInfoData condition;
+
+	initStringInfo(&condition);
+	for (int i = 0; i < PAY_TABLE_KEY_MAX && table->seal_key[i].name; i++)
+	{
+		const PayTableColumn *column = &table->seal_key[i];
+
+		appendStringInfo(&condition, "%st.%s = ($1 ->> '%s')::%s", i == 0 ? "" : " AND ", column->name, column->name, column->type);
+	}
+	return condition.data;
 }
 
 int
 pay_seal_table_count(void)
 {
-	return lengthof(tables);
+	if (tables == NULL)
+		load_tables();
+	return tables_n;
 }
 
 PaySealTable *
 pay_seal_table(int i)
 {
-	Assert(i >= 0 && i < (int) lengthof(tables));
+	Assert(i >= 0 && i < pay_seal_table_count());
 	return &tables[i];
 }
 
 PaySealTable *
 pay_seal_table_find(const char *name)
 {
-	for (int i = 0; i < (int) lengthof(tables); i++)
+	for (int i = 0; i < pay_seal_table_count(); i++)
 		if (strcmp(tables[i].name, name) == 0)
 			return &tables[i];
 	return NULL;
@@ -261,11 +272,12 @@ pay_seal_scan_key(const PaySealScan *scan)
 	HeapTuple	tuple = scan->batch->vals[scan->next - 1];
 
 	initStringInfo(&key);
-	for (int i = 0; i < PAY_SEAL_KEYS_MAX && scan->table->keys[i]; i++)
+	for (int i = 0; i < PAY_TABLE_KEY_MAX && scan->table->key[i].name; i++)
 	{
-		char	   *value = SPI_getvalue(tuple, desc, SPI_fnumber(desc, scan->table->keys[i]));
+		const char *column = scan->table->key[i].name;
+		char	   *value = SPI_getvalue(tuple, desc, SPI_fnumber(desc, column));
 
-		appendStringInfo(&key, "%s\"%s\": ", i == 0 ? "{" : ", ", scan->table->keys[i]);
+		appendStringInfo(&key, "%s\"%s\": ", i == 0 ? "{" : ", ", column);
 		escape_json(&key, value ? value : "");
 	}
 	appendStringInfoChar(&key, '}');

@@ -6,21 +6,16 @@
 #define PAY_SEAL_ROW_H
 
 #include "core/spi.h"
+#include "core/table.h"
 #include "seal/block.h"
 
 #include "lib/stringinfo.h"
 
-#define PAY_SEAL_KEYS_MAX 4
-
-/*
- * A table whose rows are sealed.  Its leaves are in the order of these key
- * columns, whatever the table's primary key is or becomes: they stay as they
- * are for ever.
- */
+/* A table whose rows are sealed: one with a seal key in core/table.c. */
 typedef struct PaySealTable
 {
 	const char *name;
-	const char *keys[PAY_SEAL_KEYS_MAX];	/* up to the first NULL */
+	const PayTableColumn *key;	/* PAY_TABLE_KEY_MAX columns, up to the first without a name */
 	PayStmt		count;			/* rows of transactions from $1 to below $2, at most $3 */
 	PayStmt		scan;			/* these rows by key */
 	PayStmt		first;			/* the smallest transaction from $1 to below $2 */

@@ -131,11 +131,12 @@ lock_sealing(void)
 static bool
 tables_complete(void)
 {
-	const char *names[64] = {"seal", "seal_table", "seal_leaf"};
-	int			n = 3;
+	static const char *const seals[] = {"seal", "seal_table", "seal_leaf"};
+	const char **names = palloc(sizeof(char *) * (lengthof(seals) + pay_seal_table_count()));
+	int			n = lengthof(seals);
 	PayArgs		args = {0};
 
-	Assert(pay_seal_table_count() + n <= (int) lengthof(names));
+	memcpy(names, seals, sizeof(seals));
 	for (int i = 0; i < pay_seal_table_count(); i++)
 		names[n++] = pay_seal_table(i)->name;
 	pay_arg_text_array(&args, names, n);

@@ -34,7 +34,6 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/inval.h"
@@ -87,7 +86,6 @@ static PayStmt insert_epoch = PAY_STMT(SPI_OK_INSERT,
 
 PAY_FUNCTION(pay_seal_xid);
 PAY_FUNCTION(pay_seal_horizon_sql);
-PAY_FUNCTION(pay_forget_epoch);
 
 /* _seal_xid(): what the column xid defaults to. */
 Datum
@@ -165,25 +163,16 @@ record_place(PayPlace *place, uint64 xid)
 	place->since = xid;
 }
 
-/* Called by the server at any moment it processes invalidations. */
+/*
+ * Called by the server at any moment it processes invalidations, such as the
+ * one that forget_epoch() sends: rows that COPY brings change the epoch for
+ * every session.
+ */
 static void
 forget(Datum arg, Oid relation)
 {
 	if (!OidIsValid(relation) || relation == cache_relation)
 		cache_valid = false;
-}
-
-/* AFTER INSERT on seal_epoch, FOR EACH STATEMENT: rows that COPY brings change the epoch for every session. */
-Datum
-pay_forget_epoch(PG_FUNCTION_ARGS)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("forget_epoch() must be called as a trigger"),
-				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
-	return PointerGetDatum(NULL);
 }
 
 uint64

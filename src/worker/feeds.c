@@ -20,6 +20,7 @@
 #include "core/guc.h"
 #include "http/http.h"
 #include "inbound/feed.h"
+#include "inbound/feed_entry.h"
 #include "worker/upstream.h"
 
 #include "access/xact.h"

@@ -39,6 +39,7 @@
 #include "core/wake.h"
 #include "http/http.h"
 #include "payment/apply.h"
+#include "payment/dead_letter.h"
 #include "payment/queue.h"
 #include "worker/upstream.h"
 
@@ -554,7 +555,7 @@ bury_work(void *arg)
 {
 	PayBurial  *burial = arg;
 
-	pay_apply_bury(&burial->operation_id, burial->reason, burial->detail, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+	pay_dead_letter_bury(&burial->operation_id, burial->reason, burial->detail, GetCurrentTimestamp(), PAY_WORKER_ROLE);
 }
 
 static void

@@ -10,21 +10,22 @@ SELECT is(payments.seal_blocks(), 0, 'without rows no block');
 SELECT results_eq('SELECT kind, detail FROM payments.verify()', $$VALUES ('ok', 'blocks 1 to 0, 0 rows, 0 heads; 0 rows wait to be sealed')$$, 'and nothing to verify');
 
 -- What is sealed.
+CREATE FUNCTION pg_temp.sealed() RETURNS SETOF text LANGUAGE sql AS $$ SELECT t.name FROM payments._tables() t WHERE t.seal_key IS NOT NULL $$;
 SELECT is_empty($$
 	SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 	WHERE t.tgname = 'guard_append_only' AND t.tgtype & 8 = 8 AND t.tgparentid = 0 AND c.relnamespace = 'payments'::regnamespace
-	AND c.relname <> ALL (payments._sealed_tables() || ARRAY['account_history', 'seal', 'seal_table', 'seal_leaf', 'seal_epoch'])$$,
+	AND c.relname NOT IN (SELECT pg_temp.sealed() UNION ALL VALUES ('account_history'), ('seal'), ('seal_table'), ('seal_leaf'), ('seal_epoch'))$$,
 	'every append-only table is sealed, but account_history, which follows from postings, and the seals');
-SELECT is(payments._sealed_tables(), (SELECT array_agg(t ORDER BY t COLLATE "C") FROM unnest(payments._sealed_tables()) t), 'in the order of their names');
+SELECT is((SELECT array_agg(t.name) FROM payments._tables() t), (SELECT array_agg(t.name ORDER BY t.name COLLATE "C") FROM payments._tables() t), 'in the order of their names');
 SELECT is_empty($$
-	SELECT t FROM unnest(payments._sealed_tables()) t
+	SELECT t FROM pg_temp.sealed() t
 	LEFT JOIN pg_attribute a ON a.attrelid = to_regclass('payments.' || t) AND a.attname = 'xid' AND a.attnotnull AND a.atttypid = 'xid8'::regtype
 	LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND pg_get_expr(d.adbin, d.adrelid) = 'payments._seal_xid()'
 	LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indkey::text = a.attnum::text
 	WHERE d.oid IS NULL OR i.indexrelid IS NULL$$, 'each has a transaction number that fills itself, and an index over it');
 SELECT is_empty($$
 	SELECT a.attrelid::regclass, a.attname FROM pg_attribute a
-	WHERE a.attrelid = ANY (SELECT to_regclass('payments.' || t) FROM unnest(payments._sealed_tables()) t) AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE a.attrelid = ANY (SELECT to_regclass('payments.' || t) FROM pg_temp.sealed() t) AND a.attnum > 0 AND NOT a.attisdropped
 	AND a.atttypid::regtype::text NOT IN ('smallint', 'integer', 'bigint', 'boolean', 'text', 'bytea', 'uuid', 'timestamp with time zone', 'xid8', 'jsonb', 'date')$$,
 	'and columns of types whose bytes depend on nothing else');
 

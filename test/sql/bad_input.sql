@@ -133,7 +133,7 @@ FROM (VALUES
 	(9, 'metadata deep', $$create_payment('bad', 100, 'EUR', metadata => '{"a": [{"b": ["4111111111111111"]}]}')$$),
 	(10, 'refund reason', format('refund_payment(%L, %L, reason => %L)', :'captured_id', 'bad', '4111111111111111')),
 	(11, 'cancel reason', format('cancel_payment(%L, %L, reason => %L)', :'authorized_id', 'bad', '4111111111111111')),
-	(12, 'discard reason', $$discard(gen_random_uuid(), '4111111111111111')$$)
+	(12, 'discard reason', $$discard('00000000-0000-7000-8000-000000000000', '4111111111111111')$$)
 ) t (n, what, call) ORDER BY n;
 
 -- Control characters, likewise.
@@ -216,16 +216,16 @@ FROM (VALUES
 	(10, 'lease too long', $$claim('regress', lease => '2 days')$$),
 	(11, 'lease of ages', $$claim('regress', lease => '178000000 years')$$),
 	(12, 'lease backwards', $$claim('regress', lease => '-1 hour')$$),
-	(13, 'no such attempt', $$complete(gen_random_uuid(), 1, 200)$$),
-	(14, 'no attempt', $$complete(gen_random_uuid(), NULL, 200)$$),
-	(15, 'status 99', $$complete(gen_random_uuid(), 1, 99)$$),
-	(16, 'headers', $$complete(gen_random_uuid(), 1, 200, '[]')$$)
+	(13, 'no such attempt', $$complete('00000000-0000-7000-8000-000000000000', 1, 200)$$),
+	(14, 'no attempt', $$complete('00000000-0000-7000-8000-000000000000', NULL, 200)$$),
+	(15, 'status 99', $$complete('00000000-0000-7000-8000-000000000000', 1, 99)$$),
+	(16, 'headers', $$complete('00000000-0000-7000-8000-000000000000', 1, 200, '[]')$$)
 ) t (n, what, call) ORDER BY n;
 
 -- Dead letters.
-SELECT pg_temp.attempt('SELECT payments.redrive(gen_random_uuid())') AS redrive,
-	pg_temp.attempt($$SELECT payments.discard(gen_random_uuid(), 'because')$$) AS discard,
-	pg_temp.attempt('SELECT payments.discard(gen_random_uuid(), NULL)') AS without_reason;
+SELECT pg_temp.attempt('SELECT payments.redrive(''00000000-0000-7000-8000-000000000000'')') AS redrive,
+	pg_temp.attempt($$SELECT payments.discard('00000000-0000-7000-8000-000000000000', 'because')$$) AS discard,
+	pg_temp.attempt('SELECT payments.discard(''00000000-0000-7000-8000-000000000000'', NULL)') AS without_reason;
 
 -- Nothing was left behind, not even the key.
 SELECT key, value AS now, (:'before'::jsonb) -> key AS before FROM jsonb_each(pg_temp.counts()) WHERE value <> (:'before'::jsonb) -> key;

@@ -106,10 +106,10 @@ FROM unnest(ARRAY[
 	'SELECT payments.arm()',
 	'SELECT payments.setup()',
 	'SELECT payments.stop_worker()',
-	'SELECT payments.redrive(gen_random_uuid())',
-	$$SELECT payments.discard(gen_random_uuid(), 'because')$$,
+	'SELECT payments.redrive(''00000000-0000-7000-8000-000000000000'')',
+	$$SELECT payments.discard('00000000-0000-7000-8000-000000000000', 'because')$$,
 	$$SELECT payments.claim('w')$$,
-	'SELECT payments.complete(gen_random_uuid(), 1, 200)',
+	'SELECT payments.complete(''00000000-0000-7000-8000-000000000000'', 1, 200)',
 	'SELECT payments.check()',
 	$$SELECT payments._status_hash(NULL, NULL, 1, '', '', NULL, '', '', NULL, now())$$]) v;
 RESET ROLE;
@@ -120,9 +120,9 @@ SELECT merchant, amount FROM payments.payment WHERE order_ref = 'roles' ORDER BY
 SELECT v AS statement, pg_temp.attempt(format(v, :'a_id')) AS outcome
 FROM unnest(ARRAY[
 	'SELECT payments.get_payment(%L)',
-	'SELECT payments.redrive(gen_random_uuid())',
-	'SELECT payments.discard(gen_random_uuid(), ''because'')',
-	'SELECT payments.complete(gen_random_uuid(), 1, 200)',
+	'SELECT payments.redrive(''00000000-0000-7000-8000-000000000000'')',
+	'SELECT payments.discard(''00000000-0000-7000-8000-000000000000'', ''because'')',
+	'SELECT payments.complete(''00000000-0000-7000-8000-000000000000'', 1, 200)',
 	$$SELECT payments.create_payment('roles-5', 1, 'EUR')$$,
 	$$SELECT payments.refund_payment(%L, 'roles-5')$$,
 	$$SELECT payments.cancel_payment(%L, 'roles-5')$$,
@@ -268,7 +268,7 @@ FROM unnest(ARRAY[
 	$$SELECT payments.create_payment('roles-6', 1, 'EUR')$$,
 	$$SELECT payments.refund_payment(%L, 'roles-6')$$,
 	$$SELECT payments.claim('w')$$,
-	'SELECT payments.redrive(gen_random_uuid())']) v;
+	'SELECT payments.redrive(''00000000-0000-7000-8000-000000000000'')']) v;
 RESET ROLE;
 
 -- An auditor reads everything and does nothing.
@@ -285,7 +285,7 @@ FROM unnest(ARRAY[
 	'SELECT * FROM payments.check()',
 	$$SELECT payments.create_payment('roles-7', 1, 'EUR')$$,
 	$$SELECT payments.cancel_payment(%L, 'roles-7')$$,
-	'SELECT payments.redrive(gen_random_uuid())',
+	'SELECT payments.redrive(''00000000-0000-7000-8000-000000000000'')',
 	$$SELECT payments.create_psp('roles_psp', 'stripe')$$]) v;
 RESET ROLE;
 
@@ -296,7 +296,7 @@ FROM unnest(ARRAY[
 	'SELECT FROM payments.payment',
 	'SELECT FROM payments.psp',
 	$$SELECT payments.create_payment('roles-8', 1, 'EUR')$$,
-	'SELECT payments.complete(gen_random_uuid(), 1, 200)']) v;
+	'SELECT payments.complete(''00000000-0000-7000-8000-000000000000'', 1, 200)']) v;
 RESET ROLE;
 SELECT m.roleid::regrole, m.member::regrole FROM pg_auth_members m
 WHERE m.member::regrole::text LIKE 'payments\_%' OR m.roleid::regrole::text IN ('payments_owner', 'payments_worker');

@@ -33,13 +33,23 @@ ResourceOwnerDelete(ResourceOwner owner)
 }
 
 static const char *
+digest_hex(const uint8 digest[PAY_HASH_BYTES])
+{
+	char	   *hex = palloc(2 * PAY_HASH_BYTES + 1);
+
+	for (int i = 0; i < PAY_HASH_BYTES; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	return hex;
+}
+
+static const char *
 sha256_hex(const char *text)
 {
 	PayChunk	chunk = {text, strlen(text)};
 	uint8		digest[PAY_HASH_BYTES];
 
 	pay_sha256(&chunk, 1, digest);
-	return pay_hex(digest, sizeof(digest));
+	return digest_hex(digest);
 }
 
 static void
@@ -52,7 +62,7 @@ test_digests(void)
 	OK(strcmp(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad") == 0, "SHA-256 of abc");
 	/* RFC 4231, case 2 */
 	pay_hmac_sha256("Jefe", 4, chunks, lengthof(chunks), digest);
-	OK(strcmp(pay_hex(digest, sizeof(digest)), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843") == 0,
+	OK(strcmp(digest_hex(digest), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843") == 0,
 	   "HMAC over several chunks");
 	OK(CurrentResourceOwner == NULL, "the lent resource owner is taken back");
 }
@@ -71,7 +81,6 @@ test_base32(void)
 		OK(strcmp(pay_base32(cases[i][0], strlen(cases[i][0])), cases[i][1]) == 0, "base32 of \"%s\"", cases[i][0]);
 	memset(digest, 0xff, sizeof(digest));
 	OK(strlen(pay_base32(digest, sizeof(digest))) == 52, "a digest has 52 characters");
-	OK(strcmp(pay_hex("\x00\xab\xff", 3), "00abff") == 0, "hex");
 }
 
 static void
@@ -92,7 +101,7 @@ parts_hex(const char *first, const char *second)
 	pay_sha_add_text(sha, first);
 	pay_sha_add_text(sha, second);
 	pay_sha_finish(sha, digest);
-	return pay_hex(digest, sizeof(digest));
+	return digest_hex(digest);
 }
 
 static void

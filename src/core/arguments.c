@@ -1,46 +1,14 @@
 /*
- * src/ledger/arguments.c
- *		What the ledger's verbs check before they lock or write anything.
- *
- * Reads only; takes no locks but those of plain SELECTs.
+ * src/core/arguments.c
+ *		What SQL functions check of their arguments before they lock or write anything.
  */
 #include "payments.h"
 
-#include "ledger/arguments.h"
+#include "core/arguments.h"
 
 #include "base/pan.h"
-#include "core/merchant.h"
-#include "payment/route.h"
 
 #include "utils/builtins.h"
-
-void
-pay_ledger_require_merchants(const PayPostingBatch *batch)
-{
-	const char *last = NULL;
-
-	for (int i = 0; i < batch->n_accounts; i++)
-	{
-		const PayAccount *account = &batch->accounts[i];
-
-		/* Most batches are one merchant's. */
-		if (last == NULL || strcmp(account->merchant, last) != 0)
-			pay_require_merchant_role(account->merchant, pay_route_find(account->merchant, NULL, account->currency)->app_role);
-		last = account->merchant;
-	}
-}
-
-int
-pay_ledger_check_accounts(const PayPosting *posting)
-{
-	if (posting->debit_account == NULL || posting->credit_account == NULL)
-		return PAY_ERR_ACCOUNT_NOT_FOUND;
-	if (strcmp(posting->debit_account->currency, posting->credit_account->currency) != 0)
-		return PAY_ERR_CURRENCY_MISMATCH;
-	return 0;
-}
-
-/* ---------- arguments ---------- */
 
 char *
 pay_text_argument(FunctionCallInfo fcinfo, int n)
@@ -74,14 +42,15 @@ pay_holds_card_number(const char *text)
 	return text != NULL && pay_pan_found(text, strlen(text));
 }
 
+/* The statement is kept out of the log: it would hold the number. */
 void
 pay_refuse_card_number(const char *text, const char *name)
 {
 	if (pay_holds_card_number(text))
 		ereport(ERROR,
 				(errcode(PAY_ERR_CARD_NUMBER),
-				 errmsg("%s seems to contain a card number", name),
-				 errhint("Keep card numbers out of the database; pass the PSP's token instead."),
+				 errmsg("%s contains what looks like a card number", name),
+				 errhint("Card numbers are never stored; pass the PSP's token for the card instead."),
 				 errhidestmt(true),
 				 errhidecontext(true)));
 }

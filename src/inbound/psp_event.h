@@ -1,9 +1,9 @@
 /*
- * src/inbound/webhook.h
+ * src/inbound/psp_event.h
  *		A PSP's event, whichever way it came: stored once, applied once.
  */
-#ifndef PAY_WEBHOOK_H
-#define PAY_WEBHOOK_H
+#ifndef PAY_PSP_EVENT_H
+#define PAY_PSP_EVENT_H
 
 #include "payment/apply.h"
 
@@ -29,6 +29,6 @@ typedef struct PayInboundEvent
  * back as PAY_OUTCOME_LOCKED nothing was applied, yet the row is there: the
  * caller must roll back, and come again.
  */
-extern bool pay_event_take(const PayInboundEvent *word, TimestampTz now, PayReport *report);
+extern bool pay_event_take(const PayInboundEvent *event, TimestampTz now, PayReport *report);
 
-#endif							/* PAY_WEBHOOK_H */
+#endif							/* PAY_PSP_EVENT_H */

@@ -1,0 +1,35 @@
+-- What PSPs tell us unasked.  Run by setup() as payments_owner; may be run any
+-- number of times.
+
+CREATE TABLE IF NOT EXISTS payments.psp_event (
+	psp text NOT NULL,
+	event_id text NOT NULL,
+	event_type text,
+	received_at timestamptz NOT NULL,
+	source text NOT NULL DEFAULT 'webhook' CONSTRAINT psp_event_source_known CHECK (source IN ('webhook', 'feed')),
+	headers jsonb NOT NULL,
+	body bytea NOT NULL,
+	outcome text NOT NULL CONSTRAINT psp_event_outcome_known CHECK (outcome IN ('received', 'applied', 'no_effect', 'ignored', 'unmatched')),
+	payment_id uuid,
+	PRIMARY KEY (psp, event_id)
+);
+
+COMMENT ON TABLE payments.psp_event IS 'events received from PSPs, each stored once, when its signature was right.  Written by receive_webhook(), and by the worker when it finds one in the PSP''s list';
+COMMENT ON COLUMN payments.psp_event.psp IS 'psp.psp';
+COMMENT ON COLUMN payments.psp_event.event_id IS 'the PSP''s id; a second one of it does nothing';
+COMMENT ON COLUMN payments.psp_event.event_type IS 'the PSP''s name of what happened';
+COMMENT ON COLUMN payments.psp_event.received_at IS 'when receive_webhook() was called, or the worker read it';
+COMMENT ON COLUMN payments.psp_event.source IS 'webhook: it was sent to receive_webhook(); feed: the worker found it first in the PSP''s list of events';
+COMMENT ON COLUMN payments.psp_event.headers IS 'of the request, as passed; of a feed none';
+COMMENT ON COLUMN payments.psp_event.body IS 'as received, with what looks like a card number masked';
+COMMENT ON COLUMN payments.psp_event.outcome IS 'received, applied, no_effect: known already or late, ignored: of no interest, unmatched: no payment of ours';
+COMMENT ON COLUMN payments.psp_event.payment_id IS 'payment it spoke of; null: none of ours';
+
+-- An event is some kB of JSON; lz4, where the server has it, takes a tenth of pglz's time.
+DO $compression$
+BEGIN
+	IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
+		ALTER TABLE payments.psp_event ALTER COLUMN body SET COMPRESSION lz4;
+	END IF;
+END
+$compression$;

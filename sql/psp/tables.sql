@@ -1,0 +1,32 @@
+-- Which PSPs there are.  Run by setup() as payments_owner; may be run any number
+-- of times.
+
+CREATE TABLE IF NOT EXISTS payments.psp (
+	psp text PRIMARY KEY CONSTRAINT psp_name_simple CHECK (psp ~ '^[a-z][a-z0-9_]{0,62}$'),
+	adapter text NOT NULL,
+	base_url text,
+	secret text CONSTRAINT psp_secret_is_a_name CHECK (secret ~ '^[A-Za-z][A-Za-z0-9_.-]{0,62}$'),
+	config jsonb NOT NULL DEFAULT '{}',
+	inflight_max int NOT NULL DEFAULT 2000 CONSTRAINT psp_inflight_positive CHECK (inflight_max > 0),
+	timeout interval NOT NULL DEFAULT '30 s' CONSTRAINT psp_timeout_range CHECK (timeout BETWEEN interval '100 ms' AND interval '10 min'),
+	halted_at timestamptz,
+	halted_reason text,
+	created_at timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE payments.psp IS 'channels to payment service providers.  Written by create_psp(); halted by the worker, resumed by resume_psp()';
+COMMENT ON COLUMN payments.psp.psp IS 'name, as given to create_payment() and receive_webhook()';
+COMMENT ON COLUMN payments.psp.adapter IS 'plug-in of the library that speaks its protocol: sandbox or stripe; never changes';
+COMMENT ON COLUMN payments.psp.base_url IS 'where requests go, without a path; null: the adapter''s own';
+COMMENT ON COLUMN payments.psp.secret IS 'name of the entry in payments.secrets_file that authorizes our calls, never the secret; NAME.webhook is the entry that verifies webhooks';
+COMMENT ON COLUMN payments.psp.config IS 'for the adapter';
+COMMENT ON COLUMN payments.psp.inflight_max IS 'calls at a time that one worker makes to this PSP';
+COMMENT ON COLUMN payments.psp.timeout IS 'for one call, connecting included; then its outcome is unknown';
+COMMENT ON COLUMN payments.psp.halted_at IS 'no calls since: the PSP refused our credentials or our configuration; null: not halted';
+COMMENT ON COLUMN payments.psp.halted_reason IS 'the PSP''s code that halted it';
+COMMENT ON COLUMN payments.psp.created_at IS 'when it was made';
+
+-- Routes are cached in every session: tell them all of a change.
+CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
+ALTER TABLE payments.psp ENABLE ALWAYS TRIGGER forget_routes;

@@ -1,0 +1,348 @@
+/*
+ * src/payment/apply_outcome.c
+ *		Whatever is no approval: not yet, no, not sent, nobody knows, and answers
+ *		that contradict what was asked.
+ *
+ * Each ends the operation, sets when it is next sent or asked for, or makes it
+ * a dead letter; an open operation is always in the queue or a dead letter.
+ */
+#include "payments.h"
+
+#include "payment/apply_private.h"
+#include "core/spi.h"
+#include "payment/retry.h"
+
+/* Until a halted PSP is resumed its operations are looked at no more often than this. */
+#define MISCONFIGURED_RETRY_MS 60000
+
+/* Leases lost in a row before an operation is taken for poison. */
+#define LOST_MAX 20
+
+static bool apply_rule(PayContext *c);
+static void pending(PayContext *c);
+static void requires_action(PayContext *c);
+static void retry_later(PayContext *c, const PayDeclineRule *rule);
+static void not_sent(PayContext *c);
+static void unknown(PayContext *c);
+static void misconfigured(PayContext *c);
+static void conflicted(PayContext *c);
+static void wait_on(PayContext *c, const char *schedule, const char *action, const char *exhausted);
+
+static PayStmt halt_psp = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.psp SET halted_at = $2, halted_reason = $3 WHERE psp = $1 AND halted_at IS NULL",
+	TEXTOID, TIMESTAMPTZOID, TEXTOID);
+
+void
+pay_apply_outcome(PayContext *c)
+{
+	if (c->result.class == PAY_CLASS_CONFLICTED)
+	{
+		conflicted(c);
+		return;
+	}
+	/* The rest speaks of an operation that is still open, or says nothing new. */
+	if (c->operation == NULL || !pay_operation_is_open(c->operation) || apply_rule(c))
+		return;
+	switch (c->result.class)
+	{
+		case PAY_CLASS_PENDING:
+			pending(c);
+			break;
+		case PAY_CLASS_REQUIRES_ACTION:
+			requires_action(c);
+			break;
+		case PAY_CLASS_DECLINED:
+		case PAY_CLASS_RETRY_LATER:
+			pay_apply_declined(c, pay_apply_code(&c->result));
+			break;
+		case PAY_CLASS_NOT_SENT:
+			not_sent(c);
+			break;
+		case PAY_CLASS_UNKNOWN:
+		case PAY_CLASS_DUPLICATE:
+			unknown(c);
+			break;
+		case PAY_CLASS_MISCONFIGURED:
+			misconfigured(c);
+			break;
+		case PAY_CLASS_APPROVED:
+		case PAY_CLASS_CONFLICTED:
+			break;
+	}
+}
+
+/* What the decline rules make of the PSP's codes: another class, or (true) the whole decision. */
+static bool
+apply_rule(PayContext *c)
+{
+	PayDeclineRule rule;
+
+	if (c->result.class != PAY_CLASS_DECLINED || !pay_decline_rule(c->payment->adapter_name, c->result.codes, &rule))
+		return false;
+	if (rule.class == PAY_CLASS_RETRY_LATER)
+	{
+		retry_later(c, &rule);
+		return true;
+	}
+	/* "misconfigured" of one card's decline must not stop the whole PSP. */
+	if (rule.class == PAY_CLASS_DUPLICATE || rule.class == PAY_CLASS_NOT_SENT || rule.class == PAY_CLASS_UNKNOWN)
+		c->result.class = rule.class;
+	return false;
+}
+
+/* ---------- not yet ---------- */
+
+static void
+pending(PayContext *c)
+{
+	if (pay_operation_is_first(c->operation) && pay_payment_can(c->payment, "proceed"))
+		pay_payment_event(c->set, c->payment, "proceed", c->operation, c->source, NULL);
+	c->operation->status = "processing";
+	wait_on(c, "pending", "inquire", "pending_too_long");
+}
+
+static void
+requires_action(PayContext *c)
+{
+	PayPayment *d = c->payment;
+
+	if (pay_operation_is_first(c->operation) && pay_payment_can(d, "require_action"))
+		pay_payment_event(c->set, d, "require_action", c->operation, c->source, NULL);
+	if (c->result.next_action_url)
+	{
+		d->next_action_url = c->result.next_action_url;
+		d->dirty = true;
+	}
+	c->operation->status = "requires_action";
+	wait_on(c, "requires_action", "inquire", "action_never_came");
+}
+
+/* ---------- no ---------- */
+
+void
+pay_apply_declined(PayContext *c, const char *code)
+{
+	PayPayment *d = c->payment;
+
+	count_applied(c);
+	c->operation->failure_code = code;
+	c->operation->failure_message = c->result.message;
+	switch (c->operation->kind)
+	{
+		case PAY_OP_CHARGE:
+		case PAY_OP_AUTHORIZE:
+			if (!pay_payment_can(d, "decline"))
+				break;			/* paid already: the inquiry was about the fee */
+			d->failure_code = code;
+			d->failure_message = c->result.message;
+			pay_payment_event(c->set, d, "decline", c->operation, c->source, code);
+			break;
+		case PAY_OP_CAPTURE:
+			d->capture_pending -= c->operation->amount;
+			d->dirty = true;
+			break;
+		case PAY_OP_REFUND:
+			d->refund_pending -= c->operation->amount;
+			d->dirty = true;
+			pay_payment_exception(c->set, d, c->operation, "refund_failed", NULL, c->operation->amount,
+								  "the PSP refused the refund; pay the customer in another way");
+			break;
+		case PAY_OP_VOID:
+			break;
+	}
+	pay_apply_finish(c, "failed");
+}
+
+/* A soft decline: tried again later under a new key, but only when no customer stands waiting. */
+static void
+retry_later(PayContext *c, const PayDeclineRule *rule)
+{
+	PayOperation *o = c->operation;
+	const char *schedule = rule->schedule ? rule->schedule : "soft_decline";
+	const char *code = pay_apply_code(&c->result);
+	TimestampTz due;
+	int			try = o->generation;	/* each soft decline began a new one */
+
+	if (!pay_operation_is_first(o) || !c->payment->off_session || !pay_payment_can(c->payment, "soft_decline") ||
+		!pay_retry_next(schedule, c->payment->psp, try, c->result.retry_after_ms, c->set->now, &due))
+	{
+		pay_apply_declined(c, code);
+		return;
+	}
+	count_applied(c);
+	pay_payment_event(c->set, c->payment, "soft_decline", o, c->source, code);
+	c->payment->failure_code = code;
+	c->payment->failure_message = c->result.message;
+	c->payment->psp_payment_id = NULL;
+	o->status = "awaiting_retry";
+	o->generation++;
+	o->first_sent_at = 0;
+	o->failure_code = code;
+	o->failure_message = c->result.message;
+	o->dirty = true;
+	o->schedule = schedule;
+	o->try = try;
+	pay_operation_enqueue(c->set, o, "send", due);
+}
+
+/* ---------- not at all, or nobody knows ---------- */
+
+static void
+not_sent(PayContext *c)
+{
+	/* That this call went nowhere says nothing of an earlier one: stay in doubt. */
+	if (c->report->source == PAY_SOURCE_INQUIRY || strcmp(c->operation->status, "in_doubt") == 0)
+	{
+		unknown(c);
+		return;
+	}
+	if (pay_operation_is_first(c->operation) && pay_payment_can(c->payment, "defer"))
+		pay_payment_event(c->set, c->payment, "defer", c->operation, c->source, pay_apply_code(&c->result));
+	c->operation->status = "awaiting_retry";
+	count_applied(c);
+	wait_on(c, "not_sent", "send", "psp_unreachable");
+}
+
+static void
+unknown(PayContext *c)
+{
+	PayOperation *o = c->operation;
+
+	if (o->lost >= LOST_MAX)
+	{
+		/* Whatever makes the worker die should not do so for ever. */
+		o->status = "in_doubt";
+		o->dirty = true;
+		if (pay_operation_is_first(o) && pay_payment_can(c->payment, "doubt"))
+			pay_payment_event(c->set, c->payment, "doubt", o, c->source, NULL);
+		pay_operation_bury(o, "worker_died", "the worker ended again and again while this operation was in flight");
+		count_applied(c);
+		return;
+	}
+	/* An inquiry that fails changes nothing but when the next one comes. */
+	if (c->report->source == PAY_SOURCE_INQUIRY && strcmp(o->status, "in_doubt") != 0)
+	{
+		wait_on(c, o->schedule ? o->schedule : "unknown", "inquire", "outcome_unknown");
+		return;
+	}
+	if (c->report->source == PAY_SOURCE_INQUIRY && c->result.inquiry_found_nothing)
+	{
+		pay_apply_resend(c);
+		return;
+	}
+	if (pay_operation_is_first(o) && pay_payment_can(c->payment, "doubt"))
+		pay_payment_event(c->set, c->payment, "doubt", o, c->source, pay_apply_code(&c->result));
+	o->status = "in_doubt";
+	count_applied(c);
+	wait_on(c, "unknown", "inquire", "outcome_unknown");
+}
+
+/*
+ * The PSP knows nothing of it yet.  That is no proof, but while the PSP surely
+ * honours the key, the same key and bytes either replay the first answer or do
+ * it once.  Past that horizon only asking is safe.
+ */
+void
+pay_apply_resend(PayContext *c)
+{
+	PayOperation *o = c->operation;
+	const PayAdapter *adapter = c->payment->adapter;
+	TimestampTz horizon = o->first_sent_at + (TimestampTz) (adapter ? adapter->key_valid_s : 0) * USECS_PER_SEC;
+
+	o->status = "in_doubt";
+	o->dirty = true;
+	count_applied(c);
+	wait_on(c, "unknown", o->first_sent_at != 0 && c->set->now < horizon ? "send" : "inquire", "outcome_unknown");
+	/* Asking came first; the resend need not wait, only count as a try. */
+	if (o->queued && strcmp(o->action, "send") == 0)
+		pay_operation_enqueue(c->set, o, "send", c->set->now);
+}
+
+/* Nothing will pass until a person acts: stop the PSP, keep the operation. */
+static void
+misconfigured(PayContext *c)
+{
+	PayArgs		args = {0};
+	PayOperation *o = c->operation;
+	const char *code = pay_apply_code(&c->result);
+
+	pay_arg_text(&args, c->payment->psp);
+	pay_arg_time(&args, c->set->now);
+	pay_arg_text(&args, code ? code : "the PSP refused our credentials");
+	pay_spi_exec(&halt_psp, &args);
+	count_applied(c);
+
+	if (strcmp(o->status, "in_doubt") != 0 && c->report->source == PAY_SOURCE_ANSWER)
+	{
+		if (pay_operation_is_first(o) && pay_payment_can(c->payment, "defer"))
+			pay_payment_event(c->set, c->payment, "defer", o, c->source, code);
+		o->status = "awaiting_retry";
+		o->dirty = true;
+	}
+	pay_operation_enqueue(c->set, o, o->action, c->set->now + MISCONFIGURED_RETRY_MS * 1000);
+}
+
+static void
+conflicted(PayContext *c)
+{
+	PayOperation *o = c->operation;
+
+	count_applied(c);
+	pay_payment_exception(c->set, c->payment, o, "conflicted", c->result.object_id, c->result.amount,
+						  "the PSP's answer differs from what was asked in amount or currency; look at the PSP's dashboard");
+	if (o == NULL || !pay_operation_is_open(o))
+		return;
+	/* As in pay_apply_money(): in flight, its own answer decides; waiting, it must not be sent once more. */
+	if (c->stale && o->claimed_by != NULL)
+		return;
+	if (pay_operation_is_first(o) && pay_payment_can(c->payment, "doubt"))
+		pay_payment_event(c->set, c->payment, "doubt", o, c->source, "conflicted");
+	o->status = "in_doubt";
+	o->failure_code = "conflicted";
+	o->dirty = true;
+	pay_operation_bury(o, "conflicted", "the PSP's answer differs from what was asked in amount or currency");
+}
+
+/* ---------- common steps ---------- */
+
+void
+pay_apply_finish(PayContext *c, const char *status)
+{
+	if (c->result.object_id)
+		c->operation->psp_object_id = c->result.object_id;
+	if (strcmp(status, "succeeded") == 0)
+	{
+		c->operation->failure_code = NULL;
+		c->operation->failure_message = NULL;
+	}
+	pay_operation_finish(c->set, c->operation, status);
+	count_applied(c);
+}
+
+/* Sets the next look by schedule; past its end the operation is a dead letter. */
+static void
+wait_on(PayContext *c, const char *schedule, const char *action, const char *exhausted)
+{
+	PayOperation *o = c->operation;
+	TimestampTz due;
+
+	o->dirty = true;
+	if (c->result.object_id && o->psp_object_id == NULL)
+		o->psp_object_id = c->result.object_id;
+	/* While a call is in flight its own answer will set the time. */
+	if (c->claimed_elsewhere)
+		return;
+	if (o->schedule == NULL || strcmp(o->schedule, schedule) != 0)
+	{
+		o->schedule = schedule;
+		o->try = 0;
+	}
+	o->try++;
+	if (pay_retry_next(schedule, c->payment->psp, o->try, c->result.retry_after_ms, c->set->now, &due))
+		pay_operation_enqueue(c->set, o, action, due);
+	else
+	{
+		pay_operation_bury(o, exhausted, c->report->error && c->report->error[0] ? c->report->error : c->result.message);
+		count_applied(c);
+	}
+}

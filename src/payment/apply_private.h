@@ -1,0 +1,47 @@
+/*
+ * src/payment/apply_private.h
+ *		Between payment/apply.c, which says what a report speaks of, and
+ *		payment/apply_money.c and payment/apply_outcome.c, which do what it says.
+ */
+#ifndef PAY_APPLY_PRIVATE_H
+#define PAY_APPLY_PRIVATE_H
+
+#include "payment/apply.h"
+#include "payment/payment.h"
+
+/* What a decision is made on. */
+typedef struct PayContext
+{
+	PayPayments *set;
+	PayPayment *payment;
+	PayOperation *operation;	/* NULL: the PSP did something we did not ask for */
+	PayReport  *report;
+	PayResult	result;			/* amounts in ISO minor units */
+	const char *source;
+	bool		stale;			/* from a worker that has lost its lease */
+	bool		claimed_elsewhere;	/* a webhook, while a call is in flight */
+} PayContext;
+
+static inline void
+count_applied(PayContext *c)
+{
+	c->report->outcome = PAY_OUTCOME_APPLIED;
+}
+
+/* apply.c: does the effect say that this operation has done what it was for? */
+extern bool pay_apply_answers(const PayOperation *operation, PayEffect effect);
+/* The code for people, or NULL. */
+extern const char *pay_apply_code(const PayResult *result);
+
+/* apply_money.c: an approval. */
+extern void pay_apply_money(PayContext *c);
+
+/* apply_outcome.c: whatever is no approval. */
+extern void pay_apply_outcome(PayContext *c);
+extern void pay_apply_declined(PayContext *c, const char *code);
+/* The PSP does not know of the operation: sends it again while that is safe, else goes on asking. */
+extern void pay_apply_resend(PayContext *c);
+/* Ends the operation in the given status. */
+extern void pay_apply_finish(PayContext *c, const char *status);
+
+#endif							/* PAY_APPLY_PRIVATE_H */

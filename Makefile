@@ -25,7 +25,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 # make demo and make test must work before the packages are there: they install them.
 ifeq ($(wildcard $(PGXS)),)
 all install installcheck clean:
-	@echo "$(PG_CONFIG) knows of no PGXS: install postgresql-server-dev-15, or set PG_CONFIG" >&2; exit 1
+	@echo "$(PG_CONFIG) knows of no PGXS: install postgresql-server-dev of your version, or set PG_CONFIG" >&2; exit 1
 else
 include $(PGXS)
 endif

@@ -4,12 +4,15 @@
 # Order matters for rows and types only: bodies of functions are not looked at
 # before they are called.
 
-# What every installation starts with: roles, and data that is rows rather than code.
+# What every installation starts with: roles, and data that is rows rather than code,
+# each kind beside its table.  These tables are members of the extension; rows that
+# users add (builtin = false) are dumped, rows that we ship are made again by
+# CREATE EXTENSION.
 SQL_SEEDS = \
 	core/header.sql \
 	core/roles.sql \
-	payment/seed_tables.sql \
 	payment/seed_currency.sql \
+	payment/seed_transition.sql \
 	psp/seed_currency_units.sql \
 	psp/seed_decline_rules.sql \
 	payment/seed_retry.sql \
@@ -55,6 +58,7 @@ SQL_CODE = \
 	ledger/hold.sql \
 	ledger/transaction.sql \
 	ledger/check_ledger.sql \
+	payment/check_payments.sql \
 	core/check.sql \
 	retention/partition.sql \
 	retention/retire.sql \
@@ -64,12 +68,19 @@ SQL_CODE = \
 	job/schedule.sql \
 	settlement/match.sql \
 	close/close.sql \
+	close/report.sql \
 	settlement/reconcile.sql \
 	settlement/resolve.sql \
 	settlement/apply_lines.sql \
 	settlement/bank.sql \
 	statement/issue.sql \
+	core/setup.sql \
+	core/cluster.sql \
+	core/merchant.sql \
+	payment/create_psp.sql \
 	payment/verbs.sql \
+	payment/dead_letter.sql \
+	inbound/webhook.sql \
 	settlement/report.sql \
 	statement/html.sql \
 	payment/external.sql \

@@ -55,4 +55,44 @@
 #define PayInitRangeTable(estate, rte) ExecInitRangeTable((estate), list_make1(rte))
 #endif
 
+/* 16 wants the tables written to when rows are checked again; we check none again. */
+#if PG_VERSION_NUM >= 160000
+#define PayEvalPlanQualInit(epq, estate) EvalPlanQualInit((epq), (estate), NULL, NIL, -1, NIL)
+#else
+#define PayEvalPlanQualInit(epq, estate) EvalPlanQualInit((epq), (estate), NULL, NIL, -1)
+#endif
+
+/* 18 asks whether a deferrable key will do, and has scans counted for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define PayPrimaryKeyIndex(relation) RelationGetPrimaryKeyIndex((relation), false)
+#define PayIndexBeginScan(table, index, snapshot, n_keys) index_beginscan((table), (index), (snapshot), NULL, (n_keys), 0)
+#else
+#define PayPrimaryKeyIndex(relation) RelationGetPrimaryKeyIndex(relation)
+#define PayIndexBeginScan(table, index, snapshot, n_keys) index_beginscan((table), (index), (snapshot), (n_keys), 0)
+#endif
+
+/* 18 tells regular backends from all others; of those that have a database and our role, that leaves ours. */
+#if PG_VERSION_NUM >= 180000
+#define PayIsBackgroundWorker(process) (!(process)->isRegularBackend)
+#else
+#define PayIsBackgroundWorker(process) ((process)->isBackgroundWorker)
+#endif
+
+/* Of ALTER TABLE: 17 computes a generated column anew, which rewrites rows; 18 leaves a foreign key unchecked. */
+#if PG_VERSION_NUM >= 180000
+#define PayAlterUndoes(command) \
+	((command)->subtype == AT_SetExpression || \
+	 ((command)->subtype == AT_AlterConstraint && castNode(ATAlterConstraint, (command)->def)->alterEnforceability && \
+	  !castNode(ATAlterConstraint, (command)->def)->is_enforced))
+#elif PG_VERSION_NUM >= 170000
+#define PayAlterUndoes(command) ((command)->subtype == AT_SetExpression)
+#else
+#define PayAlterUndoes(command) false
+#endif
+
+/* 18 has it as a specifier before the function. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 #endif							/* PAY_COMPAT_H */

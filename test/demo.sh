@@ -405,7 +405,7 @@ cat > "$STAGE/stop" <<STOP
 #!/bin/sh
 # Ends the demo's server and PSP and removes its folder.
 cd / || exit 1
-${as_owner}$PGTREE/lib/postgresql/$PG_MAJOR/bin/pg_ctl -D $STAGE/data -m fast -s stop
+${as_owner}${PG_CONFIG%/*}/pg_ctl -D $STAGE/data -m fast -s stop
 kill $PEER_PID
 rm -rf $STAGE
 STOP

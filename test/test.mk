@@ -27,8 +27,12 @@ bench:
 demo:
 	@bash test/demo.sh $(DEMO_ARGS)
 
+# What depends on the server, on the versions that this machine has not: make test-versions VERSIONS='17 18'; CLEAN=1 removes their chroots.
+test-versions:
+	@bash test/versions $(if $(CLEAN),--clean) $(VERSIONS)
+
 # The diagram and table in it, from the transition table; ci/states checks that they are up to date.
 docs/states.md:
 	@ci/states --write
 
-.PHONY: test test-long test-model fuzz bench demo docs/states.md
+.PHONY: test test-long test-model fuzz bench demo test-versions docs/states.md

@@ -3,15 +3,24 @@ DO $$
 DECLARE
 	f record;
 BEGIN
-	FOR f IN SELECT p.oid::regprocedure AS signature FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'payments'::regnamespace LOOP
+	FOR f IN
+		SELECT p.oid::regprocedure AS signature
+		FROM pg_catalog.pg_proc p
+		WHERE p.pronamespace = 'payments'::regnamespace
+	LOOP
 		EXECUTE format('ALTER ROUTINE %s OWNER TO payments_owner', f.signature);
 		EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f.signature);
 	END LOOP;
-	FOR f IN SELECT c.oid::regclass AS name FROM pg_catalog.pg_class c
-			 WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'v') LOOP
+	FOR f IN
+		SELECT c.oid::regclass AS name
+		FROM pg_catalog.pg_class c
+		WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'v')
+	LOOP
 		EXECUTE format('ALTER TABLE %s OWNER TO payments_owner', f.name);
 		EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', f.name);
-		EXECUTE format('GRANT SELECT ON TABLE %s TO payments_app, payments_operator, payments_admin, payments_auditor', f.name);
+		EXECUTE format(
+			'GRANT SELECT ON TABLE %s TO payments_app, payments_operator, payments_admin, payments_auditor',
+			f.name);
 	END LOOP;
 END
 $$;

@@ -21,16 +21,11 @@ CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pay
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_currency
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 
-CREATE FUNCTION payments._transitions(OUT from_status text, OUT event text, OUT to_status text) RETURNS SETOF record
-	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_transition_rows';
-COMMENT ON FUNCTION payments._transitions() IS 'Internal: the state machine as compiled into the library.';
-
-INSERT INTO payments.transition (from_status, event, to_status)
-SELECT t.from_status, t.event, t.to_status FROM payments._transitions() t;
-
 CREATE FUNCTION payments._tables()
-	RETURNS TABLE (name text, rows text, guards text[], seal_key text[], partition_key text, partition_type text, app_reads boolean,
-		merchant_by text, merchant_in text)
+	RETURNS TABLE (
+		name text, rows text, guards text[], seal_key text[], partition_key text, partition_type text,
+		app_reads boolean, merchant_by text, merchant_in text
+	)
 	LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 60 AS 'MODULE_PATHNAME', 'pay_tables';
 COMMENT ON FUNCTION payments._tables() IS
 'Internal: the tables that setup() makes, by name, and what holds for their rows, as compiled into the library: src/core/table.h says what the columns mean. guards: the triggers that must be there.';
@@ -52,5 +47,6 @@ CREATE FUNCTION payments._worker_pid() RETURNS int
 COMMENT ON FUNCTION payments._worker_pid() IS 'Internal: process id of this database''s worker, null if none is running.';
 
 CREATE FUNCTION payments._unarmed_reason() RETURNS text
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_unarmed_reason_sql';
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_unarmed_reason_sql';
 COMMENT ON FUNCTION payments._unarmed_reason() IS 'Internal: why nothing is sent for real from here, null when armed.';

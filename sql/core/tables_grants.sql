@@ -5,11 +5,18 @@ DO $grants$
 DECLARE
 	t record;
 BEGIN
-	FOR t IN SELECT c.oid::regclass AS name FROM pg_class c
-			 WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v')
-			 AND NOT c.relispartition AND c.relname !~ '^retired_' AND c.relowner = 'payments_owner'::regrole LOOP
+	FOR t IN
+		SELECT c.oid::regclass AS name
+		FROM pg_class c
+		WHERE c.relnamespace = 'payments'::regnamespace
+		AND c.relkind IN ('r', 'p', 'v')
+		AND NOT c.relispartition
+		AND c.relname !~ '^retired_'
+		AND c.relowner = 'payments_owner'::regrole
+	LOOP
 		EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', t.name);
-		EXECUTE format('GRANT SELECT ON TABLE %s TO payments_operator, payments_admin, payments_auditor', t.name);
+		EXECUTE format(
+			'GRANT SELECT ON TABLE %s TO payments_operator, payments_admin, payments_auditor', t.name);
 	END LOOP;
 END
 $grants$;
@@ -42,9 +49,13 @@ BEGIN
 		CONTINUE WHEN t.merchant_by IS NULL;
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ROW LEVEL SECURITY', t.name);
 		EXECUTE format('DROP POLICY IF EXISTS by_merchant ON payments.%I', t.name);
-		EXECUTE format('CREATE POLICY by_merchant ON payments.%I FOR SELECT USING (%s)', t.name, CASE WHEN t.merchant_in IS NULL
-			THEN format('%I IN (SELECT m.merchant FROM payments._my_merchant m)', t.merchant_by)
-			ELSE format('EXISTS (SELECT FROM payments.%1$I o WHERE o.%2$I = %3$I.%2$I)', t.merchant_in, t.merchant_by, t.name) END);
+		EXECUTE format('CREATE POLICY by_merchant ON payments.%I FOR SELECT USING (%s)', t.name,
+			CASE
+				WHEN t.merchant_in IS NULL
+					THEN format('%I IN (SELECT m.merchant FROM payments._my_merchant m)', t.merchant_by)
+				ELSE format('EXISTS (SELECT FROM payments.%1$I o WHERE o.%2$I = %3$I.%2$I)', t.merchant_in,
+					t.merchant_by, t.name)
+			END);
 	END LOOP;
 END
 $policies$;

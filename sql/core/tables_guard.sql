@@ -15,7 +15,8 @@ BEGIN
 				FOR EACH ROW EXECUTE FUNCTION payments.guard_append_only()', CASE t.rows WHEN 'append_only' THEN 'OR DELETE' END, t.name);
 			EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_append_only', t.name);
 		ELSIF t.rows = 'facts' THEN
-			EXECUTE format('CREATE OR REPLACE TRIGGER guard_facts BEFORE INSERT OR UPDATE OR DELETE ON payments.%I
+			EXECUTE format(
+				'CREATE OR REPLACE TRIGGER guard_facts BEFORE INSERT OR UPDATE OR DELETE ON payments.%I
 				FOR EACH ROW EXECUTE FUNCTION payments.guard_facts()', t.name);
 			EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_facts', t.name);
 		END IF;

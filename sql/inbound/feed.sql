@@ -1,6 +1,5 @@
 -- Feeds: lists of a PSP's API, read by the worker (src/inbound/feed.c).  Here is what an
--- operator may do to them, how a list of balance transactions is read, and how
--- a page comes into settlement_line.
+-- operator may do to them, and how a page comes into settlement_line.
 
 CREATE FUNCTION payments._feed_settings(config jsonb, OUT interval_s int, OUT lag_s int, OUT overlap_s int, OUT window_s int) RETURNS record
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -83,72 +82,6 @@ END
 $$;
 COMMENT ON FUNCTION payments.discard_feed_entry(text, text, text, text) IS
 'Gives up an entry that could not be applied; the row stays, with who and why. Raises PY641 when none such waits, PY640, 22023 without a reason.';
-
-CREATE FUNCTION payments._settlement_stripe_kind(type text, inward boolean) RETURNS text
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_stripe_kind';
-COMMENT ON FUNCTION payments._settlement_stripe_kind(text, boolean) IS 'Internal: kind of a line that a reporting category, or a type, of Stripe means; the same words as in its reports.';
-
--- Amounts that are no numbers stay null, and import_settlement() then names the line.
-CREATE FUNCTION payments._settlement_stripe_api(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text, psp_object_id text,
-	psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb, entry_id text)
-	LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	page jsonb;
-BEGIN
-	BEGIN
-		page := _settlement_stripe_api.content::jsonb;
-	EXCEPTION WHEN data_exception OR statement_too_complex OR program_limit_exceeded THEN
-		page := NULL;
-	END;
-	IF jsonb_typeof(page) = 'object' AND page ->> 'object' = 'list' THEN
-		page := page -> 'data';
-	END IF;
-	IF jsonb_typeof(page) IS DISTINCT FROM 'array' THEN
-		PERFORM payments._settlement_fail('PY602', 'the settlement file cannot be read: it is not a list of balance transactions', NULL,
-			'Pass the answer to GET /v1/balance_transactions?expand[]=data.source, or its data.');
-	END IF;
-	SELECT i.n INTO line_no FROM jsonb_array_elements(page) WITH ORDINALITY i (e, n) WHERE i.e ->> 'object' IS DISTINCT FROM 'balance_transaction' ORDER BY i.n LIMIT 1;
-	IF FOUND THEN
-		PERFORM payments._settlement_fail('PY602', format('line %s of the settlement file cannot be read: it is not a balance transaction', line_no), NULL,
-			'Nothing was imported. Pass a list of balance transactions of Stripe.');
-	END IF;
-	RETURN QUERY
-	SELECT i.n::int, coalesce(payments._settlement_stripe_kind(w.type, coalesce(a.net, 0) >= 0), 'unknown'), w.type,
-		coalesce(w.source_id, i.e ->> 'id'),
-		-- Of a charge without a PaymentIntent the charge is the payment.
-		coalesce(CASE jsonb_typeof(w.source -> 'payment_intent') WHEN 'object' THEN w.source -> 'payment_intent' ->> 'id' ELSE w.source ->> 'payment_intent' END,
-			CASE WHEN w.source ->> 'object' = 'charge' THEN w.source_id
-				WHEN jsonb_typeof(w.source -> 'charge') = 'object' THEN w.source -> 'charge' ->> 'id' ELSE w.source ->> 'charge' END),
-		coalesce(nullif(w.source -> 'metadata' ->> 'payments_ref', ''), nullif(w.source -> 'metadata' ->> 'order_ref', '')),
-		a.gross, a.fee, a.net, i.e ->> 'currency',
-		-- What the payer was charged, signed as the line is.
-		CASE WHEN w.source ->> 'object' IN ('charge', 'refund') AND w.source ->> 'currency' <> i.e ->> 'currency' AND a.original IS NOT NULL
-			THEN sign(a.gross) * a.original END,
-		CASE WHEN w.source ->> 'object' IN ('charge', 'refund') AND w.source ->> 'currency' <> i.e ->> 'currency' AND a.original IS NOT NULL
-			THEN w.source ->> 'currency' END,
-		to_timestamp(a.created::double precision), to_timestamp(a.available::double precision),
-		CASE WHEN w.source ->> 'object' = 'payout' OR w.type LIKE 'payout%' THEN w.source_id END,
-		i.e ->> 'description',
-		-- The source has names and addresses of payers; it is the PSP's to keep, not ours.
-		CASE WHEN w.source IS NOT NULL THEN jsonb_set(i.e, '{source}', to_jsonb(w.source_id)) ELSE i.e END,
-		i.e ->> 'id'
-	FROM jsonb_array_elements(page) WITH ORDINALITY i (e, n)
-	CROSS JOIN LATERAL (SELECT coalesce(nullif(i.e ->> 'reporting_category', ''), i.e ->> 'type') AS type,
-			CASE jsonb_typeof(i.e -> 'source') WHEN 'object' THEN i.e -> 'source' ->> 'id' WHEN 'string' THEN i.e ->> 'source' END AS source_id,
-			CASE jsonb_typeof(i.e -> 'source') WHEN 'object' THEN i.e -> 'source' END AS source) w
-	CROSS JOIN LATERAL (SELECT
-			CASE jsonb_typeof(i.e -> 'amount') WHEN 'number' THEN (i.e ->> 'amount')::numeric END AS gross,
-			CASE jsonb_typeof(i.e -> 'fee') WHEN 'number' THEN (i.e ->> 'fee')::numeric END AS fee,
-			CASE jsonb_typeof(i.e -> 'net') WHEN 'number' THEN (i.e ->> 'net')::numeric END AS net,
-			CASE jsonb_typeof(i.e -> 'created') WHEN 'number' THEN (i.e ->> 'created')::numeric END AS created,
-			CASE jsonb_typeof(i.e -> 'available_on') WHEN 'number' THEN (i.e ->> 'available_on')::numeric END AS available,
-			abs(CASE WHEN w.source ->> 'object' = 'charge' AND jsonb_typeof(w.source -> 'amount_captured') = 'number' THEN (w.source ->> 'amount_captured')::numeric
-				WHEN jsonb_typeof(w.source -> 'amount') = 'number' THEN (w.source ->> 'amount')::numeric END) AS original) a;
-END
-$$;
-COMMENT ON FUNCTION payments._settlement_stripe_api(text, jsonb) IS 'Internal: format stripe_api. Raises PY602.';
 
 CREATE FUNCTION payments._feed_unknown_lines(psp text, ids text[]) RETURNS SETOF text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -28,7 +28,8 @@ COMMENT ON COLUMN payments.psp_event.payment_id IS 'payment it spoke of; null: n
 -- An event is some kB of JSON; lz4, where the server has it, takes a tenth of pglz's time.
 DO $compression$
 BEGIN
-	IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
+	IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))
+	THEN
 		ALTER TABLE payments.psp_event ALTER COLUMN body SET COMPRESSION lz4;
 	END IF;
 END

@@ -2,73 +2,92 @@
 -- step did, how far the job is and the row in job_run are one transaction, so
 -- a kill loses at most the step that was under way, and the next run goes on.
 
-CREATE FUNCTION payments._jobs() RETURNS TABLE (job text, schedule text, command text, arguments jsonb, catch_up text, period interval,
-	delay interval, alone boolean, max_steps int, enabled boolean, description text, added_at timestamptz, builtin boolean)
+CREATE FUNCTION payments._jobs()
+	RETURNS TABLE (
+		job text, schedule text, command text, arguments jsonb, catch_up text, period interval,
+		delay interval, alone boolean, max_steps int, enabled boolean, description text, added_at timestamptz,
+		builtin boolean
+	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT DISTINCT ON (j.job) j.* FROM payments.job j ORDER BY j.job, j.builtin
 $$;
 COMMENT ON FUNCTION payments._jobs() IS 'Internal: the jobs, rows of users instead of shipped ones of the same name.';
 
-CREATE FUNCTION payments._job_lock_held(job text, pid int) RETURNS boolean
+CREATE FUNCTION payments._job_lock_held(_job text, _pid int) RETURNS boolean
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.pid = $2 AND l.granted AND l.objsubid = 2
+	SELECT EXISTS (
+		SELECT FROM pg_locks l
+		WHERE l.locktype = 'advisory'
+		AND l.pid = _pid
+		AND l.granted
+		AND l.objsubid = 2
 		AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-		AND l.classid = 1346981450 AND l.objid::bigint = (hashtext($1)::bigint & 4294967295))
+		AND l.classid = 1346981450
+		AND l.objid::bigint = (hashtext(_job)::bigint & 4294967295)
+	)
 $$;
 COMMENT ON FUNCTION payments._job_lock_held(text, int) IS 'Internal: does that process run the job?';
 
-CREATE FUNCTION payments._job_begin(job text, run_by name) RETURNS bigint
+CREATE FUNCTION payments._job_begin(_job text, _run_by name) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	run bigint;
 BEGIN
 	PERFORM payments._require_setup();
-	IF NOT EXISTS (SELECT FROM payments.job j WHERE j.job = _job_begin.job) THEN
+	IF NOT EXISTS (SELECT FROM payments.job j WHERE j.job = _job) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY606',
-			MESSAGE = format('there is no job "%s"', _job_begin.job),
+			MESSAGE = format('job "%s" does not exist', _job),
 			HINT = 'SELECT job FROM payments.job lists them.';
 	END IF;
 	-- A session whose run was cancelled between two steps may hold it still.
-	IF NOT payments._job_lock_held(_job_begin.job, pg_backend_pid()) AND NOT pg_try_advisory_lock(1346981450, hashtext(_job_begin.job)) THEN
+	IF NOT payments._job_lock_held(_job, pg_backend_pid())
+		AND NOT pg_try_advisory_lock(1346981450, hashtext(_job)) THEN
 		RETURN NULL;
 	END IF;
-	UPDATE payments.job_run r SET result = 'killed', ended_at = clock_timestamp(), error = 'the session ended in the middle'
-	WHERE r.job = _job_begin.job AND r.result = 'running';
+	UPDATE payments.job_run r
+	SET result = 'killed', ended_at = clock_timestamp(), error = 'the session ended in the middle'
+	WHERE r.job = _job AND r.result = 'running';
 	INSERT INTO payments.job_run (job, pid, run_by, from_watermark, watermark)
-	SELECT _job_begin.job, pg_backend_pid(), run_by, s.watermark, s.watermark
-	FROM (SELECT) one LEFT JOIN payments.job_state s ON s.job = _job_begin.job RETURNING run_id INTO run;
+	SELECT _job, pg_backend_pid(), _run_by, s.watermark, s.watermark
+	FROM (SELECT) one
+	LEFT JOIN payments.job_state s ON s.job = _job
+	RETURNING run_id INTO run;
 	RETURN run;
 END
 $$;
 COMMENT ON FUNCTION payments._job_begin(text, name) IS
 'Internal: takes the job''s lock for the session and begins a run; null while another session runs it. Raises PY606.';
 
-CREATE FUNCTION payments._job_period(job text, watermark text, OUT from_time timestamptz, OUT to_time timestamptz) RETURNS record
-	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
-#variable_conflict use_column
+CREATE FUNCTION payments._job_period(
+	_job text, _watermark text, OUT from_time timestamptz, OUT to_time timestamptz
+) RETURNS record
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	SET datestyle = 'ISO' AS $$
 DECLARE
 	j payments.job;
 	since timestamptz;
 BEGIN
-	SELECT * INTO j FROM payments._jobs() x WHERE x.job = _job_period.job;
-	from_time := _job_period.watermark::timestamptz;
+	SELECT * INTO j FROM payments._jobs() x WHERE x.job = _job;
+	from_time := _watermark::timestamptz;
 	IF from_time IS NULL THEN
 		-- From the period in which the job, or the installation, was made.
 		SELECT greatest(j.added_at, i.set_up_at) INTO since FROM payments.installation i;
 		from_time := CASE
-			WHEN extract(month FROM j.period) + 12 * extract(year FROM j.period) = 0 THEN date_bin(j.period, since, '2001-01-01 00:00:00+00')
+			WHEN extract(month FROM j.period) + 12 * extract(year FROM j.period) = 0
+				THEN date_bin(j.period, since, '2001-01-01 00:00:00+00')
 			WHEN extract(year FROM j.period) = 0 THEN date_trunc('month', since)
-			ELSE date_trunc('year', since) END;
+			ELSE date_trunc('year', since)
+		END;
 	END IF;
 	to_time := from_time + j.period;
 END
 $$;
 COMMENT ON FUNCTION payments._job_period(text, text) IS 'Internal: the period that comes after a watermark.';
 
-CREATE FUNCTION payments._job_call(run bigint, run_by name) RETURNS text
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+CREATE FUNCTION payments._job_call(_run bigint, _run_by name) RETURNS text
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	SET datestyle = 'ISO' AS $$
 DECLARE
 	r payments.job_run;
 	j payments.job;
@@ -76,13 +95,16 @@ DECLARE
 	given text;
 	trusted boolean;
 BEGIN
-	SELECT * INTO STRICT r FROM payments.job_run x WHERE x.run_id = run;
+	SELECT * INTO STRICT r FROM payments.job_run x WHERE x.run_id = _run;
 	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
 	-- Whoever may write into payments.job must not get hold of the rights of the
 	-- role that runs it: pg_catalog has functions that run any SQL, and a
 	-- superuser's schema may have more.
-	SELECT bool_and(f.proowner = 'payments_owner'::regrole OR o.rolname = run_by AND NOT o.rolsuper) INTO trusted
-	FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_roles o ON o.oid = f.proowner
+	SELECT bool_and(f.proowner = 'payments_owner'::regrole OR o.rolname = _run_by AND NOT o.rolsuper)
+	INTO trusted
+	FROM pg_proc f
+	JOIN pg_namespace n ON n.oid = f.pronamespace
+	JOIN pg_roles o ON o.oid = f.proowner
 	WHERE n.nspname || '.' || f.proname = j.command AND f.prokind = 'f';
 	IF trusted IS NULL THEN
 		RAISE EXCEPTION USING
@@ -92,11 +114,16 @@ BEGIN
 	ELSIF NOT trusted THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '42501',
-			MESSAGE = format('function %s of job "%s" belongs to a role that is not trusted', j.command, j.job),
-			DETAIL = format('The job was run as "%s".', run_by),
-			HINT = format('Look at what it does, then ALTER FUNCTION %s OWNER TO payments_owner; or let its owner run the job, if he is no superuser.', j.command);
+			MESSAGE = format(
+				'function %s of job "%s" belongs to a role that is not trusted', j.command, j.job),
+			DETAIL = format('The job was run as "%s".', _run_by),
+			HINT = format(
+				'Look at what it does, then ALTER FUNCTION %s OWNER TO payments_owner; or let its owner run '
+					'the job, if that is no superuser.',
+				j.command);
 	END IF;
-	SELECT string_agg(format('%I => %L', a.key, a.value), ', ' ORDER BY a.key) INTO given FROM jsonb_each_text(j.arguments) a;
+	SELECT string_agg(format('%I => %L', a.key, a.value), ', ' ORDER BY a.key) INTO given
+	FROM jsonb_each_text(j.arguments) a;
 	IF j.catch_up = 'watermark' THEN
 		given := concat_ws(', ', format('watermark => %L', r.watermark), given);
 	ELSIF j.catch_up = 'periods' THEN
@@ -106,14 +133,16 @@ BEGIN
 		END IF;
 		given := concat_ws(', ', format('from_time => %L, to_time => %L', p.from_time, p.to_time), given);
 	END IF;
-	RETURN format('SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), ''[]'') FROM %s(%s) r', j.command, given);
+	RETURN format('SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), ''[]'') FROM %s(%s) r',
+		j.command, given);
 END
 $$;
 COMMENT ON FUNCTION payments._job_call(bigint, name) IS
 'Internal: the query that is a run''s next step, null when nothing is left to do. Raises 42883 (no such function), 42501 (of a role that is not trusted).';
 
-CREATE FUNCTION payments._job_record(run bigint, answer jsonb) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+CREATE FUNCTION payments._job_record(_run bigint, _answer jsonb) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	SET datestyle = 'ISO' AS $$
 DECLARE
 	r payments.job_run;
 	j payments.job;
@@ -122,99 +151,157 @@ DECLARE
 	all_rows bigint;
 	next text;
 BEGIN
-	SELECT * INTO r FROM payments.job_run x WHERE x.run_id = run AND x.result = 'running' FOR UPDATE;
+	SELECT * INTO r FROM payments.job_run x WHERE x.run_id = _run AND x.result = 'running' FOR UPDATE;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY901',
-			MESSAGE = format('run %s does not run', run),
+			MESSAGE = format('run %s is not running', _run),
 			HINT = 'Somebody ended it in payments.job_run; run the job again.';
 	END IF;
 	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
 	-- A number is a count; an object counts what it says, else as one row; ok = false makes it a finding.
-	SELECT coalesce(sum(CASE WHEN jsonb_typeof(a.e) = 'number' THEN (a.e)::bigint WHEN a.e ? 'rows' THEN (a.e ->> 'rows')::bigint ELSE 1 END), 0),
+	SELECT coalesce(
+		sum(
+			CASE
+				WHEN jsonb_typeof(a.e) = 'number' THEN (a.e)::bigint
+				WHEN a.e ? 'rows' THEN (a.e ->> 'rows')::bigint
+				ELSE 1
+			END),
+		0),
 		count(*) FILTER (WHERE a.e -> 'ok' = 'false')
-	INTO done_rows, found_rows FROM jsonb_array_elements(answer) a (e) WHERE jsonb_typeof(a.e) IN ('number', 'object');
+	INTO done_rows, found_rows
+	FROM jsonb_array_elements(_answer) a (e)
+	WHERE jsonb_typeof(a.e) IN ('number', 'object');
 	-- How many there are: in all, or besides those that are done.
 	SELECT max(coalesce((a.e ->> 'total')::bigint, r.rows + done_rows + (a.e ->> 'left')::bigint))
-	INTO all_rows FROM jsonb_array_elements(answer) a (e) WHERE jsonb_typeof(a.e) = 'object';
+	INTO all_rows FROM jsonb_array_elements(_answer) a (e) WHERE jsonb_typeof(a.e) = 'object';
 	INSERT INTO payments.job_finding AS f (job, subject, detail, run_id, found_at, last_run_id, last_found_at)
-	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, run, clock_timestamp(), run, clock_timestamp()
-	FROM (SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
-		  FROM jsonb_array_elements(answer) a (e) WHERE a.e -> 'ok' = 'false') x
-	ON CONFLICT (job, md5(subject)) WHERE resolved_at IS NULL
-	DO UPDATE SET detail = excluded.detail, last_run_id = excluded.last_run_id, last_found_at = excluded.last_found_at;
+	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, _run, clock_timestamp(), _run, clock_timestamp()
+	FROM (
+		SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
+		FROM jsonb_array_elements(_answer) a (e)
+		WHERE a.e -> 'ok' = 'false'
+	) x
+	ON CONFLICT (job, md5(subject))
+	WHERE resolved_at IS NULL
+	DO UPDATE SET detail = excluded.detail, last_run_id = excluded.last_run_id,
+		last_found_at = excluded.last_found_at;
 	next := r.watermark;
 	IF j.catch_up = 'watermark' THEN
-		SELECT a.e ->> 'watermark' INTO next FROM jsonb_array_elements(answer) WITH ORDINALITY a (e, n)
-		WHERE a.e ? 'watermark' ORDER BY a.n DESC LIMIT 1;
+		SELECT a.e ->> 'watermark' INTO next
+		FROM jsonb_array_elements(_answer) WITH ORDINALITY a (e, n)
+		WHERE a.e ? 'watermark'
+		ORDER BY a.n DESC LIMIT 1;
 		IF NOT FOUND THEN
 			next := r.watermark;
 		END IF;
 	ELSIF j.catch_up = 'periods' THEN
 		SELECT p.to_time::text INTO next FROM payments._job_period(j.job, r.watermark) p;
 	END IF;
-	UPDATE payments.job_run x SET steps = x.steps + 1, rows = x.rows + done_rows, total = coalesce(all_rows, x.total),
-		stepped_at = clock_timestamp(), findings = x.findings + found_rows, watermark = next WHERE x.run_id = run;
+	UPDATE payments.job_run x
+	SET steps = x.steps + 1, rows = x.rows + done_rows, total = coalesce(all_rows, x.total),
+		stepped_at = clock_timestamp(), findings = x.findings + found_rows, watermark = next
+	WHERE x.run_id = _run;
 	INSERT INTO payments.job_state AS s (job, watermark, updated_at) VALUES (r.job, next, clock_timestamp())
 	ON CONFLICT (job) DO UPDATE SET watermark = excluded.watermark, updated_at = excluded.updated_at;
 	RETURN CASE j.catch_up
 		WHEN 'once' THEN true
 		WHEN 'batches' THEN done_rows = 0
 		WHEN 'periods' THEN false
-		ELSE coalesce((SELECT bool_or(a.e -> 'done' = 'true') FROM jsonb_array_elements(answer) a (e)), false) OR answer = '[]' END;
+		ELSE coalesce(
+			(SELECT bool_or(a.e -> 'done' = 'true') FROM jsonb_array_elements(_answer) a (e)), false)
+			OR _answer = '[]'
+	END;
 END
 $$;
 COMMENT ON FUNCTION payments._job_record(bigint, jsonb) IS
 'Internal: writes down what a step has returned, in its transaction: counts, findings and watermark. True when the run is finished.';
 
-CREATE FUNCTION payments._job_end(run bigint, finished boolean, sqlstate text, error text) RETURNS void
+CREATE FUNCTION payments._job_end(_run bigint, _finished boolean, _sqlstate text, _error text) RETURNS void
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	UPDATE payments.job_run SET ended_at = clock_timestamp(), sqlstate = $3, error = $4,
-		result = CASE WHEN $3 IS NOT NULL THEN 'failed' WHEN $2 THEN 'done' ELSE 'partial' END
-	WHERE run_id = $1 AND result = 'running'
+	UPDATE payments.job_run SET ended_at = clock_timestamp(), sqlstate = _sqlstate, error = _error,
+		result = CASE WHEN _sqlstate IS NOT NULL THEN 'failed' WHEN _finished THEN 'done' ELSE 'partial' END
+	WHERE run_id = _run AND result = 'running'
 $$;
 COMMENT ON FUNCTION payments._job_end(bigint, boolean, text, text) IS 'Internal: ends a run.';
 
-CREATE FUNCTION payments._job_max_steps(run bigint, OUT max_steps int, OUT alone boolean) RETURNS record
+CREATE FUNCTION payments._job_max_steps(_run bigint, OUT max_steps int, OUT alone boolean) RETURNS record
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT j.max_steps, j.alone FROM payments.job_run r JOIN payments._jobs() j ON j.job = r.job WHERE r.run_id = $1
+	SELECT j.max_steps, j.alone
+	FROM payments.job_run r
+	JOIN payments._jobs() j ON j.job = r.job
+	WHERE r.run_id = _run
 $$;
 COMMENT ON FUNCTION payments._job_max_steps(bigint) IS 'Internal: steps that a run may take, and whether its only one must be no subtransaction.';
 
-CREATE FUNCTION payments._short_number(n numeric) RETURNS text
+CREATE FUNCTION payments._short_number(_n numeric) RETURNS text
 	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN $1 < 9999.5 THEN round($1)::text
-		ELSE (SELECT CASE WHEN u.q < 9.95 THEN round(u.q, 1) ELSE round(u.q) END || u.unit
-			  FROM (SELECT $1 / power(1000::numeric, g.p) AS q, g.unit FROM (VALUES (1, 'k'), (2, 'M'), (3, 'G'), (4, 'T'), (5, 'P'), (6, 'E')) g (p, unit)) u
-			  WHERE u.q < 999.5 ORDER BY u.q DESC LIMIT 1) END
+	SELECT CASE
+		WHEN _n < 9999.5 THEN round(_n)::text
+		ELSE (
+			SELECT CASE WHEN u.q < 9.95 THEN round(u.q, 1) ELSE round(u.q) END || u.unit
+			FROM (
+				SELECT _n / power(1000::numeric, g.p) AS q, g.unit
+				FROM (VALUES (1, 'k'), (2, 'M'), (3, 'G'), (4, 'T'), (5, 'P'), (6, 'E')) g (p, unit)
+			) u
+			WHERE u.q < 999.5
+			ORDER BY u.q DESC LIMIT 1
+		)
+	END
 $$;
 COMMENT ON FUNCTION payments._short_number(numeric) IS 'Internal: a count in at most four characters, such as 12k or 1.2M.';
 
-CREATE FUNCTION payments._job_activity(job text, steps int, rows bigint, total bigint, rate numeric) RETURNS text
+CREATE FUNCTION payments._job_activity(_job text, _steps int, _rows bigint, _total bigint, _rate numeric)
+	RETURNS text
 	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	-- application_name has room for 63 bytes, and cuts the rest off: the longest that fits.
 	SELECT v.title
-	FROM (SELECT payments._short_number($3) AS n, payments._short_number($4) AS m, payments._short_number($5) AS r,
-			CASE WHEN $4 > 0 THEN floor(100 * least($3::numeric / $4, 1)) ELSE 100 END AS percent) s
-	CROSS JOIN LATERAL (VALUES
-		(1, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s steps, %s rows', $2, $3) ELSE format('%s/%s rows (%s %%)', $3, $4, s.percent) END || coalesce(', ' || round($5) || '/s', '')),
-		(2, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s rows', s.n) ELSE format('%s/%s rows (%s %%)', s.n, s.m, s.percent) END || coalesce(', ' || s.r || '/s', '')),
-		(3, format('payments %s: ', $1) || CASE WHEN $4 IS NULL THEN format('%s rows', s.n) ELSE format('%s/%s (%s %%)', s.n, s.m, s.percent) END),
-		(4, format('payments %s', $1))) v (i, title)
-	WHERE octet_length(v.title) <= 63 ORDER BY v.i LIMIT 1
+	FROM (
+		SELECT payments._short_number(_rows) AS n, payments._short_number(_total) AS m,
+			payments._short_number(_rate) AS r,
+			CASE WHEN _total > 0 THEN floor(100 * least(_rows::numeric / _total, 1)) ELSE 100 END AS percent
+	) s
+	CROSS JOIN LATERAL (
+		VALUES (1,
+			format('payments %s: ', _job)
+				|| CASE
+					WHEN _total IS NULL THEN format('%s steps, %s rows', _steps, _rows)
+					ELSE format('%s/%s rows (%s %%)', _rows, _total, s.percent)
+				END
+				|| coalesce(', ' || round(_rate) || '/s', '')),
+			(2,
+				format('payments %s: ', _job)
+					|| CASE
+						WHEN _total IS NULL THEN format('%s rows', s.n)
+						ELSE format('%s/%s rows (%s %%)', s.n, s.m, s.percent)
+					END
+					|| coalesce(', ' || s.r || '/s', '')),
+			(3,
+				format('payments %s: ', _job)
+					|| CASE
+						WHEN _total IS NULL THEN format('%s rows', s.n)
+						ELSE format('%s/%s (%s %%)', s.n, s.m, s.percent)
+					END),
+			(4, format('payments %s', _job))
+	) v (i, title)
+	WHERE octet_length(v.title) <= 63
+	ORDER BY v.i LIMIT 1
 $$;
 COMMENT ON FUNCTION payments._job_activity(text, int, bigint, bigint, numeric) IS 'Internal: how far a run is, in at most 63 bytes; rate: rows a second, null: unknown.';
 
-CREATE FUNCTION payments._job_rate(rows bigint, started_at timestamptz, stepped_at timestamptz) RETURNS numeric
+CREATE FUNCTION payments._job_rate(_rows bigint, _started_at timestamptz, _stepped_at timestamptz)
+	RETURNS numeric
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN $3 > $2 THEN $1 / extract(epoch FROM $3 - $2) END
+	SELECT CASE WHEN _stepped_at > _started_at THEN _rows / extract(epoch FROM _stepped_at - _started_at) END
 $$;
 COMMENT ON FUNCTION payments._job_rate(bigint, timestamptz, timestamptz) IS 'Internal: rows a second of a run up to its last step; null before that.';
 
-CREATE FUNCTION payments._job_title(run bigint) RETURNS text
+CREATE FUNCTION payments._job_title(_run bigint) RETURNS text
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT payments._job_activity(r.job, r.steps, r.rows, r.total, payments._job_rate(r.rows, r.started_at, r.stepped_at))
-	FROM payments.job_run r WHERE r.run_id = $1
+	SELECT payments._job_activity(
+		r.job, r.steps, r.rows, r.total, payments._job_rate(r.rows, r.started_at, r.stepped_at))
+	FROM payments.job_run r
+	WHERE r.run_id = _run
 $$;
 COMMENT ON FUNCTION payments._job_title(bigint) IS 'Internal: application_name of a run.';
 
@@ -237,18 +324,19 @@ BEGIN
 	-- In a transaction block it fails here, before anything is locked.
 	COMMIT;
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-	run := payments._job_begin(job, current_user);
+	run := payments._job_begin(run_job.job, current_user);
 	SELECT m.max_steps, m.alone INTO steps_max, alone FROM payments._job_max_steps(run) m;
 	COMMIT;
 	IF run IS NULL THEN
-		RAISE NOTICE 'job "%" runs already in another session', job;
+		RAISE NOTICE 'job "%" runs already in another session', run_job.job;
 		RETURN;
 	END IF;
 	IF alone THEN
 		PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
 			pg_catalog.set_config('application_name', payments._job_title(run), true);
 		-- An error ends all of this, so the lock must go with the transaction.
-		PERFORM pg_advisory_xact_lock(1346981450, hashtext(job)), pg_advisory_unlock(1346981450, hashtext(job));
+		PERFORM pg_advisory_xact_lock(1346981450, hashtext(run_job.job)),
+			pg_advisory_unlock(1346981450, hashtext(run_job.job));
 		step := payments._job_call(run, current_user);
 		EXECUTE step INTO answer;
 		PERFORM payments._job_record(run, answer), payments._job_end(run, true, NULL, NULL);
@@ -276,12 +364,17 @@ BEGIN
 	END LOOP;
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	PERFORM payments._job_end(run, finished, failed_with, failed_message);
-	failed_detail := concat_ws(' ', nullif(failed_detail, ''), format('It was run %s of job "%s".', run, job));
+	failed_detail := concat_ws(
+		' ', nullif(failed_detail, ''), format('It was run %s of job "%s".', run, run_job.job));
 	failed_hint := coalesce(nullif(failed_hint, ''), 'The next run goes on from where this one has come to.');
 	COMMIT;
-	PERFORM pg_catalog.pg_advisory_unlock(1346981450, pg_catalog.hashtext(job));
+	PERFORM pg_catalog.pg_advisory_unlock(1346981450, pg_catalog.hashtext(run_job.job));
 	IF failed_with IS NOT NULL THEN
-		RAISE EXCEPTION USING ERRCODE = failed_with, MESSAGE = failed_message, DETAIL = failed_detail, HINT = failed_hint;
+		RAISE EXCEPTION USING
+			ERRCODE = failed_with,
+			MESSAGE = failed_message,
+			DETAIL = failed_detail,
+			HINT = failed_hint;
 	END IF;
 END
 $$;
@@ -290,22 +383,26 @@ COMMENT ON PROCEDURE payments.run_job(text) IS
 
 CREATE FUNCTION payments.resolve_finding(finding_id bigint, resolution text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 BEGIN
 	PERFORM payments._require_setup();
-	IF resolution !~ '\S' OR resolution IS NULL THEN
+	IF resolve_finding.resolution !~ '\S' OR resolve_finding.resolution IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'a finding needs a resolution',
 			HINT = 'Say what was done about it, or why it is none.';
 	END IF;
-	UPDATE payments.job_finding f SET resolved_at = clock_timestamp(), resolution = resolve_finding.resolution,
-		resolved_by = CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END
+	UPDATE payments.job_finding f
+	SET resolved_at = clock_timestamp(), resolution = resolve_finding.resolution,
+		resolved_by = CASE current_setting('role')
+			WHEN 'none' THEN session_user
+			ELSE current_setting('role')
+		END
 	WHERE f.finding_id = resolve_finding.finding_id AND f.resolved_at IS NULL;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY607',
-			MESSAGE = 'there is no such open finding',
+			MESSAGE = format(
+				'open finding %s does not exist', coalesce(resolve_finding.finding_id::text, 'null')),
 			HINT = 'SELECT * FROM payments.job_finding WHERE resolved_at IS NULL lists them.';
 	END IF;
 END
@@ -315,25 +412,28 @@ COMMENT ON FUNCTION payments.resolve_finding(bigint, text) IS
 
 -- The functions of shipped jobs.
 
-CREATE FUNCTION payments._job_verify(watermark text, blocks int, whole boolean DEFAULT false) RETURNS SETOF jsonb
+CREATE FUNCTION payments._job_verify(watermark text, blocks int, whole boolean DEFAULT false)
+	RETURNS SETOF jsonb
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	from_block bigint := coalesce(watermark::bigint, 0) + 1;
+	from_block bigint := coalesce(_job_verify.watermark::bigint, 0) + 1;
 	newest bigint;
 	to_block bigint;
 	f record;
 BEGIN
 	SELECT coalesce(max(s.block), 0) INTO newest FROM payments.seal s;
-	to_block := least(from_block + blocks - 1, newest);
+	to_block := least(from_block + _job_verify.blocks - 1, newest);
 	IF from_block <= newest THEN
 		FOR f IN SELECT v.* FROM payments.verify(NULL, from_block, to_block) v WHERE v.kind <> 'ok' LOOP
-			RETURN NEXT jsonb_build_object('ok', false, 'rows', 0, 'subject', concat_ws(' ', f.kind, 'block', f.block, f.table_name, f.row_key),
-				'kind', f.kind, 'block', f.block, 'table_name', f.table_name, 'row_key', f.row_key, 'detail', f.detail);
+			RETURN NEXT jsonb_build_object('ok', false, 'rows', 0, 'subject',
+				concat_ws(' ', f.kind, 'block', f.block, f.table_name, f.row_key), 'kind', f.kind, 'block',
+				f.block, 'table_name', f.table_name, 'row_key', f.row_key, 'detail', f.detail);
 		END LOOP;
 	END IF;
 	-- The whole begins at the first block again, when it has come to the end.
-	RETURN NEXT jsonb_build_object('rows', greatest(to_block - from_block + 1, 0), 'left', greatest(newest - to_block, 0), 'done', to_block >= newest,
-		'watermark', CASE WHEN NOT whole OR to_block < newest THEN greatest(to_block, from_block - 1) END);
+	RETURN NEXT jsonb_build_object('rows', greatest(to_block - from_block + 1, 0), 'left',
+		greatest(newest - to_block, 0), 'done', to_block >= newest, 'watermark',
+		CASE WHEN NOT _job_verify.whole OR to_block < newest THEN greatest(to_block, from_block - 1) END);
 END
 $$;
 COMMENT ON FUNCTION payments._job_verify(text, int, boolean) IS
@@ -345,11 +445,14 @@ DECLARE
 	purged bigint;
 BEGIN
 	-- The last run of each job stays: it says when that was.
-	DELETE FROM payments.job_run d WHERE d.run_id IN (
-		SELECT r.run_id FROM payments.job_run r
-		WHERE r.ended_at < clock_timestamp() - keep
+	DELETE FROM payments.job_run d
+	WHERE d.run_id IN (
+		SELECT r.run_id
+		FROM payments.job_run r
+		WHERE r.ended_at < clock_timestamp() - _purge_job_run.keep
 		AND EXISTS (SELECT FROM payments.job_run n WHERE n.job = r.job AND n.run_id > r.run_id)
-		ORDER BY r.run_id LIMIT 1000);
+		ORDER BY r.run_id LIMIT 1000
+	);
 	GET DIAGNOSTICS purged = ROW_COUNT;
 	RETURN purged;
 END

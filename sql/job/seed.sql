@@ -1,8 +1,8 @@
 -- Jobs that come back by the clock: the table of them, and what a cron
--- schedule means.  They run by pg_cron (57_schedule.sql), by another scheduler
--- or by hand (56_jobs.sql).
+-- schedule means.  They run by pg_cron (job/schedule.sql), by another scheduler
+-- or by hand (job/run.sql).
 
-CREATE FUNCTION payments._cron_field(field text, low int, high int, names text[]) RETURNS int[]
+CREATE FUNCTION payments._cron_field(_field text, _low int, _high int, _names text[]) RETURNS int[]
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	part text;
@@ -11,15 +11,23 @@ DECLARE
 	last int;
 	found int[] := '{}';
 BEGIN
-	FOREACH part IN ARRAY coalesce(string_to_array(lower(field), ','), '{""}') LOOP
+	FOREACH part IN ARRAY coalesce(string_to_array(lower(_field), ','), '{""}') LOOP
 		m := regexp_match(part, '^(?:(\*)|([a-z]{3}|\d{1,2})(?:-([a-z]{3}|\d{1,2}))?)(?:/(\d{1,2}))?$');
 		IF m IS NULL OR (m[4] IS NOT NULL AND (m[4]::int = 0 OR m[1] IS NULL AND m[3] IS NULL)) THEN
 			RETURN NULL;
 		END IF;
-		first := CASE WHEN m[1] IS NOT NULL THEN low WHEN m[2] ~ '\d' THEN m[2]::int ELSE array_position(names, m[2]) - 1 + low END;
-		last := CASE WHEN m[1] IS NOT NULL THEN high WHEN m[3] IS NULL THEN first WHEN m[3] ~ '\d' THEN m[3]::int
-				ELSE array_position(names, m[3]) - 1 + low END;
-		IF first IS NULL OR last IS NULL OR first < low OR last > high OR first > last THEN
+		first := CASE
+			WHEN m[1] IS NOT NULL THEN _low
+			WHEN m[2] ~ '\d' THEN m[2]::int
+			ELSE array_position(_names, m[2]) - 1 + _low
+		END;
+		last := CASE
+			WHEN m[1] IS NOT NULL THEN _high
+			WHEN m[3] IS NULL THEN first
+			WHEN m[3] ~ '\d' THEN m[3]::int
+			ELSE array_position(_names, m[3]) - 1 + _low
+		END;
+		IF first IS NULL OR last IS NULL OR first < _low OR last > _high OR first > last THEN
 			RETURN NULL;
 		END IF;
 		found := found || ARRAY(SELECT generate_series(first, last, coalesce(m[4]::int, 1)));
@@ -31,47 +39,68 @@ COMMENT ON FUNCTION payments._cron_field(text, int, int, text[]) IS
 'Internal: the numbers that one field of a cron schedule stands for; null when it is none.';
 
 -- pg_cron 1.4 reads schedules in UTC, to the minute.
-CREATE FUNCTION payments._cron_next(schedule text, moment timestamptz) RETURNS timestamptz
+CREATE FUNCTION payments._cron_next(_schedule text, _moment timestamptz) RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	-- Eight years hold a 29th of February, over 2100 too.
 	days_max CONSTANT int := 3000;
-	field text[] := regexp_split_to_array(btrim(CASE lower(btrim(schedule))
-		WHEN '@yearly' THEN '0 0 1 1 *' WHEN '@annually' THEN '0 0 1 1 *' WHEN '@monthly' THEN '0 0 1 * *' WHEN '@weekly' THEN '0 0 * * 0'
-		WHEN '@daily' THEN '0 0 * * *' WHEN '@midnight' THEN '0 0 * * *' WHEN '@hourly' THEN '0 * * * *' ELSE schedule END), '\s+');
+	field text[] := regexp_split_to_array(
+		btrim(
+			CASE lower(btrim(_schedule))
+				WHEN '@yearly' THEN '0 0 1 1 *'
+				WHEN '@annually' THEN '0 0 1 1 *'
+				WHEN '@monthly' THEN '0 0 1 * *'
+				WHEN '@weekly' THEN '0 0 * * 0'
+				WHEN '@daily' THEN '0 0 * * *'
+				WHEN '@midnight' THEN '0 0 * * *'
+				WHEN '@hourly' THEN '0 * * * *'
+				ELSE _schedule
+			END),
+		'\s+');
 	minutes int[];
 	hours int[];
 	month_days int[];
 	months int[];
 	week_days int[];
 	either boolean;
-	first timestamp := date_trunc('minute', moment AT TIME ZONE 'UTC') + interval '1 minute';
-	day date := (date_trunc('minute', moment AT TIME ZONE 'UTC') + interval '1 minute')::date;
+	first timestamp := date_trunc('minute', _moment AT TIME ZONE 'UTC') + interval '1 minute';
+	day date := (date_trunc('minute', _moment AT TIME ZONE 'UTC') + interval '1 minute')::date;
 	minute_of_day int;
 	by_month boolean;
 	by_week boolean;
 BEGIN
-	IF lower(btrim(schedule)) = '@reboot' THEN
-		RETURN CASE WHEN pg_postmaster_start_time() > moment THEN pg_postmaster_start_time() ELSE 'infinity' END;
+	IF lower(btrim(_schedule)) = '@reboot' THEN
+		RETURN CASE
+			WHEN pg_postmaster_start_time() > _moment THEN pg_postmaster_start_time()
+			ELSE 'infinity'
+		END;
 	END IF;
 	minutes := payments._cron_field(field[1], 0, 59, '{}');
 	hours := payments._cron_field(field[2], 0, 23, '{}');
 	month_days := payments._cron_field(field[3], 1, 31, '{}');
 	months := payments._cron_field(field[4], 1, 12, '{jan,feb,mar,apr,may,jun,jul,aug,sep,oct,nov,dec}');
 	week_days := payments._cron_field(field[5], 0, 7, '{sun,mon,tue,wed,thu,fri,sat}');
-	IF array_length(field, 1) <> 5 OR minutes IS NULL OR hours IS NULL OR month_days IS NULL OR months IS NULL OR week_days IS NULL THEN
+	IF array_length(field, 1) <> 5
+		OR minutes IS NULL
+		OR hours IS NULL
+		OR month_days IS NULL
+		OR months IS NULL
+		OR week_days IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = format('"%s" is not a cron schedule', schedule),
-			HINT = 'Write five fields, minute, hour, day, month and day of the week, in UTC, such as "17 3 * * *".';
+			MESSAGE = format('"%s" is not a cron schedule', _schedule),
+			HINT = 'Write five fields, minute, hour, day, month and day of the week, in UTC, such as "17 3 * '
+				'* *".';
 	END IF;
 	-- cron's own rule: of the day of the month and that of the week either will do, unless one is a star.
 	either := left(field[3], 1) <> '*' AND left(field[5], 1) <> '*';
 	FOR i IN 0 .. days_max LOOP
 		by_month := extract(day FROM day) = ANY (month_days);
 		by_week := extract(dow FROM day) = ANY (week_days) OR extract(isodow FROM day) = ANY (week_days);
-		IF extract(month FROM day) = ANY (months) AND (by_month AND by_week OR either AND (by_month OR by_week)) THEN
-			SELECT min(h * 60 + m) INTO minute_of_day FROM unnest(hours) h, unnest(minutes) m
+		IF extract(month FROM day) = ANY (months)
+			AND (by_month AND by_week OR either AND (by_month OR by_week)) THEN
+			SELECT min(h * 60 + m) INTO minute_of_day
+			FROM unnest(hours) h, unnest(minutes) m
 			WHERE i > 0 OR h * 60 + m >= extract(hour FROM first) * 60 + extract(minute FROM first);
 			IF minute_of_day IS NOT NULL THEN
 				RETURN (day + make_interval(mins => minute_of_day)) AT TIME ZONE 'UTC';

@@ -28,11 +28,11 @@ AS 'MODULE_PATHNAME', 'pay_create_account';
 COMMENT ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean, int) IS
 	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits unless parts (2 to 64) says into how many parts it is split; parent: account of the same merchant, currency and type that it is totalled under, for good; history => true: keeps the balance after each posting, so that balance_at() costs the same for any time.  Errors: 22023, PY009, PY010, PY013, PY202 (no such parent), PY015 (exists with another definition)';
 
-CREATE FUNCTION payments._lock_account_alone(account bigint, purpose text) RETURNS boolean
+CREATE FUNCTION payments._lock_account_alone(_account bigint, _purpose text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	was_hot boolean := (SELECT a.hot FROM payments.account a WHERE a.account_id = $1);
+	was_hot boolean := (SELECT a.hot FROM payments.account a WHERE a.account_id = _account);
 	is_hot boolean;
 BEGIN
 	-- Whoever posts to a hot account holds no lock on its row, but one on the
@@ -42,17 +42,18 @@ BEGIN
 		IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
 			RAISE EXCEPTION USING
 				ERRCODE = '25001',
-				MESSAGE = format('cannot %s hot account %s at isolation level "%s"', $2, $1, current_setting('transaction_isolation')),
+				MESSAGE = format('cannot %s hot account %s at isolation level "%s"', _purpose, _account,
+					current_setting('transaction_isolation')),
 				DETAIL = 'The snapshot may be older than what was posted to it last.',
 				HINT = 'Do it in a transaction at READ COMMITTED.';
 		END IF;
 		LOCK TABLE payments.account_delta IN SHARE ROW EXCLUSIVE MODE;
 	END IF;
-	SELECT a.hot INTO STRICT is_hot FROM payments.account a WHERE a.account_id = $1 FOR NO KEY UPDATE;
+	SELECT a.hot INTO STRICT is_hot FROM payments.account a WHERE a.account_id = _account FOR NO KEY UPDATE;
 	IF is_hot AND NOT was_hot THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '40001',
-			MESSAGE = format('could not %s account %s: it has just been made hot', $2, $1),
+			MESSAGE = format('could not %s account %s: it has just been made hot', _purpose, _account),
 			HINT = 'Repeat the transaction.';
 	END IF;
 	RETURN is_hot;
@@ -64,49 +65,62 @@ COMMENT ON FUNCTION payments._lock_account_alone(bigint, text) IS
 CREATE FUNCTION payments.close_account(account bigint) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
 DECLARE
 	a record;
 BEGIN
-	PERFORM payments._require_account($1);
-	PERFORM payments._lock_account_alone($1, 'close');
+	PERFORM payments._require_account(close_account.account);
+	PERFORM payments._lock_account_alone(close_account.account, 'close');
 	SELECT closed_at, held_debits, held_credits INTO STRICT a
-	FROM payments.account WHERE account_id = $1;
+	FROM payments.account
+	WHERE account_id = close_account.account;
 	IF a.closed_at IS NOT NULL THEN
 		RETURN a.closed_at;
 	END IF;
-	IF a.held_debits <> 0 OR a.held_credits <> 0
-	   OR (SELECT b.debits <> b.credits FROM payments.balance($1) b) THEN
+	IF a.held_debits <> 0
+		OR a.held_credits <> 0
+		OR (SELECT b.debits <> b.credits FROM payments.balance(close_account.account) b) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY204',
-			MESSAGE = format('account %s still has a balance or holds', $1),
-			DETAIL = (SELECT format('The balance is %s, held debits %s, held credits %s.', b.balance, b.held_debits, b.held_credits)
-					  FROM payments.balance($1) b),
+			MESSAGE = format('account %s still has a balance or holds', close_account.account),
+			DETAIL = (
+				SELECT format('The balance is %s, held debits %s, held credits %s.', b.balance, b.held_debits,
+					b.held_credits)
+				FROM payments.balance(close_account.account) b
+			),
 			HINT = 'Move the balance to another account and void the holds, then close it.';
 	END IF;
-	UPDATE payments.account SET closed_at = clock_timestamp() WHERE account_id = $1 RETURNING closed_at INTO a;
+	UPDATE payments.account
+	SET closed_at = clock_timestamp()
+	WHERE account_id = close_account.account
+	RETURNING closed_at INTO a;
 	RETURN a.closed_at;
 END
 $$;
 COMMENT ON FUNCTION payments.close_account(bigint) IS
 	'ends an account for good: nothing can be posted to it any more (PY203).  Its balance must be zero (PY204).  Closing a hot account waits for all transactions that are posting.  Returns when it was closed; again: the same.  Errors: PY202, PY204, 25001 (a hot one above READ COMMITTED), 40001 (it was being switched to hot), 42501';
 
-CREATE FUNCTION payments._split_account(account bigint) RETURNS void
+CREATE FUNCTION payments._split_account(_account bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	-- Evenly, floor((amount + part) / parts) as share_out() in ledger/part.c has
 	-- it; written so that nothing overflows or is rounded.
-	INSERT INTO payments.account_part (account_id, part, debit_normal, min_balance, max_balance, debits, credits, moved)
+	INSERT INTO payments.account_part (account_id, part, debit_normal, min_balance, max_balance, debits,
+		credits, moved)
 	SELECT a.account_id, i, s.debit_normal,
 		a.min_balance / a.parts + floor((a.min_balance % a.parts + i)::numeric / a.parts)::bigint,
-		a.max_balance / a.parts + floor((a.max_balance % a.parts + i)::numeric / a.parts)::bigint,
-		0, 0, s.balance / a.parts + floor((s.balance % a.parts + i)::numeric / a.parts)::bigint
+		a.max_balance / a.parts + floor((a.max_balance % a.parts + i)::numeric / a.parts)::bigint, 0, 0,
+		s.balance / a.parts + floor((s.balance % a.parts + i)::numeric / a.parts)::bigint
 	FROM payments.account a
-	CROSS JOIN LATERAL (SELECT a.type IN ('asset', 'expense') AS debit_normal,
-		CASE WHEN a.type IN ('asset', 'expense') THEN a.debits - a.credits ELSE a.credits - a.debits END AS balance) s
+	CROSS JOIN LATERAL (
+		SELECT a.type IN ('asset', 'expense') AS debit_normal,
+			CASE
+				WHEN a.type IN ('asset', 'expense') THEN a.debits - a.credits
+				ELSE a.credits - a.debits
+			END AS balance
+	) s
 	CROSS JOIN generate_series(0, a.parts - 1) i
-	WHERE a.account_id = $1;
+	WHERE a.account_id = _account;
 END
 $$;
 COMMENT ON FUNCTION payments._split_account(bigint) IS
@@ -115,72 +129,91 @@ COMMENT ON FUNCTION payments._split_account(bigint) IS
 CREATE FUNCTION payments.set_account_hot(account bigint, hot boolean, parts int DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
 DECLARE
 	a record;
 	limited boolean;
 BEGIN
-	PERFORM payments._require_account($1);
-	IF $2 IS NULL OR ($3 IS NOT NULL AND (NOT $2 OR $3 < 2 OR $3 > 64)) THEN
+	PERFORM payments._require_account(set_account_hot.account);
+	IF set_account_hot.hot IS NULL
+		OR (
+			set_account_hot.parts IS NOT NULL
+			AND (NOT set_account_hot.hot OR set_account_hot.parts < 2 OR set_account_hot.parts > 64)
+		) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'hot must be true or false, and parts 2 to 64 for a hot account',
 			HINT = 'Pass parts only with hot => true, for an account with limits.';
 	END IF;
-	IF payments._lock_account_alone($1, 'switch') = $2 THEN
+	IF payments._lock_account_alone(set_account_hot.account, 'switch') = set_account_hot.hot THEN
 		RETURN false;
 	END IF;
-	SELECT closed_at, min_balance, max_balance, debits, credits, history, held_debits, held_credits INTO STRICT a
-	FROM payments.account WHERE account_id = $1;
+	SELECT closed_at, min_balance, max_balance, debits, credits, history, held_debits, held_credits
+	INTO STRICT a
+	FROM payments.account
+	WHERE account_id = set_account_hot.account;
 	limited := a.min_balance IS NOT NULL OR a.max_balance IS NOT NULL;
 	IF a.closed_at IS NOT NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY203',
-			MESSAGE = format('account %s is closed', $1),
+			MESSAGE = format('account %s is closed', set_account_hot.account),
 			HINT = 'Nothing is posted to it, so leave it as it is.';
 	END IF;
-	IF $2 AND limited <> ($3 IS NOT NULL) THEN
+	IF set_account_hot.hot AND limited <> (set_account_hot.parts IS NOT NULL) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = format(CASE WHEN limited THEN 'account %s has limits and cannot be hot in one piece'
-							 ELSE 'account %s has no limits and is not split' END, $1),
+			MESSAGE = format(
+				CASE
+					WHEN limited THEN 'account %s has limits and cannot be hot in one piece'
+					ELSE 'account %s has no limits and is not split'
+				END,
+				set_account_hot.account),
 			DETAIL = 'Checking a limit needs a lock, and parts have one each.',
-			HINT = CASE WHEN limited THEN 'Pass parts => 8, or leave it ordinary.' ELSE 'Leave out parts.' END;
+			HINT = CASE
+				WHEN limited THEN 'Pass parts => 8, or leave it ordinary.'
+				ELSE 'Leave out parts.'
+			END;
 	END IF;
 	IF a.history THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = format('account %s keeps a history and cannot be hot', $1),
+			MESSAGE = format('account %s keeps a history and cannot be hot', set_account_hot.account),
 			DETAIL = 'Postings to a hot account have no order until they are folded.',
 			HINT = 'Leave it ordinary, or move the balance to another account without history.';
 	END IF;
 	IF a.held_debits <> 0 OR a.held_credits <> 0 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY204',
-			MESSAGE = format('account %s has holds and cannot be hot', $1),
+			MESSAGE = format('account %s has holds and cannot be hot', set_account_hot.account),
 			DETAIL = format('Held debits %s, held credits %s.', a.held_debits, a.held_credits),
 			HINT = 'Post or void the holds first.';
 	END IF;
 	-- The counters of the row and of all parts must fit into one again.
-	IF $3 IS NOT NULL AND greatest(a.debits, a.credits) > 2305843009213693951 THEN
+	IF set_account_hot.parts IS NOT NULL AND greatest(a.debits, a.credits) > 2305843009213693951 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY205',
-			MESSAGE = format('counters of account %s are too large to be split', $1),
+			MESSAGE = format('counters of account %s are too large to be split', set_account_hot.account),
 			HINT = 'Move the balance to another account.';
 	END IF;
 	-- Back: what was posted while it was hot goes into the row, all of it.
 	WITH delta AS (
-		DELETE FROM payments.account_delta d WHERE d.account_id = $1 AND NOT $2 RETURNING d.debits, d.credits
+		DELETE FROM payments.account_delta d
+		WHERE d.account_id = set_account_hot.account AND NOT set_account_hot.hot
+		RETURNING d.debits, d.credits
 	), part AS (
-		DELETE FROM payments.account_part p WHERE p.account_id = $1 AND NOT $2 RETURNING p.debits, p.credits
+		DELETE FROM payments.account_part p
+		WHERE p.account_id = set_account_hot.account AND NOT set_account_hot.hot
+		RETURNING p.debits, p.credits
 	), total AS (
 		SELECT coalesce(sum(g.debits), 0)::bigint AS debits, coalesce(sum(g.credits), 0)::bigint AS credits
 		FROM (SELECT * FROM delta UNION ALL SELECT * FROM part) g
 	)
-	UPDATE payments.account x SET hot = $2, parts = $3, debits = x.debits + t.debits, credits = x.credits + t.credits
-	FROM total t WHERE x.account_id = $1;
-	IF $3 IS NOT NULL THEN
-		PERFORM payments._split_account($1);
+	UPDATE payments.account x
+	SET hot = set_account_hot.hot, parts = set_account_hot.parts, debits = x.debits + t.debits,
+		credits = x.credits + t.credits
+	FROM total t
+	WHERE x.account_id = set_account_hot.account;
+	IF set_account_hot.parts IS NOT NULL THEN
+		PERFORM payments._split_account(set_account_hot.account);
 	END IF;
 	RETURN true;
 END
@@ -191,20 +224,23 @@ COMMENT ON FUNCTION payments.set_account_hot(bigint, boolean, int) IS
 -- What an account and those below it come to.  numeric, since a report must
 -- not fail because a sum is large.
 CREATE FUNCTION payments.account_totals(account bigint)
-RETURNS TABLE (depth int, account_id bigint, code text, balance numeric, total numeric, total_text text, parent bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
+	RETURNS TABLE (
+		depth int, account_id bigint, code text, balance numeric, total numeric, total_text text,
+		parent bigint
+	)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	PERFORM payments._require_account($1);
+	PERFORM payments._require_account(account_totals.account);
 	RETURN QUERY
 	WITH RECURSIVE tree AS (
 		SELECT a.account_id, a.parent, a.code, ARRAY[a.account_id] AS path, ARRAY[a.code] AS codes
-		FROM payments.account a WHERE a.account_id = $1
+		FROM payments.account a
+		WHERE a.account_id = account_totals.account
 		UNION ALL
 		-- A parent is older than its child; whoever damaged that gets an end all the same.
 		SELECT a.account_id, a.parent, a.code, t.path || a.account_id, t.codes || a.code
-		FROM tree t JOIN payments.account a ON a.parent = t.account_id AND a.account_id > t.account_id
+		FROM tree t
+		JOIN payments.account a ON a.parent = t.account_id AND a.account_id > t.account_id
 	), line AS (
 		SELECT t.account_id, t.path,
 			CASE WHEN a.type IN ('asset', 'expense') THEN s.net ELSE - s.net END AS balance
@@ -212,10 +248,13 @@ BEGIN
 		JOIN payments.account a ON a.account_id = t.account_id
 		CROSS JOIN LATERAL (
 			SELECT a.debits::numeric - a.credits + coalesce(sum(d.debits::numeric - d.credits), 0) AS net
-			FROM payments._account_tail d WHERE d.account_id = a.account_id) s
+			FROM payments._account_tail d
+			WHERE d.account_id = a.account_id
+		) s
 	), total AS (
 		SELECT u.account_id, sum(l.balance) AS total
-		FROM line l CROSS JOIN LATERAL unnest(l.path) u(account_id)
+		FROM line l
+		CROSS JOIN LATERAL unnest(l.path) u(account_id)
 		GROUP BY u.account_id
 	)
 	SELECT cardinality(t.path) - 1, t.account_id, t.code, l.balance, s.total,

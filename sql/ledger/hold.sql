@@ -14,10 +14,10 @@ AS 'MODULE_PATHNAME', 'pay_hold';
 COMMENT ON FUNCTION payments.hold(bigint, bigint, bigint, text, timestamptz, text, boolean) IS
 	'reserves an amount (minor units) to be posted later from the credited to the debited account; the limits of both are checked now, and posting it never breaks them.  balancing => true: as much as the limits allow, up to amount; returns how much.  expires_at: from then on it cannot be posted.  reference: your own id for exactly-once, unique per merchant among holds; the same call again returns the first hold.  Errors: 22023 (also: a hot account), PY009, PY201, PY202, PY203, PY204, PY205, PY206';
 
-CREATE FUNCTION payments.post_hold(hold_id bigint, amount bigint DEFAULT NULL, final boolean DEFAULT true, reference text DEFAULT NULL)
-RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pay_post_hold';
+CREATE FUNCTION payments.post_hold(
+	hold_id bigint, amount bigint DEFAULT NULL, final boolean DEFAULT true, reference text DEFAULT NULL
+) RETURNS bigint
+	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_post_hold';
 COMMENT ON FUNCTION payments.post_hold(bigint, bigint, boolean, text) IS
 	'posts what is held, or an amount of it, and returns the posting''s id.  final: the rest is released; final => false: the rest stays held.  reference: as for payments.post(); the same call again returns the first posting''s id.  Errors: 22023, PY009, PY206, PY208 (no such hold), PY209 (nothing is left of it), PY210 (expired), PY214 (more than is left)';
 
@@ -30,56 +30,80 @@ COMMENT ON FUNCTION payments.void_hold(bigint, text) IS
 CREATE FUNCTION payments.release_expired_holds(max int DEFAULT 1000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
 DECLARE
 	moment timestamptz := clock_timestamp();
 	expired bigint[];
 	locked bigint[];
 	released bigint;
 BEGIN
-	IF max IS NULL OR max < 1 THEN
+	IF release_expired_holds.max IS NULL OR release_expired_holds.max < 1 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'max must be above zero',
 			HINT = 'Leave it out for 1000.';
 	END IF;
-	expired := ARRAY(SELECT d.hold_id FROM payments.ledger_hold_due d WHERE d.expires_at <= moment ORDER BY d.expires_at, d.hold_id LIMIT max);
+	expired := ARRAY(
+		SELECT d.hold_id
+		FROM payments.ledger_hold_due d
+		WHERE d.expires_at <= moment
+		ORDER BY d.expires_at, d.hold_id LIMIT release_expired_holds.max
+	);
 	IF cardinality(expired) = 0 THEN
 		RETURN 0;
 	END IF;
 	-- Accounts that somebody else has locked are left for the next time:
 	-- releasing neither waits nor deadlocks.
 	SELECT array_agg(l.account_id) INTO locked
-	FROM (SELECT a.account_id FROM payments.account a
-		  WHERE a.account_id IN (SELECT s.account_id FROM payments.ledger_hold h
-								 CROSS JOIN LATERAL (VALUES (h.debit_account), (h.credit_account)) s(account_id)
-								 WHERE h.hold_id = ANY (expired))
-		  ORDER BY a.account_id FOR NO KEY UPDATE SKIP LOCKED) l;
+	FROM (
+		SELECT a.account_id
+		FROM payments.account a
+		WHERE a.account_id IN (
+			SELECT s.account_id
+			FROM payments.ledger_hold h
+			CROSS JOIN LATERAL (VALUES (h.debit_account), (h.credit_account)) s(account_id)
+			WHERE h.hold_id = ANY (expired)
+		)
+		ORDER BY a.account_id FOR NO KEY UPDATE SKIP LOCKED
+	) l;
 	-- A statement of its own, so that it sees what was resolved before the
 	-- accounts were locked: such holds are no longer due, or have less left.
 	WITH gone AS (
-		DELETE FROM payments.ledger_hold_due d USING payments.ledger_hold h
-		WHERE d.hold_id = ANY (expired) AND h.hold_id = d.hold_id
-		AND h.debit_account = ANY (locked) AND h.credit_account = ANY (locked)
+		DELETE FROM payments.ledger_hold_due d
+		USING payments.ledger_hold h
+		WHERE d.hold_id = ANY (expired)
+		AND h.hold_id = d.hold_id
+		AND h.debit_account = ANY (locked)
+		AND h.credit_account = ANY (locked)
 		RETURNING h.hold_id, h.debit_account, h.credit_account, h.amount
 	), ended AS (
-		SELECT g.hold_id, g.debit_account, g.credit_account,
-			coalesce(r.seq, 0) + 1 AS seq, coalesce(r.remaining, g.amount) AS remaining
+		SELECT g.hold_id, g.debit_account, g.credit_account, coalesce(r.seq, 0) + 1 AS seq,
+			coalesce(r.remaining, g.amount) AS remaining
 		FROM gone g
-		LEFT JOIN LATERAL (SELECT x.seq, x.remaining FROM payments.ledger_hold_resolution x WHERE x.hold_id = g.hold_id
-						   ORDER BY x.seq DESC LIMIT 1) r ON true
+		LEFT JOIN LATERAL (
+			SELECT x.seq, x.remaining
+			FROM payments.ledger_hold_resolution x
+			WHERE x.hold_id = g.hold_id
+			ORDER BY x.seq DESC LIMIT 1
+		) r ON true
 	), noted AS (
-		INSERT INTO payments.ledger_hold_resolution (hold_id, seq, kind, final, posted, released, remaining, resolved_at)
-		SELECT e.hold_id, e.seq, 'expire', true, 0, e.remaining, 0, moment FROM ended e ORDER BY e.hold_id
+		INSERT INTO payments.ledger_hold_resolution (hold_id, seq, kind, final, posted, released, remaining,
+			resolved_at)
+		SELECT e.hold_id, e.seq, 'expire', true, 0, e.remaining, 0, moment
+		FROM ended e
+		ORDER BY e.hold_id
 		RETURNING 1
 	), total AS (
 		SELECT s.account_id, sum(s.debits)::bigint AS debits, sum(s.credits)::bigint AS credits
 		FROM ended e
-		CROSS JOIN LATERAL (VALUES (e.debit_account, e.remaining, 0), (e.credit_account, 0, e.remaining)) s(account_id, debits, credits)
+		CROSS JOIN LATERAL (
+			VALUES (e.debit_account, e.remaining, 0), (e.credit_account, 0, e.remaining)
+		) s(account_id, debits, credits)
 		GROUP BY s.account_id
 	), freed AS (
-		UPDATE payments.account a SET held_debits = a.held_debits - t.debits, held_credits = a.held_credits - t.credits
-		FROM total t WHERE a.account_id = t.account_id
+		UPDATE payments.account a
+		SET held_debits = a.held_debits - t.debits, held_credits = a.held_credits - t.credits
+		FROM total t
+		WHERE a.account_id = t.account_id
 	)
 	SELECT count(*) INTO released FROM noted;
 	RETURN released;
@@ -88,8 +112,9 @@ $$;
 COMMENT ON FUNCTION payments.release_expired_holds(int) IS
 	'gives back what is left of holds whose time is over, of at most max of them, oldest first, and returns how many; the worker calls it.  Holds on accounts that somebody is changing just then are left for the next call.  Errors: 22023';
 
-CREATE FUNCTION payments.reverse_posting(posting_id bigint, reason text, reference text DEFAULT NULL) RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pay_reverse_posting';
+CREATE FUNCTION payments.reverse_posting(posting_id bigint, reason text, reference text DEFAULT NULL)
+	RETURNS bigint
+	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_reverse_posting';
 COMMENT ON FUNCTION payments.reverse_posting(bigint, text, text) IS
 	'takes a posting back by one of the same amount the other way round, which names it in posting.reverses, and returns its id.  Limits and closed accounts are checked as for any posting.  reference: as for payments.post().  Errors: those of payments.post(), PY211 (reversed already), PY212 (a reversal, or a posting of a payment: refund that), PY213 (no such posting)';

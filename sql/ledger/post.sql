@@ -2,9 +2,11 @@
 -- currency; a balance is on the account's normal side (debits less credits for
 -- asset and expense accounts, credits less debits for the others).
 
-CREATE FUNCTION payments._post_movements(amounts bigint[], events text[], "references" text[], merchant text, psp text, currency text,
-										 payment_id uuid, bank text DEFAULT NULL) RETURNS void
-LANGUAGE c AS 'MODULE_PATHNAME', 'pay_post_movements';
+CREATE FUNCTION payments._post_movements(
+	amounts bigint[], events text[], "references" text[], merchant text, psp text, currency text,
+	payment_id uuid, bank text DEFAULT NULL
+) RETURNS void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_post_movements';
 COMMENT ON FUNCTION payments._post_movements(bigint[], text[], text[], text, text, text, uuid, text) IS
 	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; below zero an amount is posted the other way; without a payment the references are the merchant''s.  For settlements, tests, and a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
 
@@ -46,18 +48,25 @@ CREATE FUNCTION payments.balance(account bigint)
 RETURNS TABLE (debits bigint, credits bigint, held_debits bigint, held_credits bigint, balance bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1
 AS $$
-#variable_conflict use_column
 BEGIN
-	PERFORM payments._require_account($1);
+	PERFORM payments._require_account(balance.account);
 	RETURN QUERY
 	SELECT s.debits::bigint, s.credits::bigint, s.held_debits, s.held_credits,
-		(CASE WHEN s.type IN ('asset', 'expense') THEN s.debits - s.credits ELSE s.credits - s.debits END)::bigint
-	FROM (SELECT a.type, a.held_debits, a.held_credits,
-			a.debits + coalesce(d.debits, 0) AS debits, a.credits + coalesce(d.credits, 0) AS credits
-		  FROM payments.account a
-		  CROSS JOIN LATERAL (SELECT sum(t.debits) AS debits, sum(t.credits) AS credits
-							  FROM payments._account_tail t WHERE t.account_id = a.account_id) d
-		  WHERE a.account_id = $1) s;
+		(CASE
+			WHEN s.type IN ('asset', 'expense') THEN s.debits - s.credits
+			ELSE s.credits - s.debits
+		END)::bigint
+	FROM (
+		SELECT a.type, a.held_debits, a.held_credits, a.debits + coalesce(d.debits, 0) AS debits,
+			a.credits + coalesce(d.credits, 0) AS credits
+		FROM payments.account a
+		CROSS JOIN LATERAL (
+			SELECT sum(t.debits) AS debits, sum(t.credits) AS credits
+			FROM payments._account_tail t
+			WHERE t.account_id = a.account_id
+		) d
+		WHERE a.account_id = balance.account
+	) s;
 END
 $$;
 COMMENT ON FUNCTION payments.balance(bigint) IS
@@ -66,50 +75,70 @@ COMMENT ON FUNCTION payments.balance(bigint) IS
 -- Generic plans: the executor leaves out the months that are not asked for.
 -- The planner would do it too, anew in every call and for ten times the price.
 CREATE FUNCTION payments.balance_at(account bigint, at timestamptz) RETURNS bigint
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
-AS $$
-#variable_conflict use_column
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
-	PERFORM payments._require_account($1);
-	IF $2 IS NULL THEN
+	PERFORM payments._require_account(balance_at.account);
+	IF balance_at.at IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'the time must not be null',
 			HINT = 'Pass a time, or use payments.balance() for now.';
 	END IF;
-	IF (SELECT a.history FROM payments.account a WHERE a.account_id = $1) THEN
-		RETURN coalesce((SELECT h.balance FROM payments.account_history h WHERE h.account_id = $1 AND h.booked_at <= $2
-						 ORDER BY h.booked_at DESC, h.posting_id DESC LIMIT 1), 0);
+	IF (SELECT a.history FROM payments.account a WHERE a.account_id = balance_at.account) THEN
+		RETURN coalesce(
+			(
+				SELECT h.balance
+				FROM payments.account_history h
+				WHERE h.account_id = balance_at.account AND h.booked_at <= balance_at.at
+				ORDER BY h.booked_at DESC, h.posting_id DESC LIMIT 1
+			),
+			0);
 	END IF;
-	PERFORM payments._require_retained($2);
+	PERFORM payments._require_retained(balance_at.at);
 	-- Today's balance less what came later: recent times are the usual question.
 	RETURN (
 		SELECT CASE WHEN a.type IN ('asset', 'expense') THEN n.net ELSE - n.net END
 		FROM payments.account a
 		CROSS JOIN LATERAL (
 			SELECT a.debits::numeric - a.credits
-				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments._account_tail t WHERE t.account_id = $1)
-				- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at > $2)
-				+ (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at > $2)
-				AS net) n
-		WHERE a.account_id = $1);
+				+ (
+					SELECT coalesce(sum(t.debits::numeric - t.credits), 0)
+					FROM payments._account_tail t
+					WHERE t.account_id = balance_at.account
+				)
+				- (
+					SELECT coalesce(sum(p.amount), 0)
+					FROM payments.posting p
+					WHERE p.debit_account = balance_at.account AND p.booked_at > balance_at.at
+				)
+				+ (
+					SELECT coalesce(sum(p.amount), 0)
+					FROM payments.posting p
+					WHERE p.credit_account = balance_at.account AND p.booked_at > balance_at.at
+				) AS net
+		) n
+		WHERE a.account_id = balance_at.account
+	);
 END
 $$;
 COMMENT ON FUNCTION payments.balance_at(bigint, timestamptz) IS
 	'balance of an account with all that was booked up to and at that time, minor units on the normal side; postings of transactions still open then may be added to it later.  Errors: 22023, PY202, PY216 (retired), 42501';
 
 CREATE FUNCTION payments.statement(account bigint, from_time timestamptz, to_time timestamptz)
-RETURNS TABLE (posting_id bigint, booked_at timestamptz, kind text, counterpart text, description text,
-			   debit bigint, credit bigint, balance bigint, amount_text text, balance_text text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
-AS $$
-#variable_conflict use_column
+	RETURNS TABLE (
+		posting_id bigint, booked_at timestamptz, kind text, counterpart text, description text, debit bigint,
+		credit bigint, balance bigint, amount_text text, balance_text text
+	)
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-	-- From the beginning is from when on postings are here: the opening balance stands for those that were retired.
-	first timestamptz := coalesce($2, payments._require_retained(NULL), '-infinity');
-	past timestamptz := coalesce($3, 'infinity');
+	-- From the beginning is from when on postings are here: the opening balance
+	-- stands for those that were retired.
+	first timestamptz := coalesce(statement.from_time, payments._require_retained(NULL), '-infinity');
+	past timestamptz := coalesce(statement.to_time, 'infinity');
 BEGIN
-	PERFORM payments._require_account($1);
+	PERFORM payments._require_account(statement.account);
 	IF first > past THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
@@ -121,36 +150,63 @@ BEGIN
 	WITH a AS (
 		SELECT merchant, CASE WHEN type IN ('asset', 'expense') THEN 1 ELSE -1 END AS sign,
 			debits::numeric - credits
-				+ (SELECT coalesce(sum(t.debits::numeric - t.credits), 0) FROM payments._account_tail t WHERE t.account_id = $1)
-				- (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at >= first)
-				+ (SELECT coalesce(sum(p.amount), 0) FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at >= first)
-				AS net,
+				+ (
+					SELECT coalesce(sum(t.debits::numeric - t.credits), 0)
+					FROM payments._account_tail t
+					WHERE t.account_id = statement.account
+				)
+				- (
+					SELECT coalesce(sum(p.amount), 0)
+					FROM payments.posting p
+					WHERE p.debit_account = statement.account AND p.booked_at >= first
+				)
+				+ (
+					SELECT coalesce(sum(p.amount), 0)
+					FROM payments.posting p
+					WHERE p.credit_account = statement.account AND p.booked_at >= first
+				) AS net,
 			('1e-' || u.exponent)::numeric AS unit, ' ' || currency AS suffix
-		FROM payments.account LEFT JOIN payments.currency u USING (currency) WHERE account_id = $1
+		FROM payments.account
+		LEFT JOIN payments.currency u USING (currency)
+		WHERE account_id = statement.account
 	), line AS (
-		SELECT p.posting_id, p.booked_at, p.kind, p.credit_account AS other, p.description, p.amount AS debit, NULL::bigint AS credit
-		FROM payments.posting p WHERE p.debit_account = $1 AND p.booked_at >= first AND p.booked_at < past
+		SELECT p.posting_id, p.booked_at, p.kind, p.credit_account AS other, p.description, p.amount AS debit,
+			NULL::bigint AS credit
+		FROM payments.posting p
+		WHERE p.debit_account = statement.account AND p.booked_at >= first AND p.booked_at < past
 		UNION ALL
 		SELECT p.posting_id, p.booked_at, p.kind, p.debit_account, p.description, NULL, p.amount
-		FROM payments.posting p WHERE p.credit_account = $1 AND p.booked_at >= first AND p.booked_at < past
+		FROM payments.posting p
+		WHERE p.credit_account = statement.account AND p.booked_at >= first AND p.booked_at < past
 	), listed AS (
-		SELECT 1 AS part, NULL::bigint AS posting_id, first AS booked_at, 'opening balance' AS kind, NULL AS counterpart,
-			NULL AS description, NULL::bigint AS debit, NULL::bigint AS credit, a.sign * a.net AS balance
+		SELECT 1 AS part, NULL::bigint AS posting_id, first AS booked_at, 'opening balance' AS kind,
+			NULL AS counterpart, NULL AS description, NULL::bigint AS debit, NULL::bigint AS credit,
+			a.sign * a.net AS balance
 		FROM a
 		UNION ALL
 		SELECT 2, l.posting_id, l.booked_at, l.kind,
-			CASE WHEN o.merchant = a.merchant THEN o.code ELSE o.merchant || '/' || o.code END,
-			l.description, l.debit, l.credit,
-			a.sign * (a.net + sum(coalesce(l.debit::numeric, - l.credit::numeric)) OVER (ORDER BY l.booked_at, l.posting_id))
-		FROM line l CROSS JOIN a LEFT JOIN payments.account o ON o.account_id = l.other
+			CASE WHEN o.merchant = a.merchant THEN o.code ELSE o.merchant || '/' || o.code END, l.description,
+			l.debit, l.credit,
+			a.sign
+				* (a.net
+					+ sum(coalesce(
+						l.debit::numeric, - l.credit::numeric)) OVER (ORDER BY l.booked_at, l.posting_id))
+		FROM line l
+		CROSS JOIN a
+		LEFT JOIN payments.account o ON o.account_id = l.other
 		UNION ALL
 		SELECT 3, NULL, past, 'closing balance', NULL, NULL, NULL, NULL,
-			a.sign * (a.net + (SELECT coalesce(sum(coalesce(l.debit::numeric, - l.credit::numeric)), 0) FROM line l))
+			a.sign
+				* (a.net
+					+ (SELECT coalesce(sum(coalesce(l.debit::numeric, - l.credit::numeric)), 0) FROM line l))
 		FROM a
 	)
-	SELECT s.posting_id, s.booked_at, s.kind, s.counterpart, s.description, s.debit, s.credit, s.balance::bigint,
-		(a.sign * coalesce(s.debit, - s.credit) * a.unit)::text || a.suffix, (s.balance * a.unit)::text || a.suffix
-	FROM listed s CROSS JOIN a ORDER BY s.part, s.booked_at, s.posting_id;
+	SELECT s.posting_id, s.booked_at, s.kind, s.counterpart, s.description, s.debit, s.credit,
+		s.balance::bigint, (a.sign * coalesce(s.debit, - s.credit) * a.unit)::text || a.suffix,
+		(s.balance * a.unit)::text || a.suffix
+	FROM listed s
+	CROSS JOIN a
+	ORDER BY s.part, s.booked_at, s.posting_id;
 END
 $$;
 COMMENT ON FUNCTION payments.statement(bigint, timestamptz, timestamptz) IS
@@ -163,22 +219,31 @@ DECLARE
 	folded bigint;
 BEGIN
 	-- One statement, so that a reader sees a delta either in its table or in
-	-- the account.  Whether that is still hot does not matter.  Accounts that somebody else has locked are left for the
-	-- next time: folding neither waits nor deadlocks.
+	-- the account.  Whether that is still hot does not matter.  Accounts that
+	-- somebody else has locked are left for the next time: folding neither waits
+	-- nor deadlocks.
 	WITH busy AS MATERIALIZED (
-		SELECT DISTINCT t.account_id FROM (SELECT account_id FROM payments.account_delta LIMIT max_rows) t
+		SELECT DISTINCT t.account_id
+		FROM (SELECT account_id FROM payments.account_delta LIMIT fold_hot_accounts.max_rows) t
 	), locked AS MATERIALIZED (
-		SELECT a.account_id FROM payments.account a JOIN busy b ON b.account_id = a.account_id
+		SELECT a.account_id
+		FROM payments.account a
+		JOIN busy b ON b.account_id = a.account_id
 		ORDER BY a.account_id FOR NO KEY UPDATE OF a SKIP LOCKED
 	), gone AS (
-		DELETE FROM payments.account_delta d USING locked l WHERE d.account_id = l.account_id
+		DELETE FROM payments.account_delta d
+		USING locked l
+		WHERE d.account_id = l.account_id
 		RETURNING d.account_id, d.debits, d.credits
 	), total AS (
 		SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits, count(*) AS n
-		FROM gone GROUP BY account_id
+		FROM gone
+		GROUP BY account_id
 	), moved AS (
-		UPDATE payments.account a SET debits = a.debits + t.debits, credits = a.credits + t.credits
-		FROM total t WHERE a.account_id = t.account_id
+		UPDATE payments.account a
+		SET debits = a.debits + t.debits, credits = a.credits + t.credits
+		FROM total t
+		WHERE a.account_id = t.account_id
 		RETURNING t.n
 	)
 	SELECT coalesce(sum(n), 0)::bigint INTO folded FROM moved;
@@ -191,18 +256,18 @@ COMMENT ON FUNCTION payments.fold_hot_accounts(int) IS
 CREATE FUNCTION payments.format_amount(amount bigint, currency text) RETURNS text
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
 DECLARE
 	decimals int;
 BEGIN
-	SELECT c.exponent INTO decimals FROM payments.currency c WHERE c.currency = $2;
+	SELECT c.exponent INTO decimals FROM payments.currency c WHERE c.currency = format_amount.currency;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY013',
-			MESSAGE = format('currency "%s" is not known', $2),
+			MESSAGE = format('currency "%s" does not exist', format_amount.currency),
 			HINT = 'Use an upper-case ISO 4217 code, or add a row with builtin = false to payments.currency.';
 	END IF;
-	RETURN ($1::numeric * ('1e-' || decimals)::numeric)::text || ' ' || $2;
+	RETURN (format_amount.amount::numeric * ('1e-' || decimals)::numeric)::text || ' '
+		|| format_amount.currency;
 END
 $$;
 COMMENT ON FUNCTION payments.format_amount(bigint, text) IS

@@ -8,6 +8,49 @@
 -- price: a hot account has no limits.  To limit merchant_balance, add a row of
 -- your own (hot = false, min_balance = 0, builtin = false).
 
+CREATE TABLE payments.account_template (
+	code text NOT NULL,
+	type text NOT NULL CONSTRAINT account_template_type_known CHECK (type IN ('asset', 'liability', 'income', 'expense', 'equity')),
+	hot boolean NOT NULL DEFAULT false,
+	min_balance bigint,
+	max_balance bigint,
+	description text,
+	builtin boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (code, builtin),
+	-- As payments.account wants it of an account that starts at zero.
+	CONSTRAINT account_template_hot_has_no_limits CHECK (NOT hot OR (min_balance IS NULL AND max_balance IS NULL)),
+	CONSTRAINT account_template_limits_allow_zero CHECK (coalesce(min_balance, 0) <= 0 AND coalesce(max_balance, 0) >= 0)
+);
+COMMENT ON TABLE payments.account_template IS 'accounts that are opened per merchant and currency on first use; {psp} stands for the PSP''s name, {bank} for that of a bank account';
+COMMENT ON COLUMN payments.account_template.code IS 'account code, may contain {psp} or {bank}';
+COMMENT ON COLUMN payments.account_template.type IS 'asset and expense accounts grow by debits, the others by credits';
+COMMENT ON COLUMN payments.account_template.hot IS 'opened as a hot account: posting takes no row lock';
+COMMENT ON COLUMN payments.account_template.min_balance IS 'minor units on the normal side; null: no limit';
+COMMENT ON COLUMN payments.account_template.max_balance IS 'minor units on the normal side; null: no limit';
+COMMENT ON COLUMN payments.account_template.description IS 'what the account holds';
+COMMENT ON COLUMN payments.account_template.builtin IS 'shipped with the extension; your own row for the same code wins';
+
+SELECT pg_catalog.pg_extension_config_dump('payments.account_template', 'WHERE NOT builtin');
+
+CREATE TABLE payments.posting_rule (
+	event text NOT NULL,
+	leg int NOT NULL CONSTRAINT posting_rule_leg_positive CHECK (leg > 0),
+	debit text NOT NULL,
+	credit text NOT NULL,
+	description text,
+	builtin boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (event, leg, builtin)
+);
+COMMENT ON TABLE payments.posting_rule IS 'which postings a money movement causes; your rows (builtin = false) for an event replace the shipped ones as a whole';
+COMMENT ON COLUMN payments.posting_rule.event IS 'movement.kind: capture, refund, refund_failed, fee, dispute, dispute_won, late_capture; or what settlement files book: settled_fee and others';
+COMMENT ON COLUMN payments.posting_rule.leg IS 'number of the posting within the event';
+COMMENT ON COLUMN payments.posting_rule.debit IS 'account_template.code of the account debited with the whole amount; {psp}, {bank} as there';
+COMMENT ON COLUMN payments.posting_rule.credit IS 'account_template.code of the account credited with the whole amount';
+COMMENT ON COLUMN payments.posting_rule.description IS 'written on the posting';
+COMMENT ON COLUMN payments.posting_rule.builtin IS 'shipped with the extension';
+
+SELECT pg_catalog.pg_extension_config_dump('payments.posting_rule', 'WHERE NOT builtin');
+
 INSERT INTO payments.account_template (code, type, hot, description) VALUES
 	('psp_receivable:{psp}', 'asset', true, 'captured by the PSP and not yet paid out to us'),
 	('merchant_balance', 'liability', true, 'owed to the merchant for captured payments; below zero, the merchant owes us'),

@@ -2,6 +2,22 @@
 -- withdrawn), 179 (XAD) and 180 (BGN withdrawn).  Codes without a minor unit
 -- (metals, testing, XDR, XXX ...) are left out: nobody can be charged in them.
 
+CREATE TABLE payments.currency (
+	currency text PRIMARY KEY CONSTRAINT currency_is_iso_4217 CHECK (currency ~ '^[A-Z]{3}$'),
+	numeric_code text,
+	exponent int NOT NULL CONSTRAINT currency_exponent_range CHECK (exponent BETWEEN 0 AND 4),
+	name text,
+	builtin boolean NOT NULL DEFAULT true
+);
+COMMENT ON TABLE payments.currency IS 'ISO 4217 currencies; amounts everywhere are whole minor units of these exponents';
+COMMENT ON COLUMN payments.currency.currency IS 'alphabetic code, upper case';
+COMMENT ON COLUMN payments.currency.numeric_code IS 'ISO 4217 numeric code, three digits';
+COMMENT ON COLUMN payments.currency.exponent IS 'decimals of the minor unit: 2 for EUR, 0 for JPY, 3 for KWD';
+COMMENT ON COLUMN payments.currency.name IS 'name for people';
+COMMENT ON COLUMN payments.currency.builtin IS 'shipped with the extension; add your own rows with false and they are kept by pg_dump';
+
+SELECT pg_catalog.pg_extension_config_dump('payments.currency', 'WHERE NOT builtin');
+
 INSERT INTO payments.currency (currency, numeric_code, exponent, name)
 VALUES
 	('AED', '784', 2, 'UAE Dirham'),

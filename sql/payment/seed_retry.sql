@@ -1,6 +1,25 @@
 -- When the next try comes.  Past the last row the operation is dead-lettered, or
 -- failed after a soft decline.
 
+CREATE TABLE payments.retry_schedule (
+	schedule text NOT NULL,
+	psp text NOT NULL DEFAULT '*',
+	try int NOT NULL CONSTRAINT retry_schedule_try_positive CHECK (try > 0),
+	delay interval NOT NULL CONSTRAINT retry_schedule_delay_not_negative CHECK (delay >= interval '0'),
+	jitter boolean NOT NULL DEFAULT false,
+	builtin boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (schedule, psp, try, builtin)
+);
+COMMENT ON TABLE payments.retry_schedule IS 'when the next try comes; your rows (builtin = false) for a schedule and PSP replace the shipped ones as a whole; past the last try the operation is dead-lettered, or failed after a soft decline';
+COMMENT ON COLUMN payments.retry_schedule.schedule IS 'not_sent, unknown, pending, requires_action, soft_decline, or one that a decline_rule names';
+COMMENT ON COLUMN payments.retry_schedule.psp IS 'PSP name, or * for all';
+COMMENT ON COLUMN payments.retry_schedule.try IS 'from 1: the delay before this retry';
+COMMENT ON COLUMN payments.retry_schedule.delay IS 'how long to wait';
+COMMENT ON COLUMN payments.retry_schedule.jitter IS 'true: wait a random time between nothing and the delay';
+COMMENT ON COLUMN payments.retry_schedule.builtin IS 'shipped with the extension';
+
+SELECT pg_catalog.pg_extension_config_dump('payments.retry_schedule', 'WHERE NOT builtin');
+
 INSERT INTO payments.retry_schedule (schedule, try, delay, jitter)
 VALUES
 	-- Certainly not processed: soon again, spread out, then a person looks.

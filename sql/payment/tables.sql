@@ -387,7 +387,8 @@ COMMENT ON COLUMN payments.exception.resolution IS 'what was done';
 -- An answer is some kB of JSON each; lz4, where the server has it, takes a tenth of pglz's time.
 DO $compression$
 BEGIN
-	IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
+	IF EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))
+	THEN
 		ALTER TABLE payments.attempt_answer ALTER COLUMN body SET COMPRESSION lz4;
 	END IF;
 END

@@ -1,6 +1,23 @@
 -- How Stripe counts currencies.  Where there is no row, it counts as ISO 4217
 -- does.  HUF and TWD have two decimals in charges and deviate only in payouts.
 
+CREATE TABLE payments.psp_currency (
+	adapter text NOT NULL,
+	currency text NOT NULL,
+	exponent int NOT NULL CONSTRAINT psp_currency_exponent_range CHECK (exponent BETWEEN 0 AND 4),
+	multiple bigint NOT NULL DEFAULT 1 CONSTRAINT psp_currency_multiple_positive CHECK (multiple > 0),
+	builtin boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (adapter, currency)
+);
+COMMENT ON TABLE payments.psp_currency IS 'where a PSP counts a currency differently from ISO 4217';
+COMMENT ON COLUMN payments.psp_currency.adapter IS 'adapter name, as in psp.adapter';
+COMMENT ON COLUMN payments.psp_currency.currency IS 'ISO 4217 code';
+COMMENT ON COLUMN payments.psp_currency.exponent IS 'decimals that the PSP uses for this currency';
+COMMENT ON COLUMN payments.psp_currency.multiple IS 'amounts in the PSP''s unit must be a multiple of this';
+COMMENT ON COLUMN payments.psp_currency.builtin IS 'shipped with the extension';
+
+SELECT pg_catalog.pg_extension_config_dump('payments.psp_currency', 'WHERE NOT builtin');
+
 INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple)
 VALUES
 	-- Stripe's list of currencies without decimals; MGA has two in ISO 4217.

@@ -3,6 +3,28 @@
 -- on general knowledge of the codes: check them against your contract.  Where a
 -- code has no row, the adapter's own class stands: declined.
 
+CREATE TABLE payments.decline_rule (
+	adapter text NOT NULL,
+	code text NOT NULL,
+	class text NOT NULL CONSTRAINT decline_rule_class_known CHECK (class IN
+		('declined', 'retry_later', 'requires_action', 'misconfigured', 'duplicate', 'not_sent', 'unknown')),
+	schedule text,
+	source text,
+	edition text,
+	builtin boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (adapter, code, builtin)
+);
+COMMENT ON TABLE payments.decline_rule IS 'how an answer code of a PSP is treated; a row of yours (builtin = false) wins over a shipped one';
+COMMENT ON COLUMN payments.decline_rule.adapter IS 'adapter name';
+COMMENT ON COLUMN payments.decline_rule.code IS 'the PSP''s code; advice codes are written advice:CODE and network_advice:CODE and are looked up first';
+COMMENT ON COLUMN payments.decline_rule.class IS 'declined: never retry; retry_later: soft; requires_action: payer must authenticate; misconfigured: stop the PSP; duplicate: inquire; not_sent: certainly not processed; unknown: may have been processed';
+COMMENT ON COLUMN payments.decline_rule.schedule IS 'retry_schedule.schedule for retry_later';
+COMMENT ON COLUMN payments.decline_rule.source IS 'where the rule was read';
+COMMENT ON COLUMN payments.decline_rule.edition IS 'date or edition of the source';
+COMMENT ON COLUMN payments.decline_rule.builtin IS 'shipped with the extension';
+
+SELECT pg_catalog.pg_extension_config_dump('payments.decline_rule', 'WHERE NOT builtin');
+
 INSERT INTO payments.decline_rule (adapter, code, class, schedule, source, edition)
 VALUES
 	-- Soft: the same card may pass later.

@@ -96,20 +96,28 @@ DECLARE
 	x pg_attribute;
 BEGIN
 	FOR t IN SELECT r.name FROM payments._tables() r WHERE r.seal_key IS NOT NULL LOOP
-		SELECT a.* INTO x FROM pg_attribute a WHERE a.attrelid = to_regclass('payments.' || t) AND a.attname = 'xid' AND NOT a.attisdropped;
+		SELECT a.* INTO x
+		FROM pg_attribute a
+		WHERE a.attrelid = to_regclass('payments.' || t) AND a.attname = 'xid' AND NOT a.attisdropped;
 		-- What is there already gets this transaction's id.  The default itself is
 		-- not called here: setup() must leave seal_epoch empty, for what a restore brings.
 		IF x.attrelid IS NULL THEN
-			EXECUTE format('ALTER TABLE payments.%I ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()', t);
+			EXECUTE format(
+				'ALTER TABLE payments.%I ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()', t);
 			EXECUTE format('ALTER TABLE payments.%I ALTER COLUMN xid SET DEFAULT payments._seal_xid()', t);
-		ELSIF NOT EXISTS (SELECT FROM pg_attrdef d WHERE d.adrelid = x.attrelid AND d.adnum = x.attnum
-						  AND pg_get_expr(d.adbin, d.adrelid) = 'payments._seal_xid()') THEN
+		ELSIF NOT EXISTS (
+			SELECT FROM pg_attrdef d
+			WHERE d.adrelid = x.attrelid
+			AND d.adnum = x.attnum
+			AND pg_get_expr(d.adbin, d.adrelid) = 'payments._seal_xid()'
+		) THEN
 			EXECUTE format('ALTER TABLE payments.%I ALTER COLUMN xid SET DEFAULT payments._seal_xid()', t);
 		END IF;
 		EXECUTE format('CREATE INDEX IF NOT EXISTS %I ON payments.%I USING brin (xid payments.xid8_minmax_ops)
 			WITH (pages_per_range = 16, autosummarize = on)', t || '_xid', t);
 		EXECUTE format('COMMENT ON COLUMN payments.%I.xid IS %L', t,
-			'transaction that wrote the row, as seal_epoch says; a block seals all rows from one of these numbers to another, and a reader that stays below payments.seal_horizon() misses none');
+			'transaction that wrote the row, as seal_epoch says; a block seals all rows from one of these '
+				'numbers to another, and a reader that stays below payments.seal_horizon() misses none');
 	END LOOP;
 END
 $sealed$;

@@ -25,9 +25,10 @@ CREATE FUNCTION payments._system_identifier() RETURNS text
 	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_system_identifier';
 COMMENT ON FUNCTION payments._system_identifier() IS 'Internal: the cluster''s system identifier.';
 
-CREATE FUNCTION payments._seal_head_line(block bigint, hash bytea, sealed_at timestamptz) RETURNS text
+CREATE FUNCTION payments._seal_head_line(_block bigint, _hash bytea, _sealed_at timestamptz) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT format('%s %s %s %s %s', block, encode(hash, 'hex'), to_char(sealed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-				  current_database(), payments._system_identifier())
+	SELECT format('%s %s %s %s %s', _block, encode(_hash, 'hex'),
+		to_char(_sealed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), current_database(),
+		payments._system_identifier())
 $$;
 COMMENT ON FUNCTION payments._seal_head_line(bigint, bytea, timestamptz) IS 'Internal: a block as a line of payments.seal_file.';

@@ -28,6 +28,12 @@ CREATE FUNCTION payments._settlement_adyen(content text, options jsonb) RETURNS 
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_adyen';
 COMMENT ON FUNCTION payments._settlement_adyen(text, jsonb) IS 'Internal: format adyen. Raises PY602.';
 
+CREATE FUNCTION payments._settlement_stripe_api(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
+	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_stripe_api';
+COMMENT ON FUNCTION payments._settlement_stripe_api(text, jsonb) IS 'Internal: format stripe_api. Raises PY602.';
+
 CREATE FUNCTION payments._settlement_camt053(content text, options jsonb) RETURNS TABLE (record text, line_no int, statement_no int,
 	entry_no int, detail_no int, status text, account text, statement_id text, amount numeric, currency text, reversal boolean,
 	booking_date date, value_date date, end_to_end_id text, bank_reference text, reference text, remittance text, counterparty text,

@@ -19,8 +19,9 @@ CREATE FUNCTION payments._discrepancy_kinds() RETURNS SETOF payments.discrepancy
 $$;
 COMMENT ON FUNCTION payments._discrepancy_kinds() IS 'Internal: the kinds, rows of users instead of shipped ones.';
 
--- Of each kind of line the first rule, and its key as an expression over l.
-CREATE FUNCTION payments._match_keys(psp text) RETURNS TABLE (line_kind text, movement_kind text, key text, tolerance bigint, date_window interval)
+-- Of each kind of line the first rule.
+CREATE FUNCTION payments._match_keys(psp text)
+	RETURNS TABLE (line_kind text, movement_kind text, key text, tolerance bigint, date_window interval)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT DISTINCT ON (r.line_kind) r.line_kind, r.movement_kind, r.key, r.tolerance, r.date_window
 	FROM payments._match_rules($1) r
@@ -212,43 +213,70 @@ $$;
 COMMENT ON FUNCTION payments._judge_movements(text, text[], text[], timestamptz, payments._line_meant[], boolean) IS
 'Internal: which of these movements, recorded before a time, no line tells of. lines, complete: as for _judge_lines().';
 
+CREATE TYPE payments._compare_scope AS (batches bigint[], since timestamptz, til timestamptz);
+COMMENT ON TYPE payments._compare_scope IS 'Internal: what is compared. batches: null: lines of all; since, til: of lines and movements, infinite: no bound. With batches, since bounds movements alone.';
+
+-- No search_path, so that the planner takes it in and folds away what does not bound the scope.
+CREATE FUNCTION payments._in_scope(scope payments._compare_scope, batch bigint, occurred timestamptz) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+	SELECT CASE WHEN ($1).batches IS NOT NULL THEN $2 = ANY (($1).batches)
+		ELSE (($1).since = '-infinity' OR $3 >= ($1).since OR $3 IS NULL) AND (($1).til = 'infinity' OR $3 < ($1).til OR $3 IS NULL) END
+$$;
+COMMENT ON FUNCTION payments._in_scope(payments._compare_scope, bigint, timestamptz) IS 'Internal: is a line of this batch and time compared?';
 -- A value by the kind of line, as SQL; the plain value where all kinds have the same.
 CREATE FUNCTION payments._by_kind(kinds text[], vals text[]) RETURNS text
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT CASE WHEN count(DISTINCT v.val) = 1 THEN min(v.val)
-		ELSE 'CASE l.kind ' || string_agg(format('WHEN %L THEN %s', v.kind, v.val), ' ' ORDER BY v.kind <> 'charge', v.kind) || ' END' END
+		ELSE 'CASE l.kind ' || string_agg(format('WHEN %L THEN %s', v.kind, v.val), ' ' ORDER BY v.kind <> 'charge', v.kind)
+			|| ' END' END
 	FROM unnest($1, $2) v (kind, val)
 $$;
 COMMENT ON FUNCTION payments._by_kind(text[], text[]) IS 'Internal: an SQL expression.';
 
--- What the hash join leaves over.  scope is a condition over lines l, booked one
--- over movements m: both are ours, see _reconcile_run().
-CREATE FUNCTION payments._compare_query(psp text, scope text, booked text) RETURNS text
+-- What one hash join over all leaves over.  The one statement here that is put
+-- together as text: rules become constants of it, which each line is compared
+-- with.  As a static statement that joins the rules, reconcile() took 1.10 times
+-- the CPU time (200,000 lines, 5 rounds; 2.88 in place of 2.62 bare hash joins).
+CREATE FUNCTION payments._compare_query(psp text) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	WITH k AS (SELECT array_agg(x.line_kind) AS kinds, array_agg(format('l.%I', x.key)) AS keys, array_agg(quote_literal(x.movement_kind)) AS moves,
-				array_agg(x.tolerance::text || '::bigint') AS tolerances, array_agg(format('interval %L', make_interval(secs => extract(epoch FROM x.date_window)::float8))) AS windows
-			   FROM payments._match_keys($1) x)
+	WITH k AS (
+		SELECT array_agg(x.line_kind) AS kinds, array_agg(format('l.%I', x.key)) AS keys,
+			array_agg(quote_literal(x.movement_kind)) AS moves, array_agg(x.tolerance::text || '::bigint') AS tolerances,
+			array_agg(format('interval %L', make_interval(secs => extract(epoch FROM x.date_window)::float8))) AS windows
+		FROM payments._match_keys($1) x)
 	SELECT format($q$
-		SELECT l.batch_id, l.line_no, l.kind, l.movement_kind, coalesce(l.object_id, m.object_id), m.payment_id, m.kind, m.amount, m.currency, m.recorded_at,
-			l.theirs, l.their_currency, l.fee, l.currency, l.further, l.occurred_at, %3$s, %4$s, l.psp_payment_id, l.reference,
-			CASE l.movement_kind WHEN 'capture' THEN coalesce(f.amount, 0) END
-		FROM (SELECT l.batch_id, l.line_no, abs(coalesce(l.original_amount, l.gross)) AS theirs, coalesce(l.original_currency, l.currency) AS their_currency,
-				l.fee, l.currency, l.occurred_at, l.further, l.kind, %1$s AS object_id, %2$s AS movement_kind, l.psp_payment_id, l.reference
-			  FROM payments.settlement_line l
-			  WHERE l.psp = $1 AND NOT l.repeated AND l.kind IN (%5$s) AND %6$s) l
-		FULL JOIN (SELECT m.object_id, m.kind, CASE m.kind WHEN 'late_capture' THEN 'capture' ELSE m.kind END AS line_kind, m.payment_id, m.amount, m.currency, m.recorded_at
-			  FROM payments.movement m
-			  WHERE m.psp = $1 AND m.kind IN (%7$s, 'late_capture') AND %8$s) m
-			ON m.object_id = l.object_id AND m.line_kind = l.movement_kind
-		LEFT JOIN (SELECT f.payment_id, f.amount FROM payments.movement f WHERE f.psp = $1 AND f.kind = 'fee') f
-			ON f.payment_id = m.payment_id AND l.movement_kind = 'capture'
-		WHERE (l.batch_id IS NOT NULL AND m.object_id IS NOT NULL AND NOT l.further AND abs(l.theirs - m.amount) <= %3$s AND l.their_currency = m.currency
-			   AND (l.fee = coalesce(f.amount, 0) OR l.movement_kind <> 'capture' OR l.currency <> l.their_currency)
-			   AND (l.occurred_at BETWEEN m.recorded_at - %4$s AND m.recorded_at + %4$s) IS NOT FALSE) IS NOT TRUE
-		AND (m.object_id IS NULL OR l.batch_id IS NOT NULL OR m.recorded_at < $2)$q$,
-		payments._by_kind(k.kinds, k.keys), payments._by_kind(k.kinds, k.moves), payments._by_kind(k.kinds, k.tolerances), payments._by_kind(k.kinds, k.windows),
-		(SELECT string_agg(quote_literal(x), ', ') FROM unnest(k.kinds) x), $2, array_to_string(k.moves, ', '), $3)
+		WITH q AS (
+			SELECT l.batch_id, l.line_no, l.kind, l.movement_kind, coalesce(l.object_id, m.object_id) AS object_id,
+				m.payment_id, m.kind AS moved, m.amount, m.currency AS our_currency, m.recorded_at, l.theirs,
+				l.their_currency, l.fee, l.currency, l.further, l.occurred_at, %3$s, %4$s, l.psp_payment_id, l.reference,
+				CASE l.movement_kind WHEN 'capture' THEN coalesce(f.amount, 0) END
+			FROM (SELECT l.batch_id, l.line_no, abs(coalesce(l.original_amount, l.gross)) AS theirs,
+					coalesce(l.original_currency, l.currency) AS their_currency, l.fee, l.currency, l.occurred_at,
+					l.further, l.kind, %1$s AS object_id, %2$s AS movement_kind, l.psp_payment_id, l.reference
+				  FROM payments.settlement_line l
+				  WHERE l.psp = $1 AND NOT l.repeated AND l.kind IN (%5$s)
+				  AND payments._in_scope($3, l.batch_id, l.occurred_at)) l
+			FULL JOIN (SELECT m.object_id, m.kind, CASE m.kind WHEN 'late_capture' THEN 'capture' ELSE m.kind END AS line_kind,
+					m.payment_id, m.amount, m.currency, m.recorded_at
+				  FROM payments.movement m
+				  WHERE m.psp = $1 AND m.kind IN (%6$s, 'late_capture')
+				  AND (($3).since = '-infinity' OR m.recorded_at >= ($3).since)
+				  AND (($3).batches IS NOT NULL OR ($3).til = 'infinity' OR m.recorded_at < ($3).til)) m
+				ON m.object_id = l.object_id AND m.line_kind = l.movement_kind
+			LEFT JOIN (SELECT f.payment_id, f.amount FROM payments.movement f WHERE f.psp = $1 AND f.kind = 'fee') f
+				ON f.payment_id = m.payment_id AND l.movement_kind = 'capture'
+			WHERE (l.batch_id IS NOT NULL AND m.object_id IS NOT NULL AND NOT l.further
+				   AND abs(l.theirs - m.amount) <= %3$s AND l.their_currency = m.currency
+				   AND (l.fee = coalesce(f.amount, 0) OR l.movement_kind <> 'capture' OR l.currency <> l.their_currency)
+				   AND (l.occurred_at BETWEEN m.recorded_at - %4$s AND m.recorded_at + %4$s) IS NOT FALSE) IS NOT TRUE
+			AND (m.object_id IS NULL OR l.batch_id IS NOT NULL OR m.recorded_at < $2))
+		SELECT array_agg(ROW(q.*)::payments._line_meant) FILTER (WHERE q.batch_id IS NOT NULL),
+			array_agg(q.object_id) FILTER (WHERE q.batch_id IS NULL), array_agg(q.moved) FILTER (WHERE q.batch_id IS NULL)
+		FROM q$q$,
+		payments._by_kind(k.kinds, k.keys), payments._by_kind(k.kinds, k.moves), payments._by_kind(k.kinds, k.tolerances),
+		payments._by_kind(k.kinds, k.windows), (SELECT string_agg(quote_literal(x), ', ') FROM unnest(k.kinds) x),
+		array_to_string(k.moves, ', '))
 	FROM k
 $$;
-COMMENT ON FUNCTION payments._compare_query(text, text, text) IS
-'Internal: the query ($1: PSP, $2: what was booked before must have a line) for lines and movements that do not agree one to one by the rules'' first keys; in the columns of _line_meant.';
+COMMENT ON FUNCTION payments._compare_query(text) IS
+'Internal: the query ($1: PSP, $2: what was booked before must have a line, $3: the scope) for lines and movements that do not agree one to one by the rules'' first keys: the lines, and of movements without one the ids and kinds.';

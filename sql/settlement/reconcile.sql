@@ -53,36 +53,51 @@ COMMENT ON FUNCTION payments._payout_verdicts(text, text[], timestamptz) IS 'Int
 CREATE TYPE payments._scope_sums AS (lines bigint, comparable bigint, totals jsonb, payouts text[], has_unknown boolean);
 COMMENT ON TYPE payments._scope_sums IS 'Internal: what there is to compare. comparable: lines that a movement must meet, or entries that a payout must.';
 
-CREATE FUNCTION payments._reconcile_totals(psp text, scope text, batches bigint[]) RETURNS payments._scope_sums
+CREATE FUNCTION payments._reconcile_totals(psp text, scope payments._compare_scope) RETURNS payments._scope_sums
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+	whole boolean := scope.batches IS NOT NULL OR scope.since = '-infinity' AND scope.til = 'infinity';
 	sums payments._scope_sums;
 BEGIN
-	-- Of whole batches they are known.
-	EXECUTE format($q$
-		SELECT coalesce(sum(c.lines), 0), coalesce(sum(c.comparable), 0), coalesce(jsonb_object_agg(c.currency, to_jsonb(c) - 'currency' - 'comparable' - 'payouts'), '{}'),
-			(SELECT array_agg(DISTINCT l.payout_ref) FROM payments.settlement_line l WHERE sum(c.payouts) > 0
-			 AND l.psp = $1 AND l.kind IN ('payout', 'payout_failure') AND NOT l.repeated AND l.payout_ref IS NOT NULL AND %1$s),
-			coalesce(bool_or(c.kinds ? 'unknown'), false)
-		FROM (SELECT k.currency, sum(k.lines)::bigint AS lines, sum(k.gross)::bigint AS gross, sum(k.fee)::bigint AS fee, sum(k.net)::bigint AS net,
-				coalesce(- sum(k.net) FILTER (WHERE k.kind IN ('payout', 'payout_failure')), 0)::bigint AS paid_out,
-				coalesce(sum(k.lines) FILTER (WHERE k.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal')), 0)::bigint AS comparable,
-				sum(k.lines) FILTER (WHERE k.kind IN ('payout', 'payout_failure')) AS payouts,
-				jsonb_object_agg(k.kind, jsonb_build_array(k.lines, k.net)) AS kinds
-			  FROM (SELECT x.currency, x.kind, sum(x.lines) AS lines, sum(x.gross) AS gross, sum(x.fee) AS fee, sum(x.net) AS net FROM (%2$s) x GROUP BY x.currency, x.kind) k
-			  GROUP BY k.currency) c$q$, scope,
-		CASE WHEN scope = 'true' OR batches IS NOT NULL
-			THEN 'SELECT s.* FROM payments.settlement_progress p, jsonb_to_recordset(p.sums) s (currency text, kind text, lines bigint, gross numeric, fee numeric, net numeric)
-				WHERE p.psp = $1 AND ($2 IS NULL OR p.batch_id = ANY ($2))'
-			ELSE format('SELECT l.currency, l.kind, 1 AS lines, l.gross, l.fee, l.net FROM payments.settlement_line l WHERE l.psp = $1 AND NOT l.repeated AND %s', scope) END)
-	INTO sums USING psp, batches;
+	WITH x AS (
+		-- Of whole batches they are known.
+		SELECT s.currency, s.kind, s.lines, s.gross, s.fee, s.net
+		FROM payments.settlement_progress p
+		CROSS JOIN jsonb_to_recordset(p.sums) s (currency text, kind text, lines bigint, gross numeric, fee numeric, net numeric)
+		WHERE whole AND p.psp = _reconcile_totals.psp AND (scope.batches IS NULL OR p.batch_id = ANY (scope.batches))
+		UNION ALL
+		SELECT l.currency, l.kind, count(*), sum(l.gross), sum(l.fee), sum(l.net)
+		FROM payments.settlement_line l
+		WHERE NOT whole AND l.psp = _reconcile_totals.psp AND NOT l.repeated
+		AND payments._in_scope(scope, l.batch_id, l.occurred_at)
+		GROUP BY l.currency, l.kind),
+	k AS (
+		SELECT x.currency, x.kind, sum(x.lines) AS lines, sum(x.gross) AS gross, sum(x.fee) AS fee, sum(x.net) AS net
+		FROM x GROUP BY x.currency, x.kind),
+	c AS (
+		SELECT k.currency, sum(k.lines)::bigint AS lines, sum(k.gross)::bigint AS gross, sum(k.fee)::bigint AS fee,
+			sum(k.net)::bigint AS net,
+			coalesce(- sum(k.net) FILTER (WHERE k.kind IN ('payout', 'payout_failure')), 0)::bigint AS paid_out,
+			coalesce(sum(k.lines) FILTER (WHERE k.kind IN ('charge', 'refund', 'refund_failure', 'chargeback',
+				'chargeback_reversal')), 0)::bigint AS comparable,
+			sum(k.lines) FILTER (WHERE k.kind IN ('payout', 'payout_failure')) AS payouts,
+			jsonb_object_agg(k.kind, jsonb_build_array(k.lines, k.net)) AS kinds
+		FROM k GROUP BY k.currency)
+	SELECT coalesce(sum(c.lines), 0), coalesce(sum(c.comparable), 0),
+		coalesce(jsonb_object_agg(c.currency, to_jsonb(c) - 'currency' - 'comparable' - 'payouts'), '{}'),
+		(SELECT array_agg(DISTINCT l.payout_ref) FROM payments.settlement_line l
+		 WHERE sum(c.payouts) > 0 AND l.psp = _reconcile_totals.psp AND l.kind IN ('payout', 'payout_failure')
+		 AND NOT l.repeated AND l.payout_ref IS NOT NULL AND payments._in_scope(scope, l.batch_id, l.occurred_at)),
+		coalesce(bool_or(c.kinds ? 'unknown'), false)
+	INTO sums FROM c;
 	RETURN sums;
 END
 $$;
-COMMENT ON FUNCTION payments._reconcile_totals(text, text, bigint[]) IS 'Internal: sums of the lines in scope by currency; batches: which these are, when the scope is no period.';
+COMMENT ON FUNCTION payments._reconcile_totals(text, payments._compare_scope) IS
+'Internal: sums of the lines in scope by currency.';
 
--- scope is SQL over lines l, booked SQL over movements m, both from below.
-CREATE FUNCTION payments._reconcile_psp(psp text, scope text, booked text, before timestamptz, now timestamptz, sums payments._scope_sums, recheck boolean) RETURNS SETOF payments._verdict
+CREATE FUNCTION payments._reconcile_psp(psp text, scope payments._compare_scope, before timestamptz, now timestamptz,
+	sums payments._scope_sums, recheck boolean) RETURNS SETOF payments._verdict
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	lines payments._line_meant[];
@@ -92,35 +107,37 @@ DECLARE
 	kinds text[];
 	payouts text[];
 	-- Everything is in scope: what has no counterpart there has none.
-	complete boolean := scope = 'true' AND booked = 'true';
+	complete boolean := scope.batches IS NULL AND scope.since = '-infinity' AND scope.til = 'infinity';
 BEGIN
-	EXECUTE format('SELECT array_agg(ROW(q.*)::payments._line_meant) FILTER (WHERE q.c1 IS NOT NULL), array_agg(q.c5) FILTER (WHERE q.c1 IS NULL),
-		array_agg(q.c7) FILTER (WHERE q.c1 IS NULL)
-		FROM (%s) q (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18, c19, c20, c21)', payments._compare_query(psp, scope, booked))
-	INTO lines, objects, kinds USING psp, before;
+	EXECUTE payments._compare_query(psp) INTO lines, objects, kinds USING psp, before, scope;
 	-- What was open is looked at again.
 	SELECT array_agg(d.batch_id) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),
 		array_agg(d.line_no) FILTER (WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')),
-		objects || array_agg(d.object_id) FILTER (WHERE d.kind = 'missing_at_psp'), kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),
+		objects || array_agg(d.object_id) FILTER (WHERE d.kind = 'missing_at_psp'),
+		kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),
 		array_agg(d.payout_ref) FILTER (WHERE d.kind IN ('payout', 'payout_missing'))
 	INTO batches, nos, objects, kinds, payouts
 	FROM payments._discrepancy_open(psp) d WHERE recheck;
 	payouts := payouts || sums.payouts;
 	-- A line may have come more than once, beside several fees.
-	lines := ARRAY(SELECT DISTINCT ON (n.batch_id, n.line_no) n FROM payments._lines_named(psp, lines, complete) n ORDER BY n.batch_id, n.line_no);
+	lines := ARRAY(SELECT DISTINCT ON (n.batch_id, n.line_no) n FROM payments._lines_named(psp, lines, complete) n
+		ORDER BY n.batch_id, n.line_no);
 	lines := lines || ARRAY(SELECT m FROM payments._lines_meant(psp, batches, nos) m
 		WHERE NOT EXISTS (SELECT FROM unnest(lines) l WHERE l.batch_id = m.batch_id AND l.line_no = m.line_no));
 	RETURN QUERY SELECT v.* FROM payments._judge_lines(psp, lines, complete) v;
 	RETURN QUERY SELECT v.* FROM payments._judge_movements(psp, objects, kinds, before, lines, complete) v;
 	RETURN QUERY SELECT v.* FROM payments._payout_verdicts(psp, payouts, now) v;
 	IF sums.has_unknown THEN
-		RETURN QUERY EXECUTE format('SELECT ''unknown_line'', format(''line %%s:%%s'', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int, NULL::int, l.payout_ref,
-		NULL::uuid, NULL::text, l.psp_object_id, NULL::bigint, NULL::text, l.net, l.currency, l.occurred_at
-		FROM payments.settlement_line l WHERE l.psp = $1 AND l.kind = ''unknown'' AND NOT l.repeated AND %s', scope) USING psp;
+		RETURN QUERY SELECT 'unknown_line', format('line %s:%s', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int,
+			NULL::int, l.payout_ref, NULL::uuid, NULL::text, l.psp_object_id, NULL::bigint, NULL::text, l.net, l.currency,
+			l.occurred_at
+		FROM payments.settlement_line l
+		WHERE l.psp = _reconcile_psp.psp AND l.kind = 'unknown' AND NOT l.repeated
+		AND payments._in_scope(scope, l.batch_id, l.occurred_at);
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION payments._reconcile_psp(text, text, text, timestamptz, timestamptz, payments._scope_sums, boolean) IS
+COMMENT ON FUNCTION payments._reconcile_psp(text, payments._compare_scope, timestamptz, timestamptz, payments._scope_sums, boolean) IS
 'Internal: compares lines with movements, and returns what differs, that which was open and still differs included; some of it twice.';
 
 CREATE FUNCTION payments._bank_totals(bank text, since timestamptz, til timestamptz) RETURNS payments._scope_sums
@@ -146,8 +163,7 @@ DECLARE
 	-- Thousands that are open are looked at again once a day, not every minute.
 	recheck boolean := fresh IS NULL OR (SELECT count(*) FROM (SELECT FROM payments._discrepancy_open(_reconcile_run.psp) LIMIT 1001) x) <= 1000;
 	is_bank boolean := NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = _reconcile_run.psp);
-	scope text := 'true';
-	booked text := 'true';
+	scope payments._compare_scope := ROW(fresh, since, til);
 	covered timestamptz;
 	before timestamptz;
 	sums payments._scope_sums;
@@ -160,24 +176,11 @@ BEGIN
 	SELECT greatest(s.covered_to, f.watermark) INTO covered FROM payments.settlement_source s
 	LEFT JOIN payments.psp_feed f ON f.psp = s.psp AND f.feed = 'settlement' AND f.enabled WHERE s.psp = _reconcile_run.psp;
 	before := least(til, coalesce(covered, til), now()) - (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'missing_at_psp');
-	IF fresh IS NOT NULL THEN
-		scope := format('l.batch_id = ANY (%L::bigint[])', fresh);
-		booked := format('m.recorded_at >= %L', since);
-	ELSE
-		IF since > '-infinity' THEN
-			scope := format('(l.occurred_at >= %L OR l.occurred_at IS NULL)', since);
-			booked := format('m.recorded_at >= %L', since);
-		END IF;
-		IF til < 'infinity' THEN
-			scope := format('%s AND (l.occurred_at < %L OR l.occurred_at IS NULL)', scope, til);
-			booked := format('%s AND m.recorded_at < %L', booked, til);
-		END IF;
-	END IF;
 	IF NOT is_bank THEN
-		sums := payments._reconcile_totals(_reconcile_run.psp, scope, fresh);
+		sums := payments._reconcile_totals(_reconcile_run.psp, scope);
 	END IF;
 	WITH v AS MATERIALIZED (
-		SELECT x.* FROM payments._reconcile_psp(_reconcile_run.psp, scope, booked, before, now(), sums, recheck) x WHERE NOT is_bank
+		SELECT x.* FROM payments._reconcile_psp(_reconcile_run.psp, scope, before, now(), sums, recheck) x WHERE NOT is_bank
 		UNION ALL
 		SELECT x.* FROM payments._reconcile_bank(_reconcile_run.psp, run, now()) x WHERE is_bank),
 	o AS MATERIALIZED (SELECT d.discrepancy_id, d.subject, d.kind FROM payments._discrepancy_open(_reconcile_run.psp) d WHERE recheck),

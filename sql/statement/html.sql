@@ -1,81 +1,119 @@
--- A statement as a page that prints.  It says what the rows of 59_statement.sql
--- say, and depends on nothing else: the same statement is the same bytes.
+-- A statement as a page that prints.  It says what the rows of
+-- statement/issue.sql say, and depends on nothing else: the same statement is the same bytes.
 
-CREATE FUNCTION payments._html(words text) RETURNS text
+CREATE FUNCTION payments._html(_words text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT translate(replace(replace(replace(replace(replace(words, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;'),
-		E'\u0001\u0002\u0003\u0004\u0005\u0006\u0007\u0008\u000b\u000c\u000e\u000f\u0010\u0011\u0012\u0013\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f\u007f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069',
+	SELECT translate(
+		replace(
+			replace(replace(replace(replace(_words, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'),
+			'''', '&#39;'),
+		E'\u0001\u0002\u0003\u0004\u0005\u0006\u0007\u0008\u000b\u000c\u000e\u000f\u0010\u0011\u0012\u0013'
+			'\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b\u001c\u001d\u001e\u001f\u007f\u202a\u202b\u202c'
+			'\u202d\u202e\u2066\u2067\u2068\u2069',
 		repeat(E'\ufffd', 38))
 $$;
 COMMENT ON FUNCTION payments._html(text) IS 'Internal: a text for HTML, in an element or a quoted attribute; control characters, and those that turn the direction of writing, are shown as unknown ones.';
 
 -- Isolated: letters of the other direction do not move what is beside them.
-CREATE FUNCTION payments._html_bdi(words text) RETURNS text
+CREATE FUNCTION payments._html_bdi(_words text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<bdi>' || payments._html(words) || '</bdi>'
+	SELECT '<bdi>' || payments._html(_words) || '</bdi>'
 $$;
 COMMENT ON FUNCTION payments._html_bdi(text) IS 'Internal: a text of somebody else for HTML; null for null.';
 
 -- Digits in groups of three with a narrow space, as ISO 80000 has them, a point and
 -- a minus of a digit's width: no locale reads that wrongly.
-CREATE FUNCTION payments._html_amount(amount numeric, exponent int) RETURNS text
+CREATE FUNCTION payments._html_amount(_amount numeric, _exponent int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN amount < 0 THEN E'\u2212' ELSE '' END
-		|| replace(to_char(abs(amount) * ('1e-' || exponent)::numeric,
-			'FM999,999,999,999,999,999,999,990' || CASE WHEN exponent > 0 THEN '.' || repeat('0', exponent) ELSE '' END), ',', E'\u202F')
+	SELECT CASE WHEN _amount < 0 THEN E'\u2212' ELSE '' END
+		|| replace(
+			to_char(abs(_amount) * ('1e-' || _exponent)::numeric,
+				'FM999,999,999,999,999,999,999,990'
+					|| CASE WHEN _exponent > 0 THEN '.' || repeat('0', _exponent) ELSE '' END),
+			',', E'\u202F')
 $$;
 COMMENT ON FUNCTION payments._html_amount(numeric, int) IS 'Internal: an amount in minor units for people, without its currency.';
 
 -- Amounts may have 26 characters.  They are never broken nor cut off: their
 -- columns are as wide as they are in a wide font, or else they get smaller.
-CREATE FUNCTION payments._html_width(characters int, size text) RETURNS numeric
+CREATE FUNCTION payments._html_width(_characters int, _size text) RETURNS numeric
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT greatest(22, 3 + characters * CASE size WHEN 'usual' THEN 1.8 WHEN 'tight' THEN 1.5 ELSE 1.15 END)
+	SELECT greatest(
+		22, 3 + _characters * CASE _size WHEN 'usual' THEN 1.8 WHEN 'tight' THEN 1.5 ELSE 1.15 END)
 $$;
 COMMENT ON FUNCTION payments._html_width(int, text) IS 'Internal: millimetres that a column with amounts of so many characters takes.';
 
-CREATE FUNCTION payments._html_size(characters int[], room int) RETURNS text
+CREATE FUNCTION payments._html_size(_characters int[], _room int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT coalesce((SELECT z.size FROM unnest(ARRAY['usual', 'tight']) WITH ORDINALITY z (size, n)
-					 WHERE (SELECT sum(payments._html_width(c, z.size)) FROM unnest(characters) c) <= room ORDER BY z.n LIMIT 1), 'tiny')
+	SELECT coalesce(
+		(
+			SELECT z.size
+			FROM unnest(ARRAY['usual', 'tight']) WITH ORDINALITY z (size, n)
+			WHERE (SELECT sum(payments._html_width(c, z.size)) FROM unnest(_characters) c) <= _room
+			ORDER BY z.n LIMIT 1
+		),
+		'tiny')
 $$;
 COMMENT ON FUNCTION payments._html_size(int[], int) IS 'Internal: the size at which columns with amounts of so many characters fit into so many millimetres.';
 
-CREATE FUNCTION payments._html_column(characters int, size text) RETURNS text
+CREATE FUNCTION payments._html_column(_characters int, _size text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<col style="width:' || round(payments._html_width(characters, size), 1) || 'mm">'
+	SELECT '<col style="width:' || round(payments._html_width(_characters, _size), 1) || 'mm">'
 $$;
 COMMENT ON FUNCTION payments._html_column(int, text) IS 'Internal: a column for amounts of so many characters.';
 
-CREATE FUNCTION payments._html_box(label text, amount numeric, exponent int) RETURNS text
+CREATE FUNCTION payments._html_box(_label text, _amount numeric, _exponent int) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<div><span class="label">' || label || '</span><b class="' || CASE WHEN length(payments._html_amount(amount, exponent)) <= 15 THEN 'usual' WHEN length(payments._html_amount(amount, exponent)) <= 19 THEN 'tight' ELSE 'tiny' END || '">'
-		|| payments._html_amount(amount, exponent) || '</b></div>'
+	SELECT '<div><span class="label">' || _label || '</span><b class="'
+		|| CASE
+			WHEN length(payments._html_amount(_amount, _exponent)) <= 15 THEN 'usual'
+			WHEN length(payments._html_amount(_amount, _exponent)) <= 19 THEN 'tight'
+			ELSE 'tiny'
+		END
+		|| '">' || payments._html_amount(_amount, _exponent) || '</b></div>'
 $$;
 COMMENT ON FUNCTION payments._html_box(text, numeric, int) IS 'Internal: one of the amounts at the head of a statement.';
 
-CREATE FUNCTION payments._statement_kind(kind text) RETURNS text
+CREATE FUNCTION payments._statement_kind(_kind text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE kind
-		WHEN 'capture' THEN 'Payment' WHEN 'late_capture' THEN 'Late payment' WHEN 'refund' THEN 'Refund'
-		WHEN 'refund_failed' THEN 'Failed refund' WHEN 'fee' THEN 'Fee' WHEN 'settled_fee' THEN 'Fee' WHEN 'dispute' THEN 'Dispute' WHEN 'dispute_won' THEN 'Dispute won'
-		WHEN 'payout' THEN 'Payout' WHEN 'topup' THEN 'Top-up' WHEN 'reversal' THEN 'Reversal' WHEN 'manual' THEN 'Posting'
-		ELSE upper(left(kind, 1) COLLATE "C") || replace(substr(kind, 2), '_', ' ') END
+	SELECT CASE _kind
+		WHEN 'capture' THEN 'Payment'
+		WHEN 'late_capture' THEN 'Late payment'
+		WHEN 'refund' THEN 'Refund'
+		WHEN 'refund_failed' THEN 'Failed refund'
+		WHEN 'fee' THEN 'Fee'
+		WHEN 'settled_fee' THEN 'Fee'
+		WHEN 'dispute' THEN 'Dispute'
+		WHEN 'dispute_won' THEN 'Dispute won'
+		WHEN 'payout' THEN 'Payout'
+		WHEN 'topup' THEN 'Top-up'
+		WHEN 'reversal' THEN 'Reversal'
+		WHEN 'manual' THEN 'Posting'
+		ELSE upper(left(_kind, 1) COLLATE "C") || replace(substr(_kind, 2), '_', ' ')
+	END
 $$;
 COMMENT ON FUNCTION payments._statement_kind(text) IS 'Internal: posting.kind for people.';
 
-CREATE FUNCTION payments._statement_moment(at timestamptz) RETURNS text
+CREATE FUNCTION payments._statement_moment(_at timestamptz) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT to_char(at AT TIME ZONE 'UTC', CASE WHEN date_trunc('minute', at AT TIME ZONE 'UTC') = at AT TIME ZONE 'UTC'
-		THEN 'YYYY-MM-DD HH24:MI' ELSE 'YYYY-MM-DD HH24:MI:SS.US' END)
+	SELECT to_char(_at AT TIME ZONE 'UTC',
+		CASE
+			WHEN date_trunc('minute', _at AT TIME ZONE 'UTC') = _at AT TIME ZONE 'UTC'
+				THEN 'YYYY-MM-DD HH24:MI'
+			ELSE 'YYYY-MM-DD HH24:MI:SS.US'
+		END)
 $$;
 COMMENT ON FUNCTION payments._statement_moment(timestamptz) IS 'Internal: begin or end of a period for people, in UTC.';
 
-CREATE FUNCTION payments._statement_period(from_time timestamptz, to_time timestamptz) RETURNS text
+CREATE FUNCTION payments._statement_period(_from_time timestamptz, _to_time timestamptz) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN date_trunc('day', from_time AT TIME ZONE 'UTC') = from_time AT TIME ZONE 'UTC' AND date_trunc('day', to_time AT TIME ZONE 'UTC') = to_time AT TIME ZONE 'UTC'
-		THEN to_char(from_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') || ' to ' || to_char(to_time AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM-DD')
-		ELSE payments._statement_moment(from_time) || ' to ' || payments._statement_moment(to_time) END
+	SELECT CASE
+		WHEN date_trunc('day', _from_time AT TIME ZONE 'UTC') = _from_time AT TIME ZONE 'UTC'
+			AND date_trunc('day', _to_time AT TIME ZONE 'UTC') = _to_time AT TIME ZONE 'UTC'
+			THEN to_char(_from_time AT TIME ZONE 'UTC', 'YYYY-MM-DD') || ' to '
+				|| to_char(_to_time AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM-DD')
+		ELSE payments._statement_moment(_from_time) || ' to ' || payments._statement_moment(_to_time)
+	END
 $$;
 COMMENT ON FUNCTION payments._statement_period(timestamptz, timestamptz) IS 'Internal: a period for people: whole days with the last one, else begin and end.';
 
@@ -126,13 +164,12 @@ $$;
 COMMENT ON FUNCTION payments._statement_style() IS 'Internal: the style sheet of statements, for the screen and for A4.';
 
 -- One of the tables of lines; with columns for VAT where there is any.
-CREATE FUNCTION payments._statement_html_section(statement_id bigint, section text) RETURNS text
+CREATE FUNCTION payments._statement_html_section(_statement_id bigint, _section text) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 	t record;
-	running boolean := $2 = 'balance';
+	running boolean := _section = 'balance';
 	head text;
 	body text;
 	columns boolean;
@@ -140,59 +177,129 @@ DECLARE
 	wide text;
 	size text;
 BEGIN
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT count(*) AS lines, coalesce(bool_or(e ? 'vat'), false) AS has_vat, coalesce(sum((e ->> 'amount')::numeric), 0) AS amount,
-		coalesce(sum(greatest((e ->> 'added')::numeric - (e ->> 'taken')::numeric, 2 * abs((e ->> 'gross')::numeric))), 0) AS gone_and_come,
-		sum((e ->> 'net')::numeric) AS net, sum((e ->> 'vat')::numeric) AS vat, sum((e ->> 'gross')::numeric) AS gross
-	INTO t FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = $2;
+	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = _statement_id;
+	SELECT count(*) AS lines, coalesce(bool_or(e ? 'vat'), false) AS has_vat,
+		coalesce(sum((e ->> 'amount')::numeric), 0) AS amount,
+		coalesce(
+			sum(
+				greatest(
+					(e ->> 'added')::numeric - (e ->> 'taken')::numeric, 2 * abs((e ->> 'gross')::numeric))),
+			0) AS gone_and_come,
+		sum((e ->> 'net')::numeric) AS net, sum((e ->> 'vat')::numeric) AS vat,
+		sum((e ->> 'gross')::numeric) AS gross
+	INTO t
+	FROM jsonb_array_elements(s.totals) e
+	WHERE e ->> 'section' = _section;
 	IF NOT running AND t.lines = 0 THEN
 		RETURN '';
 	END IF;
 	-- VAT in what moved the balance stands small below its line: five columns of amounts do not fit.
 	columns := t.has_vat AND NOT running;
 	-- As wide as the largest amount that may come: no balance is beyond all that came and all that went.
-	digits := length(payments._html_amount(- (CASE WHEN running THEN abs(s.opening_balance::numeric) ELSE 0 END + t.gone_and_come), s.exponent));
-	size := payments._html_size(CASE WHEN columns THEN ARRAY[digits, digits, digits] WHEN running THEN ARRAY[digits, digits] ELSE ARRAY[digits] END, CASE WHEN columns THEN 84 ELSE 74 END);
+	digits := length(payments._html_amount(
+		- (CASE WHEN running THEN abs(s.opening_balance::numeric) ELSE 0 END + t.gone_and_come), s.exponent));
+	size := payments._html_size(
+		CASE
+			WHEN columns THEN ARRAY[digits, digits, digits]
+			WHEN running THEN ARRAY[digits, digits]
+			ELSE ARRAY[digits]
+		END,
+		CASE WHEN columns THEN 84 ELSE 74 END);
 	wide := payments._html_column(digits, size);
-	head := '<table class="lines ' || size || '"><colgroup><col style="width:31mm"><col><col style="width:' || CASE WHEN columns THEN '25mm' ELSE '28mm' END || '">'
-		|| CASE WHEN columns THEN wide || '<col style="width:12mm">' || wide ELSE '' END || wide || CASE WHEN running THEN wide ELSE '' END
+	head := '<table class="lines ' || size || '"><colgroup><col style="width:31mm"><col><col style="width:'
+		|| CASE WHEN columns THEN '25mm' ELSE '28mm' END || '">'
+		|| CASE WHEN columns THEN wide || '<col style="width:12mm">' || wide ELSE '' END || wide
+		|| CASE WHEN running THEN wide ELSE '' END
 		|| '</colgroup><thead><tr><th>Date, UTC</th><th>Description</th><th>Reference</th>'
-		|| CASE WHEN columns THEN '<th class="n">Net</th><th class="n">VAT&nbsp;%</th><th class="n">VAT</th>' ELSE '' END
-		|| '<th class="n">' || CASE WHEN columns THEN 'Gross ' ELSE 'Amount ' END || payments._html(s.currency) || '</th>'
-		|| CASE WHEN running THEN '<th class="n">Balance ' || payments._html(s.currency) || '</th>' ELSE '' END || E'</tr></thead>\n<tbody>\n'
-		|| CASE WHEN running THEN '<tr class="edge"><td colspan="4">Opening balance</td><td class="n">'
-			|| payments._html_amount(s.opening_balance, s.exponent) || E'</td></tr>\n' ELSE '' END;
-	SELECT string_agg('<tr><td class="d">' || to_char(c.booked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || CASE WHEN c.late THEN '&nbsp;*' ELSE '' END
-		|| '</td><td>' || payments._html_bdi(payments._statement_kind(c.kind)) || coalesce(': ' || payments._html_bdi(nullif(c.description, '')), '')
-		|| ' <span class="sub">#' || c.posting_id || ' ' || payments._html_bdi(regexp_replace(c.counterpart, '^psp_receivable:', '')) || '</span>'
-		|| CASE WHEN running AND c.vat IS NOT NULL THEN '<span class="sub own">net ' || payments._html_amount(c.net, s.exponent) || ', VAT ' || c.vat_percent
-			|| '&nbsp;% ' || payments._html_amount(c.vat, s.exponent) || ', gross ' || payments._html_amount(c.gross, s.exponent) || '</span>' ELSE '' END
-		|| '</td><td class="w">' || coalesce(payments._html_bdi(coalesce(c.order_ref, c.reference, c.payment_id::text)), '')
-		|| '</td>'
-		|| CASE WHEN columns THEN '<td class="n">' || coalesce(payments._html_amount(c.net, s.exponent), '') || '</td><td class="n">'
-			|| coalesce(c.vat_percent::text, '') || '</td><td class="n">' || coalesce(payments._html_amount(c.vat, s.exponent), '') || '</td>' ELSE '' END
-		|| '<td class="n">' || payments._html_amount(CASE WHEN columns THEN coalesce(c.gross, c.amount) ELSE c.amount END, s.exponent) || '</td>'
-		|| CASE WHEN running THEN '<td class="n">' || payments._html_amount(c.balance, s.exponent) || '</td>' ELSE '' END || E'</tr>\n', '' ORDER BY c.line)
+		|| CASE
+			WHEN columns THEN '<th class="n">Net</th><th class="n">VAT&nbsp;%</th><th class="n">VAT</th>'
+			ELSE ''
+		END
+		|| '<th class="n">' || CASE WHEN columns THEN 'Gross ' ELSE 'Amount ' END
+		|| payments._html(s.currency) || '</th>'
+		|| CASE
+			WHEN running THEN '<th class="n">Balance ' || payments._html(s.currency) || '</th>'
+			ELSE ''
+		END
+		|| E'</tr></thead>\n<tbody>\n'
+		|| CASE
+			WHEN running
+				THEN '<tr class="edge"><td colspan="4">Opening balance</td><td class="n">'
+					|| payments._html_amount(s.opening_balance, s.exponent) || E'</td></tr>\n'
+			ELSE ''
+		END;
+	SELECT string_agg(
+		'<tr><td class="d">' || to_char(c.booked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')
+			|| CASE WHEN c.late THEN '&nbsp;*' ELSE '' END || '</td><td>'
+			|| payments._html_bdi(payments._statement_kind(c.kind))
+			|| coalesce(': ' || payments._html_bdi(nullif(c.description, '')), '') || ' <span class="sub">#'
+			|| c.posting_id || ' '
+			|| payments._html_bdi(regexp_replace(c.counterpart, '^psp_receivable:', '')) || '</span>'
+			|| CASE
+				WHEN running AND c.vat IS NOT NULL
+					THEN '<span class="sub own">net ' || payments._html_amount(c.net, s.exponent) || ', VAT '
+						|| c.vat_percent || '&nbsp;% ' || payments._html_amount(c.vat, s.exponent)
+						|| ', gross ' || payments._html_amount(c.gross, s.exponent) || '</span>'
+				ELSE ''
+			END
+			|| '</td><td class="w">'
+			|| coalesce(payments._html_bdi(coalesce(c.order_ref, c.reference, c.payment_id::text)), '')
+			|| '</td>'
+			|| CASE
+				WHEN columns
+					THEN '<td class="n">' || coalesce(payments._html_amount(c.net, s.exponent), '')
+						|| '</td><td class="n">' || coalesce(c.vat_percent::text, '') || '</td><td class="n">'
+						|| coalesce(payments._html_amount(c.vat, s.exponent), '') || '</td>'
+				ELSE ''
+			END
+			|| '<td class="n">'
+			|| payments._html_amount(
+				CASE WHEN columns THEN coalesce(c.gross, c.amount) ELSE c.amount END, s.exponent)
+			|| '</td>'
+			|| CASE
+				WHEN running THEN '<td class="n">' || payments._html_amount(c.balance, s.exponent) || '</td>'
+				ELSE ''
+			END
+			|| E'</tr>\n',
+		'' ORDER BY c.line)
 	INTO body
-	FROM payments._statement_content(s.account_id, s.from_time, s.to_time, s.from_xid, s.to_xid, s.since, s.opening_balance,
-		payments._statement_ids(s.fee_accounts), payments._statement_ids(s.dispute_accounts), s.vat_rules) c WHERE c.section = $2;
+	FROM payments._statement_content(s) c
+	WHERE c.section = _section;
 	RETURN head || coalesce(body, '')
-		|| CASE WHEN running THEN '<tr class="edge"><td colspan="4">Closing balance</td><td class="n">'
-			|| payments._html_amount(s.closing_balance, s.exponent) || E'</td></tr>\n'
-		ELSE '<tr class="sum"><td colspan="3">Total</td>'
-			|| CASE WHEN columns THEN '<td class="n">' || payments._html_amount(t.net, s.exponent) || '</td><td></td><td class="n">'
-				|| payments._html_amount(t.vat, s.exponent) || '</td>' ELSE '' END
-			|| '<td class="n">' || payments._html_amount(CASE WHEN columns THEN t.gross
-				+ (SELECT coalesce(sum((e ->> 'amount')::numeric), 0) FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = $2 AND NOT e ? 'vat')
-				ELSE t.amount END, s.exponent) || E'</td></tr>\n' END
+		|| CASE
+			WHEN running
+				THEN '<tr class="edge"><td colspan="4">Closing balance</td><td class="n">'
+					|| payments._html_amount(s.closing_balance, s.exponent) || E'</td></tr>\n'
+			ELSE '<tr class="sum"><td colspan="3">Total</td>'
+				|| CASE
+					WHEN columns
+						THEN '<td class="n">' || payments._html_amount(t.net, s.exponent)
+							|| '</td><td></td><td class="n">' || payments._html_amount(t.vat, s.exponent)
+							|| '</td>'
+					ELSE ''
+				END
+				|| '<td class="n">'
+				|| payments._html_amount(
+					CASE
+						WHEN columns
+							THEN t.gross
+								+ (
+									SELECT coalesce(sum((e ->> 'amount')::numeric), 0)
+									FROM jsonb_array_elements(s.totals) e
+									WHERE e ->> 'section' = _section AND NOT e ? 'vat'
+								)
+						ELSE t.amount
+					END,
+					s.exponent)
+				|| E'</td></tr>\n'
+		END
 		|| E'</tbody></table>\n';
 END
 $$;
 COMMENT ON FUNCTION payments._statement_html_section(bigint, text) IS 'Internal: the table of one section of a statement, empty if it has no lines; balance always has one.';
 
-CREATE FUNCTION payments._statement_html_totals(statement_id bigint) RETURNS text
+CREATE FUNCTION payments._statement_html_totals(_statement_id bigint) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 	has_vat boolean;
@@ -202,43 +309,75 @@ DECLARE
 	wide text;
 	body text;
 BEGIN
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT coalesce(bool_or(e ? 'vat'), false), coalesce(max(length(payments._html_amount(- abs((e ->> 'amount')::numeric), s.exponent))), 0),
+	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = _statement_id;
+	SELECT coalesce(bool_or(e ? 'vat'), false),
+		coalesce(max(length(payments._html_amount(- abs((e ->> 'amount')::numeric), s.exponent))), 0),
 		coalesce(max(length(payments._html_amount(- abs((e ->> 'gross')::numeric), s.exponent))), 0)
-	INTO has_vat, digits, vat_digits FROM jsonb_array_elements(s.totals) e;
-	size := payments._html_size(CASE WHEN has_vat THEN ARRAY[digits, vat_digits, vat_digits, vat_digits] ELSE ARRAY[digits] END, 116);
+	INTO has_vat, digits, vat_digits
+	FROM jsonb_array_elements(s.totals) e;
+	size := payments._html_size(
+		CASE WHEN has_vat THEN ARRAY[digits, vat_digits, vat_digits, vat_digits] ELSE ARRAY[digits] END, 116);
 	wide := payments._html_column(vat_digits, size);
-	SELECT string_agg('<tr><td>' || payments._html_bdi(payments._statement_kind(e ->> 'kind'))
-		|| CASE e ->> 'section' WHEN 'balance' THEN '' ELSE '<span class="sub own">' || payments._html(e ->> 'section') || ', not in the balance</span>' END
-		|| '</td><td class="n">' || payments._html_amount((e ->> 'lines')::numeric, 0) || '</td><td class="n">' || payments._html_amount((e ->> 'amount')::numeric, s.exponent) || '</td>'
-		|| CASE WHEN has_vat THEN '<td class="n">' || coalesce(e ->> 'vat_percent', '') || '</td><td class="n">'
-			|| coalesce(payments._html_amount((e ->> 'net')::numeric, s.exponent), '') || '</td><td class="n">'
-			|| coalesce(payments._html_amount((e ->> 'vat')::numeric, s.exponent), '') || '</td><td class="n">'
-			|| coalesce(payments._html_amount((e ->> 'gross')::numeric, s.exponent), '') || '</td>' ELSE '' END || E'</tr>\n', '' ORDER BY n)
-	INTO body FROM jsonb_array_elements(s.totals) WITH ORDINALITY x (e, n);
+	SELECT string_agg(
+		'<tr><td>' || payments._html_bdi(payments._statement_kind(e ->> 'kind'))
+			|| CASE e ->> 'section'
+				WHEN 'balance' THEN ''
+				ELSE '<span class="sub own">' || payments._html(e ->> 'section')
+					|| ', not in the balance</span>'
+			END
+			|| '</td><td class="n">' || payments._html_amount((e ->> 'lines')::numeric, 0)
+			|| '</td><td class="n">' || payments._html_amount((e ->> 'amount')::numeric, s.exponent)
+			|| '</td>'
+			|| CASE
+				WHEN has_vat
+					THEN '<td class="n">' || coalesce(e ->> 'vat_percent', '') || '</td><td class="n">'
+						|| coalesce(payments._html_amount((e ->> 'net')::numeric, s.exponent), '')
+						|| '</td><td class="n">'
+						|| coalesce(payments._html_amount((e ->> 'vat')::numeric, s.exponent), '')
+						|| '</td><td class="n">'
+						|| coalesce(payments._html_amount((e ->> 'gross')::numeric, s.exponent), '')
+						|| '</td>'
+				ELSE ''
+			END
+			|| E'</tr>\n',
+		'' ORDER BY n)
+	INTO body
+	FROM jsonb_array_elements(s.totals) WITH ORDINALITY x (e, n);
 	IF body IS NULL THEN
 		RETURN '';
 	END IF;
-	RETURN '<h2>Totals by kind</h2>' || E'\n' || '<table class="totals ' || size || '"><colgroup><col><col style="width:15mm">' || payments._html_column(digits, size)
+	RETURN '<h2>Totals by kind</h2>' || E'\n' || '<table class="totals ' || size
+		|| '"><colgroup><col><col style="width:15mm">' || payments._html_column(digits, size)
 		|| CASE WHEN has_vat THEN '<col style="width:12mm">' || wide || wide || wide ELSE '' END
-		|| '</colgroup><thead><tr><th>Kind</th><th class="n">Lines</th><th class="n">Posted ' || payments._html(s.currency) || '</th>'
-		|| CASE WHEN has_vat THEN '<th class="n">VAT&nbsp;%</th><th class="n">Net</th><th class="n">VAT</th><th class="n">Gross</th>' ELSE '' END
+		|| '</colgroup><thead><tr><th>Kind</th><th class="n">Lines</th><th class="n">Posted '
+		|| payments._html(s.currency) || '</th>'
+		|| CASE
+			WHEN has_vat
+				THEN '<th class="n">VAT&nbsp;%</th><th class="n">Net</th><th class="n">VAT</th><th '
+					'class="n">Gross</th>'
+			ELSE ''
+		END
 		|| E'</tr></thead>\n<tbody>\n' || body || E'</tbody></table>\n';
 END
 $$;
 COMMENT ON FUNCTION payments._statement_html_totals(bigint) IS 'Internal: the table of totals of a statement, empty without lines.';
 
-CREATE FUNCTION payments._statement_html_party(label text, party jsonb, fallback text) RETURNS text
+CREATE FUNCTION payments._statement_html_party(_label text, _party jsonb, _fallback text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT '<address><span class="label">' || label || '</span><b>' || payments._html_bdi(coalesce(party ->> 'name', fallback)) || '</b>'
-		|| coalesce((SELECT string_agg(payments._html_bdi(l), '<br>' ORDER BY n) FROM jsonb_array_elements_text(party -> 'lines') WITH ORDINALITY x (l, n)), '')
+	SELECT '<address><span class="label">' || _label || '</span><b>'
+		|| payments._html_bdi(coalesce(_party ->> 'name', _fallback)) || '</b>'
+		|| coalesce(
+			(
+				SELECT string_agg(payments._html_bdi(l), '<br>' ORDER BY n)
+				FROM jsonb_array_elements_text(_party -> 'lines') WITH ORDINALITY x (l, n)
+			),
+			'')
 		|| '</address>'
 $$;
 COMMENT ON FUNCTION payments._statement_html_party(text, jsonb, text) IS 'Internal: issuer or recipient on a statement.';
 
 CREATE FUNCTION payments.statement_html(statement_id bigint) RETURNS text
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	s payments.issued_statement;
 	fees text;
@@ -246,35 +385,71 @@ DECLARE
 	balance text;
 	moved record;
 BEGIN
-	PERFORM payments._require_statement($1);
-	SELECT x.* INTO STRICT s FROM payments.issued_statement x WHERE x.statement_id = $1;
-	SELECT coalesce(sum((e ->> 'added')::numeric), 0) AS added, coalesce(sum((e ->> 'taken')::numeric), 0) AS taken
-	INTO moved FROM jsonb_array_elements(s.totals) e WHERE e ->> 'section' = 'balance';
-	balance := payments._statement_html_section($1, 'balance');
-	fees := payments._statement_html_section($1, 'fees');
-	disputes := payments._statement_html_section($1, 'disputes');
+	PERFORM payments._require_statement(statement_html.statement_id);
+	SELECT x.* INTO STRICT s
+	FROM payments.issued_statement x
+	WHERE x.statement_id = statement_html.statement_id;
+	SELECT coalesce(sum((e ->> 'added')::numeric), 0) AS added,
+		coalesce(sum((e ->> 'taken')::numeric), 0) AS taken
+	INTO moved
+	FROM jsonb_array_elements(s.totals) e
+	WHERE e ->> 'section' = 'balance';
+	balance := payments._statement_html_section(statement_html.statement_id, 'balance');
+	fees := payments._statement_html_section(statement_html.statement_id, 'fees');
+	disputes := payments._statement_html_section(statement_html.statement_id, 'disputes');
 	RETURN E'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-		|| E'<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src ''unsafe-inline''">\n'
-		|| '<title>Statement ' || s.number || ', ' || payments._html(s.merchant) || E'</title>\n<style>' || payments._statement_style()
-		|| format('@page { @bottom-left { content: "Statement %s, %s"; font: 7pt Arial, "Liberation Sans", "DejaVu Sans", sans-serif; color: #667085; } '
-			'@bottom-right { content: "Page " counter(page) " of " counter(pages); font: 7pt Arial, "Liberation Sans", "DejaVu Sans", sans-serif; color: #667085; } }',
+		|| E'<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src '
+			'''unsafe-inline''">\n' || '<title>Statement ' || s.number || ', ' || payments._html(s.merchant)
+		|| E'</title>\n<style>' || payments._statement_style()
+		|| format(
+			'@page { @bottom-left { content: "Statement %s, %s";'
+			' font: 7pt Arial, "Liberation Sans", "DejaVu Sans", sans-serif; color: #667085; } '
+			'@bottom-right { content: "Page " counter(page) " of " counter(pages);'
+			' font: 7pt Arial, "Liberation Sans", "DejaVu Sans", sans-serif; color: #667085; } }',
 			s.number, payments._statement_period(s.from_time, s.to_time))
 		|| E'\n</style>\n</head>\n<body>\n<header>\n'
 		|| payments._statement_html_party('Issued by', s.parties -> 'issuer', '') || E'\n'
-		|| '<div><h1>Statement ' || s.number || '</h1><dl><dt>Period</dt><dd>' || payments._statement_period(s.from_time, s.to_time) || ' (UTC)</dd>'
-		|| '<dt>Merchant</dt><dd>' || payments._html_bdi(s.merchant) || '</dd><dt>Account</dt><dd>' || payments._html_bdi(s.account) || '</dd><dt>Currency</dt><dd>'
-		|| payments._html(s.currency) || '</dd><dt>Issued</dt><dd>' || to_char(s.issued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || E' (UTC)</dd></dl></div>\n'
-		|| payments._statement_html_party('Statement for', s.parties -> 'recipient', s.merchant) || E'\n</header>\n'
-		|| '<div class="boxes">' || payments._html_box('Opening balance', s.opening_balance, s.exponent) || payments._html_box('Added', moved.added, s.exponent)
-		|| payments._html_box('Taken', moved.taken, s.exponent) || payments._html_box('Closing balance ' || payments._html(s.currency), s.closing_balance, s.exponent)
-		|| E'</div>\n' || payments._statement_html_totals($1)
+		|| '<div><h1>Statement ' || s.number || '</h1><dl><dt>Period</dt><dd>'
+		|| payments._statement_period(s.from_time, s.to_time) || ' (UTC)</dd>' || '<dt>Merchant</dt><dd>'
+		|| payments._html_bdi(s.merchant) || '</dd><dt>Account</dt><dd>' || payments._html_bdi(s.account)
+		|| '</dd><dt>Currency</dt><dd>' || payments._html(s.currency) || '</dd><dt>Issued</dt><dd>'
+		|| to_char(s.issued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || E' (UTC)</dd></dl></div>\n'
+		|| payments._statement_html_party('Statement for', s.parties -> 'recipient', s.merchant)
+		|| E'\n</header>\n' || '<div class="boxes">'
+		|| payments._html_box('Opening balance', s.opening_balance, s.exponent)
+		|| payments._html_box('Added', moved.added, s.exponent)
+		|| payments._html_box('Taken', moved.taken, s.exponent)
+		|| payments._html_box('Closing balance ' || payments._html(s.currency), s.closing_balance, s.exponent)
+		|| E'</div>\n' || payments._statement_html_totals(statement_html.statement_id)
 		|| E'<h2>Account</h2>\n' || balance
-		|| CASE WHEN fees <> '' THEN E'<h2>Fees of payment service providers</h2>\n<p class="note">Kept by the providers out of what they pay out; not part of the balance above.</p>\n' || fees ELSE '' END
-		|| CASE WHEN disputes <> '' THEN E'<h2>Disputes</h2>\n<p class="note">Taken back by the providers for disputes, less what came back; not part of the balance above until it is posted there.</p>\n' || disputes ELSE '' END
-		|| '<footer>' || CASE WHEN strpos(balance || fees || disputes, '&nbsp;*</td>') > 0
-			THEN '* Booked before the period, by a transaction that was completed after the statement before had been issued.<br>' ELSE '' END
-		|| CASE WHEN jsonb_array_length(s.vat_rules) > 0 THEN 'VAT is rounded to the minor unit on each line, half a unit away from zero; totals are sums of lines.<br>' ELSE '' END
-		|| 'Content SHA-256 ' || encode(s.sha256, 'hex') || '. Cut at ' || payments._statement_time(s.to_time) || ', transaction ' || s.to_xid || E'.</footer>\n</body>\n</html>\n';
+		|| CASE
+			WHEN fees <> ''
+				THEN E'<h2>Fees of payment service providers</h2>\n<p class="note">Kept by the providers out '
+					'of what they pay out; not part of the balance above.</p>\n' || fees
+			ELSE ''
+		END
+		|| CASE
+			WHEN disputes <> ''
+				THEN E'<h2>Disputes</h2>\n<p class="note">Taken back by the providers for disputes, less '
+					'what came back; not part of the balance above until it is posted there.</p>\n'
+					|| disputes
+			ELSE ''
+		END
+		|| '<footer>'
+		|| CASE
+			WHEN strpos(balance || fees || disputes, '&nbsp;*</td>') > 0
+				THEN '* Booked before the period, by a transaction that was completed after the statement '
+					'before had been issued.<br>'
+			ELSE ''
+		END
+		|| CASE
+			WHEN jsonb_array_length(s.vat_rules) > 0
+				THEN 'VAT is rounded to the minor unit on each line, half a unit away from zero; totals are '
+					'sums of lines.<br>'
+			ELSE ''
+		END
+		|| 'Content SHA-256 ' || encode(s.sha256, 'hex') || '. Cut at ' || payments._statement_time(s.to_time)
+		|| ', transaction ' || s.to_xid || E'.</footer>\n</body>\n</html>\n';
 END
 $$;
 COMMENT ON FUNCTION payments.statement_html(bigint) IS

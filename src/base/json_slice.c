@@ -15,6 +15,8 @@ static const char *skip_space(const char *p, const char *end);
 static const char *skip_string(const char *p, const char *end);
 static const char *skip_value(const char *p, const char *end);
 static bool hex4(const char *p, const char *end, unsigned *value);
+static bool unescape(const char **p, const char *end, char **text);
+static void put_utf8(unsigned point, char **text);
 
 void
 pay_slice_clean(char *text, size_t bytes)
@@ -68,13 +70,26 @@ hex4(const char *p, const char *end, unsigned *value)
 PaySliceResult
 pay_slice_member(PaySlice object, const char *name, PaySlice *value)
 {
+	PaySlice	found;
+
+	if (!pay_slice_members(object, &name, &found, 1))
+		return PAY_SLICE_BROKEN;
+	if (found.at == NULL)
+		return PAY_SLICE_END;
+	*value = found;
+	return PAY_SLICE_FOUND;
+}
+
+bool
+pay_slice_members(PaySlice object, const char *const *names, PaySlice *values, int n)
+{
 	const char *end = object.at + object.bytes;
 	const char *p = skip_space(object.at, end);
-	bool		found = false,
-				first = true;
+	bool		first = true;
 
+	memset(values, 0, sizeof(PaySlice) * n);
 	if (p == end || *p++ != '{')
-		return PAY_SLICE_BROKEN;
+		return false;
 	for (;; first = false)
 	{
 		const char *key,
@@ -87,29 +102,25 @@ pay_slice_member(PaySlice object, const char *name, PaySlice *value)
 		key = p;
 		p = key_end = skip_string(p, end);
 		if (p == NULL)
-			return PAY_SLICE_BROKEN;
+			return false;
 		p = skip_space(p, end);
 		if (p == end || *p != ':')
-			return PAY_SLICE_BROKEN;
+			return false;
 		from = skip_space(p + 1, end);
 		p = skip_value(from, end);
 		if (p == NULL)
-			return PAY_SLICE_BROKEN;
-		if ((size_t) (key_end - key) == strlen(name) + 2 && memcmp(key + 1, name, strlen(name)) == 0)
-		{
-			*value = (PaySlice) {from, (size_t) (p - from)};
-			found = true;
-		}
+			return false;
+		for (int i = 0; i < n; i++)
+			if ((size_t) (key_end - key) == strlen(names[i]) + 2 && memcmp(key + 1, names[i], strlen(names[i])) == 0)
+				values[i] = (PaySlice) {from, (size_t) (p - from)};
 		p = skip_space(p, end);
 		if (p == end || (*p != ',' && *p != '}'))
-			return PAY_SLICE_BROKEN;
+			return false;
 		if (*p == '}')
 			break;
 		p++;
 	}
-	if (skip_space(p + 1, end) != end)
-		return PAY_SLICE_BROKEN;
-	return found ? PAY_SLICE_FOUND : PAY_SLICE_END;
+	return skip_space(p + 1, end) == end;
 }
 
 PaySliceResult
@@ -144,6 +155,85 @@ bool
 pay_slice_is(PaySlice value, const char *word)
 {
 	return value.bytes == strlen(word) && memcmp(value.at, word, value.bytes) == 0;
+}
+
+bool
+pay_slice_string(PaySlice value, char *text)
+{
+	const char *p = value.at + 1,
+			   *end = value.at + value.bytes - 1;
+
+	if (value.bytes < 2 || value.at[0] != '"' || *end != '"')
+		return false;
+	while (p < end)
+	{
+		if ((unsigned char) *p < 0x20)
+			return false;
+		if (*p != '\\')
+			*text++ = *p++;
+		else if (!unescape(&p, end, &text))
+			return false;
+	}
+	*text = '\0';
+	return true;
+}
+
+/* One escape at *p.  What it stands for is never longer than it is. */
+static bool
+unescape(const char **p, const char *end, char **text)
+{
+	static const char letters[] = "\"\\/bfnrt";
+	static const char meant[] = "\"\\/\b\f\n\r\t";
+	const char *letter;
+	unsigned	unit,
+				low;
+
+	if (end - *p < 2)
+		return false;
+	letter = (*p)[1] != '\0' ? strchr(letters, (*p)[1]) : NULL;
+	if (letter)
+	{
+		*(*text)++ = meant[letter - letters];
+		*p += 2;
+		return true;
+	}
+	if ((*p)[1] != 'u' || !hex4(*p + 2, end, &unit) || unit == 0)
+		return false;
+	*p += 6;
+	if (unit >= 0xd800 && unit <= 0xdfff)
+	{
+		if (unit > 0xdbff || end - *p < 6 || (*p)[0] != '\\' || (*p)[1] != 'u' || !hex4(*p + 2, end, &low) || low < 0xdc00 || low > 0xdfff)
+			return false;
+		unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+		*p += 6;
+	}
+	put_utf8(unit, text);
+	return true;
+}
+
+static void
+put_utf8(unsigned point, char **text)
+{
+	if (point < 0x80)
+		*(*text)++ = (char) point;
+	else if (point < 0x800)
+	{
+		*(*text)++ = (char) (0xc0 | point >> 6);
+		*(*text)++ = (char) (0x80 | (point & 0x3f));
+	}
+	else if (point < 0x10000)
+	{
+		*(*text)++ = (char) (0xe0 | point >> 12);
+		*(*text)++ = (char) (0x80 | (point >> 6 & 0x3f));
+		*(*text)++ = (char) (0x80 | (point & 0x3f));
+	}
+	else
+	{
+		*(*text)++ = (char) (0xf0 | point >> 18);
+		*(*text)++ = (char) (0x80 | (point >> 12 & 0x3f));
+		*(*text)++ = (char) (0x80 | (point >> 6 & 0x3f));
+		*(*text)++ = (char) (0x80 | (point & 0x3f));
+	}
 }
 
 static const char *

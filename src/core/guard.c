@@ -68,7 +68,7 @@ static bool range_is_guarded(const RangeVar *relation);
 static const char *table_name(Oid oid);
 static bool has_rows(Oid oid);
 static bool schema_has_rows(void);
-static void refuse(const char *what, const char *table) pg_attribute_noreturn();
+pg_noreturn static void refuse(const char *what, const char *table);
 
 PAY_FUNCTION(pay_guard_append_only);
 PAY_FUNCTION(pay_guard_facts);
@@ -296,6 +296,8 @@ check_alter_table(AlterTableStmt *statement)
 			refuse("have partitions or children made by hand", ((RangeVar *) cmd->def)->relname);
 		if (!guarded)
 			continue;
+		if (PayAlterUndoes(cmd))
+			refuse("be altered in this way", statement->relation->relname);
 		switch ((int) cmd->subtype)
 		{
 			case AT_DisableTrig:

@@ -119,7 +119,8 @@ worker_process(void)
 static bool
 is_worker(const PGPROC *process, Oid role)
 {
-	return process->pid != 0 && process->procLatch.owner_pid == process->pid && process->isBackgroundWorker && process->databaseId == MyDatabaseId &&
+	return process->pid != 0 && process->procLatch.owner_pid == process->pid && PayIsBackgroundWorker(process) &&
+		process->databaseId == MyDatabaseId &&
 		process->roleId == role && (process->lockGroupLeader == NULL || process->lockGroupLeader == process);
 }
 

@@ -37,9 +37,6 @@ struct PayCsvFile
 	PayFileProblem problem;
 };
 
-extern const PayCsvFormat pay_csv_stripe_payout;
-extern const PayCsvFormat pay_csv_stripe_balance;
-extern const PayCsvFormat pay_csv_adyen;
 extern const PayCsvFormat pay_csv_generic;
 
 /* Reads the header.  text[bytes] must be writable. */
@@ -59,8 +56,6 @@ typedef struct PayKindWord
 	const char *kind;
 } PayKindWord;
 extern const char *pay_csv_kind(const PayCsvFile *file, const char *type, const PayKindWord *words, int n);
-/* The kind that Stripe's word means, in reports and in the API alike; inward: the money came to us. */
-extern const char *pay_stripe_kind(const char *type, bool inward);
 /* Two kinds that one word of a PSP can mean, by the direction of the money. */
 extern const char *pay_csv_by_sign(const PayDecimal *net, const char *positive, const char *negative);
 

@@ -107,9 +107,13 @@ typedef struct PaySettlementRow
 	const char *zone;			/* of moments without one; NULL: see the options */
 	const char *payout;
 	const char *description;
-	int			cells;			/* the row as it stood */
+	int			cells;			/* the row as it stood, in CSV */
 	char	  **cell_names;
 	char	  **cell_values;
+	const char *json;			/* in JSON; or NULL */
+	size_t		json_bytes;
+	const char *json_omit;		/* a member that is not kept when it is an object, */
+	const char *json_instead;	/* and what is kept in its place; NULL: null */
 	char		buffer[256];	/* what was put together from several cells */
 } PaySettlementRow;
 

@@ -136,6 +136,30 @@ pay_date_exists(int year, int month, int day)
 		day >= 1 && day <= days[month - 1] + (leap && month == 2);
 }
 
+void
+pay_moment_of_unix(int64 seconds, PayMoment *out)
+{
+	/* From a first of March on, a leap day is the last of its year.  The era is 400 years of 146,097 days. */
+	int64		days = (seconds >= 0 ? seconds : seconds - 86399) / 86400;
+	int			in_day = (int) (seconds - days * 86400);
+	int			since = (int) days + 719468;	/* 0000-03-01 */
+	int			era = since / 146097,
+				of_era = since % 146097;
+	int			years = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+	int			of_year = of_era - (365 * years + years / 4 - years / 100);
+	int			month = (5 * of_year + 2) / 153;
+
+	memset(out, 0, sizeof(*out));
+	out->given = out->has_time = out->has_zone = true;
+	out->day = of_year - (153 * month + 2) / 5 + 1;
+	out->month = month < 10 ? month + 3 : month - 9;
+	out->year = years + era * 400 + (out->month <= 2);
+	out->hour = in_day / 3600;
+	out->minute = in_day / 60 % 60;
+	out->second = in_day % 60;
+	Assert(pay_date_exists(out->year, out->month, out->day));
+}
+
 static bool
 read_number(const char **p, int digits_min, int digits_max, int *out)
 {

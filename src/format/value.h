@@ -50,6 +50,8 @@ extern void pay_decimal_text(const PayDecimal *value, char *text);
 
 /* Date, or date and time, with or without zone.  Empty text is "not given", and true. */
 extern bool pay_moment_parse(const char *text, PayDateOrder order, PayMoment *out);
+/* Seconds since 1970, in UTC; of the years 1900 to 2999. */
+extern void pay_moment_of_unix(int64 seconds, PayMoment *out);
 /* Is there such a day? */
 extern bool pay_date_exists(int year, int month, int day);
 /* Abbreviations of which only one is in use in payment reports (CET, PST, ...); false: ask the zone database. */

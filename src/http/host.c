@@ -8,13 +8,14 @@
  */
 #include "payments.h"
 
-#include "http/http.h"
-#include "http/http_private.h"
+#include "http/host.h"
 
-#define HOSTS_MAX 64
+#define HOSTS_MAX 256
 
 static PayHost hosts[HOSTS_MAX];
 static bool hosts_changed = false;	/* a leader is done: some may go on */
+
+static PayHost *find_host(const char *url);
 
 void
 pay_http_host_init(void)
@@ -27,21 +28,15 @@ pay_http_host_init(void)
 }
 
 void
-pay_http_host_destroy_waiting(void)
+pay_http_host_enter(PayTransfer *transfer, const char *url)
 {
-	dlist_mutable_iter iter;
-
-	for (int i = 0; i < HOSTS_MAX; i++)
-		dlist_foreach_modify(iter, &hosts[i].waiting)
-			pay_http_transfer_destroy(dlist_container(PayTransfer, node, iter.cur));
+	transfer->host = find_host(url);
+	if (transfer->host != NULL)
+		transfer->host->users++;
 }
 
-/*
- * Finds the gate of the URL's host, or makes one.  NULL, and no gate, when the
- * name is too long or all gates are in use.
- */
-PayHost *
-pay_http_host_find(const char *url)
+static PayHost *
+find_host(const char *url)
 {
 	const char *name = strstr(url, "://") + 3;
 	size_t		bytes = strcspn(name, "/?#");
@@ -68,61 +63,69 @@ pay_http_host_find(const char *url)
 }
 
 /*
- * Runs the transfer, or lets it wait for the one that looks the name up.  The
- * wait is short: the leader's connect timeout ends it.
+ * The wait is short: the leader's connect timeout ends it.
  */
-void
+bool
 pay_http_host_admit(PayTransfer *transfer)
 {
 	PayHost    *host = transfer->host;
 
 	if (host == NULL || pay_http_now_us() < host->known_until_us)
-		pay_http_run(transfer);
-	else if (host->leader == NULL)
+		return true;
+	if (host->leader == NULL)
 	{
 		host->leader = transfer;
-		pay_http_run(transfer);
+		return true;
 	}
-	else
-		dlist_push_tail(&host->waiting, &transfer->node);
+	dlist_push_tail(&host->waiting, &transfer->node);
+	return false;
 }
 
 /*
- * Runs what waited for a leader that is done.  Where the name is still not
- * known the first becomes the next leader, and the loop ends with it.
+ * Where the name is still not known the first becomes the next leader, and the
+ * others wait on.
  */
-void
+PayTransfer *
 pay_http_host_admit_waiting(void)
 {
-	if (!hosts_changed)
-		return;
+	for (int i = 0; hosts_changed && i < HOSTS_MAX; i++)
+	{
+		PayTransfer *transfer = pay_http_host_first_waiting(&hosts[i]);
+
+		if (transfer == NULL || hosts[i].leader != NULL)
+			continue;
+		dlist_delete(&transfer->node);
+		if (pay_http_host_admit(transfer))
+			return transfer;
+	}
 	hosts_changed = false;
-	for (int i = 0; i < HOSTS_MAX; i++)
-		while (hosts[i].leader == NULL && !dlist_is_empty(&hosts[i].waiting))
-			pay_http_host_admit(dlist_container(PayTransfer, node, dlist_pop_head_node(&hosts[i].waiting)));
+	return NULL;
 }
 
 /*
  * Gives up the lead.  If the lookup failed, the same answer goes to all that
  * waited for it: one by one they would each wait for the timeout in turn.
  */
-void
-pay_http_host_lead_ended(PayTransfer *transfer, CURLcode code)
+bool
+pay_http_host_leave(PayTransfer *transfer, CURLcode code)
 {
 	PayHost    *host = transfer->host;
 
+	if (host == NULL)
+		return false;
+	host->users--;
+	if (host->leader != transfer)
+		return false;
 	host->leader = NULL;
 	hosts_changed = true;
-	if (transfer->connecting ||
-		(code != CURLE_COULDNT_RESOLVE_HOST && code != CURLE_OPERATION_TIMEDOUT))
-		return;
-	while (!dlist_is_empty(&host->waiting))
-	{
-		PayTransfer *waiting = dlist_container(PayTransfer, node, dlist_head_node(&host->waiting));
+	return !transfer->connecting &&
+		(code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_OPERATION_TIMEDOUT);
+}
 
-		Assert(!waiting->sending && host->leader != waiting);
-		pay_http_finish(waiting, code);
-	}
+PayTransfer *
+pay_http_host_first_waiting(PayHost *host)
+{
+	return dlist_is_empty(&host->waiting) ? NULL : dlist_container(PayTransfer, node, dlist_head_node(&host->waiting));
 }
 
 /*

@@ -23,8 +23,9 @@
  * - All descriptors and one timer live in one epoll descriptor; the caller
  *	 waits on that, with its latch.
  *
- * http/request.c sets up one request and holds curl's callbacks, http/host.c
- * is the gate in front of name lookups; http_private.h is between them.
+ * From the ground up: transfer.c holds a request on its way, host.c is the gate
+ * in front of name lookups, request.c sets up one request and holds curl's
+ * callbacks for it; here they run.
  *
  * All state is this process's own.  A crash loses it, and with it only what
  * the attempt rows say was being sent: those are completed as unknown.
@@ -32,9 +33,10 @@
 #include "payments.h"
 
 #include "http/http.h"
-#include "http/http_private.h"
 
-#include "base/header.h"
+#include "http/host.h"
+#include "http/request.h"
+#include "http/transfer.h"
 
 #include "access/xact.h"
 #include "libpq/pqsignal.h"
@@ -44,7 +46,6 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 /* CURLOPT_QUICK_EXIT: without it a slow name lookup blocks every transfer, SIGTERM and DROP DATABASE. */
@@ -57,12 +58,11 @@
 #define DESCRIPTORS_SPARE 256	/* for the server's own files */
 #define CONNECTIONS_SPARE 16
 
-/* Written by init and shutdown only. */
+/* Written by init only. */
 static CURLM *multi = NULL;
 static int	epoll_fd = -1;
 static int	timer_fd = -1;
 static int	inflight_bound = 0;
-static bool curl_initialized = false;
 
 /* Written by start, drive and what they call. */
 static int	inflight = 0;		/* running and waiting */
@@ -72,15 +72,15 @@ static slist_node *finished_tail = NULL;
 static int64 deadline_us = -1;	/* when drive is due without an event; -1 = never */
 static int	epoll_errno = 0;	/* last failure in a callback, to be logged outside */
 
-char		pay_http_no_body[1] = "";
-
 static int	fit_descriptors(int inflight_max);
 static void check_curl(void);
 static const char *create_handles(void);
 static const char *start_transfer(PayFinished *finished, const PayHttpRequest *request);
 static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socket);
+static void run(PayTransfer *transfer);
+static void run_admitted(void);
 static void collect(void);
-static void describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size);
+static void finish(PayTransfer *transfer, CURLcode code);
 static void append_finished(PayFinished *finished);
 static void arm_timer(void);
 static void set_deadline(long ms);
@@ -99,12 +99,11 @@ pay_http_init(int inflight_max)
 	/* Else the postmaster's environment could have our TLS keys written to a file. */
 	unsetenv("SSLKEYLOGFILE");
 
-	if (!curl_initialized && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WORKER),
 				 errmsg("could not initialize libcurl"),
 				 errhint("Check the installation of libcurl and of the TLS library under it.")));
-	curl_initialized = true;
 	check_curl();
 
 	inflight_bound = fit_descriptors(inflight_max);
@@ -117,16 +116,10 @@ pay_http_init(int inflight_max)
 	pay_http_host_init();
 	problem = create_handles();
 	if (problem != NULL)
-	{
-		int			save_errno = errno;
-
-		pay_http_shutdown();
-		errno = save_errno;
 		ereport(ERROR,
 				(errcode(PAY_ERR_WORKER),
 				 errmsg("could not create %s: %m", problem),
 				 errhint("Raise the limit on open files of the server process, or its memory.")));
-	}
 }
 
 int
@@ -157,7 +150,7 @@ pay_http_inflight(void)
 void
 pay_http_start(const PayHttpRequest *request)
 {
-	PayFinished *finished = calloc(1, sizeof(PayFinished));
+	PayFinished *finished = pay_http_finished_create(request->tag);
 	const char *problem;
 
 	Assert(multi != NULL);
@@ -170,12 +163,6 @@ pay_http_start(const PayHttpRequest *request)
 				 errmsg("out of memory for an HTTP request of payments")));
 		return;
 	}
-	finished->response.tag = request->tag;
-	finished->response.transport = PAY_TRANSPORT_NOT_SENT;
-	finished->response.body = pay_http_no_body;
-	finished->response.should_retry = -1;
-	finished->response.retry_after_s = -1;
-
 	problem = start_transfer(finished, request);
 	if (problem != NULL)
 	{
@@ -221,7 +208,7 @@ pay_http_drive(void)
 	}
 	curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &still_running);
 	collect();
-	pay_http_host_admit_waiting();
+	run_admitted();
 	arm_timer();
 
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -250,47 +237,7 @@ pay_http_next(void)
 void
 pay_http_free(PayHttpResponse *response)
 {
-	if (response == NULL)
-		return;
-	if (response->body != pay_http_no_body)
-		free(response->body);
-	free(response);
-}
-
-/*
- * Also undoes an init that failed half-way, and may be called twice.  There is
- * no curl_global_cleanup(): a lookup given up on may still run in its thread.
- */
-void
-pay_http_shutdown(void)
-{
-	dlist_mutable_iter iter;
-	PayHttpResponse *response;
-
-	if (multi != NULL)
-		pay_http_host_destroy_waiting();
-	dlist_foreach_modify(iter, &running)
-	{
-		PayTransfer *transfer = dlist_container(PayTransfer, node, iter.cur);
-
-		curl_multi_remove_handle(multi, transfer->easy);
-		pay_http_transfer_destroy(transfer);
-	}
-	pay_http_transfer_destroy_idle();
-	while ((response = pay_http_next()) != NULL)
-		pay_http_free(response);
-
-	if (multi != NULL)
-		curl_multi_cleanup(multi);
-	if (timer_fd >= 0)
-		close(timer_fd);
-	if (epoll_fd >= 0)
-		close(epoll_fd);
-	multi = NULL;
-	timer_fd = -1;
-	epoll_fd = -1;
-	inflight = 0;
-	deadline_us = -1;
+	pay_http_finished_free((PayFinished *) response);
 }
 
 /*
@@ -395,31 +342,40 @@ start_transfer(PayFinished *finished, const PayHttpRequest *request)
 	transfer = pay_http_transfer_take();
 	if (transfer == NULL)
 		return "out of memory";
-	if (!pay_http_transfer_prepare(transfer, request))
+	if (!pay_http_request_prepare(request, transfer))
 	{
 		pay_http_transfer_release(transfer);
 		return "could not set up the request";
 	}
 	transfer->finished = finished;
 	transfer->started_us = pay_http_now_us();
-	transfer->host = pay_http_host_find(request->url);
-	if (transfer->host != NULL)
-		transfer->host->users++;
+	pay_http_host_enter(transfer, request->url);
 	inflight++;
 
 	block_signals(&before);
-	pay_http_host_admit(transfer);
+	if (pay_http_host_admit(transfer))
+		run(transfer);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return NULL;
 }
 
 /* Hands a transfer that is in no list to curl. */
-void
-pay_http_run(PayTransfer *transfer)
+static void
+run(PayTransfer *transfer)
 {
 	dlist_push_tail(&running, &transfer->node);
 	if (curl_multi_add_handle(multi, transfer->easy) != CURLM_OK)
-		pay_http_finish(transfer, CURLE_FAILED_INIT);
+		finish(transfer, CURLE_FAILED_INIT);
+}
+
+/* Runs what waited for a lookup that is over. */
+static void
+run_admitted(void)
+{
+	PayTransfer *transfer;
+
+	while ((transfer = pay_http_host_admit_waiting()) != NULL)
+		run(transfer);
 }
 
 /*
@@ -469,85 +425,24 @@ collect(void)
 		/* The message is gone once the handle is. */
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
 		curl_multi_remove_handle(multi, transfer->easy);
-		pay_http_finish(transfer, code);
+		finish(transfer, code);
 	}
 }
 
-/*
- * Turns a transfer that curl no longer has into a response.
- */
-void
-pay_http_finish(PayTransfer *transfer, CURLcode code)
+/* A transfer that curl no longer has: makes it a response, and likewise all whose lookup failed with its own. */
+static void
+finish(PayTransfer *transfer, CURLcode code)
 {
-	PayFinished *finished = transfer->finished;
-	PayHttpResponse *response = &finished->response;
-	long		status = 0;
+	PayHost    *host = transfer->host;
+	PayTransfer *waiting;
 
-	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (!transfer->sending)
-		response->transport = PAY_TRANSPORT_NOT_SENT;
-	else if (code == CURLE_OK && (transfer->measured || status == 204 || status == 304))
-		response->transport = PAY_TRANSPORT_ANSWERED;
-	else
-		response->transport = PAY_TRANSPORT_LOST;
-
-	if (response->transport == PAY_TRANSPORT_ANSWERED)
-		response->http_status = (int) status;
-	else
-	{
-		describe(transfer, code, response->error, sizeof(response->error));
-		response->too_large = transfer->too_large;
-		if (response->body != pay_http_no_body)
-			free(response->body);
-		response->body = pay_http_no_body;
-		response->body_bytes = 0;
-	}
-	response->elapsed_ms = (int) ((pay_http_now_us() - transfer->started_us) / 1000);
-
-	transfer->finished = NULL;
 	dlist_delete(&transfer->node);
 	inflight--;
-	if (transfer->host != NULL)
-	{
-		transfer->host->users--;
-		if (transfer->host->leader == transfer)
-			pay_http_host_lead_ended(transfer, code);
-	}
-	append_finished(finished);
+	if (pay_http_host_leave(transfer, code))
+		while ((waiting = pay_http_host_first_waiting(host)) != NULL)
+			finish(waiting, code);
+	append_finished(pay_http_transfer_end(transfer, code));
 	pay_http_transfer_release(transfer);
-}
-
-/*
- * Says why, in words of curl's and ours that hold neither URL nor header.
- */
-static void
-describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size)
-{
-	long		os_errno = 0;
-
-	if (transfer->refused && !transfer->sending &&
-		(code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK))
-		strlcpy(error, "address refused", size);
-	else if (transfer->repeated)
-		strlcpy(error, "connection lost before an answer", size);
-	else if (transfer->too_large)
-		strlcpy(error, "answer too large", size);
-	else if (code == CURLE_OK)
-		strlcpy(error, "answer without a length may have been cut", size);
-	else if ((code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR) &&
-			 transfer->curl_error[0] != '\0')
-	{
-		/* Holds names out of the peer's certificate. */
-		pay_http_copy_printable(error, size, transfer->curl_error, strlen(transfer->curl_error));
-	}
-	else
-	{
-		curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_errno);
-		if (code == CURLE_COULDNT_CONNECT && os_errno != 0)
-			snprintf(error, size, "%s: %s", curl_easy_strerror(code), strerror((int) os_errno));
-		else
-			strlcpy(error, curl_easy_strerror(code), size);
-	}
 }
 
 static void
@@ -602,13 +497,4 @@ block_signals(sigset_t *before)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, before);
-}
-
-int64
-pay_http_now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64CONST(1000000) + now.tv_nsec / 1000;
 }

@@ -9,38 +9,12 @@
 #ifndef PAY_HTTP_H
 #define PAY_HTTP_H
 
-#include "psp/psp.h"				/* PayTransport */
+#include "http/message.h"
 
-typedef struct PayHttpRequest
-{
-	uint64		tag;			/* the caller's; comes back with the response */
-	const char *method;
-	const char *url;
-	const char *const *headers; /* NULL-terminated list of "Name: value"; copied */
-	const char *body;			/* NULL without one; copied */
-	size_t		body_bytes;
-	int			timeout_ms;
-	int			connect_timeout_ms;
-	size_t		response_bytes_max;
-} PayHttpRequest;
-
-typedef struct PayHttpResponse
-{
-	uint64		tag;
-	PayTransport transport;
-	int			http_status;
-	char	   *body;			/* malloc'd, NUL-terminated, never NULL */
-	size_t		body_bytes;
-	int			should_retry;	/* Stripe-Should-Retry: 1, 0, -1 */
-	int			retry_after_s;	/* -1 not said; clamped to a day */
-	int64		date;			/* Date: the peer's clock, seconds since 1970; 0 not said */
-	bool		too_large;		/* not answered, because the answer is larger than response_bytes_max */
-	char		request_id[64]; /* Request-Id, "" if none */
-	char		error[128];		/* why, when not answered; no URL, no secret */
-	int			elapsed_ms;
-} PayHttpResponse;
-
-/* Creates the multi handle and its epoll descriptor; at most `inflight_max` requests at a time.  Raises on failure.  Call once, in the worker only. */
+/*
+ * Creates the multi handle and its epoll descriptor; at most `inflight_max` requests at a time.
+ * Call once, in the worker only.  Raises on failure and undoes nothing: the process is to end.
+ */
 extern void pay_http_init(int inflight_max);
 /* The descriptor to wait on: readable when pay_http_drive() has work. */
 extern int	pay_http_fd(void);
@@ -54,7 +28,5 @@ extern void pay_http_drive(void);
 /* Next finished response, or NULL.  Free it with pay_http_free(). */
 extern PayHttpResponse *pay_http_next(void);
 extern void pay_http_free(PayHttpResponse *response);
-/* Drops everything in flight without waiting. */
-extern void pay_http_shutdown(void);
 
 #endif							/* PAY_HTTP_H */

@@ -4,23 +4,21 @@
  *
  * Callbacks never raise and never palloc (http.c says why); what they find out
  * they note in the transfer.  An option that cannot be set stops the request:
- * each of them is there for safety.  The handles of ended requests are kept
- * and used again.
+ * each of them is there for safety.
  */
 #include "payments.h"
 
-#include "http/http.h"
-#include "http/http_private.h"
+#include "http/request.h"
 
 #include "base/address.h"
 #include "base/header.h"
 #include "core/guc.h"
+#include "http/host.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
 #define HEADER_BYTES_MAX (32 * 1024)
-#define BODY_BYTES_FIRST 4096
 #define CA_CACHE_S 300			/* a replaced CA file counts after this */
 #define CONNECTION_AGE_MAX_S 300	/* so that a PSP which moves its name is followed */
 #define SILENCE_MAX_S 60		/* a transfer given longer ends when nothing moves */
@@ -53,8 +51,6 @@ static const PayLongOption fixed_options[] = {
 	{CURLOPT_LOW_SPEED_TIME, SILENCE_MAX_S},
 };
 
-/* Handles to be used again. */
-static dlist_head idle = DLIST_STATIC_INIT(idle);
 static bool ca_bundle_built_in = false; /* does this curl have a default CA file? */
 
 /* payments.allow_networks, parsed, and the text it was parsed from. */
@@ -63,7 +59,6 @@ static char *networks_text = NULL;
 
 static bool is_plain(const char *url);
 static bool header_ok(const char *header);
-static void wipe_headers(struct curl_slist *headers);
 static bool copy_request(PayTransfer *transfer, const PayHttpRequest *request);
 static bool set_options(PayTransfer *transfer, const PayHttpRequest *request);
 static bool set_method(PayTransfer *transfer, const PayHttpRequest *request);
@@ -142,81 +137,8 @@ header_ok(const char *header)
 	return colon[strspn(colon, " ")] != '\0';
 }
 
-/*
- * Takes a transfer from the pool, or makes one.  NULL when out of memory.
- */
-PayTransfer *
-pay_http_transfer_take(void)
-{
-	PayTransfer *transfer;
-	CURL	   *easy;
-
-	if (!dlist_is_empty(&idle))
-	{
-		transfer = dlist_container(PayTransfer, node, dlist_pop_head_node(&idle));
-		easy = transfer->easy;
-		curl_easy_reset(easy);
-	}
-	else
-	{
-		transfer = malloc(sizeof(PayTransfer));
-		easy = curl_easy_init();
-		if (transfer == NULL || easy == NULL)
-		{
-			free(transfer);
-			curl_easy_cleanup(easy);
-			return NULL;
-		}
-	}
-	memset(transfer, 0, sizeof(*transfer));
-	transfer->easy = easy;
-	return transfer;
-}
-
-/* Puts a transfer that is in no list back into the pool. */
-void
-pay_http_transfer_release(PayTransfer *transfer)
-{
-	wipe_headers(transfer->headers);
-	transfer->headers = NULL;
-	free(transfer->body);
-	transfer->body = NULL;
-	dlist_push_head(&idle, &transfer->node);
-}
-
-void
-pay_http_transfer_destroy(PayTransfer *transfer)
-{
-	dlist_delete(&transfer->node);
-	curl_easy_cleanup(transfer->easy);
-	wipe_headers(transfer->headers);
-	free(transfer->body);
-	if (transfer->finished != NULL)
-		pay_http_free(&transfer->finished->response);
-	free(transfer);
-}
-
-void
-pay_http_transfer_destroy_idle(void)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &idle)
-		pay_http_transfer_destroy(dlist_container(PayTransfer, node, iter.cur));
-}
-
-/* One of them is the authorization. */
-static void
-wipe_headers(struct curl_slist *headers)
-{
-	for (struct curl_slist *header = headers; header != NULL; header = header->next)
-		explicit_bzero(header->data, strlen(header->data));
-	curl_slist_free_all(headers);
-}
-
-/* False leaves the transfer fit for release only. */
 bool
-pay_http_transfer_prepare(PayTransfer *transfer, const PayHttpRequest *request)
+pay_http_request_prepare(const PayHttpRequest *request, PayTransfer *transfer)
 {
 	return copy_request(transfer, request) && set_options(transfer, request);
 }
@@ -418,33 +340,7 @@ read_date(const char *value, size_t bytes)
 static size_t
 on_body(char *bytes, size_t size, size_t n, void *context)
 {
-	PayTransfer *transfer = context;
-	PayHttpResponse *response = &transfer->finished->response;
-	size_t		added = size * n;
-	size_t		needed;
-
-	if (added > transfer->response_bytes_max - response->body_bytes)
-	{
-		transfer->too_large = true;
-		return 0;
-	}
-	needed = response->body_bytes + added + 1;
-	if (needed > transfer->body_capacity)
-	{
-		size_t		capacity = Max(needed, Max(2 * transfer->body_capacity, BODY_BYTES_FIRST));
-		char	   *grown;
-
-		capacity = Min(capacity, transfer->response_bytes_max + 1);
-		grown = realloc(response->body == pay_http_no_body ? NULL : response->body, capacity);
-		if (grown == NULL)
-			return 0;
-		response->body = grown;
-		transfer->body_capacity = capacity;
-	}
-	memcpy(response->body + response->body_bytes, bytes, added);
-	response->body_bytes += added;
-	response->body[response->body_bytes] = '\0';
-	return added;
+	return pay_http_transfer_add_body(context, bytes, size * n) ? size * n : 0;
 }
 
 /* Plain http goes to loopback addresses, whatever else is allowed. */

@@ -12,9 +12,9 @@
 #include "access/xact.h"
 #include "utils/timestamp.h"
 
-static void raise_failed_before(const PayPosting *posting) pg_attribute_noreturn();
-static void raise_invalid(const PayPosting *posting) pg_attribute_noreturn();
-static void raise_limit(const PayPosting *posting) pg_attribute_noreturn();
+pg_noreturn static void raise_failed_before(const PayPosting *posting);
+pg_noreturn static void raise_invalid(const PayPosting *posting);
+pg_noreturn static void raise_limit(const PayPosting *posting);
 
 void
 pay_ledger_raise(const PayPosting *posting)

@@ -8,6 +8,6 @@
 #include "ledger/batch.h"
 
 /* Raises what posting->error says. */
-extern void pay_ledger_raise(const PayPosting *posting) pg_attribute_noreturn();
+pg_noreturn extern void pay_ledger_raise(const PayPosting *posting);
 
 #endif							/* PAY_LEDGER_REFUSAL_H */

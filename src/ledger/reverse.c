@@ -43,7 +43,7 @@ static int64 find_retired(FunctionCallInfo fcinfo, bool whole);
 static int64 reverse_all(PayPostingBatch *batch);
 static void refuse_second(const PayPostingBatch *batch);
 static void write_reversals(const PayPostingBatch *batch);
-static void raise_reversed(int64 posting_id) pg_attribute_noreturn();
+pg_noreturn static void raise_reversed(int64 posting_id);
 
 PAY_FUNCTION(pay_reverse_posting);
 PAY_FUNCTION(pay_reverse_transaction);

@@ -24,6 +24,7 @@
 #include "catalog/pg_type_d.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "parser/parse_relation.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -47,7 +48,7 @@ static void add_to_ordinary(const PayPostingBatch *batch);
 static void find_sum_columns(TupleDesc desc, SumColumns *columns);
 static void copy_with_sums(TupleTableSlot *old, TupleTableSlot *new, const PayAccount *account, const SumColumns *columns);
 static void add_to_hot(const PayPostingBatch *batch);
-static void raise_not_written(const char *table) pg_attribute_noreturn();
+pg_noreturn static void raise_not_written(const char *table);
 
 /* Postings that differ in accounts and amount only, or a single one. */
 static PayStmt insert_few_columns = PAY_STMT(SPI_OK_INSERT,
@@ -251,7 +252,7 @@ add_to_ordinary(const PayPostingBatch *batch)
 	InitResultRelInfo(result, relation, 1, NULL, 0);
 	estate->es_output_cid = GetCurrentCommandId(true);
 	ExecOpenIndices(result, false);
-	EvalPlanQualInit(&epq, estate, NULL, NIL, -1);
+	PayEvalPlanQualInit(&epq, estate);
 	AfterTriggerBeginQuery();
 	old = ExecInitExtraTupleSlot(estate, RelationGetDescr(relation), table_slot_callbacks(relation));
 	new = ExecInitExtraTupleSlot(estate, RelationGetDescr(relation), &TTSOpsVirtual);

@@ -275,7 +275,7 @@ check_status_row(Relation partition, const PayStatusRow *row, const bytea *hash)
 static const char *
 read_previous(Relation partition, const PayStatusRow *row, bytea **hash)
 {
-	Relation	index = index_open(RelationGetPrimaryKeyIndex(partition), AccessShareLock);
+	Relation	index = index_open(PayPrimaryKeyIndex(partition), AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(partition);
 	TupleTableSlot *slot = table_slot_create(partition, NULL);
 	ScanKeyData keys[2];
@@ -284,7 +284,7 @@ read_previous(Relation partition, const PayStatusRow *row, bytea **hash)
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&row->payment_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(row->seq - 1));
-	scan = index_beginscan(partition, index, SnapshotSelf, 2, 0);
+	scan = PayIndexBeginScan(partition, index, SnapshotSelf, 2);
 	index_rescan(scan, keys, 2, NULL, 0);
 	if (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{

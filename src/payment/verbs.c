@@ -84,7 +84,7 @@ static void add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, Pa
 static void add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
 static void cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
 static void refuse_while_open(PayPayment *payment, PayOpKind kind, const char *verb);
-static void refuse_status(const PayPayment *payment, const char *what, const char *hint) pg_attribute_noreturn();
+pg_noreturn static void refuse_status(const PayPayment *payment, const char *what, const char *hint);
 
 PAY_FUNCTION(pay_create_payment);
 PAY_FUNCTION(pay_capture_payment);

@@ -10,7 +10,7 @@
  */
 #include "payments.h"
 
-#include "format/csv_report.h"
+#include "psp/report.h"
 
 static PayFileResult interpret(PayCsvFile *file, PaySettlementRow *row);
 static bool difference(PayCsvFile *file, PayCell credit, PayCell debit, PayDecimal *out);

@@ -9,7 +9,7 @@
  */
 #include "payments.h"
 
-#include "format/csv_report.h"
+#include "psp/report.h"
 
 static PayFileResult interpret(PayCsvFile *file, PaySettlementRow *row);
 

@@ -20,7 +20,7 @@ struct PayHasher
 };
 
 static void merge_top(PayMerkle *tree, PayHasher *hasher);
-static void fail(void) pg_attribute_noreturn();
+pg_noreturn static void fail(void);
 
 PayHasher *
 pay_hasher_begin(void)

@@ -30,7 +30,7 @@ static PaySealTable *table_argument(FunctionCallInfo fcinfo, int n);
 static void find_row(PaySealTable *table, Datum key, StringInfo row, uint64 *xid);
 static char *key_names(const PaySealTable *table);
 static void put_row(PayHasher *hasher, PaySealTable *table, StringInfo row, int64 block, StringInfo proof);
-static void refuse_row(const char *name, int64 block) pg_attribute_noreturn();
+pg_noreturn static void refuse_row(const char *name, int64 block);
 static void put_blocks(int64 from, int64 to, StringInfo proof);
 static void put_hex(StringInfo out, const void *data, size_t bytes);
 static Datum row_json(const uint8 *row, size_t bytes, Datum *name);

@@ -26,7 +26,7 @@
 static bool looks_grouped(Numeric value);
 static bool to_minor_units(Numeric value, int exponent, int unit, int64 *out);
 static int64 required_amount(FunctionCallInfo fcinfo, int argument, int line, const char *currency, int exponent, int unit, const char *what);
-static void broken(int line, const char *format,...) pg_attribute_printf(2, 3) pg_attribute_noreturn();
+pg_noreturn static void broken(int line, const char *format,...) pg_attribute_printf(2, 3);
 
 PAY_FUNCTION(pay_mask_card_numbers);
 PAY_FUNCTION(pay_settlement_amounts);

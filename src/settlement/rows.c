@@ -12,22 +12,25 @@
 
 #include "base/json.h"
 #include "format/bank.h"
-#include "format/csv_report.h"
+#include "psp/report.h"
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#define CSV_COLUMNS 18
+#define PSP_COLUMNS 18
 #define BANK_COLUMNS 26
 
 /* Rows between two looks at whether the query was cancelled, and between two resets of their memory. */
@@ -48,14 +51,29 @@ typedef struct PayTuple
 	bool		nulls[BANK_COLUMNS];
 } PayTuple;
 
+/* Reads the next row and makes it a tuple, in memory that is reset now and then. */
+typedef PayFileResult (*PayNext) (void *file, PayTuple *tuple);
+
+typedef struct PayCsvSource
+{
+	PayCsvFile	csv;
+	PayZone		zone;
+} PayCsvSource;
+
 static Datum csv_rows(FunctionCallInfo fcinfo, const PayCsvFormat *format);
+static PayFileResult next_csv(void *source, PayTuple *tuple);
+static PayFileResult next_stripe_line(void *lines, PayTuple *tuple);
+static void to_server_encoding(PaySettlementRow *row);
+static PayFileResult next_camt(void *camt, PayTuple *tuple);
+static PayFileResult next_mt940(void *file, PayTuple *tuple);
+static void all_rows(FunctionCallInfo fcinfo, PayNext next, void *file, const PayFileProblem *problem);
 static char *writable(text *content, const char **original, size_t *bytes);
 static void read_options(Jsonb *json, PayFileOptions *options, PayZone *zone);
 static void read_keys(Jsonb *json, const char *allowed);
 static void read_kinds(Jsonb *json, PayFileOptions *options);
 static const char *option_word(Jsonb *json, const char *name, const char *const *words);
 static bool find_zone(const char *name, PayZone *zone);
-static void refuse(const PayFileProblem *problem) pg_attribute_noreturn();
+pg_noreturn static void refuse(const PayFileProblem *problem);
 static void put(PayTuple *tuple, Datum value, bool isnull);
 static void put_text(PayTuple *tuple, const char *text);
 static void put_decimal(PayTuple *tuple, const PayDecimal *value);
@@ -63,7 +81,8 @@ static void put_moment(PayTuple *tuple, const PayMoment *moment, const PayZone *
 static void put_date(PayTuple *tuple, const PayMoment *moment);
 static void put_cells(PayTuple *tuple, const PaySettlementRow *row);
 static void put_raw(PayTuple *tuple, const PayBankRow *row);
-static void csv_tuple(PayTuple *tuple, const PaySettlementRow *row, const PayZone *zone);
+static Jsonb *without(Jsonb *json, const char *member, const char *instead);
+static void psp_tuple(PayTuple *tuple, const PaySettlementRow *row, const PayZone *zone);
 static void bank_tuple(PayTuple *tuple, const PayBankRow *row);
 
 PAY_FUNCTION(pay_settlement_stripe_payout);
@@ -72,7 +91,7 @@ PAY_FUNCTION(pay_settlement_adyen);
 PAY_FUNCTION(pay_settlement_csv);
 PAY_FUNCTION(pay_settlement_camt053);
 PAY_FUNCTION(pay_settlement_mt940);
-PAY_FUNCTION(pay_settlement_stripe_kind);
+PAY_FUNCTION(pay_settlement_stripe_api);
 
 Datum
 pay_settlement_stripe_payout(PG_FUNCTION_ARGS)
@@ -98,50 +117,166 @@ pay_settlement_csv(PG_FUNCTION_ARGS)
 	return csv_rows(fcinfo, &pay_csv_generic);
 }
 
-/* _settlement_stripe_kind(type, inward) */
-Datum
-pay_settlement_stripe_kind(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_TEXT_P(cstring_to_text(pay_stripe_kind(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1))));
-}
-
 static Datum
 csv_rows(FunctionCallInfo fcinfo, const PayCsvFormat *format)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	PayCsvFile *file = palloc(sizeof(PayCsvFile));
+	PayCsvSource *source = palloc(sizeof(PayCsvSource));
 	PayFileOptions *options = palloc0(sizeof(PayFileOptions));
-	PaySettlementRow row;
-	PayFileResult next;
-	PayZone		zone;
-	MemoryContext context,
-				caller = CurrentMemoryContext;
 	const char *original;
 	size_t		bytes;
 	char	   *copy;
 
-	InitMaterializedSRF(fcinfo, 0);
-	read_options(PG_GETARG_JSONB_P(1), options, &zone);
+	read_options(PG_GETARG_JSONB_P(1), options, &source->zone);
 	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	if (pay_csv_file_open(&source->csv, format, options, copy, bytes) == PAY_FILE_BROKEN)
+		refuse(&source->csv.problem);
+	all_rows(fcinfo, next_csv, source, &source->csv.problem);
+	return (Datum) 0;
+}
+
+static PayFileResult
+next_csv(void *source, PayTuple *tuple)
+{
+	PayCsvSource *file = source;
+	PaySettlementRow row;
+	PayFileResult result = pay_csv_file_next(&file->csv, &row);
+	PayZone		zone = file->zone;
+
+	if (result != PAY_FILE_ROW)
+		return result;
+	if (row.zone && !find_zone(row.zone, &zone))
+		return pay_file_broken(&file->csv.problem, row.line, "its time zone is not known");
+	psp_tuple(tuple, &row, &zone);
+	put_cells(tuple, &row);
+	return result;
+}
+
+Datum
+pay_settlement_stripe_api(PG_FUNCTION_ARGS)
+{
+	PayStripeLines *lines = palloc(sizeof(PayStripeLines));
+	const char *original;
+	size_t		bytes;
+	char	   *copy;
+
+	read_keys(PG_GETARG_JSONB_P(1), "");
+	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	/* Escapes become UTF-8, so all of it is, while it is read. */
+	copy = pg_server_to_any(copy, (int) bytes, PG_UTF8);
+	if (pay_stripe_lines_open(lines, copy, strlen(copy)) == PAY_FILE_BROKEN)
+		refuse(&lines->problem);
+	all_rows(fcinfo, next_stripe_line, lines, &lines->problem);
+	return (Datum) 0;
+}
+
+static PayFileResult
+next_stripe_line(void *lines, PayTuple *tuple)
+{
+	PayStripeLines *file = lines;
+	PaySettlementRow row;
+	PayFileResult result = pay_stripe_lines_next(file, &row);
+	PayZone		utc = {.by_offset = true};
+	Jsonb	   *raw;
+
+	if (result != PAY_FILE_ROW)
+		return result;
+	/* The reader looks at brackets and at what it wants; whether all of it is JSON the server says. */
+	raw = pay_json_parse(row.json, row.json_bytes);
+	if (raw == NULL)
+		return pay_file_broken(&file->problem, row.line, "it is not JSON, or is very large");
+	if (GetDatabaseEncoding() != PG_UTF8)
+		to_server_encoding(&row);
+	psp_tuple(tuple, &row, &utc);
+	put(tuple, JsonbPGetDatum(without(raw, row.json_omit, row.json_instead)), false);
+	return result;
+}
+
+static void
+to_server_encoding(PaySettlementRow *row)
+{
+	const char **texts[] = {&row->type, &row->entry_id, &row->object_id, &row->payment_id, &row->reference, &row->currency,
+	&row->original_currency, &row->payout, &row->description, &row->json_instead};
+
+	for (size_t i = 0; i < lengthof(texts); i++)
+		if (*texts[i])
+			*texts[i] = pg_any_to_server(*texts[i], (int) strlen(*texts[i]), PG_UTF8);
+}
+
+Datum
+pay_settlement_camt053(PG_FUNCTION_ARGS)
+{
+	PayCamt    *camt = palloc(sizeof(PayCamt));
+	const char *original;
+	size_t		bytes;
+	char	   *copy;
+
+	read_keys(PG_GETARG_JSONB_P(1), "");
+	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	pay_camt_open(camt, copy, original, bytes);
+	all_rows(fcinfo, next_camt, camt, &camt->problem);
+	return (Datum) 0;
+}
+
+static PayFileResult
+next_camt(void *camt, PayTuple *tuple)
+{
+	PayBankRow	row;
+	PayFileResult result = pay_camt_next(camt, &row);
+
+	if (result == PAY_FILE_ROW)
+		bank_tuple(tuple, &row);
+	return result;
+}
+
+Datum
+pay_settlement_mt940(PG_FUNCTION_ARGS)
+{
+	PayMt940   *file = palloc(sizeof(PayMt940));
+	const char *original;
+	size_t		bytes;
+	char	   *copy;
+
+	read_keys(PG_GETARG_JSONB_P(1), "");
+	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	pay_mt940_open(file, copy, original, bytes);
+	all_rows(fcinfo, next_mt940, file, &file->problem);
+	return (Datum) 0;
+}
+
+static PayFileResult
+next_mt940(void *file, PayTuple *tuple)
+{
+	PayBankRow	row;
+	PayFileResult result = pay_mt940_next(file, &row);
+
+	if (result == PAY_FILE_ROW)
+		bank_tuple(tuple, &row);
+	return result;
+}
+
+/* Hands out a file's rows; raises what is wrong with it.  What a reader keeps from row to row it has allocated before. */
+static void
+all_rows(FunctionCallInfo fcinfo, PayNext next, void *file, const PayFileProblem *problem)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext context,
+				caller;
+
+	InitMaterializedSRF(fcinfo, 0);
 	context = AllocSetContextCreate(CurrentMemoryContext, "payments settlement rows", ALLOCSET_DEFAULT_SIZES);
-	next = pay_csv_file_open(file, format, options, copy, bytes);
-	for (int n = 1; next == PAY_FILE_ROW; n++)
+	for (int n = 1;; n++)
 	{
 		PayTuple	tuple = {0};
-		PayZone		row_zone = zone;
+		PayFileResult read;
 
-		next = pay_csv_file_next(file, &row);
-		if (next != PAY_FILE_ROW)
-			break;
-		if (row.zone && !find_zone(row.zone, &row_zone))
-		{
-			next = pay_file_broken(&file->problem, row.line, "its time zone is not known");
-			break;
-		}
-		MemoryContextSwitchTo(context);
-		csv_tuple(&tuple, &row, &row_zone);
+		caller = MemoryContextSwitchTo(context);
+		read = next(file, &tuple);
 		MemoryContextSwitchTo(caller);
-		Assert(tuple.n == CSV_COLUMNS);
+		if (read == PAY_FILE_BROKEN)
+			refuse(problem);
+		if (read == PAY_FILE_END)
+			break;
+		Assert(tuple.n == result->setDesc->natts);
 		tuplestore_putvalues(result->setResult, result->setDesc, tuple.values, tuple.nulls);
 		if (n % ROWS_A_TURN == 0)
 		{
@@ -149,88 +284,7 @@ csv_rows(FunctionCallInfo fcinfo, const PayCsvFormat *format)
 			MemoryContextReset(context);
 		}
 	}
-	if (next == PAY_FILE_BROKEN)
-		refuse(&file->problem);
 	MemoryContextDelete(context);
-	return (Datum) 0;
-}
-
-Datum
-pay_settlement_camt053(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	PayCamt    *camt = palloc(sizeof(PayCamt));
-	PayBankRow	row;
-	PayFileResult next;
-	MemoryContext context,
-				caller = CurrentMemoryContext;
-	const char *original;
-	size_t		bytes;
-	char	   *copy;
-	int			n = 0;
-
-	InitMaterializedSRF(fcinfo, 0);
-	read_keys(PG_GETARG_JSONB_P(1), "");
-	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
-	context = AllocSetContextCreate(CurrentMemoryContext, "payments settlement rows", ALLOCSET_DEFAULT_SIZES);
-	pay_camt_open(camt, copy, original, bytes);
-	while ((next = pay_camt_next(camt, &row)) == PAY_FILE_ROW)
-	{
-		PayTuple	tuple = {0};
-
-		MemoryContextSwitchTo(context);
-		bank_tuple(&tuple, &row);
-		MemoryContextSwitchTo(caller);
-		tuplestore_putvalues(result->setResult, result->setDesc, tuple.values, tuple.nulls);
-		if (++n % ROWS_A_TURN == 0)
-		{
-			CHECK_FOR_INTERRUPTS();
-			MemoryContextReset(context);
-		}
-	}
-	if (next == PAY_FILE_BROKEN)
-		refuse(&camt->problem);
-	MemoryContextDelete(context);
-	return (Datum) 0;
-}
-
-Datum
-pay_settlement_mt940(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	PayMt940   *file = palloc(sizeof(PayMt940));
-	PayBankRow	row;
-	PayFileResult next;
-	MemoryContext context,
-				caller = CurrentMemoryContext;
-	const char *original;
-	size_t		bytes;
-	char	   *copy;
-	int			n = 0;
-
-	InitMaterializedSRF(fcinfo, 0);
-	read_keys(PG_GETARG_JSONB_P(1), "");
-	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
-	context = AllocSetContextCreate(CurrentMemoryContext, "payments settlement rows", ALLOCSET_DEFAULT_SIZES);
-	pay_mt940_open(file, copy, original, bytes);
-	while ((next = pay_mt940_next(file, &row)) == PAY_FILE_ROW)
-	{
-		PayTuple	tuple = {0};
-
-		MemoryContextSwitchTo(context);
-		bank_tuple(&tuple, &row);
-		MemoryContextSwitchTo(caller);
-		tuplestore_putvalues(result->setResult, result->setDesc, tuple.values, tuple.nulls);
-		if (++n % ROWS_A_TURN == 0)
-		{
-			CHECK_FOR_INTERRUPTS();
-			MemoryContextReset(context);
-		}
-	}
-	if (next == PAY_FILE_BROKEN)
-		refuse(&file->problem);
-	MemoryContextDelete(context);
-	return (Datum) 0;
 }
 
 /* A copy that the readers may write into, and the text as it is. */
@@ -381,6 +435,7 @@ refuse(const PayFileProblem *problem)
 				 errhidestmt(true)));
 	ereport(ERROR,
 			(errcode(PAY_ERR_FILE_BROKEN),
+			 problem->line == 0 ? errmsg("the settlement file cannot be read: %s", problem->text) :
 			 errmsg("line %d of the settlement file cannot be read: %s", problem->line, problem->text),
 			 errhint("Nothing was imported. Get the file again, or say by options how it is written: docs/reconciliation.md."),
 			 errhidestmt(true)));
@@ -388,8 +443,9 @@ refuse(const PayFileProblem *problem)
 
 /* ---------- tuples ---------- */
 
+/* All but the last column: the row as it stood. */
 static void
-csv_tuple(PayTuple *tuple, const PaySettlementRow *row, const PayZone *zone)
+psp_tuple(PayTuple *tuple, const PaySettlementRow *row, const PayZone *zone)
 {
 	put(tuple, Int32GetDatum(row->line), false);
 	put_text(tuple, row->kind);
@@ -408,7 +464,7 @@ csv_tuple(PayTuple *tuple, const PaySettlementRow *row, const PayZone *zone)
 	put_moment(tuple, &row->available, zone);
 	put_text(tuple, row->payout);
 	put_text(tuple, row->description);
-	put_cells(tuple, row);
+	Assert(tuple->n == PSP_COLUMNS - 1);
 }
 
 static void
@@ -538,4 +594,27 @@ put_raw(PayTuple *tuple, const PayBankRow *row)
 	v.val.string.len = row->raw_bytes;
 	(void) pushJsonbValue(&state, WJB_VALUE, &v);
 	put(tuple, JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))), false);
+}
+
+/* json with another value for a member that is an object: text, or null. */
+static Jsonb *
+without(Jsonb *json, const char *member, const char *instead)
+{
+	JsonbValue	value = {.type = jbvNull};
+	Datum		path[1];
+	Jsonb	   *other;
+
+	if (!pay_json_is_object(json, member))
+		return json;
+	if (instead)
+	{
+		value.type = jbvString;
+		value.val.string.val = unconstify(char *, instead);
+		value.val.string.len = strlen(instead);
+	}
+	other = JsonbValueToJsonb(&value);
+	path[0] = CStringGetTextDatum(member);
+	return DatumGetJsonbP(DirectFunctionCall4(jsonb_set, JsonbPGetDatum(json),
+											  PointerGetDatum(construct_array(path, 1, TEXTOID, -1, false, TYPALIGN_INT)),
+											  JsonbPGetDatum(other), BoolGetDatum(false)));
 }

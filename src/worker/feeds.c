@@ -1,6 +1,6 @@
 /*
  * src/worker/feeds.c
- *		Reading feeds, beside the worker's calls for payments.
+ *		The worker's reading of feeds.
  *
  * The same three steps as for payments: claim in a transaction, ask with none
  * open, complete in a transaction.  What is different: a feed never holds
@@ -10,17 +10,17 @@
  *	 A page that hangs keeps its own feed waiting.
  * - How it ends is not counted by the circuit breaker: a list that fails says
  *	 nothing of charges.  While the breaker is open no page is asked for.
- * - Each round of the loop does one step at most: a page, a part of one, some
- *	 entries that wait, or one comparison, which is stopped after a while.
+ * - A step completes one page at most, or a part of one, or makes one
+ *	 comparison, which is stopped after a while.
  */
 #include "payments.h"
 
-#include "worker/worker_private.h"
+#include "worker/lane.h"
 
 #include "core/guc.h"
-#include "http/http.h"
 #include "inbound/feed.h"
 #include "inbound/feed_entry.h"
+#include "worker/transaction.h"
 #include "worker/upstream.h"
 
 #include "access/xact.h"
@@ -30,6 +30,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#define SLOTS 16
 #define PAGE_BYTES_MAX (1024 * 1024)
 /* A page cannot be smaller than one entry: this much it may have. */
 #define ENTRY_BYTES_MAX (8 * 1024 * 1024)
@@ -46,34 +47,25 @@
 /* Payments wait while it runs: it is stopped after this, and never takes more than a twentieth of the time. */
 #define COMPARE_TIMEOUT_MS 2000
 #define COMPARE_REST 20
-#define LINKS_MAX 64
 
 /* A page that was claimed; `response` is its answer once it is here. */
 typedef struct PayFeedCall
 {
 	bool		busy;
 	PayFeedClaim claim;
+	PayUpstream *upstream;
 	PayHttpResponse *response;
 	TimestampTz complete_at;
 	int			complete_tries;
 } PayFeedCall;
 
-/* When a PSP's lines are compared next; for the life of the process. */
-typedef struct PayFeedCompare
-{
-	char		psp[NAMEDATALEN];
-	TimestampTz due_at;
-	TimestampTz rest_until;		/* not before, whatever came in */
-	TimestampTz done_at;
-} PayFeedCompare;
-
 typedef struct PayFeedRound
 {
-	const char *psps[LINKS_MAX];
+	const char **psps;
 	int			n;
 	int			room;
 	TimestampTz now;
-	PayFeedClaim claims[PAY_WORKER_FEED_SLOTS];
+	PayFeedClaim claims[SLOTS];
 	int			claimed;
 } PayFeedRound;
 
@@ -84,136 +76,112 @@ typedef struct PayFeedCompleting
 	const char *error;
 } PayFeedCompleting;
 
-static PayFeedCall calls[PAY_WORKER_FEED_SLOTS];
+static PayFeedCall calls[SLOTS];
 static int	busy = 0;
-static TimestampTz look_at = 0;
-static TimestampTz looked_at = 0;
-static PayFeedCompare compares[LINKS_MAX];
-static int	compare_count = 0;
+static TimestampTz pages_at = 0;
+static TimestampTz claimed_at = 0;
 
-static int	callable(const char **psps, TimestampTz now);
-static void look_for_pages(TimestampTz now);
+static void init(void);
+static void recover(TimestampTz now);
+static void look(TimestampTz now);
+static const char **callable(int *n, TimestampTz now);
+static TimestampTz next_look(bool noted);
+static void claim(TimestampTz now);
+static void retry_work(void *arg);
 static void claim_work(void *arg);
 static void send_page(int slot);
+static void answered(int slot, PayHttpResponse *response);
+static TimestampTz next(bool idle);
+static void step(bool idle);
 static void complete_page(PayFeedCall *call);
 static void complete_work(void *arg);
 static void fail_work(void *arg);
-static void retry_work(void *arg);
 static void release(PayFeedCall *call);
-static void ask_to_compare(const PayFeedClaim *claim, const PayFeedProgress *progress, TimestampTz now);
-static void compare(PayFeedCompare *compare);
+static void ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, TimestampTz now);
+static void compare(PayUpstream *upstream);
 static void compare_work(void *arg);
 static void on_timeout(void);
 static TimestampTz later(TimestampTz now, int64 ms);
 
-void
-pay_worker_feed_init(void)
+PayLane		pay_feeds_lane = {
+	.name = "feeds",
+	.init = init,
+	.recover = recover,
+	.look = look,
+	.next_look = next_look,
+	.claim = claim,
+	.answered = answered,
+	.next = next,
+	.step = step,
+};
+
+static void
+init(void)
 {
+	pay_feeds_lane.slots = SLOTS;
 	RegisterTimeout(USER_TIMEOUT, on_timeout);
 }
 
-void
-pay_worker_feed_recover(TimestampTz now)
+static void
+recover(TimestampTz now)
 {
 	pay_feed_recover(PAY_WORKER_ROLE, now);
 }
 
-void
-pay_worker_feed_look(TimestampTz now)
+static void
+look(TimestampTz now)
 {
-	const char *psps[LINKS_MAX];
-	int			n = callable(psps, now);
+	int			n;
+	const char **psps = callable(&n, now);
 
-	look_at = pay_feed_due(psps, n);
+	pages_at = pay_feed_due(psps, n);
 }
 
-/* The PSPs that may be called now.  The names last as long as the upstreams. */
-static int
-callable(const char **psps, TimestampTz now)
+/* The PSPs that may be called now.  The names last until the PSPs are read again. */
+static const char **
+callable(int *n, TimestampTz now)
 {
-	int			n = 0;
+	const char **psps = palloc(sizeof(char *) * Max(pay_upstreams_count(), 1));
 
-	for (int i = 0; i < pay_upstreams_count() && n < LINKS_MAX; i++)
+	*n = 0;
+	for (int i = 0; i < pay_upstreams_count(); i++)
 	{
-		PayUpstream    *upstream = pay_upstreams_get(i);
+		PayUpstream *upstream = pay_upstreams_get(i);
 
 		if (upstream->usable && upstream->adapter->n_feeds > 0 && (upstream->breaker_ms == 0 || now >= upstream->breaker_until))
-			psps[n++] = upstream->psp;
+			psps[(*n)++] = upstream->psp;
 	}
-	return n;
-}
-
-void
-pay_worker_feed_answered(PayHttpResponse *response)
-{
-	PayFeedCall *call = &calls[response->tag - PAY_WORKER_FEED_TAG];
-
-	call->response = response;
-	call->complete_at = 0;
-	call->complete_tries = 0;
-}
-
-TimestampTz
-pay_worker_feed_next(bool idle)
-{
-	TimestampTz next = DT_NOEND;
-
-	for (int i = 0; busy > 0 && i < PAY_WORKER_FEED_SLOTS; i++)
-		if (calls[i].response)
-			next = Min(next, calls[i].complete_at);
-	if (idle)
-		return next;
-	for (int i = 0; i < compare_count; i++)
-		next = Min(next, compares[i].due_at);
-	if (busy < PAY_WORKER_FEED_SLOTS)
-		next = Min(next, Max(look_at, later(looked_at, PACE_MS)));
-	return next;
-}
-
-void
-pay_worker_feed_step(bool idle)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	for (int i = 0; busy > 0 && i < PAY_WORKER_FEED_SLOTS; i++)
-		if (calls[i].response && calls[i].complete_at <= now)
-		{
-			complete_page(&calls[i]);
-			return;
-		}
-	if (idle)
-		return;
-	if (busy < PAY_WORKER_FEED_SLOTS && now >= Max(look_at, later(looked_at, PACE_MS)))
-	{
-		look_for_pages(now);
-		return;
-	}
-	for (int i = 0; i < compare_count; i++)
-		if (compares[i].due_at <= now)
-		{
-			compare(&compares[i]);
-			return;
-		}
+	return psps;
 }
 
 /* ---------- claim and send ---------- */
 
-static void
-look_for_pages(TimestampTz now)
+/* Nobody commits a page: `noted` is nothing to us. */
+static TimestampTz
+next_look(bool noted)
 {
-	PayFeedRound *round = palloc0(sizeof(PayFeedRound));
+	return busy < SLOTS ? Max(pages_at, later(claimed_at, PACE_MS)) : DT_NOEND;
+}
+
+static void
+claim(TimestampTz now)
+{
+	PayFeedRound *round;
 	int			slot = 0;
 
-	looked_at = now;
+	if (now < next_look(false))
+		return;
+	claimed_at = now;
+	round = palloc0(sizeof(PayFeedRound));
 	round->now = now;
-	round->room = PAY_WORKER_FEED_SLOTS - busy;
-	round->n = callable(round->psps, now);
+	round->room = SLOTS - busy;
+	round->psps = callable(&round->n, now);
 	/* What waits is here already; it needs no PSP. */
-	if (!pay_worker_transaction(retry_work, &now, NULL, NULL))
-		looked_at = later(now, RETRY_AGAIN_MS);
-	if (!pay_worker_transaction(claim_work, round, NULL, NULL))
+	if (pay_worker_transaction(retry_work, &now, NULL) == PAY_WORK_FAILED)
+		claimed_at = later(now, RETRY_AGAIN_MS);
+	if (pay_worker_transaction(claim_work, round, NULL) == PAY_WORK_FAILED)
 	{
-		looked_at = later(now, RETRY_AGAIN_MS);
+		claimed_at = later(now, RETRY_AGAIN_MS);
 		return;
 	}
 	for (int i = 0; i < round->claimed; i++)
@@ -221,6 +189,8 @@ look_for_pages(TimestampTz now)
 		while (calls[slot].busy)
 			slot++;
 		calls[slot] = (PayFeedCall) {.busy = true, .claim = round->claims[i]};
+		calls[slot].upstream = pay_upstreams_find(round->claims[i].psp);
+		calls[slot].upstream->users++;
 		busy++;
 		send_page(slot);
 	}
@@ -242,55 +212,79 @@ claim_work(void *arg)
 		timeout_ms = Max(timeout_ms, pay_upstreams_get(i)->timeout_ms);
 	round->claimed = pay_feed_claim(round->psps, round->n, PAY_WORKER_ROLE, Max(pay_lease_ms, timeout_ms + LEASE_SPARE_MS),
 									round->room, round->now, round->claims);
-	look_at = pay_feed_due(round->psps, round->n);
+	pages_at = pay_feed_due(round->psps, round->n);
 }
 
 static void
 send_page(int slot)
 {
 	PayFeedCall *call = &calls[slot];
-	PayUpstream    *upstream = NULL;
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
-	const char *headers[16];
-	int			n = 0;
 
 	Assert(!IsTransactionState());
-	for (int i = 0; i < pay_upstreams_count(); i++)
-		if (strcmp(pay_upstreams_get(i)->psp, call->claim.psp) == 0)
-			upstream = pay_upstreams_get(i);
 	pay_feed_request(&call->claim, &wanted);
-	headers[n++] = upstream->authorization;
-	for (int i = 0; call->claim.adapter->headers && call->claim.adapter->headers[i] && n < (int) lengthof(headers) - 1; i++)
-		headers[n++] = call->claim.adapter->headers[i];
-	headers[n] = NULL;
-
-	request.tag = PAY_WORKER_FEED_TAG + slot;
-	request.method = wanted.method;
-	request.url = psprintf("%s%s", upstream->base_url, wanted.path);
-	request.headers = headers;
-	request.timeout_ms = upstream->timeout_ms;
-	request.connect_timeout_ms = pay_connect_timeout_ms;
+	pay_upstream_request(call->upstream, &wanted, NULL, &request);
+	request.tag = pay_feeds_lane.first_tag + slot;
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
 	pay_http_start(&request);
 }
 
+static void
+answered(int slot, PayHttpResponse *response)
+{
+	calls[slot].response = response;
+	calls[slot].complete_at = 0;
+	calls[slot].complete_tries = 0;
+}
+
 /* ---------- complete ---------- */
+
+static TimestampTz
+next(bool idle)
+{
+	TimestampTz due = DT_NOEND;
+
+	for (int i = 0; busy > 0 && i < SLOTS; i++)
+		if (calls[i].response)
+			due = Min(due, calls[i].complete_at);
+	for (int i = 0; !idle && i < pay_upstreams_count(); i++)
+		due = Min(due, pay_upstreams_get(i)->compare_at);
+	return due;
+}
+
+static void
+step(bool idle)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; busy > 0 && i < SLOTS; i++)
+		if (calls[i].response && calls[i].complete_at <= now)
+		{
+			complete_page(&calls[i]);
+			return;
+		}
+	for (int i = 0; !idle && i < pay_upstreams_count(); i++)
+		if (pay_upstreams_get(i)->compare_at <= now)
+		{
+			compare(pay_upstreams_get(i));
+			return;
+		}
+}
 
 static void
 complete_page(PayFeedCall *call)
 {
 	PayFeedCompleting completing = {.call = call};
-	char	   *error = NULL;
-	int			sqlstate = 0;
+	PayWorkError error = {0};
 
-	if (pay_worker_transaction(complete_work, &completing, &error, &sqlstate))
+	if (pay_worker_transaction(complete_work, &completing, &error) != PAY_WORK_FAILED)
 	{
-		ask_to_compare(&call->claim, &completing.progress, GetCurrentTimestamp());
+		ask_to_compare(call, &completing.progress, GetCurrentTimestamp());
 		if (completing.progress.again)
 			return;				/* after payments have had their turn */
 	}
-	else if (pay_worker_error_passes(sqlstate) && ++call->complete_tries < COMPLETE_TRIES_MAX)
+	else if (pay_worker_error_passes(&error) && ++call->complete_tries < COMPLETE_TRIES_MAX)
 	{
 		call->complete_at = later(GetCurrentTimestamp(), COMPLETE_AGAIN_MS);
 		return;
@@ -298,11 +292,11 @@ complete_page(PayFeedCall *call)
 	else
 	{
 		/* If even that fails, the lease runs out and the page is read again. */
-		completing.error = error;
-		pay_worker_transaction(fail_work, &completing, NULL, NULL);
+		completing.error = error.message;
+		pay_worker_transaction(fail_work, &completing, NULL);
 	}
 	release(call);
-	look_at = 0;
+	pages_at = 0;
 }
 
 static void
@@ -335,6 +329,7 @@ fail_work(void *arg)
 static void
 release(PayFeedCall *call)
 {
+	call->upstream->users--;
 	pay_http_free(call->response);
 	memset(call, 0, sizeof(PayFeedCall));
 	busy--;
@@ -344,51 +339,39 @@ release(PayFeedCall *call)
 
 /* Behind the import, in a transaction of its own: what came in is kept whatever comes of it. */
 static void
-ask_to_compare(const PayFeedClaim *claim, const PayFeedProgress *progress, TimestampTz now)
+ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, TimestampTz now)
 {
-	PayFeedCompare *c = NULL;
+	PayUpstream *upstream = call->upstream;
+	TimestampTz at;
 
-	if (claim->feed->kind != PAY_FEED_LINES || !(progress->added > 0 || progress->window_done))
+	if (call->claim.feed->kind != PAY_FEED_LINES || !(progress->added > 0 || progress->window_done))
 		return;
-	for (int i = 0; i < compare_count; i++)
-		if (strcmp(compares[i].psp, claim->psp) == 0)
-			c = &compares[i];
-	if (c == NULL)
-	{
-		if (compare_count == LINKS_MAX)
-			return;
-		c = &compares[compare_count++];
-		strlcpy(c->psp, claim->psp, sizeof(c->psp));
-		c->done_at = 0;
-		c->rest_until = 0;
-		c->due_at = DT_NOEND;
-	}
-	c->due_at = Min(c->due_at, Max(now, progress->added > 0 ? c->rest_until : later(c->done_at, COMPARE_MS)));
+	at = progress->added > 0 ? upstream->compare_rest_until : later(upstream->compared_at, COMPARE_MS);
+	upstream->compare_at = Min(upstream->compare_at, Max(now, at));
 }
 
 static void
-compare(PayFeedCompare *compare)
+compare(PayUpstream *upstream)
 {
 	TimestampTz begun = GetCurrentTimestamp();
+	TimestampTz ended;
 	bool		ok;
 
 	enable_timeout_after(USER_TIMEOUT, COMPARE_TIMEOUT_MS);
-	ok = pay_worker_transaction(compare_work, compare, NULL, NULL);
+	ok = pay_worker_transaction(compare_work, upstream, NULL) != PAY_WORK_FAILED;
 	disable_timeout(USER_TIMEOUT, false);
 	/* It may have gone off when all was done. */
 	QueryCancelPending = false;
-	compare->due_at = DT_NOEND;
-	compare->done_at = GetCurrentTimestamp();
-	compare->rest_until = later(compare->done_at, ok ? COMPARE_PACE_MS : COMPARE_MS);
-	compare->rest_until = Max(compare->rest_until, compare->done_at + COMPARE_REST * (compare->done_at - begun));
-	if (!ok)
-		compare->due_at = compare->rest_until;
+	ended = GetCurrentTimestamp();
+	upstream->compared_at = ended;
+	upstream->compare_rest_until = Max(later(ended, ok ? COMPARE_PACE_MS : COMPARE_MS), ended + COMPARE_REST * (ended - begun));
+	upstream->compare_at = ok ? DT_NOEND : upstream->compare_rest_until;
 }
 
 static void
 compare_work(void *arg)
 {
-	pay_feed_reconcile(((PayFeedCompare *) arg)->psp);
+	pay_feed_reconcile(((PayUpstream *) arg)->psp);
 }
 
 /* In a signal handler: as if somebody had cancelled the query. */

@@ -33,6 +33,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
+#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -73,6 +74,7 @@ static ProcessUtility_hook_type previous_hook = NULL;
 static void launcher_round(void);
 static void read_wanted(void);
 static void keep_running(PayServed *s, TimestampTz now);
+static void fill_registration(BackgroundWorker *worker, const char *database, bool by_hand);
 static bool may_start(const char *database);
 static bool catalog_has(Oid catalog, AttrNumber column, const char *name);
 static void step_aside(PlannedStmt *pstmt, const char *query, bool read_only_tree,
@@ -199,7 +201,7 @@ keep_running(PayServed *s, TimestampTz now)
 	}
 	if (!s->wanted || now < s->not_before || !may_start(s->database))
 		return;
-	pay_worker_registration(&worker, s->database, false);
+	fill_registration(&worker, s->database, false);
 	if (!RegisterDynamicBackgroundWorker(&worker, &s->handle))
 	{
 		s->handle = NULL;
@@ -208,6 +210,26 @@ keep_running(PayServed *s, TimestampTz now)
 				(errmsg("could not register the payments worker for database \"%s\"", s->database),
 				 errhint("Raise max_worker_processes.")));
 	}
+}
+
+/* Fills a registration for the worker of a database. */
+static void
+fill_registration(BackgroundWorker *worker, const char *database, bool by_hand)
+{
+	PayWorkerOrder *o = (PayWorkerOrder *) worker->bgw_extra;
+
+	StaticAssertStmt(sizeof(PayWorkerOrder) <= BGW_EXTRALEN, "order fits");
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	/* The launcher starts it again; one started by hand ends for good. */
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker->bgw_library_name, "payments", BGW_MAXLEN);
+	strlcpy(worker->bgw_function_name, "pay_worker_main", BGW_MAXLEN);
+	strlcpy(worker->bgw_type, PAY_WORKER_TYPE, BGW_MAXLEN);
+	snprintf(worker->bgw_name, BGW_MAXLEN, "payments worker for %s", database);
+	strlcpy(o->database, database, NAMEDATALEN);
+	o->by_hand = by_hand;
+	worker->bgw_notify_pid = MyProcPid;
 }
 
 /* Are database and role there?  A worker that finds them missing would only fill the log. */
@@ -347,7 +369,7 @@ pay_start_worker(PG_FUNCTION_ARGS)
 	if (pid != 0)
 		PG_RETURN_INT32(pid);
 
-	pay_worker_registration(&worker, get_database_name(MyDatabaseId), true);
+	fill_registration(&worker, get_database_name(MyDatabaseId), true);
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle) ||
 		WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_STARTED)
 		ereport(ERROR,

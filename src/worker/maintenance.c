@@ -6,11 +6,12 @@
  */
 #include "payments.h"
 
-#include "worker/worker_private.h"
+#include "worker/maintenance.h"
 
 #include "core/guc.h"
 #include "core/spi.h"
 #include "seal/sealer.h"
+#include "worker/transaction.h"
 
 #include "utils/timestamp.h"
 
@@ -34,7 +35,7 @@ static PayStmt release_expired_holds = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT pa
 static PayStmt make_partitions = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.make_partitions()");
 
 void
-pay_worker_maintenance_step(void)
+pay_maintenance_step(void)
 {
 	fold();
 	seal();
@@ -42,19 +43,19 @@ pay_worker_maintenance_step(void)
 }
 
 TimestampTz
-pay_worker_maintenance_next(void)
+pay_maintenance_next(void)
 {
 	return pay_seal_interval_ms > 0 ? Min(fold_at, seal_at) : fold_at;
 }
 
 void
-pay_worker_maintenance_completed(TimestampTz now)
+pay_maintenance_posted(TimestampTz now)
 {
 	fold_at = Min(fold_at, now + FOLD_MS * 1000);
 }
 
 void
-pay_worker_maintenance_reload(void)
+pay_maintenance_reload(void)
 {
 	pay_sealer_reload();
 	seal_at = 0;
@@ -69,7 +70,7 @@ fold(void)
 	if (now < fold_at)
 		return;
 	fold_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
-	pay_worker_transaction(fold_work, NULL, NULL, NULL);
+	pay_worker_transaction(fold_work, NULL, NULL);
 }
 
 static void
@@ -89,9 +90,12 @@ fold_work(void *arg)
 static void
 seal(void)
 {
+	bool		done;
+
 	if (pay_seal_interval_ms == 0 || GetCurrentTimestamp() < seal_at)
 		return;
-	seal_at = pay_sealer_done(pay_worker_transaction(pay_sealer_work, NULL, NULL, NULL), GetCurrentTimestamp());
+	done = pay_worker_transaction(pay_sealer_work, NULL, NULL) == PAY_WORK_DONE;
+	seal_at = pay_sealer_done(done, GetCurrentTimestamp());
 }
 
 /* Partitions for the time ahead: a few times a day, and soon again when one could not be made. */
@@ -103,7 +107,7 @@ make_months(void)
 	if (now < partitions_at)
 		return;
 	partitions_at = now + PARTITIONS_MS * INT64CONST(1000);
-	if (!pay_worker_transaction(make_months_work, NULL, NULL, NULL))
+	if (pay_worker_transaction(make_months_work, NULL, NULL) != PAY_WORK_DONE)
 		partitions_at = now + PARTITIONS_AGAIN_MS * INT64CONST(1000);
 }
 

@@ -1,11 +1,9 @@
 /*
  * src/worker/worker.h
- *		The processes: one launcher, and one worker a database.
+ *		The background worker of one database.
  */
 #ifndef PAY_WORKER_H
 #define PAY_WORKER_H
-
-#include "postmaster/bgworker.h"
 
 #define PAY_WORKER_TYPE "payments worker"
 
@@ -16,9 +14,6 @@ typedef struct PayWorkerOrder
 	bool		by_hand;		/* by start_worker(): ends when stopped, instead of idling */
 } PayWorkerOrder;
 
-/* Fills a registration for the worker of a database. */
-extern void pay_worker_registration(BackgroundWorker *worker, const char *database, bool by_hand);
 extern PAY_EXPORT void pay_worker_main(Datum arg);
-extern PAY_EXPORT void pay_launcher_main(Datum arg);
 
 #endif							/* PAY_WORKER_H */

@@ -48,7 +48,14 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 		before = at;
 		CHECK(++n <= bytes);
 		if (pay_slice_member(element, "id", &id) == PAY_SLICE_FOUND)
+		{
+			char	   *decoded = malloc(id.bytes);
+
 			within(id, element);
+			if (pay_slice_string(id, decoded))
+				CHECK(strlen(decoded) + 2 <= id.bytes);
+			free(decoded);
+		}
 	}
 	/* Twice changes nothing more. */
 	{

@@ -8,7 +8,7 @@
 // sources: ../../src/format/csv_report.c ../../src/psp/stripe_report.c ../../src/psp/adyen_report.c ../../src/format/generic_report.c ../../src/format/value.c ../../src/base/csv.c
 #include "payments.h"
 
-#include "format/csv_report.h"
+#include "psp/report.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,8 +8,27 @@
 #	stage [FOLDER]		sets STAGE (its folder), SRC, PGTREE, PATH, PG_CONFIG
 #	as_postgres CMD...	runs CMD as a user that is not root
 #	unstage				removes the folder (also at exit, unless KEEP=1)
+#
+# Which server: that of the caller's PG_CONFIG, else of the caller's PG_MAJOR,
+# else the newest that is installed, else the one of this Debian.
 
-PG_MAJOR=${PG_MAJOR:-15}
+default_major() {
+	local found
+	found=$(printf '%s\n' /usr/lib/postgresql/*/bin/postgres | sed -nE 's|.*/([0-9]+)/bin/postgres$|\1|p' | sort -n | tail -1)
+	if [ -z "$found" ]; then
+		[ "$(id -u)" -ne 0 ] || apt-get update -qq > /dev/null 2>&1
+		found=$(apt-cache depends postgresql 2> /dev/null | sed -nE 's/.*Depends: postgresql-([0-9]+)$/\1/p')
+	fi
+	echo "${found:-15}"
+}
+
+if [ -n "${PG_CONFIG:-}" ]; then
+	PG_MAJOR=$("$PG_CONFIG" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+	PG_CONFIG=$("$PG_CONFIG" --bindir)/pg_config
+else
+	PG_MAJOR=${PG_MAJOR:-$(default_major)}
+	PG_CONFIG=/usr/lib/postgresql/$PG_MAJOR/bin/pg_config
+fi
 # A browser is large, and only the tests print pages.
 PACKAGES="build-essential clang libclang-rt-dev libcurl4-openssl-dev libipc-run-perl libtap-parser-sourcehandler-pgtap-perl
 	postgresql-$PG_MAJOR postgresql-$PG_MAJOR-cron postgresql-$PG_MAJOR-pgtap postgresql-client-$PG_MAJOR postgresql-server-dev-$PG_MAJOR python3 python3-pglast python3-psycopg2 rsync ${PAY_MORE_PACKAGES:-}"
@@ -19,6 +38,8 @@ say() { printf '%s\n' "$*" >&2; }
 install_packages() {
 	local missing=() p
 	for p in $PACKAGES; do
+		# A server that is not of Debian's packages comes with all that it has.
+		[[ $p == postgresql-* && $PG_CONFIG != /usr/lib/postgresql/* ]] && continue
 		dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing+=("$p")
 	done
 	[ ${#missing[@]} -eq 0 ] && return 0
@@ -52,7 +73,7 @@ unstage() {
 }
 
 stage() {
-	local project lib=/usr/lib/postgresql/$PG_MAJOR share=/usr/share/postgresql/$PG_MAJOR
+	local project bin include
 	project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 	install_packages || return 1
 	STAGE=${1:-$(mktemp -d "${TMPDIR:-/tmp}/payments-XXXXXX")}
@@ -60,16 +81,22 @@ stage() {
 	chmod 755 "$STAGE"
 	SRC=$STAGE/src
 	PGTREE=$STAGE/pg
-	if [ ! -d "$PGTREE" ]; then
-		mkdir -p "$PGTREE/lib/postgresql" "$PGTREE/share/postgresql"
-		cp -a "$lib" "$PGTREE/lib/postgresql/"
-		cp -a "$share" "$PGTREE/share/postgresql/"
-		ln -s /usr/include "$PGTREE/include"
+	bin=$("$PG_CONFIG" --bindir)
+	bin=${bin#"$PGTREE"}
+	if [ ! -x "$PGTREE$bin/pg_config" ]; then
+		# Of a kept stage: what was built for another server.
+		rm -rf "$PGTREE" "$SRC"
+		# A server finds its files by where its program lies, so all paths stay as they are, below another root.
+		include=$("$PG_CONFIG" --includedir)
+		mkdir -p "$PGTREE${include%/*}"
+		# From the root: cp looks once more for the parents of what it has copied, without the slash before them.
+		(cd / && cp -a --parents ".$bin" ".$("$PG_CONFIG" --pkglibdir)" ".$("$PG_CONFIG" --sharedir)" "$PGTREE") || return 1
+		ln -s "$include" "$PGTREE$include"
 	fi
 	rsync -a --delete --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=output --exclude=build "$project/" "$SRC/"
 	[ "$(id -u)" -eq 0 ] && chown -R postgres: "$STAGE"
-	export PATH="$PGTREE/lib/postgresql/$PG_MAJOR/bin:$PATH"
-	export PG_CONFIG="$PGTREE/lib/postgresql/$PG_MAJOR/bin/pg_config"
+	export PATH="$PGTREE$bin:$PATH"
+	export PG_CONFIG="$PGTREE$bin/pg_config"
 	as_postgres make -s -C "$SRC" -j2 with_llvm=no "PG_CONFIG=$PG_CONFIG" all > "$STAGE/build.log" 2>&1 &&
 		as_postgres make -s -C "$SRC" with_llvm=no "PG_CONFIG=$PG_CONFIG" install >> "$STAGE/build.log" 2>&1 ||
 		{ cat "$STAGE/build.log" >&2; return 1; }

@@ -88,8 +88,28 @@ SELECT is((SELECT payout_ref FROM payments.settlement_line WHERE kind = 'payout'
 SELECT is((SELECT raw -> 'source' FROM payments.settlement_line WHERE line_no = 1), '"ch_1"', 'the payer''s name and address are left with the PSP');
 
 -- One table of words for reports and API.
-SELECT results_eq($$SELECT w, payments._settlement_stripe_kind(w, true) FROM unnest(ARRAY['charge', 'PAYMENT', 'partial_capture_reversal', 'dispute_reversal', 'payout_failure', 'tax', 'topup', 'reserved_funds', 'x']) WITH ORDINALITY u (w, n) ORDER BY n$$,
+SELECT results_eq(format('SELECT type, kind FROM payments._settlement_stripe_api(%L, ''{}'')', pg_temp.list(VARIADIC ARRAY(
+	SELECT pg_temp.entry('txn_' || n, w, 5, 0, NULL) FROM unnest(ARRAY['charge', 'PAYMENT', 'partial_capture_reversal', 'dispute_reversal', 'payout_failure',
+		'tax', 'topup', 'reserved_funds', 'x']) WITH ORDINALITY u (w, n) ORDER BY n))),
 	$$VALUES ('charge', 'charge'), ('PAYMENT', 'charge'), ('partial_capture_reversal', 'refund'), ('dispute_reversal', 'chargeback_reversal'), ('payout_failure', 'payout_failure'), ('tax', 'fee'), ('topup', 'transfer'), ('reserved_funds', 'reserve_release'), ('x', 'unknown')$$, 'kinds');
+
+-- The list alone, escapes, a name of ours that is empty, and what is in no field that we read.
+SELECT results_eq(format('SELECT line_no, psp_object_id, psp_payment_id, reference, description, raw FROM payments._settlement_stripe_api(%L, ''{}'')',
+	$$ [ {"object": "balance_transaction", "id": "txn_\u0041", "description": "a \"b\" \ud83d\ude00\n", "s\u006furce": {"object": "charge", "name": "A. Payer"}, "x": [1, {"y": null}]},
+	{"object": "balance_transaction", "id": "txn_b", "source": {"object": "charge", "id": "ch_b", "payment_intent": null, "metadata": {"payments_ref": "", "order_ref": "o-1"}}},
+	{"object": "balance_transaction", "id": "txn_c", "source": {"object": "refund", "id": "re_c", "charge": {"id": "ch_c"}, "metadata": {}}},
+	{"object": "balance_transaction", "id": "txn_d", "source": {"object": "charge", "name": "A. Payer"}} ]$$), $$VALUES
+	(1, 'txn_A', NULL, NULL, E'a "b" \U0001F600\n', '{"object": "balance_transaction", "id": "txn_A", "description": "a \"b\" \ud83d\ude00\n", "source": null, "x": [1, {"y": null}]}'::jsonb),
+	(2, 'ch_b', 'ch_b', 'o-1', NULL, '{"object": "balance_transaction", "id": "txn_b", "source": "ch_b"}'),
+	(3, 're_c', 'ch_c', NULL, NULL, '{"object": "balance_transaction", "id": "txn_c", "source": "re_c"}'),
+	(4, 'txn_d', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_d", "source": null}')$$, 'what is read, and what is kept');
+SELECT is((SELECT count(*)::int FROM payments._settlement_stripe_api('{"object": "list", "data": []}', '{}')), 0, 'an empty list has no lines');
+SELECT throws_like(format('SELECT payments._settlement_stripe_api(%L, ''{}'')', c.content), c.message, 'refused: ' || left(c.content, 70))
+FROM (VALUES ('[{"object": "balance_transaction", "id": "a"}, {"object": "balance_transaction", "description": "\u0000"}]', 'line 2 of the settlement file cannot be read: it is not JSON%'),
+	('[{"object": "balance_transaction", "x": tru}]', 'line 1 of the settlement file cannot be read: it is not JSON%'),
+	('[{"object": "balance_transaction"}', 'line 1 of the settlement file cannot be read: the list breaks off%'),
+	('[{"object": "balance_transaction", "created": 99999999999}]', 'line 1 of the settlement file cannot be read: created %'),
+	('{"object": "list", "data": {}}', 'the settlement file cannot be read: it is not a list of balance transactions')) c (content, message);
 
 SELECT throws_ok(format($$SELECT payments.import_settlement('stripe', 'stripe_api', %L, options => '{"amounts": "minor"}')$$, c.content), 'PY602', NULL, 'refused: ' || left(c.content, 60))
 FROM (VALUES ('{'), ('{"object": "list"}'), ('5'), ('{"object": "charge"}'), ('[{"object": "charge"}]'), ('[5]'), ('[null]'), (''), ('["balance_transaction"]'),

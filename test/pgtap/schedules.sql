@@ -62,7 +62,7 @@ SELECT results_eq($$SELECT job, result, sqlstate FROM payments.job_run ORDER BY 
 	$$VALUES ('check', 'done', NULL), ('seal_blocks', 'done', NULL), ('verify', 'done', NULL), ('verify_all', 'done', NULL), ('fold_hot_accounts', 'done', NULL),
 		('release_expired_holds', 'done', NULL), ('make_partitions', 'done', NULL), ('purge_job_run', 'done', NULL), ('close_month', 'done', NULL),
 		('retire_posting', 'done', NULL), ('retire_payment_status', 'done', NULL), ('retire_event', 'done', NULL), ('purge_job_run_details', 'failed', 'PY605')$$, 'all run by hand, but what needs pg_cron');
-SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'purge_job_run_details'), 'failed: pg_cron is not there', 'and the status says so');
+SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'purge_job_run_details'), 'failed: pg_cron is not preloaded', 'and the status says so');
 SELECT is((SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'), 0, 'no lock is left');
 CALL payments.run_job('nothing');
 SELECT is(:'LAST_ERROR_SQLSTATE'::text, 'PY606', 'an unknown job is refused');
@@ -72,7 +72,7 @@ CALL payments.run_job('check');
 ROLLBACK;
 SELECT is(:'code'::text, '2D000', 'not in a transaction');
 SELECT is((SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory'), 0, 'which leaves no lock either');
-SELECT throws_ok('SELECT payments.schedule_jobs()', 'PY605', 'pg_cron is not there', 'schedule_jobs() needs pg_cron');
+SELECT throws_ok('SELECT payments.schedule_jobs()', 'PY605', 'pg_cron is not preloaded', 'schedule_jobs() needs pg_cron');
 SELECT results_eq($$SELECT job FROM payments.schedule_statements() WHERE job IS NOT NULL$$, $$SELECT job FROM payments._jobs() WHERE enabled ORDER BY 1$$, 'schedule_statements() does not');
 SELECT results_eq($$SELECT job FROM payments.schedule_statements(remove => true)$$, $$VALUES (NULL::text)$$, 'to remove them takes one');
 SELECT ok((SELECT bool_and(octet_length(payments._cron_prefix(d) || repeat('x', 30)) <= 63) FROM unnest(ARRAY['shop', repeat('d', 23), repeat('d', 63), repeat('ü', 31)]) d), 'names fit into pg_cron''s');

@@ -134,36 +134,43 @@ foreach my $file (@files)
 	check_clean($node, "$file: check() finds nothing wrong afterwards", dbname => $db);
 }
 
-# What nobody shows, nobody finds.
-my $readme = slurp("$root/README.md");
-foreach my $name (split /\n/, $node->safe_psql(database('README.md'), q{
-	SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'payments'::regnamespace
-	AND proname !~ '^_' AND prorettype <> 'trigger'::regtype ORDER BY 1}))
+# What nobody shows, nobody finds: each public function is explained and called, and its arguments are those that it has.
+my $reference  = slurp("$root/docs/reference.md");
+my $called     = join '', map { $_->{text} } blocks('docs/reference.md');
+my %signatures = map { /^`(\w+)\(/ => $_ } split /\n/, $node->safe_psql(database('reference'), q{
+	SELECT format('`%s(%s)` | %s', p.proname,
+		(SELECT string_agg(concat_ws(' = ', a.name || ' ' || a.type, a.fallback), ', ' ORDER BY n) FROM (
+			SELECT t.n, p.proargnames[t.n] AS name, format_type(t.type, NULL) AS type,
+				regexp_replace(pg_get_function_arg_default(p.oid, t.n::int), '::[a-z ]+(\[\])?$', '') AS fallback
+			FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])) WITH ORDINALITY t (type, n)
+			WHERE coalesce(p.proargmodes[t.n], 'i') IN ('i', 'b', 'v')) a),
+		CASE WHEN p.prokind = 'p' THEN 'procedure, for `CALL`'
+			WHEN p.proargmodes IS NOT NULL THEN CASE WHEN p.proretset THEN 'rows: ' ELSE 'one row: ' END ||
+				(SELECT string_agg(p.proargnames[m.n], ', ' ORDER BY n) FROM unnest(p.proargmodes) WITH ORDINALITY m (mode, n)
+				 WHERE m.mode IN ('o', 't'))
+			WHEN p.prorettype = 'void'::regtype THEN ''
+			ELSE CASE WHEN p.proretset THEN 'rows of ' ELSE '' END || format_type(p.prorettype, NULL) END)
+	FROM pg_proc p WHERE p.pronamespace = 'payments'::regnamespace AND p.proname !~ '^_' AND p.prorettype <> 'trigger'::regtype});
+
+cmp_ok(scalar keys %signatures, '>', 70, 'public functions are found');
+foreach my $name (sort keys %signatures)
 {
-	my $called = grep { $_->{text} =~ /payments\.\Q$name\E\(/ } blocks('README.md');
+	my $line = "| $signatures{$name} |" =~ s/timestamp with time zone/timestamptz/gr =~ s/ +/ /gr;
 
-	ok($called && $readme =~ /`\Q$name\E\(/, "README.md explains and calls $name()");
+	ok($called =~ /payments\.\Q$name\E\(/ && $reference =~ /^(?!\|).*`\Q$name\E\(/m, "docs/reference.md explains and calls $name()");
+	ok($reference =~ /^\Q$line\E$/m, "docs/reference.md has the arguments of $name()") or diag("wanted: $line");
 }
-
-# Links inside, and what guarantees.md points at.
-foreach my $file (@files)
+foreach my $name ($reference =~ /^\| `(\w+)\(/mg)
 {
-	my $text = slurp("$root/$file");
-	my $folder = $file =~ m{/} ? 'docs/' : '';
-
-	foreach my $target ($text =~ /\]\(([^)#:]+)(?:#[^)]*)?\)/g)
-	{
-		ok(-e "$root/$folder$target", "$file: $target is there");
-	}
+	ok($signatures{$name}, "docs/reference.md: $name() exists");
 }
-my $promises = slurp("$root/docs/guarantees.md");
-my $table = $promises =~ /^\| promise.*?\n\n/ms ? $& : '';
-foreach my $test ($table =~ m{`((?:t|sql|specs|pgtap|unit)/[^`]+)`}g)
-{
-	my @there = glob "$root/test/$test";
+is(join("\n", $reference =~ /^\| `(\w+)` \|/mg),
+	$node->safe_psql(database('reference'), q{
+		SELECT relname FROM pg_class WHERE relnamespace = 'payments'::regnamespace AND relkind = 'v' AND relname !~ '^_' ORDER BY relname COLLATE "C"}),
+	'docs/reference.md lists the public views');
 
-	ok(@there && -e $there[0], "docs/guarantees.md: test/$test is there");
-}
+# The invariants that guarantees.md names; ci/doc_paths looks for its tests, ci/doc_links at links.
+my ($table) = slurp("$root/docs/guarantees.md") =~ /^(\| promise.*?\n)\n/ms;
 my %invariant = map { $_ => 1 } split /\n/, $node->safe_psql(database('README.md'), 'SELECT invariant FROM payments.check()');
 foreach my $row (split /\n/, $table)
 {

@@ -53,6 +53,14 @@ static const char *const texts[][2] = {
 	{"\\", "\\"},
 };
 
+/* Strings, and what they say; NULL: none. */
+static const char *const strings[][2] = {
+	{"\"\"", ""}, {"\"plain\"", "plain"}, {"\"a\\\"\\\\\\/\\b\\f\\n\\r\\tz\"", "a\"\\/\b\f\n\r\tz"},
+	{"\"\\u0041\\u00e4\\u20ac\\ud83d\\ude00\"", "A\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80"}, {"\"\xc3\xa4\"", "\xc3\xa4"},
+	{"\"\\u0000\"", NULL}, {"\"\\ud83d\"", NULL}, {"\"\\ude00\\ud83d\"", NULL}, {"\"\\ud83d\\u0041\"", NULL}, {"\"\\u12\"", NULL},
+	{"\"\\x\"", NULL}, {"\"\\\"", NULL}, {"\"a", NULL}, {"\"", NULL}, {"a\"", NULL}, {"5", NULL}, {"null", NULL}, {"\"a\nb\"", NULL},
+};
+
 static const char *
 elements(const char *text)
 {
@@ -100,5 +108,21 @@ main(void)
 		   "nesting of %d", depth);
 	}
 	OK(pay_slice_is((PaySlice) {"true", 4}, "true") && !pay_slice_is((PaySlice) {"true", 3}, "true") && !pay_slice_is((PaySlice) {"truer", 5}, "true"), "words");
+	for (size_t i = 0; i < lengthof(strings); i++)
+	{
+		char		decoded[64] = "?";
+		bool		fine = pay_slice_string((PaySlice) {strings[i][0], strlen(strings[i][0])}, decoded);
+
+		OK(fine == (strings[i][1] != NULL) && (!fine || strcmp(decoded, strings[i][1]) == 0), "string %zu is %s", i, fine ? decoded : "none");
+	}
+	{
+		static const char *const names[] = {"b", "none", "a"};
+		static const char *const text = "{\"a\": 1, \"b\": [2], \"a\": 3}";
+		PaySlice	values[3];
+
+		OK(pay_slice_members((PaySlice) {text, strlen(text)}, names, values, 3) && pay_slice_is(values[0], "[2]") && values[1].at == NULL &&
+		   pay_slice_is(values[2], "3"), "several members in one pass, the last of a name");
+		OK(!pay_slice_members((PaySlice) {"[]", 2}, names, values, 3), "an array has no members");
+	}
 	return tap_done();
 }

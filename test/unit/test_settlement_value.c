@@ -104,6 +104,24 @@ test_moments(void)
 		OK(m.given && strcmp(text, moments[i].value) == 0, "namely %s", text);
 	}
 	OK(pay_moment_parse("", PAY_DATE_ISO, &m) && !m.given, "nothing is nothing");
+	{
+		static const struct
+		{
+			int64		unix_s;
+			const char *value;
+		}			times[] = {
+			{0, "1970-01-01 00:00:00"}, {-1, "1969-12-31 23:59:59"}, {951782400, "2000-02-29 00:00:00"}, {951868800, "2000-03-01 00:00:00"},
+			{1790000000, "2026-09-21 14:13:20"}, {1798761599, "2026-12-31 23:59:59"}, {4107542400, "2100-03-01 00:00:00"},
+			{INT64CONST(-2208988800), "1900-01-01 00:00:00"}, {INT64CONST(32503679999), "2999-12-31 23:59:59"},
+		};
+
+		for (size_t i = 0; i < lengthof(times); i++)
+		{
+			pay_moment_of_unix(times[i].unix_s, &m);
+			snprintf(text, sizeof(text), "%04d-%02d-%02d %02d:%02d:%02d", m.year, m.month, m.day, m.hour, m.minute, m.second);
+			OK(strcmp(text, times[i].value) == 0 && m.has_zone && m.zone_seconds == 0, "%lld is %s", (long long) times[i].unix_s, text);
+		}
+	}
 	OK(pay_zone_abbreviation("CEST", &seconds) && seconds == 7200, "CEST");
 	OK(pay_zone_abbreviation("PST", &seconds) && seconds == -28800, "PST");
 	OK(!pay_zone_abbreviation("Europe/Berlin", &seconds) && !pay_zone_abbreviation("", &seconds), "others are asked of the zone database");

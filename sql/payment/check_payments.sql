@@ -1,0 +1,255 @@
+-- The payments' part of payments.check().
+
+CREATE FUNCTION payments._status_hash(
+	previous bytea, payment_id uuid, seq int, status text, event text, operation_id uuid, source text,
+	actor text, code text, recorded_at timestamptz
+) RETURNS bytea
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_status_hash_sql';
+COMMENT ON FUNCTION payments._status_hash(bytea, uuid, int, text, text, uuid, text, text, text, timestamptz) IS
+'Internal: hash of a status row over its content and the hash of the row before it.';
+
+CREATE FUNCTION payments._check_payments()
+	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	n bigint;
+	s text;
+BEGIN
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	LEFT JOIN (
+		SELECT m.payment_id, sum(m.amount) FILTER (WHERE m.kind = 'capture') AS captured,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund'), 0)
+				- coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund_failed'), 0) AS refunded,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute'), 0)
+				- coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute_won'), 0) AS disputed
+		FROM payments.movement m
+		GROUP BY m.payment_id
+	) m USING (payment_id)
+	WHERE (p.captured, p.refunded, p.disputed) IS DISTINCT FROM (coalesce(m.captured, 0),
+		coalesce(m.refunded, 0), coalesce(m.disputed, 0));
+	RETURN QUERY
+	SELECT * FROM payments._violation('amounts of a payment are the sums of its movements', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	LEFT JOIN (
+		SELECT o.payment_id, sum(o.amount) FILTER (WHERE o.kind = 'capture') AS capture_pending,
+			sum(o.amount) FILTER (WHERE o.kind = 'refund') AS refund_pending
+		FROM payments.operation o
+		WHERE o.status NOT IN ('succeeded', 'failed', 'cancelled')
+		GROUP BY o.payment_id
+	) o USING (payment_id)
+	WHERE (p.capture_pending, p.refund_pending) IS DISTINCT FROM (coalesce(o.capture_pending, 0),
+		coalesce(o.refund_pending, 0));
+	RETURN QUERY SELECT * FROM payments._violation('pending amounts are the sums of open operations', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	WHERE p.captured > p.authorized
+	OR p.authorized > p.amount
+	OR p.captured::numeric < p.refunded::numeric + p.disputed;
+	RETURN QUERY SELECT * FROM payments._violation('refunded + disputed <= captured <= authorized', n, s);
+
+	SELECT count(*), min(x.payment_id::text) INTO n, s
+	FROM (
+		SELECT m.payment_id
+		FROM payments.movement m
+		JOIN payments.operation o USING (operation_id)
+		WHERE m.kind IN ('capture', 'late_capture') AND o.kind = 'charge'
+		GROUP BY m.payment_id
+		HAVING count(*) > 1
+	) x;
+	RETURN QUERY SELECT * FROM payments._violation('at most one charge of a payment succeeded', n, s);
+
+	SELECT count(*), min(h.payment_id::text) INTO n, s
+	FROM (
+		SELECT t.*, coalesce(lag(t.seq) OVER w, 0) + 1 AS n, coalesce(lag(t.status) OVER w, '') AS previous,
+			lag(t.hash) OVER w AS previous_hash
+		FROM (
+			SELECT s.payment_id, s.seq, s.status, s.event, s.operation_id, s.source, s.actor, s.code,
+				s.recorded_at, s.hash, false AS retired
+			FROM payments.payment_status s
+			UNION ALL
+			SELECT r.payment_id, r.seq, r.status, NULL, NULL, NULL, NULL, NULL, NULL, r.hash, true
+			FROM payments.payment_retired r
+		) t
+		WINDOW w AS (PARTITION BY t.payment_id ORDER BY t.seq)
+	) h
+	WHERE NOT h.retired
+	AND (
+		h.seq <> h.n
+		OR NOT EXISTS (
+			SELECT FROM payments._transitions() t
+			WHERE t.from_status = h.previous AND t.event = h.event AND t.to_status = h.status
+		)
+		OR h.hash <> payments._status_hash(h.previous_hash, h.payment_id, h.seq, h.status, h.event,
+			h.operation_id, h.source, h.actor, h.code, h.recorded_at)
+	);
+	RETURN QUERY
+	SELECT *
+	FROM payments._violation('histories have no gap, only legal edges and an unbroken hash chain', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	LEFT JOIN (
+		SELECT DISTINCT ON (t.payment_id) t.*
+		FROM (
+			SELECT s.payment_id, s.seq, s.status, s.hash
+			FROM payments.payment_status s
+			UNION ALL
+			SELECT r.payment_id, r.seq, r.status, r.hash
+			FROM payments.payment_retired r
+		) t
+		ORDER BY t.payment_id, t.seq DESC
+	) h USING (payment_id)
+	WHERE (h.seq, h.status, h.hash) IS DISTINCT FROM (p.seq, p.status, p.status_hash);
+	RETURN QUERY SELECT * FROM payments._violation('status of a payment is the last of its history', n, s);
+
+	SELECT count(*), min(o.operation_id::text) INTO n, s
+	FROM payments.operation o
+	WHERE (SELECT count(*) FROM payments.queue q WHERE q.operation_id = o.operation_id)
+		+ (
+			SELECT count(*)
+			FROM payments.dead_letter d
+			WHERE d.operation_id = o.operation_id AND d.decision IS NULL
+		) <> (o.status NOT IN ('succeeded', 'failed', 'cancelled'))::int;
+	RETURN QUERY
+	SELECT *
+	FROM payments._violation('an open operation is queued or a dead letter, a finished one is neither', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	WHERE p.status IN ('initiated', 'processing', 'awaiting_retry', 'in_doubt', 'requires_action')
+	AND NOT EXISTS (
+		SELECT FROM payments.operation o
+		WHERE o.payment_id = p.payment_id AND o.status NOT IN ('succeeded', 'failed', 'cancelled')
+	);
+	RETURN QUERY SELECT * FROM payments._violation('no accepted payment is forgotten', n, s);
+
+	SELECT count(*), min(x.id::text) INTO n, s
+	FROM (
+		SELECT o.payment_id AS id
+		FROM payments.operation o
+		WHERE NOT EXISTS (SELECT FROM payments.payment p WHERE p.payment_id = o.payment_id)
+		UNION ALL
+		SELECT t.payment_id
+		FROM payments.payment_status t
+		WHERE NOT EXISTS (SELECT FROM payments.payment p WHERE p.payment_id = t.payment_id)
+		UNION ALL
+		SELECT m.payment_id
+		FROM payments.movement m
+		WHERE NOT EXISTS (SELECT FROM payments.payment p WHERE p.payment_id = m.payment_id)
+		UNION ALL
+		SELECT q.operation_id
+		FROM payments.queue q
+		WHERE NOT EXISTS (
+			SELECT FROM payments.operation o
+			WHERE o.operation_id = q.operation_id AND o.payment_id = q.payment_id
+		)
+	) x;
+	RETURN QUERY SELECT * FROM payments._violation('every row belongs to a payment', n, s);
+
+	SELECT count(*), min(x.operation_id::text) INTO n, s
+	FROM (
+		SELECT a.operation_id
+		FROM payments.attempt a
+		WHERE NOT EXISTS (SELECT FROM payments.operation o WHERE o.operation_id = a.operation_id)
+		UNION ALL
+		SELECT r.operation_id
+		FROM payments.attempt_answer r
+		WHERE NOT EXISTS (
+			SELECT FROM payments.attempt a WHERE a.operation_id = r.operation_id AND a.attempt = r.attempt
+		)
+	) x;
+	RETURN QUERY
+	SELECT * FROM payments._violation('every attempt has its operation, every answer its attempt', n, s);
+
+	SELECT count(*), min(x.psp_key) INTO n, s
+	FROM (
+		SELECT a.psp_key
+		FROM payments.attempt a
+		WHERE a.action = 'send' AND a.psp_key IS NOT NULL
+		GROUP BY a.psp_key
+		HAVING count(DISTINCT (a.method, a.path, a.body)) > 1
+	) x;
+	RETURN QUERY SELECT * FROM payments._violation('a PSP key was only ever sent with the same bytes', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	WHERE NOT EXISTS (
+		SELECT FROM payments.idempotency_key k
+		WHERE k.payment_id = p.payment_id AND k.merchant = p.merchant AND k.verb LIKE 'create\_%'
+	);
+	RETURN QUERY
+	SELECT * FROM payments._violation('every payment was created under an idempotency key', n, s);
+
+	SELECT count(*), min(coalesce(h.id, e.id)) INTO n, s
+	FROM (SELECT t.payment_id::text AS id, t.seq, t.recorded_at FROM payments.payment_status t) h
+	FULL JOIN (
+		SELECT v.aggregateid AS id, (v.payload ->> 'seq')::int AS seq, count(*) AS rows
+		FROM payments.event v
+		WHERE v.aggregatetype = 'payment'
+		GROUP BY 1, 2
+	) e ON e.id = h.id AND e.seq = h.seq
+	LEFT JOIN payments.payment_retired r ON h.id IS NULL AND r.payment_id::text = e.id AND r.seq >= e.seq
+	WHERE e.rows > 1
+	OR (h.id IS NULL AND r.seq IS NULL)
+	OR (
+		e.rows IS NULL
+		AND h.recorded_at >= coalesce(
+			(SELECT max(x.to_time) FROM payments.partition_retired x WHERE x.table_name = 'event'),
+			'-infinity')
+	);
+	RETURN QUERY SELECT * FROM payments._violation('every status row has one event', n, s);
+
+	SELECT count(*), min(coalesce(b.batch_id, l.batch_id)::text) INTO n, s
+	FROM payments.settlement_batch b
+	FULL JOIN (
+		SELECT a.batch_id, count(*) AS lines
+		FROM (
+			SELECT r.batch_id
+			FROM payments.settlement_line r
+			UNION ALL
+			SELECT e.batch_id
+			FROM payments.bank_entry e
+		) a
+		GROUP BY a.batch_id
+	) l USING (batch_id)
+	LEFT JOIN LATERAL payments._settlement_totals(b.batch_id, b.source) t ON true
+	WHERE b.batch_id IS NULL OR b.lines <> coalesce(l.lines, 0) OR b.totals <> t.totals;
+	RETURN QUERY SELECT * FROM payments._violation('a settlement batch is the sum of its lines', n, s);
+
+	SELECT count(*), min(x.name) INTO n, s
+	FROM (
+		SELECT c.relname || '.' || g.trg AS name
+		FROM payments._tables() d
+		CROSS JOIN unnest(d.guards) g (trg)
+		-- Its partitions, too.
+		JOIN LATERAL (
+			SELECT to_regclass('payments.' || d.name) AS oid, d.name AS relname
+			UNION ALL
+			SELECT p.oid, p.relname
+			FROM pg_inherits i
+			JOIN pg_class p ON p.oid = i.inhrelid
+			WHERE i.inhparent = to_regclass('payments.' || d.name)
+		) c ON true
+		LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = g.trg
+		WHERE t.tgenabled IS DISTINCT FROM 'A'
+		UNION ALL
+		SELECT c.relname || ' is not logged'
+		FROM pg_class c
+		WHERE c.relnamespace = 'payments'::regnamespace
+		AND c.relkind IN ('r', 'p')
+		AND c.relpersistence <> 'p'
+		AND c.relname <> 'settlement_staging'
+		UNION ALL
+		SELECT c.relname || ' has a rule'
+		FROM pg_class c
+		JOIN pg_rewrite r ON r.ev_class = c.oid
+		WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p')
+	) x;
+	RETURN QUERY SELECT * FROM payments._violation('the guards are armed', n, s);
+END
+$$;
+COMMENT ON FUNCTION payments._check_payments() IS 'Internal: the invariants of payments, for check().';

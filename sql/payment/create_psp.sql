@@ -1,0 +1,32 @@
+-- PSPs: made, changed, and set going again.
+
+CREATE FUNCTION payments.create_psp(
+	psp text, adapter text, base_url text DEFAULT NULL, secret text DEFAULT NULL, config jsonb DEFAULT '{}'
+) RETURNS void
+	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_create_psp';
+COMMENT ON FUNCTION payments.create_psp(text, text, text, text, jsonb) IS
+'Makes a channel to a payment service provider, or replaces its configuration. adapter: "sandbox" or "stripe". base_url: default the PSP''s own. secret: name of an entry of payments.secrets_file; NAME.webhook is the webhook signing secret. Raises PY402 for an unknown adapter, PY404 for an address that is not public, PY406 for plain http.';
+
+CREATE FUNCTION payments.resume_psp(psp text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM payments._require_setup();
+	UPDATE payments.psp AS p SET halted_at = NULL, halted_reason = NULL WHERE p.psp = resume_psp.psp;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY401',
+			MESSAGE = format('PSP "%s" does not exist', resume_psp.psp),
+			HINT = 'SELECT psp FROM payments.psp lists them.';
+	END IF;
+	UPDATE payments.psp_feed AS f
+	SET due_at = now(), tries = 0
+	WHERE f.psp = resume_psp.psp AND f.claimed_by IS NULL;
+	UPDATE payments.queue AS q
+	SET due_at = now()
+	WHERE q.psp = resume_psp.psp AND q.claimed_by IS NULL AND q.due_at > now() AND q.schedule IS NULL;
+	PERFORM payments._wake_worker();
+END
+$$;
+COMMENT ON FUNCTION payments.resume_psp(text) IS
+'Lets the worker call a PSP again that was halted because it refused our credentials.';

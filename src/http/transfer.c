@@ -1,0 +1,207 @@
+/*
+ * src/http/transfer.c
+ *		A request on its way, what becomes of it, and the pool of their handles.
+ *
+ * A transfer is in one list at a time: running (http.c), waiting (host.c) or
+ * idle (here).  Its memory is malloc'd, for curl's callbacks write to it; the
+ * handles of ended requests are kept and used again.
+ */
+#include "payments.h"
+
+#include "http/transfer.h"
+
+#include "base/header.h"
+
+#include <time.h>
+
+#define BODY_BYTES_FIRST 4096
+
+/* Handles to be used again. */
+static dlist_head idle = DLIST_STATIC_INIT(idle);
+
+/* Stands for a body of no bytes, so that `body` is never NULL. */
+static char no_body[1] = "";
+
+static void drop_body(PayHttpResponse *response);
+static void describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size);
+static void wipe_headers(struct curl_slist *headers);
+
+PayFinished *
+pay_http_finished_create(uint64 tag)
+{
+	PayFinished *finished = calloc(1, sizeof(PayFinished));
+
+	if (finished == NULL)
+		return NULL;
+	finished->response.tag = tag;
+	finished->response.transport = PAY_TRANSPORT_NOT_SENT;
+	finished->response.body = no_body;
+	finished->response.should_retry = -1;
+	finished->response.retry_after_s = -1;
+	return finished;
+}
+
+void
+pay_http_finished_free(PayFinished *finished)
+{
+	if (finished == NULL)
+		return;
+	drop_body(&finished->response);
+	free(finished);
+}
+
+static void
+drop_body(PayHttpResponse *response)
+{
+	if (response->body != no_body)
+		free(response->body);
+	response->body = no_body;
+	response->body_bytes = 0;
+}
+
+PayTransfer *
+pay_http_transfer_take(void)
+{
+	PayTransfer *transfer;
+	CURL	   *easy;
+
+	if (!dlist_is_empty(&idle))
+	{
+		transfer = dlist_container(PayTransfer, node, dlist_pop_head_node(&idle));
+		easy = transfer->easy;
+		curl_easy_reset(easy);
+	}
+	else
+	{
+		transfer = malloc(sizeof(PayTransfer));
+		easy = curl_easy_init();
+		if (transfer == NULL || easy == NULL)
+		{
+			free(transfer);
+			curl_easy_cleanup(easy);
+			return NULL;
+		}
+	}
+	memset(transfer, 0, sizeof(*transfer));
+	transfer->easy = easy;
+	return transfer;
+}
+
+bool
+pay_http_transfer_add_body(PayTransfer *transfer, const char *bytes, size_t n)
+{
+	PayHttpResponse *response = &transfer->finished->response;
+	size_t		needed;
+
+	if (n > transfer->response_bytes_max - response->body_bytes)
+	{
+		transfer->too_large = true;
+		return false;
+	}
+	needed = response->body_bytes + n + 1;
+	if (needed > transfer->body_capacity)
+	{
+		size_t		capacity = Max(needed, Max(2 * transfer->body_capacity, BODY_BYTES_FIRST));
+		char	   *grown;
+
+		capacity = Min(capacity, transfer->response_bytes_max + 1);
+		grown = realloc(response->body == no_body ? NULL : response->body, capacity);
+		if (grown == NULL)
+			return false;
+		response->body = grown;
+		transfer->body_capacity = capacity;
+	}
+	memcpy(response->body + response->body_bytes, bytes, n);
+	response->body_bytes += n;
+	response->body[response->body_bytes] = '\0';
+	return true;
+}
+
+PayFinished *
+pay_http_transfer_end(PayTransfer *transfer, CURLcode code)
+{
+	PayFinished *finished = transfer->finished;
+	PayHttpResponse *response = &finished->response;
+	long		status = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (!transfer->sending)
+		response->transport = PAY_TRANSPORT_NOT_SENT;
+	else if (code == CURLE_OK && (transfer->measured || status == 204 || status == 304))
+		response->transport = PAY_TRANSPORT_ANSWERED;
+	else
+		response->transport = PAY_TRANSPORT_LOST;
+
+	if (response->transport == PAY_TRANSPORT_ANSWERED)
+		response->http_status = (int) status;
+	else
+	{
+		describe(transfer, code, response->error, sizeof(response->error));
+		response->too_large = transfer->too_large;
+		drop_body(response);
+	}
+	response->elapsed_ms = (int) ((pay_http_now_us() - transfer->started_us) / 1000);
+	transfer->finished = NULL;
+	return finished;
+}
+
+/*
+ * Says why, in words of curl's and ours that hold neither URL nor header.
+ */
+static void
+describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size)
+{
+	long		os_errno = 0;
+
+	if (transfer->refused && !transfer->sending &&
+		(code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK))
+		strlcpy(error, "address refused", size);
+	else if (transfer->repeated)
+		strlcpy(error, "connection lost before an answer", size);
+	else if (transfer->too_large)
+		strlcpy(error, "answer too large", size);
+	else if (code == CURLE_OK)
+		strlcpy(error, "answer without a length may have been cut", size);
+	else if ((code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR) &&
+			 transfer->curl_error[0] != '\0')
+	{
+		/* Holds names out of the peer's certificate. */
+		pay_http_copy_printable(error, size, transfer->curl_error, strlen(transfer->curl_error));
+	}
+	else
+	{
+		curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_errno);
+		if (code == CURLE_COULDNT_CONNECT && os_errno != 0)
+			snprintf(error, size, "%s: %s", curl_easy_strerror(code), strerror((int) os_errno));
+		else
+			strlcpy(error, curl_easy_strerror(code), size);
+	}
+}
+
+void
+pay_http_transfer_release(PayTransfer *transfer)
+{
+	wipe_headers(transfer->headers);
+	transfer->headers = NULL;
+	free(transfer->body);
+	transfer->body = NULL;
+	dlist_push_head(&idle, &transfer->node);
+}
+
+/* One of them is the authorization. */
+static void
+wipe_headers(struct curl_slist *headers)
+{
+	for (struct curl_slist *header = headers; header != NULL; header = header->next)
+		explicit_bzero(header->data, strlen(header->data));
+	curl_slist_free_all(headers);
+}
+
+int64
+pay_http_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64CONST(1000000) + now.tv_nsec / 1000;
+}

@@ -1,0 +1,63 @@
+/*
+ * src/http/transfer.h
+ *		A request on its way, what becomes of it, and the pool of their handles.
+ *
+ * The only file that includes curl.  Above it host.c, request.c and http.c, in
+ * this order; of two of them one knows the other, never both.
+ */
+#ifndef PAY_HTTP_TRANSFER_H
+#define PAY_HTTP_TRANSFER_H
+
+#include "http/message.h"
+
+#include "lib/ilist.h"
+
+#include <curl/curl.h>
+
+/* The caller sees the response; the node lists it once finished. */
+typedef struct PayFinished
+{
+	PayHttpResponse response;	/* first: pay_http_free() gets its address */
+	slist_node	node;
+} PayFinished;
+
+typedef struct PayTransfer
+{
+	dlist_node	node;			/* in running, idle, or a host's waiting */
+	CURL	   *easy;			/* lives as long as this struct */
+	PayFinished *finished;		/* what we are filling */
+	struct PayHost *host;		/* NULL: not gated */
+	struct curl_slist *headers;
+	char	   *body;
+	size_t		body_capacity;	/* of the response's body */
+	size_t		response_bytes_max;
+	size_t		header_bytes;
+	int64		started_us;
+	bool		plain;			/* http, not https */
+	bool		repeatable;		/* GET: curl may send it again */
+	bool		connecting;		/* has an address: the lookup is over */
+	bool		sending;		/* bytes of the request may have left */
+	bool		refused;		/* we refused an address */
+	bool		repeated;		/* we stopped curl from sending again */
+	bool		too_large;
+	bool		measured;		/* the peer said how long the body is */
+	char		curl_error[CURL_ERROR_SIZE];
+} PayTransfer;
+
+/* An answer that is still empty: not sent.  NULL when out of memory. */
+extern PayFinished *pay_http_finished_create(uint64 tag);
+extern void pay_http_finished_free(PayFinished *finished);
+
+/* From the pool, or a new one; NULL when out of memory. */
+extern PayTransfer *pay_http_transfer_take(void);
+/* Adds to the response's body.  False when that is too much, or there is no memory. */
+extern bool pay_http_transfer_add_body(PayTransfer *transfer, const char *bytes, size_t n);
+/* Says in its response how a transfer that curl no longer has ended, and gives that up. */
+extern PayFinished *pay_http_transfer_end(PayTransfer *transfer, CURLcode code);
+/* Puts a transfer that is in no list back into the pool. */
+extern void pay_http_transfer_release(PayTransfer *transfer);
+
+/* Monotonic. */
+extern int64 pay_http_now_us(void);
+
+#endif							/* PAY_HTTP_TRANSFER_H */

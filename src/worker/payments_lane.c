@@ -1,0 +1,550 @@
+/*
+ * src/worker/payments_lane.c
+ *		The worker's calls for payments.
+ *
+ * A request is sent only after the commit of the claim that wrote its attempt
+ * row.  A batch of answers is completed in one transaction, for one fsync; if
+ * anything in it fails, all is rolled back and each item is completed alone,
+ * so that a poison row ends in the dead letters and the others go through.  A
+ * payment that a client holds locked is never waited for: its answer is kept
+ * for the next round, lease and all.
+ *
+ * Death at any point leaves leases behind.  The next worker lets them run out
+ * at its start, and they are completed as unknown.
+ */
+#include "payments.h"
+
+#include "worker/lane.h"
+
+#include "core/guc.h"
+#include "core/spi.h"
+#include "payment/apply.h"
+#include "payment/dead_letter.h"
+#include "payment/queue.h"
+#include "worker/maintenance.h"
+#include "worker/transaction.h"
+#include "worker/upstream.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define RESPONSE_BYTES_MAX (1024 * 1024)
+/* When due rows were locked by somebody, look again after this. */
+#define CONTENDED_MS 50
+#define COMPLETE_AGAIN_MS 200
+/* At most one round of claims and one of completing in this time: when much is going on, larger batches cost less each; when little is, nobody waits. */
+#define PACE_MS 20
+/* After this many items that hit a lock, the rest waits for the next round: each costs a lock timeout. */
+#define CONTENDED_MAX 10
+#define SKIP_MS 10000
+/* A round of claims that has taken this long begins with no further PSP. */
+#define ROUND_MS 100
+
+/* A call in flight; the claim's data live in its context. */
+typedef struct PayCall
+{
+	MemoryContext context;		/* NULL: slot is free */
+	PayClaim   *claim;
+	PayUpstream *upstream;
+} PayCall;
+
+/* A call that has ended, waiting to be completed.  What its report points to lives in the call's context. */
+typedef struct PayDone
+{
+	int			slot;
+	PayHttpResponse *response;	/* NULL: in-process adapter */
+	PayReport	report;
+	TimestampTz not_before;		/* could not be completed yet */
+	bool		completed;
+} PayDone;
+
+typedef struct PayRange
+{
+	const int  *which;			/* indexes into `done` */
+	int			n;
+} PayRange;
+
+typedef struct PayBurial
+{
+	pg_uuid_t	operation_id;
+	const char *reason;
+	const char *detail;
+} PayBurial;
+
+typedef struct PayClaimRound
+{
+	PayUpstream *upstream;
+	int			room;
+	TimestampTz now;
+	PayClaim   *claims;
+	int			n;
+	int			touched;
+	pg_uuid_t	first;			/* of the rows touched */
+	PayWorkError error;
+	TimestampTz next_due;
+} PayClaimRound;
+
+/* Process-local, written by this lane only. */
+static PayCall *calls = NULL;
+static int *free_slots = NULL;
+static int	free_count = 0;
+static PayDone *done = NULL;
+static int	done_count = 0;
+static TimestampTz claim_at = 0;	/* 0: at once */
+static TimestampTz claimed_at = 0;
+static uint64 lap = 1;			/* in each, every PSP has its turn once */
+static TimestampTz completed_at = 0;
+static int	contended_items = 0;	/* in this round of completing */
+
+static void init(void);
+static void recover(TimestampTz now);
+static void look(TimestampTz now);
+static TimestampTz next_look(bool noted);
+static void claim(TimestampTz now);
+static TimestampTz claim_from(PayUpstream *upstream, TimestampTz now);
+static int	room_for(PayUpstream *upstream, TimestampTz now);
+static void claim_work(void *arg);
+static TimestampTz claim_failed(PayClaimRound *round);
+static void skip_row(PayUpstream *upstream, PayClaimRound *round);
+static void copy_claim(PayCall *call, const PayClaim *claim);
+static void send_call(int slot);
+static PayDone *end_call(int slot);
+static void answered(int slot, PayHttpResponse *response);
+static TimestampTz next(bool idle);
+static void step(bool idle);
+static void complete(void);
+static void complete_range(const int *which, int n);
+static void complete_work(void *arg);
+static void give_up(PayDone *d, const PayWorkError *error);
+static void bury_work(void *arg);
+static void release(int slot);
+
+static PayStmt read_next_due = PAY_STMT(SPI_OK_SELECT,
+	"SELECT min(due_at) FROM payments.queue WHERE psp = $1", TEXTOID);
+
+PayLane		pay_payments_lane = {
+	.name = "payments",
+	.init = init,
+	.recover = recover,
+	.look = look,
+	.next_look = next_look,
+	.claim = claim,
+	.answered = answered,
+	.next = next,
+	.step = step,
+	.reload = pay_upstreams_reload,
+};
+
+static void
+init(void)
+{
+	int			slots = pay_inflight_max;
+
+	pay_payments_lane.slots = slots;
+	calls = MemoryContextAllocZero(TopMemoryContext, sizeof(PayCall) * slots);
+	done = MemoryContextAllocZero(TopMemoryContext, sizeof(PayDone) * slots);
+	free_slots = MemoryContextAlloc(TopMemoryContext, sizeof(int) * slots);
+	while (free_count < slots)
+	{
+		free_slots[free_count] = slots - 1 - free_count;
+		free_count++;
+	}
+}
+
+static void
+recover(TimestampTz now)
+{
+	pay_queue_recover(PAY_WORKER_ROLE, now);
+}
+
+static void
+look(TimestampTz now)
+{
+	pay_upstreams_read();
+}
+
+/* ---------- claim ---------- */
+
+static TimestampTz
+next_look(bool noted)
+{
+	return Max(noted ? 0 : claim_at, claimed_at + PACE_MS * 1000);
+}
+
+/*
+ * From each PSP that has something due, beginning with the one that waits
+ * longest.  A round that takes long is broken off, so that answers are not kept
+ * waiting; the next goes on with those that have not had their turn.
+ */
+static void
+claim(TimestampTz now)
+{
+	bool		begun = false;
+
+	claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
+	for (int i = 0; i < pay_upstreams_count(); i++)
+	{
+		PayUpstream *upstream = pay_upstreams_get(i);
+		TimestampTz again;
+
+		if (!upstream->usable)
+			continue;
+		/* A look at the queue costs little, a transaction of claims for nothing much more. */
+		if (upstream->due_at > now)
+			again = upstream->due_at;
+		else if (upstream->lap == lap)
+			again = 0;
+		else if (begun && GetCurrentTimestamp() >= now + ROUND_MS * 1000)
+		{
+			claim_at = 0;
+			return;
+		}
+		else
+		{
+			begun = true;
+			upstream->lap = lap;
+			again = claim_from(upstream, now);
+			CHECK_FOR_INTERRUPTS();
+		}
+		claim_at = Min(claim_at, again);
+	}
+	lap++;
+}
+
+/* Returns when to look at this PSP again. */
+static TimestampTz
+claim_from(PayUpstream *upstream, TimestampTz now)
+{
+	PayClaimRound round = {.upstream = upstream, .now = now, .next_due = DT_NOEND};
+
+	if (now >= upstream->skip_until)
+		upstream->n_skip = 0;
+	round.room = room_for(upstream, now);
+	if (upstream->one_by_one)
+		round.room = Min(round.room, 1);
+	/* Without room the next call that is completed claims again. */
+	if (round.room <= 0)
+		return upstream->breaker_ms > 0 && now < upstream->breaker_until ? upstream->breaker_until : DT_NOEND;
+	if (pay_worker_transaction(claim_work, &round, &round.error) == PAY_WORK_FAILED)
+		return claim_failed(&round);
+	for (int i = 0; i < round.n; i++)
+	{
+		int			slot = free_slots[--free_count];
+
+		calls[slot].upstream = upstream;
+		upstream->users++;
+		upstream->inflight++;
+		copy_claim(&calls[slot], &round.claims[i]);
+		send_call(slot);
+	}
+	if (round.touched > 0)
+		claimed_at = now;		/* a look that finds nothing does not hold up the next */
+	else
+		upstream->one_by_one = false;
+	if (room_for(upstream, now) <= 0)
+		return DT_NOEND;
+	/* Due, but skipped: somebody holds it. */
+	if (round.touched < round.room && round.next_due <= now)
+		return now + CONTENDED_MS * 1000;
+	return round.next_due;
+}
+
+/* How many calls may be added: what the upstream allows, and one batch. */
+static int
+room_for(PayUpstream *upstream, TimestampTz now)
+{
+	return Min(pay_upstream_room(upstream, free_count, now), pay_batch_size);
+}
+
+static void
+claim_work(void *arg)
+{
+	PayClaimRound *round = arg;
+	PayArgs		args = {0};
+
+	round->touched = 0;
+	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
+							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
+	if (round->touched == round->room)
+	{
+		round->next_due = round->now;	/* there may be more */
+		return;
+	}
+	pay_arg_text(&args, round->upstream->psp);
+	pay_spi_exec(&read_next_due, &args);
+	if (!pay_spi_isnull(0, 1))
+		round->next_due = Min(round->next_due, pay_spi_time(0, 1));
+}
+
+/* It said why in the log.  Alone, the row that is to blame shows itself. */
+static TimestampTz
+claim_failed(PayClaimRound *round)
+{
+	if (!pay_worker_error_passes(&round->error))
+		skip_row(round->upstream, round);
+	return round->now + (round->upstream->n_skip < PAY_SKIP_MAX ? CONTENDED_MS : SKIP_MS) * 1000;
+}
+
+/* A row that cannot be claimed goes to the dead letters; if even that fails it is left alone for a while. */
+static void
+skip_row(PayUpstream *upstream, PayClaimRound *round)
+{
+	PayBurial	burial = {round->first, "cannot_claim", round->error.message};
+
+	if (!upstream->one_by_one || round->touched == 0)
+	{
+		upstream->one_by_one = true;
+		return;
+	}
+	upstream->one_by_one = false;	/* it is found; should there be another, the next batch fails as well */
+	if (pay_worker_transaction(bury_work, &burial, NULL) != PAY_WORK_FAILED || upstream->n_skip == PAY_SKIP_MAX)
+		return;
+	upstream->skip[upstream->n_skip++] = round->first;
+	upstream->skip_until = round->now + SKIP_MS * 1000;
+}
+
+/* ---------- send ---------- */
+
+static const char *
+copied(const char *text)
+{
+	return text ? pstrdup(text) : NULL;
+}
+
+/* The claim was made in the tick's context; its call may outlive many ticks. */
+static void
+copy_claim(PayCall *call, const PayClaim *claim)
+{
+	MemoryContext old;
+	PayClaim   *copy;
+
+	call->context = AllocSetContextCreate(TopMemoryContext, "payments request", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(call->context);
+	copy = palloc(sizeof(PayClaim));
+	*copy = *claim;
+	copy->command.currency = copied(claim->command.currency);
+	copy->command.payment_method = copied(claim->command.payment_method);
+	copy->command.customer = copied(claim->command.customer);
+	copy->command.order_ref = copied(claim->command.order_ref);
+	copy->command.description = copied(claim->command.description);
+	copy->command.return_url = copied(claim->command.return_url);
+	copy->command.reason = copied(claim->command.reason);
+	copy->command.psp_ref = copied(claim->command.psp_ref);
+	copy->command.psp_payment_id = copied(claim->command.psp_payment_id);
+	copy->command.psp_object_id = copied(claim->command.psp_object_id);
+	copy->request.method = copied(claim->request.method);
+	copy->request.path = copied(claim->request.path);
+	copy->request.content_type = copied(claim->request.content_type);
+	copy->request.body = copied(claim->request.body);
+	copy->psp_key = copied(claim->psp_key);
+	call->claim = copy;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+send_call(int slot)
+{
+	PayCall    *call = &calls[slot];
+	PayClaim   *c = call->claim;
+	PayHttpRequest request = {0};
+
+	Assert(!IsTransactionState());
+	if (c->adapter->in_process)
+	{
+		PayDone    *d = end_call(slot);
+		MemoryContext old = MemoryContextSwitchTo(call->context);
+
+		c->adapter->perform(&c->command, c->inquiry, &d->report.result);
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	pay_upstream_request(call->upstream, &c->request, c->psp_key, &request);
+	request.tag = pay_payments_lane.first_tag + slot;
+	request.response_bytes_max = RESPONSE_BYTES_MAX;
+	pay_http_start(&request);
+}
+
+/*
+ * Lists a call as one to be completed.  The caller fills in the result, in the
+ * call's context: it may have to wait for its payment longer than a tick lasts.
+ */
+static PayDone *
+end_call(int slot)
+{
+	PayCall    *call = &calls[slot];
+	PayDone    *d = &done[done_count++];
+
+	memset(d, 0, sizeof(PayDone));
+	d->slot = slot;
+	d->report.source = call->claim->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
+	d->report.psp = call->upstream->psp;
+	d->report.operation_id = call->claim->operation_id;
+	d->report.payment_id = call->claim->payment_id;
+	d->report.payment_known = true;
+	d->report.attempt = call->claim->attempt;
+	d->report.result.retry_after_ms = -1;
+	return d;
+}
+
+static void
+answered(int slot, PayHttpResponse *response)
+{
+	PayCall    *call = &calls[slot];
+	PayDone    *d = end_call(slot);
+	PayAnswer	answer = {
+		.transport = response->transport,
+		.http_status = response->http_status,
+		.body = response->body,
+		.body_bytes = response->body_bytes,
+		.should_retry = response->should_retry,
+		.retry_after_s = response->retry_after_s,
+	};
+	MemoryContext old;
+
+	pay_upstream_note(call->upstream, response->transport, GetCurrentTimestamp());
+	old = MemoryContextSwitchTo(call->context);
+	call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &answer, &d->report.result);
+	MemoryContextSwitchTo(old);
+	d->response = response;
+	d->report.http_status = response->http_status;
+	d->report.request_id = response->request_id;
+	d->report.error = response->error;
+	d->report.body = response->body;
+	d->report.body_bytes = response->body_bytes;
+	d->report.elapsed_ms = response->elapsed_ms;
+}
+
+/* ---------- complete ---------- */
+
+static TimestampTz
+next(bool idle)
+{
+	TimestampTz due = DT_NOEND;
+
+	for (int i = 0; i < done_count; i++)
+		due = Min(due, Max(done[i].not_before, completed_at + PACE_MS * 1000));
+	return due;
+}
+
+static void
+step(bool idle)
+{
+	if (done_count >= pay_batch_size || GetCurrentTimestamp() >= completed_at + PACE_MS * 1000)
+		complete();
+}
+
+/* Completes what can be completed now; the rest stays in `done`, its lease still held. */
+static void
+complete(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int		   *ready = palloc(sizeof(int) * Max(done_count, 1));
+	int			n = 0,
+				kept = 0;
+
+	for (int i = 0; i < done_count; i++)
+		if (done[i].not_before <= now)
+			ready[n++] = i;
+	if (n > 0)
+		completed_at = now;
+	contended_items = 0;
+	for (int from = 0; from < n; from += pay_batch_size)
+		complete_range(ready + from, Min(n - from, pay_batch_size));
+
+	for (int i = 0; i < done_count; i++)
+	{
+		if (!done[i].completed)
+		{
+			done[kept++] = done[i];
+			continue;
+		}
+		release(done[i].slot);
+		pay_http_free(done[i].response);
+		claim_at = 0;		/* there is room again, and what was completed may be due again */
+		pay_maintenance_posted(now);
+	}
+	done_count = kept;
+}
+
+static void
+complete_range(const int *which, int n)
+{
+	PayRange	range = {which, n};
+	PayWorkError error = {0};
+
+	if (contended_items > CONTENDED_MAX)
+	{
+		for (int i = 0; i < n; i++)
+			done[which[i]].not_before = GetCurrentTimestamp() + COMPLETE_AGAIN_MS * 1000;
+		return;
+	}
+	/* Not set up: there is nothing left to complete. */
+	if (pay_worker_transaction(complete_work, &range, &error) != PAY_WORK_FAILED)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			PayDone    *d = &done[which[i]];
+
+			d->completed = d->report.outcome != PAY_OUTCOME_LOCKED;
+			d->not_before = GetCurrentTimestamp() + CONTENDED_MS * 1000;
+		}
+		return;
+	}
+	if (n > 1)
+	{
+		for (int i = 0; i < n; i++)
+			complete_range(which + i, 1);
+		return;
+	}
+	if (pay_worker_error_passes(&error) && ++contended_items)
+		done[which[0]].not_before = GetCurrentTimestamp() + COMPLETE_AGAIN_MS * 1000;
+	else
+		give_up(&done[which[0]], &error);
+}
+
+/* It goes to the dead letters.  If even that fails, the lease runs out and recovery takes it up. */
+static void
+give_up(PayDone *d, const PayWorkError *error)
+{
+	PayBurial	burial = {d->report.operation_id, "cannot_complete", error->message};
+
+	/* What the PSP says that it has charged, or refunded, is booked for another payment: one that was adopted after a restore. */
+	if (error->sqlstate == ERRCODE_UNIQUE_VIOLATION)
+		burial.reason = "booked_elsewhere";
+	d->completed = true;
+	pay_worker_transaction(bury_work, &burial, NULL);
+}
+
+static void
+complete_work(void *arg)
+{
+	PayRange   *range = arg;
+	PayReport  *reports = palloc(sizeof(PayReport) * range->n);
+
+	for (int i = 0; i < range->n; i++)
+		reports[i] = done[range->which[i]].report;
+	pay_apply(reports, range->n, false, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+	for (int i = 0; i < range->n; i++)
+		done[range->which[i]].report.outcome = reports[i].outcome;
+}
+
+static void
+bury_work(void *arg)
+{
+	PayBurial  *burial = arg;
+
+	pay_dead_letter_bury(&burial->operation_id, burial->reason, burial->detail, GetCurrentTimestamp(), PAY_WORKER_ROLE);
+}
+
+static void
+release(int slot)
+{
+	calls[slot].upstream->users--;
+	calls[slot].upstream->inflight--;
+	MemoryContextDelete(calls[slot].context);
+	calls[slot].context = NULL;
+	free_slots[free_count++] = slot;
+}
+

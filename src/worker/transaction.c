@@ -1,0 +1,134 @@
+/*
+ * src/worker/transaction.c
+ *		A step of the worker in a transaction of its own.
+ *
+ * The process is connected as payments_worker, which may do nothing; here, and
+ * only here, it acts as payments_owner.  A step that fails is rolled back and
+ * logged, and the worker goes on: what becomes of the item is its caller's to
+ * decide, in another transaction.
+ */
+#include "payments.h"
+
+#include "worker/transaction.h"
+
+#include "core/spi.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#define LOCK_TIMEOUT "200ms"
+
+static bool run_as_owner(void (*work) (void *), void *arg, MemoryContext context);
+static void report(MemoryContext context, PayWorkError *error);
+
+/* ALTER DATABASE and ALTER ROLE settings reach workers too; these must not be theirs to decide. */
+void
+pay_worker_pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"synchronous_commit", "on"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"session_replication_role", "origin"},
+		{"statement_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		/* Shorter than deadlock_timeout: when a client and we want each other's locks, we give way. */
+		{"lock_timeout", LOCK_TIMEOUT},
+		{"timezone", "UTC"},
+		{"jit", "off"},
+		{"application_name", "payments worker"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+PayWorkEnd
+pay_worker_transaction(void (*work) (void *), void *arg, PayWorkError *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile PayWorkEnd end = PAY_WORK_FAILED;
+
+	PG_TRY();
+	{
+		end = run_as_owner(work, arg, context) ? PAY_WORK_DONE : PAY_WORK_NOT_SET_UP;
+	}
+	PG_CATCH();
+	{
+		report(context, error);
+		end = PAY_WORK_FAILED;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	/* Without this the tables look untouched to autovacuum. */
+	pgstat_report_stat(false);
+	return end;
+}
+
+/* False when there is nobody to run it as. */
+static bool
+run_as_owner(void (*work) (void *), void *arg, MemoryContext context)
+{
+	Oid			user;
+	int			security;
+	bool		set_up;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	/* Results must outlive the transaction: allocate in the caller's context. */
+	MemoryContextSwitchTo(context);
+	set_up = pay_is_set_up();
+	if (set_up)
+	{
+		GetUserIdAndSecContext(&user, &security);
+		SetUserIdAndSecContext(pay_owner_oid(), security | SECURITY_LOCAL_USERID_CHANGE);
+		pay_spi_begin();
+		work(arg);
+		pay_spi_end();
+		SetUserIdAndSecContext(user, security);
+	}
+	if (ActiveSnapshotSet())
+		PopActiveSnapshot();
+	CommitTransactionCommand();
+	return set_up;
+}
+
+static void
+report(MemoryContext context, PayWorkError *error)
+{
+	ErrorData  *data;
+
+	MemoryContextSwitchTo(context);
+	data = CopyErrorData();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	ereport(LOG,
+			(errmsg("payments worker could not finish a step: %s", data->message),
+			 data->detail ? errdetail_internal("%s", data->detail) : 0));
+	if (error)
+	{
+		/* The detail names the key. */
+		error->message = data->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && data->detail ?
+			psprintf("%s: %s", data->message, data->detail) : pstrdup(data->message);
+		error->sqlstate = data->sqlerrcode;
+	}
+	FreeErrorData(data);
+}
+
+/* Locks, serialization, resources, shutdown. */
+bool
+pay_worker_error_passes(const PayWorkError *error)
+{
+	int			class = ERRCODE_TO_CATEGORY(error->sqlstate);
+
+	return class == ERRCODE_TO_CATEGORY(ERRCODE_T_R_SERIALIZATION_FAILURE) ||
+		class == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+		class == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		error->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
+}

@@ -104,7 +104,7 @@ payments.secrets_file = '{secrets}'
     def sql(self, text):
         return self.run('psql', '-h', self.root, '-p', str(self.port), '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', 'bench', '-c', text).strip()
 
-    def wait(self, query, expected, timeout=120):
+    def wait(self, query, expected, timeout=600):
         end = time.time() + timeout
         while time.time() < end:
             if self.sql(query) == expected:

@@ -33,12 +33,13 @@ CREATE FUNCTION pg_temp.postings(id uuid) RETURNS text LANGUAGE sql AS $$
 	FROM payments.posting p JOIN payments.account d ON d.account_id = p.debit_account JOIN payments.account c ON c.account_id = p.credit_account
 	WHERE p.payment_id = id
 $$;
--- What waits in the queue for it: action, schedule, try, and in how long.
+-- What waits in the queue for it: action, schedule, try, and for how long since the last answer.
 CREATE FUNCTION pg_temp.waits(id uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT concat_ws(' ', q.action, coalesce(q.schedule, '-'), q.try) FROM payments.queue q WHERE q.payment_id = id
 $$;
 CREATE FUNCTION pg_temp.delay(id uuid) RETURNS interval LANGUAGE sql AS $$
-	SELECT date_trunc('second', q.due_at - clock_timestamp() + interval '500 ms') FROM payments.queue q WHERE q.payment_id = id
+	SELECT date_trunc('second', q.due_at - max(w.answered_at) + interval '500 ms') FROM payments.queue q JOIN payments.attempt_answer w USING (operation_id)
+	WHERE q.payment_id = id GROUP BY q.due_at
 $$;
 CREATE FUNCTION pg_temp.attempts(id uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(a.action || '/' || a.generation || ':' || coalesce(r.class, '-') || CASE WHEN r.late THEN ' late' ELSE '' END, ', ' ORDER BY a.claimed_at, a.attempt, r.late)

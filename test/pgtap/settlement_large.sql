@@ -17,11 +17,15 @@ SELECT '<?xml version="1.0" encoding="UTF-8"?><Document xmlns="urn:iso:std:iso:2
 	|| '</Stmt></BkToCstmrStmt></Document>' AS content
 FROM generate_series(1, 50000) i;
 
-CREATE TEMP TABLE run AS SELECT clock_timestamp() AS started, NULL::timestamptz AS ended;
+-- Seconds of CPU that this session has had: those do not depend on what else the machine does.
+CREATE FUNCTION pg_temp.cpu() RETURNS numeric LANGUAGE sql AS $$
+	SELECT (split_part(s, ' ', 12)::numeric + split_part(s, ' ', 13)::numeric) / 100 FROM regexp_replace(pg_read_file('/proc/self/stat'), '^.*\) ', '') s
+$$;
+CREATE TEMP TABLE run AS SELECT pg_temp.cpu() AS before, NULL::numeric AS took;
 SELECT results_eq('SELECT i.lines FROM file, payments.import_settlement(''giro'', ''camt053'', content) i', 'VALUES (50000)', '50,000 entries');
-UPDATE run SET ended = clock_timestamp();
-SELECT diag(format('%s MB in %s s', round(octet_length(content) / 1e6, 1), round(extract(epoch FROM ended - started), 2))) FROM file, run;
-SELECT cmp_ok(ended - started, '<', interval '60 s', 'in seconds, even here') FROM run;
+UPDATE run SET took = pg_temp.cpu() - before;
+SELECT diag(format('%s MB in %s s', round(octet_length(content) / 1e6, 1), round(took, 2))) FROM file, run;
+SELECT ok(took BETWEEN 0.01 AND 30, 'in seconds') FROM run;
 SELECT results_eq('SELECT opening_balance, closing_balance, entries FROM payments.bank_statement',
 	'SELECT 10000::bigint, 10000 + sum(CASE WHEN i % 4 = 0 THEN -i ELSE i END)::bigint, 50000 FROM generate_series(1, 50000) i', 'the balances');
 SELECT results_eq('SELECT count(*), count(DISTINCT end_to_end_id), sum(amount)::bigint FROM payments.bank_entry',

@@ -13,14 +13,14 @@ use Test::More;
 my $SLOTS = 40;
 my $PSPS  = 200;
 
-my $node = new_payments_node('many', conf => "payments.inflight_max = $SLOTS");
+my $node = new_payments_node('many', conf => "payments.inflight_max = $SLOTS\npayments.lease = '1 h'");
 my $peer = start_peer();
 my $dead = start_peer(faults => [ { fault => 'hang' } ]);
 
 # Their names are the first ones, and so are their payments: neither may count for more than a share.
 foreach my $psp ('a_dead', 'b_dead')
 {
-	create_stripe_psp($node, $dead, psp => $psp);
+	create_stripe_psp($node, $dead, psp => $psp, timeout => '10 min');
 }
 create_stripe_psp($node, $peer);
 $node->safe_psql('postgres', sprintf q{

@@ -1,9 +1,9 @@
 /*
  * src/settlement/settle_line.c
- *		What a settlement line says of a payment goes through apply_psp_result().
+ *		What a settlement line says of a payment goes through pay_apply().
  *
  * Which line is about which payment is found out in SQL, for many at once
- * (sql/parts/58_match.sql and 59_settle.sql); here each becomes a PayReport, and the one door
+ * (sql/settlement/match.sql, apply_lines.sql); here each becomes a PayReport, and the one door
  * decides as it does for an answer or a webhook.  A line is the PSP's own book:
  * it speaks of money that has moved, never of a decline.
  */

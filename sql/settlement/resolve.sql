@@ -3,7 +3,10 @@
 CREATE FUNCTION payments._discrepancy_refuse(message text, hint text) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	RAISE EXCEPTION USING ERRCODE = 'PY610', MESSAGE = message, HINT = hint;
+	RAISE EXCEPTION USING
+		ERRCODE = 'PY610',
+		MESSAGE = message,
+		HINT = hint;
 END
 $$;
 COMMENT ON FUNCTION payments._discrepancy_refuse(text, text) IS 'Internal: raises PY610.';
@@ -13,19 +16,32 @@ CREATE FUNCTION payments._discrepancy_account(merchant text, code text, currency
 DECLARE
 	account bigint;
 BEGIN
-	SELECT a.account_id INTO account FROM payments.account a
-	WHERE a.merchant = _discrepancy_account.merchant AND a.code = _discrepancy_account.code AND a.currency = _discrepancy_account.currency;
+	SELECT a.account_id INTO account
+	FROM payments.account a
+	WHERE a.merchant = _discrepancy_account.merchant
+	AND a.code = _discrepancy_account.code
+	AND a.currency = _discrepancy_account.currency;
 	IF account IS NULL THEN
 		INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance)
-		SELECT _discrepancy_account.merchant, _discrepancy_account.code, _discrepancy_account.currency, t.type, t.hot, t.min_balance, t.max_balance
-		FROM payments.account_template t WHERE t.code = CASE WHEN _discrepancy_account.code LIKE 'psp\_receivable:%' THEN 'psp_receivable:{psp}'
-			WHEN _discrepancy_account.code LIKE 'bank:%' THEN 'bank:{bank}' ELSE _discrepancy_account.code END ORDER BY t.builtin LIMIT 1
+		SELECT _discrepancy_account.merchant, _discrepancy_account.code, _discrepancy_account.currency,
+			t.type, t.hot, t.min_balance, t.max_balance
+		FROM payments.account_template t
+		WHERE t.code = CASE
+			WHEN _discrepancy_account.code LIKE 'psp\_receivable:%' THEN 'psp_receivable:{psp}'
+			WHEN _discrepancy_account.code LIKE 'bank:%' THEN 'bank:{bank}'
+			ELSE _discrepancy_account.code
+		END
+		ORDER BY t.builtin LIMIT 1
 		ON CONFLICT DO NOTHING;
-		SELECT a.account_id INTO account FROM payments.account a
-		WHERE a.merchant = _discrepancy_account.merchant AND a.code = _discrepancy_account.code AND a.currency = _discrepancy_account.currency;
+		SELECT a.account_id INTO account
+		FROM payments.account a
+		WHERE a.merchant = _discrepancy_account.merchant
+		AND a.code = _discrepancy_account.code
+		AND a.currency = _discrepancy_account.currency;
 	END IF;
 	IF account IS NULL THEN
-		PERFORM payments._discrepancy_refuse(format('merchant "%s" has no account "%s" in %s', merchant, code, currency),
+		PERFORM payments._discrepancy_refuse(
+			format('merchant "%s" has no account "%s" in %s', merchant, code, currency),
 			'Create it with payments.create_account(), or name another.');
 	END IF;
 	RETURN account;
@@ -39,7 +55,9 @@ COMMENT ON FUNCTION payments._act_for_all(boolean) IS
 'Internal: while true, verbs act for every merchant, as an operator''s decision must; ends with false, an error, or the transaction.';
 
 -- Brings our books to what they say, against an account that takes the difference.
-CREATE FUNCTION payments._discrepancy_adjust(discrepancy bigint, seq int, account text, merchant text, OUT reference text, OUT amount bigint) RETURNS record
+CREATE FUNCTION payments._discrepancy_adjust(
+	discrepancy bigint, seq int, account text, merchant text, OUT reference text, OUT amount bigint
+) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	d payments.discrepancy_found;
@@ -52,14 +70,25 @@ DECLARE
 BEGIN
 	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
 	currency := coalesce(d.their_currency, d.our_currency);
-	other := coalesce(account, CASE d.kind WHEN 'fee' THEN 'psp_fees' WHEN 'unmatched_bank' THEN 'suspense' ELSE 'psp_adjustments' END);
+	other := coalesce(
+		account,
+		CASE d.kind
+			WHEN 'fee' THEN 'psp_fees'
+			WHEN 'unmatched_bank' THEN 'suspense'
+			ELSE 'psp_adjustments'
+		END);
 	sign := CASE WHEN d.movement_kind IN ('refund', 'dispute', 'fee') THEN -1 ELSE 1 END;
-	IF d.kind IN ('late', 'currency') OR d.kind NOT IN ('payout', 'payout_missing', 'unmatched_bank') AND d.our_currency <> d.their_currency THEN
-		PERFORM payments._discrepancy_refuse(format('a discrepancy of kind "%s" is not adjusted by one posting', d.kind),
-			'Post what is right with payments.post() or payments.exchange(), and accept it with the reference as reason.');
+	IF d.kind IN ('late', 'currency')
+		OR d.kind NOT IN ('payout', 'payout_missing', 'unmatched_bank') AND d.our_currency <> d.their_currency
+	THEN
+		PERFORM payments._discrepancy_refuse(
+			format('a discrepancy of kind "%s" is not adjusted by one posting', d.kind),
+			'Post what is right with payments.post() or payments.exchange(), and accept it with the '
+				'reference as reason.');
 	ELSIF d.kind IN ('status', 'unknown_line') THEN
 		PERFORM payments._discrepancy_refuse(format('a discrepancy of kind "%s" is not adjusted', d.kind),
-			'Of a payment that we know use link; what an unknown line has moved stands in suspense already: post it from there and accept.');
+			'Of a payment that we know use link; what an unknown line has moved stands in suspense already: '
+				'post it from there and accept.');
 	END IF;
 	-- By how much our side has too little.
 	amount := (coalesce(d.theirs, 0) - coalesce(d.ours, 0)) * sign;
@@ -68,15 +97,20 @@ BEGIN
 	ELSIF d.kind = 'payout_missing' THEN
 		amount := - amount;
 	END IF;
-	ours := CASE d.kind WHEN 'unmatched_bank' THEN 'bank:' || d.psp WHEN 'payout_missing' THEN 'payout_clearing:' || d.psp ELSE 'psp_receivable:' || d.psp END;
+	ours := CASE d.kind
+		WHEN 'unmatched_bank' THEN 'bank:' || d.psp
+		WHEN 'payout_missing' THEN 'payout_clearing:' || d.psp
+		ELSE 'psp_receivable:' || d.psp
+	END;
 	IF d.kind = 'payout_missing' THEN
 		PERFORM payments._discrepancy_account(merchant, ours, currency);
 	END IF;
 	debit := payments._discrepancy_account(merchant, CASE WHEN amount > 0 THEN ours ELSE other END, currency);
-	credit := payments._discrepancy_account(merchant, CASE WHEN amount > 0 THEN other ELSE ours END, currency);
+	credit := payments._discrepancy_account(
+		merchant, CASE WHEN amount > 0 THEN other ELSE ours END, currency);
 	reference := format('discrepancy:%s:%s', d.discrepancy_id, seq);
-	PERFORM payments.post(debit => debit, credit => credit, amount => abs(amount), kind => 'adjustment', reference => reference,
-		description => format('%s of %s', replace(d.kind, '_', ' '), d.psp));
+	PERFORM payments.post(debit => debit, credit => credit, amount => abs(amount), kind => 'adjustment',
+		reference => reference, description => format('%s of %s', replace(d.kind, '_', ' '), d.psp));
 END
 $$;
 COMMENT ON FUNCTION payments._discrepancy_adjust(bigint, int, text, text) IS
@@ -91,27 +125,44 @@ DECLARE
 	m record;
 BEGIN
 	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
-	SELECT r.* INTO STRICT last FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = discrepancy AND r.seq = _discrepancy_unadjust.seq;
+	SELECT r.* INTO STRICT last
+	FROM payments.discrepancy_resolution r
+	WHERE r.discrepancy_id = discrepancy AND r.seq = _discrepancy_unadjust.seq;
 	IF last.action = 'adjust' THEN
 		SELECT r.posting_id INTO posting FROM payments.posting_reference r WHERE r.reference = last.reference;
 		PERFORM payments.reverse_posting(posting_id => posting, reason => why);
 	ELSIF last.action = 'link' AND d.kind = 'unmatched_bank' THEN
-		FOR m IN SELECT x.* FROM payments.bank_match x WHERE x.batch_id = d.batch_id AND x.statement_no = d.statement_no AND x.entry_no = d.entry_no
-				 AND x.payout_ref = last.reference AND x.rule = 'link' ORDER BY x.bank_match_id DESC LIMIT 1 LOOP
-			PERFORM payments._bank_link(m.batch_id, m.statement_no, m.entry_no, m.psp, m.payout_ref, m.currency, - m.amount, 'unlink');
+		FOR m IN
+			SELECT x.*
+			FROM payments.bank_match x
+			WHERE x.batch_id = d.batch_id
+			AND x.statement_no = d.statement_no
+			AND x.entry_no = d.entry_no
+			AND x.payout_ref = last.reference
+			AND x.rule = 'link'
+			ORDER BY x.bank_match_id DESC LIMIT 1
+		LOOP
+			PERFORM payments._bank_link(m.batch_id, m.statement_no, m.entry_no, m.psp, m.payout_ref,
+				m.currency, - m.amount, 'unlink');
 		END LOOP;
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION payments._discrepancy_unadjust(bigint, int, text) IS 'Internal: takes back what a resolution has posted or linked.';
 
-CREATE FUNCTION payments._bank_link(batch bigint, statement_no int, entry_no int, psp text, payout text, currency text, amount bigint, rule text) RETURNS void
+CREATE FUNCTION payments._bank_link(
+	batch bigint, statement_no int, entry_no int, psp text, payout text, currency text, amount bigint,
+	rule text
+) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	id bigint;
 BEGIN
-	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount, rule, matched_at, matched_by)
-	VALUES (batch, statement_no, entry_no, psp, payout, currency, amount, rule, clock_timestamp(), session_user) RETURNING bank_match_id INTO id;
+	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount,
+		rule, matched_at, matched_by)
+	VALUES (batch, statement_no, entry_no, psp, payout, currency, amount, rule, clock_timestamp(),
+		session_user)
+	RETURNING bank_match_id INTO id;
 	PERFORM payments._bank_post(id);
 END
 $$;
@@ -129,26 +180,42 @@ BEGIN
 	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
 	IF d.kind = 'unmatched_bank' THEN
 		PERFORM payments._payouts_turn();
-		SELECT x.* INTO p FROM payments._payouts_open() x WHERE x.payout_ref = payout AND x.currency = d.their_currency;
-		SELECT e.left_over INTO open_amount FROM payments._bank_open(d.psp) e
+		SELECT x.* INTO p
+		FROM payments._payouts_open() x
+		WHERE x.payout_ref = payout AND x.currency = d.their_currency;
+		SELECT e.left_over INTO open_amount
+		FROM payments._bank_open(d.psp) e
 		WHERE e.batch_id = d.batch_id AND e.statement_no = d.statement_no AND e.entry_no = d.entry_no;
 		IF p.psp IS NULL OR open_amount IS NULL THEN
-			PERFORM payments._discrepancy_refuse('there is no open payout of that name and currency, or nothing is left of the entry',
+			PERFORM payments._discrepancy_refuse(
+				'there is no open payout of that name and currency, or nothing is left of the entry',
 				'SELECT * FROM payments.payout_status WHERE missing > 0; lists the payouts.');
 		END IF;
-		PERFORM payments._bank_link(d.batch_id, d.statement_no, d.entry_no, p.psp, p.payout_ref, p.currency, least(open_amount, p.left_over), 'link');
+		PERFORM payments._bank_link(d.batch_id, d.statement_no, d.entry_no, p.psp, p.payout_ref, p.currency,
+			least(open_amount, p.left_over), 'link');
 		RETURN p.payout_ref;
 	ELSIF d.kind NOT IN ('missing_here', 'status', 'duplicate') OR payment IS NULL THEN
-		PERFORM payments._discrepancy_refuse('only a movement that is missing here can be linked to a payment, and a bank entry to a payout',
+		PERFORM payments._discrepancy_refuse(
+			'only a movement that is missing here can be linked to a payment, and a bank entry to a payout',
 			'Pass payment_id => ..., or payout => ... for an entry of a bank.');
 	END IF;
 	SELECT l.object_id INTO object FROM payments._lines_meant(d.psp, ARRAY[d.batch_id], ARRAY[d.line_no]) l;
-	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = payment AND x.psp = d.psp) OR object IS NULL THEN
-		PERFORM payments._discrepancy_refuse('the payment does not exist or is of another PSP, or the line names no object', 'Look at payments.settlement_line.');
+	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = payment AND x.psp = d.psp)
+		OR object IS NULL
+	THEN
+		PERFORM payments._discrepancy_refuse(
+			'the payment does not exist or is of another PSP, or the line names no object',
+			'Look at payments.settlement_line.');
 	END IF;
-	SELECT x.* INTO a FROM payments._settlement_apply(d.psp, ARRAY[d.batch_id], ARRAY[d.line_no], ARRAY[payment], ARRAY[object], ARRAY[true], true) x;
-	IF NOT EXISTS (SELECT FROM payments.movement m WHERE m.psp = d.psp AND m.object_id = object AND m.payment_id = payment) THEN
-		PERFORM payments._discrepancy_refuse(format('the payment does not take it: it is %s', coalesce(a.status, 'of another sign')),
+	SELECT x.* INTO a
+	FROM payments._settlement_apply(
+		d.psp, ARRAY[d.batch_id], ARRAY[d.line_no], ARRAY[payment], ARRAY[object], ARRAY[true], true) x;
+	IF NOT EXISTS (
+		SELECT FROM payments.movement m
+		WHERE m.psp = d.psp AND m.object_id = object AND m.payment_id = payment
+	) THEN
+		PERFORM payments._discrepancy_refuse(
+			format('the payment does not take it: it is %s', coalesce(a.status, 'of another sign')),
 			'payments.exception may say more; amount and currency must be the payment''s.');
 	END IF;
 	RETURN a.status;
@@ -167,16 +234,28 @@ DECLARE
 BEGIN
 	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
 	IF d.kind NOT IN ('missing_here', 'duplicate') OR d.movement_kind <> 'capture' THEN
-		PERFORM payments._discrepancy_refuse('only a charge that is missing here, or a second one, can be made a payment', 'Use link, adjust or accept.');
+		PERFORM payments._discrepancy_refuse(
+			'only a charge that is missing here, or a second one, can be made a payment',
+			'Use link, adjust or accept.');
 	END IF;
-	SELECT x.* INTO STRICT l FROM payments.settlement_line x WHERE x.batch_id = d.batch_id AND x.line_no = d.line_no;
-	IF EXISTS (SELECT FROM payments.movement m WHERE m.psp = d.psp AND m.object_id = d.object_id AND m.kind IN ('capture', 'late_capture')) THEN
-		PERFORM payments._discrepancy_refuse('the PSP booked the same object twice, and one payment has it already', 'Ask the PSP, then adjust or accept.');
+	SELECT x.* INTO STRICT l
+	FROM payments.settlement_line x
+	WHERE x.batch_id = d.batch_id AND x.line_no = d.line_no;
+	IF EXISTS (
+		SELECT FROM payments.movement m
+		WHERE m.psp = d.psp AND m.object_id = d.object_id AND m.kind IN ('capture', 'late_capture')
+	) THEN
+		PERFORM payments._discrepancy_refuse(
+			'the PSP booked the same object twice, and one payment has it already',
+			'Ask the PSP, then adjust or accept.');
 	END IF;
 	-- Queued and settled in this transaction: nothing is ever sent for it.
-	SELECT c.payment_id INTO payment FROM payments.create_payment(idempotency_key => format('adopted:%s:%s', d.psp, d.object_id), amount => d.theirs,
-		currency => d.their_currency, merchant => merchant, psp => d.psp, order_ref => left(l.reference, 255),
-		description => left(format('adopted from settlement batch %s, line %s', d.batch_id, d.line_no), 1000)) c;
+	SELECT c.payment_id INTO payment
+	FROM payments.create_payment(idempotency_key => format('adopted:%s:%s', d.psp, d.object_id),
+		amount => d.theirs, currency => d.their_currency, merchant => merchant, psp => d.psp,
+		order_ref => left(l.reference, 255),
+		description => left(
+			format('adopted from settlement batch %s, line %s', d.batch_id, d.line_no), 1000)) c;
 	PERFORM payments._discrepancy_link(d.discrepancy_id, payment, NULL);
 	RETURN payment;
 END
@@ -184,8 +263,10 @@ $$;
 COMMENT ON FUNCTION payments._discrepancy_create(bigint, text) IS
 'Internal: makes a payment that is captured from the first moment, through apply_psp_result(). Raises PY610, and what create_payment() raises.';
 
-CREATE FUNCTION payments.resolve_discrepancy(discrepancy_id bigint, action text, reason text, account text DEFAULT NULL, payment_id uuid DEFAULT NULL,
-	payout text DEFAULT NULL, merchant text DEFAULT NULL, OUT status text, OUT seq int) RETURNS record
+CREATE FUNCTION payments.resolve_discrepancy(
+	discrepancy_id bigint, action text, reason text, account text DEFAULT NULL, payment_id uuid DEFAULT NULL,
+	payout text DEFAULT NULL, merchant text DEFAULT NULL, OUT status text, OUT seq int
+) RETURNS record
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -199,13 +280,20 @@ DECLARE
 	is_open boolean;
 BEGIN
 	PERFORM payments._require_setup();
-	IF reason IS NULL OR reason !~ '\S' OR action IS NULL OR action NOT IN ('accept', 'adjust', 'refund', 'create', 'link', 'ignore', 'reopen') THEN
+	IF reason IS NULL
+		OR reason !~ '\S'
+		OR action IS NULL
+		OR action NOT IN ('accept', 'adjust', 'refund', 'create', 'link', 'ignore', 'reopen')
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'action is not known, or the reason is missing',
-			HINT = 'action: accept, adjust, refund, create, link, ignore, reopen; reason: why, for whoever reads it in a year.';
+			HINT = 'action: accept, adjust, refund, create, link, ignore, reopen; reason: why, for whoever '
+				'reads it in a year.';
 	END IF;
-	SELECT f.* INTO d FROM payments.discrepancy_found f WHERE f.discrepancy_id = resolve_discrepancy.discrepancy_id;
+	SELECT f.* INTO d
+	FROM payments.discrepancy_found f
+	WHERE f.discrepancy_id = resolve_discrepancy.discrepancy_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY609',
@@ -214,27 +302,42 @@ BEGIN
 	END IF;
 	-- Nobody else decides, and no run, while we do.
 	PERFORM payments._settlement_turn(d.psp);
-	SELECT r.* INTO last FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = d.discrepancy_id ORDER BY r.seq DESC LIMIT 1;
+	SELECT r.* INTO last
+	FROM payments.discrepancy_resolution r
+	WHERE r.discrepancy_id = d.discrepancy_id
+	ORDER BY r.seq DESC LIMIT 1;
 	seq := coalesce(last.seq, 0) + 1;
 	is_open := last.action IS NULL OR last.action IN ('reopen', 'found_again');
 	IF is_open AND action = 'reopen' OR NOT is_open AND action <> 'reopen' THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
-			MESSAGE = format('discrepancy %s is %s', d.discrepancy_id, CASE WHEN is_open THEN 'open' ELSE 'resolved: ' || last.action END),
-			HINT = CASE WHEN is_open THEN 'Only what was resolved can be reopened.' ELSE 'Take that back first, with action => ''reopen''.' END;
-	ELSIF action = 'reopen' AND last.action IN ('create', 'refund', 'applied') OR action = 'reopen' AND last.action = 'link' AND d.kind <> 'unmatched_bank' THEN
+			MESSAGE = format('discrepancy %s is %s', d.discrepancy_id,
+				CASE WHEN is_open THEN 'open' ELSE 'resolved: ' || last.action END),
+			HINT = CASE
+				WHEN is_open THEN 'Only what was resolved can be reopened.'
+				ELSE 'Take that back first, with action => ''reopen''.'
+			END;
+	ELSIF action = 'reopen' AND last.action IN ('create', 'refund', 'applied')
+		OR action = 'reopen' AND last.action = 'link' AND d.kind <> 'unmatched_bank'
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
 			MESSAGE = format('discrepancy %s has moved money of a payment, which stays', d.discrepancy_id),
 			HINT = 'Refund the payment, or post what is right with payments.post().';
 	END IF;
-	SELECT coalesce(resolve_discrepancy.merchant, (SELECT p.merchant FROM payments.payment p WHERE p.payment_id = d.payment_id), payments._settlement_house(d.psp)) INTO house;
+	SELECT coalesce(
+		resolve_discrepancy.merchant,
+		(SELECT p.merchant FROM payments.payment p WHERE p.payment_id = d.payment_id),
+		payments._settlement_house(d.psp))
+	INTO house;
 	PERFORM payments._act_for_all(true);
 	CASE action
 		WHEN 'adjust' THEN
-			SELECT a.reference, a.amount INTO reference, amount FROM payments._discrepancy_adjust(d.discrepancy_id, seq, account, house) a;
+			SELECT a.reference, a.amount INTO reference, amount
+			FROM payments._discrepancy_adjust(d.discrepancy_id, seq, account, house) a;
 		WHEN 'link' THEN
-			reference := payments._discrepancy_link(d.discrepancy_id, coalesce(payment, d.payment_id), payout);
+			reference := payments._discrepancy_link(
+				d.discrepancy_id, coalesce(payment, d.payment_id), payout);
 			payment := coalesce(payment, d.payment_id);
 		WHEN 'create' THEN
 			payment := payments._discrepancy_create(d.discrepancy_id, house);
@@ -242,14 +345,17 @@ BEGIN
 			payment := payments._discrepancy_create(d.discrepancy_id, house);
 			reference := format('discrepancy:%s:%s', d.discrepancy_id, seq);
 			amount := d.theirs;
-			PERFORM payments.refund_payment(payment_id => payment, idempotency_key => reference, reason => CASE d.kind WHEN 'duplicate' THEN 'duplicate' END);
+			PERFORM payments.refund_payment(payment_id => payment, idempotency_key => reference,
+				reason => CASE d.kind WHEN 'duplicate' THEN 'duplicate' END);
 		WHEN 'reopen' THEN
 			PERFORM payments._discrepancy_unadjust(d.discrepancy_id, last.seq, reason);
 		ELSE NULL;
 	END CASE;
 	PERFORM payments._act_for_all(false);
-	INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, payment_id, reference, amount, actor, recorded_at)
-	VALUES (d.discrepancy_id, resolve_discrepancy.seq, action, reason, payment, reference, amount, who, clock_timestamp());
+	INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, payment_id, reference,
+		amount, actor, recorded_at)
+	VALUES (d.discrepancy_id, resolve_discrepancy.seq, action, reason, payment, reference, amount, who,
+		clock_timestamp());
 	status := CASE action WHEN 'reopen' THEN 'open' ELSE action END;
 END
 $$;

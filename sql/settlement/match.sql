@@ -412,32 +412,53 @@ CREATE FUNCTION payments._compare_query(psp text) RETURNS text
 	)
 	SELECT format($q$
 		WITH q AS (
-			SELECT l.batch_id, l.line_no, l.kind, l.movement_kind, coalesce(l.object_id, m.object_id) AS object_id,
-				m.payment_id, m.kind AS moved, m.amount, m.currency AS our_currency, m.recorded_at, l.theirs,
-				l.their_currency, l.fee, l.currency, l.further, l.occurred_at, %3$s, %4$s, l.psp_payment_id, l.reference,
+			SELECT l.batch_id, l.line_no, l.kind, l.movement_kind,
+				coalesce(l.object_id, m.object_id) AS object_id, m.payment_id, m.kind AS moved, m.amount,
+				m.currency AS our_currency, m.recorded_at, l.theirs, l.their_currency, l.fee, l.currency,
+				l.further, l.occurred_at, %3$s, %4$s, l.psp_payment_id, l.reference,
 				CASE l.movement_kind WHEN 'capture' THEN coalesce(f.amount, 0) END
-			FROM (SELECT l.batch_id, l.line_no, abs(coalesce(l.original_amount, l.gross)) AS theirs,
-					coalesce(l.original_currency, l.currency) AS their_currency, l.fee, l.currency, l.occurred_at,
-					l.further, l.kind, %1$s AS object_id, %2$s AS movement_kind, l.psp_payment_id, l.reference
-				  FROM payments.settlement_line l
-				  WHERE l.psp = $1 AND NOT l.repeated AND l.kind IN (%5$s)
-				  AND payments._in_scope($3, l.batch_id, l.occurred_at)) l
-			FULL JOIN (SELECT m.object_id, m.kind, CASE m.kind WHEN 'late_capture' THEN 'capture' ELSE m.kind END AS line_kind,
+			FROM (
+				SELECT l.batch_id, l.line_no, abs(coalesce(l.original_amount, l.gross)) AS theirs,
+					coalesce(l.original_currency, l.currency) AS their_currency, l.fee, l.currency,
+					l.occurred_at, l.further, l.kind, %1$s AS object_id, %2$s AS movement_kind,
+					l.psp_payment_id, l.reference
+				FROM payments.settlement_line l
+				WHERE l.psp = $1
+				AND NOT l.repeated
+				AND l.kind IN (%5$s)
+				AND payments._in_scope($3, l.batch_id, l.occurred_at)
+			) l
+			FULL JOIN (
+				SELECT m.object_id, m.kind,
+					CASE m.kind WHEN 'late_capture' THEN 'capture' ELSE m.kind END AS line_kind,
 					m.payment_id, m.amount, m.currency, m.recorded_at
-				  FROM payments.movement m
-				  WHERE m.psp = $1 AND m.kind IN (%6$s, 'late_capture')
-				  AND (($3).since = '-infinity' OR m.recorded_at >= ($3).since)
-				  AND (($3).batches IS NOT NULL OR ($3).til = 'infinity' OR m.recorded_at < ($3).til)) m
-				ON m.object_id = l.object_id AND m.line_kind = l.movement_kind
-			LEFT JOIN (SELECT f.payment_id, f.amount FROM payments.movement f WHERE f.psp = $1 AND f.kind = 'fee') f
-				ON f.payment_id = m.payment_id AND l.movement_kind = 'capture'
-			WHERE (l.batch_id IS NOT NULL AND m.object_id IS NOT NULL AND NOT l.further
-				   AND abs(l.theirs - m.amount) <= %3$s AND l.their_currency = m.currency
-				   AND (l.fee = coalesce(f.amount, 0) OR l.movement_kind <> 'capture' OR l.currency <> l.their_currency)
-				   AND (l.occurred_at BETWEEN m.recorded_at - %4$s AND m.recorded_at + %4$s) IS NOT FALSE) IS NOT TRUE
-			AND (m.object_id IS NULL OR l.batch_id IS NOT NULL OR m.recorded_at < $2))
+				FROM payments.movement m
+				WHERE m.psp = $1
+				AND m.kind IN (%6$s, 'late_capture')
+				AND (($3).since = '-infinity' OR m.recorded_at >= ($3).since)
+				AND (($3).batches IS NOT NULL OR ($3).til = 'infinity' OR m.recorded_at < ($3).til)
+			) m ON m.object_id = l.object_id AND m.line_kind = l.movement_kind
+			LEFT JOIN (
+				SELECT f.payment_id, f.amount FROM payments.movement f WHERE f.psp = $1 AND f.kind = 'fee'
+			) f ON f.payment_id = m.payment_id AND l.movement_kind = 'capture'
+			WHERE (
+				l.batch_id IS NOT NULL
+				AND m.object_id IS NOT NULL
+				AND NOT l.further
+				AND abs(l.theirs - m.amount) <= %3$s
+				AND l.their_currency = m.currency
+				AND (
+					l.fee = coalesce(f.amount, 0)
+					OR l.movement_kind <> 'capture'
+					OR l.currency <> l.their_currency
+				)
+				AND (l.occurred_at BETWEEN m.recorded_at - %4$s AND m.recorded_at + %4$s) IS NOT FALSE
+			) IS NOT TRUE
+			AND (m.object_id IS NULL OR l.batch_id IS NOT NULL OR m.recorded_at < $2)
+		)
 		SELECT array_agg(ROW(q.*)::payments._line_meant) FILTER (WHERE q.batch_id IS NOT NULL),
-			array_agg(q.object_id) FILTER (WHERE q.batch_id IS NULL), array_agg(q.moved) FILTER (WHERE q.batch_id IS NULL)
+			array_agg(q.object_id) FILTER (WHERE q.batch_id IS NULL),
+			array_agg(q.moved) FILTER (WHERE q.batch_id IS NULL)
 		FROM q$q$,
 		payments._by_kind(k.kinds, k.keys), payments._by_kind(k.kinds, k.moves),
 		payments._by_kind(k.kinds, k.tolerances), payments._by_kind(k.kinds, k.windows),

@@ -1,7 +1,7 @@
 -- A run: take what the lines tell, compare, write down what differs.  It holds
 -- its PSP's turn to the end, so that nobody imports or reconciles meanwhile.
 
-CREATE FUNCTION payments._discrepancy_open(psp text)
+CREATE FUNCTION payments._discrepancy_open(_psp text)
 	RETURNS TABLE (
 		discrepancy_id bigint, kind text, subject text, batch_id bigint, line_no int, payout_ref text,
 		movement_kind text, object_id text, ours bigint, our_currency text, theirs bigint, their_currency text
@@ -11,7 +11,7 @@ CREATE FUNCTION payments._discrepancy_open(psp text)
 		d.object_id, d.ours, d.our_currency, d.theirs, d.their_currency
 	FROM payments.discrepancy_found d
 	-- No last entry that closes it.
-	WHERE d.psp = $1
+	WHERE d.psp = _psp
 	AND NOT EXISTS (
 		SELECT FROM payments.discrepancy_resolution r
 		WHERE r.discrepancy_id = d.discrepancy_id
@@ -24,7 +24,7 @@ CREATE FUNCTION payments._discrepancy_open(psp text)
 $$;
 COMMENT ON FUNCTION payments._discrepancy_open(text) IS 'Internal: discrepancies of a PSP or bank that nothing has resolved.';
 
-CREATE FUNCTION payments._resolve_by_run(ids bigint[], action text, reason text) RETURNS bigint
+CREATE FUNCTION payments._resolve_by_run(_ids bigint[], _action text, _reason text) RETURNS bigint
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	WITH w AS (
 		INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, actor, recorded_at)
@@ -32,15 +32,15 @@ CREATE FUNCTION payments._resolve_by_run(ids bigint[], action text, reason text)
 			coalesce(
 				(SELECT max(r.seq) FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = i.id), 0)
 				+ 1,
-			$2, $3, session_user, clock_timestamp()
-		FROM unnest($1) i (id)
+			_action, _reason, session_user, clock_timestamp()
+		FROM unnest(_ids) i (id)
 		RETURNING 1
 	)
 	SELECT count(*) FROM w
 $$;
 COMMENT ON FUNCTION payments._resolve_by_run(bigint[], text, text) IS 'Internal: one entry of a run for each of these discrepancies.';
 
-CREATE FUNCTION payments._payout_verdicts(psp text, payouts text[], now timestamptz)
+CREATE FUNCTION payments._payout_verdicts(_psp text, _payouts text[], _now timestamptz)
 	RETURNS SETOF payments._verdict
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH p AS MATERIALIZED (
@@ -52,7 +52,7 @@ CREATE FUNCTION payments._payout_verdicts(psp text, payouts text[], now timestam
 			max(coalesce(l.available_at, l.occurred_at)) FILTER (WHERE l.kind = 'payout') AS paid_at,
 			(max(ARRAY[l.batch_id, l.line_no]) FILTER (WHERE l.kind = 'payout')) AS line
 		FROM payments.settlement_line l
-		WHERE l.psp = $1 AND NOT l.repeated AND l.payout_ref = ANY ($2)
+		WHERE l.psp = _psp AND NOT l.repeated AND l.payout_ref = ANY (_payouts)
 		GROUP BY l.payout_ref, l.currency
 	)
 	SELECT 'payout', format('payout %s: %s, %s', p.payout_ref, p.lines_net, p.paid), p.line[1],
@@ -70,10 +70,11 @@ CREATE FUNCTION payments._payout_verdicts(psp text, payouts text[], now timestam
 	CROSS JOIN LATERAL (
 		SELECT coalesce(sum(x.amount), 0)::bigint AS matched
 		FROM payments.bank_match x
-		WHERE x.psp = $1 AND x.payout_ref = p.payout_ref AND x.currency = p.currency
+		WHERE x.psp = _psp AND x.payout_ref = p.payout_ref AND x.currency = p.currency
 	) m
 	WHERE p.paid > m.matched
-	AND p.paid_at < $3 - (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'payout_missing')
+	AND p.paid_at < _now
+		- (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'payout_missing')
 	-- Whoever imports no bank statements does not wait for them.
 	AND EXISTS (SELECT FROM payments.settlement_batch b WHERE b.source = 'bank')
 $$;
@@ -84,11 +85,11 @@ CREATE TYPE payments._scope_sums AS (
 );
 COMMENT ON TYPE payments._scope_sums IS 'Internal: what there is to compare. comparable: lines that a movement must meet, or entries that a payout must.';
 
-CREATE FUNCTION payments._reconcile_totals(psp text, scope payments._compare_scope)
+CREATE FUNCTION payments._reconcile_totals(_psp text, _scope payments._compare_scope)
 	RETURNS payments._scope_sums
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	whole boolean := scope.batches IS NOT NULL OR scope.since = '-infinity' AND scope.til = 'infinity';
+	whole boolean := _scope.batches IS NOT NULL OR _scope.since = '-infinity' AND _scope.til = 'infinity';
 	sums payments._scope_sums;
 BEGIN
 	WITH x AS (
@@ -99,15 +100,15 @@ BEGIN
 			currency text, kind text, lines bigint, gross numeric, fee numeric, net numeric
 		)
 		WHERE whole
-		AND p.psp = _reconcile_totals.psp
-		AND (scope.batches IS NULL OR p.batch_id = ANY (scope.batches))
+		AND p.psp = _psp
+		AND (_scope.batches IS NULL OR p.batch_id = ANY (_scope.batches))
 		UNION ALL
 		SELECT l.currency, l.kind, count(*), sum(l.gross), sum(l.fee), sum(l.net)
 		FROM payments.settlement_line l
 		WHERE NOT whole
-		AND l.psp = _reconcile_totals.psp
+		AND l.psp = _psp
 		AND NOT l.repeated
-		AND payments._in_scope(scope, l.batch_id, l.occurred_at)
+		AND payments._in_scope(_scope, l.batch_id, l.occurred_at)
 		GROUP BY l.currency, l.kind
 	), k AS (
 		SELECT x.currency, x.kind, sum(x.lines) AS lines, sum(x.gross) AS gross, sum(x.fee) AS fee,
@@ -134,11 +135,11 @@ BEGIN
 			SELECT array_agg(DISTINCT l.payout_ref)
 			FROM payments.settlement_line l
 			WHERE sum(c.payouts) > 0
-			AND l.psp = _reconcile_totals.psp
+			AND l.psp = _psp
 			AND l.kind IN ('payout', 'payout_failure')
 			AND NOT l.repeated
 			AND l.payout_ref IS NOT NULL
-			AND payments._in_scope(scope, l.batch_id, l.occurred_at)
+			AND payments._in_scope(_scope, l.batch_id, l.occurred_at)
 		),
 		coalesce(bool_or(c.kinds ? 'unknown'), false)
 	INTO sums
@@ -150,8 +151,8 @@ COMMENT ON FUNCTION payments._reconcile_totals(text, payments._compare_scope) IS
 'Internal: sums of the lines in scope by currency.';
 
 CREATE FUNCTION payments._reconcile_psp(
-	psp text, scope payments._compare_scope, before timestamptz, now timestamptz, sums payments._scope_sums,
-	recheck boolean
+	_psp text, _scope payments._compare_scope, _before timestamptz, _now timestamptz,
+	_sums payments._scope_sums, _recheck boolean
 ) RETURNS SETOF payments._verdict
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -162,9 +163,9 @@ DECLARE
 	kinds text[];
 	payouts text[];
 	-- Everything is in scope: what has no counterpart there has none.
-	complete boolean := scope.batches IS NULL AND scope.since = '-infinity' AND scope.til = 'infinity';
+	complete boolean := _scope.batches IS NULL AND _scope.since = '-infinity' AND _scope.til = 'infinity';
 BEGIN
-	EXECUTE payments._compare_query(psp) INTO lines, objects, kinds USING psp, before, scope;
+	EXECUTE payments._compare_query(_psp) INTO lines, objects, kinds USING _psp, _before, _scope;
 	-- What was open is looked at again.
 	SELECT
 		array_agg(d.batch_id) FILTER (
@@ -177,43 +178,43 @@ BEGIN
 		kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),
 		array_agg(d.payout_ref) FILTER (WHERE d.kind IN ('payout', 'payout_missing'))
 	INTO batches, nos, objects, kinds, payouts
-	FROM payments._discrepancy_open(psp) d
-	WHERE recheck;
-	payouts := payouts || sums.payouts;
+	FROM payments._discrepancy_open(_psp) d
+	WHERE _recheck;
+	payouts := payouts || _sums.payouts;
 	-- A line may have come more than once, beside several fees.
 	lines := ARRAY(
 		SELECT DISTINCT ON (n.batch_id, n.line_no) n
-		FROM payments._lines_named(psp, lines, complete) n
+		FROM payments._lines_named(_psp, lines, complete) n
 		ORDER BY n.batch_id, n.line_no
 	);
 	lines := lines
 		|| ARRAY(
 			SELECT m
-			FROM payments._lines_meant(psp, batches, nos) m
+			FROM payments._lines_meant(_psp, batches, nos) m
 			WHERE NOT EXISTS (
 				SELECT FROM unnest(lines) l WHERE l.batch_id = m.batch_id AND l.line_no = m.line_no
 			)
 		);
-	RETURN QUERY SELECT v.* FROM payments._judge_lines(psp, lines, complete) v;
-	RETURN QUERY SELECT v.* FROM payments._judge_movements(psp, objects, kinds, before, lines, complete) v;
-	RETURN QUERY SELECT v.* FROM payments._payout_verdicts(psp, payouts, now) v;
-	IF sums.has_unknown THEN
+	RETURN QUERY SELECT v.* FROM payments._judge_lines(_psp, lines, complete) v;
+	RETURN QUERY SELECT v.* FROM payments._judge_movements(_psp, objects, kinds, _before, lines, complete) v;
+	RETURN QUERY SELECT v.* FROM payments._payout_verdicts(_psp, payouts, _now) v;
+	IF _sums.has_unknown THEN
 		RETURN QUERY
 		SELECT 'unknown_line', format('line %s:%s', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int,
 			NULL::int, l.payout_ref, NULL::uuid, NULL::text, l.psp_object_id, NULL::bigint, NULL::text, l.net,
 			l.currency, l.occurred_at
 		FROM payments.settlement_line l
-		WHERE l.psp = _reconcile_psp.psp
+		WHERE l.psp = _psp
 		AND l.kind = 'unknown'
 		AND NOT l.repeated
-		AND payments._in_scope(scope, l.batch_id, l.occurred_at);
+		AND payments._in_scope(_scope, l.batch_id, l.occurred_at);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION payments._reconcile_psp(text, payments._compare_scope, timestamptz, timestamptz, payments._scope_sums, boolean) IS
 'Internal: compares lines with movements, and returns what differs, that which was open and still differs included; some of it twice.';
 
-CREATE FUNCTION payments._bank_totals(bank text, since timestamptz, til timestamptz)
+CREATE FUNCTION payments._bank_totals(_bank text, _since timestamptz, _til timestamptz)
 	RETURNS payments._scope_sums
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(sum(c.entries), 0)::bigint, coalesce(sum(c.comparable), 0)::bigint,
@@ -235,33 +236,32 @@ CREATE FUNCTION payments._bank_totals(bank text, since timestamptz, til timestam
 				0)::bigint AS matched
 		FROM payments.settlement_batch b
 		JOIN payments.bank_entry e ON e.batch_id = b.batch_id
-		WHERE b.psp = $1
+		WHERE b.psp = _bank
 		AND b.source = 'bank'
 		AND e.detail_no = 0
 		AND e.status = 'booked'
-		AND coalesce(e.booking_date, e.value_date) >= ($2 AT TIME ZONE 'UTC')::date
-		AND coalesce(e.booking_date, e.value_date) <= ($3 AT TIME ZONE 'UTC')::date
+		AND coalesce(e.booking_date, e.value_date) >= (_since AT TIME ZONE 'UTC')::date
+		AND coalesce(e.booking_date, e.value_date) <= (_til AT TIME ZONE 'UTC')::date
 		GROUP BY e.currency
 	) c
 $$;
 COMMENT ON FUNCTION payments._bank_totals(text, timestamptz, timestamptz) IS 'Internal: sums of a bank''s entries by currency.';
 
 CREATE FUNCTION payments._reconcile_run(
-	psp text, since timestamptz, til timestamptz, fresh bigint[], applied bigint
+	_psp text, _since timestamptz, _til timestamptz, _fresh bigint[], _applied bigint
 ) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
 	SET work_mem = '64MB' SET jit = off AS $$
-#variable_conflict use_column
 DECLARE
 	run bigint := nextval('payments.reconciliation_run_run_id_seq');
 	started timestamptz := clock_timestamp();
 	-- Thousands that are open are looked at again once a day, not every minute.
-	recheck boolean := fresh IS NULL
+	recheck boolean := _fresh IS NULL
 		OR (
-			SELECT count(*) FROM (SELECT FROM payments._discrepancy_open(_reconcile_run.psp) LIMIT 1001) x
+			SELECT count(*) FROM (SELECT FROM payments._discrepancy_open(_psp) LIMIT 1001) x
 		) <= 1000;
-	is_bank boolean := NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = _reconcile_run.psp);
-	scope payments._compare_scope := ROW(fresh, since, til);
+	is_bank boolean := NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = _psp);
+	scope payments._compare_scope := ROW(_fresh, _since, _til);
 	covered timestamptz;
 	before timestamptz;
 	sums payments._scope_sums;
@@ -274,29 +274,29 @@ BEGIN
 	SELECT greatest(s.covered_to, f.watermark) INTO covered
 	FROM payments.settlement_source s
 	LEFT JOIN payments.psp_feed f ON f.psp = s.psp AND f.feed = 'settlement' AND f.enabled
-	WHERE s.psp = _reconcile_run.psp;
-	before := least(til, coalesce(covered, til), now())
+	WHERE s.psp = _psp;
+	before := least(_til, coalesce(covered, _til), now())
 		- (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'missing_at_psp');
 	IF NOT is_bank THEN
-		sums := payments._reconcile_totals(_reconcile_run.psp, scope);
+		sums := payments._reconcile_totals(_psp, scope);
 	END IF;
 	WITH v AS MATERIALIZED (
 		SELECT x.*
-		FROM payments._reconcile_psp(_reconcile_run.psp, scope, before, now(), sums, recheck) x
+		FROM payments._reconcile_psp(_psp, scope, before, now(), sums, recheck) x
 		WHERE NOT is_bank
 		UNION ALL
 		SELECT x.*
-		FROM payments._reconcile_bank(_reconcile_run.psp, run, now()) x
+		FROM payments._reconcile_bank(_psp, run, now()) x
 		WHERE is_bank
 	), o AS MATERIALIZED (
 		SELECT d.discrepancy_id, d.subject, d.kind
-		FROM payments._discrepancy_open(_reconcile_run.psp) d
+		FROM payments._discrepancy_open(_psp) d
 		WHERE recheck
 	), w AS (
 		INSERT INTO payments.discrepancy_found (psp, kind, subject, run_id, batch_id, line_no, statement_no,
 			entry_no, payout_ref, payment_id, movement_kind, object_id, ours, our_currency, theirs,
 			their_currency, occurred_at, found_at)
-		SELECT _reconcile_run.psp, v.kind, v.subject, run, v.batch_id, v.line_no, v.statement_no, v.entry_no,
+		SELECT _psp, v.kind, v.subject, run, v.batch_id, v.line_no, v.statement_no, v.entry_no,
 			v.payout_ref, v.payment_id, v.movement_kind, v.object_id, v.ours, v.our_currency, v.theirs,
 			v.their_currency, v.occurred_at, clock_timestamp()
 		FROM v
@@ -309,7 +309,7 @@ BEGIN
 			array_agg(DISTINCT d.discrepancy_id), 'found_again', format('run %s', run)) AS n
 		FROM v
 		JOIN payments.discrepancy_found d
-			ON d.psp = _reconcile_run.psp AND d.subject = v.subject AND d.kind = v.kind
+			ON d.psp = _psp AND d.subject = v.subject AND d.kind = v.kind
 		CROSS JOIN LATERAL (
 			SELECT r.action
 			FROM payments.discrepancy_resolution r
@@ -338,14 +338,14 @@ BEGIN
 	INTO discovered, explained, judged;
 
 	IF is_bank THEN
-		sums := payments._bank_totals(_reconcile_run.psp, since, til);
+		sums := payments._bank_totals(_psp, _since, _til);
 	ELSE
 		UPDATE payments.settlement_progress p
 		SET compared_at = clock_timestamp()
-		WHERE p.psp = _reconcile_run.psp
+		WHERE p.psp = _psp
 		AND p.posted_at IS NOT NULL
 		AND p.compared_at IS NULL
-		AND (fresh IS NULL OR p.batch_id = ANY (fresh));
+		AND (_fresh IS NULL OR p.batch_id = ANY (_fresh));
 	END IF;
 	SELECT coalesce(jsonb_object_agg(k.kind, k.by_currency), '{}'), coalesce(sum(k.n), 0)
 	INTO kinds, still_open
@@ -358,15 +358,15 @@ BEGIN
 					coalesce(d.theirs, 0)
 						- CASE WHEN d.kind IN ('late', 'currency') THEN 0 ELSE coalesce(d.ours, 0) END
 				))::bigint AS amount
-			FROM payments._discrepancy_open(_reconcile_run.psp) d
+			FROM payments._discrepancy_open(_psp) d
 			GROUP BY 1, 2
 		) c
 		GROUP BY c.kind
 	) k;
 	INSERT INTO payments.reconciliation_run (run_id, psp, scope, from_time, to_time, lines, applied, matched,
 		found, explained, still_open, totals, kinds, started_at, ended_at, run_by)
-	VALUES (run, _reconcile_run.psp, CASE WHEN fresh IS NULL THEN 'period' ELSE 'new' END, since, til,
-		sums.lines, _reconcile_run.applied, greatest(sums.comparable - judged, 0), discovered, explained,
+	VALUES (run, _psp, CASE WHEN _fresh IS NULL THEN 'period' ELSE 'new' END, _since, _til,
+		sums.lines, _applied, greatest(sums.comparable - judged, 0), discovered, explained,
 		still_open, sums.totals, kinds, started, clock_timestamp(), session_user);
 	RETURN run;
 END
@@ -380,7 +380,6 @@ CREATE FUNCTION payments.reconcile(
 	OUT discovered bigint, OUT explained bigint, OUT still_open bigint
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	step record;
 BEGIN
@@ -392,7 +391,7 @@ BEGIN
 			ERRCODE = 'PY401',
 			MESSAGE = format('there is no PSP "%s", and no bank account of that name', reconcile.psp),
 			HINT = 'SELECT psp FROM payments.settlement_source lists those that files came from.';
-	ELSIF from_time >= to_time THEN
+	ELSIF reconcile.from_time >= reconcile.to_time THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'the period ends before it begins',
@@ -400,15 +399,15 @@ BEGIN
 	END IF;
 	PERFORM payments._settlement_turn(reconcile.psp);
 	applied := 0;
-	IF apply THEN
+	IF reconcile.apply THEN
 		LOOP
 			SELECT t.* INTO step FROM payments._settlement_take(reconcile.psp, 1000, true, 0) t;
 			applied := applied + step.applied;
 			EXIT WHEN NOT step.left_over;
 		END LOOP;
 	END IF;
-	run_id := payments._reconcile_run(
-		reconcile.psp, coalesce(from_time, '-infinity'), coalesce(to_time, 'infinity'), NULL, applied);
+	run_id := payments._reconcile_run(reconcile.psp, coalesce(reconcile.from_time, '-infinity'),
+		coalesce(reconcile.to_time, 'infinity'), NULL, applied);
 	SELECT r.lines, r.matched, r.found, r.explained, r.still_open
 	INTO reconcile.lines, reconcile.matched, reconcile.discovered, reconcile.explained, reconcile.still_open
 	FROM payments.reconciliation_run r
@@ -420,7 +419,7 @@ COMMENT ON FUNCTION payments.reconcile(text, timestamptz, timestamptz, boolean) 
 
 -- For the worker, which has little time for it: what is new, without waiting
 -- for anybody.  What is not done yet is done the next time.
-CREATE FUNCTION payments._reconcile_new(psp text) RETURNS bigint
+CREATE FUNCTION payments._reconcile_new(_psp text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	began timestamptz := clock_timestamp();
@@ -430,16 +429,16 @@ DECLARE
 	since timestamptz;
 	last_run timestamptz;
 BEGIN
-	PERFORM payments._settlement_turn(_reconcile_new.psp);
+	PERFORM payments._settlement_turn(_psp);
 	FOR n IN 1 .. 10 LOOP
-		SELECT t.* INTO step FROM payments._settlement_take(_reconcile_new.psp, 200, false, 0) t;
+		SELECT t.* INTO step FROM payments._settlement_take(_psp, 200, false, 0) t;
 		applied := applied + step.applied;
 		EXIT WHEN NOT step.left_over OR clock_timestamp() > began + interval '300 ms';
 	END LOOP;
 	SELECT array_agg(p.batch_id) INTO fresh
 	FROM payments.settlement_progress p
-	WHERE p.psp = _reconcile_new.psp AND p.posted_at IS NOT NULL AND p.compared_at IS NULL;
-	SELECT max(r.ended_at) INTO last_run FROM payments.reconciliation_run r WHERE r.psp = _reconcile_new.psp;
+	WHERE p.psp = _psp AND p.posted_at IS NOT NULL AND p.compared_at IS NULL;
+	SELECT max(r.ended_at) INTO last_run FROM payments.reconciliation_run r WHERE r.psp = _psp;
 	-- Without new lines only what is due by now can be missing.
 	IF step.left_over OR fresh IS NULL AND last_run > now() - interval '10 minutes' THEN
 		RETURN NULL;
@@ -448,7 +447,7 @@ BEGIN
 	FROM payments._discrepancy_kinds() k
 	LEFT JOIN payments.settlement_batch b ON b.batch_id = ANY (fresh)
 	WHERE k.kind = 'missing_at_psp';
-	RETURN payments._reconcile_run(_reconcile_new.psp, coalesce(since, now() - interval '1 month'), now(),
+	RETURN payments._reconcile_run(_psp, coalesce(since, now() - interval '1 month'), now(),
 		coalesce(fresh, '{}'), applied);
 END
 $$;
@@ -466,7 +465,9 @@ DECLARE
 	r payments.reconciliation_run;
 	next text;
 BEGIN
-	SELECT min(s.psp) INTO name FROM payments.settlement_source s WHERE s.psp > coalesce(watermark, '');
+	SELECT min(s.psp) INTO name
+	FROM payments.settlement_source s
+	WHERE s.psp > coalesce(_job_reconcile.watermark, '');
 	IF name IS NULL THEN
 		RETURN NEXT jsonb_build_object('rows', 0, 'done', true, 'watermark', NULL);
 		RETURN;
@@ -478,7 +479,8 @@ BEGIN
 		PERFORM payments._settlement_turn(name);
 		SELECT t.* INTO step FROM payments._settlement_take(name, 2000, true, 0) t;
 		IF step.left_over THEN
-			RETURN NEXT jsonb_build_object('rows', step.lines, 'done', false, 'watermark', watermark,
+			RETURN NEXT jsonb_build_object('rows', step.lines, 'done', false,
+				'watermark', _job_reconcile.watermark,
 				'left', (
 					SELECT sum(greatest(b.lines - p.applied_to, 0))
 					FROM payments.settlement_progress p
@@ -487,8 +489,8 @@ BEGIN
 				));
 			RETURN;
 		END IF;
-		run := payments._reconcile_run(
-			name, coalesce(now() - make_interval(days => days), '-infinity'), 'infinity', NULL, 0);
+		run := payments._reconcile_run(name,
+			coalesce(now() - make_interval(days => _job_reconcile.days), '-infinity'), 'infinity', NULL, 0);
 	EXCEPTION WHEN OTHERS THEN
 		-- What passes is passed on, and tried again by the next run.
 		IF sqlstate LIKE '40%' OR sqlstate LIKE '57%' OR sqlstate LIKE '55%' THEN
@@ -514,7 +516,6 @@ COMMENT ON FUNCTION payments._job_reconcile(text, int) IS
 CREATE FUNCTION payments._check_reconciliation()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	n bigint;
 	s text;

@@ -1,8 +1,8 @@
 -- A run, written out for whoever signs it.
 
-CREATE FUNCTION payments._report_amount(amount numeric, currency text) RETURNS text
+CREATE FUNCTION payments._report_amount(_amount numeric, _currency text) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT CASE WHEN $1 IS NULL THEN '-' ELSE payments.format_amount($1::bigint, $2) END
+	SELECT CASE WHEN _amount IS NULL THEN '-' ELSE payments.format_amount(_amount::bigint, _currency) END
 $$;
 COMMENT ON FUNCTION payments._report_amount(numeric, text) IS 'Internal: an amount in a report.';
 
@@ -16,11 +16,11 @@ DECLARE
 	x record;
 BEGIN
 	PERFORM payments._require_setup();
-	SELECT q.* INTO r FROM payments.reconciliation_run q WHERE q.run_id = run;
+	SELECT q.* INTO r FROM payments.reconciliation_run q WHERE q.run_id = reconciliation_report.run;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY611',
-			MESSAGE = format('there is no reconciliation run %s', run),
+			MESSAGE = format('there is no reconciliation run %s', reconciliation_report.run),
 			HINT = 'SELECT run_id, psp, ended_at FROM payments.reconciliation_run; lists them.';
 	END IF;
 	SELECT q.* INTO previous

@@ -1,47 +1,47 @@
 -- What a person decides about a discrepancy.
 
-CREATE FUNCTION payments._discrepancy_refuse(message text, hint text) RETURNS void
+CREATE FUNCTION payments._discrepancy_refuse(_message text, _hint text) RETURNS void
 	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	RAISE EXCEPTION USING
 		ERRCODE = 'PY610',
-		MESSAGE = message,
-		HINT = hint;
+		MESSAGE = _message,
+		HINT = _hint;
 END
 $$;
 COMMENT ON FUNCTION payments._discrepancy_refuse(text, text) IS 'Internal: raises PY610.';
 
-CREATE FUNCTION payments._discrepancy_account(merchant text, code text, currency text) RETURNS bigint
+CREATE FUNCTION payments._discrepancy_account(_merchant text, _code text, _currency text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	account bigint;
 BEGIN
 	SELECT a.account_id INTO account
 	FROM payments.account a
-	WHERE a.merchant = _discrepancy_account.merchant
-	AND a.code = _discrepancy_account.code
-	AND a.currency = _discrepancy_account.currency;
+	WHERE a.merchant = _merchant
+	AND a.code = _code
+	AND a.currency = _currency;
 	IF account IS NULL THEN
 		INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance)
-		SELECT _discrepancy_account.merchant, _discrepancy_account.code, _discrepancy_account.currency,
+		SELECT _merchant, _code, _currency,
 			t.type, t.hot, t.min_balance, t.max_balance
 		FROM payments.account_template t
 		WHERE t.code = CASE
-			WHEN _discrepancy_account.code LIKE 'psp\_receivable:%' THEN 'psp_receivable:{psp}'
-			WHEN _discrepancy_account.code LIKE 'bank:%' THEN 'bank:{bank}'
-			ELSE _discrepancy_account.code
+			WHEN _code LIKE 'psp\_receivable:%' THEN 'psp_receivable:{psp}'
+			WHEN _code LIKE 'bank:%' THEN 'bank:{bank}'
+			ELSE _code
 		END
 		ORDER BY t.builtin LIMIT 1
 		ON CONFLICT DO NOTHING;
 		SELECT a.account_id INTO account
 		FROM payments.account a
-		WHERE a.merchant = _discrepancy_account.merchant
-		AND a.code = _discrepancy_account.code
-		AND a.currency = _discrepancy_account.currency;
+		WHERE a.merchant = _merchant
+		AND a.code = _code
+		AND a.currency = _currency;
 	END IF;
 	IF account IS NULL THEN
 		PERFORM payments._discrepancy_refuse(
-			format('merchant "%s" has no account "%s" in %s', merchant, code, currency),
+			format('merchant "%s" has no account "%s" in %s', _merchant, _code, _currency),
 			'Create it with payments.create_account(), or name another.');
 	END IF;
 	RETURN account;
@@ -56,7 +56,7 @@ COMMENT ON FUNCTION payments._act_for_all(boolean) IS
 
 -- Brings our books to what they say, against an account that takes the difference.
 CREATE FUNCTION payments._discrepancy_adjust(
-	discrepancy bigint, seq int, account text, merchant text, OUT reference text, OUT amount bigint
+	_discrepancy bigint, _seq int, _account text, _merchant text, OUT reference text, OUT amount bigint
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -68,10 +68,10 @@ DECLARE
 	debit bigint;
 	credit bigint;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
+	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = _discrepancy;
 	currency := coalesce(d.their_currency, d.our_currency);
 	other := coalesce(
-		account,
+		_account,
 		CASE d.kind
 			WHEN 'fee' THEN 'psp_fees'
 			WHEN 'unmatched_bank' THEN 'suspense'
@@ -103,12 +103,13 @@ BEGIN
 		ELSE 'psp_receivable:' || d.psp
 	END;
 	IF d.kind = 'payout_missing' THEN
-		PERFORM payments._discrepancy_account(merchant, ours, currency);
+		PERFORM payments._discrepancy_account(_merchant, ours, currency);
 	END IF;
-	debit := payments._discrepancy_account(merchant, CASE WHEN amount > 0 THEN ours ELSE other END, currency);
+	debit := payments._discrepancy_account(
+		_merchant, CASE WHEN amount > 0 THEN ours ELSE other END, currency);
 	credit := payments._discrepancy_account(
-		merchant, CASE WHEN amount > 0 THEN other ELSE ours END, currency);
-	reference := format('discrepancy:%s:%s', d.discrepancy_id, seq);
+		_merchant, CASE WHEN amount > 0 THEN other ELSE ours END, currency);
+	reference := format('discrepancy:%s:%s', d.discrepancy_id, _seq);
 	PERFORM payments.post(debit => debit, credit => credit, amount => abs(amount), kind => 'adjustment',
 		reference => reference, description => format('%s of %s', replace(d.kind, '_', ' '), d.psp));
 END
@@ -116,7 +117,7 @@ $$;
 COMMENT ON FUNCTION payments._discrepancy_adjust(bigint, int, text, text) IS
 'Internal: posts the difference between our side''s account and another. amount: on our side, minor units. Raises PY610, and what post() raises.';
 
-CREATE FUNCTION payments._discrepancy_unadjust(discrepancy bigint, seq int, why text) RETURNS void
+CREATE FUNCTION payments._discrepancy_unadjust(_discrepancy bigint, _seq int, _why text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	d payments.discrepancy_found;
@@ -124,13 +125,13 @@ DECLARE
 	posting bigint;
 	m record;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
+	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = _discrepancy;
 	SELECT r.* INTO STRICT last
 	FROM payments.discrepancy_resolution r
-	WHERE r.discrepancy_id = discrepancy AND r.seq = _discrepancy_unadjust.seq;
+	WHERE r.discrepancy_id = _discrepancy AND r.seq = _seq;
 	IF last.action = 'adjust' THEN
 		SELECT r.posting_id INTO posting FROM payments.posting_reference r WHERE r.reference = last.reference;
-		PERFORM payments.reverse_posting(posting_id => posting, reason => why);
+		PERFORM payments.reverse_posting(posting_id => posting, reason => _why);
 	ELSIF last.action = 'link' AND d.kind = 'unmatched_bank' THEN
 		FOR m IN
 			SELECT x.*
@@ -151,8 +152,8 @@ $$;
 COMMENT ON FUNCTION payments._discrepancy_unadjust(bigint, int, text) IS 'Internal: takes back what a resolution has posted or linked.';
 
 CREATE FUNCTION payments._bank_link(
-	batch bigint, statement_no int, entry_no int, psp text, payout text, currency text, amount bigint,
-	rule text
+	_batch bigint, _statement_no int, _entry_no int, _psp text, _payout text, _currency text, _amount bigint,
+	_rule text
 ) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -160,7 +161,7 @@ DECLARE
 BEGIN
 	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount,
 		rule, matched_at, matched_by)
-	VALUES (batch, statement_no, entry_no, psp, payout, currency, amount, rule, clock_timestamp(),
+	VALUES (_batch, _statement_no, _entry_no, _psp, _payout, _currency, _amount, _rule, clock_timestamp(),
 		session_user)
 	RETURNING bank_match_id INTO id;
 	PERFORM payments._bank_post(id);
@@ -168,7 +169,7 @@ END
 $$;
 COMMENT ON FUNCTION payments._bank_link(bigint, int, int, text, text, text, bigint, text) IS 'Internal: a match made or taken back by a person, with its posting.';
 
-CREATE FUNCTION payments._discrepancy_link(discrepancy bigint, payment uuid, payout text) RETURNS text
+CREATE FUNCTION payments._discrepancy_link(_discrepancy bigint, _payment uuid, _payout text) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	d payments.discrepancy_found;
@@ -177,12 +178,12 @@ DECLARE
 	object text;
 	a record;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
+	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = _discrepancy;
 	IF d.kind = 'unmatched_bank' THEN
 		PERFORM payments._payouts_turn();
 		SELECT x.* INTO p
 		FROM payments._payouts_open() x
-		WHERE x.payout_ref = payout AND x.currency = d.their_currency;
+		WHERE x.payout_ref = _payout AND x.currency = d.their_currency;
 		SELECT e.left_over INTO open_amount
 		FROM payments._bank_open(d.psp) e
 		WHERE e.batch_id = d.batch_id AND e.statement_no = d.statement_no AND e.entry_no = d.entry_no;
@@ -194,13 +195,13 @@ BEGIN
 		PERFORM payments._bank_link(d.batch_id, d.statement_no, d.entry_no, p.psp, p.payout_ref, p.currency,
 			least(open_amount, p.left_over), 'link');
 		RETURN p.payout_ref;
-	ELSIF d.kind NOT IN ('missing_here', 'status', 'duplicate') OR payment IS NULL THEN
+	ELSIF d.kind NOT IN ('missing_here', 'status', 'duplicate') OR _payment IS NULL THEN
 		PERFORM payments._discrepancy_refuse(
 			'only a movement that is missing here can be linked to a payment, and a bank entry to a payout',
 			'Pass payment_id => ..., or payout => ... for an entry of a bank.');
 	END IF;
 	SELECT l.object_id INTO object FROM payments._lines_meant(d.psp, ARRAY[d.batch_id], ARRAY[d.line_no]) l;
-	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = payment AND x.psp = d.psp)
+	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = _payment AND x.psp = d.psp)
 		OR object IS NULL
 	THEN
 		PERFORM payments._discrepancy_refuse(
@@ -209,10 +210,10 @@ BEGIN
 	END IF;
 	SELECT x.* INTO a
 	FROM payments._settlement_apply(
-		d.psp, ARRAY[d.batch_id], ARRAY[d.line_no], ARRAY[payment], ARRAY[object], ARRAY[true], true) x;
+		d.psp, ARRAY[d.batch_id], ARRAY[d.line_no], ARRAY[_payment], ARRAY[object], ARRAY[true], true) x;
 	IF NOT EXISTS (
 		SELECT FROM payments.movement m
-		WHERE m.psp = d.psp AND m.object_id = object AND m.payment_id = payment
+		WHERE m.psp = d.psp AND m.object_id = object AND m.payment_id = _payment
 	) THEN
 		PERFORM payments._discrepancy_refuse(
 			format('the payment does not take it: it is %s', coalesce(a.status, 'of another sign')),
@@ -225,14 +226,14 @@ COMMENT ON FUNCTION payments._discrepancy_link(bigint, uuid, text) IS
 'Internal: lets a line be about a payment, through apply_psp_result(), or an entry of a bank about a payout. Raises PY610.';
 
 -- A payment for money that the PSP has taken and nobody here knows of.
-CREATE FUNCTION payments._discrepancy_create(discrepancy bigint, merchant text) RETURNS uuid
+CREATE FUNCTION payments._discrepancy_create(_discrepancy bigint, _merchant text) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	d payments.discrepancy_found;
 	l payments.settlement_line;
 	payment uuid;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
+	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = _discrepancy;
 	IF d.kind NOT IN ('missing_here', 'duplicate') OR d.movement_kind <> 'capture' THEN
 		PERFORM payments._discrepancy_refuse(
 			'only a charge that is missing here, or a second one, can be made a payment',
@@ -252,7 +253,7 @@ BEGIN
 	-- Queued and settled in this transaction: nothing is ever sent for it.
 	SELECT c.payment_id INTO payment
 	FROM payments.create_payment(idempotency_key => format('adopted:%s:%s', d.psp, d.object_id),
-		amount => d.theirs, currency => d.their_currency, merchant => merchant, psp => d.psp,
+		amount => d.theirs, currency => d.their_currency, merchant => _merchant, psp => d.psp,
 		order_ref => left(l.reference, 255),
 		description => left(
 			format('adopted from settlement batch %s, line %s', d.batch_id, d.line_no), 1000)) c;
@@ -268,7 +269,6 @@ CREATE FUNCTION payments.resolve_discrepancy(
 	payout text DEFAULT NULL, merchant text DEFAULT NULL, OUT status text, OUT seq int
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	d payments.discrepancy_found;
 	last payments.discrepancy_resolution;
@@ -280,10 +280,11 @@ DECLARE
 	is_open boolean;
 BEGIN
 	PERFORM payments._require_setup();
-	IF reason IS NULL
-		OR reason !~ '\S'
-		OR action IS NULL
-		OR action NOT IN ('accept', 'adjust', 'refund', 'create', 'link', 'ignore', 'reopen')
+	IF resolve_discrepancy.reason IS NULL
+		OR resolve_discrepancy.reason !~ '\S'
+		OR resolve_discrepancy.action IS NULL
+		OR resolve_discrepancy.action NOT IN (
+			'accept', 'adjust', 'refund', 'create', 'link', 'ignore', 'reopen')
 	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
@@ -308,7 +309,9 @@ BEGIN
 	ORDER BY r.seq DESC LIMIT 1;
 	seq := coalesce(last.seq, 0) + 1;
 	is_open := last.action IS NULL OR last.action IN ('reopen', 'found_again');
-	IF is_open AND action = 'reopen' OR NOT is_open AND action <> 'reopen' THEN
+	IF is_open AND resolve_discrepancy.action = 'reopen'
+		OR NOT is_open AND resolve_discrepancy.action <> 'reopen'
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
 			MESSAGE = format('discrepancy %s is %s', d.discrepancy_id,
@@ -317,8 +320,8 @@ BEGIN
 				WHEN is_open THEN 'Only what was resolved can be reopened.'
 				ELSE 'Take that back first, with action => ''reopen''.'
 			END;
-	ELSIF action = 'reopen' AND last.action IN ('create', 'refund', 'applied')
-		OR action = 'reopen' AND last.action = 'link' AND d.kind <> 'unmatched_bank'
+	ELSIF resolve_discrepancy.action = 'reopen' AND last.action IN ('create', 'refund', 'applied')
+		OR resolve_discrepancy.action = 'reopen' AND last.action = 'link' AND d.kind <> 'unmatched_bank'
 	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
@@ -331,13 +334,13 @@ BEGIN
 		payments._settlement_house(d.psp))
 	INTO house;
 	PERFORM payments._act_for_all(true);
-	CASE action
+	CASE resolve_discrepancy.action
 		WHEN 'adjust' THEN
 			SELECT a.reference, a.amount INTO reference, amount
-			FROM payments._discrepancy_adjust(d.discrepancy_id, seq, account, house) a;
+			FROM payments._discrepancy_adjust(d.discrepancy_id, seq, resolve_discrepancy.account, house) a;
 		WHEN 'link' THEN
 			reference := payments._discrepancy_link(
-				d.discrepancy_id, coalesce(payment, d.payment_id), payout);
+				d.discrepancy_id, coalesce(payment, d.payment_id), resolve_discrepancy.payout);
 			payment := coalesce(payment, d.payment_id);
 		WHEN 'create' THEN
 			payment := payments._discrepancy_create(d.discrepancy_id, house);
@@ -348,15 +351,15 @@ BEGIN
 			PERFORM payments.refund_payment(payment_id => payment, idempotency_key => reference,
 				reason => CASE d.kind WHEN 'duplicate' THEN 'duplicate' END);
 		WHEN 'reopen' THEN
-			PERFORM payments._discrepancy_unadjust(d.discrepancy_id, last.seq, reason);
+			PERFORM payments._discrepancy_unadjust(d.discrepancy_id, last.seq, resolve_discrepancy.reason);
 		ELSE NULL;
 	END CASE;
 	PERFORM payments._act_for_all(false);
 	INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, payment_id, reference,
 		amount, actor, recorded_at)
-	VALUES (d.discrepancy_id, resolve_discrepancy.seq, action, reason, payment, reference, amount, who,
-		clock_timestamp());
-	status := CASE action WHEN 'reopen' THEN 'open' ELSE action END;
+	VALUES (d.discrepancy_id, resolve_discrepancy.seq, resolve_discrepancy.action, resolve_discrepancy.reason,
+		payment, reference, amount, who, clock_timestamp());
+	status := CASE resolve_discrepancy.action WHEN 'reopen' THEN 'open' ELSE resolve_discrepancy.action END;
 END
 $$;
 COMMENT ON FUNCTION payments.resolve_discrepancy(bigint, text, text, text, uuid, text, text) IS

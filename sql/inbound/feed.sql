@@ -32,7 +32,7 @@ BEGIN
 	) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY640',
-			MESSAGE = format('PSP "%s" has no feed "%s"', _psp, _feed),
+			MESSAGE = format('feed "%s" of PSP "%s" does not exist', _feed, _psp),
 			HINT = 'SELECT psp, feed FROM payments.psp_feed; lists them.';
 	END IF;
 END
@@ -102,7 +102,8 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY641',
-			MESSAGE = 'there is no such entry that waits',
+			MESSAGE = format('entry "%s" of feed "%s" does not exist, or does not wait',
+				discard_feed_entry.entry_id, discard_feed_entry.feed),
 			HINT = 'SELECT psp, feed, entry_id, reason FROM payments.feed_entry WHERE discarded_at IS NULL; '
 				'lists them.';
 	END IF;

@@ -389,12 +389,12 @@ BEGIN
 	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY401',
-			MESSAGE = format('there is no PSP "%s", and no bank account of that name', reconcile.psp),
+			MESSAGE = format('PSP or bank account "%s" does not exist', reconcile.psp),
 			HINT = 'SELECT psp FROM payments.settlement_source lists those that files came from.';
 	ELSIF reconcile.from_time >= reconcile.to_time THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = 'the period ends before it begins',
+			MESSAGE = 'from_time must be earlier than to_time',
 			HINT = 'from_time is included, to_time is not; leave both out for all there is.';
 	END IF;
 	PERFORM payments._settlement_turn(reconcile.psp);
@@ -591,7 +591,7 @@ BEGIN
 		GROUP BY 1
 	) p ON p.what = m.what
 	WHERE m.amount IS DISTINCT FROM p.amount AND horizon = '-infinity'
-	-- Whoever has posting rules of his own posts elsewhere.
+	-- With posting rules of one's own it is posted elsewhere.
 	AND NOT EXISTS (SELECT FROM payments.posting_rule r WHERE r.event = 'settled_at_bank' AND NOT r.builtin);
 	RETURN QUERY SELECT * FROM payments._violation('what is matched at the bank is posted', n, s);
 

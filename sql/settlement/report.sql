@@ -20,7 +20,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY611',
-			MESSAGE = format('there is no reconciliation run %s', reconciliation_report.run),
+			MESSAGE = format('reconciliation run %s does not exist', reconciliation_report.run),
 			HINT = 'SELECT run_id, psp, ended_at FROM payments.reconciliation_run; lists them.';
 	END IF;
 	SELECT q.* INTO previous

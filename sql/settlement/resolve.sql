@@ -1,16 +1,5 @@
 -- What a person decides about a discrepancy.
 
-CREATE FUNCTION payments._discrepancy_refuse(_message text, _hint text) RETURNS void
-	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	RAISE EXCEPTION USING
-		ERRCODE = 'PY610',
-		MESSAGE = _message,
-		HINT = _hint;
-END
-$$;
-COMMENT ON FUNCTION payments._discrepancy_refuse(text, text) IS 'Internal: raises PY610.';
-
 CREATE FUNCTION payments._discrepancy_account(_merchant text, _code text, _currency text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -40,9 +29,11 @@ BEGIN
 		AND a.currency = _currency;
 	END IF;
 	IF account IS NULL THEN
-		PERFORM payments._discrepancy_refuse(
-			format('merchant "%s" has no account "%s" in %s', _merchant, _code, _currency),
-			'Create it with payments.create_account(), or name another.');
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format(
+				'merchant "%s" has no account "%s" in currency "%s"', _merchant, _code, _currency),
+			HINT = 'Create it with payments.create_account(), or name another.';
 	END IF;
 	RETURN account;
 END
@@ -81,14 +72,17 @@ BEGIN
 	IF d.kind IN ('late', 'currency')
 		OR d.kind NOT IN ('payout', 'payout_missing', 'unmatched_bank') AND d.our_currency <> d.their_currency
 	THEN
-		PERFORM payments._discrepancy_refuse(
-			format('a discrepancy of kind "%s" is not adjusted by one posting', d.kind),
-			'Post what is right with payments.post() or payments.exchange(), and accept it with the '
-				'reference as reason.');
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format('a discrepancy of kind "%s" is not adjusted by one posting', d.kind),
+			HINT = 'Post what is right with payments.post() or payments.exchange(), and accept it with the '
+				'reference as reason.';
 	ELSIF d.kind IN ('status', 'unknown_line') THEN
-		PERFORM payments._discrepancy_refuse(format('a discrepancy of kind "%s" is not adjusted', d.kind),
-			'Of a payment that we know use link; what an unknown line has moved stands in suspense already: '
-				'post it from there and accept.');
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format('a discrepancy of kind "%s" is not adjusted', d.kind),
+			HINT = 'Of a payment that we know use link; what an unknown line has moved stands in suspense '
+				'already: post it from there and accept.';
 	END IF;
 	-- By how much our side has too little.
 	amount := (coalesce(d.theirs, 0) - coalesce(d.ours, 0)) * sign;
@@ -188,25 +182,32 @@ BEGIN
 		FROM payments._bank_open(d.psp) e
 		WHERE e.batch_id = d.batch_id AND e.statement_no = d.statement_no AND e.entry_no = d.entry_no;
 		IF p.psp IS NULL OR open_amount IS NULL THEN
-			PERFORM payments._discrepancy_refuse(
-				'there is no open payout of that name and currency, or nothing is left of the entry',
-				'SELECT * FROM payments.payout_status WHERE missing > 0; lists the payouts.');
+			RAISE EXCEPTION USING
+				ERRCODE = 'PY610',
+				MESSAGE = format(
+					'open payout "%s" in currency "%s" does not exist, or nothing is left of the entry',
+					_payout, d.their_currency),
+				HINT = 'SELECT * FROM payments.payout_status WHERE missing > 0; lists the payouts.';
 		END IF;
 		PERFORM payments._bank_link(d.batch_id, d.statement_no, d.entry_no, p.psp, p.payout_ref, p.currency,
 			least(open_amount, p.left_over), 'link');
 		RETURN p.payout_ref;
 	ELSIF d.kind NOT IN ('missing_here', 'status', 'duplicate') OR _payment IS NULL THEN
-		PERFORM payments._discrepancy_refuse(
-			'only a movement that is missing here can be linked to a payment, and a bank entry to a payout',
-			'Pass payment_id => ..., or payout => ... for an entry of a bank.');
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = 'only a movement that is missing here can be linked to a payment, and a bank '
+				'entry to a payout',
+			HINT = 'Pass payment_id => ..., or payout => ... for an entry of a bank.';
 	END IF;
 	SELECT l.object_id INTO object FROM payments._lines_meant(d.psp, ARRAY[d.batch_id], ARRAY[d.line_no]) l;
 	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = _payment AND x.psp = d.psp)
 		OR object IS NULL
 	THEN
-		PERFORM payments._discrepancy_refuse(
-			'the payment does not exist or is of another PSP, or the line names no object',
-			'Look at payments.settlement_line.');
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format(
+				'payment %s does not exist or is of another PSP, or the line names no object', _payment),
+			HINT = 'Look at payments.settlement_line.';
 	END IF;
 	SELECT x.* INTO a
 	FROM payments._settlement_apply(
@@ -215,9 +216,10 @@ BEGIN
 		SELECT FROM payments.movement m
 		WHERE m.psp = d.psp AND m.object_id = object AND m.payment_id = _payment
 	) THEN
-		PERFORM payments._discrepancy_refuse(
-			format('the payment does not take it: it is %s', coalesce(a.status, 'of another sign')),
-			'payments.exception may say more; amount and currency must be the payment''s.');
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format('the payment does not take it: it is %s', coalesce(a.status, 'of another sign')),
+			HINT = 'payments.exception may say more; amount and currency must be the payment''s.';
 	END IF;
 	RETURN a.status;
 END
@@ -235,9 +237,10 @@ DECLARE
 BEGIN
 	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = _discrepancy;
 	IF d.kind NOT IN ('missing_here', 'duplicate') OR d.movement_kind <> 'capture' THEN
-		PERFORM payments._discrepancy_refuse(
-			'only a charge that is missing here, or a second one, can be made a payment',
-			'Use link, adjust or accept.');
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = 'only a charge that is missing here, or a second one, can be made a payment',
+			HINT = 'Use link, adjust or accept.';
 	END IF;
 	SELECT x.* INTO STRICT l
 	FROM payments.settlement_line x
@@ -246,9 +249,10 @@ BEGIN
 		SELECT FROM payments.movement m
 		WHERE m.psp = d.psp AND m.object_id = d.object_id AND m.kind IN ('capture', 'late_capture')
 	) THEN
-		PERFORM payments._discrepancy_refuse(
-			'the PSP booked the same object twice, and one payment has it already',
-			'Ask the PSP, then adjust or accept.');
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = 'the PSP booked the same object twice, and one payment has it already',
+			HINT = 'Ask the PSP, then adjust or accept.';
 	END IF;
 	-- Queued and settled in this transaction: nothing is ever sent for it.
 	SELECT c.payment_id INTO payment
@@ -298,7 +302,7 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY609',
-			MESSAGE = format('there is no discrepancy %s', resolve_discrepancy.discrepancy_id),
+			MESSAGE = format('discrepancy %s does not exist', resolve_discrepancy.discrepancy_id),
 			HINT = 'SELECT * FROM payments.discrepancy WHERE status = ''open''; lists them.';
 	END IF;
 	-- Nobody else decides, and no run, while we do.

@@ -1,4 +1,5 @@
--- What a person decides about a discrepancy.
+-- What a person decides about a discrepancy.  One, here and below, is a row of
+-- discrepancy_found, which is no type yet when the extension is created.
 
 CREATE FUNCTION payments._discrepancy_account(_merchant text, _code text, _currency text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -47,11 +48,10 @@ COMMENT ON FUNCTION payments._act_for_all(boolean) IS
 
 -- Brings our books to what they say, against an account that takes the difference.
 CREATE FUNCTION payments._discrepancy_adjust(
-	_discrepancy bigint, _seq int, _account text, _merchant text, OUT reference text, OUT amount bigint
+	_found record, _seq int, _account text, _merchant text, OUT reference text, OUT amount bigint
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	d payments.discrepancy_found;
 	currency text;
 	ours text;
 	other text;
@@ -59,95 +59,90 @@ DECLARE
 	debit bigint;
 	credit bigint;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = _discrepancy;
-	currency := coalesce(d.their_currency, d.our_currency);
+	currency := coalesce(_found.their_currency, _found.our_currency);
 	other := coalesce(
 		_account,
-		CASE d.kind
+		CASE _found.kind
 			WHEN 'fee' THEN 'psp_fees'
 			WHEN 'unmatched_bank' THEN 'suspense'
 			ELSE 'psp_adjustments'
 		END);
-	sign := CASE WHEN d.movement_kind IN ('refund', 'dispute', 'fee') THEN -1 ELSE 1 END;
-	IF d.kind IN ('late', 'currency')
-		OR d.kind NOT IN ('payout', 'payout_missing', 'unmatched_bank') AND d.our_currency <> d.their_currency
+	sign := CASE WHEN _found.movement_kind IN ('refund', 'dispute', 'fee') THEN -1 ELSE 1 END;
+	IF _found.kind IN ('late', 'currency')
+		OR _found.kind NOT IN ('payout', 'payout_missing', 'unmatched_bank')
+			AND _found.our_currency <> _found.their_currency
 	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
-			MESSAGE = format('a discrepancy of kind "%s" is not adjusted by one posting', d.kind),
+			MESSAGE = format('a discrepancy of kind "%s" is not adjusted by one posting', _found.kind),
 			HINT = 'Post what is right with payments.post() or payments.exchange(), and accept it with the '
 				'reference as reason.';
-	ELSIF d.kind IN ('status', 'unknown_line') THEN
+	ELSIF _found.kind IN ('status', 'unknown_line') THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
-			MESSAGE = format('a discrepancy of kind "%s" is not adjusted', d.kind),
+			MESSAGE = format('a discrepancy of kind "%s" is not adjusted', _found.kind),
 			HINT = 'Of a payment that we know use link; what an unknown line has moved stands in suspense '
 				'already: post it from there and accept.';
 	END IF;
 	-- By how much our side has too little.
-	amount := (coalesce(d.theirs, 0) - coalesce(d.ours, 0)) * sign;
-	IF d.kind = 'payout' THEN
-		amount := coalesce(d.theirs, 0) - coalesce(d.ours, 0);
-	ELSIF d.kind = 'payout_missing' THEN
+	amount := (coalesce(_found.theirs, 0) - coalesce(_found.ours, 0)) * sign;
+	IF _found.kind = 'payout' THEN
+		amount := coalesce(_found.theirs, 0) - coalesce(_found.ours, 0);
+	ELSIF _found.kind = 'payout_missing' THEN
 		amount := - amount;
 	END IF;
-	ours := CASE d.kind
-		WHEN 'unmatched_bank' THEN 'bank:' || d.psp
-		WHEN 'payout_missing' THEN 'payout_clearing:' || d.psp
-		ELSE 'psp_receivable:' || d.psp
+	ours := CASE _found.kind
+		WHEN 'unmatched_bank' THEN 'bank:' || _found.psp
+		WHEN 'payout_missing' THEN 'payout_clearing:' || _found.psp
+		ELSE 'psp_receivable:' || _found.psp
 	END;
-	IF d.kind = 'payout_missing' THEN
+	IF _found.kind = 'payout_missing' THEN
 		PERFORM payments._discrepancy_account(_merchant, ours, currency);
 	END IF;
 	debit := payments._discrepancy_account(
 		_merchant, CASE WHEN amount > 0 THEN ours ELSE other END, currency);
 	credit := payments._discrepancy_account(
 		_merchant, CASE WHEN amount > 0 THEN other ELSE ours END, currency);
-	reference := format('discrepancy:%s:%s', d.discrepancy_id, _seq);
+	reference := format('discrepancy:%s:%s', _found.discrepancy_id, _seq);
 	PERFORM payments.post(debit => debit, credit => credit, amount => abs(amount), kind => 'adjustment',
-		reference => reference, description => format('%s of %s', replace(d.kind, '_', ' '), d.psp));
+		reference => reference,
+		description => format('%s of %s', replace(_found.kind, '_', ' '), _found.psp));
 END
 $$;
-COMMENT ON FUNCTION payments._discrepancy_adjust(bigint, int, text, text) IS
+COMMENT ON FUNCTION payments._discrepancy_adjust(record, int, text, text) IS
 'Internal: posts the difference between our side''s account and another. amount: on our side, minor units. Raises PY610, and what post() raises.';
 
-CREATE FUNCTION payments._discrepancy_unadjust(_discrepancy bigint, _seq int, _why text) RETURNS void
+CREATE FUNCTION payments._discrepancy_unadjust(_found record, _last record, _why text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	d payments.discrepancy_found;
-	last payments.discrepancy_resolution;
 	posting bigint;
-	m record;
+	m payments.bank_match;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = _discrepancy;
-	SELECT r.* INTO STRICT last
-	FROM payments.discrepancy_resolution r
-	WHERE r.discrepancy_id = _discrepancy AND r.seq = _seq;
-	IF last.action = 'adjust' THEN
-		SELECT r.posting_id INTO posting FROM payments.posting_reference r WHERE r.reference = last.reference;
+	IF _last.action = 'adjust' THEN
+		SELECT r.posting_id INTO posting
+		FROM payments.posting_reference r
+		WHERE r.reference = _last.reference;
 		PERFORM payments.reverse_posting(posting_id => posting, reason => _why);
-	ELSIF last.action = 'link' AND d.kind = 'unmatched_bank' THEN
+	ELSIF _last.action = 'link' AND _found.kind = 'unmatched_bank' THEN
 		FOR m IN
 			SELECT x.*
 			FROM payments.bank_match x
-			WHERE x.batch_id = d.batch_id
-			AND x.statement_no = d.statement_no
-			AND x.entry_no = d.entry_no
-			AND x.payout_ref = last.reference
+			WHERE x.batch_id = _found.batch_id
+			AND x.statement_no = _found.statement_no
+			AND x.entry_no = _found.entry_no
+			AND x.payout_ref = _last.reference
 			AND x.rule = 'link'
 			ORDER BY x.bank_match_id DESC LIMIT 1
 		LOOP
-			PERFORM payments._bank_link(m.batch_id, m.statement_no, m.entry_no, m.psp, m.payout_ref,
-				m.currency, - m.amount, 'unlink');
+			PERFORM payments._bank_link(_found, m.psp, m.payout_ref, - m.amount, 'unlink');
 		END LOOP;
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION payments._discrepancy_unadjust(bigint, int, text) IS 'Internal: takes back what a resolution has posted or linked.';
+COMMENT ON FUNCTION payments._discrepancy_unadjust(record, record, text) IS 'Internal: takes back what a resolution has posted or linked.';
 
 CREATE FUNCTION payments._bank_link(
-	_batch bigint, _statement_no int, _entry_no int, _psp text, _payout text, _currency text, _amount bigint,
-	_rule text
+	_found record, _psp text, _payout text, _amount bigint, _rule text
 ) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -155,52 +150,52 @@ DECLARE
 BEGIN
 	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount,
 		rule, matched_at, matched_by)
-	VALUES (_batch, _statement_no, _entry_no, _psp, _payout, _currency, _amount, _rule, clock_timestamp(),
-		session_user)
+	VALUES (_found.batch_id, _found.statement_no, _found.entry_no, _psp, _payout, _found.their_currency,
+		_amount, _rule, clock_timestamp(), session_user)
 	RETURNING bank_match_id INTO id;
 	PERFORM payments._bank_post(id);
 END
 $$;
-COMMENT ON FUNCTION payments._bank_link(bigint, int, int, text, text, text, bigint, text) IS 'Internal: a match made or taken back by a person, with its posting.';
+COMMENT ON FUNCTION payments._bank_link(record, text, text, bigint, text) IS 'Internal: a match made or taken back by a person of the entry that was found, with its posting.';
 
-CREATE FUNCTION payments._discrepancy_link(_discrepancy bigint, _payment uuid, _payout text) RETURNS text
+CREATE FUNCTION payments._discrepancy_link(_found record, _payment uuid, _payout text) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	d payments.discrepancy_found;
 	p record;
 	open_amount bigint;
 	object text;
 	a record;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = _discrepancy;
-	IF d.kind = 'unmatched_bank' THEN
+	IF _found.kind = 'unmatched_bank' THEN
 		PERFORM payments._payouts_turn();
 		SELECT x.* INTO p
 		FROM payments._payouts_open() x
-		WHERE x.payout_ref = _payout AND x.currency = d.their_currency;
+		WHERE x.payout_ref = _payout AND x.currency = _found.their_currency;
 		SELECT e.left_over INTO open_amount
-		FROM payments._bank_open(d.psp) e
-		WHERE e.batch_id = d.batch_id AND e.statement_no = d.statement_no AND e.entry_no = d.entry_no;
+		FROM payments._bank_open(_found.psp) e
+		WHERE e.batch_id = _found.batch_id
+		AND e.statement_no = _found.statement_no
+		AND e.entry_no = _found.entry_no;
 		IF p.psp IS NULL OR open_amount IS NULL THEN
 			RAISE EXCEPTION USING
 				ERRCODE = 'PY610',
 				MESSAGE = format(
 					'open payout "%s" in currency "%s" does not exist, or nothing is left of the entry',
-					_payout, d.their_currency),
+					_payout, _found.their_currency),
 				HINT = 'SELECT * FROM payments.payout_status WHERE missing > 0; lists the payouts.';
 		END IF;
-		PERFORM payments._bank_link(d.batch_id, d.statement_no, d.entry_no, p.psp, p.payout_ref, p.currency,
-			least(open_amount, p.left_over), 'link');
+		PERFORM payments._bank_link(_found, p.psp, p.payout_ref, least(open_amount, p.left_over), 'link');
 		RETURN p.payout_ref;
-	ELSIF d.kind NOT IN ('missing_here', 'status', 'duplicate') OR _payment IS NULL THEN
+	ELSIF _found.kind NOT IN ('missing_here', 'status', 'duplicate') OR _payment IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
 			MESSAGE = 'only a movement that is missing here can be linked to a payment, and a bank '
 				'entry to a payout',
 			HINT = 'Pass payment_id => ..., or payout => ... for an entry of a bank.';
 	END IF;
-	SELECT l.object_id INTO object FROM payments._lines_meant(d.psp, ARRAY[d.batch_id], ARRAY[d.line_no]) l;
-	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = _payment AND x.psp = d.psp)
+	SELECT l.object_id INTO object
+	FROM payments._lines_meant(_found.psp, ARRAY[_found.batch_id], ARRAY[_found.line_no]) l;
+	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = _payment AND x.psp = _found.psp)
 		OR object IS NULL
 	THEN
 		RAISE EXCEPTION USING
@@ -210,11 +205,11 @@ BEGIN
 			HINT = 'Look at payments.settlement_line.';
 	END IF;
 	SELECT x.* INTO a
-	FROM payments._settlement_apply(
-		d.psp, ARRAY[d.batch_id], ARRAY[d.line_no], ARRAY[_payment], ARRAY[object], ARRAY[true], true) x;
+	FROM payments._settlement_apply(_found.psp, ARRAY[_found.batch_id], ARRAY[_found.line_no],
+		ARRAY[_payment], ARRAY[object], ARRAY[true], true) x;
 	IF NOT EXISTS (
 		SELECT FROM payments.movement m
-		WHERE m.psp = d.psp AND m.object_id = object AND m.payment_id = _payment
+		WHERE m.psp = _found.psp AND m.object_id = object AND m.payment_id = _payment
 	) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
@@ -224,19 +219,17 @@ BEGIN
 	RETURN a.status;
 END
 $$;
-COMMENT ON FUNCTION payments._discrepancy_link(bigint, uuid, text) IS
+COMMENT ON FUNCTION payments._discrepancy_link(record, uuid, text) IS
 'Internal: lets a line be about a payment, through apply_psp_result(), or an entry of a bank about a payout. Raises PY610.';
 
 -- A payment for money that the PSP has taken and nobody here knows of.
-CREATE FUNCTION payments._discrepancy_create(_discrepancy bigint, _merchant text) RETURNS uuid
+CREATE FUNCTION payments._discrepancy_create(_found record, _merchant text) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	d payments.discrepancy_found;
 	l payments.settlement_line;
 	payment uuid;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = _discrepancy;
-	IF d.kind NOT IN ('missing_here', 'duplicate') OR d.movement_kind <> 'capture' THEN
+	IF _found.kind NOT IN ('missing_here', 'duplicate') OR _found.movement_kind <> 'capture' THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
 			MESSAGE = 'only a charge that is missing here, or a second one, can be made a payment',
@@ -244,10 +237,10 @@ BEGIN
 	END IF;
 	SELECT x.* INTO STRICT l
 	FROM payments.settlement_line x
-	WHERE x.batch_id = d.batch_id AND x.line_no = d.line_no;
+	WHERE x.batch_id = _found.batch_id AND x.line_no = _found.line_no;
 	IF EXISTS (
 		SELECT FROM payments.movement m
-		WHERE m.psp = d.psp AND m.object_id = d.object_id AND m.kind IN ('capture', 'late_capture')
+		WHERE m.psp = _found.psp AND m.object_id = _found.object_id AND m.kind IN ('capture', 'late_capture')
 	) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
@@ -256,16 +249,16 @@ BEGIN
 	END IF;
 	-- Queued and settled in this transaction: nothing is ever sent for it.
 	SELECT c.payment_id INTO payment
-	FROM payments.create_payment(idempotency_key => format('adopted:%s:%s', d.psp, d.object_id),
-		amount => d.theirs, currency => d.their_currency, merchant => _merchant, psp => d.psp,
+	FROM payments.create_payment(idempotency_key => format('adopted:%s:%s', _found.psp, _found.object_id),
+		amount => _found.theirs, currency => _found.their_currency, merchant => _merchant, psp => _found.psp,
 		order_ref => left(l.reference, 255),
 		description => left(
-			format('adopted from settlement batch %s, line %s', d.batch_id, d.line_no), 1000)) c;
-	PERFORM payments._discrepancy_link(d.discrepancy_id, payment, NULL);
+			format('adopted from settlement batch %s, line %s', _found.batch_id, _found.line_no), 1000)) c;
+	PERFORM payments._discrepancy_link(_found, payment, NULL);
 	RETURN payment;
 END
 $$;
-COMMENT ON FUNCTION payments._discrepancy_create(bigint, text) IS
+COMMENT ON FUNCTION payments._discrepancy_create(record, text) IS
 'Internal: makes a payment that is captured from the first moment, through apply_psp_result(). Raises PY610, and what create_payment() raises.';
 
 CREATE FUNCTION payments.resolve_discrepancy(
@@ -341,21 +334,21 @@ BEGIN
 	CASE resolve_discrepancy.action
 		WHEN 'adjust' THEN
 			SELECT a.reference, a.amount INTO reference, amount
-			FROM payments._discrepancy_adjust(d.discrepancy_id, seq, resolve_discrepancy.account, house) a;
+			FROM payments._discrepancy_adjust(d, seq, resolve_discrepancy.account, house) a;
 		WHEN 'link' THEN
 			reference := payments._discrepancy_link(
-				d.discrepancy_id, coalesce(payment, d.payment_id), resolve_discrepancy.payout);
+				d, coalesce(payment, d.payment_id), resolve_discrepancy.payout);
 			payment := coalesce(payment, d.payment_id);
 		WHEN 'create' THEN
-			payment := payments._discrepancy_create(d.discrepancy_id, house);
+			payment := payments._discrepancy_create(d, house);
 		WHEN 'refund' THEN
-			payment := payments._discrepancy_create(d.discrepancy_id, house);
+			payment := payments._discrepancy_create(d, house);
 			reference := format('discrepancy:%s:%s', d.discrepancy_id, seq);
 			amount := d.theirs;
 			PERFORM payments.refund_payment(payment_id => payment, idempotency_key => reference,
 				reason => CASE d.kind WHEN 'duplicate' THEN 'duplicate' END);
 		WHEN 'reopen' THEN
-			PERFORM payments._discrepancy_unadjust(d.discrepancy_id, last.seq, resolve_discrepancy.reason);
+			PERFORM payments._discrepancy_unadjust(d, last, resolve_discrepancy.reason);
 		ELSE NULL;
 	END CASE;
 	PERFORM payments._act_for_all(false);

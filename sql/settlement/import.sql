@@ -4,49 +4,75 @@ CREATE FUNCTION payments.mask_staged() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_mask_staged';
 COMMENT ON FUNCTION payments.mask_staged() IS 'Trigger: masks card numbers in lines that are staged.';
 
-CREATE FUNCTION payments._settlement_csv(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text, entry_id text, psp_object_id text,
-	psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_csv(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_csv';
 COMMENT ON FUNCTION payments._settlement_csv(text, jsonb) IS 'Internal: format csv. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_stripe_payout(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_stripe_payout(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_stripe_payout';
 COMMENT ON FUNCTION payments._settlement_stripe_payout(text, jsonb) IS 'Internal: format stripe_payout. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_stripe_balance(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_stripe_balance(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_stripe_balance';
 COMMENT ON FUNCTION payments._settlement_stripe_balance(text, jsonb) IS 'Internal: format stripe_balance. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_adyen(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_adyen(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_adyen';
 COMMENT ON FUNCTION payments._settlement_adyen(text, jsonb) IS 'Internal: format adyen. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_stripe_api(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_stripe_api(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_stripe_api';
 COMMENT ON FUNCTION payments._settlement_stripe_api(text, jsonb) IS 'Internal: format stripe_api. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_camt053(content text, options jsonb) RETURNS TABLE (record text, line_no int, statement_no int,
-	entry_no int, detail_no int, status text, account text, statement_id text, amount numeric, currency text, reversal boolean,
-	booking_date date, value_date date, end_to_end_id text, bank_reference text, reference text, remittance text, counterparty text,
-	counterparty_account text, code text, opening_balance numeric, closing_balance numeric, opening_date date, closing_date date,
-	entries int, raw jsonb)
+CREATE FUNCTION payments._settlement_camt053(content text, options jsonb)
+	RETURNS TABLE (
+		record text, line_no int, statement_no int, entry_no int, detail_no int, status text, account text,
+		statement_id text, amount numeric, currency text, reversal boolean, booking_date date,
+		value_date date, end_to_end_id text, bank_reference text, reference text, remittance text,
+		counterparty text, counterparty_account text, code text, opening_balance numeric,
+		closing_balance numeric, opening_date date, closing_date date, entries int, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_camt053';
 COMMENT ON FUNCTION payments._settlement_camt053(text, jsonb) IS 'Internal: format camt053. Raises PY602, PY603.';
 
-CREATE FUNCTION payments._settlement_mt940(content text, options jsonb) RETURNS TABLE (record text, line_no int, statement_no int,
-	entry_no int, detail_no int, status text, account text, statement_id text, amount numeric, currency text, reversal boolean,
-	booking_date date, value_date date, end_to_end_id text, bank_reference text, reference text, remittance text, counterparty text,
-	counterparty_account text, code text, opening_balance numeric, closing_balance numeric, opening_date date, closing_date date,
-	entries int, raw jsonb)
+CREATE FUNCTION payments._settlement_mt940(content text, options jsonb)
+	RETURNS TABLE (
+		record text, line_no int, statement_no int, entry_no int, detail_no int, status text, account text,
+		statement_id text, amount numeric, currency text, reversal boolean, booking_date date,
+		value_date date, end_to_end_id text, bank_reference text, reference text, remittance text,
+		counterparty text, counterparty_account text, code text, opening_balance numeric,
+		closing_balance numeric, opening_date date, closing_date date, entries int, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_mt940';
 COMMENT ON FUNCTION payments._settlement_mt940(text, jsonb) IS 'Internal: format mt940. Raises PY602, PY603.';
 
@@ -54,11 +80,15 @@ CREATE FUNCTION payments._mask_card_numbers(content text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_mask_card_numbers';
 COMMENT ON FUNCTION payments._mask_card_numbers(text) IS 'Internal: a file with LF for CRLF, without newlines at its end, and with card numbers masked. Raises PY608.';
 
-CREATE FUNCTION payments._settlement_amounts(line_no int, currency text, exponent int, unit int, gross numeric, fee numeric, net numeric) RETURNS bigint[]
+CREATE FUNCTION payments._settlement_amounts(
+	line_no int, currency text, exponent int, unit int, gross numeric, fee numeric, net numeric
+) RETURNS bigint[]
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_amounts';
 COMMENT ON FUNCTION payments._settlement_amounts(int, text, int, int, numeric, numeric, numeric) IS 'Internal: gross, fee and net of a line in minor units, exactly. unit: null for major units, else the decimals of the PSP''s unit. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_amount(line_no int, currency text, exponent int, unit int, amount numeric) RETURNS bigint
+CREATE FUNCTION payments._settlement_amount(
+	line_no int, currency text, exponent int, unit int, amount numeric
+) RETURNS bigint
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_amount';
 COMMENT ON FUNCTION payments._settlement_amount(int, text, int, int, numeric) IS 'Internal: an amount in minor units, exactly; null for null. Raises PY602.';
 
@@ -70,19 +100,54 @@ COMMENT ON FUNCTION payments._settlement_fail(text, text, text, text) IS 'Intern
 -- is taken: a cast could run somebody's code with our rights.
 CREATE FUNCTION payments._settlement_columns(source text) RETURNS TABLE (name text, type text)
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT c.name, c.type FROM (VALUES
-		('psp', 'line_no', 'integer'), ('psp', 'kind', 'text'), ('psp', 'type', 'text'), ('psp', 'entry_id', 'text'), ('psp', 'psp_object_id', 'text'),
-		('psp', 'psp_payment_id', 'text'), ('psp', 'reference', 'text'), ('psp', 'gross', 'numeric'), ('psp', 'fee', 'numeric'),
-		('psp', 'net', 'numeric'), ('psp', 'currency', 'text'), ('psp', 'original_amount', 'numeric'), ('psp', 'original_currency', 'text'),
-		('psp', 'occurred_at', 'timestamp with time zone'), ('psp', 'available_at', 'timestamp with time zone'),
-		('psp', 'payout_ref', 'text'), ('psp', 'description', 'text'), ('psp', 'raw', 'jsonb'),
-		('bank', 'record', 'text'), ('bank', 'line_no', 'integer'), ('bank', 'statement_no', 'integer'), ('bank', 'entry_no', 'integer'),
-		('bank', 'detail_no', 'integer'), ('bank', 'status', 'text'), ('bank', 'account', 'text'), ('bank', 'statement_id', 'text'),
-		('bank', 'amount', 'numeric'), ('bank', 'currency', 'text'), ('bank', 'reversal', 'boolean'), ('bank', 'booking_date', 'date'),
-		('bank', 'value_date', 'date'), ('bank', 'end_to_end_id', 'text'), ('bank', 'bank_reference', 'text'), ('bank', 'reference', 'text'),
-		('bank', 'remittance', 'text'), ('bank', 'counterparty', 'text'), ('bank', 'counterparty_account', 'text'), ('bank', 'code', 'text'),
-		('bank', 'opening_balance', 'numeric'), ('bank', 'closing_balance', 'numeric'), ('bank', 'opening_date', 'date'),
-		('bank', 'closing_date', 'date'), ('bank', 'entries', 'integer'), ('bank', 'raw', 'jsonb')) c (source, name, type)
+	SELECT c.name, c.type
+	FROM (
+		VALUES
+			('psp', 'line_no', 'integer'),
+			('psp', 'kind', 'text'),
+			('psp', 'type', 'text'),
+			('psp', 'entry_id', 'text'),
+			('psp', 'psp_object_id', 'text'),
+			('psp', 'psp_payment_id', 'text'),
+			('psp', 'reference', 'text'),
+			('psp', 'gross', 'numeric'),
+			('psp', 'fee', 'numeric'),
+			('psp', 'net', 'numeric'),
+			('psp', 'currency', 'text'),
+			('psp', 'original_amount', 'numeric'),
+			('psp', 'original_currency', 'text'),
+			('psp', 'occurred_at', 'timestamp with time zone'),
+			('psp', 'available_at', 'timestamp with time zone'),
+			('psp', 'payout_ref', 'text'),
+			('psp', 'description', 'text'),
+			('psp', 'raw', 'jsonb'),
+			('bank', 'record', 'text'),
+			('bank', 'line_no', 'integer'),
+			('bank', 'statement_no', 'integer'),
+			('bank', 'entry_no', 'integer'),
+			('bank', 'detail_no', 'integer'),
+			('bank', 'status', 'text'),
+			('bank', 'account', 'text'),
+			('bank', 'statement_id', 'text'),
+			('bank', 'amount', 'numeric'),
+			('bank', 'currency', 'text'),
+			('bank', 'reversal', 'boolean'),
+			('bank', 'booking_date', 'date'),
+			('bank', 'value_date', 'date'),
+			('bank', 'end_to_end_id', 'text'),
+			('bank', 'bank_reference', 'text'),
+			('bank', 'reference', 'text'),
+			('bank', 'remittance', 'text'),
+			('bank', 'counterparty', 'text'),
+			('bank', 'counterparty_account', 'text'),
+			('bank', 'code', 'text'),
+			('bank', 'opening_balance', 'numeric'),
+			('bank', 'closing_balance', 'numeric'),
+			('bank', 'opening_date', 'date'),
+			('bank', 'closing_date', 'date'),
+			('bank', 'entries', 'integer'),
+			('bank', 'raw', 'jsonb')
+	) c (source, name, type)
 	WHERE c.source = _settlement_columns.source
 $$;
 COMMENT ON FUNCTION payments._settlement_columns(text) IS 'Internal: columns that a format function may return; it need not return all.';
@@ -97,29 +162,51 @@ DECLARE
 BEGIN
 	SELECT q.* INTO p FROM pg_proc q WHERE q.oid = signature;
 	IF p.oid IS NULL OR strpos(_settlement_query.function, '.') = 0 THEN
-		PERFORM payments._settlement_fail('PY601', format('there is no function %s(text, jsonb), which settlement format "%s" names',
-			_settlement_query.function, _settlement_query.format), NULL, 'Create it, or correct the row of payments.settlement_format; name its schema.');
+		PERFORM payments._settlement_fail(
+			'PY601',
+			format('there is no function %s(text, jsonb), which settlement format "%s" names',
+				_settlement_query.function, _settlement_query.format),
+			NULL,
+			'Create it, or correct the row of payments.settlement_format; name its schema.');
 	END IF;
 	-- It runs inside of a function of payments_owner, and must not get that role's rights.
 	IF NOT p.prosecdef AND p.proowner <> 'payments_owner'::regrole THEN
-		PERFORM payments._settlement_fail('PY601', format('function %s of settlement format "%s" is not SECURITY DEFINER',
-			_settlement_query.function, _settlement_query.format), NULL, 'ALTER FUNCTION ... SECURITY DEFINER SET search_path = pg_catalog, pg_temp: it runs with its owner''s rights.');
+		PERFORM payments._settlement_fail(
+			'PY601',
+			format('function %s of settlement format "%s" is not SECURITY DEFINER',
+				_settlement_query.function, _settlement_query.format),
+			NULL,
+			'ALTER FUNCTION ... SECURITY DEFINER SET search_path = pg_catalog, pg_temp: it runs with its '
+				'owner''s rights.');
 	END IF;
-	SELECT string_agg(CASE WHEN a.name IS NULL THEN format('NULL::%s AS %I', c.type, c.name) ELSE format('f.%I', c.name) END, ', '),
-		   string_agg(format('%s is %s, and must be %s', c.name, format_type(a.type, NULL), c.type), '; ') FILTER (WHERE format_type(a.type, NULL) <> c.type)
+	SELECT string_agg(
+			CASE
+				WHEN a.name IS NULL THEN format('NULL::%s AS %I', c.type, c.name)
+				ELSE format('f.%I', c.name)
+			END,
+			', '),
+		string_agg(format('%s is %s, and must be %s', c.name, format_type(a.type, NULL), c.type), '; ')
+			FILTER (WHERE format_type(a.type, NULL) <> c.type)
 	INTO list, wrong
 	FROM payments._settlement_columns(_settlement_query.source) c
-	LEFT JOIN unnest(p.proallargtypes, p.proargmodes, p.proargnames) a (type, mode, name) ON a.name = c.name AND a.mode IN ('t', 'o');
+	LEFT JOIN unnest(p.proallargtypes, p.proargmodes, p.proargnames) a (type, mode, name)
+		ON a.name = c.name AND a.mode IN ('t', 'o');
 	IF wrong IS NOT NULL THEN
-		PERFORM payments._settlement_fail('PY601', format('function %s of settlement format "%s" returns columns of other types',
-			_settlement_query.function, _settlement_query.format), wrong, 'Declare them as docs/reconciliation.md lists them.');
+		PERFORM payments._settlement_fail(
+			'PY601',
+			format('function %s of settlement format "%s" returns columns of other types',
+				_settlement_query.function, _settlement_query.format),
+			wrong,
+			'Declare them as docs/reconciliation.md lists them.');
 	END IF;
 	RETURN format('SELECT %s FROM %s.%I($1, $2) f', list, p.pronamespace::regnamespace, p.proname);
 END
 $$;
 COMMENT ON FUNCTION payments._settlement_query(text, text, text) IS 'Internal: a query over a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
 
-CREATE FUNCTION payments._settlement_import_lines(batch bigint, psp text, query text, content text, options jsonb, adapter text) RETURNS int
+CREATE FUNCTION payments._settlement_import_lines(
+	batch bigint, psp text, query text, content text, options jsonb, adapter text
+) RETURNS int
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	n int;
@@ -164,7 +251,9 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, text, text, jsonb, text) IS 'Internal: writes the lines of a PSP''s file. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_import_entries(batch bigint, query text, content text, options jsonb) RETURNS int
+CREATE FUNCTION payments._settlement_import_entries(
+	batch bigint, query text, content text, options jsonb
+) RETURNS int
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	n int;
@@ -194,13 +283,20 @@ BEGIN
 	SELECT s.statement_no, s.account, s.currency, s.opening_balance, s.closing_balance, e.booked INTO w
 	FROM payments.bank_statement s
 	CROSS JOIN LATERAL (
-		SELECT coalesce(sum(b.amount) FILTER (WHERE b.status = 'booked'), 0) AS booked FROM payments.bank_entry b
-		WHERE b.batch_id = s.batch_id AND b.statement_no = s.statement_no AND b.detail_no = 0) e
-	WHERE s.batch_id = batch AND s.opening_balance + e.booked <> s.closing_balance ORDER BY s.statement_no LIMIT 1;
+		SELECT coalesce(sum(b.amount) FILTER (WHERE b.status = 'booked'), 0) AS booked
+		FROM payments.bank_entry b
+		WHERE b.batch_id = s.batch_id AND b.statement_no = s.statement_no AND b.detail_no = 0
+	) e
+	WHERE s.batch_id = batch AND s.opening_balance + e.booked <> s.closing_balance
+	ORDER BY s.statement_no
+	LIMIT 1;
 	IF FOUND THEN
-		PERFORM payments._settlement_fail('PY603', 'the settlement file does not add up',
-			format('Statement %s: opening balance %s and booked entries %s do not make closing balance %s.', w.statement_no,
-				payments.format_amount(w.opening_balance, w.currency), payments.format_amount(w.booked::bigint, w.currency),
+		PERFORM payments._settlement_fail(
+			'PY603',
+			'the settlement file does not add up',
+			format('Statement %s: opening balance %s and booked entries %s do not make closing balance %s.',
+				w.statement_no, payments.format_amount(w.opening_balance, w.currency),
+				payments.format_amount(w.booked::bigint, w.currency),
 				payments.format_amount(w.closing_balance, w.currency)),
 			'Nothing was imported. Lines are missing or doubled: get the file again from its sender.');
 	END IF;
@@ -209,7 +305,9 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_import_entries(bigint, text, text, jsonb) IS 'Internal: writes the statements and entries of a bank''s file. Raises PY602, PY603.';
 
-CREATE FUNCTION payments._settlement_check_totals(batch bigint, lines int, totals jsonb, rule text, expected jsonb) RETURNS void
+CREATE FUNCTION payments._settlement_check_totals(
+	batch bigint, lines int, totals jsonb, rule text, expected jsonb
+) RETURNS void
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	w record;
@@ -218,19 +316,28 @@ BEGIN
 	IF (expected ->> 'lines')::int <> lines THEN
 		problem := format('It has %s lines, and %s were expected.', lines, expected ->> 'lines');
 	END IF;
-	FOR w IN SELECT e.key AS currency, e.value::bigint AS wanted, coalesce((totals -> e.key ->> 'net')::bigint, 0) AS net
-			 FROM jsonb_each_text(coalesce(expected -> 'net', '{}')) e LOOP
+	FOR w IN
+		SELECT e.key AS currency, e.value::bigint AS wanted,
+			coalesce((totals -> e.key ->> 'net')::bigint, 0) AS net
+		FROM jsonb_each_text(coalesce(expected -> 'net', '{}')) e
+	LOOP
 		IF w.wanted <> w.net THEN
-			problem := format('Its lines make %s, and %s were expected.', payments.format_amount(w.net, w.currency), payments.format_amount(w.wanted, w.currency));
+			problem := format('Its lines make %s, and %s were expected.',
+				payments.format_amount(w.net, w.currency), payments.format_amount(w.wanted, w.currency));
 		END IF;
 	END LOOP;
 	-- A payout takes out what its other lines brought in.
-	FOR w IN SELECT l.payout_ref, l.currency, coalesce(sum(l.net) FILTER (WHERE l.kind <> 'payout'), 0)::bigint AS net,
-				coalesce(-sum(l.net) FILTER (WHERE l.kind = 'payout'), 0)::bigint AS paid,
-				bool_or(l.kind = 'payout') AS has_payout, (expected -> 'payouts' ->> l.payout_ref)::bigint AS wanted
-			 FROM payments.settlement_line l
-			 WHERE l.batch_id = batch AND l.payout_ref IS NOT NULL AND (rule = 'payout' OR expected ? 'payouts')
-			 GROUP BY l.payout_ref, l.currency ORDER BY l.payout_ref, l.currency LOOP
+	FOR w IN
+		SELECT l.payout_ref, l.currency,
+			coalesce(sum(l.net) FILTER (WHERE l.kind <> 'payout'), 0)::bigint AS net,
+			coalesce(-sum(l.net) FILTER (WHERE l.kind = 'payout'), 0)::bigint AS paid,
+			bool_or(l.kind = 'payout') AS has_payout,
+			(expected -> 'payouts' ->> l.payout_ref)::bigint AS wanted
+		FROM payments.settlement_line l
+		WHERE l.batch_id = batch AND l.payout_ref IS NOT NULL AND (rule = 'payout' OR expected ? 'payouts')
+		GROUP BY l.payout_ref, l.currency
+		ORDER BY l.payout_ref, l.currency
+	LOOP
 		IF rule = 'payout' AND w.has_payout AND w.net <> w.paid THEN
 			problem := format('The lines of payout "%s" make %s, and the payout is %s.', w.payout_ref,
 				payments.format_amount(w.net, w.currency), payments.format_amount(w.paid, w.currency));
@@ -240,13 +347,21 @@ BEGIN
 		END IF;
 		EXIT WHEN problem IS NOT NULL;
 	END LOOP;
-	SELECT k.key INTO w FROM jsonb_each(coalesce(expected -> 'payouts', '{}')) k
-	WHERE problem IS NULL AND NOT EXISTS (SELECT FROM payments.settlement_line l WHERE l.batch_id = batch AND l.payout_ref = k.key) LIMIT 1;
+	SELECT k.key INTO w
+	FROM jsonb_each(coalesce(expected -> 'payouts', '{}')) k
+	WHERE problem IS NULL
+	AND NOT EXISTS (
+		SELECT FROM payments.settlement_line l WHERE l.batch_id = batch AND l.payout_ref = k.key
+	)
+	LIMIT 1;
 	IF FOUND THEN
 		problem := format('It has no line of payout "%s".', w.key);
 	END IF;
 	IF problem IS NOT NULL THEN
-		PERFORM payments._settlement_fail('PY603', 'the settlement file does not add up', problem,
+		PERFORM payments._settlement_fail(
+			'PY603',
+			'the settlement file does not add up',
+			problem,
 			'Nothing was imported. Lines are missing or doubled: get the file again from its sender.');
 	END IF;
 END
@@ -260,37 +375,62 @@ DECLARE
 	content text;
 	bytes bigint;
 BEGIN
-	SELECT sum(octet_length(s.line) + 1) INTO bytes FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
+	SELECT sum(octet_length(s.line) + 1) INTO bytes
+	FROM payments.settlement_staging s
+	WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
 	IF bytes IS NULL THEN
-		PERFORM payments._settlement_fail('22023', 'content is missing, and this transaction has staged no lines', NULL,
+		PERFORM payments._settlement_fail(
+			'22023',
+			'content is missing, and this transaction has staged no lines',
+			NULL,
 			'Pass the file, or COPY it into payments.settlement_staging (line) in the same transaction.');
 	ELSIF bytes > 128 * 1024 * 1024 THEN
-		PERFORM payments._settlement_fail('PY608', format('the settlement file has %s bytes, and %s are possible', bytes, 128 * 1024 * 1024), NULL,
+		PERFORM payments._settlement_fail(
+			'PY608',
+			format('the settlement file has %s bytes, and %s are possible', bytes, 128 * 1024 * 1024),
+			NULL,
 			'Ask for it in smaller periods, or by payout.');
 	END IF;
-	SELECT string_agg(s.line, E'\n' ORDER BY s.line_no) INTO content FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
-	DELETE FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id() OR s.xid < pg_snapshot_xmin(pg_current_snapshot());
+	SELECT string_agg(s.line, E'\n' ORDER BY s.line_no) INTO content
+	FROM payments.settlement_staging s
+	WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
+	DELETE FROM payments.settlement_staging s
+	WHERE s.xid = pg_current_xact_id() OR s.xid < pg_snapshot_xmin(pg_current_snapshot());
 	RETURN content;
 END
 $$;
 COMMENT ON FUNCTION payments._settlement_unstage() IS 'Internal: takes the lines that this transaction has copied into settlement_staging. Raises 22023 if there are none, PY608.';
 
-CREATE FUNCTION payments._settlement_totals(batch bigint, source text, OUT totals jsonb, OUT period_from timestamptz, OUT period_to timestamptz) RETURNS record
+CREATE FUNCTION payments._settlement_totals(
+	batch bigint, source text, OUT totals jsonb, OUT period_from timestamptz, OUT period_to timestamptz
+) RETURNS record
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF source = 'psp' THEN
-		SELECT jsonb_object_agg(t.currency, to_jsonb(t) - 'currency' - 'since' - 'til'), min(t.since), max(t.til)
+		SELECT jsonb_object_agg(t.currency, to_jsonb(t) - 'currency' - 'since' - 'til'), min(t.since),
+			max(t.til)
 		INTO _settlement_totals.totals, period_from, period_to
-		FROM (SELECT l.currency, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net, min(l.occurred_at) AS since,
-				max(l.occurred_at) AS til
-			  FROM payments.settlement_line l WHERE l.batch_id = batch GROUP BY l.currency) t;
+		FROM (
+			SELECT l.currency, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net,
+				min(l.occurred_at) AS since, max(l.occurred_at) AS til
+			FROM payments.settlement_line l
+			WHERE l.batch_id = batch
+			GROUP BY l.currency
+		) t;
 	ELSE
-		SELECT jsonb_object_agg(t.currency, to_jsonb(t) - 'currency' - 'since' - 'til'), min(t.since), max(t.til)
+		SELECT jsonb_object_agg(t.currency, to_jsonb(t) - 'currency' - 'since' - 'til'), min(t.since),
+			max(t.til)
 		INTO _settlement_totals.totals, period_from, period_to
-		FROM (SELECT e.currency, count(*) AS entries, coalesce(sum(e.amount) FILTER (WHERE e.amount > 0), 0) AS credits,
+		FROM (
+			SELECT e.currency, count(*) AS entries,
+				coalesce(sum(e.amount) FILTER (WHERE e.amount > 0), 0) AS credits,
 				coalesce(-sum(e.amount) FILTER (WHERE e.amount < 0), 0) AS debits, sum(e.amount) AS net,
-				min(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS since, max(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS til
-			  FROM payments.bank_entry e WHERE e.batch_id = batch AND e.detail_no = 0 AND e.status = 'booked' GROUP BY e.currency) t;
+				min(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS since,
+				max(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS til
+			FROM payments.bank_entry e
+			WHERE e.batch_id = batch AND e.detail_no = 0 AND e.status = 'booked'
+			GROUP BY e.currency
+		) t;
 	END IF;
 	totals := coalesce(totals, '{}');
 END
@@ -299,13 +439,18 @@ COMMENT ON FUNCTION payments._settlement_totals(bigint, text) IS 'Internal: sums
 
 CREATE FUNCTION payments._settlement_turn(psp text) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	INSERT INTO payments.settlement_source AS s (psp, turns) VALUES ($1, 1) ON CONFLICT ON CONSTRAINT settlement_source_pkey DO UPDATE SET turns = s.turns + 1
+	INSERT INTO payments.settlement_source AS s (psp, turns)
+	VALUES ($1, 1)
+	ON CONFLICT ON CONSTRAINT settlement_source_pkey DO UPDATE
+	SET turns = s.turns + 1
 $$;
 COMMENT ON FUNCTION payments._settlement_turn(text) IS
 'Internal: waits until nobody else imports or reconciles for this PSP or bank, until the transaction ends. Raises 40001 above READ COMMITTED when somebody did since its snapshot.';
 
-CREATE FUNCTION payments.import_settlement(psp text, format text, content text DEFAULT NULL, file_name text DEFAULT NULL,
-	options jsonb DEFAULT '{}', OUT batch_id bigint, OUT lines int, OUT duplicate boolean) RETURNS record
+CREATE FUNCTION payments.import_settlement(
+	psp text, format text, content text DEFAULT NULL, file_name text DEFAULT NULL, options jsonb DEFAULT '{}',
+	OUT batch_id bigint, OUT lines int, OUT duplicate boolean
+) RETURNS record
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -320,35 +465,61 @@ DECLARE
 	advice text;
 BEGIN
 	PERFORM payments._require_setup();
-	IF import_settlement.psp IS NULL OR import_settlement.format IS NULL OR options IS NULL OR jsonb_typeof(options) <> 'object'
-		OR coalesce(options ->> 'amounts', 'major') NOT IN ('major', 'minor') OR coalesce(options ->> 'totals', 'none') NOT IN ('none', 'payout') THEN
-		PERFORM payments._settlement_fail('22023', 'psp, format or an option is missing or has a value that is not known', NULL,
+	IF import_settlement.psp IS NULL
+		OR import_settlement.format IS NULL
+		OR options IS NULL
+		OR jsonb_typeof(options) <> 'object'
+		OR coalesce(options ->> 'amounts', 'major') NOT IN ('major', 'minor')
+		OR coalesce(options ->> 'totals', 'none') NOT IN ('none', 'payout') THEN
+		PERFORM payments._settlement_fail(
+			'22023',
+			'psp, format or an option is missing or has a value that is not known',
+			NULL,
 			'docs/reconciliation.md lists the options of each format.');
 	END IF;
-	SELECT s.* INTO f FROM payments.settlement_format s WHERE s.format = import_settlement.format ORDER BY s.builtin LIMIT 1;
+	SELECT s.* INTO f
+	FROM payments.settlement_format s
+	WHERE s.format = import_settlement.format
+	ORDER BY s.builtin
+	LIMIT 1;
 	IF NOT FOUND THEN
-		PERFORM payments._settlement_fail('PY601', format('settlement format "%s" does not exist', import_settlement.format), NULL,
+		PERFORM payments._settlement_fail(
+			'PY601',
+			format('settlement format "%s" does not exist', import_settlement.format),
+			NULL,
 			'SELECT format, description FROM payments.settlement_format; lists them.');
 	END IF;
 	query := payments._settlement_query(f.format, f.function, f.source);
 	SELECT p.adapter INTO adapter FROM payments.psp p WHERE p.psp = import_settlement.psp;
 	IF NOT FOUND AND f.source = 'psp' THEN
-		PERFORM payments._settlement_fail('PY401', format('PSP "%s" does not exist', import_settlement.psp), NULL, 'Create it with payments.create_psp().');
+		PERFORM payments._settlement_fail(
+			'PY401',
+			format('PSP "%s" does not exist', import_settlement.psp),
+			NULL,
+			'Create it with payments.create_psp().');
 	ELSIF import_settlement.psp !~ '^[a-z][a-z0-9_]{0,62}$' THEN
-		PERFORM payments._settlement_fail('22023', 'the name of the bank account is not a simple name', NULL,
+		PERFORM payments._settlement_fail(
+			'22023',
+			'the name of the bank account is not a simple name',
+			NULL,
 			'Use up to 63 lower-case letters, digits and "_", beginning with a letter.');
 	END IF;
 	body := payments._mask_card_numbers(coalesce(content, payments._settlement_unstage()));
 	content := NULL;
 	hash := sha256(convert_to(body, 'UTF8'));
 
-	-- Files of one PSP come one after the other: the second with the same file finds the first's batch, and rows that
-	-- were there before are seen.  Above READ COMMITTED, who has waited for another's file gets 40001.
+	-- Files of one PSP come one after the other: the second with the same file finds the first's batch,
+	-- and rows that were there before are seen.  Above READ COMMITTED, who has waited for another's file
+	-- gets 40001.
 	PERFORM payments._settlement_turn(import_settlement.psp);
-	SELECT b.batch_id, b.lines, b.format, b.options INTO first FROM payments.settlement_batch b WHERE b.psp = import_settlement.psp AND b.sha256 = hash;
+	SELECT b.batch_id, b.lines, b.format, b.options INTO first
+	FROM payments.settlement_batch b
+	WHERE b.psp = import_settlement.psp AND b.sha256 = hash;
 	IF FOUND THEN
 		IF first.format <> import_settlement.format OR first.options <> import_settlement.options THEN
-			PERFORM payments._settlement_fail('PY604', 'the settlement file was imported with another format or other options',
+			PERFORM payments._settlement_fail(
+				'PY604',
+				'the settlement file was imported with another format or other options',
 				format('Batch %s, format "%s", options %s.', first.batch_id, first.format, first.options),
 				'A file is read once; its batch stays as it is.');
 		END IF;
@@ -362,7 +533,8 @@ BEGIN
 	duplicate := false;
 	BEGIN
 		IF f.source = 'psp' THEN
-			lines := payments._settlement_import_lines(batch_id, import_settlement.psp, query, body, options, adapter);
+			lines := payments._settlement_import_lines(
+				batch_id, import_settlement.psp, query, body, options, adapter);
 		ELSE
 			lines := payments._settlement_import_entries(batch_id, query, body, options);
 		END IF;
@@ -372,16 +544,25 @@ BEGIN
 		PERFORM payments._settlement_fail(sqlstate, sqlerrm, nullif(problem, ''), advice);
 	END;
 	sums := payments._settlement_totals(batch_id, f.source);
-	PERFORM payments._settlement_check_totals(batch_id, lines, sums.totals, coalesce(options ->> 'totals', f.totals), options -> 'expected');
-	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines, totals, period_from, period_to,
-		imported_at, imported_by)
-	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source, payments._mask_card_numbers(import_settlement.file_name), hash,
-		import_settlement.options, import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
+	PERFORM payments._settlement_check_totals(
+		batch_id, lines, sums.totals, coalesce(options ->> 'totals', f.totals), options -> 'expected');
+	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines,
+		totals, period_from, period_to, imported_at, imported_by)
+	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source,
+		payments._mask_card_numbers(import_settlement.file_name), hash, import_settlement.options,
+		import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
 	INSERT INTO payments.settlement_progress (batch_id, psp, sums)
 	SELECT import_settlement.batch_id, import_settlement.psp, coalesce(jsonb_agg(k), '[]')
-	FROM (SELECT l.currency, l.kind, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net
-		  FROM payments.settlement_line l WHERE l.batch_id = import_settlement.batch_id AND NOT l.repeated GROUP BY l.currency, l.kind) k;
-	UPDATE payments.settlement_source s SET covered_to = greatest(s.covered_to, sums.period_to) WHERE s.psp = import_settlement.psp;
+	FROM (
+		SELECT l.currency, l.kind, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee,
+			sum(l.net) AS net
+		FROM payments.settlement_line l
+		WHERE l.batch_id = import_settlement.batch_id AND NOT l.repeated
+		GROUP BY l.currency, l.kind
+	) k;
+	UPDATE payments.settlement_source s
+	SET covered_to = greatest(s.covered_to, sums.period_to)
+	WHERE s.psp = import_settlement.psp;
 END
 $$;
 COMMENT ON FUNCTION payments.import_settlement(text, text, text, text, jsonb) IS

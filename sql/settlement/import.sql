@@ -98,7 +98,7 @@ COMMENT ON FUNCTION payments._settlement_fail(text, text, text, text) IS 'Intern
 
 -- Which columns import_settlement() knows of, and of which type.  No other type
 -- is taken: a cast could run somebody's code with our rights.
-CREATE FUNCTION payments._settlement_columns(source text) RETURNS TABLE (name text, type text)
+CREATE FUNCTION payments._settlement_columns(_source text) RETURNS TABLE (name text, type text)
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT c.name, c.type
 	FROM (
@@ -148,24 +148,24 @@ CREATE FUNCTION payments._settlement_columns(source text) RETURNS TABLE (name te
 			('bank', 'entries', 'integer'),
 			('bank', 'raw', 'jsonb')
 	) c (source, name, type)
-	WHERE c.source = _settlement_columns.source
+	WHERE c.source = _source
 $$;
 COMMENT ON FUNCTION payments._settlement_columns(text) IS 'Internal: columns that a format function may return; it need not return all.';
 
-CREATE FUNCTION payments._settlement_query(format text, function text, source text) RETURNS text
+CREATE FUNCTION payments._settlement_query(_format text, _function text, _source text) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	signature regprocedure := to_regprocedure(_settlement_query.function || '(text, jsonb)');
+	signature regprocedure := to_regprocedure(_function || '(text, jsonb)');
 	p pg_proc;
 	wrong text;
 	list text;
 BEGIN
 	SELECT q.* INTO p FROM pg_proc q WHERE q.oid = signature;
-	IF p.oid IS NULL OR strpos(_settlement_query.function, '.') = 0 THEN
+	IF p.oid IS NULL OR strpos(_function, '.') = 0 THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
 			format('there is no function %s(text, jsonb), which settlement format "%s" names',
-				_settlement_query.function, _settlement_query.format),
+				_function, _format),
 			NULL,
 			'Create it, or correct the row of payments.settlement_format; name its schema.');
 	END IF;
@@ -173,8 +173,7 @@ BEGIN
 	IF NOT p.prosecdef AND p.proowner <> 'payments_owner'::regrole THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
-			format('function %s of settlement format "%s" is not SECURITY DEFINER',
-				_settlement_query.function, _settlement_query.format),
+			format('function %s of settlement format "%s" is not SECURITY DEFINER', _function, _format),
 			NULL,
 			'ALTER FUNCTION ... SECURITY DEFINER SET search_path = pg_catalog, pg_temp: it runs with its '
 				'owner''s rights.');
@@ -188,14 +187,14 @@ BEGIN
 		string_agg(format('%s is %s, and must be %s', c.name, format_type(a.type, NULL), c.type), '; ')
 			FILTER (WHERE format_type(a.type, NULL) <> c.type)
 	INTO list, wrong
-	FROM payments._settlement_columns(_settlement_query.source) c
+	FROM payments._settlement_columns(_source) c
 	LEFT JOIN unnest(p.proallargtypes, p.proargmodes, p.proargnames) a (type, mode, name)
 		ON a.name = c.name AND a.mode IN ('t', 'o');
 	IF wrong IS NOT NULL THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
 			format('function %s of settlement format "%s" returns columns of other types',
-				_settlement_query.function, _settlement_query.format),
+				_function, _format),
 			wrong,
 			'Declare them as docs/reconciliation.md lists them.');
 	END IF;
@@ -205,54 +204,96 @@ $$;
 COMMENT ON FUNCTION payments._settlement_query(text, text, text) IS 'Internal: a query over a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
 
 CREATE FUNCTION payments._settlement_import_lines(
-	batch bigint, psp text, query text, content text, options jsonb, adapter text
+	_batch bigint, _psp text, _query text, _content text, _options jsonb
 ) RETURNS int
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	n int;
 BEGIN
 	EXECUTE format($sql$
-		INSERT INTO payments.settlement_line (batch_id, line_no, psp, kind, type, entry_id, psp_object_id, psp_payment_id, reference,
-			repeated, further, gross, fee, net, currency, original_amount, original_currency, occurred_at, available_at, payout_ref, description, raw)
-		SELECT $3, q.line_no, $6, q.kind, q.type, q.entry_id, q.psp_object_id, q.psp_payment_id, q.reference,
-			-- Lines without an id of their own cannot be told from others; those about the same object or payment are told to reconciliation.
-			q.entry_id IS NOT NULL AND (q.nth_entry > 1
-				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp = $6 AND e.entry_id = q.entry_id AND NOT e.repeated)),
-			q.psp_object_id IS NOT NULL AND (q.nth_object > 1
-				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp_object_id = q.psp_object_id AND e.psp = $6 AND e.kind = q.kind))
-			OR q.psp_payment_id IS NOT NULL AND (q.nth_payment > 1
-				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp_payment_id = q.psp_payment_id AND e.psp = $6 AND e.kind = q.kind)),
-			q.amounts[1], q.amounts[2], q.amounts[3], q.currency, q.original, CASE WHEN q.original IS NOT NULL THEN q.original_currency END, q.occurred_at, q.available_at, q.payout_ref,
-			q.description, coalesce(q.raw, '{}')
-		FROM (SELECT r.line_no, r.kind, r.type, r.entry_id, r.psp_object_id, r.psp_payment_id,
+		-- Decimals of the PSP's own units, where the file counts in these.
+		WITH money AS (
+			SELECT c.currency, c.exponent,
+				CASE WHEN $2 ->> 'amounts' = 'minor' THEN coalesce(u.exponent, c.exponent) END AS unit
+			FROM payments.currency c
+			LEFT JOIN payments.psp p ON p.psp = %2$L
+			LEFT JOIN payments.psp_currency u ON u.adapter = p.adapter AND u.currency = c.currency
+		)
+		INSERT INTO payments.settlement_line (batch_id, line_no, psp, kind, type, entry_id, psp_object_id,
+			psp_payment_id, reference, repeated, further, gross, fee, net, currency, original_amount,
+			original_currency, occurred_at, available_at, payout_ref, description, raw)
+		SELECT $3, q.line_no, %2$L, q.kind, q.type, q.entry_id, q.psp_object_id, q.psp_payment_id,
+			q.reference,
+			-- Lines without an id of their own cannot be told from others; those about the same object or
+			-- payment are told to reconciliation.
+			q.entry_id IS NOT NULL
+				AND (
+					q.nth_entry > 1
+					OR EXISTS (
+						SELECT FROM payments.settlement_line e
+						WHERE e.psp = %2$L AND e.entry_id = q.entry_id AND NOT e.repeated
+					)
+				),
+			q.psp_object_id IS NOT NULL
+				AND (
+					q.nth_object > 1
+					OR EXISTS (
+						SELECT FROM payments.settlement_line e
+						WHERE e.psp_object_id = q.psp_object_id AND e.psp = %2$L AND e.kind = q.kind
+					)
+				)
+			OR q.psp_payment_id IS NOT NULL
+				AND (
+					q.nth_payment > 1
+					OR EXISTS (
+						SELECT FROM payments.settlement_line e
+						WHERE e.psp_payment_id = q.psp_payment_id AND e.psp = %2$L AND e.kind = q.kind
+					)
+				),
+			q.amounts[1], q.amounts[2], q.amounts[3], q.currency, q.original,
+			CASE WHEN q.original IS NOT NULL THEN q.original_currency END, q.occurred_at, q.available_at,
+			q.payout_ref, q.description, coalesce(q.raw, '{}')
+		FROM (
+			SELECT r.line_no, r.kind, r.type, r.entry_id, r.psp_object_id, r.psp_payment_id,
 				row_number() OVER (PARTITION BY r.entry_id ORDER BY r.line_no) AS nth_entry,
 				row_number() OVER (PARTITION BY r.psp_object_id, r.kind ORDER BY r.line_no) AS nth_object,
-				row_number() OVER (PARTITION BY r.psp_payment_id, r.kind ORDER BY r.line_no) AS nth_payment, r.reference, upper(r.currency) AS currency,
-				upper(r.original_currency) AS original_currency, r.occurred_at, r.available_at, r.payout_ref, r.description, r.raw,
-				payments._settlement_amounts(r.line_no, upper(r.currency), c.exponent,
-					CASE WHEN $4 THEN coalesce(u.exponent, c.exponent) END, r.gross, r.fee, r.net) AS amounts,
-				CASE WHEN r.original_currency IS NOT NULL AND upper(r.original_currency) <> upper(r.currency) THEN
-					payments._settlement_amount(r.line_no, upper(r.original_currency), o.exponent,
-						CASE WHEN $4 THEN coalesce(v.exponent, o.exponent) END, r.original_amount) END AS original
-			FROM (SELECT f.line_no, CASE WHEN f.kind IN ('charge', 'refund', 'refund_failure', 'fee', 'chargeback', 'chargeback_reversal',
-						'adjustment', 'reserve', 'reserve_release', 'transfer', 'payout', 'payout_failure', 'fx') THEN f.kind ELSE 'unknown' END AS kind,
-					f.type, f.entry_id, f.psp_object_id, f.psp_payment_id, f.reference, f.gross, f.fee, f.net, f.currency, f.original_amount,
-					f.original_currency, f.occurred_at, f.available_at, f.payout_ref, f.description, f.raw
-				  FROM (%s) f) r
-			LEFT JOIN payments.currency c ON c.currency = upper(r.currency)
-			LEFT JOIN payments.currency o ON o.currency = upper(r.original_currency)
-			LEFT JOIN payments.psp_currency u ON u.adapter = $5 AND u.currency = upper(r.currency)
-			LEFT JOIN payments.psp_currency v ON v.adapter = $5 AND v.currency = upper(r.original_currency)
-			OFFSET 0) q$sql$, query)
-	USING content, options, batch, coalesce(options ->> 'amounts', 'major') = 'minor', adapter, psp;
+				row_number() OVER (PARTITION BY r.psp_payment_id, r.kind ORDER BY r.line_no) AS nth_payment,
+				r.reference, upper(r.currency) AS currency, upper(r.original_currency) AS original_currency,
+				r.occurred_at, r.available_at, r.payout_ref, r.description, r.raw,
+				payments._settlement_amounts(
+					r.line_no, upper(r.currency), c.exponent, c.unit, r.gross, r.fee, r.net) AS amounts,
+				CASE
+					WHEN r.original_currency IS NOT NULL AND upper(r.original_currency) <> upper(r.currency)
+						THEN payments._settlement_amount(
+							r.line_no, upper(r.original_currency), o.exponent, o.unit, r.original_amount)
+				END AS original
+			FROM (
+				SELECT f.line_no,
+					CASE
+						WHEN f.kind IN ('charge', 'refund', 'refund_failure', 'fee', 'chargeback',
+							'chargeback_reversal', 'adjustment', 'reserve', 'reserve_release', 'transfer',
+							'payout', 'payout_failure', 'fx')
+							THEN f.kind
+						ELSE 'unknown'
+					END AS kind,
+					f.type, f.entry_id, f.psp_object_id, f.psp_payment_id, f.reference, f.gross, f.fee, f.net,
+					f.currency, f.original_amount, f.original_currency, f.occurred_at, f.available_at,
+					f.payout_ref, f.description, f.raw
+				FROM (%1$s) f
+			) r
+			LEFT JOIN money c ON c.currency = upper(r.currency)
+			LEFT JOIN money o ON o.currency = upper(r.original_currency)
+			OFFSET 0
+		) q$sql$, _query, _psp)
+	USING _content, _options, _batch;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, text, text, jsonb, text) IS 'Internal: writes the lines of a PSP''s file. Raises PY602.';
+COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, text, text, jsonb) IS 'Internal: writes the lines of a PSP''s file. Raises PY602.';
 
 CREATE FUNCTION payments._settlement_import_entries(
-	batch bigint, query text, content text, options jsonb
+	_batch bigint, _query text, _content text, _options jsonb
 ) RETURNS int
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -261,23 +302,28 @@ DECLARE
 BEGIN
 	EXECUTE format($sql$
 		WITH r AS MATERIALIZED (
-			SELECT f.*, c.exponent FROM (%s) f LEFT JOIN payments.currency c ON c.currency = f.currency),
-		s AS (
-			INSERT INTO payments.bank_statement (batch_id, statement_no, line_no, account, statement_id, currency, opening_balance,
-				closing_balance, opening_date, closing_date, entries, raw)
+			SELECT f.*, c.exponent FROM (%s) f LEFT JOIN payments.currency c ON c.currency = f.currency
+		), s AS (
+			INSERT INTO payments.bank_statement (batch_id, statement_no, line_no, account, statement_id,
+				currency, opening_balance, closing_balance, opening_date, closing_date, entries, raw)
 			SELECT $3, r.statement_no, r.line_no, r.account, r.statement_id, r.currency,
 				payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.opening_balance),
 				payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.closing_balance),
 				r.opening_date, r.closing_date, coalesce(r.entries, 0), r.raw
-			FROM r WHERE r.record = 'statement')
-		INSERT INTO payments.bank_entry (batch_id, statement_no, entry_no, detail_no, line_no, status, amount, currency, reversal,
-			booking_date, value_date, end_to_end_id, bank_reference, reference, remittance, counterparty, counterparty_account, code, raw)
-		SELECT $3, r.statement_no, r.entry_no, coalesce(r.detail_no, 0), r.line_no, coalesce(r.status, 'booked'),
-			payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.amount), r.currency, coalesce(r.reversal, false),
-			r.booking_date, r.value_date, r.end_to_end_id, r.bank_reference, r.reference, r.remittance, r.counterparty,
-			r.counterparty_account, r.code, r.raw
-		FROM r WHERE r.record <> 'statement'$sql$, query)
-	USING content, options, batch;
+			FROM r
+			WHERE r.record = 'statement'
+		)
+		INSERT INTO payments.bank_entry (batch_id, statement_no, entry_no, detail_no, line_no, status,
+			amount, currency, reversal, booking_date, value_date, end_to_end_id, bank_reference, reference,
+			remittance, counterparty, counterparty_account, code, raw)
+		SELECT $3, r.statement_no, r.entry_no, coalesce(r.detail_no, 0), r.line_no,
+			coalesce(r.status, 'booked'),
+			payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.amount), r.currency,
+			coalesce(r.reversal, false), r.booking_date, r.value_date, r.end_to_end_id, r.bank_reference,
+			r.reference, r.remittance, r.counterparty, r.counterparty_account, r.code, r.raw
+		FROM r
+		WHERE r.record <> 'statement'$sql$, _query)
+	USING _content, _options, _batch;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	-- The built-in formats have said so already, with the line.
 	SELECT s.statement_no, s.account, s.currency, s.opening_balance, s.closing_balance, e.booked INTO w
@@ -287,7 +333,7 @@ BEGIN
 		FROM payments.bank_entry b
 		WHERE b.batch_id = s.batch_id AND b.statement_no = s.statement_no AND b.detail_no = 0
 	) e
-	WHERE s.batch_id = batch AND s.opening_balance + e.booked <> s.closing_balance
+	WHERE s.batch_id = _batch AND s.opening_balance + e.booked <> s.closing_balance
 	ORDER BY s.statement_no
 	LIMIT 1;
 	IF FOUND THEN
@@ -306,20 +352,20 @@ $$;
 COMMENT ON FUNCTION payments._settlement_import_entries(bigint, text, text, jsonb) IS 'Internal: writes the statements and entries of a bank''s file. Raises PY602, PY603.';
 
 CREATE FUNCTION payments._settlement_check_totals(
-	batch bigint, lines int, totals jsonb, rule text, expected jsonb
+	_batch bigint, _lines int, _totals jsonb, _rule text, _expected jsonb
 ) RETURNS void
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	w record;
 	problem text;
 BEGIN
-	IF (expected ->> 'lines')::int <> lines THEN
-		problem := format('It has %s lines, and %s were expected.', lines, expected ->> 'lines');
+	IF (_expected ->> 'lines')::int <> _lines THEN
+		problem := format('It has %s lines, and %s were expected.', _lines, _expected ->> 'lines');
 	END IF;
 	FOR w IN
 		SELECT e.key AS currency, e.value::bigint AS wanted,
-			coalesce((totals -> e.key ->> 'net')::bigint, 0) AS net
-		FROM jsonb_each_text(coalesce(expected -> 'net', '{}')) e
+			coalesce((_totals -> e.key ->> 'net')::bigint, 0) AS net
+		FROM jsonb_each_text(coalesce(_expected -> 'net', '{}')) e
 	LOOP
 		IF w.wanted <> w.net THEN
 			problem := format('Its lines make %s, and %s were expected.',
@@ -332,13 +378,13 @@ BEGIN
 			coalesce(sum(l.net) FILTER (WHERE l.kind <> 'payout'), 0)::bigint AS net,
 			coalesce(-sum(l.net) FILTER (WHERE l.kind = 'payout'), 0)::bigint AS paid,
 			bool_or(l.kind = 'payout') AS has_payout,
-			(expected -> 'payouts' ->> l.payout_ref)::bigint AS wanted
+			(_expected -> 'payouts' ->> l.payout_ref)::bigint AS wanted
 		FROM payments.settlement_line l
-		WHERE l.batch_id = batch AND l.payout_ref IS NOT NULL AND (rule = 'payout' OR expected ? 'payouts')
+		WHERE l.batch_id = _batch AND l.payout_ref IS NOT NULL AND (_rule = 'payout' OR _expected ? 'payouts')
 		GROUP BY l.payout_ref, l.currency
 		ORDER BY l.payout_ref, l.currency
 	LOOP
-		IF rule = 'payout' AND w.has_payout AND w.net <> w.paid THEN
+		IF _rule = 'payout' AND w.has_payout AND w.net <> w.paid THEN
 			problem := format('The lines of payout "%s" make %s, and the payout is %s.', w.payout_ref,
 				payments.format_amount(w.net, w.currency), payments.format_amount(w.paid, w.currency));
 		ELSIF w.wanted <> w.net THEN
@@ -348,10 +394,10 @@ BEGIN
 		EXIT WHEN problem IS NOT NULL;
 	END LOOP;
 	SELECT k.key INTO w
-	FROM jsonb_each(coalesce(expected -> 'payouts', '{}')) k
+	FROM jsonb_each(coalesce(_expected -> 'payouts', '{}')) k
 	WHERE problem IS NULL
 	AND NOT EXISTS (
-		SELECT FROM payments.settlement_line l WHERE l.batch_id = batch AND l.payout_ref = k.key
+		SELECT FROM payments.settlement_line l WHERE l.batch_id = _batch AND l.payout_ref = k.key
 	)
 	LIMIT 1;
 	IF FOUND THEN
@@ -402,11 +448,11 @@ $$;
 COMMENT ON FUNCTION payments._settlement_unstage() IS 'Internal: takes the lines that this transaction has copied into settlement_staging. Raises 22023 if there are none, PY608.';
 
 CREATE FUNCTION payments._settlement_totals(
-	batch bigint, source text, OUT totals jsonb, OUT period_from timestamptz, OUT period_to timestamptz
+	_batch bigint, _source text, OUT totals jsonb, OUT period_from timestamptz, OUT period_to timestamptz
 ) RETURNS record
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF source = 'psp' THEN
+	IF _source = 'psp' THEN
 		SELECT jsonb_object_agg(t.currency, to_jsonb(t) - 'currency' - 'since' - 'til'), min(t.since),
 			max(t.til)
 		INTO _settlement_totals.totals, period_from, period_to
@@ -414,7 +460,7 @@ BEGIN
 			SELECT l.currency, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net,
 				min(l.occurred_at) AS since, max(l.occurred_at) AS til
 			FROM payments.settlement_line l
-			WHERE l.batch_id = batch
+			WHERE l.batch_id = _batch
 			GROUP BY l.currency
 		) t;
 	ELSE
@@ -428,7 +474,7 @@ BEGIN
 				min(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS since,
 				max(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS til
 			FROM payments.bank_entry e
-			WHERE e.batch_id = batch AND e.detail_no = 0 AND e.status = 'booked'
+			WHERE e.batch_id = _batch AND e.detail_no = 0 AND e.status = 'booked'
 			GROUP BY e.currency
 		) t;
 	END IF;
@@ -437,10 +483,10 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_totals(bigint, text) IS 'Internal: sums by currency of a batch, in minor units, and its period.';
 
-CREATE FUNCTION payments._settlement_turn(psp text) RETURNS void
+CREATE FUNCTION payments._settlement_turn(_psp text) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	INSERT INTO payments.settlement_source AS s (psp, turns)
-	VALUES ($1, 1)
+	VALUES (_psp, 1)
 	ON CONFLICT ON CONSTRAINT settlement_source_pkey DO UPDATE
 	SET turns = s.turns + 1
 $$;
@@ -452,12 +498,10 @@ CREATE FUNCTION payments.import_settlement(
 	OUT batch_id bigint, OUT lines int, OUT duplicate boolean
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	f payments.settlement_format;
 	first record;
 	sums record;
-	adapter text;
 	query text;
 	body text;
 	hash bytea;
@@ -467,10 +511,10 @@ BEGIN
 	PERFORM payments._require_setup();
 	IF import_settlement.psp IS NULL
 		OR import_settlement.format IS NULL
-		OR options IS NULL
-		OR jsonb_typeof(options) <> 'object'
-		OR coalesce(options ->> 'amounts', 'major') NOT IN ('major', 'minor')
-		OR coalesce(options ->> 'totals', 'none') NOT IN ('none', 'payout') THEN
+		OR import_settlement.options IS NULL
+		OR jsonb_typeof(import_settlement.options) <> 'object'
+		OR coalesce(import_settlement.options ->> 'amounts', 'major') NOT IN ('major', 'minor')
+		OR coalesce(import_settlement.options ->> 'totals', 'none') NOT IN ('none', 'payout') THEN
 		PERFORM payments._settlement_fail(
 			'22023',
 			'psp, format or an option is missing or has a value that is not known',
@@ -490,8 +534,8 @@ BEGIN
 			'SELECT format, description FROM payments.settlement_format; lists them.');
 	END IF;
 	query := payments._settlement_query(f.format, f.function, f.source);
-	SELECT p.adapter INTO adapter FROM payments.psp p WHERE p.psp = import_settlement.psp;
-	IF NOT FOUND AND f.source = 'psp' THEN
+	IF f.source = 'psp'
+		AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = import_settlement.psp) THEN
 		PERFORM payments._settlement_fail(
 			'PY401',
 			format('PSP "%s" does not exist', import_settlement.psp),
@@ -504,8 +548,8 @@ BEGIN
 			NULL,
 			'Use up to 63 lower-case letters, digits and "_", beginning with a letter.');
 	END IF;
-	body := payments._mask_card_numbers(coalesce(content, payments._settlement_unstage()));
-	content := NULL;
+	body := payments._mask_card_numbers(coalesce(import_settlement.content, payments._settlement_unstage()));
+	import_settlement.content := NULL;
 	hash := sha256(convert_to(body, 'UTF8'));
 
 	-- Files of one PSP come one after the other: the second with the same file finds the first's batch,
@@ -534,9 +578,10 @@ BEGIN
 	BEGIN
 		IF f.source = 'psp' THEN
 			lines := payments._settlement_import_lines(
-				batch_id, import_settlement.psp, query, body, options, adapter);
+				batch_id, import_settlement.psp, query, body, import_settlement.options);
 		ELSE
-			lines := payments._settlement_import_entries(batch_id, query, body, options);
+			lines := payments._settlement_import_entries(
+				batch_id, query, body, import_settlement.options);
 		END IF;
 	EXCEPTION WHEN SQLSTATE 'PY602' OR SQLSTATE 'PY603' THEN
 		-- The same again, without the page of SQL that it came through.
@@ -545,7 +590,8 @@ BEGIN
 	END;
 	sums := payments._settlement_totals(batch_id, f.source);
 	PERFORM payments._settlement_check_totals(
-		batch_id, lines, sums.totals, coalesce(options ->> 'totals', f.totals), options -> 'expected');
+		batch_id, lines, sums.totals, coalesce(import_settlement.options ->> 'totals', f.totals),
+		import_settlement.options -> 'expected');
 	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines,
 		totals, period_from, period_to, imported_at, imported_by)
 	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source,

@@ -92,6 +92,9 @@ CREATE FUNCTION payments._settlement_amount(
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_amount';
 COMMENT ON FUNCTION payments._settlement_amount(int, text, int, int, numeric) IS 'Internal: an amount in minor units, exactly; null for null. Raises PY602.';
 
+-- Errors of import_settlement() and what it calls are raised by this, and not by
+-- RAISE: the statement that they come from may hold the file, and RAISE would write
+-- it into the log.
 CREATE FUNCTION payments._settlement_fail(code text, message text, detail text, hint text) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_settlement_fail';
 COMMENT ON FUNCTION payments._settlement_fail(text, text, text, text) IS 'Internal: raises, and keeps the statement, which may hold a file, out of the log.';
@@ -164,8 +167,7 @@ BEGIN
 	IF p.oid IS NULL OR strpos(_function, '.') = 0 THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
-			format('there is no function %s(text, jsonb), which settlement format "%s" names',
-				_function, _format),
+			format('function %s(text, jsonb) of settlement format "%s" does not exist', _function, _format),
 			NULL,
 			'Create it, or correct the row of payments.settlement_format; name its schema.');
 	END IF;

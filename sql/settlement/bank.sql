@@ -156,9 +156,8 @@ CREATE FUNCTION payments._bank_pairs(_bank text, _key text, _date_window interva
 $$;
 COMMENT ON FUNCTION payments._bank_pairs(text, text, interval, text) IS 'Internal: open entries and open payouts that a key brings together.';
 
-CREATE FUNCTION payments._bank_match_rule(
-	_bank text, _run bigint, _rule text, _key text, _date_window interval, _filter text, _tolerance bigint
-) RETURNS bigint
+CREATE FUNCTION payments._bank_match_rule(_bank text, _run bigint, _rule payments.match_rule)
+	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	n bigint;
@@ -169,21 +168,21 @@ BEGIN
 		rule, run_id, matched_at, matched_by)
 	SELECT c.batch_id, c.statement_no, c.entry_no, c.psp, c.payout_ref, c.currency,
 		CASE WHEN c.payouts = 1 THEN least(c.entry_left, c.payout_left) ELSE c.payout_left END,
-		_rule, _run, clock_timestamp(), session_user
+		_rule.rule, _run, clock_timestamp(), session_user
 	FROM (
 		SELECT x.*, sum(x.entry_left) OVER payout AS entries_left, count(*) OVER payout AS entries,
 			sum(x.payout_left) OVER entry AS payouts_left, count(*) OVER entry AS payouts
-		FROM payments._bank_pairs(_bank, _key, _date_window, _filter) x
+		FROM payments._bank_pairs(_bank, _rule.key, _rule.date_window, _rule.filter) x
 		WINDOW payout AS (PARTITION BY x.psp, x.payout_ref, x.currency),
 			entry AS (PARTITION BY x.batch_id, x.statement_no, x.entry_no)
 	) c
-	WHERE c.payouts = 1 AND abs(c.entries_left - c.payout_left) <= _tolerance
-	OR c.entries = 1 AND abs(c.payouts_left - c.entry_left) <= _tolerance;
+	WHERE c.payouts = 1 AND abs(c.entries_left - c.payout_left) <= _rule.tolerance
+	OR c.entries = 1 AND abs(c.payouts_left - c.entry_left) <= _rule.tolerance;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
 END
 $$;
-COMMENT ON FUNCTION payments._bank_match_rule(text, bigint, text, text, interval, text, bigint) IS 'Internal: matches what one rule brings together and whose sums agree; returns how many pairs.';
+COMMENT ON FUNCTION payments._bank_match_rule(text, bigint, payments.match_rule) IS 'Internal: matches what one rule brings together and whose sums agree; returns how many pairs.';
 
 CREATE FUNCTION payments._bank_post(_from_match bigint) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -261,7 +260,7 @@ CREATE FUNCTION payments._reconcile_bank(_bank text, _run bigint, _now timestamp
 	RETURNS SETOF payments._verdict
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	r record;
+	r payments.match_rule;
 	grace interval := (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'unmatched_bank');
 	from_match bigint := nextval('payments.bank_match_bank_match_id_seq');
 BEGIN
@@ -269,8 +268,7 @@ BEGIN
 	FOR r IN
 		SELECT x.* FROM payments._match_rules(_bank) x WHERE x.source = 'bank' ORDER BY x.priority, x.rule
 	LOOP
-		PERFORM payments._bank_match_rule(
-			_bank, _run, r.rule, r.key, r.date_window, r.filter, r.tolerance);
+		PERFORM payments._bank_match_rule(_bank, _run, r);
 	END LOOP;
 	PERFORM payments._bank_post(from_match);
 	UPDATE payments.settlement_progress p

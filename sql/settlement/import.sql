@@ -155,19 +155,20 @@ CREATE FUNCTION payments._settlement_columns(_source text) RETURNS TABLE (name t
 $$;
 COMMENT ON FUNCTION payments._settlement_columns(text) IS 'Internal: columns that a format function may return; it need not return all.';
 
-CREATE FUNCTION payments._settlement_query(_format text, _function text, _source text) RETURNS text
+CREATE FUNCTION payments._settlement_query(_format payments.settlement_format) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	signature regprocedure := to_regprocedure(_function || '(text, jsonb)');
+	signature regprocedure := to_regprocedure(_format.function || '(text, jsonb)');
 	p pg_proc;
 	wrong text;
 	list text;
 BEGIN
 	SELECT q.* INTO p FROM pg_proc q WHERE q.oid = signature;
-	IF p.oid IS NULL OR strpos(_function, '.') = 0 THEN
+	IF p.oid IS NULL OR strpos(_format.function, '.') = 0 THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
-			format('function %s(text, jsonb) of settlement format "%s" does not exist', _function, _format),
+			format('function %s(text, jsonb) of settlement format "%s" does not exist',
+				_format.function, _format.format),
 			NULL,
 			'Create it, or correct the row of payments.settlement_format; name its schema.');
 	END IF;
@@ -175,7 +176,8 @@ BEGIN
 	IF NOT p.prosecdef AND p.proowner <> 'payments_owner'::regrole THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
-			format('function %s of settlement format "%s" is not SECURITY DEFINER', _function, _format),
+			format('function %s of settlement format "%s" is not SECURITY DEFINER',
+				_format.function, _format.format),
 			NULL,
 			'ALTER FUNCTION ... SECURITY DEFINER SET search_path = pg_catalog, pg_temp: it runs with its '
 				'owner''s rights.');
@@ -189,21 +191,21 @@ BEGIN
 		string_agg(format('%s is %s, and must be %s', c.name, format_type(a.type, NULL), c.type), '; ')
 			FILTER (WHERE format_type(a.type, NULL) <> c.type)
 	INTO list, wrong
-	FROM payments._settlement_columns(_source) c
+	FROM payments._settlement_columns(_format.source) c
 	LEFT JOIN unnest(p.proallargtypes, p.proargmodes, p.proargnames) a (type, mode, name)
 		ON a.name = c.name AND a.mode IN ('t', 'o');
 	IF wrong IS NOT NULL THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
 			format('function %s of settlement format "%s" returns columns of other types',
-				_function, _format),
+				_format.function, _format.format),
 			wrong,
 			'Declare them as docs/reconciliation.md lists them.');
 	END IF;
 	RETURN format('SELECT %s FROM %s.%I($1, $2) f', list, p.pronamespace::regnamespace, p.proname);
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_query(text, text, text) IS 'Internal: a query over a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
+COMMENT ON FUNCTION payments._settlement_query(payments.settlement_format) IS 'Internal: a query over a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
 
 CREATE FUNCTION payments._settlement_import_lines(
 	_batch bigint, _psp text, _query text, _content text, _options jsonb
@@ -535,7 +537,7 @@ BEGIN
 			NULL,
 			'SELECT format, description FROM payments.settlement_format; lists them.');
 	END IF;
-	query := payments._settlement_query(f.format, f.function, f.source);
+	query := payments._settlement_query(f);
 	IF f.source = 'psp'
 		AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = import_settlement.psp) THEN
 		PERFORM payments._settlement_fail(

@@ -3,46 +3,81 @@
 -- adjustments, exchange).  In steps, each a transaction of the job; a step that
 -- is repeated finds its work done.
 
-CREATE FUNCTION payments._settlement_apply(psp text, batch_ids bigint[], line_nos int[], payment_ids uuid[], object_ids text[],
-	with_fee boolean[], wait boolean) RETURNS TABLE (place int, outcome text, status text)
+CREATE FUNCTION payments._settlement_apply(
+	psp text, batch_ids bigint[], line_nos int[], payment_ids uuid[], object_ids text[], with_fee boolean[],
+	wait boolean
+) RETURNS TABLE (place int, outcome text, status text)
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_apply';
 COMMENT ON FUNCTION payments._settlement_apply(text, bigint[], int[], uuid[], text[], boolean[], boolean) IS
 'Internal: apply_psp_result() for settlement lines. outcome: applied, no_effect, or locked: somebody holds the payment, and wait is false.';
 
 -- Lines that bring news of a payment that we know.  A second charge of a payment
 -- is none: a person decides about it.
-CREATE FUNCTION payments._settlement_news(psp text, batch_ids bigint[], line_nos int[])
-	RETURNS TABLE (batch_id bigint, line_no int, payment_id uuid, object_id text, with_fee boolean, moves boolean)
+CREATE FUNCTION payments._settlement_news(_psp text, _batch_ids bigint[], _line_nos int[])
+	RETURNS TABLE (
+		batch_id bigint, line_no int, payment_id uuid, object_id text, with_fee boolean, moves boolean
+	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	WITH l AS MATERIALIZED (SELECT x.* FROM payments._lines_meant($1, $2, $3) x WHERE x.payment_id IS NOT NULL AND x.object_id IS NOT NULL),
-	b AS MATERIALIZED (
+	WITH l AS MATERIALIZED (
+		SELECT x.*
+		FROM payments._lines_meant(_psp, _batch_ids, _line_nos) x
+		WHERE x.payment_id IS NOT NULL AND x.object_id IS NOT NULL
+	), b AS MATERIALIZED (
 		SELECT m.payment_id, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'fee'), 0) AS fees,
-			coalesce(sum(m.amount) FILTER (WHERE m.kind IN ('capture', 'late_capture')), 0) AS capture, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund'), 0) AS refund,
-			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund_failed'), 0) AS refund_failed, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute'), 0) AS dispute,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind IN ('capture', 'late_capture')), 0) AS capture,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund'), 0) AS refund,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund_failed'), 0) AS refund_failed,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute'), 0) AS dispute,
 			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute_won'), 0) AS dispute_won
-		FROM payments.movement m WHERE m.psp = $1 AND m.payment_id IN (SELECT x.payment_id FROM l x) GROUP BY m.payment_id),
-	t AS MATERIALIZED (
+		FROM payments.movement m
+		WHERE m.psp = _psp AND m.payment_id IN (SELECT x.payment_id FROM l x)
+		GROUP BY m.payment_id
+	), t AS MATERIALIZED (
 		SELECT w.kind, s.payment_id, sum(s.theirs) AS theirs, sum(s.fee) AS fees
-		FROM (SELECT x.kind, x.movement_kind, array_agg(DISTINCT x.payment_id) AS payment_ids FROM l x
-			  WHERE x.moved IS NULL OR x.fee > 0 AND x.kind = 'charge' GROUP BY x.kind, x.movement_kind) w
-		CROSS JOIN LATERAL payments._payment_lines($1, w.payment_ids, w.kind, w.movement_kind) s GROUP BY w.kind, s.payment_id),
-	n AS (
-		-- Files may put several of ours into one line, under another id, and fees have ids of their own: what is booked
-		-- and this line may together not exceed what all lines say.
+		FROM (
+			SELECT x.kind, x.movement_kind, array_agg(DISTINCT x.payment_id) AS payment_ids
+			FROM l x
+			WHERE x.moved IS NULL OR x.fee > 0 AND x.kind = 'charge'
+			GROUP BY x.kind, x.movement_kind
+		) w
+		CROSS JOIN LATERAL payments._payment_lines(_psp, w.payment_ids, w.kind, w.movement_kind) s
+		GROUP BY w.kind, s.payment_id
+	), n AS (
+		-- Files may put several of ours into one line, under another id, and fees have ids of their own:
+		-- what is booked and this line may together not exceed what all lines say.
 		SELECT l.*, coalesce(b.capture, 0) AS captured,
-			l.moved IS NULL AND l.theirs + CASE l.movement_kind WHEN 'capture' THEN coalesce(b.capture, 0) WHEN 'refund' THEN coalesce(b.refund, 0)
-				WHEN 'refund_failed' THEN coalesce(b.refund_failed, 0) WHEN 'dispute' THEN coalesce(b.dispute, 0) ELSE coalesce(b.dispute_won, 0) END <= t.theirs AS moves,
-			coalesce(l.kind = 'charge' AND l.fee > 0 AND l.currency = l.their_currency AND coalesce(b.fees, 0) + l.fee <= t.fees, false) AS with_fee
-		FROM l LEFT JOIN b ON b.payment_id = l.payment_id LEFT JOIN t ON t.payment_id = l.payment_id AND t.kind = l.kind)
+			l.moved IS NULL
+				AND l.theirs
+					+ CASE l.movement_kind
+						WHEN 'capture' THEN coalesce(b.capture, 0)
+						WHEN 'refund' THEN coalesce(b.refund, 0)
+						WHEN 'refund_failed' THEN coalesce(b.refund_failed, 0)
+						WHEN 'dispute' THEN coalesce(b.dispute, 0)
+						ELSE coalesce(b.dispute_won, 0)
+					END <= t.theirs AS moves,
+			coalesce(
+				l.kind = 'charge'
+					AND l.fee > 0
+					AND l.currency = l.their_currency
+					AND coalesce(b.fees, 0) + l.fee <= t.fees,
+				false) AS with_fee
+		FROM l
+		LEFT JOIN b ON b.payment_id = l.payment_id
+		LEFT JOIN t ON t.payment_id = l.payment_id AND t.kind = l.kind
+	)
 	SELECT n.batch_id, n.line_no, n.payment_id, n.object_id, n.with_fee, n.moves
-	FROM n WHERE n.moves AND (n.kind <> 'charge' OR n.captured = 0) OR n.moved IS NOT NULL AND n.with_fee
+	FROM n
+	WHERE n.moves AND (n.kind <> 'charge' OR n.captured = 0)
+	OR n.moved IS NOT NULL AND n.with_fee
 $$;
 COMMENT ON FUNCTION payments._settlement_news(text, bigint[], int[]) IS
 'Internal: which of these lines tell of a movement or fee of a payment that is not booked; moves: it is the movement.';
 
-CREATE FUNCTION payments._settlement_take(psp text, max_lines int, wait boolean, run bigint, OUT lines bigint, OUT applied bigint, OUT left_over boolean) RETURNS record
+CREATE FUNCTION payments._settlement_take(
+	_psp text, _max_lines int, _wait boolean, _run bigint, OUT lines bigint, OUT applied bigint,
+	OUT left_over boolean
+) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	b payments.settlement_progress;
 	batches bigint[];
@@ -56,12 +91,23 @@ BEGIN
 	lines := 0;
 	applied := 0;
 	left_over := false;
-	SELECT p.* INTO b FROM payments.settlement_progress p JOIN payments.settlement_batch s ON s.batch_id = p.batch_id
-	WHERE p.psp = _settlement_take.psp AND s.source = 'psp' AND p.posted_at IS NULL ORDER BY p.batch_id LIMIT 1;
+	SELECT p.* INTO b
+	FROM payments.settlement_progress p
+	JOIN payments.settlement_batch s ON s.batch_id = p.batch_id
+	WHERE p.psp = _psp AND s.source = 'psp' AND p.posted_at IS NULL
+	ORDER BY p.batch_id
+	LIMIT 1;
 	left_over := FOUND;
 	IF left_over THEN
-		SELECT array_agg(l.batch_id ORDER BY l.line_no), array_agg(l.line_no ORDER BY l.line_no) INTO batches, nos
-		FROM (SELECT x.* FROM payments.settlement_line x WHERE x.batch_id = b.batch_id AND x.line_no > b.applied_to ORDER BY x.line_no LIMIT max_lines) l;
+		SELECT array_agg(l.batch_id ORDER BY l.line_no), array_agg(l.line_no ORDER BY l.line_no)
+		INTO batches, nos
+		FROM (
+			SELECT x.*
+			FROM payments.settlement_line x
+			WHERE x.batch_id = b.batch_id AND x.line_no > b.applied_to
+			ORDER BY x.line_no
+			LIMIT _max_lines
+		) l;
 		IF nos IS NULL THEN
 			PERFORM payments._settlement_post(b.batch_id);
 			RETURN;
@@ -69,51 +115,92 @@ BEGIN
 	ELSE
 		-- Nothing new; what could not be settled before may be now.
 		SELECT array_agg(d.batch_id), array_agg(d.line_no) INTO batches, nos
-		FROM (SELECT o.batch_id, o.line_no FROM payments._discrepancy_open(_settlement_take.psp) o WHERE o.kind = 'status' ORDER BY o.discrepancy_id LIMIT max_lines) d;
+		FROM (
+			SELECT o.batch_id, o.line_no
+			FROM payments._discrepancy_open(_psp) o
+			WHERE o.kind = 'status'
+			ORDER BY o.discrepancy_id
+			LIMIT _max_lines
+		) d;
 		IF nos IS NULL THEN
 			RETURN;
 		END IF;
 	END IF;
 	lines := cardinality(nos);
 	-- What is news is said again under the locks of the payments: an answer may have told of it meanwhile.
-	SELECT array_agg(n.batch_id), array_agg(n.line_no), array_agg(DISTINCT n.payment_id) INTO batches, news, held
-	FROM payments._settlement_news(_settlement_take.psp, batches, nos) n;
-	IF news IS NOT NULL AND wait THEN
-		PERFORM FROM payments.payment p WHERE p.payment_id = ANY (held) ORDER BY p.payment_id FOR NO KEY UPDATE;
+	SELECT array_agg(n.batch_id), array_agg(n.line_no), array_agg(DISTINCT n.payment_id)
+	INTO batches, news, held
+	FROM payments._settlement_news(_psp, batches, nos) n;
+	IF news IS NOT NULL AND _wait THEN
+		PERFORM
+		FROM payments.payment p
+		WHERE p.payment_id = ANY (held)
+		ORDER BY p.payment_id FOR NO KEY UPDATE;
 	ELSIF news IS NOT NULL THEN
 		locked := cardinality(held);
 		SELECT array_agg(p.payment_id), locked - count(*) INTO held, locked
-		FROM (SELECT x.payment_id FROM payments.payment x WHERE x.payment_id = ANY (held) ORDER BY x.payment_id FOR NO KEY UPDATE SKIP LOCKED) p;
+		FROM (
+			SELECT x.payment_id
+			FROM payments.payment x
+			WHERE x.payment_id = ANY (held)
+			ORDER BY x.payment_id FOR NO KEY UPDATE SKIP LOCKED
+		) p;
 	END IF;
 	SELECT count(*) FILTER (WHERE a.outcome = 'applied'),
 		array_agg(w.batch_ids[a.place]) FILTER (WHERE a.outcome = 'applied' AND w.moves[a.place]),
 		array_agg(w.line_nos[a.place]) FILTER (WHERE a.outcome = 'applied' AND w.moves[a.place])
 	INTO applied, moved_in, moved
-	FROM (SELECT array_agg(x.batch_id) AS batch_ids, array_agg(x.line_no) AS line_nos, array_agg(x.payment_id) AS payment_ids,
-			array_agg(x.object_id) AS object_ids, array_agg(x.with_fee) AS with_fee, array_agg(x.moves) AS moves
-		  FROM (SELECT y.* FROM payments._settlement_news(_settlement_take.psp, batches, news) y WHERE y.payment_id = ANY (held) ORDER BY y.batch_id, y.line_no) x) w,
-		LATERAL payments._settlement_apply(_settlement_take.psp, w.batch_ids, w.line_nos, w.payment_ids, w.object_ids, w.with_fee, true) a
+	FROM (
+		SELECT array_agg(x.batch_id) AS batch_ids, array_agg(x.line_no) AS line_nos,
+			array_agg(x.payment_id) AS payment_ids, array_agg(x.object_id) AS object_ids,
+			array_agg(x.with_fee) AS with_fee, array_agg(x.moves) AS moves
+		FROM (
+			SELECT y.*
+			FROM payments._settlement_news(_psp, batches, news) y
+			WHERE y.payment_id = ANY (held)
+			ORDER BY y.batch_id, y.line_no
+		) x
+	) w,
+		LATERAL payments._settlement_apply(_psp, w.batch_ids, w.line_nos, w.payment_ids,
+			w.object_ids, w.with_fee, true) a
 	WHERE w.batch_ids IS NOT NULL;
 	-- What the PSP's word has settled is written down as found and resolved.
 	WITH found AS (
-		INSERT INTO payments.discrepancy_found (psp, kind, subject, run_id, batch_id, line_no, payment_id, movement_kind, object_id, our_currency,
-			theirs, their_currency, occurred_at, found_at)
-		SELECT _settlement_take.psp, 'status', format('%s %s', l.kind, l.object_id), run, l.batch_id, l.line_no, l.payment_id, l.movement_kind, l.object_id,
-			p.currency, l.theirs, l.their_currency, l.occurred_at, clock_timestamp()
-		FROM payments._lines_meant(_settlement_take.psp, moved_in, moved) l
+		INSERT INTO payments.discrepancy_found (psp, kind, subject, run_id, batch_id, line_no, payment_id,
+			movement_kind, object_id, our_currency, theirs, their_currency, occurred_at, found_at)
+		SELECT _psp, 'status', format('%s %s', l.kind, l.object_id), _run, l.batch_id,
+			l.line_no, l.payment_id, l.movement_kind, l.object_id, p.currency, l.theirs, l.their_currency,
+			l.occurred_at, clock_timestamp()
+		FROM payments._lines_meant(_psp, moved_in, moved) l
 		JOIN payments.payment p ON p.payment_id = l.payment_id
-		ON CONFLICT (psp, subject, kind) DO NOTHING RETURNING discrepancy_id, payment_id),
-	known AS (
-		SELECT o.discrepancy_id, l.payment_id FROM payments._lines_meant(_settlement_take.psp, moved_in, moved) l
-		JOIN payments._discrepancy_open(_settlement_take.psp) o ON o.kind = 'status' AND o.batch_id = l.batch_id AND o.line_no = l.line_no)
-	INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, payment_id, actor, recorded_at)
-	SELECT f.discrepancy_id, coalesce((SELECT max(r.seq) FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = f.discrepancy_id), 0) + 1, 'applied',
-		format('the settlement line has settled it: the payment is %s', p.status), f.payment_id, session_user, clock_timestamp()
-	FROM (SELECT * FROM found UNION ALL SELECT * FROM known) f JOIN payments.payment p ON p.payment_id = f.payment_id;
+		ON CONFLICT (psp, subject, kind) DO NOTHING
+		RETURNING discrepancy_id, payment_id
+	), known AS (
+		SELECT o.discrepancy_id, l.payment_id
+		FROM payments._lines_meant(_psp, moved_in, moved) l
+		JOIN payments._discrepancy_open(_psp) o
+			ON o.kind = 'status' AND o.batch_id = l.batch_id AND o.line_no = l.line_no
+	)
+	INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, payment_id, actor,
+		recorded_at)
+	SELECT f.discrepancy_id,
+		coalesce(
+			(
+				SELECT max(r.seq)
+				FROM payments.discrepancy_resolution r
+				WHERE r.discrepancy_id = f.discrepancy_id
+			),
+			0) + 1,
+		'applied', format('the settlement line has settled it: the payment is %s', p.status), f.payment_id,
+		session_user, clock_timestamp()
+	FROM (SELECT * FROM found UNION ALL SELECT * FROM known) f
+	JOIN payments.payment p ON p.payment_id = f.payment_id;
 	IF NOT left_over THEN
 		RETURN;
 	ELSIF locked = 0 THEN
-		UPDATE payments.settlement_progress p SET applied_to = nos[cardinality(nos)] WHERE p.batch_id = b.batch_id;
+		UPDATE payments.settlement_progress p
+		SET applied_to = nos[cardinality(nos)]
+		WHERE p.batch_id = b.batch_id;
 	ELSE
 		-- The others are done; these come again.
 		left_over := false;
@@ -125,101 +212,173 @@ COMMENT ON FUNCTION payments._settlement_take(text, int, boolean, bigint) IS
 
 -- ---------- what a batch posts ----------
 
-CREATE FUNCTION payments._settlement_house(psp text) RETURNS text
+CREATE FUNCTION payments._settlement_house(_psp text) RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT coalesce((SELECT m.merchant FROM payments.psp p JOIN payments.merchant m ON m.merchant = p.config ->> 'merchant' WHERE p.psp = $1),
-		(SELECT min(a.merchant) FROM payments.account a WHERE a.code = 'psp_receivable:' || $1 HAVING count(DISTINCT a.merchant) = 1), 'default')
+	SELECT coalesce(
+		(
+			SELECT m.merchant
+			FROM payments.psp p
+			JOIN payments.merchant m ON m.merchant = p.config ->> 'merchant'
+			WHERE p.psp = _psp
+		),
+		(
+			SELECT min(a.merchant)
+			FROM payments.account a
+			WHERE a.code = 'psp_receivable:' || _psp
+			HAVING count(DISTINCT a.merchant) = 1
+		),
+		'default')
 $$;
 COMMENT ON FUNCTION payments._settlement_house(text) IS 'Internal: the merchant whose lines are that name no payment.';
 
-CREATE FUNCTION payments._settlement_shared(psp text) RETURNS boolean
+CREATE FUNCTION payments._settlement_shared(_psp text) RETURNS boolean
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT EXISTS (SELECT FROM payments.account a WHERE a.code = 'psp_receivable:' || $1 AND a.merchant <> payments._settlement_house($1))
+	SELECT EXISTS (
+		SELECT FROM payments.account a
+		WHERE a.code = 'psp_receivable:' || _psp AND a.merchant <> payments._settlement_house(_psp)
+	)
 $$;
 COMMENT ON FUNCTION payments._settlement_shared(text) IS 'Internal: do several merchants use the PSP?';
 
 -- Lines with the merchant whose they are.
-CREATE FUNCTION payments._settlement_owned(psp text, batch bigint, payout text) RETURNS TABLE (merchant text, kind text, payout_ref text, net bigint, gross bigint,
-	fee bigint, currency text, original_amount bigint, original_currency text, known boolean)
+CREATE FUNCTION payments._settlement_owned(_psp text, _batch bigint, _payout text)
+	RETURNS TABLE (
+		merchant text, kind text, payout_ref text, net bigint, gross bigint, fee bigint, currency text,
+		original_amount bigint, original_currency text, known boolean
+	)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	house text := payments._settlement_house(psp);
+	house text := payments._settlement_house(_psp);
 BEGIN
 	RETURN QUERY
-	SELECT coalesce(p.merchant, house), l.kind, l.payout_ref, l.net, l.gross, l.fee, l.currency, l.original_amount, l.original_currency, m.payment_id IS NOT NULL
+	SELECT coalesce(p.merchant, house), l.kind, l.payout_ref, l.net, l.gross, l.fee, l.currency,
+		l.original_amount, l.original_currency, m.payment_id IS NOT NULL
 	FROM payments.settlement_line l
-	LEFT JOIN payments._match_keys(_settlement_owned.psp) k ON k.line_kind = l.kind
-	LEFT JOIN payments.movement m ON m.psp = l.psp
-		AND m.object_id = CASE k.key WHEN 'psp_payment_id' THEN l.psp_payment_id WHEN 'entry_id' THEN l.entry_id ELSE l.psp_object_id END
+	LEFT JOIN payments._match_keys(_psp) k ON k.line_kind = l.kind
+	LEFT JOIN payments.movement m
+		ON m.psp = l.psp
+		AND m.object_id = CASE k.key
+			WHEN 'psp_payment_id' THEN l.psp_payment_id
+			WHEN 'entry_id' THEN l.entry_id
+			ELSE l.psp_object_id
+		END
 		AND m.kind = k.movement_kind
 	LEFT JOIN payments.payment p ON p.payment_id = m.payment_id
-	WHERE l.psp = _settlement_owned.psp AND NOT l.repeated
-	AND (l.batch_id = _settlement_owned.batch OR _settlement_owned.batch IS NULL AND l.payout_ref = _settlement_owned.payout);
+	WHERE l.psp = _psp
+	AND NOT l.repeated
+	AND (
+		l.batch_id = _batch
+		OR _batch IS NULL AND l.payout_ref = _payout
+	);
 END
 $$;
 COMMENT ON FUNCTION payments._settlement_owned(text, bigint, text) IS 'Internal: the lines of a batch, or of a payout, without repeated ones, each with its merchant; known: its movement is booked.';
 
 -- Whose money is in a payout: what his lines make, and the rest is the house's.
-CREATE FUNCTION payments._payout_shares(psp text, payout text, currency text, amount bigint) RETURNS TABLE (merchant text, share bigint)
+CREATE FUNCTION payments._payout_shares(_psp text, _payout text, _currency text, _amount bigint)
+	RETURNS TABLE (merchant text, share bigint)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
-	house text := payments._settlement_house(psp);
+	house text := payments._settlement_house(_psp);
 BEGIN
-	IF NOT payments._settlement_shared(psp) THEN
-		RETURN QUERY SELECT house, amount;
+	IF NOT payments._settlement_shared(_psp) THEN
+		RETURN QUERY SELECT house, _amount;
 		RETURN;
 	END IF;
 	RETURN QUERY
-	WITH s AS (SELECT o.merchant, sum(o.net)::bigint AS net FROM payments._settlement_owned(psp, NULL, payout) o
-			   WHERE o.kind NOT IN ('payout', 'payout_failure') AND o.currency = _payout_shares.currency AND o.merchant <> house GROUP BY o.merchant),
-	r AS (SELECT s.merchant, s.net FROM s UNION ALL SELECT house, amount - coalesce((SELECT sum(s.net) FROM s), 0)::bigint)
-	SELECT r.merchant, r.net FROM r WHERE r.net <> 0;
+	WITH s AS (
+		SELECT o.merchant, sum(o.net)::bigint AS net
+		FROM payments._settlement_owned(_psp, NULL, _payout) o
+		WHERE o.kind NOT IN ('payout', 'payout_failure')
+		AND o.currency = _currency
+		AND o.merchant <> house
+		GROUP BY o.merchant
+	), r AS (
+		SELECT s.merchant, s.net
+		FROM s
+		UNION ALL
+		SELECT house, _amount - coalesce((SELECT sum(s.net) FROM s), 0)::bigint
+	)
+	SELECT r.merchant, r.net
+	FROM r
+	WHERE r.net <> 0;
 END
 $$;
 COMMENT ON FUNCTION payments._payout_shares(text, text, text, bigint) IS 'Internal: divides the amount of a payout among the merchants; sums to it exactly.';
 
-CREATE FUNCTION payments._settlement_sums(batch bigint) RETURNS TABLE (merchant text, event text, currency text, amount bigint)
+CREATE FUNCTION payments._settlement_sums(_batch bigint)
+	RETURNS TABLE (merchant text, event text, currency text, amount bigint)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	WITH b AS (SELECT s.batch_id, s.psp FROM payments.settlement_batch s WHERE s.batch_id = $1),
-	o AS MATERIALIZED (SELECT x.* FROM b, payments._settlement_owned(b.psp, b.batch_id, NULL) x)
+	WITH b AS (
+		SELECT s.batch_id, s.psp FROM payments.settlement_batch s WHERE s.batch_id = _batch
+	), o AS MATERIALIZED (
+		SELECT x.* FROM b, payments._settlement_owned(b.psp, b.batch_id, NULL) x
+	)
 	SELECT s.merchant, s.event, s.currency, sum(s.amount)::bigint
-	FROM (SELECT o.merchant, CASE o.kind WHEN 'fee' THEN 'settled_fee' WHEN 'adjustment' THEN 'settled_adjustment' WHEN 'transfer' THEN 'settled_transfer'
-				WHEN 'fx' THEN 'settled_fx' WHEN 'unknown' THEN 'settled_unknown' ELSE 'settled_reserve' END AS event, o.currency, - o.net AS amount
-		  FROM o WHERE o.kind IN ('fee', 'adjustment', 'transfer', 'fx', 'unknown', 'reserve', 'reserve_release')
-		  UNION ALL
-		  -- Of a charge in its own currency the fee is a movement of the payment; other fees are not.
-		  SELECT o.merchant, 'settled_fee', o.currency, o.fee FROM o
-		  WHERE o.kind IN ('refund', 'refund_failure', 'chargeback', 'chargeback_reversal') OR o.kind = 'charge' AND o.fee < 0
-		  OR o.kind = 'charge' AND o.original_currency IS NOT NULL AND o.known
-		  UNION ALL
-		  -- Booked in the payment's currency, settled in another.
-		  SELECT o.merchant, 'settled_fx', x.currency, x.amount FROM o
-		  CROSS JOIN LATERAL (VALUES (o.original_currency, sign(o.gross)::bigint * abs(o.original_amount)), (o.currency, - o.gross)) x (currency, amount)
-		  WHERE o.original_currency IS NOT NULL AND o.known
-		  UNION ALL
-		  SELECT h.merchant, 'settled_payout', p.currency, h.share
-		  FROM b CROSS JOIN LATERAL (SELECT o.payout_ref, o.currency, - sum(o.net)::bigint AS paid FROM o WHERE o.kind IN ('payout', 'payout_failure')
-			GROUP BY o.payout_ref, o.currency) p
-		  CROSS JOIN LATERAL payments._payout_shares(b.psp, p.payout_ref, p.currency, p.paid) h) s
-	GROUP BY s.merchant, s.event, s.currency HAVING sum(s.amount) <> 0
+	FROM (
+		SELECT o.merchant,
+			CASE o.kind
+				WHEN 'fee' THEN 'settled_fee'
+				WHEN 'adjustment' THEN 'settled_adjustment'
+				WHEN 'transfer' THEN 'settled_transfer'
+				WHEN 'fx' THEN 'settled_fx'
+				WHEN 'unknown' THEN 'settled_unknown'
+				ELSE 'settled_reserve'
+			END AS event,
+			o.currency, - o.net AS amount
+		FROM o
+		WHERE o.kind IN ('fee', 'adjustment', 'transfer', 'fx', 'unknown', 'reserve', 'reserve_release')
+		UNION ALL
+		-- Of a charge in its own currency the fee is a movement of the payment; other fees are not.
+		SELECT o.merchant, 'settled_fee', o.currency, o.fee
+		FROM o
+		WHERE o.kind IN ('refund', 'refund_failure', 'chargeback', 'chargeback_reversal')
+		OR o.kind = 'charge' AND o.fee < 0
+		OR o.kind = 'charge' AND o.original_currency IS NOT NULL AND o.known
+		UNION ALL
+		-- Booked in the payment's currency, settled in another.
+		SELECT o.merchant, 'settled_fx', x.currency, x.amount
+		FROM o
+		CROSS JOIN LATERAL (
+			VALUES
+				(o.original_currency, sign(o.gross)::bigint * abs(o.original_amount)),
+				(o.currency, - o.gross)
+		) x (currency, amount)
+		WHERE o.original_currency IS NOT NULL AND o.known
+		UNION ALL
+		SELECT h.merchant, 'settled_payout', p.currency, h.share
+		FROM b
+		CROSS JOIN LATERAL (
+			SELECT o.payout_ref, o.currency, - sum(o.net)::bigint AS paid
+			FROM o
+			WHERE o.kind IN ('payout', 'payout_failure')
+			GROUP BY o.payout_ref, o.currency
+		) p
+		CROSS JOIN LATERAL payments._payout_shares(b.psp, p.payout_ref, p.currency, p.paid) h
+	) s
+	GROUP BY s.merchant, s.event, s.currency
+	HAVING sum(s.amount) <> 0
 $$;
 COMMENT ON FUNCTION payments._settlement_sums(bigint) IS 'Internal: what a batch posts; positive: out of the balance at the PSP.';
 
-CREATE FUNCTION payments._settlement_post(batch bigint) RETURNS void
+CREATE FUNCTION payments._settlement_post(_batch bigint) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	psp text := (SELECT s.psp FROM payments.settlement_batch s WHERE s.batch_id = batch);
+	psp text := (SELECT s.psp FROM payments.settlement_batch s WHERE s.batch_id = _batch);
 	s record;
 BEGIN
 	FOR s IN
-		INSERT INTO payments.settlement_posting (batch_id, merchant, event, currency, amount, reference, posted_at)
-		SELECT batch, x.merchant, x.event, x.currency, x.amount, format('settlement:%s:%s:%s', batch, x.event, x.currency), clock_timestamp()
-		FROM payments._settlement_sums(batch) x RETURNING *
+		INSERT INTO payments.settlement_posting (batch_id, merchant, event, currency, amount, reference,
+			posted_at)
+		SELECT _batch, x.merchant, x.event, x.currency, x.amount,
+			format('settlement:%s:%s:%s', _batch, x.event, x.currency), clock_timestamp()
+		FROM payments._settlement_sums(_batch) x
+		RETURNING *
 	LOOP
-		PERFORM payments._post_movements(ARRAY[s.amount], ARRAY[s.event], ARRAY[s.reference], s.merchant, psp, s.currency, NULL);
+		PERFORM payments._post_movements(ARRAY[s.amount], ARRAY[s.event], ARRAY[s.reference], s.merchant,
+			psp, s.currency, NULL);
 	END LOOP;
-	UPDATE payments.settlement_progress p SET posted_at = clock_timestamp() WHERE p.batch_id = batch;
+	UPDATE payments.settlement_progress p SET posted_at = clock_timestamp() WHERE p.batch_id = _batch;
 END
 $$;
 COMMENT ON FUNCTION payments._settlement_post(bigint) IS 'Internal: posts a batch whose lines are applied; once, since the rows of settlement_posting have a key. Raises PY207 without a posting rule.';

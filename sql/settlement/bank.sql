@@ -2,40 +2,66 @@
 -- come in several entries, and one entry may bring several payouts; what is
 -- matched is a row of bank_match, since nothing in the two says so by itself.
 
-CREATE FUNCTION payments._payouts(psp text) RETURNS TABLE (psp text, payout_ref text, currency text, paid bigint, lines_net bigint, has_lines boolean,
-	paid_at timestamptz, batch_id bigint, line_no int)
+CREATE FUNCTION payments._payouts(_psp text)
+	RETURNS TABLE (
+		psp text, payout_ref text, currency text, paid bigint, lines_net bigint, has_lines boolean,
+		paid_at timestamptz, batch_id bigint, line_no int
+	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT l.psp, l.payout_ref, l.currency, (- sum(l.net) FILTER (WHERE l.kind IN ('payout', 'payout_failure')))::bigint,
-		sum(l.net) FILTER (WHERE l.kind NOT IN ('payout', 'payout_failure'))::bigint, bool_or(l.kind NOT IN ('payout', 'payout_failure')),
+	SELECT l.psp, l.payout_ref, l.currency,
+		(- sum(l.net) FILTER (WHERE l.kind IN ('payout', 'payout_failure')))::bigint,
+		sum(l.net) FILTER (WHERE l.kind NOT IN ('payout', 'payout_failure'))::bigint,
+		bool_or(l.kind NOT IN ('payout', 'payout_failure')),
 		max(coalesce(l.available_at, l.occurred_at)) FILTER (WHERE l.kind = 'payout'),
-		max(l.batch_id) FILTER (WHERE l.kind = 'payout'), max(l.line_no) FILTER (WHERE l.kind = 'payout')
+		max(l.batch_id) FILTER (WHERE l.kind = 'payout'),
+		max(l.line_no) FILTER (WHERE l.kind = 'payout')
 	FROM payments.settlement_line l
-	WHERE ($1 IS NULL OR l.psp = $1) AND l.payout_ref IS NOT NULL AND NOT l.repeated
+	WHERE (_psp IS NULL OR l.psp = _psp) AND l.payout_ref IS NOT NULL AND NOT l.repeated
 	GROUP BY l.psp, l.payout_ref, l.currency
 $$;
 COMMENT ON FUNCTION payments._payouts(text) IS 'Internal: payouts of a PSP, or of all, with what their lines make.';
 
-CREATE FUNCTION payments._bank_open(bank text) RETURNS TABLE (batch_id bigint, statement_no int, entry_no int, amount bigint, currency text, left_over bigint,
-	value_date date, end_to_end_id text, reference text, remittance text, counterparty text)
+CREATE FUNCTION payments._bank_open(_bank text)
+	RETURNS TABLE (
+		batch_id bigint, statement_no int, entry_no int, amount bigint, currency text, left_over bigint,
+		value_date date, end_to_end_id text, reference text, remittance text, counterparty text
+	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT e.batch_id, e.statement_no, e.entry_no, e.amount, e.currency, (e.amount - coalesce(m.matched, 0))::bigint,
-		coalesce(e.value_date, e.booking_date), e.end_to_end_id, e.reference, e.remittance, e.counterparty
+	SELECT e.batch_id, e.statement_no, e.entry_no, e.amount, e.currency,
+		(e.amount - coalesce(m.matched, 0))::bigint, coalesce(e.value_date, e.booking_date), e.end_to_end_id,
+		e.reference, e.remittance, e.counterparty
 	FROM payments.settlement_batch b
 	JOIN payments.bank_entry e ON e.batch_id = b.batch_id
-	LEFT JOIN (SELECT x.batch_id, x.statement_no, x.entry_no, sum(x.amount) AS matched FROM payments.bank_match x GROUP BY 1, 2, 3) m
-		ON m.batch_id = e.batch_id AND m.statement_no = e.statement_no AND m.entry_no = e.entry_no
-	WHERE b.psp = $1 AND b.source = 'bank' AND e.detail_no = 0 AND e.status = 'booked' AND e.amount > 0 AND e.amount > coalesce(m.matched, 0)
+	LEFT JOIN (
+		SELECT x.batch_id, x.statement_no, x.entry_no, sum(x.amount) AS matched
+		FROM payments.bank_match x
+		GROUP BY 1, 2, 3
+	) m ON m.batch_id = e.batch_id AND m.statement_no = e.statement_no AND m.entry_no = e.entry_no
+	WHERE b.psp = _bank
+	AND b.source = 'bank'
+	AND e.detail_no = 0
+	AND e.status = 'booked'
+	AND e.amount > 0
+	AND e.amount > coalesce(m.matched, 0)
 $$;
 COMMENT ON FUNCTION payments._bank_open(text) IS 'Internal: credits of a bank account that are not wholly matched.';
 
-CREATE FUNCTION payments._payouts_open() RETURNS TABLE (psp text, payout_ref text, currency text, left_over bigint, paid_at timestamptz)
+CREATE FUNCTION payments._payouts_open()
+	RETURNS TABLE (psp text, payout_ref text, currency text, left_over bigint, paid_at timestamptz)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT p.psp, p.payout_ref, p.currency, (p.paid - coalesce(m.matched, 0))::bigint, p.paid_at
-	FROM (SELECT l.psp, l.payout_ref, l.currency, - sum(l.net) AS paid, max(coalesce(l.available_at, l.occurred_at)) FILTER (WHERE l.kind = 'payout') AS paid_at
-		  FROM payments.settlement_line l WHERE l.kind IN ('payout', 'payout_failure') AND l.payout_ref IS NOT NULL AND NOT l.repeated
-		  GROUP BY l.psp, l.payout_ref, l.currency) p
-	LEFT JOIN (SELECT x.psp, x.payout_ref, x.currency, sum(x.amount) AS matched FROM payments.bank_match x GROUP BY 1, 2, 3) m
-		ON m.psp = p.psp AND m.payout_ref = p.payout_ref AND m.currency = p.currency
+	FROM (
+		SELECT l.psp, l.payout_ref, l.currency, - sum(l.net) AS paid,
+			max(coalesce(l.available_at, l.occurred_at)) FILTER (WHERE l.kind = 'payout') AS paid_at
+		FROM payments.settlement_line l
+		WHERE l.kind IN ('payout', 'payout_failure') AND l.payout_ref IS NOT NULL AND NOT l.repeated
+		GROUP BY l.psp, l.payout_ref, l.currency
+	) p
+	LEFT JOIN (
+		SELECT x.psp, x.payout_ref, x.currency, sum(x.amount) AS matched
+		FROM payments.bank_match x
+		GROUP BY 1, 2, 3
+	) m ON m.psp = p.psp AND m.payout_ref = p.payout_ref AND m.currency = p.currency
 	WHERE p.paid > coalesce(m.matched, 0)
 $$;
 COMMENT ON FUNCTION payments._payouts_open() IS 'Internal: payouts of all PSPs that no entry of a bank, or only a part of one, has been found for.';
@@ -48,131 +74,227 @@ CREATE FUNCTION payments._payouts_turn() RETURNS void
 BEGIN
 	LOCK TABLE payments.bank_match IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM payments._settlement_turn(s.psp)
-	FROM (SELECT x.psp FROM payments.settlement_source x JOIN payments.psp p ON p.psp = x.psp ORDER BY x.psp) s;
+	FROM (
+		SELECT x.psp
+		FROM payments.settlement_source x
+		JOIN payments.psp p ON p.psp = x.psp
+		ORDER BY x.psp
+	) s;
 END
 $$;
 COMMENT ON FUNCTION payments._payouts_turn() IS 'Internal: waits until nobody else matches payouts, or imports them, until the transaction ends. Raises 40001 as _settlement_turn() does.';
 
 -- Candidates of one rule: pairs of an entry and a payout.
-CREATE FUNCTION payments._bank_pairs(bank text, key text, date_window interval, filter text)
-	RETURNS TABLE (batch_id bigint, statement_no int, entry_no int, entry_left bigint, psp text, payout_ref text, currency text, payout_left bigint)
+CREATE FUNCTION payments._bank_pairs(_bank text, _key text, _date_window interval, _filter text)
+	RETURNS TABLE (
+		batch_id bigint, statement_no int, entry_no int, entry_left bigint, psp text, payout_ref text,
+		currency text, payout_left bigint
+	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	WITH e AS MATERIALIZED (SELECT * FROM payments._bank_open($1) x WHERE $4 IS NULL OR concat_ws(' ', x.counterparty, x.remittance) ~* $4),
-	p AS MATERIALIZED (SELECT * FROM payments._payouts_open()),
-	words AS (
-		SELECT e.batch_id, e.statement_no, e.entry_no, e.end_to_end_id AS word FROM e WHERE $2 = 'end_to_end_id'
-		UNION SELECT e.batch_id, e.statement_no, e.entry_no, e.reference FROM e WHERE $2 = 'reference'
-		UNION SELECT e.batch_id, e.statement_no, e.entry_no, w.word FROM e, regexp_split_to_table(e.remittance, '[^[:alnum:]_.:-]+') w (word) WHERE $2 = 'remittance'),
-	-- By number, one or many to one.
-	named AS (
+	WITH e AS MATERIALIZED (
+		SELECT *
+		FROM payments._bank_open(_bank) x
+		WHERE _filter IS NULL OR concat_ws(' ', x.counterparty, x.remittance) ~* _filter
+	), p AS MATERIALIZED (
+		SELECT * FROM payments._payouts_open()
+	), words AS (
+		SELECT e.batch_id, e.statement_no, e.entry_no, e.end_to_end_id AS word
+		FROM e
+		WHERE _key = 'end_to_end_id'
+		UNION
+		SELECT e.batch_id, e.statement_no, e.entry_no, e.reference
+		FROM e
+		WHERE _key = 'reference'
+		UNION
+		SELECT e.batch_id, e.statement_no, e.entry_no, w.word
+		FROM e, regexp_split_to_table(e.remittance, '[^[:alnum:]_.:-]+') w (word)
+		WHERE _key = 'remittance'
+	), named AS (
+		-- By number, one or many to one.
 		SELECT e.*, p.psp, p.payout_ref, p.left_over AS payout_left
-		FROM words w JOIN p ON p.payout_ref = w.word
+		FROM words w
+		JOIN p ON p.payout_ref = w.word
 		JOIN e ON e.batch_id = w.batch_id AND e.statement_no = w.statement_no AND e.entry_no = w.entry_no
-		WHERE e.currency = p.currency AND (e.value_date - p.paid_at::date <= extract(day FROM $3)) IS NOT FALSE),
-	-- The same amount, and nobody else has it.
-	amounts AS (
+		WHERE e.currency = p.currency
+		AND (e.value_date - p.paid_at::date <= extract(day FROM _date_window)) IS NOT FALSE
+	), amounts AS (
+		-- The same amount, and nobody else has it.
 		SELECT e.*, p.psp, p.payout_ref, p.left_over AS payout_left,
-			count(*) OVER (PARTITION BY e.batch_id, e.statement_no, e.entry_no) AS payouts, count(*) OVER (PARTITION BY p.psp, p.payout_ref, p.currency) AS entries
-		FROM e JOIN p ON p.left_over = e.left_over AND p.currency = e.currency
-		WHERE $2 = 'amount' AND e.value_date BETWEEN p.paid_at::date - extract(day FROM $3)::int AND p.paid_at::date + extract(day FROM $3)::int),
-	-- All payouts that a PSP made on a day in one entry.
-	days AS (
-		SELECT e.*, d.psp, d.paid_on, count(*) OVER (PARTITION BY e.batch_id, e.statement_no, e.entry_no) AS payouts,
+			count(*) OVER (PARTITION BY e.batch_id, e.statement_no, e.entry_no) AS payouts,
+			count(*) OVER (PARTITION BY p.psp, p.payout_ref, p.currency) AS entries
+		FROM e
+		JOIN p ON p.left_over = e.left_over AND p.currency = e.currency
+		WHERE _key = 'amount'
+		AND e.value_date BETWEEN p.paid_at::date - extract(day FROM _date_window)::int
+			AND p.paid_at::date + extract(day FROM _date_window)::int
+	), days AS (
+		-- All payouts that a PSP made on a day in one entry.
+		SELECT e.*, d.psp, d.paid_on,
+			count(*) OVER (PARTITION BY e.batch_id, e.statement_no, e.entry_no) AS payouts,
 			count(*) OVER (PARTITION BY d.psp, d.paid_on, d.currency) AS entries
-		FROM e JOIN (SELECT p.psp, p.paid_at::date AS paid_on, p.currency, sum(p.left_over) AS total FROM p GROUP BY 1, 2, 3 HAVING count(*) > 1) d
-			ON d.total = e.left_over AND d.currency = e.currency
-		WHERE $2 = 'day' AND e.value_date BETWEEN d.paid_on AND d.paid_on + extract(day FROM $3)::int)
-	SELECT n.batch_id, n.statement_no, n.entry_no, n.left_over, n.psp, n.payout_ref, n.currency, n.payout_left FROM named n
+		FROM e
+		JOIN (
+			SELECT p.psp, p.paid_at::date AS paid_on, p.currency, sum(p.left_over) AS total
+			FROM p
+			GROUP BY 1, 2, 3
+			HAVING count(*) > 1
+		) d ON d.total = e.left_over AND d.currency = e.currency
+		WHERE _key = 'day'
+		AND e.value_date BETWEEN d.paid_on AND d.paid_on + extract(day FROM _date_window)::int
+	)
+	SELECT n.batch_id, n.statement_no, n.entry_no, n.left_over, n.psp, n.payout_ref, n.currency, n.payout_left
+	FROM named n
 	UNION ALL
-	SELECT a.batch_id, a.statement_no, a.entry_no, a.left_over, a.psp, a.payout_ref, a.currency, a.payout_left FROM amounts a WHERE a.payouts = 1 AND a.entries = 1
+	SELECT a.batch_id, a.statement_no, a.entry_no, a.left_over, a.psp, a.payout_ref, a.currency, a.payout_left
+	FROM amounts a
+	WHERE a.payouts = 1 AND a.entries = 1
 	UNION ALL
 	SELECT d.batch_id, d.statement_no, d.entry_no, d.left_over, d.psp, p.payout_ref, d.currency, p.left_over
-	FROM days d JOIN p ON p.psp = d.psp AND p.paid_at::date = d.paid_on AND p.currency = d.currency WHERE d.payouts = 1 AND d.entries = 1
+	FROM days d
+	JOIN p ON p.psp = d.psp AND p.paid_at::date = d.paid_on AND p.currency = d.currency
+	WHERE d.payouts = 1 AND d.entries = 1
 $$;
 COMMENT ON FUNCTION payments._bank_pairs(text, text, interval, text) IS 'Internal: open entries and open payouts that a key brings together.';
 
-CREATE FUNCTION payments._bank_match_rule(bank text, run bigint, rule text, key text, date_window interval, filter text, tolerance bigint) RETURNS bigint
+CREATE FUNCTION payments._bank_match_rule(_bank text, _run bigint, _rule payments.match_rule)
+	RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	n bigint;
 BEGIN
-	-- An entry with its one payout (or the parts of one), or with all of its payouts: only where the sums agree.
-	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount, rule, run_id, matched_at, matched_by)
+	-- An entry with its one payout (or the parts of one), or with all of its payouts: only where the sums
+	-- agree.
+	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount,
+		rule, run_id, matched_at, matched_by)
 	SELECT c.batch_id, c.statement_no, c.entry_no, c.psp, c.payout_ref, c.currency,
-		CASE WHEN c.payouts = 1 THEN least(c.entry_left, c.payout_left) ELSE c.payout_left END, _bank_match_rule.rule, run, clock_timestamp(), session_user
-	FROM (SELECT x.*, sum(x.entry_left) OVER payout AS entries_left, count(*) OVER payout AS entries,
+		CASE WHEN c.payouts = 1 THEN least(c.entry_left, c.payout_left) ELSE c.payout_left END,
+		_rule.rule, _run, clock_timestamp(), session_user
+	FROM (
+		SELECT x.*, sum(x.entry_left) OVER payout AS entries_left, count(*) OVER payout AS entries,
 			sum(x.payout_left) OVER entry AS payouts_left, count(*) OVER entry AS payouts
-		  FROM payments._bank_pairs(bank, key, date_window, filter) x
-		  WINDOW payout AS (PARTITION BY x.psp, x.payout_ref, x.currency), entry AS (PARTITION BY x.batch_id, x.statement_no, x.entry_no)) c
-	WHERE c.payouts = 1 AND abs(c.entries_left - c.payout_left) <= tolerance
-	OR c.entries = 1 AND abs(c.payouts_left - c.entry_left) <= tolerance;
+		FROM payments._bank_pairs(_bank, _rule.key, _rule.date_window, _rule.filter) x
+		WINDOW payout AS (PARTITION BY x.psp, x.payout_ref, x.currency),
+			entry AS (PARTITION BY x.batch_id, x.statement_no, x.entry_no)
+	) c
+	WHERE c.payouts = 1 AND abs(c.entries_left - c.payout_left) <= _rule.tolerance
+	OR c.entries = 1 AND abs(c.payouts_left - c.entry_left) <= _rule.tolerance;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
 END
 $$;
-COMMENT ON FUNCTION payments._bank_match_rule(text, bigint, text, text, interval, text, bigint) IS 'Internal: matches what one rule brings together and whose sums agree; returns how many pairs.';
+COMMENT ON FUNCTION payments._bank_match_rule(text, bigint, payments.match_rule) IS 'Internal: matches what one rule brings together and whose sums agree; returns how many pairs.';
 
-CREATE FUNCTION payments._bank_post(from_match bigint) RETURNS void
+CREATE FUNCTION payments._bank_post(_from_match bigint) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	m record;
 BEGIN
 	-- By statement, merchant and PSP: a day's payouts are a few postings.
 	FOR m IN
-		WITH x AS MATERIALIZED (SELECT y.* FROM payments.bank_match y WHERE y.bank_match_id >= from_match),
-		p AS MATERIALIZED (SELECT d.psp, payments._settlement_house(d.psp) AS house, payments._settlement_shared(d.psp) AS shared
-						   FROM (SELECT DISTINCT y.psp FROM x y) d)
-		SELECT s.batch_id, b.psp AS bank, s.psp, s.merchant, s.currency, min(s.bank_match_id) AS first, sum(s.share)::bigint AS amount
-		FROM (SELECT x.batch_id, x.psp, p.house AS merchant, x.currency, x.bank_match_id, x.amount AS share FROM x JOIN p ON p.psp = x.psp AND NOT p.shared
-			  UNION ALL
-			  SELECT x.batch_id, x.psp, h.merchant, x.currency, x.bank_match_id, h.share FROM x JOIN p ON p.psp = x.psp AND p.shared
-			  CROSS JOIN LATERAL payments._match_shares(x.psp, x.payout_ref, x.currency, x.amount) h) s
+		WITH x AS MATERIALIZED (
+			SELECT y.* FROM payments.bank_match y WHERE y.bank_match_id >= _from_match
+		), p AS MATERIALIZED (
+			SELECT d.psp, payments._settlement_house(d.psp) AS house,
+				payments._settlement_shared(d.psp) AS shared
+			FROM (SELECT DISTINCT y.psp FROM x y) d
+		)
+		SELECT s.batch_id, b.psp AS bank, s.psp, s.merchant, s.currency, min(s.bank_match_id) AS first,
+			sum(s.share)::bigint AS amount
+		FROM (
+			SELECT x.batch_id, x.psp, p.house AS merchant, x.currency, x.bank_match_id, x.amount AS share
+			FROM x
+			JOIN p ON p.psp = x.psp AND NOT p.shared
+			UNION ALL
+			SELECT x.batch_id, x.psp, h.merchant, x.currency, x.bank_match_id, h.share
+			FROM x
+			JOIN p ON p.psp = x.psp AND p.shared
+			CROSS JOIN LATERAL payments._match_shares(x.psp, x.payout_ref, x.currency, x.amount) h
+		) s
 		JOIN payments.settlement_batch b ON b.batch_id = s.batch_id
-		GROUP BY s.batch_id, b.psp, s.psp, s.merchant, s.currency HAVING sum(s.share) <> 0 ORDER BY 1, 3, 4, 5
+		GROUP BY s.batch_id, b.psp, s.psp, s.merchant, s.currency
+		HAVING sum(s.share) <> 0
+		ORDER BY 1, 3, 4, 5
 	LOOP
-		PERFORM payments._post_movements(ARRAY[m.amount], ARRAY['settled_at_bank'], ARRAY[format('bank:%s:%s:%s', m.first, m.psp, m.currency)],
-			m.merchant, m.psp, m.currency, NULL, m.bank);
+		PERFORM payments._post_movements(ARRAY[m.amount], ARRAY['settled_at_bank'],
+			ARRAY[format('bank:%s:%s:%s', m.first, m.psp, m.currency)], m.merchant, m.psp, m.currency, NULL,
+			m.bank);
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION payments._bank_post(bigint) IS 'Internal: posts the matches from that one on, in the transaction that made them. Raises PY207 without a posting rule.';
 
-CREATE FUNCTION payments._match_shares(psp text, payout text, currency text, amount bigint) RETURNS TABLE (merchant text, share bigint)
+CREATE FUNCTION payments._match_shares(_psp text, _payout text, _currency text, _amount bigint)
+	RETURNS TABLE (merchant text, share bigint)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	-- Of a payout that comes in parts, each part is divided as the whole is; who owes in it bears his part with the house.
+	-- Of a payout that comes in parts, each part is divided as the whole is; who owes in it bears his part
+	-- with the house.
 	WITH s AS MATERIALIZED (
 		SELECT x.merchant, x.share, row_number() OVER (ORDER BY x.merchant) AS n
-		FROM payments._payout_shares($1, $2, $3, coalesce((SELECT - sum(l.net)::bigint FROM payments.settlement_line l
-			WHERE l.psp = $1 AND l.payout_ref = $2 AND l.currency = $3 AND l.kind IN ('payout', 'payout_failure') AND NOT l.repeated), $4)) x)
-	SELECT s.merchant, CASE WHEN (SELECT sum(z.share) FROM s z) = $4 THEN s.share
-		ELSE coalesce((payments.split_amount(abs($4), (SELECT array_agg(greatest(z.share, 0) ORDER BY z.n) FROM s z)))[s.n] * sign($4)::bigint, 0) END
+		FROM payments._payout_shares(_psp, _payout, _currency,
+			coalesce(
+				(
+					SELECT - sum(l.net)::bigint
+					FROM payments.settlement_line l
+					WHERE l.psp = _psp
+					AND l.payout_ref = _payout
+					AND l.currency = _currency
+					AND l.kind IN ('payout', 'payout_failure')
+					AND NOT l.repeated
+				),
+				_amount)) x
+	)
+	SELECT s.merchant,
+		CASE
+			WHEN (SELECT sum(z.share) FROM s z) = _amount THEN s.share
+			ELSE coalesce(
+				(payments.split_amount(
+					abs(_amount), (SELECT array_agg(greatest(z.share, 0) ORDER BY z.n) FROM s z)))[s.n]
+					* sign(_amount)::bigint,
+				0)
+		END
 	FROM s
 $$;
 COMMENT ON FUNCTION payments._match_shares(text, text, text, bigint) IS 'Internal: divides what came in of a payout among the merchants.';
 
-CREATE FUNCTION payments._reconcile_bank(bank text, run bigint, now timestamptz) RETURNS SETOF payments._verdict
+CREATE FUNCTION payments._reconcile_bank(_bank text, _run bigint, _now timestamptz)
+	RETURNS SETOF payments._verdict
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	r record;
+	r payments.match_rule;
 	grace interval := (SELECT k.grace FROM payments._discrepancy_kinds() k WHERE k.kind = 'unmatched_bank');
 	from_match bigint := nextval('payments.bank_match_bank_match_id_seq');
 BEGIN
 	PERFORM payments._payouts_turn();
-	FOR r IN SELECT x.* FROM payments._match_rules(bank) x WHERE x.source = 'bank' ORDER BY x.priority, x.rule LOOP
-		PERFORM payments._bank_match_rule(bank, run, r.rule, r.key, r.date_window, r.filter, r.tolerance);
+	FOR r IN
+		SELECT x.* FROM payments._match_rules(_bank) x WHERE x.source = 'bank' ORDER BY x.priority, x.rule
+	LOOP
+		PERFORM payments._bank_match_rule(_bank, _run, r);
 	END LOOP;
 	PERFORM payments._bank_post(from_match);
-	UPDATE payments.settlement_progress p SET posted_at = coalesce(p.posted_at, clock_timestamp()), compared_at = coalesce(p.compared_at, clock_timestamp())
-	WHERE p.psp = bank AND (p.posted_at IS NULL OR p.compared_at IS NULL);
+	UPDATE payments.settlement_progress p
+	SET posted_at = coalesce(p.posted_at, clock_timestamp()),
+		compared_at = coalesce(p.compared_at, clock_timestamp())
+	WHERE p.psp = _bank AND (p.posted_at IS NULL OR p.compared_at IS NULL);
 	RETURN QUERY
-	SELECT 'unmatched_bank', format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no), e.batch_id, NULL::int, e.statement_no, e.entry_no,
-		NULL::text, NULL::uuid, NULL::text, coalesce(e.end_to_end_id, e.reference), NULL::bigint, NULL::text, e.left_over, e.currency, e.value_date::timestamp AT TIME ZONE 'UTC'
-	FROM payments._bank_open(bank) e
-	WHERE e.value_date < (now - grace)::date
+	SELECT 'unmatched_bank', format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no), e.batch_id,
+		NULL::int, e.statement_no, e.entry_no, NULL::text, NULL::uuid, NULL::text,
+		coalesce(e.end_to_end_id, e.reference), NULL::bigint, NULL::text, e.left_over, e.currency,
+		e.value_date::timestamp AT TIME ZONE 'UTC'
+	FROM payments._bank_open(_bank) e
+	WHERE e.value_date < (_now - grace)::date
 	-- Whoever has a filter on a rule takes other entries for somebody else's.
-	AND EXISTS (SELECT FROM payments._match_rules(bank) x WHERE x.source = 'bank'
-		AND (x.filter IS NULL AND NOT EXISTS (SELECT FROM payments._match_rules(bank) y WHERE y.source = 'bank' AND y.filter IS NOT NULL)
-			OR concat_ws(' ', e.counterparty, e.remittance) ~* x.filter));
+	AND EXISTS (
+		SELECT FROM payments._match_rules(_bank) x
+		WHERE x.source = 'bank'
+		AND (
+			x.filter IS NULL
+				AND NOT EXISTS (
+					SELECT FROM payments._match_rules(_bank) y
+					WHERE y.source = 'bank' AND y.filter IS NOT NULL
+				)
+			OR concat_ws(' ', e.counterparty, e.remittance) ~* x.filter
+		)
+	);
 END
 $$;
 COMMENT ON FUNCTION payments._reconcile_bank(text, bigint, timestamptz) IS 'Internal: matches and posts the entries of a bank account, and returns those that are left.';

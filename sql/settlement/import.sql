@@ -4,49 +4,75 @@ CREATE FUNCTION payments.mask_staged() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_mask_staged';
 COMMENT ON FUNCTION payments.mask_staged() IS 'Trigger: masks card numbers in lines that are staged.';
 
-CREATE FUNCTION payments._settlement_csv(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text, entry_id text, psp_object_id text,
-	psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_csv(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_csv';
 COMMENT ON FUNCTION payments._settlement_csv(text, jsonb) IS 'Internal: format csv. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_stripe_payout(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_stripe_payout(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_stripe_payout';
 COMMENT ON FUNCTION payments._settlement_stripe_payout(text, jsonb) IS 'Internal: format stripe_payout. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_stripe_balance(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_stripe_balance(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_stripe_balance';
 COMMENT ON FUNCTION payments._settlement_stripe_balance(text, jsonb) IS 'Internal: format stripe_balance. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_adyen(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_adyen(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_adyen';
 COMMENT ON FUNCTION payments._settlement_adyen(text, jsonb) IS 'Internal: format adyen. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_stripe_api(content text, options jsonb) RETURNS TABLE (line_no int, kind text, type text,
-	entry_id text, psp_object_id text, psp_payment_id text, reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
-	original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text, description text, raw jsonb)
+CREATE FUNCTION payments._settlement_stripe_api(content text, options jsonb)
+	RETURNS TABLE (
+		line_no int, kind text, type text, entry_id text, psp_object_id text, psp_payment_id text,
+		reference text, gross numeric, fee numeric, net numeric, currency text, original_amount numeric,
+		original_currency text, occurred_at timestamptz, available_at timestamptz, payout_ref text,
+		description text, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_stripe_api';
 COMMENT ON FUNCTION payments._settlement_stripe_api(text, jsonb) IS 'Internal: format stripe_api. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_camt053(content text, options jsonb) RETURNS TABLE (record text, line_no int, statement_no int,
-	entry_no int, detail_no int, status text, account text, statement_id text, amount numeric, currency text, reversal boolean,
-	booking_date date, value_date date, end_to_end_id text, bank_reference text, reference text, remittance text, counterparty text,
-	counterparty_account text, code text, opening_balance numeric, closing_balance numeric, opening_date date, closing_date date,
-	entries int, raw jsonb)
+CREATE FUNCTION payments._settlement_camt053(content text, options jsonb)
+	RETURNS TABLE (
+		record text, line_no int, statement_no int, entry_no int, detail_no int, status text, account text,
+		statement_id text, amount numeric, currency text, reversal boolean, booking_date date,
+		value_date date, end_to_end_id text, bank_reference text, reference text, remittance text,
+		counterparty text, counterparty_account text, code text, opening_balance numeric,
+		closing_balance numeric, opening_date date, closing_date date, entries int, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_camt053';
 COMMENT ON FUNCTION payments._settlement_camt053(text, jsonb) IS 'Internal: format camt053. Raises PY602, PY603.';
 
-CREATE FUNCTION payments._settlement_mt940(content text, options jsonb) RETURNS TABLE (record text, line_no int, statement_no int,
-	entry_no int, detail_no int, status text, account text, statement_id text, amount numeric, currency text, reversal boolean,
-	booking_date date, value_date date, end_to_end_id text, bank_reference text, reference text, remittance text, counterparty text,
-	counterparty_account text, code text, opening_balance numeric, closing_balance numeric, opening_date date, closing_date date,
-	entries int, raw jsonb)
+CREATE FUNCTION payments._settlement_mt940(content text, options jsonb)
+	RETURNS TABLE (
+		record text, line_no int, statement_no int, entry_no int, detail_no int, status text, account text,
+		statement_id text, amount numeric, currency text, reversal boolean, booking_date date,
+		value_date date, end_to_end_id text, bank_reference text, reference text, remittance text,
+		counterparty text, counterparty_account text, code text, opening_balance numeric,
+		closing_balance numeric, opening_date date, closing_date date, entries int, raw jsonb
+	)
 	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_mt940';
 COMMENT ON FUNCTION payments._settlement_mt940(text, jsonb) IS 'Internal: format mt940. Raises PY602, PY603.';
 
@@ -54,117 +80,225 @@ CREATE FUNCTION payments._mask_card_numbers(content text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_mask_card_numbers';
 COMMENT ON FUNCTION payments._mask_card_numbers(text) IS 'Internal: a file with LF for CRLF, without newlines at its end, and with card numbers masked. Raises PY608.';
 
-CREATE FUNCTION payments._settlement_amounts(line_no int, currency text, exponent int, unit int, gross numeric, fee numeric, net numeric) RETURNS bigint[]
+CREATE FUNCTION payments._settlement_amounts(
+	line_no int, currency text, exponent int, unit int, gross numeric, fee numeric, net numeric
+) RETURNS bigint[]
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_amounts';
 COMMENT ON FUNCTION payments._settlement_amounts(int, text, int, int, numeric, numeric, numeric) IS 'Internal: gross, fee and net of a line in minor units, exactly. unit: null for major units, else the decimals of the PSP''s unit. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_amount(line_no int, currency text, exponent int, unit int, amount numeric) RETURNS bigint
+CREATE FUNCTION payments._settlement_amount(
+	line_no int, currency text, exponent int, unit int, amount numeric
+) RETURNS bigint
 	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_amount';
 COMMENT ON FUNCTION payments._settlement_amount(int, text, int, int, numeric) IS 'Internal: an amount in minor units, exactly; null for null. Raises PY602.';
 
+-- Errors of import_settlement() and what it calls are raised by this, and not by
+-- RAISE: the statement that they come from may hold the file, and RAISE would write
+-- it into the log.
 CREATE FUNCTION payments._settlement_fail(code text, message text, detail text, hint text) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_settlement_fail';
 COMMENT ON FUNCTION payments._settlement_fail(text, text, text, text) IS 'Internal: raises, and keeps the statement, which may hold a file, out of the log.';
 
 -- Which columns import_settlement() knows of, and of which type.  No other type
 -- is taken: a cast could run somebody's code with our rights.
-CREATE FUNCTION payments._settlement_columns(source text) RETURNS TABLE (name text, type text)
+CREATE FUNCTION payments._settlement_columns(_source text) RETURNS TABLE (name text, type text)
 	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT c.name, c.type FROM (VALUES
-		('psp', 'line_no', 'integer'), ('psp', 'kind', 'text'), ('psp', 'type', 'text'), ('psp', 'entry_id', 'text'), ('psp', 'psp_object_id', 'text'),
-		('psp', 'psp_payment_id', 'text'), ('psp', 'reference', 'text'), ('psp', 'gross', 'numeric'), ('psp', 'fee', 'numeric'),
-		('psp', 'net', 'numeric'), ('psp', 'currency', 'text'), ('psp', 'original_amount', 'numeric'), ('psp', 'original_currency', 'text'),
-		('psp', 'occurred_at', 'timestamp with time zone'), ('psp', 'available_at', 'timestamp with time zone'),
-		('psp', 'payout_ref', 'text'), ('psp', 'description', 'text'), ('psp', 'raw', 'jsonb'),
-		('bank', 'record', 'text'), ('bank', 'line_no', 'integer'), ('bank', 'statement_no', 'integer'), ('bank', 'entry_no', 'integer'),
-		('bank', 'detail_no', 'integer'), ('bank', 'status', 'text'), ('bank', 'account', 'text'), ('bank', 'statement_id', 'text'),
-		('bank', 'amount', 'numeric'), ('bank', 'currency', 'text'), ('bank', 'reversal', 'boolean'), ('bank', 'booking_date', 'date'),
-		('bank', 'value_date', 'date'), ('bank', 'end_to_end_id', 'text'), ('bank', 'bank_reference', 'text'), ('bank', 'reference', 'text'),
-		('bank', 'remittance', 'text'), ('bank', 'counterparty', 'text'), ('bank', 'counterparty_account', 'text'), ('bank', 'code', 'text'),
-		('bank', 'opening_balance', 'numeric'), ('bank', 'closing_balance', 'numeric'), ('bank', 'opening_date', 'date'),
-		('bank', 'closing_date', 'date'), ('bank', 'entries', 'integer'), ('bank', 'raw', 'jsonb')) c (source, name, type)
-	WHERE c.source = _settlement_columns.source
+	SELECT c.name, c.type
+	FROM (
+		VALUES
+			('psp', 'line_no', 'integer'),
+			('psp', 'kind', 'text'),
+			('psp', 'type', 'text'),
+			('psp', 'entry_id', 'text'),
+			('psp', 'psp_object_id', 'text'),
+			('psp', 'psp_payment_id', 'text'),
+			('psp', 'reference', 'text'),
+			('psp', 'gross', 'numeric'),
+			('psp', 'fee', 'numeric'),
+			('psp', 'net', 'numeric'),
+			('psp', 'currency', 'text'),
+			('psp', 'original_amount', 'numeric'),
+			('psp', 'original_currency', 'text'),
+			('psp', 'occurred_at', 'timestamp with time zone'),
+			('psp', 'available_at', 'timestamp with time zone'),
+			('psp', 'payout_ref', 'text'),
+			('psp', 'description', 'text'),
+			('psp', 'raw', 'jsonb'),
+			('bank', 'record', 'text'),
+			('bank', 'line_no', 'integer'),
+			('bank', 'statement_no', 'integer'),
+			('bank', 'entry_no', 'integer'),
+			('bank', 'detail_no', 'integer'),
+			('bank', 'status', 'text'),
+			('bank', 'account', 'text'),
+			('bank', 'statement_id', 'text'),
+			('bank', 'amount', 'numeric'),
+			('bank', 'currency', 'text'),
+			('bank', 'reversal', 'boolean'),
+			('bank', 'booking_date', 'date'),
+			('bank', 'value_date', 'date'),
+			('bank', 'end_to_end_id', 'text'),
+			('bank', 'bank_reference', 'text'),
+			('bank', 'reference', 'text'),
+			('bank', 'remittance', 'text'),
+			('bank', 'counterparty', 'text'),
+			('bank', 'counterparty_account', 'text'),
+			('bank', 'code', 'text'),
+			('bank', 'opening_balance', 'numeric'),
+			('bank', 'closing_balance', 'numeric'),
+			('bank', 'opening_date', 'date'),
+			('bank', 'closing_date', 'date'),
+			('bank', 'entries', 'integer'),
+			('bank', 'raw', 'jsonb')
+	) c (source, name, type)
+	WHERE c.source = _source
 $$;
 COMMENT ON FUNCTION payments._settlement_columns(text) IS 'Internal: columns that a format function may return; it need not return all.';
 
-CREATE FUNCTION payments._settlement_query(format text, function text, source text) RETURNS text
+CREATE FUNCTION payments._settlement_query(_format payments.settlement_format) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	signature regprocedure := to_regprocedure(_settlement_query.function || '(text, jsonb)');
+	signature regprocedure := to_regprocedure(_format.function || '(text, jsonb)');
 	p pg_proc;
 	wrong text;
 	list text;
 BEGIN
 	SELECT q.* INTO p FROM pg_proc q WHERE q.oid = signature;
-	IF p.oid IS NULL OR strpos(_settlement_query.function, '.') = 0 THEN
-		PERFORM payments._settlement_fail('PY601', format('there is no function %s(text, jsonb), which settlement format "%s" names',
-			_settlement_query.function, _settlement_query.format), NULL, 'Create it, or correct the row of payments.settlement_format; name its schema.');
+	IF p.oid IS NULL OR strpos(_format.function, '.') = 0 THEN
+		PERFORM payments._settlement_fail(
+			'PY601',
+			format('function %s(text, jsonb) of settlement format "%s" does not exist',
+				_format.function, _format.format),
+			NULL,
+			'Create it, or correct the row of payments.settlement_format; name its schema.');
 	END IF;
 	-- It runs inside of a function of payments_owner, and must not get that role's rights.
 	IF NOT p.prosecdef AND p.proowner <> 'payments_owner'::regrole THEN
-		PERFORM payments._settlement_fail('PY601', format('function %s of settlement format "%s" is not SECURITY DEFINER',
-			_settlement_query.function, _settlement_query.format), NULL, 'ALTER FUNCTION ... SECURITY DEFINER SET search_path = pg_catalog, pg_temp: it runs with its owner''s rights.');
+		PERFORM payments._settlement_fail(
+			'PY601',
+			format('function %s of settlement format "%s" is not SECURITY DEFINER',
+				_format.function, _format.format),
+			NULL,
+			'ALTER FUNCTION ... SECURITY DEFINER SET search_path = pg_catalog, pg_temp: it runs with its '
+				'owner''s rights.');
 	END IF;
-	SELECT string_agg(CASE WHEN a.name IS NULL THEN format('NULL::%s AS %I', c.type, c.name) ELSE format('f.%I', c.name) END, ', '),
-		   string_agg(format('%s is %s, and must be %s', c.name, format_type(a.type, NULL), c.type), '; ') FILTER (WHERE format_type(a.type, NULL) <> c.type)
+	SELECT string_agg(
+			CASE
+				WHEN a.name IS NULL THEN format('NULL::%s AS %I', c.type, c.name)
+				ELSE format('f.%I', c.name)
+			END,
+			', '),
+		string_agg(format('%s is %s, and must be %s', c.name, format_type(a.type, NULL), c.type), '; ')
+			FILTER (WHERE format_type(a.type, NULL) <> c.type)
 	INTO list, wrong
-	FROM payments._settlement_columns(_settlement_query.source) c
-	LEFT JOIN unnest(p.proallargtypes, p.proargmodes, p.proargnames) a (type, mode, name) ON a.name = c.name AND a.mode IN ('t', 'o');
+	FROM payments._settlement_columns(_format.source) c
+	LEFT JOIN unnest(p.proallargtypes, p.proargmodes, p.proargnames) a (type, mode, name)
+		ON a.name = c.name AND a.mode IN ('t', 'o');
 	IF wrong IS NOT NULL THEN
-		PERFORM payments._settlement_fail('PY601', format('function %s of settlement format "%s" returns columns of other types',
-			_settlement_query.function, _settlement_query.format), wrong, 'Declare them as docs/reconciliation.md lists them.');
+		PERFORM payments._settlement_fail(
+			'PY601',
+			format('function %s of settlement format "%s" returns columns of other types',
+				_format.function, _format.format),
+			wrong,
+			'Declare them as docs/reconciliation.md lists them.');
 	END IF;
 	RETURN format('SELECT %s FROM %s.%I($1, $2) f', list, p.pronamespace::regnamespace, p.proname);
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_query(text, text, text) IS 'Internal: a query over a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
+COMMENT ON FUNCTION payments._settlement_query(payments.settlement_format) IS 'Internal: a query over a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
 
-CREATE FUNCTION payments._settlement_import_lines(batch bigint, psp text, query text, content text, options jsonb, adapter text) RETURNS int
+CREATE FUNCTION payments._settlement_import_lines(
+	_batch bigint, _psp text, _query text, _content text, _options jsonb
+) RETURNS int
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	n int;
 BEGIN
 	EXECUTE format($sql$
-		INSERT INTO payments.settlement_line (batch_id, line_no, psp, kind, type, entry_id, psp_object_id, psp_payment_id, reference,
-			repeated, further, gross, fee, net, currency, original_amount, original_currency, occurred_at, available_at, payout_ref, description, raw)
-		SELECT $3, q.line_no, $6, q.kind, q.type, q.entry_id, q.psp_object_id, q.psp_payment_id, q.reference,
-			-- Lines without an id of their own cannot be told from others; those about the same object or payment are told to reconciliation.
-			q.entry_id IS NOT NULL AND (q.nth_entry > 1
-				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp = $6 AND e.entry_id = q.entry_id AND NOT e.repeated)),
-			q.psp_object_id IS NOT NULL AND (q.nth_object > 1
-				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp_object_id = q.psp_object_id AND e.psp = $6 AND e.kind = q.kind))
-			OR q.psp_payment_id IS NOT NULL AND (q.nth_payment > 1
-				OR EXISTS (SELECT FROM payments.settlement_line e WHERE e.psp_payment_id = q.psp_payment_id AND e.psp = $6 AND e.kind = q.kind)),
-			q.amounts[1], q.amounts[2], q.amounts[3], q.currency, q.original, CASE WHEN q.original IS NOT NULL THEN q.original_currency END, q.occurred_at, q.available_at, q.payout_ref,
-			q.description, coalesce(q.raw, '{}')
-		FROM (SELECT r.line_no, r.kind, r.type, r.entry_id, r.psp_object_id, r.psp_payment_id,
+		-- Decimals of the PSP's own units, where the file counts in these.
+		WITH money AS (
+			SELECT c.currency, c.exponent,
+				CASE WHEN $2 ->> 'amounts' = 'minor' THEN coalesce(u.exponent, c.exponent) END AS unit
+			FROM payments.currency c
+			LEFT JOIN payments.psp p ON p.psp = %2$L
+			LEFT JOIN payments.psp_currency u ON u.adapter = p.adapter AND u.currency = c.currency
+		)
+		INSERT INTO payments.settlement_line (batch_id, line_no, psp, kind, type, entry_id, psp_object_id,
+			psp_payment_id, reference, repeated, further, gross, fee, net, currency, original_amount,
+			original_currency, occurred_at, available_at, payout_ref, description, raw)
+		SELECT $3, q.line_no, %2$L, q.kind, q.type, q.entry_id, q.psp_object_id, q.psp_payment_id,
+			q.reference,
+			-- Lines without an id of their own cannot be told from others; those about the same object or
+			-- payment are told to reconciliation.
+			q.entry_id IS NOT NULL
+				AND (
+					q.nth_entry > 1
+					OR EXISTS (
+						SELECT FROM payments.settlement_line e
+						WHERE e.psp = %2$L AND e.entry_id = q.entry_id AND NOT e.repeated
+					)
+				),
+			q.psp_object_id IS NOT NULL
+				AND (
+					q.nth_object > 1
+					OR EXISTS (
+						SELECT FROM payments.settlement_line e
+						WHERE e.psp_object_id = q.psp_object_id AND e.psp = %2$L AND e.kind = q.kind
+					)
+				)
+			OR q.psp_payment_id IS NOT NULL
+				AND (
+					q.nth_payment > 1
+					OR EXISTS (
+						SELECT FROM payments.settlement_line e
+						WHERE e.psp_payment_id = q.psp_payment_id AND e.psp = %2$L AND e.kind = q.kind
+					)
+				),
+			q.amounts[1], q.amounts[2], q.amounts[3], q.currency, q.original,
+			CASE WHEN q.original IS NOT NULL THEN q.original_currency END, q.occurred_at, q.available_at,
+			q.payout_ref, q.description, coalesce(q.raw, '{}')
+		FROM (
+			SELECT r.line_no, r.kind, r.type, r.entry_id, r.psp_object_id, r.psp_payment_id,
 				row_number() OVER (PARTITION BY r.entry_id ORDER BY r.line_no) AS nth_entry,
 				row_number() OVER (PARTITION BY r.psp_object_id, r.kind ORDER BY r.line_no) AS nth_object,
-				row_number() OVER (PARTITION BY r.psp_payment_id, r.kind ORDER BY r.line_no) AS nth_payment, r.reference, upper(r.currency) AS currency,
-				upper(r.original_currency) AS original_currency, r.occurred_at, r.available_at, r.payout_ref, r.description, r.raw,
-				payments._settlement_amounts(r.line_no, upper(r.currency), c.exponent,
-					CASE WHEN $4 THEN coalesce(u.exponent, c.exponent) END, r.gross, r.fee, r.net) AS amounts,
-				CASE WHEN r.original_currency IS NOT NULL AND upper(r.original_currency) <> upper(r.currency) THEN
-					payments._settlement_amount(r.line_no, upper(r.original_currency), o.exponent,
-						CASE WHEN $4 THEN coalesce(v.exponent, o.exponent) END, r.original_amount) END AS original
-			FROM (SELECT f.line_no, CASE WHEN f.kind IN ('charge', 'refund', 'refund_failure', 'fee', 'chargeback', 'chargeback_reversal',
-						'adjustment', 'reserve', 'reserve_release', 'transfer', 'payout', 'payout_failure', 'fx') THEN f.kind ELSE 'unknown' END AS kind,
-					f.type, f.entry_id, f.psp_object_id, f.psp_payment_id, f.reference, f.gross, f.fee, f.net, f.currency, f.original_amount,
-					f.original_currency, f.occurred_at, f.available_at, f.payout_ref, f.description, f.raw
-				  FROM (%s) f) r
-			LEFT JOIN payments.currency c ON c.currency = upper(r.currency)
-			LEFT JOIN payments.currency o ON o.currency = upper(r.original_currency)
-			LEFT JOIN payments.psp_currency u ON u.adapter = $5 AND u.currency = upper(r.currency)
-			LEFT JOIN payments.psp_currency v ON v.adapter = $5 AND v.currency = upper(r.original_currency)
-			OFFSET 0) q$sql$, query)
-	USING content, options, batch, coalesce(options ->> 'amounts', 'major') = 'minor', adapter, psp;
+				row_number() OVER (PARTITION BY r.psp_payment_id, r.kind ORDER BY r.line_no) AS nth_payment,
+				r.reference, upper(r.currency) AS currency, upper(r.original_currency) AS original_currency,
+				r.occurred_at, r.available_at, r.payout_ref, r.description, r.raw,
+				payments._settlement_amounts(
+					r.line_no, upper(r.currency), c.exponent, c.unit, r.gross, r.fee, r.net) AS amounts,
+				CASE
+					WHEN r.original_currency IS NOT NULL AND upper(r.original_currency) <> upper(r.currency)
+						THEN payments._settlement_amount(
+							r.line_no, upper(r.original_currency), o.exponent, o.unit, r.original_amount)
+				END AS original
+			FROM (
+				SELECT f.line_no,
+					CASE
+						WHEN f.kind IN ('charge', 'refund', 'refund_failure', 'fee', 'chargeback',
+							'chargeback_reversal', 'adjustment', 'reserve', 'reserve_release', 'transfer',
+							'payout', 'payout_failure', 'fx')
+							THEN f.kind
+						ELSE 'unknown'
+					END AS kind,
+					f.type, f.entry_id, f.psp_object_id, f.psp_payment_id, f.reference, f.gross, f.fee, f.net,
+					f.currency, f.original_amount, f.original_currency, f.occurred_at, f.available_at,
+					f.payout_ref, f.description, f.raw
+				FROM (%1$s) f
+			) r
+			LEFT JOIN money c ON c.currency = upper(r.currency)
+			LEFT JOIN money o ON o.currency = upper(r.original_currency)
+			OFFSET 0
+		) q$sql$, _query, _psp)
+	USING _content, _options, _batch;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, text, text, jsonb, text) IS 'Internal: writes the lines of a PSP''s file. Raises PY602.';
+COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, text, text, jsonb) IS 'Internal: writes the lines of a PSP''s file. Raises PY602.';
 
-CREATE FUNCTION payments._settlement_import_entries(batch bigint, query text, content text, options jsonb) RETURNS int
+CREATE FUNCTION payments._settlement_import_entries(
+	_batch bigint, _query text, _content text, _options jsonb
+) RETURNS int
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	n int;
@@ -172,35 +306,47 @@ DECLARE
 BEGIN
 	EXECUTE format($sql$
 		WITH r AS MATERIALIZED (
-			SELECT f.*, c.exponent FROM (%s) f LEFT JOIN payments.currency c ON c.currency = f.currency),
-		s AS (
-			INSERT INTO payments.bank_statement (batch_id, statement_no, line_no, account, statement_id, currency, opening_balance,
-				closing_balance, opening_date, closing_date, entries, raw)
+			SELECT f.*, c.exponent FROM (%s) f LEFT JOIN payments.currency c ON c.currency = f.currency
+		), s AS (
+			INSERT INTO payments.bank_statement (batch_id, statement_no, line_no, account, statement_id,
+				currency, opening_balance, closing_balance, opening_date, closing_date, entries, raw)
 			SELECT $3, r.statement_no, r.line_no, r.account, r.statement_id, r.currency,
 				payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.opening_balance),
 				payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.closing_balance),
 				r.opening_date, r.closing_date, coalesce(r.entries, 0), r.raw
-			FROM r WHERE r.record = 'statement')
-		INSERT INTO payments.bank_entry (batch_id, statement_no, entry_no, detail_no, line_no, status, amount, currency, reversal,
-			booking_date, value_date, end_to_end_id, bank_reference, reference, remittance, counterparty, counterparty_account, code, raw)
-		SELECT $3, r.statement_no, r.entry_no, coalesce(r.detail_no, 0), r.line_no, coalesce(r.status, 'booked'),
-			payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.amount), r.currency, coalesce(r.reversal, false),
-			r.booking_date, r.value_date, r.end_to_end_id, r.bank_reference, r.reference, r.remittance, r.counterparty,
-			r.counterparty_account, r.code, r.raw
-		FROM r WHERE r.record <> 'statement'$sql$, query)
-	USING content, options, batch;
+			FROM r
+			WHERE r.record = 'statement'
+		)
+		INSERT INTO payments.bank_entry (batch_id, statement_no, entry_no, detail_no, line_no, status,
+			amount, currency, reversal, booking_date, value_date, end_to_end_id, bank_reference, reference,
+			remittance, counterparty, counterparty_account, code, raw)
+		SELECT $3, r.statement_no, r.entry_no, coalesce(r.detail_no, 0), r.line_no,
+			coalesce(r.status, 'booked'),
+			payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.amount), r.currency,
+			coalesce(r.reversal, false), r.booking_date, r.value_date, r.end_to_end_id, r.bank_reference,
+			r.reference, r.remittance, r.counterparty, r.counterparty_account, r.code, r.raw
+		FROM r
+		WHERE r.record <> 'statement'$sql$, _query)
+	USING _content, _options, _batch;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	-- The built-in formats have said so already, with the line.
 	SELECT s.statement_no, s.account, s.currency, s.opening_balance, s.closing_balance, e.booked INTO w
 	FROM payments.bank_statement s
 	CROSS JOIN LATERAL (
-		SELECT coalesce(sum(b.amount) FILTER (WHERE b.status = 'booked'), 0) AS booked FROM payments.bank_entry b
-		WHERE b.batch_id = s.batch_id AND b.statement_no = s.statement_no AND b.detail_no = 0) e
-	WHERE s.batch_id = batch AND s.opening_balance + e.booked <> s.closing_balance ORDER BY s.statement_no LIMIT 1;
+		SELECT coalesce(sum(b.amount) FILTER (WHERE b.status = 'booked'), 0) AS booked
+		FROM payments.bank_entry b
+		WHERE b.batch_id = s.batch_id AND b.statement_no = s.statement_no AND b.detail_no = 0
+	) e
+	WHERE s.batch_id = _batch AND s.opening_balance + e.booked <> s.closing_balance
+	ORDER BY s.statement_no
+	LIMIT 1;
 	IF FOUND THEN
-		PERFORM payments._settlement_fail('PY603', 'the settlement file does not add up',
-			format('Statement %s: opening balance %s and booked entries %s do not make closing balance %s.', w.statement_no,
-				payments.format_amount(w.opening_balance, w.currency), payments.format_amount(w.booked::bigint, w.currency),
+		PERFORM payments._settlement_fail(
+			'PY603',
+			'the settlement file does not add up',
+			format('Statement %s: opening balance %s and booked entries %s do not make closing balance %s.',
+				w.statement_no, payments.format_amount(w.opening_balance, w.currency),
+				payments.format_amount(w.booked::bigint, w.currency),
 				payments.format_amount(w.closing_balance, w.currency)),
 			'Nothing was imported. Lines are missing or doubled: get the file again from its sender.');
 	END IF;
@@ -209,29 +355,40 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_import_entries(bigint, text, text, jsonb) IS 'Internal: writes the statements and entries of a bank''s file. Raises PY602, PY603.';
 
-CREATE FUNCTION payments._settlement_check_totals(batch bigint, lines int, totals jsonb, rule text, expected jsonb) RETURNS void
+CREATE FUNCTION payments._settlement_check_totals(
+	_batch bigint, _lines int, _totals jsonb, _rule text, _expected jsonb
+) RETURNS void
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	w record;
 	problem text;
 BEGIN
-	IF (expected ->> 'lines')::int <> lines THEN
-		problem := format('It has %s lines, and %s were expected.', lines, expected ->> 'lines');
+	IF (_expected ->> 'lines')::int <> _lines THEN
+		problem := format('It has %s lines, and %s were expected.', _lines, _expected ->> 'lines');
 	END IF;
-	FOR w IN SELECT e.key AS currency, e.value::bigint AS wanted, coalesce((totals -> e.key ->> 'net')::bigint, 0) AS net
-			 FROM jsonb_each_text(coalesce(expected -> 'net', '{}')) e LOOP
+	FOR w IN
+		SELECT e.key AS currency, e.value::bigint AS wanted,
+			coalesce((_totals -> e.key ->> 'net')::bigint, 0) AS net
+		FROM jsonb_each_text(coalesce(_expected -> 'net', '{}')) e
+	LOOP
 		IF w.wanted <> w.net THEN
-			problem := format('Its lines make %s, and %s were expected.', payments.format_amount(w.net, w.currency), payments.format_amount(w.wanted, w.currency));
+			problem := format('Its lines make %s, and %s were expected.',
+				payments.format_amount(w.net, w.currency), payments.format_amount(w.wanted, w.currency));
 		END IF;
 	END LOOP;
 	-- A payout takes out what its other lines brought in.
-	FOR w IN SELECT l.payout_ref, l.currency, coalesce(sum(l.net) FILTER (WHERE l.kind <> 'payout'), 0)::bigint AS net,
-				coalesce(-sum(l.net) FILTER (WHERE l.kind = 'payout'), 0)::bigint AS paid,
-				bool_or(l.kind = 'payout') AS has_payout, (expected -> 'payouts' ->> l.payout_ref)::bigint AS wanted
-			 FROM payments.settlement_line l
-			 WHERE l.batch_id = batch AND l.payout_ref IS NOT NULL AND (rule = 'payout' OR expected ? 'payouts')
-			 GROUP BY l.payout_ref, l.currency ORDER BY l.payout_ref, l.currency LOOP
-		IF rule = 'payout' AND w.has_payout AND w.net <> w.paid THEN
+	FOR w IN
+		SELECT l.payout_ref, l.currency,
+			coalesce(sum(l.net) FILTER (WHERE l.kind <> 'payout'), 0)::bigint AS net,
+			coalesce(-sum(l.net) FILTER (WHERE l.kind = 'payout'), 0)::bigint AS paid,
+			bool_or(l.kind = 'payout') AS has_payout,
+			(_expected -> 'payouts' ->> l.payout_ref)::bigint AS wanted
+		FROM payments.settlement_line l
+		WHERE l.batch_id = _batch AND l.payout_ref IS NOT NULL AND (_rule = 'payout' OR _expected ? 'payouts')
+		GROUP BY l.payout_ref, l.currency
+		ORDER BY l.payout_ref, l.currency
+	LOOP
+		IF _rule = 'payout' AND w.has_payout AND w.net <> w.paid THEN
 			problem := format('The lines of payout "%s" make %s, and the payout is %s.', w.payout_ref,
 				payments.format_amount(w.net, w.currency), payments.format_amount(w.paid, w.currency));
 		ELSIF w.wanted <> w.net THEN
@@ -240,13 +397,21 @@ BEGIN
 		END IF;
 		EXIT WHEN problem IS NOT NULL;
 	END LOOP;
-	SELECT k.key INTO w FROM jsonb_each(coalesce(expected -> 'payouts', '{}')) k
-	WHERE problem IS NULL AND NOT EXISTS (SELECT FROM payments.settlement_line l WHERE l.batch_id = batch AND l.payout_ref = k.key) LIMIT 1;
+	SELECT k.key INTO w
+	FROM jsonb_each(coalesce(_expected -> 'payouts', '{}')) k
+	WHERE problem IS NULL
+	AND NOT EXISTS (
+		SELECT FROM payments.settlement_line l WHERE l.batch_id = _batch AND l.payout_ref = k.key
+	)
+	LIMIT 1;
 	IF FOUND THEN
 		problem := format('It has no line of payout "%s".', w.key);
 	END IF;
 	IF problem IS NOT NULL THEN
-		PERFORM payments._settlement_fail('PY603', 'the settlement file does not add up', problem,
+		PERFORM payments._settlement_fail(
+			'PY603',
+			'the settlement file does not add up',
+			problem,
 			'Nothing was imported. Lines are missing or doubled: get the file again from its sender.');
 	END IF;
 END
@@ -260,59 +425,87 @@ DECLARE
 	content text;
 	bytes bigint;
 BEGIN
-	SELECT sum(octet_length(s.line) + 1) INTO bytes FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
+	SELECT sum(octet_length(s.line) + 1) INTO bytes
+	FROM payments.settlement_staging s
+	WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
 	IF bytes IS NULL THEN
-		PERFORM payments._settlement_fail('22023', 'content is missing, and this transaction has staged no lines', NULL,
+		PERFORM payments._settlement_fail(
+			'22023',
+			'content is missing, and this transaction has staged no lines',
+			NULL,
 			'Pass the file, or COPY it into payments.settlement_staging (line) in the same transaction.');
 	ELSIF bytes > 128 * 1024 * 1024 THEN
-		PERFORM payments._settlement_fail('PY608', format('the settlement file has %s bytes, and %s are possible', bytes, 128 * 1024 * 1024), NULL,
+		PERFORM payments._settlement_fail(
+			'PY608',
+			format('the settlement file has %s bytes, and %s are possible', bytes, 128 * 1024 * 1024),
+			NULL,
 			'Ask for it in smaller periods, or by payout.');
 	END IF;
-	SELECT string_agg(s.line, E'\n' ORDER BY s.line_no) INTO content FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
-	DELETE FROM payments.settlement_staging s WHERE s.xid = pg_current_xact_id() OR s.xid < pg_snapshot_xmin(pg_current_snapshot());
+	SELECT string_agg(s.line, E'\n' ORDER BY s.line_no) INTO content
+	FROM payments.settlement_staging s
+	WHERE s.xid = pg_current_xact_id() AND s.staged_at = now();
+	DELETE FROM payments.settlement_staging s
+	WHERE s.xid = pg_current_xact_id() OR s.xid < pg_snapshot_xmin(pg_current_snapshot());
 	RETURN content;
 END
 $$;
 COMMENT ON FUNCTION payments._settlement_unstage() IS 'Internal: takes the lines that this transaction has copied into settlement_staging. Raises 22023 if there are none, PY608.';
 
-CREATE FUNCTION payments._settlement_totals(batch bigint, source text, OUT totals jsonb, OUT period_from timestamptz, OUT period_to timestamptz) RETURNS record
+CREATE FUNCTION payments._settlement_totals(
+	_batch bigint, _source text, OUT totals jsonb, OUT period_from timestamptz, OUT period_to timestamptz
+) RETURNS record
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF source = 'psp' THEN
-		SELECT jsonb_object_agg(t.currency, to_jsonb(t) - 'currency' - 'since' - 'til'), min(t.since), max(t.til)
+	IF _source = 'psp' THEN
+		SELECT jsonb_object_agg(t.currency, to_jsonb(t) - 'currency' - 'since' - 'til'), min(t.since),
+			max(t.til)
 		INTO _settlement_totals.totals, period_from, period_to
-		FROM (SELECT l.currency, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net, min(l.occurred_at) AS since,
-				max(l.occurred_at) AS til
-			  FROM payments.settlement_line l WHERE l.batch_id = batch GROUP BY l.currency) t;
+		FROM (
+			SELECT l.currency, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net,
+				min(l.occurred_at) AS since, max(l.occurred_at) AS til
+			FROM payments.settlement_line l
+			WHERE l.batch_id = _batch
+			GROUP BY l.currency
+		) t;
 	ELSE
-		SELECT jsonb_object_agg(t.currency, to_jsonb(t) - 'currency' - 'since' - 'til'), min(t.since), max(t.til)
+		SELECT jsonb_object_agg(t.currency, to_jsonb(t) - 'currency' - 'since' - 'til'), min(t.since),
+			max(t.til)
 		INTO _settlement_totals.totals, period_from, period_to
-		FROM (SELECT e.currency, count(*) AS entries, coalesce(sum(e.amount) FILTER (WHERE e.amount > 0), 0) AS credits,
+		FROM (
+			SELECT e.currency, count(*) AS entries,
+				coalesce(sum(e.amount) FILTER (WHERE e.amount > 0), 0) AS credits,
 				coalesce(-sum(e.amount) FILTER (WHERE e.amount < 0), 0) AS debits, sum(e.amount) AS net,
-				min(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS since, max(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS til
-			  FROM payments.bank_entry e WHERE e.batch_id = batch AND e.detail_no = 0 AND e.status = 'booked' GROUP BY e.currency) t;
+				min(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS since,
+				max(e.booking_date)::timestamp AT TIME ZONE 'UTC' AS til
+			FROM payments.bank_entry e
+			WHERE e.batch_id = _batch AND e.detail_no = 0 AND e.status = 'booked'
+			GROUP BY e.currency
+		) t;
 	END IF;
 	totals := coalesce(totals, '{}');
 END
 $$;
 COMMENT ON FUNCTION payments._settlement_totals(bigint, text) IS 'Internal: sums by currency of a batch, in minor units, and its period.';
 
-CREATE FUNCTION payments._settlement_turn(psp text) RETURNS void
+CREATE FUNCTION payments._settlement_turn(_psp text) RETURNS void
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-	INSERT INTO payments.settlement_source AS s (psp, turns) VALUES ($1, 1) ON CONFLICT ON CONSTRAINT settlement_source_pkey DO UPDATE SET turns = s.turns + 1
+	INSERT INTO payments.settlement_source AS s (psp, turns)
+	VALUES (_psp, 1)
+	ON CONFLICT ON CONSTRAINT settlement_source_pkey DO UPDATE
+	SET turns = s.turns + 1
 $$;
 COMMENT ON FUNCTION payments._settlement_turn(text) IS
 'Internal: waits until nobody else imports or reconciles for this PSP or bank, until the transaction ends. Raises 40001 above READ COMMITTED when somebody did since its snapshot.';
 
-CREATE FUNCTION payments.import_settlement(psp text, format text, content text DEFAULT NULL, file_name text DEFAULT NULL,
-	options jsonb DEFAULT '{}', OUT batch_id bigint, OUT lines int, OUT duplicate boolean) RETURNS record
+CREATE FUNCTION payments.import_settlement(
+	psp text, format text, content text DEFAULT NULL, file_name text DEFAULT NULL, options jsonb DEFAULT '{}',
+	OUT batch_id bigint, OUT lines int, OUT duplicate boolean
+) RETURNS record
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	f payments.settlement_format;
 	first record;
 	sums record;
-	adapter text;
 	query text;
 	body text;
 	hash bytea;
@@ -320,35 +513,61 @@ DECLARE
 	advice text;
 BEGIN
 	PERFORM payments._require_setup();
-	IF import_settlement.psp IS NULL OR import_settlement.format IS NULL OR options IS NULL OR jsonb_typeof(options) <> 'object'
-		OR coalesce(options ->> 'amounts', 'major') NOT IN ('major', 'minor') OR coalesce(options ->> 'totals', 'none') NOT IN ('none', 'payout') THEN
-		PERFORM payments._settlement_fail('22023', 'psp, format or an option is missing or has a value that is not known', NULL,
+	IF import_settlement.psp IS NULL
+		OR import_settlement.format IS NULL
+		OR import_settlement.options IS NULL
+		OR jsonb_typeof(import_settlement.options) <> 'object'
+		OR coalesce(import_settlement.options ->> 'amounts', 'major') NOT IN ('major', 'minor')
+		OR coalesce(import_settlement.options ->> 'totals', 'none') NOT IN ('none', 'payout') THEN
+		PERFORM payments._settlement_fail(
+			'22023',
+			'psp, format or an option is missing or has a value that is not known',
+			NULL,
 			'docs/reconciliation.md lists the options of each format.');
 	END IF;
-	SELECT s.* INTO f FROM payments.settlement_format s WHERE s.format = import_settlement.format ORDER BY s.builtin LIMIT 1;
+	SELECT s.* INTO f
+	FROM payments.settlement_format s
+	WHERE s.format = import_settlement.format
+	ORDER BY s.builtin
+	LIMIT 1;
 	IF NOT FOUND THEN
-		PERFORM payments._settlement_fail('PY601', format('settlement format "%s" does not exist', import_settlement.format), NULL,
+		PERFORM payments._settlement_fail(
+			'PY601',
+			format('settlement format "%s" does not exist', import_settlement.format),
+			NULL,
 			'SELECT format, description FROM payments.settlement_format; lists them.');
 	END IF;
-	query := payments._settlement_query(f.format, f.function, f.source);
-	SELECT p.adapter INTO adapter FROM payments.psp p WHERE p.psp = import_settlement.psp;
-	IF NOT FOUND AND f.source = 'psp' THEN
-		PERFORM payments._settlement_fail('PY401', format('PSP "%s" does not exist', import_settlement.psp), NULL, 'Create it with payments.create_psp().');
+	query := payments._settlement_query(f);
+	IF f.source = 'psp'
+		AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = import_settlement.psp) THEN
+		PERFORM payments._settlement_fail(
+			'PY401',
+			format('PSP "%s" does not exist', import_settlement.psp),
+			NULL,
+			'Create it with payments.create_psp().');
 	ELSIF import_settlement.psp !~ '^[a-z][a-z0-9_]{0,62}$' THEN
-		PERFORM payments._settlement_fail('22023', 'the name of the bank account is not a simple name', NULL,
+		PERFORM payments._settlement_fail(
+			'22023',
+			'the name of the bank account is not a simple name',
+			NULL,
 			'Use up to 63 lower-case letters, digits and "_", beginning with a letter.');
 	END IF;
-	body := payments._mask_card_numbers(coalesce(content, payments._settlement_unstage()));
-	content := NULL;
+	body := payments._mask_card_numbers(coalesce(import_settlement.content, payments._settlement_unstage()));
+	import_settlement.content := NULL;
 	hash := sha256(convert_to(body, 'UTF8'));
 
-	-- Files of one PSP come one after the other: the second with the same file finds the first's batch, and rows that
-	-- were there before are seen.  Above READ COMMITTED, who has waited for another's file gets 40001.
+	-- Files of one PSP come one after the other: the second with the same file finds the first's batch,
+	-- and rows that were there before are seen.  Above READ COMMITTED, who has waited for another's file
+	-- gets 40001.
 	PERFORM payments._settlement_turn(import_settlement.psp);
-	SELECT b.batch_id, b.lines, b.format, b.options INTO first FROM payments.settlement_batch b WHERE b.psp = import_settlement.psp AND b.sha256 = hash;
+	SELECT b.batch_id, b.lines, b.format, b.options INTO first
+	FROM payments.settlement_batch b
+	WHERE b.psp = import_settlement.psp AND b.sha256 = hash;
 	IF FOUND THEN
 		IF first.format <> import_settlement.format OR first.options <> import_settlement.options THEN
-			PERFORM payments._settlement_fail('PY604', 'the settlement file was imported with another format or other options',
+			PERFORM payments._settlement_fail(
+				'PY604',
+				'the settlement file was imported with another format or other options',
 				format('Batch %s, format "%s", options %s.', first.batch_id, first.format, first.options),
 				'A file is read once; its batch stays as it is.');
 		END IF;
@@ -362,9 +581,11 @@ BEGIN
 	duplicate := false;
 	BEGIN
 		IF f.source = 'psp' THEN
-			lines := payments._settlement_import_lines(batch_id, import_settlement.psp, query, body, options, adapter);
+			lines := payments._settlement_import_lines(
+				batch_id, import_settlement.psp, query, body, import_settlement.options);
 		ELSE
-			lines := payments._settlement_import_entries(batch_id, query, body, options);
+			lines := payments._settlement_import_entries(
+				batch_id, query, body, import_settlement.options);
 		END IF;
 	EXCEPTION WHEN SQLSTATE 'PY602' OR SQLSTATE 'PY603' THEN
 		-- The same again, without the page of SQL that it came through.
@@ -372,16 +593,26 @@ BEGIN
 		PERFORM payments._settlement_fail(sqlstate, sqlerrm, nullif(problem, ''), advice);
 	END;
 	sums := payments._settlement_totals(batch_id, f.source);
-	PERFORM payments._settlement_check_totals(batch_id, lines, sums.totals, coalesce(options ->> 'totals', f.totals), options -> 'expected');
-	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines, totals, period_from, period_to,
-		imported_at, imported_by)
-	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source, payments._mask_card_numbers(import_settlement.file_name), hash,
-		import_settlement.options, import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
+	PERFORM payments._settlement_check_totals(
+		batch_id, lines, sums.totals, coalesce(import_settlement.options ->> 'totals', f.totals),
+		import_settlement.options -> 'expected');
+	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines,
+		totals, period_from, period_to, imported_at, imported_by)
+	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source,
+		payments._mask_card_numbers(import_settlement.file_name), hash, import_settlement.options,
+		import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
 	INSERT INTO payments.settlement_progress (batch_id, psp, sums)
 	SELECT import_settlement.batch_id, import_settlement.psp, coalesce(jsonb_agg(k), '[]')
-	FROM (SELECT l.currency, l.kind, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee, sum(l.net) AS net
-		  FROM payments.settlement_line l WHERE l.batch_id = import_settlement.batch_id AND NOT l.repeated GROUP BY l.currency, l.kind) k;
-	UPDATE payments.settlement_source s SET covered_to = greatest(s.covered_to, sums.period_to) WHERE s.psp = import_settlement.psp;
+	FROM (
+		SELECT l.currency, l.kind, count(*) AS lines, sum(l.gross) AS gross, sum(l.fee) AS fee,
+			sum(l.net) AS net
+		FROM payments.settlement_line l
+		WHERE l.batch_id = import_settlement.batch_id AND NOT l.repeated
+		GROUP BY l.currency, l.kind
+	) k;
+	UPDATE payments.settlement_source s
+	SET covered_to = greatest(s.covered_to, sums.period_to)
+	WHERE s.psp = import_settlement.psp;
 END
 $$;
 COMMENT ON FUNCTION payments.import_settlement(text, text, text, text, jsonb) IS

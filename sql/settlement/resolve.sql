@@ -1,32 +1,40 @@
--- What a person decides about a discrepancy.
+-- What a person decides about a discrepancy.  One, here and below, is a row of
+-- discrepancy_found, which is no type yet when the extension is created.
 
-CREATE FUNCTION payments._discrepancy_refuse(message text, hint text) RETURNS void
-	LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	RAISE EXCEPTION USING ERRCODE = 'PY610', MESSAGE = message, HINT = hint;
-END
-$$;
-COMMENT ON FUNCTION payments._discrepancy_refuse(text, text) IS 'Internal: raises PY610.';
-
-CREATE FUNCTION payments._discrepancy_account(merchant text, code text, currency text) RETURNS bigint
+CREATE FUNCTION payments._discrepancy_account(_merchant text, _code text, _currency text) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	account bigint;
 BEGIN
-	SELECT a.account_id INTO account FROM payments.account a
-	WHERE a.merchant = _discrepancy_account.merchant AND a.code = _discrepancy_account.code AND a.currency = _discrepancy_account.currency;
+	SELECT a.account_id INTO account
+	FROM payments.account a
+	WHERE a.merchant = _merchant
+	AND a.code = _code
+	AND a.currency = _currency;
 	IF account IS NULL THEN
 		INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance)
-		SELECT _discrepancy_account.merchant, _discrepancy_account.code, _discrepancy_account.currency, t.type, t.hot, t.min_balance, t.max_balance
-		FROM payments.account_template t WHERE t.code = CASE WHEN _discrepancy_account.code LIKE 'psp\_receivable:%' THEN 'psp_receivable:{psp}'
-			WHEN _discrepancy_account.code LIKE 'bank:%' THEN 'bank:{bank}' ELSE _discrepancy_account.code END ORDER BY t.builtin LIMIT 1
+		SELECT _merchant, _code, _currency,
+			t.type, t.hot, t.min_balance, t.max_balance
+		FROM payments.account_template t
+		WHERE t.code = CASE
+			WHEN _code LIKE 'psp\_receivable:%' THEN 'psp_receivable:{psp}'
+			WHEN _code LIKE 'bank:%' THEN 'bank:{bank}'
+			ELSE _code
+		END
+		ORDER BY t.builtin LIMIT 1
 		ON CONFLICT DO NOTHING;
-		SELECT a.account_id INTO account FROM payments.account a
-		WHERE a.merchant = _discrepancy_account.merchant AND a.code = _discrepancy_account.code AND a.currency = _discrepancy_account.currency;
+		SELECT a.account_id INTO account
+		FROM payments.account a
+		WHERE a.merchant = _merchant
+		AND a.code = _code
+		AND a.currency = _currency;
 	END IF;
 	IF account IS NULL THEN
-		PERFORM payments._discrepancy_refuse(format('merchant "%s" has no account "%s" in %s', merchant, code, currency),
-			'Create it with payments.create_account(), or name another.');
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format(
+				'merchant "%s" has no account "%s" in currency "%s"', _merchant, _code, _currency),
+			HINT = 'Create it with payments.create_account(), or name another.';
 	END IF;
 	RETURN account;
 END
@@ -39,10 +47,11 @@ COMMENT ON FUNCTION payments._act_for_all(boolean) IS
 'Internal: while true, verbs act for every merchant, as an operator''s decision must; ends with false, an error, or the transaction.';
 
 -- Brings our books to what they say, against an account that takes the difference.
-CREATE FUNCTION payments._discrepancy_adjust(discrepancy bigint, seq int, account text, merchant text, OUT reference text, OUT amount bigint) RETURNS record
+CREATE FUNCTION payments._discrepancy_adjust(
+	_found record, _seq int, _account text, _merchant text, OUT reference text, OUT amount bigint
+) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	d payments.discrepancy_found;
 	currency text;
 	ours text;
 	other text;
@@ -50,144 +59,213 @@ DECLARE
 	debit bigint;
 	credit bigint;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
-	currency := coalesce(d.their_currency, d.our_currency);
-	other := coalesce(account, CASE d.kind WHEN 'fee' THEN 'psp_fees' WHEN 'unmatched_bank' THEN 'suspense' ELSE 'psp_adjustments' END);
-	sign := CASE WHEN d.movement_kind IN ('refund', 'dispute', 'fee') THEN -1 ELSE 1 END;
-	IF d.kind IN ('late', 'currency') OR d.kind NOT IN ('payout', 'payout_missing', 'unmatched_bank') AND d.our_currency <> d.their_currency THEN
-		PERFORM payments._discrepancy_refuse(format('a discrepancy of kind "%s" is not adjusted by one posting', d.kind),
-			'Post what is right with payments.post() or payments.exchange(), and accept it with the reference as reason.');
-	ELSIF d.kind IN ('status', 'unknown_line') THEN
-		PERFORM payments._discrepancy_refuse(format('a discrepancy of kind "%s" is not adjusted', d.kind),
-			'Of a payment that we know use link; what an unknown line has moved stands in suspense already: post it from there and accept.');
+	currency := coalesce(_found.their_currency, _found.our_currency);
+	other := coalesce(
+		_account,
+		CASE _found.kind
+			WHEN 'fee' THEN 'psp_fees'
+			WHEN 'unmatched_bank' THEN 'suspense'
+			ELSE 'psp_adjustments'
+		END);
+	sign := CASE WHEN _found.movement_kind IN ('refund', 'dispute', 'fee') THEN -1 ELSE 1 END;
+	IF _found.kind IN ('late', 'currency')
+		OR _found.kind NOT IN ('payout', 'payout_missing', 'unmatched_bank')
+			AND _found.our_currency <> _found.their_currency
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format('a discrepancy of kind "%s" is not adjusted by one posting', _found.kind),
+			HINT = 'Post what is right with payments.post() or payments.exchange(), and accept it with the '
+				'reference as reason.';
+	ELSIF _found.kind IN ('status', 'unknown_line') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format('a discrepancy of kind "%s" is not adjusted', _found.kind),
+			HINT = 'Of a payment that we know use link; what an unknown line has moved stands in suspense '
+				'already: post it from there and accept.';
 	END IF;
 	-- By how much our side has too little.
-	amount := (coalesce(d.theirs, 0) - coalesce(d.ours, 0)) * sign;
-	IF d.kind = 'payout' THEN
-		amount := coalesce(d.theirs, 0) - coalesce(d.ours, 0);
-	ELSIF d.kind = 'payout_missing' THEN
+	amount := (coalesce(_found.theirs, 0) - coalesce(_found.ours, 0)) * sign;
+	IF _found.kind = 'payout' THEN
+		amount := coalesce(_found.theirs, 0) - coalesce(_found.ours, 0);
+	ELSIF _found.kind = 'payout_missing' THEN
 		amount := - amount;
 	END IF;
-	ours := CASE d.kind WHEN 'unmatched_bank' THEN 'bank:' || d.psp WHEN 'payout_missing' THEN 'payout_clearing:' || d.psp ELSE 'psp_receivable:' || d.psp END;
-	IF d.kind = 'payout_missing' THEN
-		PERFORM payments._discrepancy_account(merchant, ours, currency);
+	ours := CASE _found.kind
+		WHEN 'unmatched_bank' THEN 'bank:' || _found.psp
+		WHEN 'payout_missing' THEN 'payout_clearing:' || _found.psp
+		ELSE 'psp_receivable:' || _found.psp
+	END;
+	IF _found.kind = 'payout_missing' THEN
+		PERFORM payments._discrepancy_account(_merchant, ours, currency);
 	END IF;
-	debit := payments._discrepancy_account(merchant, CASE WHEN amount > 0 THEN ours ELSE other END, currency);
-	credit := payments._discrepancy_account(merchant, CASE WHEN amount > 0 THEN other ELSE ours END, currency);
-	reference := format('discrepancy:%s:%s', d.discrepancy_id, seq);
-	PERFORM payments.post(debit => debit, credit => credit, amount => abs(amount), kind => 'adjustment', reference => reference,
-		description => format('%s of %s', replace(d.kind, '_', ' '), d.psp));
+	debit := payments._discrepancy_account(
+		_merchant, CASE WHEN amount > 0 THEN ours ELSE other END, currency);
+	credit := payments._discrepancy_account(
+		_merchant, CASE WHEN amount > 0 THEN other ELSE ours END, currency);
+	reference := format('discrepancy:%s:%s', _found.discrepancy_id, _seq);
+	PERFORM payments.post(debit => debit, credit => credit, amount => abs(amount), kind => 'adjustment',
+		reference => reference,
+		description => format('%s of %s', replace(_found.kind, '_', ' '), _found.psp));
 END
 $$;
-COMMENT ON FUNCTION payments._discrepancy_adjust(bigint, int, text, text) IS
+COMMENT ON FUNCTION payments._discrepancy_adjust(record, int, text, text) IS
 'Internal: posts the difference between our side''s account and another. amount: on our side, minor units. Raises PY610, and what post() raises.';
 
-CREATE FUNCTION payments._discrepancy_unadjust(discrepancy bigint, seq int, why text) RETURNS void
+CREATE FUNCTION payments._discrepancy_unadjust(_found record, _last record, _why text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	d payments.discrepancy_found;
-	last payments.discrepancy_resolution;
 	posting bigint;
-	m record;
+	m payments.bank_match;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
-	SELECT r.* INTO STRICT last FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = discrepancy AND r.seq = _discrepancy_unadjust.seq;
-	IF last.action = 'adjust' THEN
-		SELECT r.posting_id INTO posting FROM payments.posting_reference r WHERE r.reference = last.reference;
-		PERFORM payments.reverse_posting(posting_id => posting, reason => why);
-	ELSIF last.action = 'link' AND d.kind = 'unmatched_bank' THEN
-		FOR m IN SELECT x.* FROM payments.bank_match x WHERE x.batch_id = d.batch_id AND x.statement_no = d.statement_no AND x.entry_no = d.entry_no
-				 AND x.payout_ref = last.reference AND x.rule = 'link' ORDER BY x.bank_match_id DESC LIMIT 1 LOOP
-			PERFORM payments._bank_link(m.batch_id, m.statement_no, m.entry_no, m.psp, m.payout_ref, m.currency, - m.amount, 'unlink');
+	IF _last.action = 'adjust' THEN
+		SELECT r.posting_id INTO posting
+		FROM payments.posting_reference r
+		WHERE r.reference = _last.reference;
+		PERFORM payments.reverse_posting(posting_id => posting, reason => _why);
+	ELSIF _last.action = 'link' AND _found.kind = 'unmatched_bank' THEN
+		FOR m IN
+			SELECT x.*
+			FROM payments.bank_match x
+			WHERE x.batch_id = _found.batch_id
+			AND x.statement_no = _found.statement_no
+			AND x.entry_no = _found.entry_no
+			AND x.payout_ref = _last.reference
+			AND x.rule = 'link'
+			ORDER BY x.bank_match_id DESC LIMIT 1
+		LOOP
+			PERFORM payments._bank_link(_found, m.psp, m.payout_ref, - m.amount, 'unlink');
 		END LOOP;
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION payments._discrepancy_unadjust(bigint, int, text) IS 'Internal: takes back what a resolution has posted or linked.';
+COMMENT ON FUNCTION payments._discrepancy_unadjust(record, record, text) IS 'Internal: takes back what a resolution has posted or linked.';
 
-CREATE FUNCTION payments._bank_link(batch bigint, statement_no int, entry_no int, psp text, payout text, currency text, amount bigint, rule text) RETURNS void
+CREATE FUNCTION payments._bank_link(
+	_found record, _psp text, _payout text, _amount bigint, _rule text
+) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	id bigint;
 BEGIN
-	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount, rule, matched_at, matched_by)
-	VALUES (batch, statement_no, entry_no, psp, payout, currency, amount, rule, clock_timestamp(), session_user) RETURNING bank_match_id INTO id;
+	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount,
+		rule, matched_at, matched_by)
+	VALUES (_found.batch_id, _found.statement_no, _found.entry_no, _psp, _payout, _found.their_currency,
+		_amount, _rule, clock_timestamp(), session_user)
+	RETURNING bank_match_id INTO id;
 	PERFORM payments._bank_post(id);
 END
 $$;
-COMMENT ON FUNCTION payments._bank_link(bigint, int, int, text, text, text, bigint, text) IS 'Internal: a match made or taken back by a person, with its posting.';
+COMMENT ON FUNCTION payments._bank_link(record, text, text, bigint, text) IS 'Internal: a match made or taken back by a person of the entry that was found, with its posting.';
 
-CREATE FUNCTION payments._discrepancy_link(discrepancy bigint, payment uuid, payout text) RETURNS text
+CREATE FUNCTION payments._discrepancy_link(_found record, _payment uuid, _payout text) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	d payments.discrepancy_found;
 	p record;
 	open_amount bigint;
 	object text;
 	a record;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
-	IF d.kind = 'unmatched_bank' THEN
+	IF _found.kind = 'unmatched_bank' THEN
 		PERFORM payments._payouts_turn();
-		SELECT x.* INTO p FROM payments._payouts_open() x WHERE x.payout_ref = payout AND x.currency = d.their_currency;
-		SELECT e.left_over INTO open_amount FROM payments._bank_open(d.psp) e
-		WHERE e.batch_id = d.batch_id AND e.statement_no = d.statement_no AND e.entry_no = d.entry_no;
+		SELECT x.* INTO p
+		FROM payments._payouts_open() x
+		WHERE x.payout_ref = _payout AND x.currency = _found.their_currency;
+		SELECT e.left_over INTO open_amount
+		FROM payments._bank_open(_found.psp) e
+		WHERE e.batch_id = _found.batch_id
+		AND e.statement_no = _found.statement_no
+		AND e.entry_no = _found.entry_no;
 		IF p.psp IS NULL OR open_amount IS NULL THEN
-			PERFORM payments._discrepancy_refuse('there is no open payout of that name and currency, or nothing is left of the entry',
-				'SELECT * FROM payments.payout_status WHERE missing > 0; lists the payouts.');
+			RAISE EXCEPTION USING
+				ERRCODE = 'PY610',
+				MESSAGE = format(
+					'open payout "%s" in currency "%s" does not exist, or nothing is left of the entry',
+					_payout, _found.their_currency),
+				HINT = 'SELECT * FROM payments.payout_status WHERE missing > 0; lists the payouts.';
 		END IF;
-		PERFORM payments._bank_link(d.batch_id, d.statement_no, d.entry_no, p.psp, p.payout_ref, p.currency, least(open_amount, p.left_over), 'link');
+		PERFORM payments._bank_link(_found, p.psp, p.payout_ref, least(open_amount, p.left_over), 'link');
 		RETURN p.payout_ref;
-	ELSIF d.kind NOT IN ('missing_here', 'status', 'duplicate') OR payment IS NULL THEN
-		PERFORM payments._discrepancy_refuse('only a movement that is missing here can be linked to a payment, and a bank entry to a payout',
-			'Pass payment_id => ..., or payout => ... for an entry of a bank.');
+	ELSIF _found.kind NOT IN ('missing_here', 'status', 'duplicate') OR _payment IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = 'only a movement that is missing here can be linked to a payment, and a bank '
+				'entry to a payout',
+			HINT = 'Pass payment_id => ..., or payout => ... for an entry of a bank.';
 	END IF;
-	SELECT l.object_id INTO object FROM payments._lines_meant(d.psp, ARRAY[d.batch_id], ARRAY[d.line_no]) l;
-	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = payment AND x.psp = d.psp) OR object IS NULL THEN
-		PERFORM payments._discrepancy_refuse('the payment does not exist or is of another PSP, or the line names no object', 'Look at payments.settlement_line.');
+	SELECT l.object_id INTO object
+	FROM payments._lines_meant(_found.psp, ARRAY[_found.batch_id], ARRAY[_found.line_no]) l;
+	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = _payment AND x.psp = _found.psp)
+		OR object IS NULL
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format(
+				'payment %s does not exist or is of another PSP, or the line names no object', _payment),
+			HINT = 'Look at payments.settlement_line.';
 	END IF;
-	SELECT x.* INTO a FROM payments._settlement_apply(d.psp, ARRAY[d.batch_id], ARRAY[d.line_no], ARRAY[payment], ARRAY[object], ARRAY[true], true) x;
-	IF NOT EXISTS (SELECT FROM payments.movement m WHERE m.psp = d.psp AND m.object_id = object AND m.payment_id = payment) THEN
-		PERFORM payments._discrepancy_refuse(format('the payment does not take it: it is %s', coalesce(a.status, 'of another sign')),
-			'payments.exception may say more; amount and currency must be the payment''s.');
+	SELECT x.* INTO a
+	FROM payments._settlement_apply(_found.psp, ARRAY[_found.batch_id], ARRAY[_found.line_no],
+		ARRAY[_payment], ARRAY[object], ARRAY[true], true) x;
+	IF NOT EXISTS (
+		SELECT FROM payments.movement m
+		WHERE m.psp = _found.psp AND m.object_id = object AND m.payment_id = _payment
+	) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format('the payment does not take it: it is %s', coalesce(a.status, 'of another sign')),
+			HINT = 'payments.exception may say more; amount and currency must be the payment''s.';
 	END IF;
 	RETURN a.status;
 END
 $$;
-COMMENT ON FUNCTION payments._discrepancy_link(bigint, uuid, text) IS
+COMMENT ON FUNCTION payments._discrepancy_link(record, uuid, text) IS
 'Internal: lets a line be about a payment, through apply_psp_result(), or an entry of a bank about a payout. Raises PY610.';
 
 -- A payment for money that the PSP has taken and nobody here knows of.
-CREATE FUNCTION payments._discrepancy_create(discrepancy bigint, merchant text) RETURNS uuid
+CREATE FUNCTION payments._discrepancy_create(_found record, _merchant text) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	d payments.discrepancy_found;
 	l payments.settlement_line;
 	payment uuid;
 BEGIN
-	SELECT f.* INTO STRICT d FROM payments.discrepancy_found f WHERE f.discrepancy_id = discrepancy;
-	IF d.kind NOT IN ('missing_here', 'duplicate') OR d.movement_kind <> 'capture' THEN
-		PERFORM payments._discrepancy_refuse('only a charge that is missing here, or a second one, can be made a payment', 'Use link, adjust or accept.');
+	IF _found.kind NOT IN ('missing_here', 'duplicate') OR _found.movement_kind <> 'capture' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = 'only a charge that is missing here, or a second one, can be made a payment',
+			HINT = 'Use link, adjust or accept.';
 	END IF;
-	SELECT x.* INTO STRICT l FROM payments.settlement_line x WHERE x.batch_id = d.batch_id AND x.line_no = d.line_no;
-	IF EXISTS (SELECT FROM payments.movement m WHERE m.psp = d.psp AND m.object_id = d.object_id AND m.kind IN ('capture', 'late_capture')) THEN
-		PERFORM payments._discrepancy_refuse('the PSP booked the same object twice, and one payment has it already', 'Ask the PSP, then adjust or accept.');
+	SELECT x.* INTO STRICT l
+	FROM payments.settlement_line x
+	WHERE x.batch_id = _found.batch_id AND x.line_no = _found.line_no;
+	IF EXISTS (
+		SELECT FROM payments.movement m
+		WHERE m.psp = _found.psp AND m.object_id = _found.object_id AND m.kind IN ('capture', 'late_capture')
+	) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = 'the PSP booked the same object twice, and one payment has it already',
+			HINT = 'Ask the PSP, then adjust or accept.';
 	END IF;
 	-- Queued and settled in this transaction: nothing is ever sent for it.
-	SELECT c.payment_id INTO payment FROM payments.create_payment(idempotency_key => format('adopted:%s:%s', d.psp, d.object_id), amount => d.theirs,
-		currency => d.their_currency, merchant => merchant, psp => d.psp, order_ref => left(l.reference, 255),
-		description => left(format('adopted from settlement batch %s, line %s', d.batch_id, d.line_no), 1000)) c;
-	PERFORM payments._discrepancy_link(d.discrepancy_id, payment, NULL);
+	SELECT c.payment_id INTO payment
+	FROM payments.create_payment(idempotency_key => format('adopted:%s:%s', _found.psp, _found.object_id),
+		amount => _found.theirs, currency => _found.their_currency, merchant => _merchant, psp => _found.psp,
+		order_ref => left(l.reference, 255),
+		description => left(
+			format('adopted from settlement batch %s, line %s', _found.batch_id, _found.line_no), 1000)) c;
+	PERFORM payments._discrepancy_link(_found, payment, NULL);
 	RETURN payment;
 END
 $$;
-COMMENT ON FUNCTION payments._discrepancy_create(bigint, text) IS
+COMMENT ON FUNCTION payments._discrepancy_create(record, text) IS
 'Internal: makes a payment that is captured from the first moment, through apply_psp_result(). Raises PY610, and what create_payment() raises.';
 
-CREATE FUNCTION payments.resolve_discrepancy(discrepancy_id bigint, action text, reason text, account text DEFAULT NULL, payment_id uuid DEFAULT NULL,
-	payout text DEFAULT NULL, merchant text DEFAULT NULL, OUT status text, OUT seq int) RETURNS record
+CREATE FUNCTION payments.resolve_discrepancy(
+	discrepancy_id bigint, action text, reason text, account text DEFAULT NULL, payment_id uuid DEFAULT NULL,
+	payout text DEFAULT NULL, merchant text DEFAULT NULL, OUT status text, OUT seq int
+) RETURNS record
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	d payments.discrepancy_found;
 	last payments.discrepancy_resolution;
@@ -199,58 +277,86 @@ DECLARE
 	is_open boolean;
 BEGIN
 	PERFORM payments._require_setup();
-	IF reason IS NULL OR reason !~ '\S' OR action IS NULL OR action NOT IN ('accept', 'adjust', 'refund', 'create', 'link', 'ignore', 'reopen') THEN
+	IF resolve_discrepancy.reason IS NULL
+		OR resolve_discrepancy.reason !~ '\S'
+		OR resolve_discrepancy.action IS NULL
+		OR resolve_discrepancy.action NOT IN (
+			'accept', 'adjust', 'refund', 'create', 'link', 'ignore', 'reopen')
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'action is not known, or the reason is missing',
-			HINT = 'action: accept, adjust, refund, create, link, ignore, reopen; reason: why, for whoever reads it in a year.';
+			HINT = 'action: accept, adjust, refund, create, link, ignore, reopen; reason: why, for whoever '
+				'reads it in a year.';
 	END IF;
-	SELECT f.* INTO d FROM payments.discrepancy_found f WHERE f.discrepancy_id = resolve_discrepancy.discrepancy_id;
+	SELECT f.* INTO d
+	FROM payments.discrepancy_found f
+	WHERE f.discrepancy_id = resolve_discrepancy.discrepancy_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY609',
-			MESSAGE = format('there is no discrepancy %s', resolve_discrepancy.discrepancy_id),
+			MESSAGE = format('discrepancy %s does not exist', resolve_discrepancy.discrepancy_id),
 			HINT = 'SELECT * FROM payments.discrepancy WHERE status = ''open''; lists them.';
 	END IF;
 	-- Nobody else decides, and no run, while we do.
 	PERFORM payments._settlement_turn(d.psp);
-	SELECT r.* INTO last FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = d.discrepancy_id ORDER BY r.seq DESC LIMIT 1;
+	SELECT r.* INTO last
+	FROM payments.discrepancy_resolution r
+	WHERE r.discrepancy_id = d.discrepancy_id
+	ORDER BY r.seq DESC LIMIT 1;
 	seq := coalesce(last.seq, 0) + 1;
 	is_open := last.action IS NULL OR last.action IN ('reopen', 'found_again');
-	IF is_open AND action = 'reopen' OR NOT is_open AND action <> 'reopen' THEN
+	IF is_open AND resolve_discrepancy.action = 'reopen'
+		OR NOT is_open AND resolve_discrepancy.action <> 'reopen'
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
-			MESSAGE = format('discrepancy %s is %s', d.discrepancy_id, CASE WHEN is_open THEN 'open' ELSE 'resolved: ' || last.action END),
-			HINT = CASE WHEN is_open THEN 'Only what was resolved can be reopened.' ELSE 'Take that back first, with action => ''reopen''.' END;
-	ELSIF action = 'reopen' AND last.action IN ('create', 'refund', 'applied') OR action = 'reopen' AND last.action = 'link' AND d.kind <> 'unmatched_bank' THEN
+			MESSAGE = format('discrepancy %s is %s', d.discrepancy_id,
+				CASE WHEN is_open THEN 'open' ELSE 'resolved: ' || last.action END),
+			HINT = CASE
+				WHEN is_open THEN 'Only what was resolved can be reopened.'
+				ELSE 'Take that back first, with action => ''reopen''.'
+			END;
+	ELSIF resolve_discrepancy.action = 'reopen' AND last.action IN ('create', 'refund', 'applied')
+		OR resolve_discrepancy.action = 'reopen' AND last.action = 'link' AND d.kind <> 'unmatched_bank'
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
 			MESSAGE = format('discrepancy %s has moved money of a payment, which stays', d.discrepancy_id),
 			HINT = 'Refund the payment, or post what is right with payments.post().';
 	END IF;
-	SELECT coalesce(resolve_discrepancy.merchant, (SELECT p.merchant FROM payments.payment p WHERE p.payment_id = d.payment_id), payments._settlement_house(d.psp)) INTO house;
+	SELECT coalesce(
+		resolve_discrepancy.merchant,
+		(SELECT p.merchant FROM payments.payment p WHERE p.payment_id = d.payment_id),
+		payments._settlement_house(d.psp))
+	INTO house;
 	PERFORM payments._act_for_all(true);
-	CASE action
+	CASE resolve_discrepancy.action
 		WHEN 'adjust' THEN
-			SELECT a.reference, a.amount INTO reference, amount FROM payments._discrepancy_adjust(d.discrepancy_id, seq, account, house) a;
+			SELECT a.reference, a.amount INTO reference, amount
+			FROM payments._discrepancy_adjust(d, seq, resolve_discrepancy.account, house) a;
 		WHEN 'link' THEN
-			reference := payments._discrepancy_link(d.discrepancy_id, coalesce(payment, d.payment_id), payout);
+			reference := payments._discrepancy_link(
+				d, coalesce(payment, d.payment_id), resolve_discrepancy.payout);
 			payment := coalesce(payment, d.payment_id);
 		WHEN 'create' THEN
-			payment := payments._discrepancy_create(d.discrepancy_id, house);
+			payment := payments._discrepancy_create(d, house);
 		WHEN 'refund' THEN
-			payment := payments._discrepancy_create(d.discrepancy_id, house);
+			payment := payments._discrepancy_create(d, house);
 			reference := format('discrepancy:%s:%s', d.discrepancy_id, seq);
 			amount := d.theirs;
-			PERFORM payments.refund_payment(payment_id => payment, idempotency_key => reference, reason => CASE d.kind WHEN 'duplicate' THEN 'duplicate' END);
+			PERFORM payments.refund_payment(payment_id => payment, idempotency_key => reference,
+				reason => CASE d.kind WHEN 'duplicate' THEN 'duplicate' END);
 		WHEN 'reopen' THEN
-			PERFORM payments._discrepancy_unadjust(d.discrepancy_id, last.seq, reason);
+			PERFORM payments._discrepancy_unadjust(d, last, resolve_discrepancy.reason);
 		ELSE NULL;
 	END CASE;
 	PERFORM payments._act_for_all(false);
-	INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, payment_id, reference, amount, actor, recorded_at)
-	VALUES (d.discrepancy_id, resolve_discrepancy.seq, action, reason, payment, reference, amount, who, clock_timestamp());
-	status := CASE action WHEN 'reopen' THEN 'open' ELSE action END;
+	INSERT INTO payments.discrepancy_resolution (discrepancy_id, seq, action, reason, payment_id, reference,
+		amount, actor, recorded_at)
+	VALUES (d.discrepancy_id, resolve_discrepancy.seq, resolve_discrepancy.action, resolve_discrepancy.reason,
+		payment, reference, amount, who, clock_timestamp());
+	status := CASE resolve_discrepancy.action WHEN 'reopen' THEN 'open' ELSE resolve_discrepancy.action END;
 END
 $$;
 COMMENT ON FUNCTION payments.resolve_discrepancy(bigint, text, text, text, uuid, text, text) IS

@@ -149,7 +149,7 @@ SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.p
 UPDATE payments.settlement_format SET builtin = true WHERE format = 'pairs';
 SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.pairs of settlement format "pairs" is not SECURITY DEFINER', 'nor when it says to be ours');
 UPDATE payments.settlement_format SET builtin = false, function = 'shop.nothing' WHERE format = 'pairs';
-SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 there is no function shop.nothing(text, jsonb), which settlement format "pairs" names', 'a function that is not there');
+SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.nothing(text, jsonb) of settlement format "pairs" does not exist', 'a function that is not there');
 CREATE DOMAIN shop.sum AS numeric;
 CREATE FUNCTION shop.domain(content text, options jsonb) RETURNS TABLE (line_no int, net shop.sum) LANGUAGE sql SECURITY DEFINER AS 'SELECT 1, 1';
 UPDATE payments.settlement_format SET function = 'shop.domain' WHERE format = 'pairs';

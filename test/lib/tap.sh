@@ -16,7 +16,7 @@ output=${TEST_OUTPUT:-$here/output}/tap
 
 # The longest first, so that none of them ends alone; the order means nothing else.
 if [ $# -eq 0 ]; then
-	longest=(reconcile_job feeds sealing cron docs new_table statement_pages partitions bad_answers races worker_life close)
+	longest=(reconcile_job feeds sealing cron docs new_table adapters statement_pages partitions bad_answers races worker_life close)
 	set -- "${longest[@]}" $(cd "$here/t" && ls *.pl | sed 's/\.pl$//' | grep -vxF "$(printf '%s\n' "${longest[@]}")")
 fi
 # A failed run leaves its data directories behind, and Cluster.pm refuses to reuse them.

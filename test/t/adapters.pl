@@ -227,13 +227,13 @@ is(receive('oauth', '{"ping":1}', signed('{"ping":1}')), '|f|||', 'a request wit
 
 # ---------- no token to be had, and then another secret
 write_secrets($node, %secrets, oauth => 'client:wrong');
-$node->reload;
+reload($node);
 my $patient = pay('oauth', 'patient');
 my $log = sub { return PostgreSQL::Test::Utils::slurp_file($node->logfile) };
 ok(eventually(sub { $log->() =~ /got no token from PSP "oauth": HTTP status 401/ }), 'a wrong secret: the log says that there is no token');
 is(status_of($patient), 'initiated', 'nothing is sent without one');
 write_secrets($node, %secrets);
-$node->reload;
+reload($node);
 is(outcome($node, $patient), 'succeeded', 'the right secret: charged');
 unlike($log->(), qr/token-\d|client:|pass word|apikey_test/, 'no token and no secret is in the log');
 is(value($node, q{SELECT count(*) FROM payments.attempt WHERE body LIKE '%client%' OR body LIKE '%token-%'}), 0, 'nor in a table');

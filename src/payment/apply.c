@@ -43,6 +43,7 @@ static PayOperation *operation_completed(const PayContext *c);
 static void keep_answer(PayContext *c);
 static bool rescale(PayContext *c);
 static bool disagrees(PayContext *c);
+static void keep_ids(PayContext *c);
 static void decide(PayContext *c);
 
 static PayStmt find_by_operation = PAY_STMT(SPI_OK_SELECT,
@@ -322,17 +323,38 @@ disagrees(PayContext *c)
 static void
 decide(PayContext *c)
 {
-	/* Ids the PSP gave are worth keeping whatever it said, for the next inquiry. */
-	if (c->result.psp_payment_id && c->operation && pay_operation_is_first(c->operation) && !c->stale &&
-		(c->payment->psp_payment_id == NULL || strcmp(c->payment->psp_payment_id, c->result.psp_payment_id) != 0))
-	{
-		c->payment->psp_payment_id = c->result.psp_payment_id;
-		c->payment->dirty = true;
-	}
+	keep_ids(c);
 	if (c->result.class == PAY_CLASS_APPROVED)
 		pay_apply_money(c);
 	else
 		pay_apply_outcome(c);
+}
+
+/*
+ * Ids that the PSP gave are worth keeping whatever it said: inquiries and
+ * refunds name the payment by them.  A late word fills in what nobody has told
+ * yet, but replaces nothing.
+ */
+static void
+keep_ids(PayContext *c)
+{
+	PayPayment *d = c->payment;
+	PayOperation *o = c->operation;
+	const PayResult *r = &c->result;
+
+	if (o == NULL)
+		return;
+	if (r->psp_payment_id && pay_operation_is_first(o) &&
+		(d->psp_payment_id == NULL || (!c->stale && strcmp(d->psp_payment_id, r->psp_payment_id) != 0)))
+	{
+		d->psp_payment_id = r->psp_payment_id;
+		d->dirty = true;
+	}
+	if (r->object_id && o->psp_object_id == NULL && r->class == PAY_CLASS_APPROVED && pay_apply_answers(o, r->effect))
+	{
+		o->psp_object_id = r->object_id;
+		o->dirty = true;
+	}
 }
 
 /* Does the effect say that this operation has done what it was for? */

@@ -58,6 +58,21 @@ SELECT is(pg_temp.answer(200, pg_temp.intent(999, 'succeeded', 'pi_late')), 'in_
 SELECT is((SELECT kind FROM payments.exception WHERE payment_id = :'id'), 'conflicted', 'late: an exception');
 SELECT is_empty(format('SELECT FROM payments.queue WHERE payment_id = %L', :'id'), 'late: not sent once more');
 
+-- The late yes of a first attempt, while a second is in flight to ask: its ids are facts, whoever tells them.
+SELECT pg_temp.make('late-ids') AS id \gset
+SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'late ids: claimed');
+UPDATE payments.queue SET due_at = clock_timestamp() WHERE payment_id = :'id';
+SELECT is((SELECT count(*)::int FROM payments.claim('d', psp => 'tap')), 0, 'late ids: the lease has run out');
+SELECT is((SELECT method FROM pg_temp.claim()), 'GET', 'late ids: the second asks');
+SELECT is(payments.complete(operation_id, attempt - 1, 200, '{}', convert_to(pg_temp.intent(1000, 'succeeded', 'pi_late_ids'), 'UTF8')), 'succeeded', 'late ids: the first says yes')
+FROM sent ORDER BY n DESC LIMIT 1;
+SELECT results_eq(format('SELECT p.psp_payment_id, o.psp_object_id FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = %L', :'id'),
+	$$VALUES ('pi_late_ids', 'pi_late_ids')$$, 'late ids: and under which ids');
+UPDATE payments.queue SET due_at = 'infinity' WHERE payment_id = :'id';
+SELECT is((SELECT status FROM payments.refund_payment(:'id', 'late-ids-r', 100)), 'initiated', 'late ids: refunded');
+SELECT matches(body, 'payment_intent=pi_late_ids', 'late ids: by its id') FROM payments.claim('d', psp => 'tap');
+UPDATE payments.queue SET due_at = 'infinity' WHERE payment_id = :'id';
+
 SELECT pg_temp.make('currency') AS id \gset
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'another currency: claimed');
 SELECT is(pg_temp.answer(200, pg_temp.intent(1000, 'succeeded', 'pi_currency', 'usd')), 'in_doubt', 'another currency: in doubt');

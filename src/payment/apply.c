@@ -194,7 +194,7 @@ ask_psp(PayContext *c)
 		bool		at_psp = strcmp(o->status, "processing") == 0 || strcmp(o->status, "requires_action") == 0 ||
 			strcmp(o->status, "in_doubt") == 0;
 
-		if (!at_psp || o->claimed_by != NULL || o->has_dead_letter)
+		if (!at_psp || o->claimed_by != NULL || o->dead_letter != NULL)
 			continue;
 		pay_operation_enqueue(c->set, o, "inquire", c->set->now);
 		count_applied(c);

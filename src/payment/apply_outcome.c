@@ -15,9 +15,16 @@
 /* Until a halted PSP is resumed its operations are looked at no more often than this. */
 #define MISCONFIGURED_RETRY_MS 60000
 
+/* Reasons of dead letters whose schedule has ended. */
+#define RAN_OUT_PENDING "pending_too_long"
+#define RAN_OUT_ACTION "action_never_came"
+#define RAN_OUT_NOT_SENT "psp_unreachable"
+#define RAN_OUT_UNKNOWN "outcome_unknown"
+
 /* Leases lost in a row before an operation is taken for poison. */
 #define LOST_MAX 20
 
+static bool needs_person(const PayOperation *operation);
 static bool apply_rule(PayContext *c);
 static void pending(PayContext *c);
 static void requires_action(PayContext *c);
@@ -42,6 +49,8 @@ pay_apply_outcome(PayContext *c)
 	}
 	/* The rest speaks of an operation that is still open, or says nothing new. */
 	if (c->operation == NULL || !pay_operation_is_open(c->operation) || apply_rule(c))
+		return;
+	if (needs_person(c->operation) && c->result.class != PAY_CLASS_DECLINED && c->result.class != PAY_CLASS_RETRY_LATER)
 		return;
 	switch (c->result.class)
 	{
@@ -71,6 +80,24 @@ pay_apply_outcome(PayContext *c)
 	}
 }
 
+/*
+ * Dead letters of a schedule's end say that the PSP has told nothing for long:
+ * when it does, its word decides them and the operation goes on.  All others
+ * wait for a person, or for the PSP's word that it is over.
+ */
+static bool
+needs_person(const PayOperation *operation)
+{
+	static const char *const ran_out[] = {RAN_OUT_PENDING, RAN_OUT_ACTION, RAN_OUT_NOT_SENT, RAN_OUT_UNKNOWN};
+
+	if (operation->dead_letter == NULL)
+		return false;
+	for (int i = 0; i < lengthof(ran_out); i++)
+		if (strcmp(operation->dead_letter, ran_out[i]) == 0)
+			return false;
+	return true;
+}
+
 /* What the decline rules make of the PSP's codes: another class, or (true) the whole decision. */
 static bool
 apply_rule(PayContext *c)
@@ -98,7 +125,7 @@ pending(PayContext *c)
 	if (pay_operation_is_first(c->operation) && pay_payment_can(c->payment, "proceed"))
 		pay_payment_event(c->set, c->payment, "proceed", c->operation, c->source, NULL);
 	c->operation->status = "processing";
-	wait_on(c, "pending", "inquire", "pending_too_long");
+	wait_on(c, "pending", "inquire", RAN_OUT_PENDING);
 }
 
 static void
@@ -114,7 +141,7 @@ requires_action(PayContext *c)
 		d->dirty = true;
 	}
 	c->operation->status = "requires_action";
-	wait_on(c, "requires_action", "inquire", "action_never_came");
+	wait_on(c, "requires_action", "inquire", RAN_OUT_ACTION);
 }
 
 /* ---------- no ---------- */
@@ -163,7 +190,7 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	TimestampTz due;
 	int			try = o->generation;	/* each soft decline began a new one */
 
-	if (!pay_operation_is_first(o) || !c->payment->off_session || !pay_payment_can(c->payment, "soft_decline") ||
+	if (!pay_operation_is_first(o) || !c->payment->off_session || needs_person(o) || !pay_payment_can(c->payment, "soft_decline") ||
 		!pay_retry_next(schedule, c->payment->psp, try, c->result.retry_after_ms, c->set->now, &due))
 	{
 		pay_apply_declined(c, code);
@@ -200,7 +227,7 @@ not_sent(PayContext *c)
 		pay_payment_event(c->set, c->payment, "defer", c->operation, c->source, pay_apply_code(&c->result));
 	c->operation->status = "awaiting_retry";
 	count_applied(c);
-	wait_on(c, "not_sent", "send", "psp_unreachable");
+	wait_on(c, "not_sent", "send", RAN_OUT_NOT_SENT);
 }
 
 static void
@@ -222,7 +249,7 @@ unknown(PayContext *c)
 	/* An inquiry that fails changes nothing but when the next one comes. */
 	if (c->report->source == PAY_SOURCE_INQUIRY && strcmp(o->status, "in_doubt") != 0)
 	{
-		wait_on(c, o->schedule ? o->schedule : "unknown", "inquire", "outcome_unknown");
+		wait_on(c, o->schedule ? o->schedule : "unknown", "inquire", RAN_OUT_UNKNOWN);
 		return;
 	}
 	if (c->report->source == PAY_SOURCE_INQUIRY && c->result.inquiry_found_nothing)
@@ -234,7 +261,7 @@ unknown(PayContext *c)
 		pay_payment_event(c->set, c->payment, "doubt", o, c->source, pay_apply_code(&c->result));
 	o->status = "in_doubt";
 	count_applied(c);
-	wait_on(c, "unknown", "inquire", "outcome_unknown");
+	wait_on(c, "unknown", "inquire", RAN_OUT_UNKNOWN);
 }
 
 /*
@@ -252,7 +279,7 @@ pay_apply_resend(PayContext *c)
 	o->status = "in_doubt";
 	o->dirty = true;
 	count_applied(c);
-	wait_on(c, "unknown", o->first_sent_at != 0 && c->set->now < horizon ? "send" : "inquire", "outcome_unknown");
+	wait_on(c, "unknown", o->first_sent_at != 0 && c->set->now < horizon ? "send" : "inquire", RAN_OUT_UNKNOWN);
 	/* Asking came first; the resend need not wait, only count as a try. */
 	if (o->queued && strcmp(o->action, "send") == 0)
 		pay_operation_enqueue(c->set, o, "send", c->set->now);

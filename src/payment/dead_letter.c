@@ -86,6 +86,7 @@ pay_redrive(PG_FUNCTION_ARGS)
 	pay_operation_enqueue(set, operation, strcmp(operation->status, "in_doubt") == 0 ||
 						   strcmp(operation->status, "requires_action") == 0 ||
 						   strcmp(operation->status, "processing") == 0 ? "inquire" : "send", set->now);
+	operation->dead_letter_resolved = false;	/* decided here, below */
 	pay_payments_save(set);
 
 	pay_arg_uuid(&args, id);

@@ -28,6 +28,7 @@ static void load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n
 static void load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n);
 static const char *intern_status(const char *status);
 static void unqueue(PayOperation *operation);
+static void resolve_dead_letter(PayOperation *operation);
 
 /* ---------- load ---------- */
 
@@ -49,7 +50,7 @@ static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
 	" o.first_sent_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, "
 	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, "
-	" EXISTS (SELECT FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL) "
+	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL) "
 	"FROM payments.operation o LEFT JOIN payments.queue q ON q.operation_id = o.operation_id "
 	"WHERE o.payment_id = ANY ($1) ORDER BY o.payment_id, o.created_at, o.operation_id", UUIDARRAYOID);
 
@@ -177,7 +178,7 @@ load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n)
 			operation->try = pay_spi_int32(row, 20);
 			operation->lost = pay_spi_int32(row, 21);
 		}
-		operation->has_dead_letter = pay_spi_bool(row, 22);
+		operation->dead_letter = pay_spi_text(row, 22);
 		payment->operations = lappend(payment->operations, operation);
 	}
 }
@@ -407,6 +408,7 @@ pay_operation_enqueue(PayPayments *set, PayOperation *operation, const char *act
 	else if (operation->queue_change == PAY_QUEUE_KEEP)
 		operation->queue_change = operation->queued ? PAY_QUEUE_UPDATE : PAY_QUEUE_INSERT;
 	operation->queued = true;
+	resolve_dead_letter(operation);
 	if (due_at <= set->now)
 		set->wake = true;
 }
@@ -420,11 +422,22 @@ unqueue(PayOperation *operation)
 	operation->queued = false;
 }
 
+/* Also one that has been written on in this very batch. */
+static void
+resolve_dead_letter(PayOperation *operation)
+{
+	if (operation->dead_letter == NULL)
+		return;
+	operation->dead_letter = NULL;
+	operation->dead_letter_resolved = true;
+}
+
 void
 pay_operation_bury(PayOperation *operation, const char *reason, const char *detail)
 {
 	operation->dead_reason = reason;
 	operation->dead_detail = detail;
+	operation->dead_letter = reason;
 	unqueue(operation);
 }
 
@@ -434,6 +447,6 @@ pay_operation_finish(PayPayments *set, PayOperation *operation, const char *stat
 	operation->status = status;
 	operation->completed_at = set->now;
 	operation->dirty = true;
-	operation->dead_letter_resolved = operation->has_dead_letter;
+	resolve_dead_letter(operation);
 	unqueue(operation);
 }

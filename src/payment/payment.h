@@ -53,8 +53,8 @@ typedef struct PayOperation
 	int			lost;			/* leases lost in a row */
 	PayQueueChange queue_change;
 
-	bool		has_dead_letter;	/* an open one */
-	bool		dead_letter_resolved;
+	const char *dead_letter;	/* reason of the open one, NULL: none */
+	bool		dead_letter_resolved;	/* of one that was open */
 	const char *dead_reason;	/* set: to be dead-lettered now */
 	const char *dead_detail;
 } PayOperation;
@@ -185,7 +185,7 @@ extern void pay_payment_exception(PayPayments *set, PayPayment *payment, const P
 /* Adds an operation with its queue row, due at once. */
 extern PayOperation *pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind, int64 amount,
 											   const char *reason, const char *psp_ref);
-/* Sets when the queue row is due; makes one if there is none.  Drops any claim. */
+/* Sets when the queue row is due; makes one if there is none.  Drops any claim, and decides a dead letter: it goes on. */
 extern void pay_operation_enqueue(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at);
 /* Takes it from the queue into the dead letters. */
 extern void pay_operation_bury(PayOperation *operation, const char *reason, const char *detail);

@@ -27,7 +27,8 @@ static void save_operations(PayPayments *set);
 static void save_queue(PayPayments *set);
 static void save_queue_rows(PayPayments *set, PayQueueChange change);
 static void save_dead_letters(PayPayments *set);
-static void save_resolved_dead_letters(PayPayments *set);
+static void save_dead_letter(PayPayments *set, const PayPayment *payment, const PayOperation *operation);
+static void save_resolved_dead_letter(PayPayments *set, const PayOperation *operation);
 static void save_attempts(PayPayments *set);
 static void save_answers(PayPayments *set);
 static void save_movements(PayPayments *set);
@@ -43,7 +44,6 @@ pay_payments_save(PayPayments *set)
 	save_operations(set);
 	save_queue(set);
 	save_dead_letters(set);
-	save_resolved_dead_letters(set);
 	save_attempts(set);
 	save_answers(set);
 	save_movements(set);
@@ -408,29 +408,40 @@ static PayStmt insert_dead_letter = PAY_STMT(SPI_OK_INSERT,
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (operation_id) WHERE decision IS NULL DO NOTHING",
 	UUIDOID, UUIDOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID);
 
-/* Dead letters are rare: one statement each. */
+/*
+ * Dead letters are rare: one statement each.  One that has been decided makes
+ * room for the next, or is the one that came in this very batch.
+ */
 static void
 save_dead_letters(PayPayments *set)
 {
 	FOREACH_OPERATION(set)
 	{
-		PayArgs		args = {0};
-		pg_uuid_t	id;
-
-		if (operation->dead_reason == NULL)
-			continue;
-		id = pay_new_id(pay_id_bucket(&payment->payment_id));
-		pay_arg_uuid(&args, &id);
-		pay_arg_uuid(&args, &operation->operation_id);
-		pay_arg_uuid(&args, &payment->payment_id);
-		pay_arg_text(&args, payment->psp);
-		pay_arg_text(&args, operation->action ? operation->action : "send");
-		pay_arg_text(&args, operation->dead_reason);
-		pay_arg_text(&args, operation->dead_detail);
-		pay_arg_int32(&args, operation->attempts);
-		pay_arg_time(&args, set->now);
-		pay_spi_exec(&insert_dead_letter, &args);
+		if (operation->dead_letter_resolved && operation->dead_letter != NULL)
+			save_resolved_dead_letter(set, operation);
+		if (operation->dead_reason != NULL)
+			save_dead_letter(set, payment, operation);
+		if (operation->dead_letter_resolved && operation->dead_letter == NULL)
+			save_resolved_dead_letter(set, operation);
 	}
+}
+
+static void
+save_dead_letter(PayPayments *set, const PayPayment *payment, const PayOperation *operation)
+{
+	PayArgs		args = {0};
+	pg_uuid_t	id = pay_new_id(pay_id_bucket(&payment->payment_id));
+
+	pay_arg_uuid(&args, &id);
+	pay_arg_uuid(&args, &operation->operation_id);
+	pay_arg_uuid(&args, &payment->payment_id);
+	pay_arg_text(&args, payment->psp);
+	pay_arg_text(&args, operation->action ? operation->action : "send");
+	pay_arg_text(&args, operation->dead_reason);
+	pay_arg_text(&args, operation->dead_detail);
+	pay_arg_int32(&args, operation->attempts);
+	pay_arg_time(&args, set->now);
+	pay_spi_exec(&insert_dead_letter, &args);
 }
 
 static PayStmt resolve_dead_letter = PAY_STMT(SPI_OK_UPDATE,
@@ -439,19 +450,14 @@ static PayStmt resolve_dead_letter = PAY_STMT(SPI_OK_UPDATE,
 	UUIDOID, TIMESTAMPTZOID, TEXTOID);
 
 static void
-save_resolved_dead_letters(PayPayments *set)
+save_resolved_dead_letter(PayPayments *set, const PayOperation *operation)
 {
-	FOREACH_OPERATION(set)
-	{
-		PayArgs		args = {0};
+	PayArgs		args = {0};
 
-		if (!operation->dead_letter_resolved)
-			continue;
-		pay_arg_uuid(&args, &operation->operation_id);
-		pay_arg_time(&args, set->now);
-		pay_arg_text(&args, set->actor);
-		pay_spi_exec(&resolve_dead_letter, &args);
-	}
+	pay_arg_uuid(&args, &operation->operation_id);
+	pay_arg_time(&args, set->now);
+	pay_arg_text(&args, set->actor);
+	pay_spi_exec(&resolve_dead_letter, &args);
 }
 
 static PayStmt insert_attempts = PAY_STMT(SPI_OK_INSERT,

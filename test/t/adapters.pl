@@ -133,10 +133,13 @@ is(asked('apikey'), 0, 'and without asking');
 my @ids = (pending('apikey', 'first'), pending('apikey', 'second'));
 sub item
 {
-	my ($event, $operation, $key) = @_;
-	my $text = $json->encode({ %$operation, event => $event, status => 'done' });
+	my ($event, $operation, $key, %other) = @_;
+	my $text = $json->encode({ %$operation, event => $event, status => 'done', %other });
 	return sprintf '{"operation":%s,"signature":"%s"}', $text, hmac_sha256_hex($text, $key // 'sign-apikey');
 }
+sub items { return '{"items":[' . join(',', @_) . ']}' }
+sub dead_letters { return value($node, "SELECT string_agg(concat_ws(' ', reason, decision), ', ' ORDER BY created_at, dead_letter_id) FROM payments.dead_letter WHERE payment_id = '$_[0]'") }
+sub waiting { return value($node, "SELECT count(*) FROM payments.queue WHERE payment_id = '$_[0]'") }
 my @operations = map { operation_of('apikey', $_) } @ids;
 my %stranger = (%{ $operations[0] }, ref => 'STRANGER', payment => 'pay_other', id => 'op_other');
 my @items = (item('e0', \%stranger), item('e1', $operations[0]), item('e2', $operations[1]));
@@ -151,6 +154,30 @@ is(join(' ', map { status_of($_) } @ids), 'succeeded succeeded', 'all are applie
 is(value($node, 'SELECT string_agg(outcome, $$ $$ ORDER BY event_id) FROM payments.psp_event'), 'unmatched applied applied', 'each is stored');
 is(value($node, q{SELECT bool_and(position(convert_to('"event":"' || event_id || '"', 'UTF8') IN body) > 0) AND sum(length(body)) < } . length($body) . ' FROM payments.psp_event'), 't', 'with its own part of the body');
 is(receive('apikey', $body), "e1|t|$ids[0]|succeeded|[accepted]", 'again: a duplicate, and the reply all the same');
+
+# ---------- a dead letter is decided by what the PSP says later, also in the same request
+$id = pending('apikey', 'conflict');
+my $conflict = operation_of('apikey', $id);
+receive('apikey', items(item('c1', $conflict, undef, id => 'op_c', amount => 999), item('c2', $conflict)));
+is(status_of($id), 'succeeded', 'another amount, then the right one, in one request');
+is(dead_letters($id), 'conflicted resolved', 'the one has made a dead letter, the other has decided it');
+is(waiting($id), 0, 'and nothing waits');
+
+$id = pending('apikey', 'patience');
+value($node, "UPDATE payments.queue SET try = 5, due_at = clock_timestamp() WHERE payment_id = '$id'");
+ok(wait_until($node, "SELECT count(*) FROM payments.dead_letter WHERE payment_id = '$id'", 1), 'pending for too long');
+my $patience = operation_of('apikey', $id);
+receive('apikey', items(item('p1', $patience, undef, status => 'pending')));
+is(dead_letters($id), 'pending_too_long resolved', 'the PSP says that it is on its way: that decides the dead letter');
+is(waiting($id), 1, 'and it waits again');
+receive('apikey', items(item('p2', $patience, undef, id => 'op_p', amount => 999), item('p3', $patience, undef, status => 'pending')));
+is(dead_letters($id), 'pending_too_long resolved, conflicted', 'what a person must decide is not decided by that');
+is(waiting($id) . status_of($id), '0in_doubt', 'nor brought back');
+value($node, "SELECT payments.redrive(dead_letter_id) FROM payments.dead_letter WHERE payment_id = '$id' AND decision IS NULL");
+is(dead_letters($id), 'pending_too_long resolved, conflicted redriven', 'but by a person');
+receive('apikey', items(item('p4', $patience)));
+is(status_of($id), 'succeeded', 'and then it is done');
+
 write_secrets($node, %secrets, 'apikey.webhook' => 'sign-new', 'apikey.webhook.previous' => 'sign-apikey');
 like(receive('apikey', $body), qr/\|t\|/, 'while the secret is changed, the old one counts');
 like(receive('apikey', '{"items":[' . item('e1', $operations[0], 'sign-new') . ']}'), qr/\|t\|/, 'and the new one');

@@ -228,6 +228,7 @@ CREATE TABLE IF NOT EXISTS payments.queue (
 	schedule text,
 	try int NOT NULL DEFAULT 0,
 	lost int NOT NULL DEFAULT 0,
+	hinted boolean NOT NULL DEFAULT false,
 	enqueued_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
@@ -244,6 +245,7 @@ COMMENT ON COLUMN payments.queue.attempt IS 'attempt.attempt that holds the leas
 COMMENT ON COLUMN payments.queue.schedule IS 'retry_schedule.schedule it is on; null: not tried yet';
 COMMENT ON COLUMN payments.queue.try IS 'tries on that schedule so far';
 COMMENT ON COLUMN payments.queue.lost IS 'leases in a row that ran out without an answer; too many and it is buried as what makes the worker die';
+COMMENT ON COLUMN payments.queue.hinted IS 'an event that nobody could verify came while it was claimed: inquired soon after the answer';
 COMMENT ON COLUMN payments.queue.enqueued_at IS 'when it entered the queue';
 
 CREATE TABLE IF NOT EXISTS payments.dead_letter (

@@ -32,7 +32,7 @@ typedef struct PayInboundEvent
  * is waited for; without, its report comes back as PAY_OUTCOME_LOCKED: nothing
  * was applied, yet the row is there, so the caller must roll back and come again.
  *
- * A hint makes the operations of its payment due for inquiry, each time it
+ * A hint makes the operations of its payment due for inquiry soon, each time it
  * comes: it could have been forged before the true one.  One that names no
  * payment of ours is not stored, or anybody could fill the disk.
  */

@@ -35,9 +35,14 @@
 /* Stored per answer; enough for people to see what the PSP wrote. */
 #define ANSWER_BYTES_KEPT 8192
 
+/* Anybody can send hints: they make us ask no more often than this. */
+#define HINT_INTERVAL_MS 10000
+
 static void locate(PayReport *report);
 static void apply_one(PayPayments *set, PayReport *report);
 static void ask_psp(PayContext *c);
+static bool may_be_asked(const PayOperation *operation);
+static void ask_soon(PayContext *c, PayOperation *operation);
 static const char *source_name(PaySource source);
 static PayOperation *operation_completed(const PayContext *c);
 static void keep_answer(PayContext *c);
@@ -52,6 +57,11 @@ static PayStmt find_by_ref = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id, operation_id FROM payments.operation WHERE psp_ref = $1 AND psp = $2", TEXTOID, TEXTOID);
 static PayStmt find_by_psp_payment = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2", TEXTOID, TEXTOID);
+
+static PayStmt find_last_inquiry = PAY_STMT(SPI_OK_SELECT,
+	"SELECT max(claimed_at) FROM payments.attempt WHERE operation_id = $1 AND action = 'inquire'", UUIDOID);
+static PayStmt keep_hint = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.queue SET hinted = true WHERE operation_id = $1", UUIDOID);
 
 void
 pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *actor)
@@ -175,13 +185,16 @@ apply_one(PayPayments *set, PayReport *report)
 		c.result.class = PAY_CLASS_CONFLICTED;
 	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
 		decide(&c);
+	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
+		ask_soon(&c, c.operation);
 	report->status = c.payment->status;
 }
 
 /*
  * Something has happened to the payment, says somebody: what the PSP has and
- * has not answered for good is inquired at once, instead of when it is due.
- * What waits to be sent is not at the PSP; what a person must decide stays so.
+ * has not answered for good is inquired soon, instead of when it is due.  What
+ * is in flight was perhaps asked before it happened: it is asked again after
+ * its answer.
  */
 static void
 ask_psp(PayContext *c)
@@ -191,14 +204,52 @@ ask_psp(PayContext *c)
 	foreach(cell, c->payment->operations)
 	{
 		PayOperation *o = lfirst(cell);
-		bool		at_psp = strcmp(o->status, "processing") == 0 || strcmp(o->status, "requires_action") == 0 ||
-			strcmp(o->status, "in_doubt") == 0;
 
-		if (!at_psp || o->claimed_by != NULL || o->dead_letter != NULL)
+		if (!may_be_asked(o))
 			continue;
-		pay_operation_enqueue(c->set, o, "inquire", c->set->now);
+		if (o->claimed_by == NULL)
+			ask_soon(c, o);
+		else
+		{
+			PayArgs		args = {0};
+
+			/* Its lease may be changed at this moment: only the mark is written. */
+			pay_arg_uuid(&args, &o->operation_id);
+			pay_spi_exec(&keep_hint, &args);
+		}
 		count_applied(c);
 	}
+}
+
+/* What waits to be sent is not at the PSP; what a person must decide stays so. */
+static bool
+may_be_asked(const PayOperation *o)
+{
+	return o->queued && (strcmp(o->status, "processing") == 0 || strcmp(o->status, "requires_action") == 0 ||
+						 strcmp(o->status, "in_doubt") == 0);
+}
+
+/*
+ * At once, or an interval after the last time.  That costs the schedule no try:
+ * it is the one that was due, brought forward, so that forged hints cannot use
+ * them up.
+ */
+static void
+ask_soon(PayContext *c, PayOperation *o)
+{
+	PayArgs		args = {0};
+	TimestampTz due = c->set->now;
+
+	o->hinted = false;
+	pay_arg_uuid(&args, &o->operation_id);
+	pay_spi_exec(&find_last_inquiry, &args);
+	if (!pay_spi_isnull(0, 1))
+		due = Max(due, pay_spi_time(0, 1) + HINT_INTERVAL_MS * INT64CONST(1000));
+	if (o->due_at <= due)
+		return;
+	o->try = Max(o->try - 1, 0);
+	pay_operation_enqueue(c->set, o, "inquire", due);
+	c->set->wake = true;		/* the worker may sleep until the time it knew */
 }
 
 static const char *

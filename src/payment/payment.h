@@ -51,6 +51,7 @@ typedef struct PayOperation
 	const char *schedule;		/* NULL: none yet */
 	int			try;			/* on that schedule */
 	int			lost;			/* leases lost in a row */
+	bool		hinted;			/* a hint came while it was claimed */
 	PayQueueChange queue_change;
 
 	const char *dead_letter;	/* reason of the open one, NULL: none */

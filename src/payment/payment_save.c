@@ -333,9 +333,10 @@ static PayStmt insert_queue = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.queue (operation_id, payment_id, psp, action, due_at, claimed_by, attempt, schedule, try, lost, enqueued_at) "
 	"SELECT u.*, $11 " QUEUE_UNNEST, QUEUE_TYPES, TIMESTAMPTZOID);
 
+/* Whatever is written next has heeded the hint. */
 static PayStmt update_queue = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.queue q SET action = u.action, due_at = u.due_at, claimed_by = u.claimed_by, attempt = u.attempt, "
-	" schedule = u.schedule, try = u.try, lost = u.lost " QUEUE_UNNEST "WHERE q.operation_id = u.operation_id", QUEUE_TYPES);
+	" schedule = u.schedule, try = u.try, lost = u.lost, hinted = false " QUEUE_UNNEST "WHERE q.operation_id = u.operation_id", QUEUE_TYPES);
 
 static PayStmt delete_queue = PAY_STMT(SPI_OK_DELETE,
 	"DELETE FROM payments.queue WHERE operation_id = ANY ($1)", UUIDARRAYOID);

@@ -196,15 +196,36 @@ ok(wait_until($node, "SELECT count(*) FROM payments.attempt WHERE action = 'inqu
 ok(wait_until($node, "SELECT claimed_by IS NULL AND due_at > clock_timestamp() + interval '50 min' FROM payments.queue WHERE payment_id = '$id'"), 'and says pending');
 is(status_of($id), 'processing', 'which it stays');
 is(value($node, "SELECT outcome FROM payments.psp_event WHERE event_id = 'hint-1'"), 'asked', 'that is on record');
+is(value($node, "SELECT try FROM payments.queue WHERE payment_id = '$id'"), 1, 'and has cost no try');
+receive('basic', $json->encode({ %$operation, event => "forged-$_", status => 'done' })) foreach 1 .. 10;
+is(value($node, "SELECT try >= 0 AND due_at <= clock_timestamp() + interval '10 s' AND due_at >= (SELECT max(claimed_at) FROM payments.attempt WHERE action = 'inquire') + interval '10 s' FROM payments.queue WHERE payment_id = '$id'"), 't', 'ten more at once: asked ten seconds after the last time');
+ok(wait_until($node, "SELECT count(*) FROM payments.attempt WHERE action = 'inquire' AND operation_id = (SELECT operation_id FROM payments.operation WHERE payment_id = '$id')", 2), 'once for all of them');
+ok(wait_until($node, "SELECT claimed_by IS NULL AND due_at > clock_timestamp() + interval '50 min' FROM payments.queue WHERE payment_id = '$id'"), 'and the answer is the same');
+is(value($node, "SELECT try FROM payments.queue WHERE payment_id = '$id'"), 1, 'which has cost no try either');
 $peer{basic}->control({ finish => $operation->{ref} });
 is(receive('basic', $body), "hint-1|t|$id|processing|", 'the same again, now that it is true');
 is(outcome($node, $id), 'succeeded', 'the PSP is asked once more, and says so');
-is(asked('basic'), $asked + 2, 'twice in all');
+is(asked('basic'), $asked + 3, 'three times in all');
 is(value($node, "SELECT kind, amount FROM payments.movement WHERE payment_id = '$id'"), 'capture|1000', 'what is booked is what it said');
 is(receive('basic', $json->encode({ %$operation, event => 'hint-2', amount => 5 })), "hint-2|f|$id|succeeded|", 'about what is over there is nothing to ask');
 is(receive('basic', $json->encode({ %$operation, event => 'hint-3', ref => 'STRANGER', payment => 'pay_other' })), 'hint-3|f|||', 'a payment that is not ours');
-is(value($node, "SELECT string_agg(event_id || ' ' || outcome, ', ' ORDER BY event_id) FROM payments.psp_event WHERE psp = 'basic'"), 'hint-1 asked, hint-2 no_effect', 'is not even stored');
-is(asked('basic'), $asked + 2, 'nor asked about');
+is(value($node, "SELECT string_agg(event_id || ' ' || outcome, ', ' ORDER BY event_id) FROM payments.psp_event WHERE psp = 'basic' AND event_id NOT LIKE 'forged%'"), 'hint-1 asked, hint-2 no_effect', 'is not even stored');
+is(asked('basic'), $asked + 3, 'nor asked about');
+
+# One that comes while a call is in flight: its answer may be older than what the hint is about.
+value($node, 'SELECT payments.stop_worker()');
+$id = pay('basic', 'in flight', 'pending');
+my ($in_flight, $attempt, $mark) = split /\|/, value($node, q{SELECT operation_id, attempt, psp_ref FROM payments.claim('hand', psp => 'basic') JOIN payments.operation USING (operation_id)});
+$operation = { kind => 'charge', ref => $mark, generation => 1, amount => 1000, currency => 'EUR', id => 'op_hand', payment => 'pay_hand', status => 'pending' };
+is(receive('basic', $json->encode({ %$operation, event => 'hint-4', status => 'done' })), "hint-4|f|$id|processing|", 'a hint while a call is in flight');
+my $lease = "SELECT claimed_by, due_at > clock_timestamp() FROM payments.queue WHERE payment_id = '$id'";
+is(value($node, $lease), 'external:hand|t', 'leaves the lease as it is');
+my $answered = sub { return sprintf q{SELECT payments.complete('%s', %d, 200, '{}', convert_to('%s', 'UTF8'))}, $in_flight, $_[0], $json->encode($operation) };
+is(value($node, $answered->($attempt)), 'processing', 'the call is answered: pending');
+is(value($node, q{SELECT attempt FROM payments.claim('hand', psp => 'basic')}), $attempt + 1, 'and asked again at once');
+is(value($node, $answered->($attempt + 1)), 'processing', 'answered: still pending');
+is(value($node, "SELECT due_at > clock_timestamp() + interval '50 min', try FROM payments.queue WHERE payment_id = '$id'"), 't|1', 'then as the schedule says');
+value($node, 'SELECT payments.start_worker()');
 
 # ---------- a token; three headers that sign
 $id = pay('oauth', 'token');

@@ -16,6 +16,8 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+static int *by_id(const PayInboundEvent *events, int n);
+static int	compare_ids(const void *a, const void *b, void *events);
 static void recall(PayInboundEvent *e);
 static void conclude(PayInboundEvent *e, TimestampTz now);
 static bool store(const PayInboundEvent *e, TimestampTz now);
@@ -42,15 +44,17 @@ pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, cons
 {
 	PayReport  *reports = palloc0(sizeof(PayReport) * Max(n, 1));
 	int		   *whose = palloc(sizeof(int) * Max(n, 1));
+	int		   *order = by_id(events, n);
 	int			told = 0;
 
+	for (int i = 0; i < n; i++)
+		events[order[i]].duplicate = !events[order[i]].hint && !store(&events[order[i]], now);
 	for (int i = 0; i < n; i++)
 	{
 		PayInboundEvent *e = &events[i];
 
 		memset(&e->report, 0, sizeof(PayReport));
 		e->report.outcome = PAY_OUTCOME_UNMATCHED;
-		e->duplicate = !e->hint && !store(e, now);
 		if (e->duplicate)
 			recall(e);
 		if (e->duplicate || !e->event->relevant)
@@ -66,8 +70,32 @@ pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, cons
 	for (int i = 0; i < told; i++)
 		events[whose[i]].report = reports[i];
 	for (int i = 0; i < n; i++)
-		if (!events[i].duplicate)
-			conclude(&events[i], now);
+		if (!events[order[i]].duplicate)
+			conclude(&events[order[i]], now);
+}
+
+/* Rows are written in one order by all, or two requests with the same events could wait for each other; applied are they as they came. */
+static int *
+by_id(const PayInboundEvent *events, int n)
+{
+	int		   *order = palloc(sizeof(int) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		order[i] = i;
+	qsort_arg(order, n, sizeof(int), compare_ids, unconstify(PayInboundEvent *, events));
+	return order;
+}
+
+/* Of two with the same id the first is stored, the second is the duplicate. */
+static int
+compare_ids(const void *a, const void *b, void *events)
+{
+	int			i = *(const int *) a,
+				j = *(const int *) b;
+	const PayInboundEvent *list = events;
+	int			order = strcmp(list[i].event->event_id, list[j].event->event_id);
+
+	return order != 0 ? order : i - j;
 }
 
 /* Which payment was it about, the first time? */

@@ -39,6 +39,7 @@
 #define HINT_INTERVAL_MS 10000
 
 static void locate(PayReport *report);
+static bool locate_among(PayPayments *set, PayReport *report);
 static void apply_one(PayPayments *set, PayReport *report);
 static void ask_psp(PayContext *c);
 static bool may_be_asked(const PayOperation *operation);
@@ -80,8 +81,11 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 		return;
 	set = wait ? pay_payments_load(ids, found, now, actor) : pay_payments_load_skipping_locked(ids, found, now, actor);
 	for (int i = 0; i < n; i++)
-		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED)
+		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED || locate_among(set, &reports[i]))
 			apply_one(set, &reports[i]);
+	for (int i = 0; i < n; i++)
+		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED && reports[i].outcome != PAY_OUTCOME_LOCKED)
+			reports[i].status = pay_payments_find(set, &reports[i].payment_id)->status;
 	pay_payments_save(set);
 	if (set->wake)
 		pay_wake_at_commit();
@@ -131,6 +135,24 @@ locate(PayReport *report)
 	}
 }
 
+/* Of an event whose payment's id at the PSP is told by one before it. */
+static bool
+locate_among(PayPayments *set, PayReport *report)
+{
+	if (report->source != PAY_SOURCE_WEBHOOK || report->result.psp_payment_id == NULL)
+		return false;
+	for (PayPayment *payment = set->list; payment < set->list + set->n; payment++)
+	{
+		if (payment->psp_payment_id == NULL || strcmp(payment->psp_payment_id, report->result.psp_payment_id) != 0 ||
+			strcmp(payment->psp, report->psp) != 0)
+			continue;
+		report->payment_id = payment->payment_id;
+		report->outcome = PAY_OUTCOME_NO_EFFECT;
+		return true;
+	}
+	return false;
+}
+
 static void
 apply_one(PayPayments *set, PayReport *report)
 {
@@ -150,7 +172,6 @@ apply_one(PayPayments *set, PayReport *report)
 	if (report->hint)
 	{
 		ask_psp(&c);
-		report->status = c.payment->status;
 		return;
 	}
 
@@ -187,7 +208,6 @@ apply_one(PayPayments *set, PayReport *report)
 		decide(&c);
 	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
 		ask_soon(&c, c.operation);
-	report->status = c.payment->status;
 }
 
 /*

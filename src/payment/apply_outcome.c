@@ -92,7 +92,7 @@ needs_person(const PayOperation *operation)
 
 	if (operation->dead_letter == NULL)
 		return false;
-	for (int i = 0; i < lengthof(ran_out); i++)
+	for (size_t i = 0; i < lengthof(ran_out); i++)
 		if (strcmp(operation->dead_letter, ran_out[i]) == 0)
 			return false;
 	return true;

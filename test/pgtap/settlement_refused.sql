@@ -151,19 +151,19 @@ SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.p
 -- An operator that a function slips under ours through the path it leaves behind.
 CREATE FUNCTION shop.equal(text, text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'run as %', current_user; END$$;
 CREATE OPERATOR shop.= (LEFTARG = text, RIGHTARG = text, FUNCTION = shop.equal);
-CREATE FUNCTION shop.path(content text, options jsonb) RETURNS TABLE (line_no int, kind text, net numeric, currency text)
+CREATE FUNCTION shop.path(content text, options jsonb) RETURNS TABLE (record text, line_no int, statement_no int, entry_no int, account text, amount numeric, currency text, opening_balance numeric, closing_balance numeric)
 	LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
 	PERFORM set_config('search_path', 'shop, pg_catalog', true);
-	RETURN QUERY SELECT 1, 'charge'::text, 1.50, 'EUR'::text;
+	RETURN QUERY VALUES ('statement', 1, 1, NULL::int, 'X', NULL::numeric, 'EUR', 1.00, 3.00), ('entry', 2, 1, 1, NULL, 2.00, 'EUR', NULL::numeric, NULL);
 END
 $$;
-UPDATE payments.settlement_format SET builtin = false, function = 'shop.path' WHERE format = 'pairs';
-SELECT is(pg_temp.import('a', format => 'pairs'), 'PY601 function shop.path of settlement format "pairs" has no search_path of its own', 'it never gets at the path of payments_owner');
+INSERT INTO payments.settlement_format (format, function, source, builtin) VALUES ('path', 'shop.path', 'bank', false);
+SELECT is(pg_temp.import('a', format => 'path', psp => 'bank'), 'PY601 function shop.path of settlement format "path" has no search_path of its own', 'it never gets at the path of payments_owner');
 ALTER FUNCTION shop.path SET work_mem = '4MB';
-SELECT alike(pg_temp.import('a', format => 'pairs'), 'PY601%has no search_path of its own', 'any setting of its own will not do');
+SELECT alike(pg_temp.import('a', format => 'path', psp => 'bank'), 'PY601%has no search_path of its own', 'any setting of its own will not do');
 ALTER FUNCTION shop.path SET search_path = pg_catalog, pg_temp;
-SELECT is(pg_temp.import('path', format => 'pairs'), '1 lines', 'with a path of its own it cannot change ours');
+SELECT is(pg_temp.import('a', format => 'path', psp => 'bank'), '2 lines', 'with a path of its own it cannot change ours');
 UPDATE payments.settlement_format SET builtin = false, function = 'shop.nothing' WHERE format = 'pairs';
 SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.nothing(text, jsonb) of settlement format "pairs" does not exist', 'a function that is not there');
 CREATE DOMAIN shop.sum AS numeric;

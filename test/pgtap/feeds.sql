@@ -98,11 +98,19 @@ SELECT results_eq(format('SELECT line_no, psp_object_id, psp_payment_id, referen
 	$$ [ {"object": "balance_transaction", "id": "txn_\u0041", "description": "a \"b\" \ud83d\ude00\n", "s\u006furce": {"object": "charge", "name": "A. Payer"}, "x": [1, {"y": null}]},
 	{"object": "balance_transaction", "id": "txn_b", "source": {"object": "charge", "id": "ch_b", "payment_intent": null, "metadata": {"payments_ref": "", "order_ref": "o-1"}}},
 	{"object": "balance_transaction", "id": "txn_c", "source": {"object": "refund", "id": "re_c", "charge": {"id": "ch_c"}, "metadata": {}}},
-	{"object": "balance_transaction", "id": "txn_d", "source": {"object": "charge", "name": "A. Payer"}} ]$$), $$VALUES
+	{"object": "balance_transaction", "id": "txn_d", "source": {"object": "charge", "name": "A. Payer"}},
+	{"object": "balance_transaction", "id": "txn_e", "source": [{"id": "ch_e", "name": "A. Payer"}]},
+	{"object": "balance_transaction", "id": "txn_f", "source": 5},
+	{"object": "balance_transaction", "id": "txn_g", "source": ""},
+	{"object": "balance_transaction", "id": "txn_h", "source": null} ]$$), $$VALUES
 	(1, 'txn_A', NULL, NULL, E'a "b" \U0001F600\n', '{"object": "balance_transaction", "id": "txn_A", "description": "a \"b\" \ud83d\ude00\n", "source": null, "x": [1, {"y": null}]}'::jsonb),
 	(2, 'ch_b', 'ch_b', 'o-1', NULL, '{"object": "balance_transaction", "id": "txn_b", "source": "ch_b"}'),
 	(3, 're_c', 'ch_c', NULL, NULL, '{"object": "balance_transaction", "id": "txn_c", "source": "re_c"}'),
-	(4, 'txn_d', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_d", "source": null}')$$, 'what is read, and what is kept');
+	(4, 'txn_d', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_d", "source": null}'),
+	(5, 'txn_e', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_e", "source": null}'),
+	(6, 'txn_f', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_f", "source": null}'),
+	(7, '', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_g", "source": ""}'),
+	(8, 'txn_h', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_h", "source": null}')$$, 'what is read, and what is kept');
 SELECT is((SELECT count(*)::int FROM payments._settlement_stripe_api('{"object": "list", "data": []}', '{}')), 0, 'an empty list has no lines');
 SELECT throws_like(format('SELECT payments._settlement_stripe_api(%L, ''{}'')', c.content), c.message, 'refused: ' || left(c.content, 70))
 FROM (VALUES ('[{"object": "balance_transaction", "id": "a"}, {"object": "balance_transaction", "description": "\u0000"}]', 'line 2 of the settlement file cannot be read: it is not JSON%'),

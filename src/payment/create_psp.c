@@ -78,7 +78,11 @@ pay_create_psp(PG_FUNCTION_ARGS)
 				 errmsg("secret must be the name of an entry, not the secret itself"),
 				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and revoke the secret that you have just typed."),
 				 errhidestmt(true)));
-
+	if (base_url == NULL && adapter->default_base_url == NULL && !adapter->in_process)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("adapter \"%s\" does not know where its PSP is", adapter_name),
+				 errhint("Pass base_url => 'https://...', as the PSP's documentation of its API says.")));
 	if (!PG_ARGISNULL(4))
 		check_config(PG_GETARG_JSONB_P(4));
 

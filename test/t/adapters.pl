@@ -109,6 +109,7 @@ sub pending
 	return $id;
 }
 sub receive { my ($psp, $body, %headers) = @_; return value($node, PaymentsTest::webhook_sql({ body => $body }, psp => $psp, headers => \%headers)) }
+sub refusal { my ($sql) = @_; my ($code, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql"); return $stderr }
 sub received_state { my ($psp, $body, %headers) = @_; return sqlstate($node, PaymentsTest::webhook_sql({ body => $body }, psp => $psp, headers => \%headers)) }
 
 # ---------- an API key; several signed events in one body, and a reply
@@ -120,7 +121,9 @@ is(sqlstate($node, "SELECT * FROM payments.create_payment('hold', 1000, 'EUR', p
 is(sqlstate($node, "SELECT * FROM payments.refund_payment('$id', 'part', 300)"), 'PY407', 'nor refund a part');
 value($node, "SELECT payments.refund_payment('$id', 'whole')");
 ok(wait_until($node, "SELECT refunded FROM payments.payment WHERE payment_id = '$id'", 1000), 'it refunds the whole');
-is(sqlstate($node, "SELECT payments.create_psp('typed', 'apikey', secret => 'apikey_live')"), '22023', 'its secret is known when it is typed in');
+like(refusal("SELECT payments.create_psp('typed', 'apikey', '" . $peer{apikey}->url . "', 'apikey_live')"), qr/22023: secret must be the name of an entry, not the secret itself/, 'its secret is known when it is typed in');
+like(refusal("SELECT payments.create_psp('nowhere', 'apikey', secret => 'apikey')"), qr/22023: adapter "apikey" does not know where its PSP is.*base_url => /s, 'an adapter without an address wants one');
+is(value($node, "SELECT count(*) FROM payments.psp WHERE psp IN ('typed', 'nowhere')"), 0, 'neither is made');
 value($node, sprintf q{SELECT payments.create_psp('homeless', 'apikey', '%s', 'apikey')}, $peer{apikey}->url);
 my $homeless = pay('homeless', 'homeless');
 ok(wait_until($node, "SELECT reason || ': ' || detail FROM payments.dead_letter WHERE payment_id = '$homeless'", 'cannot_build: config names no account'), 'without an account nothing can be built');

@@ -202,10 +202,11 @@ $peer{oauth}->control({ refuse_tokens => JSON::PP::false });
 value($node, "SELECT payments.resume_psp('oauth'); UPDATE payments.queue SET due_at = clock_timestamp()");
 is(outcome($node, $refused), 'succeeded', 'resumed: charged');
 
-$peer{oauth}->control({ valid_s => 4, end_tokens => JSON::PP::true });
-is(outcome($node, pay('oauth', 'short')), 'succeeded', 'a token that is good for four seconds');
+$peer{oauth}->control({ valid_s => 8, end_tokens => JSON::PP::true });
+is(outcome($node, pay('oauth', 'short')), 'succeeded', 'a token that is good for eight seconds');
 $book = $peer{oauth}->book;
 my ($given, $unauthorized) = @$book{qw(tokens_given unauthorized)};
+# The second that follows it is asked for when half of the time of the first that does has passed: the token itself is over by then.
 ok(eventually(sub { $peer{oauth}->book->{tokens_given} > $given + 1 }), 'is renewed before it ends, by itself');
 is(outcome($node, pay('oauth', 'renewed')), 'succeeded', 'charged with a later one');
 is($peer{oauth}->book->{unauthorized}, $unauthorized, 'none was used after its end');

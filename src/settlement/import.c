@@ -246,7 +246,7 @@ pay_settlement_fail(PG_FUNCTION_ARGS)
 Datum
 pay_mask_staged(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TriggerData *trigger = pay_require_row_trigger(fcinfo);
 	HeapTuple	tuple;
 	TupleDesc	desc;
 	int			column;
@@ -254,11 +254,6 @@ pay_mask_staged(PG_FUNCTION_ARGS)
 	Datum		value;
 	text	   *line;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("mask_staged() must be called as a trigger"),
-				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 	tuple = trigger->tg_trigtuple;
 	desc = RelationGetDescr(trigger->tg_relation);
 	column = SPI_fnumber(desc, "line");

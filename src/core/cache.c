@@ -31,6 +31,8 @@ PAY_FUNCTION(pay_forget_cached);
 void *
 pay_cache_find(PayCache *cache, const void *key)
 {
+	/* What was committed before this call counts in it, also when the call has had no table to lock so far. */
+	AcceptInvalidationMessages();
 	if (cache->entries && (cache->stale || hash_get_num_entries(cache->entries) >= ENTRIES_MAX))
 	{
 		hash_destroy(cache->entries);

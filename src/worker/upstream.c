@@ -359,7 +359,8 @@ pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const c
 	request->headers = (const char *const *) headers.list;
 	request->body = wanted->body;
 	request->body_bytes = wanted->body ? strlen(wanted->body) : 0;
-	request->timeout_ms = upstream->timeout_ms;
+	if (request->timeout_ms == 0)
+		request->timeout_ms = upstream->timeout_ms;
 	request->connect_timeout_ms = pay_connect_timeout_ms;
 	pay_http_start(request);
 	pay_headers_wipe(&headers);

@@ -90,7 +90,8 @@ extern void pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHtt
 /*
  * Sends what an adapter wants to ask.  `key`: the idempotency key; NULL
  * without.  `for_token`: it asks for a token, and goes without.  Tag, size and
- * on_header of the request are the caller's, the rest is filled in.
+ * on_header of the request are the caller's, and the timeout if it is not to be
+ * that of the PSP; the rest is filled in.
  */
 extern void pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *key, bool for_token,
 							  PayHttpRequest *request);

@@ -96,7 +96,7 @@ def handler(book):
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("X-Request-Id", "req_%d" % len(book.requests))
+            self.send_header("Trace-Id", "req_%d" % len(book.requests))
             if status == 503:
                 self.send_header("Transient-Error", "true")
             self.end_headers()

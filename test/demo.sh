@@ -168,8 +168,8 @@ its answer:    $answer"
 # payment_of KEY: the payment that was created under that key.
 payment_of() { value "SELECT payment_id FROM payments.idempotency_key WHERE key = '$1' AND verb = 'create_payment'"; }
 
-# settle KEY: waits until nothing of ours is under way for it.
-settle() { value "SELECT payments.wait_payment('$(payment_of "$1")', '$DEADLINE')" > /dev/null || exit 1; }
+# wait_for KEY: waits until nothing of ours is under way for it.
+wait_for() { value "SELECT payments.wait_payment('$(payment_of "$1")', '$DEADLINE')" > /dev/null || exit 1; }
 
 one_row() {
 	show "SELECT p.order_ref AS order, payments.format_amount(p.amount, p.currency) AS amount, p.status,
@@ -221,14 +221,14 @@ printf 'Ready after %d s: PostgreSQL %s, and a PSP of its own process at %s\n' $
 step 'A first payment, through the sandbox' 'One SQL call; the sandbox answers inside the server, so this works before you have any PSP.'
 call "SELECT status, replayed FROM payments.create_payment(idempotency_key => 'order-1', amount => 1050,
 	currency => 'EUR', payment_method => 'sandbox_ok', order_ref => 'order-1');"
-settle order-1
+wait_for order-1
 one_row order-1
 status_is order-1 succeeded 'accepted, sent after COMMIT, and paid'
 
 step 'The same through Stripe' 'The worker speaks HTTP while no transaction is open; the application never waits for the PSP.'
 call "SELECT status, replayed FROM payments.create_payment(idempotency_key => 'order-2', amount => 2599,
 	currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa', order_ref => 'order-2');"
-settle order-2
+wait_for order-2
 one_row order-2
 status_is order-2 succeeded 'paid'
 book_says order-2 1 "one charge in the PSP's own book"
@@ -236,7 +236,7 @@ book_says order-2 1 "one charge in the PSP's own book"
 step 'A decline' 'Final: a lost card is never tried again, and the reason is there for the shop.'
 call "SELECT status FROM payments.create_payment(idempotency_key => 'order-3', amount => 9900,
 	currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa_chargeDeclinedLostCard', order_ref => 'order-3');"
-settle order-3
+wait_for order-3
 one_row order-3
 status_is order-3 failed 'failed, and says why'
 prove 'it was sent once' "SELECT attempts = 1 FROM payments.operation WHERE payment_id = '$(payment_of order-3)'"
@@ -245,7 +245,7 @@ book_says order-3 0 'nothing was charged'
 step 'A soft decline that is tried again' 'No money on the card today: with no customer waiting (off_session) the schedule tries again, here after 1 s instead of 24 h.'
 call "SELECT status FROM payments.create_payment(idempotency_key => 'order-4', amount => 1500, currency => 'EUR', psp => 'stripe',
 	payment_method => 'pm_test_declined_times_1_insufficient_funds', order_ref => 'order-4', off_session => true);"
-settle order-4
+wait_for order-4
 story order-4
 status_is order-4 succeeded 'the second try went through'
 prove 'each try went under a PSP key of its own' \
@@ -257,10 +257,10 @@ step 'An answer that is lost after the charge' 'The PSP charges and the line goe
 ask /_control '{"faults": [{"fault": "lose_answer", "method": "POST", "count": 1}]}' > /dev/null || die 'the PSP takes no orders'
 call "SELECT status FROM payments.create_payment(idempotency_key => 'order-5', amount => 4200,
 	currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa', order_ref => 'order-5');"
-settle order-5
+wait_for order-5
 ask /_control '{"faults": []}' > /dev/null
 story order-5
-status_is order-5 succeeded 'found out and settled'
+status_is order-5 succeeded 'found out and completed'
 prove 'it was in doubt meanwhile, never "failed"' \
 	"SELECT bool_or(status = 'in_doubt') AND NOT bool_or(status = 'failed') FROM payments.payment_status WHERE payment_id = '$(payment_of order-5)'"
 book_says order-5 1 'charged once'
@@ -268,17 +268,17 @@ book_says order-5 1 'charged once'
 step 'Hold now, take later' 'Manual capture: the amount is reserved at order time and taken, in part here, when the parcel leaves.'
 call "SELECT status FROM payments.create_payment(idempotency_key => 'order-6', amount => 10000, currency => 'EUR',
 	psp => 'stripe', payment_method => 'pm_card_visa', capture => 'manual', order_ref => 'order-6');"
-settle order-6
+wait_for order-6
 status_is order-6 authorized 'held'
 call "SELECT status FROM payments.capture_payment(:'payment', idempotency_key => 'ship-6', amount => 8000);" order-6
-settle order-6
+wait_for order-6
 one_row order-6
 prove 'taken, and no more than asked' "SELECT status = 'succeeded' AND captured = 8000 FROM payments.payment WHERE payment_id = '$(payment_of order-6)'"
 
 step 'A partial refund' 'As often as you like, and never more in sum than was taken, however many ask at once.'
 call "SELECT status FROM payments.refund_payment(:'payment', idempotency_key => 'return-2', amount => 1000,
 	reason => 'requested_by_customer');" order-2
-settle order-2
+wait_for order-2
 one_row order-2
 prove 'partially refunded' "SELECT status = 'partially_refunded' AND refunded = 1000 FROM payments.payment WHERE payment_id = '$(payment_of order-2)'"
 refused "SELECT status FROM payments.refund_payment(:'payment', idempotency_key => 'return-2b', amount => 1600);" order-2 PY007
@@ -294,7 +294,7 @@ book_says order-2 1 'and no second charge'
 step 'A webhook' "The payer must confirm at the bank; the PSP then calls the shop's endpoint, which hands headers and raw body to SQL."
 call "SELECT status FROM payments.create_payment(idempotency_key => 'order-7', amount => 3300, currency => 'EUR', psp => 'stripe',
 	payment_method => 'pm_card_authenticationRequired', order_ref => 'order-7', return_url => 'https://shop.example/thanks');"
-settle order-7
+wait_for order-7
 status_is order-7 requires_action 'waits for the payer'
 ask "/_authenticate/$(value "SELECT psp_payment_id FROM payments.payment WHERE payment_id = '$(payment_of order-7)'")" > /dev/null || die 'the payer could not confirm'
 printf '   (the payer confirms; the PSP sends its signed event)\n'

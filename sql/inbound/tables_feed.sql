@@ -38,7 +38,7 @@ COMMENT ON COLUMN payments.psp_feed.page_cursor IS 'the PSP''s id of the last en
 COMMENT ON COLUMN payments.psp_feed.page_size IS 'entries to ask for; halved when an answer is too large, doubled when a window is done';
 COMMENT ON COLUMN payments.psp_feed.due_at IS 'when the next page is asked for; while claimed: when the lease runs out';
 COMMENT ON COLUMN payments.psp_feed.claimed_by IS 'worker that is asking now; null: none';
-COMMENT ON COLUMN payments.psp_feed.attempt IS 'counts the claims: an answer to an older one is dropped';
+COMMENT ON COLUMN payments.psp_feed.attempt IS 'counts the claims, from the microsecond on in which the row was made: an answer to an older one is dropped';
 COMMENT ON COLUMN payments.psp_feed.tries IS 'failures in a row';
 COMMENT ON COLUMN payments.psp_feed.failing_since IS 'first of these; null: the last try went well';
 COMMENT ON COLUMN payments.psp_feed.last_error IS 'what went wrong last, also when it goes well since';

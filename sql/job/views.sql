@@ -1,5 +1,5 @@
 -- Is each job done when it should be?  security_invoker: pg_cron's tables show
--- their reader his own jobs only.
+-- their reader nobody else's jobs.
 
 CREATE OR REPLACE VIEW payments.schedule_status WITH (security_invoker = true) AS
 SELECT s.job, s.schedule, s.enabled, s.scheduled, s.result AS last_result, s.started_at AS last_started_at,
@@ -40,7 +40,7 @@ COMMENT ON VIEW payments.schedule_status IS 'each job: when it ran last, how tha
 COMMENT ON COLUMN payments.schedule_status.job IS 'job.job';
 COMMENT ON COLUMN payments.schedule_status.schedule IS 'cron schedule, UTC';
 COMMENT ON COLUMN payments.schedule_status.enabled IS 'false: it is not to be scheduled';
-COMMENT ON COLUMN payments.schedule_status.scheduled IS 'pg_cron knows of it; null when that cannot be seen from here: pg_cron is in another database, or shows the reader his own jobs only';
+COMMENT ON COLUMN payments.schedule_status.scheduled IS 'pg_cron knows of it; null when that cannot be seen from here: pg_cron is in another database, or shows each reader only jobs of the same role';
 COMMENT ON COLUMN payments.schedule_status.last_result IS 'job_run.result of its last run; running: under way, or killed (see problem)';
 COMMENT ON COLUMN payments.schedule_status.last_started_at IS 'when its last run started';
 COMMENT ON COLUMN payments.schedule_status.last_duration IS 'how long that took, or has taken so far';

@@ -65,7 +65,7 @@ INSERT INTO payments.account_template (code, type, hot, description) VALUES
 
 -- For payments.exchange().  The position is equity: it holds no money, the bank
 -- accounts do, and on the credit side its sign is that of the position: above
--- zero the merchant has more of the currency than he owes, below zero less.
+-- zero the merchant has more of the currency than is owed, below zero less.
 -- Each currency balances on its own; valued at today's rates the positions sum
 -- to what exchanging has gained.  Hot, since every exchange goes through them;
 -- to limit how much of a currency may be sold, open the account "exchange" with

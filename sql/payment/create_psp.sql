@@ -6,7 +6,7 @@ CREATE FUNCTION payments.create_psp(
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_create_psp';
 COMMENT ON FUNCTION payments.create_psp(text, text, text, text, jsonb) IS
-'Makes a channel to a payment service provider, or replaces its configuration. adapter: one of the library, such as "sandbox" or "stripe". base_url: default the PSP''s own. secret: name of an entry of payments.secrets_file; NAME.webhook is the webhook signing secret. Raises PY402 for an unknown adapter, PY404 for an address that is not public, PY406 for plain http.';
+'Makes a payment service provider known, or replaces its configuration. adapter: one of the library, such as "sandbox" or "stripe". base_url: default the PSP''s own, where the adapter knows it. secret: name of an entry of payments.secrets_file; NAME.webhook is the webhook signing secret. Raises PY402 for an unknown adapter, PY404 for an address that is not public, PY406 for plain http.';
 
 CREATE FUNCTION payments.resume_psp(psp text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

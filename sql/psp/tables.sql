@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS payments.psp (
 	created_at timestamptz NOT NULL DEFAULT now()
 );
 
-COMMENT ON TABLE payments.psp IS 'channels to payment service providers.  Written by create_psp(); halted by the worker, resumed by resume_psp()';
+COMMENT ON TABLE payments.psp IS 'payment service providers, one row for each account with one.  Written by create_psp(); halted by the worker, resumed by resume_psp()';
 COMMENT ON COLUMN payments.psp.psp IS 'name, as given to create_payment() and receive_webhook()';
 COMMENT ON COLUMN payments.psp.adapter IS 'plug-in of the library that speaks its protocol, such as sandbox or stripe; never changes';
 COMMENT ON COLUMN payments.psp.base_url IS 'where requests go, without a path; null: the adapter''s own';

@@ -14,7 +14,7 @@ COMMENT ON FUNCTION payments.seal_blocks(int, interval) IS
 'Seals what can be: rows of transactions that had ended before any that still runs. Returns how many blocks it cut, at most max_blocks. every: cuts none while the newest block is younger than that, unless a thousand transactions have passed. Returns 0 while another session seals. The worker calls it. Raises 22023.';
 
 CREATE FUNCTION payments._seal_count(from_xid xid8, to_xid xid8, max bigint) RETURNS bigint
-	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_seal_count';
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_seal_count';
 COMMENT ON FUNCTION payments._seal_count(xid8, xid8, bigint) IS 'Internal: rows of sealed tables with an xid in that range, counted up to max.';
 
 CREATE FUNCTION payments._seal_hash(

@@ -274,7 +274,7 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_owned(text, bigint, text) IS 'Internal: the lines of a batch, or of a payout, without repeated ones, each with its merchant; known: its movement is booked.';
 
--- Whose money is in a payout: what his lines make, and the rest is the house's.
+-- Whose money is in a payout: what the merchant's lines make, and the rest is the house's.
 CREATE FUNCTION payments._payout_shares(_psp text, _payout text, _currency text, _amount bigint)
 	RETURNS TABLE (merchant text, share bigint)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

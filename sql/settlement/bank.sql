@@ -226,8 +226,8 @@ COMMENT ON FUNCTION payments._bank_post(bigint) IS 'Internal: posts the matches 
 CREATE FUNCTION payments._match_shares(_psp text, _payout text, _currency text, _amount bigint)
 	RETURNS TABLE (merchant text, share bigint)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	-- Of a payout that comes in parts, each part is divided as the whole is; who owes in it bears his part
-	-- with the house.
+	-- Of a payout that comes in parts, each part is divided as the whole is; who owes in it bears a
+	-- part with the house.
 	WITH s AS MATERIALIZED (
 		SELECT x.merchant, x.share, row_number() OVER (ORDER BY x.merchant) AS n
 		FROM payments._payout_shares(_psp, _payout, _currency,

@@ -172,11 +172,21 @@ BEGIN
 			NULL,
 			'Create it, or correct the row of payments.settlement_format; name its schema.');
 	END IF;
-	-- It runs inside of a function of payments_owner, and must not get that role's rights.
-	IF NOT p.prosecdef AND p.proowner <> 'payments_owner'::regrole THEN
+	-- It runs inside of a function of payments_owner, and must not get that role's rights.  With a path of
+	-- its own, it cannot leave us another by set_config(), with operators that we would run.
+	IF p.proowner <> 'payments_owner'::regrole
+		AND (
+			NOT p.prosecdef
+			OR NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE starts_with(c, 'search_path='))
+		) THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
-			format('function %s of settlement format "%s" is not SECURITY DEFINER',
+			format(
+				CASE
+					WHEN p.prosecdef
+						THEN 'function %s of settlement format "%s" has no search_path of its own'
+					ELSE 'function %s of settlement format "%s" is not SECURITY DEFINER'
+				END,
 				_format.function, _format.format),
 			NULL,
 			'ALTER FUNCTION ... SECURITY DEFINER SET search_path = pg_catalog, pg_temp: it runs with its '
@@ -537,7 +547,6 @@ BEGIN
 			NULL,
 			'SELECT format, description FROM payments.settlement_format; lists them.');
 	END IF;
-	query := payments._settlement_query(f);
 	IF f.source = 'psp'
 		AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = import_settlement.psp) THEN
 		PERFORM payments._settlement_fail(
@@ -560,6 +569,8 @@ BEGIN
 	-- and rows that were there before are seen.  Above READ COMMITTED, who has waited for another's file
 	-- gets 40001.
 	PERFORM payments._settlement_turn(import_settlement.psp);
+	-- Not before: the function may be another since.
+	query := payments._settlement_query(f);
 	SELECT b.batch_id, b.lines, b.format, b.options INTO first
 	FROM payments.settlement_batch b
 	WHERE b.psp = import_settlement.psp AND b.sha256 = hash;

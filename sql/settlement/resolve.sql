@@ -247,7 +247,7 @@ BEGIN
 			MESSAGE = 'the PSP booked the same object twice, and one payment has it already',
 			HINT = 'Ask the PSP, then adjust or accept.';
 	END IF;
-	-- Queued and settled in this transaction: nothing is ever sent for it.
+	-- Queued and completed in this transaction: nothing is ever sent for it.
 	SELECT c.payment_id INTO payment
 	FROM payments.create_payment(idempotency_key => format('adopted:%s:%s', _found.psp, _found.object_id),
 		amount => _found.theirs, currency => _found.their_currency, merchant => _merchant, psp => _found.psp,

@@ -9,6 +9,7 @@
 #include "base/pan.h"
 
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 char *
 pay_text_argument(FunctionCallInfo fcinfo, int n)
@@ -62,4 +63,28 @@ pay_require_text(const char *text, size_t bytes_max, const char *name)
 		return;
 	pay_require_length(text, bytes_max, name);
 	pay_refuse_card_number(text, name);
+}
+
+TriggerData *
+pay_require_trigger(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s() must be called as a trigger", get_func_name(fcinfo->flinfo->fn_oid)),
+				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
+	return (TriggerData *) fcinfo->context;
+}
+
+TriggerData *
+pay_require_row_trigger(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = pay_require_trigger(fcinfo);
+
+	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BEFORE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s() must be called as a trigger BEFORE, FOR EACH ROW", get_func_name(fcinfo->flinfo->fn_oid)),
+				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
+	return trigger;
 }

@@ -5,6 +5,7 @@
 #ifndef PAY_ARGUMENTS_H
 #define PAY_ARGUMENTS_H
 
+#include "commands/trigger.h"
 #include "fmgr.h"
 
 /* NULL for SQL NULL. */
@@ -16,5 +17,10 @@ extern bool pay_holds_card_number(const char *text);
 extern void pay_refuse_card_number(const char *text, const char *name);
 /* Both of the above for a text that may be missing. */
 extern void pay_require_text(const char *text, size_t bytes_max, const char *name);
+
+/* What a trigger was fired by; raises when it was no trigger. */
+extern TriggerData *pay_require_trigger(FunctionCallInfo fcinfo);
+/* Likewise, and when there is no row that it could look at and answer with. */
+extern TriggerData *pay_require_row_trigger(FunctionCallInfo fcinfo);
 
 #endif							/* PAY_ARGUMENTS_H */

@@ -10,10 +10,11 @@
 #include "payments.h"
 
 #include "core/cache.h"
+
+#include "core/arguments.h"
 #include "core/spi.h"
 
 #include "access/xact.h"
-#include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -86,11 +87,6 @@ forget(Datum arg, Oid relation)
 Datum
 pay_forget_cached(PG_FUNCTION_ARGS)
 {
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("%s() must be called as a trigger", get_func_name(fcinfo->flinfo->fn_oid)),
-				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	CacheInvalidateRelcache(pay_require_trigger(fcinfo)->tg_relation);
 	return PointerGetDatum(NULL);
 }

@@ -18,6 +18,7 @@
 
 #include "core/guard.h"
 
+#include "core/arguments.h"
 #include "core/spi.h"
 #include "core/table.h"
 
@@ -79,13 +80,8 @@ PAY_FUNCTION(pay_guard_facts);
 Datum
 pay_guard_append_only(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TriggerData *trigger = pay_require_trigger(fcinfo);
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("guard_append_only() must be called as a trigger"),
-				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 	ereport(ERROR,
 			(errcode(PAY_ERR_APPEND_ONLY),
 			 errmsg("rows of table \"%s\" cannot be changed or removed", table_name(RelationGetRelid(trigger->tg_relation))),
@@ -97,16 +93,10 @@ pay_guard_append_only(PG_FUNCTION_ARGS)
 Datum
 pay_guard_facts(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TriggerData *trigger = pay_require_row_trigger(fcinfo);
 	const PayTable *table;
 	const char *name;
 	TupleDesc	desc;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("guard_facts() must be called as a trigger"),
-				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 
 	name = RelationGetRelationName(trigger->tg_relation);
 	table = pay_table_find(name);

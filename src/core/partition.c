@@ -136,8 +136,7 @@ table_oid(const char *name)
  *
  * What is gone is gone for every snapshot, since partitions are found in the
  * catalog as it is now; so this looks at what is committed now.  The lock on
- * the table comes first and stays: whoever is retiring has it for himself until
- * his commit.
+ * the table comes first and stays: whoever is retiring has it alone until the commit.
  */
 Datum
 pay_retired_until(PG_FUNCTION_ARGS)

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
 #include "utils/acl.h"
 
 /* The advisory lock's keys: "paym", "ents". */
@@ -132,4 +133,27 @@ pay_worker_pid(void)
 	worker_role = get_role_oid(PAY_WORKER_ROLE, true);
 	process = worker_process();
 	return process ? process->pid : 0;
+}
+
+int
+pay_worker_pid_locked(void)
+{
+	LockData   *locks = GetLockStatusData();
+	LOCKTAG		tag;
+
+	worker_role = get_role_oid(PAY_WORKER_ROLE, true);
+	lock_tag(&tag);
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		const LockInstanceData *lock = &locks->locks[i];
+		PGPROC	   *process;
+
+		if (lock->holdMask == 0 || memcmp(&lock->locktag, &tag, sizeof(tag)) != 0)
+			continue;
+		/* Anybody can take an advisory lock. */
+		process = BackendPidGetProc(lock->pid);
+		if (process && is_worker(process, worker_role))
+			return lock->pid;
+	}
+	return 0;
 }

@@ -112,7 +112,7 @@ typedef struct PaySettlementRow
 	char	  **cell_values;
 	const char *json;			/* in JSON; or NULL */
 	size_t		json_bytes;
-	const char *json_omit;		/* a member that is not kept when it is an object, */
+	const char *json_omit;		/* a member that is kept when it is a text, and not otherwise, */
 	const char *json_instead;	/* and what is kept in its place; NULL: null */
 	char		buffer[256];	/* what was put together from several cells */
 } PaySettlementRow;

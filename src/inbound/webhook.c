@@ -24,6 +24,8 @@
 #define BODY_BYTES_MAX (1024 * 1024)
 #define SECRETS_MAX 2
 
+static PayInboundEvent *receive(FunctionCallInfo fcinfo, PayEvents *events);
+static void hide_statement(void *arg);
 static const PayAdapter *find_adapter(const char *psp, char **secret_name, PayInbound *inbound);
 static void read_body(bytea *raw, PayInbound *inbound);
 static void read_headers(Jsonb *headers, PayInbound *inbound);
@@ -44,11 +46,30 @@ static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 Datum
 pay_receive_webhook(PG_FUNCTION_ARGS)
 {
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = hide_statement};
+	PayEvents	events = {0};
+	PayInboundEvent *taken;
+
+	error_context_stack = &callback;
+	taken = receive(fcinfo, &events);
+	error_context_stack = callback.previous;
+	return result_row(fcinfo, taken, &events);
+}
+
+/* Whatever is raised meanwhile, by whomever: clients write the whole body into the statement, which must not be in the log. */
+static void
+hide_statement(void *arg)
+{
+	errhidestmt(true);
+}
+
+static PayInboundEvent *
+receive(FunctionCallInfo fcinfo, PayEvents *events)
+{
 	char	   *psp;
 	char	   *secret_name;
 	const PayAdapter *adapter;
 	PayInbound	inbound = {0};
-	PayEvents	events = {0};
 	PayInboundEvent *taken;
 	bool		trusted;
 	TimestampTz now = GetCurrentTimestamp();
@@ -65,16 +86,15 @@ pay_receive_webhook(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	adapter = find_adapter(psp, &secret_name, &inbound);
 	trusted = verify(adapter, psp, secret_name, &inbound, now);
-	if (!adapter->parse(&inbound, &events) || events.n > PAY_EVENTS_MAX)
+	if (!adapter->parse(&inbound, events) || events->n > PAY_EVENTS_MAX)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
 				 errmsg("webhook body is not an event of PSP \"%s\"", psp),
-				 errhint("Pass the body exactly as received, as bytea."),
-				 errhidestmt(true)));
-	taken = take(psp, &inbound, &events, !trusted, now);
+				 errhint("Pass the body exactly as received, as bytea.")));
+	taken = take(psp, &inbound, events, !trusted, now);
 	pay_spi_end();
 	ForceSyncCommit();
-	return result_row(fcinfo, taken, &events);
+	return taken;
 }
 
 static void
@@ -134,7 +154,10 @@ read_headers(Jsonb *headers, PayInbound *inbound)
 	PayHeader  *list;
 
 	if (!JB_ROOT_IS_OBJECT(headers))
-		return;
+		ereport(ERROR,
+				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
+				 errmsg("the headers are not an object"),
+				 errhint("Pass the request's headers as a JSON object of strings.")));
 	list = palloc(sizeof(PayHeader) * Max(JB_ROOT_COUNT(headers), 1));
 	it = JsonbIteratorInit(&headers->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
@@ -227,8 +250,7 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayI
 			ereport(ERROR,
 					(errcode(PAY_ERR_TIMESTAMP),
 					 errmsg("webhook timestamp is too far in the %s", verdict == PAY_VERDICT_AHEAD ? "future" : "past"),
-					 errhint("Check the server's clock; replayed requests are refused."),
-					 errhidestmt(true)));
+					 errhint("Check the server's clock; replayed requests are refused.")));
 			break;
 		case PAY_VERDICT_MISSING:
 		case PAY_VERDICT_MALFORMED:
@@ -239,8 +261,7 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayI
 	ereport(ERROR,
 			(errcode(PAY_ERR_SIGNATURE),
 			 errmsg("webhook signature is %s", verdict == PAY_VERDICT_WRONG ? "wrong" : verdict == PAY_VERDICT_MISSING ? "missing" : "malformed"),
-			 errhint("Pass the body exactly as received, and check the webhook secret."),
-			 errhidestmt(true)));		/* it may hold the whole body */
+			 errhint("Pass the body exactly as received, and check the webhook secret.")));
 	return false;
 }
 

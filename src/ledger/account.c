@@ -284,18 +284,13 @@ pay_guard_account(PG_FUNCTION_ARGS)
 	static const char *const layout[] = {"hot", "parts", NULL};
 	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "min_balance", "max_balance", "parent",
 	"history", "created_at", "part", "debit_normal", NULL};
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TriggerData *trigger = pay_require_row_trigger(fcinfo);
 	TupleDesc	desc;
 	Datum	   *old_values,
 			   *new_values;
 	bool	   *old_nulls,
 			   *new_nulls;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("guard_account() must be called as a trigger"),
-				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 	{
 		require_sound(trigger->tg_relation, trigger->tg_trigtuple);

@@ -30,8 +30,10 @@ static PayStmt upsert_psp = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.psp AS p (psp, adapter, base_url, secret, config) VALUES ($1, $2, $3, $4, coalesce($5, '{}')) "
 	"ON CONFLICT (psp) DO UPDATE SET base_url = excluded.base_url, secret = excluded.secret, config = excluded.config "
 	"WHERE p.adapter = excluded.adapter", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID);
+/* Attempts count from the time on: a PSP that is made again must not take an answer to the former one's. */
 static PayStmt insert_feed = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.psp_feed (psp, feed, watermark, due_at) SELECT s.psp, $2, date_trunc('second', s.created_at), clock_timestamp() "
+	"INSERT INTO payments.psp_feed (psp, feed, watermark, due_at, attempt) SELECT s.psp, $2, date_trunc('second', s.created_at), "
+	"clock_timestamp(), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint "
 	"FROM payments.psp s WHERE s.psp = $1 ON CONFLICT DO NOTHING", TEXTOID, TEXTOID);
 
 /* create_psp(psp, adapter, base_url, secret, config): again with the same adapter, it replaces the configuration. */
@@ -78,7 +80,11 @@ pay_create_psp(PG_FUNCTION_ARGS)
 				 errmsg("secret must be the name of an entry, not the secret itself"),
 				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and revoke the secret that you have just typed."),
 				 errhidestmt(true)));
-
+	if (base_url == NULL && adapter->default_base_url == NULL && !adapter->in_process)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("adapter \"%s\" does not know where its PSP is", adapter_name),
+				 errhint("Pass base_url => 'https://...', as the PSP's documentation of its API says.")));
 	if (!PG_ARGISNULL(4))
 		check_config(PG_GETARG_JSONB_P(4));
 
@@ -197,7 +203,8 @@ check_config(Jsonb *config)
 void
 pay_psp_create_feeds(const char *psp, const PayAdapter *adapter)
 {
-	for (int i = 0; i < adapter->n_feeds; i++)
+	/* The library may have no such adapter any more. */
+	for (int i = 0; adapter && i < adapter->n_feeds; i++)
 	{
 		PayArgs		args = {0};
 

@@ -104,13 +104,15 @@ pay_redrive(PG_FUNCTION_ARGS)
 Datum
 pay_discard(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
+	pg_uuid_t  *id;
 	char	   *reason = pay_text_argument(fcinfo, 1);
 	PayPayments *set;
 	PayPayment *payment;
 	PayOperation *operation;
 	PayArgs		args = {0};
 
+	pay_require_given(fcinfo, 0, "dead_letter_id");
+	id = PG_GETARG_UUID_P(0);
 	if (reason == NULL || reason[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

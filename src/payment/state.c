@@ -15,6 +15,7 @@
 #include "payment/state.h"
 
 #include "base/digest.h"
+#include "core/arguments.h"
 #include "core/spi.h"
 
 #include "access/genam.h"
@@ -184,13 +185,13 @@ PAY_FUNCTION(pay_status_is_resting);
 Datum
 pay_guard_status(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TriggerData *trigger = pay_require_row_trigger(fcinfo);
 	PayStatusRow row = {0};
 	pg_uuid_t	operation_id;
 	bool		isnull;
 	Datum		value;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("guard_status() must be called as an insert trigger"),

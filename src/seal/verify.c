@@ -18,6 +18,7 @@
  */
 #include "payments.h"
 
+#include "core/arguments.h"
 #include "seal/leaf.h"
 #include "seal/row.h"
 
@@ -100,12 +101,16 @@ PAY_FUNCTION(pay_verify_rows);
 Datum
 pay_verify_rows(PG_FUNCTION_ARGS)
 {
+	static const char *const names[] = {"name", "from_block", "to_block", "max"};
 	PayCheck	check = {0};
 	PayArgs		args = {0};
 	uint64		from_xid;
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext group_context = AllocSetContextCreate(caller, "payments verify group", ALLOCSET_DEFAULT_SIZES);
 
+	/* Not STRICT: no rows would read as no findings. */
+	for (int i = 0; i < (int) lengthof(names); i++)
+		pay_require_given(fcinfo, i, names[i]);
 	InitMaterializedSRF(fcinfo, 0);
 	check.out = (ReturnSetInfo *) fcinfo->resultinfo;
 	check.table = pay_seal_table_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));

@@ -9,6 +9,7 @@
 #include "payments.h"
 
 #include "base/pan.h"
+#include "core/arguments.h"
 #include "core/spi.h"
 
 #include "access/htup_details.h"
@@ -217,12 +218,18 @@ pay_settlement_fail(PG_FUNCTION_ARGS)
 {
 	static const int codes[] = {PAY_ERR_FORMAT_UNKNOWN, PAY_ERR_FILE_BROKEN, PAY_ERR_FILE_TOTALS, PAY_ERR_FILE_IMPORTED,
 	PAY_ERR_FILE_TOO_LARGE, PAY_ERR_PSP_UNKNOWN, ERRCODE_INVALID_PARAMETER_VALUE};
-	char	   *code = text_to_cstring(PG_GETARG_TEXT_PP(0)),
-			   *message = text_to_cstring(PG_GETARG_TEXT_PP(1)),
-			   *detail = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
-			   *hint = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	char	   *code = pay_text_argument(fcinfo, 0),
+			   *message = pay_text_argument(fcinfo, 1),
+			   *detail = pay_text_argument(fcinfo, 2),
+			   *hint = pay_text_argument(fcinfo, 3);
 	int			state = PAY_ERR_INTERNAL;
 
+	if (code == NULL || message == NULL || hint == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("code, message and hint must not be null"),
+				 errhint("Leave out nothing but the detail."),
+				 errhidestmt(true)));
 	for (int i = 0; i < (int) lengthof(codes); i++)
 		if (strcmp(unpack_sql_state(codes[i]), code) == 0)
 			state = codes[i];
@@ -239,7 +246,7 @@ pay_settlement_fail(PG_FUNCTION_ARGS)
 Datum
 pay_mask_staged(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TriggerData *trigger = pay_require_row_trigger(fcinfo);
 	HeapTuple	tuple;
 	TupleDesc	desc;
 	int			column;
@@ -247,11 +254,6 @@ pay_mask_staged(PG_FUNCTION_ARGS)
 	Datum		value;
 	text	   *line;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("mask_staged() must be called as a trigger"),
-				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 	tuple = trigger->tg_trigtuple;
 	desc = RelationGetDescr(trigger->tg_relation);
 	column = SPI_fnumber(desc, "line");

@@ -596,7 +596,7 @@ put_raw(PayTuple *tuple, const PayBankRow *row)
 	put(tuple, JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))), false);
 }
 
-/* json with another value for a member that is an object: text, or null. */
+/* json with another value, text or null, for a member that is more than a text. */
 static Jsonb *
 without(Jsonb *json, const char *member, const char *instead)
 {
@@ -604,7 +604,7 @@ without(Jsonb *json, const char *member, const char *instead)
 	Datum		path[1];
 	Jsonb	   *other;
 
-	if (!pay_json_is_object(json, member))
+	if (!pay_json_exists(json, member) || pay_json_text(json, member) != NULL)
 		return json;
 	if (instead)
 	{

@@ -67,6 +67,7 @@ typedef struct PayFeedRound
 	int			room;
 	TimestampTz now;
 	PayFeedClaim claims[SLOTS];
+	PayUpstream *upstreams[SLOTS];	/* of each claim */
 	int			claimed;
 } PayFeedRound;
 
@@ -190,7 +191,7 @@ claim(TimestampTz now)
 		while (calls[slot].busy)
 			slot++;
 		calls[slot] = (PayFeedCall) {.busy = true, .claim = round->claims[i]};
-		calls[slot].upstream = pay_upstreams_find(round->claims[i].psp);
+		calls[slot].upstream = round->upstreams[i];
 		calls[slot].upstream->users++;
 		busy++;
 		send_page(slot);
@@ -213,6 +214,8 @@ claim_work(void *arg)
 		timeout_ms = Max(timeout_ms, pay_upstreams_get(i)->timeout_ms);
 	round->claimed = pay_feed_claim(round->psps, round->n, PAY_WORKER_ROLE, Max(pay_lease_ms, timeout_ms + LEASE_SPARE_MS),
 									round->room, round->now, round->claims);
+	for (int i = 0; i < round->claimed; i++)
+		round->upstreams[i] = pay_upstreams_find(round->claims[i].psp, round->claims[i].adapter);
 	pages_at = pay_feed_due(round->psps, round->n);
 }
 

@@ -57,6 +57,8 @@
 #define LOOK_MS 2000
 #define RESTART_MS 2000
 #define DROP_WAIT_MS 5000
+#define START_WAIT_MS 60000
+#define START_LOOK_MS 10
 
 /* A database we serve.  Process-local to the launcher. */
 typedef struct PayServed
@@ -83,6 +85,7 @@ static void step_aside(PlannedStmt *pstmt, const char *query, bool read_only_tre
 static const char *database_in_the_way(Node *statement);
 static void end_worker_of(const char *database);
 static int	find_worker_pid(Oid database);
+static int	start_by_hand(void);
 
 PAY_FUNCTION(pay_start_worker);
 PAY_FUNCTION(pay_stop_worker);
@@ -357,26 +360,46 @@ Datum
 pay_start_worker(PG_FUNCTION_ARGS)
 {
 	PayArgs		args = {0};
-	BackgroundWorker worker = {0};
-	BackgroundWorkerHandle *handle;
-	pid_t		pid = pay_worker_pid();
+	int			pid = pay_worker_pid();
 
 	pay_spi_begin();
 	pay_arg_bool(&args, true);
 	pay_spi_exec(&enable_worker, &args);
 	pay_spi_end();
 	pay_wake_at_commit();
-	if (pid != 0)
-		PG_RETURN_INT32(pid);
+	PG_RETURN_INT32(pid != 0 ? pid : start_by_hand());
+}
+
+/* Returns the worker that serves then.  It may be another's: the launcher, or somebody else, started it at the same moment. */
+static int
+start_by_hand(void)
+{
+	BackgroundWorker worker = {0};
+	BackgroundWorkerHandle *handle;
+	BgwHandleStatus status = BGWH_NOT_YET_STARTED;
 
 	fill_registration(&worker, get_database_name(MyDatabaseId), true);
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle) ||
-		WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_STARTED)
-		ereport(ERROR,
-				(errcode(PAY_ERR_WORKER),
-				 errmsg("could not start the payments worker"),
-				 errhint("Raise max_worker_processes, and see the server log.")));
-	PG_RETURN_INT32(pid);
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		status = BGWH_STOPPED;
+	for (int waited = 0; status != BGWH_STOPPED && waited < START_WAIT_MS; waited += START_LOOK_MS)
+	{
+		pid_t		started;
+		int			serving;
+
+		/* In this order: when ours has ended because of another, the other is seen. */
+		status = GetBackgroundWorkerPid(handle, &started);
+		serving = pay_worker_pid_locked();
+		if (serving != 0)
+			return serving;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, START_LOOK_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	ereport(ERROR,
+			(errcode(PAY_ERR_WORKER),
+			 errmsg("could not start the payments worker"),
+			 errhint("Raise max_worker_processes, and see the server log.")));
+	return 0;
 }
 
 /* stop_worker(): no more calls from this database until start_worker(). */

@@ -271,6 +271,9 @@ claim_work(void *arg)
 	round->touched = 0;
 	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
 							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
+	/* What another adapter built must not be sent there. */
+	for (int i = 0; i < round->n; i++)
+		(void) pay_upstreams_find(round->upstream->psp, round->claims[i].adapter);
 	if (round->touched == round->room)
 	{
 		round->next_due = round->now;	/* there may be more */

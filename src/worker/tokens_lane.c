@@ -5,6 +5,11 @@
  * While there is none, nothing else is sent to that PSP; when one comes, the
  * worker looks around at once.  Nothing here is kept in a table: a worker that
  * starts asks anew.
+ *
+ * PSPs that give none must not keep the others waiting.  Who waits longest is
+ * asked first, so one that has failed is behind all that have not had their
+ * turn; those that failed last time have half of the slots at most; and a
+ * request for a token is given up early, since it charges nobody.
  */
 #include "payments.h"
 
@@ -16,12 +21,22 @@
 #include "utils/timestamp.h"
 
 /* So many PSPs at a time; others wait for their turn. */
-#define SLOTS 16
+#define SLOTS 64
+/* Of these, for PSPs that gave none when last asked. */
+#define DOUBTFUL_SLOTS (SLOTS / 2)
+#define TIMEOUT_MS 10000
 #define TOKEN_RESPONSE_BYTES_MAX (64 * 1024)
 
+typedef struct PayAsked
+{
+	PayUpstream *upstream;		/* NULL: slot is free */
+	bool		doubtful;		/* counted as such, whatever becomes of the cache meanwhile */
+} PayAsked;
+
 /* Process-local, written by this lane only. */
-static PayUpstream *asked[SLOTS];	/* NULL: slot is free */
+static PayAsked asked[SLOTS];
 static int	busy = 0;
+static int	doubtful = 0;
 static bool arrived = false;	/* a token, since the last look */
 
 static void init(void);
@@ -29,7 +44,10 @@ static void recover(TimestampTz now);
 static void look(TimestampTz now);
 static TimestampTz next_look(bool noted);
 static void claim(TimestampTz now);
+static PayUpstream *first_in_turn(void);
+static bool may_ask(const PayUpstream *upstream);
 static void ask(int slot, PayUpstream *upstream);
+static PayUpstream *free_slot(int slot);
 static void answered(int slot, PayHttpResponse *response);
 static void no_token(PayUpstream *upstream, const PayHttpResponse *response);
 static TimestampTz next(bool idle);
@@ -66,36 +84,50 @@ look(TimestampTz now)
 static TimestampTz
 next_look(bool noted)
 {
-	TimestampTz due = DT_NOEND;
+	PayUpstream *upstream;
 
 	if (arrived)
 		return 0;
-	for (int i = 0; busy < SLOTS && i < pay_upstreams_count(); i++)
-	{
-		const PayUpstream *upstream = pay_upstreams_get(i);
-
-		if (upstream->usable && upstream->token)
-			due = Min(due, pay_token_due(upstream->token));
-	}
-	return due;
+	upstream = first_in_turn();
+	return upstream ? pay_token_due(upstream->token) : DT_NOEND;
 }
 
 static void
 claim(TimestampTz now)
 {
 	int			slot = 0;
+	PayUpstream *upstream;
 
 	arrived = false;
-	for (int i = 0; busy < SLOTS && i < pay_upstreams_count(); i++)
+	while ((upstream = first_in_turn()) != NULL && pay_token_due(upstream->token) <= now)
 	{
-		PayUpstream *upstream = pay_upstreams_get(i);
-
-		if (!upstream->usable || upstream->token == NULL || pay_token_due(upstream->token) > now)
-			continue;
-		while (asked[slot])
+		while (asked[slot].upstream)
 			slot++;
 		ask(slot, upstream);
 	}
+}
+
+/* NULL: nobody may be asked as it is. */
+static PayUpstream *
+first_in_turn(void)
+{
+	PayUpstream *first = NULL;
+
+	for (int i = 0; i < pay_upstreams_count(); i++)
+	{
+		PayUpstream *upstream = pay_upstreams_get(i);
+
+		if (may_ask(upstream) && (first == NULL || pay_token_due(upstream->token) < pay_token_due(first->token)))
+			first = upstream;
+	}
+	return first;
+}
+
+static bool
+may_ask(const PayUpstream *upstream)
+{
+	return upstream->usable && upstream->token && pay_token_due(upstream->token) != DT_NOEND && busy < SLOTS &&
+		(upstream->token->failures == 0 || doubtful < DOUBTFUL_SLOTS);
 }
 
 static void
@@ -104,28 +136,40 @@ ask(int slot, PayUpstream *upstream)
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
 
-	asked[slot] = upstream;
+	asked[slot] = (PayAsked) {upstream, upstream->token->failures > 0};
 	upstream->users++;
 	busy++;
+	doubtful += asked[slot].doubtful;
 	pay_token_asked(upstream->token);
 	upstream->adapter->build_token(upstream->secret, &wanted);
 	request.tag = pay_tokens_lane.first_tag + slot;
 	request.response_bytes_max = TOKEN_RESPONSE_BYTES_MAX;
+	request.timeout_ms = Min(upstream->timeout_ms, TIMEOUT_MS);
 	pay_upstream_send(upstream, &wanted, NULL, true, &request);
+}
+
+/* Returns whose it was. */
+static PayUpstream *
+free_slot(int slot)
+{
+	PayUpstream *upstream = asked[slot].upstream;
+
+	doubtful -= asked[slot].doubtful;
+	asked[slot] = (PayAsked) {NULL, false};
+	upstream->users--;
+	busy--;
+	return upstream;
 }
 
 /* There is nothing to be written, so it is worked off here. */
 static void
 answered(int slot, PayHttpResponse *response)
 {
-	PayUpstream *upstream = asked[slot];
+	PayUpstream *upstream = free_slot(slot);
 	TimestampTz now = GetCurrentTimestamp();
 	PayAnswer	answer;
 	PayToken	token = {0};
 
-	asked[slot] = NULL;
-	upstream->users--;
-	busy--;
 	pay_answer_init(&answer);
 	answer.transport = response->transport;
 	answer.http_status = response->http_status;

@@ -4,7 +4,8 @@
  *
  * What is always true: an upstream that is usable is not halted, its adapter is
  * here, and unless it answers in process this cluster is armed and its secret
- * at hand.  Why one is not is said in the log, once.
+ * at hand.  Why one is not is said in the log, once.  One has a token cache
+ * just when its adapter asks for tokens, and its adapter never changes.
  *
  * One that has no row any more is kept until its last request has ended, and
  * is forgotten then.
@@ -32,8 +33,10 @@
 /* With others beside it, a PSP may have so many calls in flight for each slot that is free. */
 #define SHARE 3
 
-/* By name, process-local.  An entry never moves. */
+/* By name and adapter, process-local.  An entry never moves. */
 static HTAB *upstreams = NULL;
+
+#define KEY_BYTES (offsetof(PayUpstream, adapter) + sizeof(const PayAdapter *))
 
 /* Those that have a row. */
 static PayUpstream **in_turn = NULL;
@@ -42,7 +45,8 @@ static int	upstream_count = 0;
 
 static void make_room(int n);
 static PayUpstream *read_upstream(uint64 row, const char *unarmed);
-static PayUpstream *find_or_add(const char *psp);
+static PayUpstream *find_or_add(const char *psp, const PayAdapter *adapter);
+static PayUpstream key_of(const char *psp, const PayAdapter *adapter);
 static void forget(PayUpstream *upstream);
 static bool upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_name);
 static bool read_secret(PayUpstream *upstream, const char *secret_name, TimestampTz now);
@@ -71,9 +75,17 @@ pay_upstreams_get(int i)
 }
 
 PayUpstream *
-pay_upstreams_find(const char *psp)
+pay_upstreams_find(const char *psp, const PayAdapter *adapter)
 {
-	return hash_search(upstreams, psp, HASH_FIND, NULL);
+	PayUpstream key = key_of(psp, adapter);
+	PayUpstream *upstream = hash_search(upstreams, &key, HASH_FIND, NULL);
+
+	if (upstream == NULL || !upstream->seen)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("PSP \"%s\" has got another adapter", psp),
+				 errhint("The worker reads it and tries again.")));
+	return upstream;
 }
 
 void
@@ -106,10 +118,10 @@ pay_upstreams_read(void)
 static void
 make_room(int n)
 {
-	HASHCTL		options = {.keysize = NAMEDATALEN, .entrysize = sizeof(PayUpstream), .hcxt = TopMemoryContext};
+	HASHCTL		options = {.keysize = KEY_BYTES, .entrysize = sizeof(PayUpstream), .hcxt = TopMemoryContext};
 
 	if (upstreams == NULL)
-		upstreams = hash_create("payments PSPs", 64, &options, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+		upstreams = hash_create("payments PSPs", 64, &options, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	if (n <= in_turn_size)
 		return;
 	upstream_count = 0;
@@ -124,11 +136,10 @@ make_room(int n)
 static PayUpstream *
 read_upstream(uint64 row, const char *unarmed)
 {
-	PayUpstream *upstream = find_or_add(pay_spi_text(row, 1));
+	PayUpstream *upstream = find_or_add(pay_spi_text(row, 1), pay_psp_adapter(pay_spi_text(row, 2)));
 	char	   *base_url = pay_spi_text(row, 3);
 
 	upstream->seen = true;
-	upstream->adapter = pay_psp_adapter(pay_spi_text(row, 2));
 	if (base_url == NULL && upstream->adapter && upstream->adapter->default_base_url)
 		base_url = pstrdup(upstream->adapter->default_base_url);
 	if (upstream->token == NULL && upstream->adapter && upstream->adapter->build_token)
@@ -144,18 +155,29 @@ read_upstream(uint64 row, const char *unarmed)
 }
 
 static PayUpstream *
-find_or_add(const char *psp)
+find_or_add(const char *psp, const PayAdapter *adapter)
 {
+	PayUpstream key = key_of(psp, adapter);
 	bool		found;
-	PayUpstream *upstream = hash_search(upstreams, psp, HASH_ENTER, &found);
+	PayUpstream *upstream = hash_search(upstreams, &key, HASH_ENTER, &found);
 
 	if (!found)
 	{
-		memset(upstream, 0, sizeof(PayUpstream));
-		strlcpy(upstream->psp, psp, sizeof(upstream->psp));
+		*upstream = key;
 		upstream->compare_at = DT_NOEND;
 	}
 	return upstream;
+}
+
+/* The key, and nothing else. */
+static PayUpstream
+key_of(const char *psp, const PayAdapter *adapter)
+{
+	PayUpstream key = {.adapter = adapter};
+
+	/* Its bytes are compared, so what follows the name must be zero. */
+	strlcpy(key.psp, psp, sizeof(key.psp));
+	return key;
 }
 
 static void
@@ -169,7 +191,7 @@ forget(PayUpstream *upstream)
 	}
 	keep(&upstream->base_url, NULL);
 	keep(&upstream->problem, NULL);
-	hash_search(upstreams, upstream->psp, HASH_REMOVE, NULL);
+	hash_search(upstreams, upstream, HASH_REMOVE, NULL);
 }
 
 static bool
@@ -337,7 +359,8 @@ pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const c
 	request->headers = (const char *const *) headers.list;
 	request->body = wanted->body;
 	request->body_bytes = wanted->body ? strlen(wanted->body) : 0;
-	request->timeout_ms = upstream->timeout_ms;
+	if (request->timeout_ms == 0)
+		request->timeout_ms = upstream->timeout_ms;
 	request->connect_timeout_ms = pay_connect_timeout_ms;
 	pay_http_start(request);
 	pay_headers_wipe(&headers);

@@ -5,7 +5,9 @@
  *
  * Only the worker uses this.  The rows of payments.psp are read anew in each
  * look; counters and breaker stay, and so does the address of the struct, for
- * as long as the PSP has a row or a request in flight.
+ * as long as the PSP has a row or a request in flight.  A PSP that was made
+ * again with another adapter is another upstream: what is in flight is answered
+ * by the adapter that asked.
  */
 #ifndef PAY_UPSTREAM_H
 #define PAY_UPSTREAM_H
@@ -21,8 +23,10 @@
 
 typedef struct PayUpstream
 {
-	char		psp[NAMEDATALEN];	/* first: it is the key */
-	const PayAdapter *adapter;
+	/* The key. */
+	char		psp[NAMEDATALEN];
+	const PayAdapter *adapter;	/* NULL: the library has none of that name */
+
 	char	   *base_url;
 	char	   *secret_name;
 	char	   *secret;			/* NULL: not at hand */
@@ -60,8 +64,12 @@ extern void pay_upstreams_reload(void);
 /* Those that have a row, in the order in which they have their turn: who waits longest is first.  Until they are read again. */
 extern int	pay_upstreams_count(void);
 extern PayUpstream *pay_upstreams_get(int i);
-/* NULL: not known.  Count yourself in `users` while you keep it. */
-extern PayUpstream *pay_upstreams_find(const char *psp);
+/*
+ * Of a PSP that was claimed from.  Raises an error, for the claim to be made
+ * again, when it has got another adapter since it was read.  Count yourself in
+ * `users` while you keep it.
+ */
+extern PayUpstream *pay_upstreams_find(const char *psp, const PayAdapter *adapter);
 
 /* How many calls the upstream takes more, when so many slots are free for all upstreams; 0 or less: none. */
 extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, TimestampTz now);
@@ -82,7 +90,8 @@ extern void pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHtt
 /*
  * Sends what an adapter wants to ask.  `key`: the idempotency key; NULL
  * without.  `for_token`: it asks for a token, and goes without.  Tag, size and
- * on_header of the request are the caller's, the rest is filled in.
+ * on_header of the request are the caller's, and the timeout if it is not to be
+ * that of the PSP; the rest is filled in.
  */
 extern void pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const char *key, bool for_token,
 							  PayHttpRequest *request);

@@ -8,7 +8,7 @@
  */
 #include "payments.h"
 
-#include "plain.h"
+#include "psp/plain.h"
 
 static const char *const secret_prefixes[] = {"apikey_", NULL};
 

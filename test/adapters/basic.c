@@ -5,7 +5,7 @@
  */
 #include "payments.h"
 
-#include "plain.h"
+#include "psp/plain.h"
 
 static void authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 static PayVerdict verify(PayInbound *inbound, const char *const *secrets, int64 now);

@@ -5,7 +5,7 @@
  */
 #include "payments.h"
 
-#include "plain.h"
+#include "psp/plain.h"
 
 static void authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 static void build_token(const char *secret, PayRequest *request);

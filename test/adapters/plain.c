@@ -6,7 +6,7 @@
  */
 #include "payments.h"
 
-#include "plain.h"
+#include "psp/plain.h"
 
 #include "base/digest.h"
 
@@ -63,7 +63,7 @@ plain_build_inquiry(const PayCommand *command, PayRequest *request)
 void
 plain_read_header(const PayHeader *header, PayAnswer *answer)
 {
-	if (pay_header_is(header, "x-request-id"))
+	if (pay_header_is(header, "trace-id"))
 		pay_copy_printable(answer->request_id, sizeof(answer->request_id), header->value, header->value_bytes);
 	else if (pay_header_is(header, "transient-error"))
 		answer->should_retry = header->value_bytes == 4 && memcmp(header->value, "true", 4) == 0 ? 1 : 0;

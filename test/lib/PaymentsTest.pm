@@ -18,7 +18,7 @@ PaymentsTest - what the TAP scripts of payments share
 
   $peer->control({ faults => [ { fault => 'lose_answer', per_key => 1 } ] });
   $node->safe_psql('postgres', q{SELECT payments.create_payment(...)});
-  settled($node);
+  at_rest($node);
   is(scalar @{ $peer->book->{charges} }, 1, 'charged once');
   check_clean($node);
   done_testing();
@@ -71,7 +71,7 @@ our @EXPORT = qw(
   deliver_event
   webhook_sql
   wait_until
-  settled
+  at_rest
   check_clean
   many_sessions
   log_lacks_deadlocks
@@ -516,7 +516,7 @@ sub wait_until
 
 =pod
 
-=item settled(node, timeout_s, %options)
+=item at_rest(node, timeout_s, %options)
 
 Waits until payments.queue is empty: the worker has nothing left to do.  Dies
 when it does not come to that, since what a test would find afterwards means
@@ -524,7 +524,7 @@ little.  Option: dbname.
 
 =cut
 
-sub settled
+sub at_rest
 {
 	my ($node, $timeout_s, %options) = @_;
 

@@ -7,7 +7,7 @@
 #	. test/lib/stage.sh
 #	stage [FOLDER]		sets STAGE (its folder), SRC, PGTREE, PATH, PG_CONFIG
 #	as_postgres CMD...	runs CMD as a user that is not root
-#	unstage				removes the folder (also at exit, unless KEEP=1)
+#	unstage				removes the folder, unless KEEP=1; `trap unstage EXIT` is the caller's to set
 #
 # Which server: that of the caller's PG_CONFIG, else of the caller's PG_MAJOR,
 # else the newest that is installed, else the one of this Debian.

@@ -13,7 +13,7 @@ then done), "lost" (done, and the answer is a 500 that says nothing), else done.
     POST /_control    {"finish": "REF"}          a pending operation is done
                       {"end_tokens": true}       tokens that were given are no good any more
                       {"refuse_tokens": true}    nor will be those that are given from now on
-                      {"valid_s": 5}             so long tokens are said to be valid
+                      {"valid_s": 5}             so long are tokens valid that are given from now on
 """
 import argparse
 import base64
@@ -21,6 +21,7 @@ import json
 import os
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -29,7 +30,7 @@ class Book:
         self.lock = threading.Lock()
         self.auth, self.secret = auth, secret
         self.by_key, self.operations, self.requests, self.failed_once = {}, [], [], set()
-        self.tokens_given, self.tokens_good, self.valid_s, self.refuse_tokens = 0, set(), 3600, False
+        self.tokens_given, self.tokens_good, self.valid_s, self.refuse_tokens = 0, {}, 3600, False
         self.unauthorized = 0
 
     def basic(self):
@@ -40,7 +41,8 @@ class Book:
             return headers.get("X-Api-Key") == self.secret
         if self.auth == "basic":
             return headers.get("Authorization") == self.basic()
-        return headers.get("Authorization", "")[6:] in self.tokens_good and headers["Authorization"].startswith("Token ")
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        return scheme == "Token" and time.monotonic() < self.tokens_good.get(token, 0)
 
     def give_token(self, headers, body):
         if headers.get("Authorization") != self.basic() or body != b"grant_type=client_credentials":
@@ -48,7 +50,7 @@ class Book:
         self.tokens_given += 1
         token = "token-%d" % self.tokens_given
         if not self.refuse_tokens:
-            self.tokens_good.add(token)
+            self.tokens_good[token] = time.monotonic() + self.valid_s
         return 200, {"access_token": token, "token_type": "token", "expires_in": self.valid_s}
 
     def perform(self, key, body):
@@ -96,7 +98,7 @@ def handler(book):
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("X-Request-Id", "req_%d" % len(book.requests))
+            self.send_header("Trace-Id", "req_%d" % len(book.requests))
             if status == 503:
                 self.send_header("Transient-Error", "true")
             self.end_headers()

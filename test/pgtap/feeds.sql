@@ -10,6 +10,15 @@ SELECT payments.create_psp('stripe', 'stripe', config => '{"feeds": {"interval_s
 SELECT results_eq($$SELECT psp, feed, enabled, page_size, watermark BETWEEN now() - interval '1 min' AND now() FROM payments.psp_feed ORDER BY feed$$,
 	$$VALUES ('stripe', 'events', true, 100, true), ('stripe', 'settlement', true, 100, true)$$, 'create_psp() makes the feeds of its adapter');
 SELECT is((SELECT count(*)::int FROM payments.psp_feed WHERE psp = 'sandbox'), 0, 'the sandbox has none');
+SELECT payments.create_psp('twice', 'stripe');
+CREATE TEMP TABLE former AS SELECT feed, attempt FROM payments.psp_feed WHERE psp = 'twice';
+DELETE FROM payments.psp_feed WHERE psp = 'twice';
+DELETE FROM payments.psp WHERE psp = 'twice';
+SELECT payments.create_psp('twice', 'stripe');
+SELECT ok(bool_and(feed.attempt > former.attempt + 1), 'when a PSP is deleted and made again, the first claim is not taken for one of before')
+FROM payments.psp_feed AS feed JOIN former USING (feed) WHERE psp = 'twice';
+DELETE FROM payments.psp_feed WHERE psp = 'twice';
+DELETE FROM payments.psp WHERE psp = 'twice';
 UPDATE payments.psp_feed SET watermark = '2026-01-01 00:00:00+00', entries_read = 7;
 SELECT payments.create_psp('stripe', 'stripe');
 SELECT is((SELECT count(*)::int FROM payments.psp_feed WHERE watermark = '2026-01-01 00:00:00+00' AND entries_read = 7), 2, 'made anew, a PSP''s feeds stand where they stood');
@@ -98,11 +107,19 @@ SELECT results_eq(format('SELECT line_no, psp_object_id, psp_payment_id, referen
 	$$ [ {"object": "balance_transaction", "id": "txn_\u0041", "description": "a \"b\" \ud83d\ude00\n", "s\u006furce": {"object": "charge", "name": "A. Payer"}, "x": [1, {"y": null}]},
 	{"object": "balance_transaction", "id": "txn_b", "source": {"object": "charge", "id": "ch_b", "payment_intent": null, "metadata": {"payments_ref": "", "order_ref": "o-1"}}},
 	{"object": "balance_transaction", "id": "txn_c", "source": {"object": "refund", "id": "re_c", "charge": {"id": "ch_c"}, "metadata": {}}},
-	{"object": "balance_transaction", "id": "txn_d", "source": {"object": "charge", "name": "A. Payer"}} ]$$), $$VALUES
+	{"object": "balance_transaction", "id": "txn_d", "source": {"object": "charge", "name": "A. Payer"}},
+	{"object": "balance_transaction", "id": "txn_e", "source": [{"id": "ch_e", "name": "A. Payer"}]},
+	{"object": "balance_transaction", "id": "txn_f", "source": 5},
+	{"object": "balance_transaction", "id": "txn_g", "source": ""},
+	{"object": "balance_transaction", "id": "txn_h", "source": null} ]$$), $$VALUES
 	(1, 'txn_A', NULL, NULL, E'a "b" \U0001F600\n', '{"object": "balance_transaction", "id": "txn_A", "description": "a \"b\" \ud83d\ude00\n", "source": null, "x": [1, {"y": null}]}'::jsonb),
 	(2, 'ch_b', 'ch_b', 'o-1', NULL, '{"object": "balance_transaction", "id": "txn_b", "source": "ch_b"}'),
 	(3, 're_c', 'ch_c', NULL, NULL, '{"object": "balance_transaction", "id": "txn_c", "source": "re_c"}'),
-	(4, 'txn_d', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_d", "source": null}')$$, 'what is read, and what is kept');
+	(4, 'txn_d', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_d", "source": null}'),
+	(5, 'txn_e', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_e", "source": null}'),
+	(6, 'txn_f', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_f", "source": null}'),
+	(7, '', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_g", "source": ""}'),
+	(8, 'txn_h', NULL, NULL, NULL, '{"object": "balance_transaction", "id": "txn_h", "source": null}')$$, 'what is read, and what is kept');
 SELECT is((SELECT count(*)::int FROM payments._settlement_stripe_api('{"object": "list", "data": []}', '{}')), 0, 'an empty list has no lines');
 SELECT throws_like(format('SELECT payments._settlement_stripe_api(%L, ''{}'')', c.content), c.message, 'refused: ' || left(c.content, 70))
 FROM (VALUES ('[{"object": "balance_transaction", "id": "a"}, {"object": "balance_transaction", "description": "\u0000"}]', 'line 2 of the settlement file cannot be read: it is not JSON%'),

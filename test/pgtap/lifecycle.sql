@@ -310,7 +310,7 @@ SELECT is(payments.complete(:'op', 1, 200), 'refunded', 'refund: the late word o
 SELECT is((SELECT refunded FROM payments.get_payment(:'id')), 10000::bigint, 'refund: and is counted');
 
 -- ---------- leases ----------
--- One that ran out is settled as unknown; the late answer is kept, and counts, since money moved.
+-- One that ran out is completed as unknown; the late answer is kept, and counts, since money moved.
 SELECT pg_temp.make('lease') AS id \gset
 SELECT is((SELECT count(*)::int FROM payments.claim('first', lease => '1 s')), 1, 'lease: claimed');
 SELECT is((SELECT claimed_by FROM payments.queue WHERE payment_id = :'id'), 'external:first', 'lease: by whom');

@@ -148,10 +148,26 @@ ALTER FUNCTION shop.pairs SECURITY INVOKER;
 SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.pairs of settlement format "pairs" is not SECURITY DEFINER', 'it never gets the rights of payments_owner');
 UPDATE payments.settlement_format SET builtin = true WHERE format = 'pairs';
 SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.pairs of settlement format "pairs" is not SECURITY DEFINER', 'nor when it says to be ours');
+-- An operator that a function slips under ours through the path it leaves behind.
+CREATE FUNCTION shop.equal(text, text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'run as %', current_user; END$$;
+CREATE OPERATOR shop.= (LEFTARG = text, RIGHTARG = text, FUNCTION = shop.equal);
+CREATE FUNCTION shop.path(content text, options jsonb) RETURNS TABLE (record text, line_no int, statement_no int, entry_no int, account text, amount numeric, currency text, opening_balance numeric, closing_balance numeric)
+	LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	PERFORM set_config('search_path', 'shop, pg_catalog', true);
+	RETURN QUERY VALUES ('statement', 1, 1, NULL::int, 'X', NULL::numeric, 'EUR', 1.00, 3.00), ('entry', 2, 1, 1, NULL, 2.00, 'EUR', NULL::numeric, NULL);
+END
+$$;
+INSERT INTO payments.settlement_format (format, function, source, builtin) VALUES ('path', 'shop.path', 'bank', false);
+SELECT is(pg_temp.import('a', format => 'path', psp => 'bank'), 'PY601 function shop.path of settlement format "path" has no search_path of its own', 'it never gets at the path of payments_owner');
+ALTER FUNCTION shop.path SET work_mem = '4MB';
+SELECT alike(pg_temp.import('a', format => 'path', psp => 'bank'), 'PY601%has no search_path of its own', 'any setting of its own will not do');
+ALTER FUNCTION shop.path SET search_path = pg_catalog, pg_temp;
+SELECT is(pg_temp.import('path', format => 'path', psp => 'bank'), '1 lines', 'with a path of its own it cannot change ours');
 UPDATE payments.settlement_format SET builtin = false, function = 'shop.nothing' WHERE format = 'pairs';
 SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.nothing(text, jsonb) of settlement format "pairs" does not exist', 'a function that is not there');
 CREATE DOMAIN shop.sum AS numeric;
-CREATE FUNCTION shop.domain(content text, options jsonb) RETURNS TABLE (line_no int, net shop.sum) LANGUAGE sql SECURITY DEFINER AS 'SELECT 1, 1';
+CREATE FUNCTION shop.domain(content text, options jsonb) RETURNS TABLE (line_no int, net shop.sum) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT 1, 1';
 UPDATE payments.settlement_format SET function = 'shop.domain' WHERE format = 'pairs';
 SELECT is(pg_temp.import('a', format => 'pairs'), 'PY601 function shop.domain of settlement format "pairs" returns columns of other types net is shop.sum, and must be numeric', 'no casts, which could be anybody''s');
 CREATE FUNCTION shop.statement(content text, options jsonb) RETURNS TABLE (record text, line_no int, statement_no int, entry_no int, account text, amount numeric, currency text, opening_balance numeric, closing_balance numeric)

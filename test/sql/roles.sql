@@ -28,12 +28,24 @@ GROUP BY p.oid, p.proname
 HAVING bool_or(has_function_privilege('payments_' || r.role, p.oid, 'EXECUTE'))
 ORDER BY 1;
 
--- Who may read which table, and who may write any.
-SELECT c.relname, string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'SELECT')) AS readers,
-	string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writers
-FROM pg_class c, unnest(ARRAY['app', 'operator', 'admin', 'auditor', 'worker']) WITH ORDINALITY r (role, n)
-WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
-GROUP BY c.relname ORDER BY 1;
+-- Who may read which table or view, and who may write any.  Of the tables that setup() makes, the registry says
+-- who reads them, and nobody writes: of these only what differs.
+WITH granted AS (
+	SELECT c.relname, string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'SELECT')) AS readers,
+		string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writers
+	FROM pg_class c, unnest(ARRAY['app', 'operator', 'admin', 'auditor', 'worker']) WITH ORDINALITY r (role, n)
+	WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+	GROUP BY c.relname
+)
+SELECT g.relname, g.readers, g.writers FROM granted g
+LEFT JOIN payments._tables() t ON t.name = g.relname
+WHERE t.name IS NULL OR g.writers <> '' OR g.readers IS DISTINCT FROM CASE WHEN t.app_reads THEN 'app ' ELSE '' END || 'operator admin auditor'
+ORDER BY 1;
+-- An application sees of them the rows of its merchants; these it reads whole.
+SELECT t.name FROM payments._tables() t
+JOIN pg_class c ON c.relnamespace = 'payments'::regnamespace AND c.relname = t.name
+WHERE t.app_reads AND (t.merchant_by IS NULL OR NOT c.relrowsecurity)
+ORDER BY 1;
 -- Partitions are read through their table only, by everybody: there are its policies.
 SELECT count(*) > 10 AS partitions, count(*) FILTER (WHERE c.relacl::text ~ '^{payments_owner=[^,]*}$' IS FALSE) AS granted,
 	count(*) FILTER (WHERE c.relowner <> 'payments_owner'::regrole) AS of_others
@@ -98,6 +110,8 @@ FROM unnest(ARRAY[
 	$$UPDATE payments.currency SET exponent = 0$$,
 	'SELECT FROM payments.attempt',
 	'SELECT FROM payments.idempotency_key',
+	'SELECT FROM payments.event',
+	'SELECT FROM payments.posting_reference',
 	'SELECT FROM payments.queue',
 	'SELECT FROM payments.psp_event',
 	$$SELECT payments.create_psp('roles_psp', 'stripe')$$,
@@ -272,6 +286,7 @@ FROM unnest(ARRAY[
 RESET ROLE;
 
 -- An auditor reads everything and does nothing.
+SELECT count(*) AS claimed FROM payments.claim('roles', max => 1);
 SET ROLE regress_auditor;
 SELECT merchant, amount FROM payments.payment WHERE order_ref = 'roles' ORDER BY 1;
 SELECT count(*) > 0 AS attempts FROM payments.attempt;

@@ -1,7 +1,8 @@
 # If this fails, the adapter interface fits Stripe alone: a PSP with an API key,
 # with name and password or with a token cannot be called; events that are
 # signed in the body, come several at once or are not signed at all are lost,
-# believed without proof, or applied by halves.
+# believed without proof, or applied by halves; or a PSP whose token endpoint
+# hangs, or that is made again with another adapter, takes others down with it.
 #
 # The adapters are those of test/adapters.  They are in no library that anybody
 # installs: it is linked here, from the objects of the build and the list of the
@@ -13,6 +14,8 @@ use Digest::SHA qw(hmac_sha256_hex);
 use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use FindBin;
+use IO::Select;
+use IO::Socket::INET;
 use JSON::PP ();
 use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
@@ -116,6 +119,7 @@ sub by_hand
 		SELECT %s FROM payments.claim('hand', psp => '%s') JOIN payments.operation USING (operation_id); COMMIT}, $key, $psp, $method // 'card', $columns, $psp);
 }
 sub receive { my ($psp, $body, %headers) = @_; return value($node, PaymentsTest::webhook_sql({ body => $body }, psp => $psp, headers => \%headers)) }
+sub refusal { my ($sql) = @_; my ($code, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql"); return $stderr }
 sub received_state { my ($psp, $body, %headers) = @_; return sqlstate($node, PaymentsTest::webhook_sql({ body => $body }, psp => $psp, headers => \%headers)) }
 
 # ---------- an API key; several signed events in one body, and a reply
@@ -127,7 +131,9 @@ is(sqlstate($node, "SELECT * FROM payments.create_payment('hold', 1000, 'EUR', p
 is(sqlstate($node, "SELECT * FROM payments.refund_payment('$id', 'part', 300)"), 'PY407', 'nor refund a part');
 value($node, "SELECT payments.refund_payment('$id', 'whole')");
 ok(wait_until($node, "SELECT refunded FROM payments.payment WHERE payment_id = '$id'", 1000), 'it refunds the whole');
-is(sqlstate($node, "SELECT payments.create_psp('typed', 'apikey', secret => 'apikey_live')"), '22023', 'its secret is known when it is typed in');
+like(refusal("SELECT payments.create_psp('typed', 'apikey', '" . $peer{apikey}->url . "', 'apikey_live')"), qr/22023: secret must be the name of an entry, not the secret itself/, 'its secret is known when it is typed in');
+like(refusal("SELECT payments.create_psp('nowhere', 'apikey', secret => 'apikey')"), qr/22023: adapter "apikey" does not know where its PSP is.*base_url => /s, 'an adapter without an address wants one');
+is(value($node, "SELECT count(*) FROM payments.psp WHERE psp IN ('typed', 'nowhere')"), 0, 'neither is made');
 value($node, sprintf q{SELECT payments.create_psp('homeless', 'apikey', '%s', 'apikey')}, $peer{apikey}->url);
 my $homeless = pay('homeless', 'homeless');
 ok(wait_until($node, "SELECT reason || ': ' || detail FROM payments.dead_letter WHERE payment_id = '$homeless'", 'cannot_build: config names no account'), 'without an account nothing can be built');
@@ -269,10 +275,11 @@ $peer{oauth}->control({ refuse_tokens => JSON::PP::false });
 value($node, "SELECT payments.resume_psp('oauth'); UPDATE payments.queue SET due_at = clock_timestamp()");
 is(outcome($node, $refused), 'succeeded', 'resumed: charged');
 
-$peer{oauth}->control({ valid_s => 4, end_tokens => JSON::PP::true });
-is(outcome($node, pay('oauth', 'short')), 'succeeded', 'a token that is good for four seconds');
+$peer{oauth}->control({ valid_s => 8, end_tokens => JSON::PP::true });
+is(outcome($node, pay('oauth', 'short')), 'succeeded', 'a token that is good for eight seconds');
 $book = $peer{oauth}->book;
 my ($given, $unauthorized) = @$book{qw(tokens_given unauthorized)};
+# The second that follows it is asked for when half of the time of the first that does has passed: the token itself is over by then.
 ok(eventually(sub { $peer{oauth}->book->{tokens_given} > $given + 1 }), 'is renewed before it ends, by itself');
 is(outcome($node, pay('oauth', 'renewed')), 'succeeded', 'charged with a later one');
 is($peer{oauth}->book->{unauthorized}, $unauthorized, 'none was used after its end');
@@ -307,6 +314,58 @@ reload($node);
 is(outcome($node, $patient), 'succeeded', 'the right secret: charged');
 unlike($log->(), qr/token-\d|client:|pass word|apikey_test/, 'no token and no secret is in the log');
 is(value($node, q{SELECT count(*) FROM payments.attempt WHERE body LIKE '%client%' OR body LIKE '%token-%'}), 0, 'nor in a table');
+
+# ---------- a PSP that is made again with another adapter
+my $silent = IO::Socket::INET->new(Listen => 200, LocalAddr => '127.0.0.1') or die "cannot listen: $!";
+my $silent_url = 'http://127.0.0.1:' . $silent->sockport;
+
+# A request that was sent to the silent one; nobody answers it.
+sub held
+{
+	IO::Select->new($silent)->can_read($PostgreSQL::Test::Utils::timeout_default) or die 'nobody calls';
+	my $held = $silent->accept;
+
+	<$held> =~ m{^POST /token } or die 'not for a token';
+	return $held;
+}
+sub again { my ($psp, @arguments) = @_; return value($node, "BEGIN; DELETE FROM payments.psp WHERE psp = '$psp'; SELECT payments.create_psp(" . join(', ', map { "'$_'" } $psp, @arguments) . '); COMMIT') }
+sub lives { return value($node, 'SELECT pg_postmaster_start_time(), pid FROM payments.worker_status') }
+my $lives = lives();
+
+my $before = $peer{oauth}->book->{tokens_given};
+value($node, sprintf q{SELECT payments.create_psp('kept', 'oauth', '%s', 'oauth')}, $peer{oauth}->url);
+ok(eventually(sub { $peer{oauth}->book->{tokens_given} > $before }), 'a token is kept');
+again('kept', 'basic', $peer{basic}->url, 'basic');
+is(outcome($node, pay('kept', 'kept')), 'succeeded', 'when the PSP is made again with an adapter that wants none, that one charges');
+
+value($node, "SELECT payments.create_psp('asked', 'oauth', '$silent_url', 'oauth')");
+my $in_flight = held();
+again('asked', 'sandbox');
+is(outcome($node, pay('asked', 'while', 'sandbox_ok')), 'succeeded', 'so does one that is made while a token is asked for');
+print $in_flight "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+close $in_flight;
+ok(eventually(sub { $log->() =~ /got no token from PSP "asked": HTTP status 200/ }), 'the answer is read by the adapter that asked');
+is(outcome($node, pay('asked', 'behind', 'sandbox_ok')), 'succeeded', 'and changes nothing');
+is(lives(), $lives, 'the worker goes on through all of it');
+
+# ---------- token endpoints that hang
+# More than there are slots: without a timeout of their own they would keep them for an hour.
+my $HANG = 70;
+my @held;
+value($node, "SELECT payments.create_psp('hang' || i, 'oauth', '$silent_url', 'oauth') FROM generate_series(1, $HANG) i; UPDATE payments.psp SET timeout = '10 min' WHERE psp ~ '^hang'");
+value($node, "SELECT FROM generate_series(1, $HANG) i, LATERAL payments.create_payment('hang' || i, 1000, 'EUR', psp => 'hang' || i, payment_method => 'card')");
+push @held, held() for 1 .. 20;
+value($node, sprintf q{SELECT payments.create_psp('healthy', 'oauth', '%s', 'oauth')}, $peer{oauth}->url);
+is(outcome($node, pay('healthy', 'healthy')), 'succeeded', "$HANG PSPs hang when asked for a token: one that does not is charged");
+is(value($node, "SELECT string_agg(DISTINCT status, ' ') FROM payments.payment WHERE psp ~ '^hang'"), 'initiated', 'while they wait');
+value($node, "UPDATE payments.psp SET base_url = '" . $peer{oauth}->url . "' WHERE psp ~ '^hang'");
+close $_ foreach @held, $silent;
+ok(wait_until($node, "SELECT count(*) FROM payments.payment WHERE psp ~ '^hang' AND status = 'succeeded'", $HANG), 'and are charged when they answer');
+
+# ---------- a PSP whose adapter the library does not have
+value($node, "INSERT INTO payments.psp (psp, adapter) VALUES ('foreign', 'of_another_version')");
+value($node, 'SELECT pg_terminate_backend(pid) FROM payments.worker_status');
+is(outcome($node, pay('basic', 'beside')), 'succeeded', 'a worker that starts leaves it alone, and charges at the others');
 
 check_clean($node);
 done_testing();

@@ -48,7 +48,7 @@ my ($pid, $before) = worker_memory();
 
 foreach my $payment (@healthy) { outcome($node, $payment) }
 is(value($node, q{SELECT count(*) FROM payments.payment WHERE amount BETWEEN 3000 AND 3999 AND status = 'succeeded'}), 30, 'healthy payments go through meanwhile');
-settled($node);
+at_rest($node);
 
 foreach my $fault (@FAULTS)
 {
@@ -70,7 +70,7 @@ check_clean($node, 'bad answers: check() is clean');
 # ---------- when the PSP has come to its senses
 $peer->faults;
 value($node, q{SELECT payments.redrive(dead_letter_id) FROM payments.dead_letter WHERE decision IS NULL});
-settled($node);
+at_rest($node);
 is(value($node, q{SELECT count(*) FROM payments.payment WHERE status <> 'succeeded'}), 0, 'redriven, all succeed')
   or diag(value($node, q{SELECT p.status, k.key, d.reason, d.detail FROM payments.payment p JOIN payments.idempotency_key k USING (payment_id) LEFT JOIN payments.dead_letter d ON d.payment_id = p.payment_id WHERE p.status <> 'succeeded'}));
 is_deeply($peer->book(brief => 1)->{double_charged}, [], 'and nobody was charged twice');
@@ -93,7 +93,7 @@ $peer->control({ reset => JSON::PP::true(), settings => { honour_keys => JSON::P
 # Answers to inquiries are not lost: a run of them ends in the dead letters, as it should, and is tested above.
 $peer->faults({ fault => 'lose_answer', p => 0.5, method => 'POST' }, { fault => 'status_429', p => 0.1, method => 'POST' });
 create_payment($node, idempotency_key => "no-keys-$_", amount => 5000 + $_) foreach 1 .. 30;
-settled($node);
+at_rest($node);
 is(value($node, q{SELECT count(*) FROM payments.payment WHERE amount BETWEEN 5000 AND 5999 AND status = 'succeeded'}), 30, 'without honoured keys: all succeed')
   or diag(value($node, q{SELECT p.status, d.reason FROM payments.payment p LEFT JOIN payments.dead_letter d USING (payment_id) WHERE p.amount BETWEEN 5000 AND 5999 AND p.status <> 'succeeded'}));
 my $book = $peer->book;

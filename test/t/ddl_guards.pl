@@ -10,7 +10,7 @@ use Test::More;
 
 my $node = new_payments_node('ddl');
 create_payment($node, idempotency_key => 'ddl-1', amount => 1000, psp => 'sandbox', payment_method => 'sandbox_ok');
-settled($node);
+at_rest($node);
 
 # What the table of bypasses in the design names, and their kin; all as superuser.
 my @refused = (

@@ -54,14 +54,14 @@ foreach my $n (1 .. 10)
 	create_payment($main, idempotency_key => "copy-$n", amount => 1000 + $n, metadata => qq({"n": $n, "text": "a\\\\b \\"c\\" \xc3\xbc"}));
 }
 my $manual = create_payment($main, idempotency_key => 'copy-manual', amount => 5000, capture => 'manual');
-settled($main);
+at_rest($main);
 value($main, "SELECT * FROM payments.capture_payment('$manual', 'copy-capture', 3000)");
-settled($main);
+at_rest($main);
 value($main, "SELECT * FROM payments.refund_payment('$manual', 'copy-refund', 1000)");
-settled($main);
+at_rest($main);
 deliver_event($main, $_) foreach $peer->events;
 create_payment($main, idempotency_key => 'copy-wrong', amount => 4000, payment_method => 'pm_test_wrong_amount');
-settled($main);
+at_rest($main);
 # What a copy would love to send: it waits, since the worker here is stopped.
 stop_worker($main);
 my $waiting = create_payment($main, idempotency_key => 'copy-waiting', amount => 9999);
@@ -137,7 +137,7 @@ is(scalar(grep { $_->{amount} == 9999 } @{ $book->{charges} }), 1, 'both of them
 cmp_ok($book->{keys}{replays}, '>=', 1, 'the PSP saw the same key again');
 is($book->{keys}{keys_with_many_bodies}, 0, 'with the same bytes');
 is_deeply($book->{double_charged}, [], 'nobody was charged twice');
-settled($standby);
+at_rest($standby);
 check_clean($standby, 'after the failover: check() is clean');
 $standby->stop;
 done_testing();

@@ -151,7 +151,7 @@ my ($last) = (grep { $_->{body} =~ /"amount":3000\b/ } $peer->events(type => 'pa
 deliver_event($node, $last);
 is( value($node, "SELECT status || '/' || source FROM payments.payment_history('$id') ORDER BY seq DESC LIMIT 1"),
 	'succeeded/webhook', 'finished by webhook');
-settled($node);
+at_rest($node);
 # An event does not hold the fee; the worker asks for it.
 is(value($node, "SELECT count(*) FROM payments.movement WHERE payment_id = '$id' AND kind = 'fee'"), 1, 'its fee');
 ledger_is_book('requires_action');
@@ -167,7 +167,7 @@ is( value($node, q{SELECT count(*) FROM payments.payment WHERE status IN ('initi
 write_secrets($node);
 reload($node);
 value($node, q{SELECT payments.resume_psp('stripe')});
-settled($node);
+at_rest($node);
 is( value($node, q{SELECT count(*) FROM payments.payment p JOIN payments.idempotency_key k USING (payment_id) WHERE k.key LIKE 'halt-%' AND p.status = 'succeeded'}),
 	6, 'and go through after resume_psp()');
 is($peer->book(brief => 1)->{keys}{keys_with_many_bodies}, 0, 'no key was sent with other bytes');

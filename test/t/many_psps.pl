@@ -53,7 +53,7 @@ is( value($node, q{SELECT count(*) FROM payments.attempt_answer JOIN payments.op
 
 $dead->faults;
 value($node, 'SELECT pg_terminate_backend(pid) FROM payments.worker_status');
-settled($node);
+at_rest($node);
 is(value($node, q{SELECT status, count(*) FROM payments.payment GROUP BY 1}), 'succeeded|' . ($PSPS + 120), 'which succeed once they are answered');
 check_clean($node);
 
@@ -66,11 +66,11 @@ foreach my $life (1 .. 2)
 {
 	$node->safe_psql('postgres', q{SELECT payments.create_psp(psp => 'brief', adapter => 'stripe', secret => 'nowhere')});
 	create_payment($node, idempotency_key => "while-$life", amount => 1000);
-	settled($node);
+	at_rest($node);
 	is(scalar(() = slurp_file($node->logfile, $from) =~ /$named/g), $life, "life $life of a PSP: the worker knows it");
 	$node->safe_psql('postgres', q{DELETE FROM payments.psp_feed WHERE psp = 'brief'; DELETE FROM payments.psp WHERE psp = 'brief'});
 	create_payment($node, idempotency_key => "after-$life", amount => 1000);
-	settled($node);
+	at_rest($node);
 }
 is(value($node, 'SELECT pid IS NOT NULL FROM payments.worker_status'), 't', 'and the worker goes on');
 

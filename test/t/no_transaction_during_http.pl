@@ -47,8 +47,8 @@ like($stderr, qr/tuples: 1000 removed/, 'vacuum removes dead rows meanwhile');
 is($slow->book(brief => 1)->{held}, $CALLS, 'and still they hang');
 
 $slow->release;
-settled($node);
-is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), "succeeded|$CALLS", 'all settle when the PSP answers');
+at_rest($node);
+is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), "succeeded|$CALLS", 'all complete when the PSP answers');
 is(scalar(grep { $_->{status} eq 'succeeded' } @{ $slow->book->{charges} }), $CALLS, 'charged once each');
 is_deeply($slow->book(brief => 1)->{double_charged}, [], 'nobody twice');
 check_clean($node);

@@ -40,7 +40,7 @@ foreach my $level ('read committed', 'repeatable read', 'serializable')
 		is($through + $over + $again, 50, "$level: each goes through, is too much, or is to be tried again");
 		is($through, 1, "$level: one goes through ($over too much, $again to be tried again)");
 	}
-	settled($node);
+	at_rest($node);
 	is(value($node, "SELECT captured, refunded, refund_pending FROM payments.payment WHERE payment_id = '$id'"), '100|60|0', "$level: 60 refunded");
 }
 is(scalar @{ $peer->book->{refunds} }, 3, 'one refund each in the PSP\'s book');
@@ -49,7 +49,7 @@ check_clean($node, 'refunds: check() is clean');
 # ---------- capture against cancel
 my $ROUNDS = 25;
 my @ids = map { create_payment($node, idempotency_key => "cc-$_", amount => 1000 + $_, capture => 'manual') } 0 .. $ROUNDS - 1;
-settled($node);
+at_rest($node);
 my @results = many_sessions(
 	$node,
 	2 * $ROUNDS,
@@ -63,7 +63,7 @@ my $both = grep { $results[ 2 * $_ ]{code} == 0 && $results[ 2 * $_ + 1 ]{code} 
 my $none = grep { $results[ 2 * $_ ]{code} != 0 && $results[ 2 * $_ + 1 ]{code} != 0 } 0 .. $ROUNDS - 1;
 is("$both $none", '0 0', "capture against cancel, $ROUNDS times: exactly one of the two is accepted");
 is(count_of(qr/ERROR:  PY00[68]/, @results), $ROUNDS, 'the other is told why');
-settled($node);
+at_rest($node);
 my $taken = value($node, q{SELECT count(*) FROM payments.payment p JOIN payments.idempotency_key k ON k.payment_id = p.payment_id AND k.key ~ '^cc-[0-9]' WHERE p.status = 'succeeded'});
 note("$taken captured, " . ($ROUNDS - $taken) . ' cancelled');
 is( value($node, q{SELECT count(*) FROM payments.payment p JOIN payments.idempotency_key k ON k.payment_id = p.payment_id AND k.key ~ '^cc-[0-9]'
@@ -81,7 +81,7 @@ check_clean($node, 'capture against cancel: check() is clean');
 		  . PaymentsTest::create_payment_sql(idempotency_key => "cd-$_[0]", amount => 2000 + $_[0])
 		  . " \\gset\nSELECT pg_sleep($wait) \\g /dev/null\n$VERBOSE SELECT status FROM payments.cancel_payment(:'payment_id', 'cd-cancel-$_[0]');";
 	});
-settled($node);
+at_rest($node);
 is(count_of(qr/ERROR:  (?!PY00[68])/, @results), 0, 'cancel against dispatch: accepted, too late, or told that a call is in flight');
 my $cancelled = value($node, q{SELECT count(*) FROM payments.payment WHERE amount BETWEEN 2000 AND 2999 AND status = 'cancelled'});
 note("$cancelled of $ROUNDS cancelled before dispatch");
@@ -109,7 +109,7 @@ push @results, many_sessions($node, 2 * ($N - $EARLY),
 	meanwhile => sub { $peer->release });
 is(scalar(grep { $_->{code} == 0 } @results), 2 * $N, 'each delivery is accepted') or diag(map { $_->{stderr} } @results);
 is(scalar(grep { $_->{stdout} =~ /\|f\|/ } @results), $N, 'one of two is the first, the other a duplicate');
-settled($node);
+at_rest($node);
 # The webhooks may have emptied the queue while answers were still to come.
 ok( wait_until($node, q{SELECT count(*) FROM payments.attempt_answer w JOIN payments.operation o USING (operation_id) WHERE o.amount BETWEEN 3001 AND 3999}, $N),
 	'all answers came');
@@ -136,7 +136,7 @@ foreach my $result (@results)
 }
 is(scalar keys %ids, 1, '100 sessions with one key: identical replies') or diag(explain(\%ids));
 is($first, 1, 'one of them was the first');
-settled($node);
+at_rest($node);
 is(scalar(grep { $_->{amount} == 4321 } $peer->charges), 1, 'charged once');
 is($peer->book(brief => 1)->{keys}{keys_with_many_bodies}, 0, 'no key was sent with other bytes');
 check_clean($node, 'one key: check() is clean');

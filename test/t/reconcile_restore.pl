@@ -24,12 +24,12 @@ foreach my $n (1 .. 5)
 {
 	create_payment($main, idempotency_key => "known-$n", amount => 1000 + $n, order_ref => "known-$n");
 }
-settled($main);
+at_rest($main);
 value($main, q{SELECT * FROM payments.refund_payment((SELECT payment_id FROM payments.payment WHERE order_ref = 'known-5'), 'known-refund', 305)});
-settled($main);
+at_rest($main);
 $main->backup('base');
 create_payment($main, idempotency_key => 'known-6', amount => 1006, order_ref => 'known-6');
-settled($main);
+at_rest($main);
 # Accepted, and not yet sent.
 stop_worker($main);
 my @accepted = (idempotency_key => 'accepted', amount => 7200, order_ref => 'accepted');
@@ -41,7 +41,7 @@ value($main, 'SELECT payments.start_worker()');
 is(outcome($main, $accepted), 'succeeded', 'what was accepted before the point is charged after it');
 my @orphan = (idempotency_key => 'orphan', amount => 6100, order_ref => 'orphan');
 is(outcome($main, create_payment($main, @orphan)), 'succeeded', 'and another payment is made, wholly after it');
-settled($main);
+at_rest($main);
 my $ref_of_orphan = value($main, q{SELECT o.psp_ref FROM payments.operation o JOIN payments.payment p USING (payment_id) WHERE p.order_ref = 'orphan'});
 my $segment = value($main, 'SELECT pg_walfile_name(pg_switch_wal())');
 ok(wait_until($main, "SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver"), 'the log is archived');

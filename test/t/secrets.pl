@@ -28,7 +28,7 @@ is((deliver_event($node, $event))[0], 0, 'a webhook');
 isnt((deliver_event($node, $event, signature => 't=1,v1=00'))[0], 0, 'a bad webhook');
 $peer->faults({ fault => 'garbage_http' }, { fault => 'reset_before' });
 create_payment($node, idempotency_key => 'garbage', amount => 1000);
-settled($node);
+at_rest($node);
 $peer->faults;
 write_secrets($node, 'stripe' => $WRONG, 'stripe.webhook' => $WEBHOOK);
 reload($node);

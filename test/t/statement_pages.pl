@@ -31,10 +31,10 @@ value($node, q{
 });
 value($node, sprintf q{SELECT payment_id FROM payments.create_payment('k-%1$s', %2$d, 'EUR', merchant => 'books', payment_method => 'sandbox_ok', order_ref => 'ORDER-%1$s')}, $_, 1000 + 7 * $_)
   foreach 1001 .. 1030;
-settled($node);
+at_rest($node);
 my $refunded = value($node, q{SELECT payment_id FROM payments.payment WHERE order_ref = 'ORDER-1007'});
 value($node, "SELECT payments.refund_payment('$refunded', 'back', amount => 500)");
-settled($node);
+at_rest($node);
 sub account { return "(SELECT account_id FROM payments.account WHERE merchant = '$_[0]' AND code = '$_[1]' AND currency = 'EUR')" }
 sub post { my ($debit, $credit, $amount, $more) = @_; return sprintf 'SELECT payments.post(%s, %s, %d%s)', $debit, $credit, $amount, $more // '' }
 my ($balance, $receivable, $fees, $reserve, $bank, $commission) = map { account('books', $_) } qw(merchant_balance psp_receivable:sandbox psp_fees dispute_reserve bank commission);

@@ -49,6 +49,22 @@ is(delivered_state(($peer->events(@succeeded, t => int(time) + 3600))[0]), 'PY50
 is(value($node, 'SELECT count(*) FROM payments.psp_event'), 0, 'nothing is left of them');
 is(status_of($id), 'requires_action', 'and nothing has changed');
 
+# ---------- the body of one that is refused stays out of the log, though it is in the statement
+my %refused = (
+	PY401 => { psp => 'nowhere' },
+	PY403 => { psp => 'stripe_bare' },
+	PY407 => { psp => 'sandbox' },
+	PY501 => { headers => {} },
+	PY503 => { headers => [] },
+	PY504 => { body => 'x' x (1024 * 1024 + 1) });
+value($node, "SELECT payments.create_psp('stripe_bare', 'stripe')");
+my $logged = -s $node->logfile;
+is(delivered_state($event, %{ $refused{$_} }), $_, "refused: $_") foreach sort keys %refused;
+is($node->psql('postgres', "BEGIN READ ONLY; " . PaymentsTest::webhook_sql($event)), 3, 'an error that is not of ours');
+my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile, $logged);
+like($log, qr/ERROR:  PSP "nowhere" does not exist.*ERROR:  cannot execute /s, 'the log has the errors');
+unlike($log, qr/receive_webhook\(|decode\(/, 'and none of the statements');
+
 # ---------- once, and once again
 like(deliver($event), qr/^$event->{id}\|f\|$id\|succeeded\|$/, 'the true one is applied');
 like(deliver($event), qr/^$event->{id}\|t\|$id\|succeeded\|$/, 'again: a duplicate');

@@ -59,7 +59,7 @@ my $elapsed = least_time($SECOND, sub {
 	my $took = gone_after($pid);
 	ok(wait_until($node, "SELECT pid <> $pid FROM payments.worker_status"), 'the launcher brings it back');
 	$peer->release;
-	settled($node);
+	at_rest($node);
 	return $took;
 });
 cmp_ok($elapsed, '<', $SECOND, sprintf 'SIGTERM ends the worker in the middle of calls (%.0f ms)', $elapsed * 1000);
@@ -83,7 +83,7 @@ $elapsed = least_time($SLACK, sub {
 	$peer->release;
 	$log_from = -s $node->logfile;
 	$node->start;
-	settled($node);
+	at_rest($node);
 	return $took;
 });
 cmp_ok($elapsed, '<', $SLACK, sprintf 'stop -m fast (%.0f ms, the checkpoint and pg_ctl\'s waiting included)', $elapsed * 1000);
@@ -125,7 +125,7 @@ $elapsed = least_time($SLACK, sub {
 	$node->safe_psql('postgres', 'CREATE EXTENSION payments; SELECT payments.setup()');
 	fast_schedules($node);
 	$peer->release;
-	settled($node);
+	at_rest($node);
 	is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE amount = 1234 GROUP BY 1}), "succeeded|$n", 'CREATE EXTENSION and setup() take up where it was');
 	is(scalar(grep { $_->{amount} == 1234 } $peer->charges), $n, 'charged once');
 	return $took;
@@ -151,7 +151,7 @@ $node->safe_psql('postgres', q{
 my $poison = create_payment($node, idempotency_key => 'poison', amount => 7777, merchant => 'poisoned');
 my @healthy = map { create_payment($node, idempotency_key => "healthy-$_", amount => 1000 + $_) } 1 .. 20;
 ok(wait_until($node, "SELECT reason FROM payments.dead_letter WHERE payment_id = '$poison'", 'cannot_complete'), 'a poison row ends as a dead letter');
-settled($node);
+at_rest($node);
 is( value($node, q{SELECT count(*) FROM payments.payment p JOIN payments.idempotency_key k USING (payment_id) WHERE k.key LIKE 'healthy-%' AND p.status = 'succeeded'}),
 	20, 'and does not stop the others');
 is(value($node, "SELECT status, captured FROM payments.payment WHERE payment_id = '$poison'"), 'in_doubt|0', 'it is in doubt');
@@ -221,7 +221,7 @@ is(outcome($hand, create_payment($hand, idempotency_key => 'attack-after', amoun
 	'a trigger that raises at the claim of one row does not stop the next');
 $hand->safe_psql('postgres', 'DROP TRIGGER attack ON payments.queue');
 is(outcome($hand, $poison), 'succeeded', 'the row goes through when the trigger is gone');
-settled($hand);
+at_rest($hand);
 
 $elapsed = least_time($SLACK, sub {
 	my $pid = value($hand, 'SELECT payments.start_worker()');
@@ -233,6 +233,27 @@ $id = create_payment($hand, idempotency_key => 'hand-stopped', amount => 1000);
 is(value($hand, "SELECT status FROM payments.payment WHERE payment_id = '$id'"), 'initiated', 'payments are accepted meanwhile');
 value($hand, 'SELECT payments.start_worker()');
 is(outcome($hand, $id), 'succeeded', 'and done after start_worker()');
+
+# Who is first is not to be told from outside, so all are told of the one that serves.
+foreach my $round (1 .. 5)
+{
+	my $last = value($hand, 'SELECT payments.start_worker()');
+	value($hand, 'SELECT payments.stop_worker()');
+	gone_after($last);
+	my @said = map { $_->{stdout} . $_->{stderr} } many_sessions($hand, 4, sub { return 'SELECT payments.start_worker();' });
+	my $serving = value($hand, q{SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+		WHERE l.locktype = 'advisory' AND l.granted AND a.usename = 'payments_worker' AND l.objsubid = 2});
+	is("@said", "$serving $serving $serving $serving", 'four start one at the same moment: each gets the one that stays');
+}
+# Somebody else's lock is no worker.
+my $served = value($hand, 'SELECT payments.start_worker()');
+my $holder = $hand->background_psql('postgres');
+value($hand, 'SELECT payments.stop_worker()');
+gone_after($served);
+$holder->query_safe("SELECT pg_advisory_lock(x'7061796d'::int, x'656e7473'::int)");
+is(sqlstate($hand, 'SELECT payments.start_worker()'), 'PY408', 'one that cannot serve is none');
+$holder->quit;
+like(value($hand, 'SELECT payments.start_worker()'), qr/^\d+$/, 'and now it can');
 check_clean($hand);
 $hand->stop;
 done_testing();

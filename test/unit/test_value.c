@@ -1,5 +1,5 @@
 /*
- * test/unit/test_settlement_value.c
+ * test/unit/test_value.c
  *		If this fails, an amount of a settlement file is a hundred or a thousand
  *		times what it was, or a payment falls on another day.
  */

@@ -1,5 +1,5 @@
 /*
- * test/fuzz/fuzz_seal_proof.c
+ * test/fuzz/fuzz_block.c
  *		If this fails, a proof that somebody sends in crashes the server, or is
  *		taken without having the head's hash.
  */

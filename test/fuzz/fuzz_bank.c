@@ -1,5 +1,5 @@
 /*
- * test/fuzz/fuzz_settlement_bank.c
+ * test/fuzz/fuzz_bank.c
  *		If this fails, a bank statement can crash the server, or one is taken
  *		whose entries do not make its closing balance.
  *

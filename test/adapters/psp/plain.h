@@ -1,5 +1,5 @@
 /*
- * test/adapters/plain.h
+ * test/adapters/psp/plain.h
  *		What the adapters of the tests share: a PSP that takes operations as
  *		JSON at one address.  test/peer/plain.py is that PSP.
  *

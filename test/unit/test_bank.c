@@ -1,5 +1,5 @@
 /*
- * test/unit/test_settlement_bank.c
+ * test/unit/test_bank.c
  *		If this fails, a bank statement with an entry cut out, doubled or turned
  *		round is booked as if it were whole.
  *

@@ -1,5 +1,5 @@
 /*
- * test/unit/test_seal_format.c
+ * test/unit/test_block.c
  *		If this fails, a forged proof is taken, a genuine one refused, or a proof
  *		sent from outside crashes the server.
  */

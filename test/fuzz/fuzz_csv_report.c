@@ -1,5 +1,5 @@
 /*
- * test/fuzz/fuzz_settlement_csv.c
+ * test/fuzz/fuzz_csv_report.c
  *		If this fails, a settlement file of a PSP can crash the server, or a row
  *		comes without a kind.
  *

@@ -1,5 +1,5 @@
 /*
- * test/unit/test_hmac.c
+ * test/unit/test_digest.c
  *		If this fails, PSP keys, request hashes or hash chains come out
  *		different than before (a resend is then a second charge), two different
  *		requests share a hash, or genuine webhooks are refused.

@@ -1,0 +1,54 @@
+-- If this fails, a trigger function that somebody attaches in another way than
+-- setup() does looks at rows that are not there: the server crashes.
+
+\ir ../lib/prelude.sql
+BEGIN;
+SELECT no_plan();
+
+-- By its name some of them know what to look at.
+CREATE SCHEMA attached;
+CREATE TABLE attached.account AS TABLE payments.account WITH NO DATA;
+CREATE TABLE attached.payment AS TABLE payments.payment WITH NO DATA;
+INSERT INTO attached.account DEFAULT VALUES;
+INSERT INTO attached.payment DEFAULT VALUES;
+
+-- What a change says with a trigger of that function on the table: none, or the error's SQLSTATE.
+CREATE FUNCTION pg_temp.said(function text, tbl regclass, moment text, event text, each text, change text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('CREATE TRIGGER attached %s %s ON %s FOR EACH %s EXECUTE FUNCTION payments.%I()', moment, event, tbl, each, function);
+	EXECUTE format(change, tbl);
+	RAISE EXCEPTION 'undone' USING ERRCODE = 'TAP00';
+EXCEPTION WHEN SQLSTATE 'TAP00' THEN
+	RETURN 'none';
+WHEN OTHERS THEN
+	RETURN sqlstate;
+END
+$$;
+CREATE TEMP TABLE attempt AS
+SELECT p.proname AS function, t.tbl, m.moment, e.event, x.each,
+	pg_temp.said(p.proname, t.tbl, m.moment, e.event, x.each, e.change) AS said
+FROM pg_proc p
+CROSS JOIN (VALUES ('attached.account'), ('attached.payment')) t (tbl)
+CROSS JOIN (VALUES ('BEFORE'), ('AFTER')) m (moment)
+CROSS JOIN (VALUES ('INSERT', 'INSERT INTO %s DEFAULT VALUES'), ('UPDATE', 'UPDATE %s SET merchant = merchant'), ('DELETE', 'DELETE FROM %s'), ('TRUNCATE', 'TRUNCATE %s')) e (event, change)
+CROSS JOIN (VALUES ('STATEMENT'), ('ROW')) x (each)
+WHERE p.pronamespace = 'payments'::regnamespace AND p.prorettype = 'trigger'::regtype AND (e.event <> 'TRUNCATE' OR x.each = 'STATEMENT');
+
+SELECT is(string_agg(DISTINCT function || ' ' || said, ', ' ORDER BY function || ' ' || said), 'forget_epoch none, forget_routes none, guard_account 39P01, guard_append_only PY003, guard_facts 39P01, guard_status 39P01, mask_staged 39P01', 'for each statement there is no row')
+FROM attempt
+WHERE each = 'STATEMENT';
+SELECT is(string_agg(DISTINCT function || ' ' || said, ', ' ORDER BY function || ' ' || said), 'forget_epoch none, forget_routes none, guard_account 39P01, guard_append_only PY003, guard_facts 39P01, guard_status 39P01, mask_staged 39P01', 'nor one to answer with, afterwards')
+FROM attempt
+WHERE each = 'ROW' AND moment = 'AFTER';
+SELECT is(count(*), 0::bigint, 'before each row, those that know the table look at it')
+FROM attempt
+WHERE each = 'ROW' AND moment = 'BEFORE' AND said <> CASE
+	WHEN function LIKE 'forget_%' THEN 'none'
+	WHEN function = 'guard_append_only' THEN 'PY003'
+	WHEN function IN ('guard_account', 'guard_facts') AND event = 'DELETE' THEN 'PY003'
+	WHEN function IN ('guard_account', 'guard_facts') THEN 'none'
+	ELSE said
+END;
+
+SELECT finish();
+ROLLBACK;

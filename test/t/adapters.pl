@@ -247,13 +247,13 @@ is(value($node, "SELECT string_agg(event_id || ' ' || outcome, ', ' ORDER BY eve
 is(asked('basic'), $asked + 3, 'nor asked about');
 
 # One that comes while a call is in flight: its answer may be older than what the hint is about.
-($id, my $in_flight, my $attempt, my $mark) = by_hand('basic', 'in flight', 'operation_id, attempt, psp_ref', 'pending');
+($id, my $held, my $attempt, my $mark) = by_hand('basic', 'in flight', 'operation_id, attempt, psp_ref', 'pending');
 $operation = { kind => 'charge', ref => $mark, generation => 1, amount => 1000, currency => 'EUR', id => 'op_hand', payment => 'pay_hand', status => 'pending' };
 is(receive('basic', $json->encode({ %$operation, event => 'hint-4', status => 'done' })), "hint-4|f|$id|processing|", 'a hint while a call is in flight');
 my $lease = "SELECT claimed_by, due_at > clock_timestamp() FROM payments.queue WHERE payment_id = '$id'";
 is(value($node, $lease), 'external:hand|t', 'leaves the lease as it is');
-is(value($node, sprintf q{SELECT payments.complete('%s', %d, 200, '{}', convert_to('%s', 'UTF8'))}, $in_flight, $attempt, $json->encode($operation)), 'processing', 'the call is answered: pending');
-ok(wait_until($node, "SELECT count(*) FROM payments.attempt WHERE operation_id = '$in_flight' AND action = 'inquire'", 1), 'and asked again at once');
+is(value($node, sprintf q{SELECT payments.complete('%s', %d, 200, '{}', convert_to('%s', 'UTF8'))}, $held, $attempt, $json->encode($operation)), 'processing', 'the call is answered: pending');
+ok(wait_until($node, "SELECT count(*) FROM payments.attempt WHERE operation_id = '$held' AND action = 'inquire'", 1), 'and asked again at once');
 
 # ---------- a token; three headers that sign
 $id = pay('oauth', 'token');

@@ -227,29 +227,3 @@ pay_class_parse(const char *name, PayClass *class)
 	}
 	return false;
 }
-
-const char *
-pay_effect_name(PayEffect effect)
-{
-	switch (effect)
-	{
-		case PAY_EFFECT_NONE:
-			return "none";
-		case PAY_EFFECT_AUTHORIZED:
-			return "authorized";
-		case PAY_EFFECT_CAPTURED:
-			return "captured";
-		case PAY_EFFECT_VOIDED:
-			return "voided";
-		case PAY_EFFECT_REFUNDED:
-			return "refunded";
-		case PAY_EFFECT_REFUND_FAILED:
-			return "refund_failed";
-		case PAY_EFFECT_DISPUTED:
-			return "disputed";
-		case PAY_EFFECT_DISPUTE_WON:
-			return "dispute_won";
-	}
-	elog(ERROR, "unrecognized effect: %d", (int) effect);
-	return NULL;
-}

@@ -330,6 +330,5 @@ extern const char *pay_op_kind_name(PayOpKind kind);
 extern bool pay_op_kind_parse(const char *name, PayOpKind *kind);
 extern const char *pay_class_name(PayClass class);
 extern bool pay_class_parse(const char *name, PayClass *class);
-extern const char *pay_effect_name(PayEffect effect);
 
 #endif							/* PAY_PSP_H */

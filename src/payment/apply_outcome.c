@@ -14,6 +14,8 @@
 
 /* Until a halted PSP is resumed its operations are looked at no more often than this. */
 #define MISCONFIGURED_RETRY_MS 60000
+/* Who was told that there are too many comes again after this, if the PSP does not say when.  The worker sees to its pace by itself. */
+#define TOO_MANY_RETRY_MS 1000
 
 /* Reasons of dead letters whose schedule has ended. */
 #define RAN_OUT_PENDING "pending_too_long"
@@ -29,6 +31,7 @@ static bool apply_rule(PayContext *c);
 static void pending(PayContext *c);
 static void requires_action(PayContext *c);
 static void retry_later(PayContext *c, const PayDeclineRule *rule);
+static void too_many(PayContext *c);
 static void not_sent(PayContext *c);
 static void unknown(PayContext *c);
 static void misconfigured(PayContext *c);
@@ -52,6 +55,11 @@ pay_apply_outcome(PayContext *c)
 		return;
 	if (needs_person(c->operation) && c->result.class != PAY_CLASS_DECLINED && c->result.class != PAY_CLASS_RETRY_LATER)
 		return;
+	if (c->result.too_many && (c->result.class == PAY_CLASS_NOT_SENT || c->report->source == PAY_SOURCE_INQUIRY))
+	{
+		too_many(c);
+		return;
+	}
 	switch (c->result.class)
 	{
 		case PAY_CLASS_PENDING:
@@ -213,6 +221,25 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 }
 
 /* ---------- not at all, or nobody knows ---------- */
+
+/* The PSP did not look at it: that is no try, and what was in doubt is as it was. */
+static void
+too_many(PayContext *c)
+{
+	PayOperation *o = c->operation;
+
+	if (c->claimed_elsewhere)
+		return;
+	count_applied(c);
+	if (c->report->source != PAY_SOURCE_INQUIRY && strcmp(o->status, "in_doubt") != 0)
+	{
+		if (pay_operation_is_first(o) && pay_payment_can(c->payment, "defer"))
+			pay_payment_event(c->set, c->payment, "defer", o, c->source, pay_apply_code(&c->result));
+		o->status = "awaiting_retry";
+	}
+	o->dirty = true;
+	pay_operation_enqueue(c->set, o, o->action, c->set->now + Max(c->result.retry_after_ms, TOO_MANY_RETRY_MS) * INT64CONST(1000));
+}
 
 static void
 not_sent(PayContext *c)

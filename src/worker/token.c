@@ -22,15 +22,15 @@ static bool is_sendable(const char *text);
 static void drop(PayTokenCache *cache);
 
 bool
-pay_token_usable(const PayTokenCache *cache, TimestampTz now)
+pay_token_usable(const PayTokenCache *cache, PaySteady now)
 {
 	return cache->text[0] != '\0' && now < cache->ends_at;
 }
 
-TimestampTz
+PaySteady
 pay_token_due(const PayTokenCache *cache)
 {
-	return cache->asking ? DT_NOEND : cache->ask_at;
+	return cache->asking ? PAY_NEVER : cache->ask_at;
 }
 
 void
@@ -40,7 +40,7 @@ pay_token_asked(PayTokenCache *cache)
 }
 
 bool
-pay_token_got(PayTokenCache *cache, const PayToken *token, TimestampTz now)
+pay_token_got(PayTokenCache *cache, const PayToken *token, PaySteady now)
 {
 	int			valid_s = Min(token->valid_s, VALID_S_MAX);
 	int			lead_s = Max(valid_s / 10, Min(LEAD_S, valid_s / 2));
@@ -53,8 +53,8 @@ pay_token_got(PayTokenCache *cache, const PayToken *token, TimestampTz now)
 	drop(cache);
 	strlcpy(cache->text, token->text, sizeof(cache->text));
 	cache->serial++;
-	cache->ends_at = now + (TimestampTz) valid_s * USECS_PER_SEC;
-	cache->ask_at = cache->ends_at - (TimestampTz) lead_s * USECS_PER_SEC;
+	cache->ends_at = now + (PaySteady) valid_s * USECS_PER_SEC;
+	cache->ask_at = cache->ends_at - (PaySteady) lead_s * USECS_PER_SEC;
 	cache->asking = false;
 	cache->failures = 0;
 	return true;
@@ -73,7 +73,7 @@ is_sendable(const char *text)
 }
 
 void
-pay_token_failed(PayTokenCache *cache, TimestampTz now)
+pay_token_failed(PayTokenCache *cache, PaySteady now)
 {
 	int			delay_s = Min(1 << Min(cache->failures, 10), RETRY_S_MAX);
 
@@ -86,7 +86,7 @@ pay_token_failed(PayTokenCache *cache, TimestampTz now)
 		return;
 	}
 	cache->failures++;
-	cache->ask_at = now + (TimestampTz) delay_s * USECS_PER_SEC;
+	cache->ask_at = now + (PaySteady) delay_s * USECS_PER_SEC;
 }
 
 PayTokenWord

@@ -13,14 +13,25 @@ use Time::HiRes qw(time usleep);
 my $CALLS = 500;
 
 my $node  = new_payments_node('no_transaction');
-my $slow  = start_peer(faults => [ { fault => 'hold', method => 'POST' } ]);
+my $slow  = start_peer();
 my $quick = start_peer();
 # So that the calls end when we say so, not by timeout, however busy the machine is.
 create_stripe_psp($node, $slow, timeout => '5 min');
 create_stripe_psp($node, $quick, psp => 'stripe_quick');
 
-$node->safe_psql('postgres', 'SELECT count(*) FROM (SELECT c.payment_id FROM generate_series(1, ' . $CALLS . ') n, LATERAL '
-	  . q{payments.create_payment(idempotency_key => 'hang-' || n, amount => 1000, currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa') c) s});
+# A PSP gets so many calls at a time only when it has answered as many.
+sub create_payments
+{
+	my ($name) = @_;
+
+	return $node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, $CALLS) n, LATERAL "
+	  . "payments.create_payment(idempotency_key => '$name-' || n, amount => 1000, currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa')");
+}
+
+create_payments('answered');
+at_rest($node);
+$slow->faults({ fault => 'hold', method => 'POST' });
+create_payments('hang');
 ok(wait_until($node, 'SELECT in_flight FROM payments.worker_status', $CALLS), "$CALLS operations are claimed");
 ok($slow->wait_held($CALLS), "$CALLS calls hang at the PSP");
 

@@ -69,7 +69,6 @@ static const char *const duplicate_codes[] = {
 	"charge_already_captured", "charge_already_refunded", "payment_intent_unexpected_state", NULL
 };
 
-static bool is_lock_timeout(Jsonb *json);
 static void read_refusal(Jsonb *json, int http_status, PayResult *result);
 static void read_failed_inquiry(Jsonb *json, int http_status, PayResult *result);
 static void read_success(const PayCommand *command, bool inquiry, Jsonb *json, PayResult *result);
@@ -103,6 +102,7 @@ void
 pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result)
 {
 	Jsonb	   *json;
+	const char *code;
 
 	pay_result_init(result);
 	switch (answer->transport)
@@ -118,12 +118,12 @@ pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *an
 			break;
 	}
 
-	result->too_many = pay_psp_too_many(answer->http_status, answer->retry_after_s);
 	if (answer->retry_after_s >= 0)
 		result->retry_after_ms = Min(answer->retry_after_s, RETRY_AFTER_MAX_S) * 1000;
 	json = pay_json_parse(answer->body, answer->body_bytes);
-	if (is_lock_timeout(json))
-		result->too_many = false;
+	/* 429 as well, but of one object that somebody else has locked. */
+	code = pay_json_text(json, "error.code");
+	result->too_many = pay_psp_too_many(answer->http_status, answer->retry_after_s) && !(code && strcmp(code, "lock_timeout") == 0);
 
 	if (answer->http_status == 200)
 		read_success(command, inquiry, json, result);
@@ -131,16 +131,6 @@ pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *an
 		read_failed_inquiry(json, answer->http_status, result);
 	else
 		read_refusal(json, answer->http_status, result);
-}
-
-/* 429 too, but of one object that somebody else has locked: that says nothing of our pace. */
-static bool
-is_lock_timeout(Jsonb *json)
-{
-	Node		error = {json, "error."};
-	const char *code = text_at(&error, "code");
-
-	return code != NULL && strcmp(code, "lock_timeout") == 0;
 }
 
 /*

@@ -8,8 +8,9 @@
  *
  * - It has slots of its own, a few, and takes none of a PSP's calls in flight.
  *	 A page that hangs keeps its own feed waiting.
- * - How it ends is not counted by the circuit breaker: a list that fails says
- *	 nothing of charges.  While the breaker is open no page is asked for.
+ * - How it ends is not counted by the circuit breaker, nor by the pace: a list
+ *	 that fails, or has a limit of its own, says nothing of charges.  While the
+ *	 breaker is open, or the PSP wants a pause, no page is asked for.
  * - A step completes one page at most, or a part of one, or makes one
  *	 comparison, which is stopped after a while.
  */
@@ -57,7 +58,6 @@ typedef struct PayFeedCall
 	PayUpstream *upstream;
 	int64		token;			/* serial of the one that was sent */
 	PayHttpResponse *response;
-	PaySteady	begun_at;
 	PaySteady	complete_at;
 	int			complete_tries;
 } PayFeedCall;
@@ -241,8 +241,7 @@ send_page(int slot)
 	request.tag = pay_feeds_lane.first_tag + slot;
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
 	call->token = pay_upstream_token_serial(call->upstream);
-	call->begun_at = pay_clock_now();
-	pay_upstream_begun(call->upstream, 1, call->begun_at);
+	pay_upstream_begun(call->upstream, 1, pay_clock_now());
 	pay_upstream_send(call->upstream, &wanted, NULL, false, &request);
 }
 
@@ -251,8 +250,6 @@ answered(int slot, PayHttpResponse *response)
 {
 	PayFeedCall *call = &calls[slot];
 
-	pay_upstream_answered(call->upstream, response->transport, pay_psp_too_many(response->http_status, response->retry_after_s),
-						  response->retry_after_s >= 0 ? response->retry_after_s * 1000 : -1, call->begun_at, pay_clock_now());
 	pay_upstream_check_token(call->upstream, call->token, response);
 	call->response = response;
 	call->complete_at = 0;

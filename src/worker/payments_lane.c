@@ -458,7 +458,7 @@ answered(int slot, PayHttpResponse *response)
 	old = MemoryContextSwitchTo(call->context);
 	call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &call->answer, &d->report.result);
 	MemoryContextSwitchTo(old);
-	pay_upstream_answered(call->upstream, response->transport, d->report.result.too_many, d->report.result.retry_after_ms, call->begun_at, now);
+	pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->begun_at, now);
 	d->response = response;
 	d->report.http_status = response->http_status;
 	d->report.request_id = call->answer.request_id;

@@ -17,6 +17,7 @@
 /* A new one is asked for in the last tenth of its life, or the last minute of a short one. */
 #define LEAD_S 60
 #define RETRY_S_MAX 60
+#define RETRY_AFTER_S_MAX (60 * 60)
 
 static bool is_sendable(const char *text);
 static void drop(PayTokenCache *cache);
@@ -47,7 +48,7 @@ pay_token_got(PayTokenCache *cache, const PayToken *token, PaySteady now)
 
 	if (cache->outdated || !is_sendable(token->text) || valid_s <= 0)
 	{
-		pay_token_failed(cache, now);
+		pay_token_failed(cache, -1, now);
 		return false;
 	}
 	drop(cache);
@@ -73,9 +74,9 @@ is_sendable(const char *text)
 }
 
 void
-pay_token_failed(PayTokenCache *cache, PaySteady now)
+pay_token_failed(PayTokenCache *cache, int retry_after_s, PaySteady now)
 {
-	int			delay_s = Min(1 << Min(cache->failures, 10), RETRY_S_MAX);
+	int			delay_s = Max(Min(1 << Min(cache->failures, 10), RETRY_S_MAX), Min(retry_after_s, RETRY_AFTER_S_MAX));
 
 	cache->asking = false;
 	if (cache->outdated)

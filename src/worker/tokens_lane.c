@@ -33,7 +33,6 @@ typedef struct PayAsked
 {
 	PayUpstream *upstream;		/* NULL: slot is free */
 	bool		doubtful;		/* counted as such, whatever becomes of the cache meanwhile */
-	PaySteady	begun_at;
 } PayAsked;
 
 /* Process-local, written by this lane only. */
@@ -141,7 +140,7 @@ turn_of(const PayUpstream *upstream, PaySteady now)
 	if (!upstream->usable || upstream->token == NULL || busy == SLOTS ||
 		(upstream->token->failures > 0 && doubtful == DOUBTFUL_SLOTS))
 		return PAY_NEVER;
-	/* What the PSP says of our pace, it says of these requests too. */
+	/* A pause that the PSP wants is one of these requests too. */
 	if (pay_pace_room(&upstream->pace, 0, now, &again) <= 0)
 		return Max(pay_token_due(upstream->token), again);
 	return pay_token_due(upstream->token);
@@ -153,7 +152,7 @@ ask(int slot, PayUpstream *upstream, PaySteady now)
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
 
-	asked[slot] = (PayAsked) {upstream, upstream->token->failures > 0, now};
+	asked[slot] = (PayAsked) {upstream, upstream->token->failures > 0};
 	pay_upstream_begun(upstream, 1, now);
 	upstream->users++;
 	busy++;
@@ -183,14 +182,11 @@ free_slot(int slot)
 static void
 answered(int slot, PayHttpResponse *response)
 {
-	PaySteady	begun_at = asked[slot].begun_at;
 	PaySteady	now = pay_clock_now();
 	PayUpstream *upstream = free_slot(slot);
 	PayAnswer	answer;
 	PayToken	token = {0};
 
-	pay_upstream_answered(upstream, response->transport, pay_psp_too_many(response->http_status, response->retry_after_s),
-						  response->retry_after_s >= 0 ? response->retry_after_s * 1000 : -1, begun_at, now);
 	pay_answer_init(&answer);
 	answer.transport = response->transport;
 	answer.http_status = response->http_status;
@@ -199,7 +195,7 @@ answered(int slot, PayHttpResponse *response)
 	answer.retry_after_s = response->retry_after_s;
 	if (response->transport != PAY_TRANSPORT_ANSWERED || !upstream->adapter->read_token(&answer, &token))
 	{
-		pay_token_failed(upstream->token, now);
+		pay_token_failed(upstream->token, response->retry_after_s, now);
 		no_token(upstream, response);
 	}
 	else if (!pay_token_got(upstream->token, &token, now))

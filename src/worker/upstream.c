@@ -415,15 +415,15 @@ pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now)
 }
 
 void
-pay_upstream_answered(PayUpstream *upstream, PayTransport transport, bool refused, int retry_after_ms, PaySteady begun_at, PaySteady now)
+pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, PaySteady begun_at, PaySteady now)
 {
-	if (refused)
+	if (result->too_many)
 	{
 		if (upstream->pace.rate == 0)
 			ereport(LOG,
 					(errmsg("PSP \"%s\" says that it is called too often", upstream->psp),
 					 errhint("It is called more slowly from here on.  See payments.psp_pace.")));
-		pay_pace_refused(&upstream->pace, begun_at, retry_after_ms, now);
+		pay_pace_refused(&upstream->pace, begun_at, result->retry_after_ms, now);
 	}
 	else if (transport == PAY_TRANSPORT_ANSWERED)
 		pay_pace_taken(&upstream->pace, begun_at, now);
@@ -434,22 +434,9 @@ pay_upstream_open(const PayUpstream *upstream, PaySteady now)
 {
 	PaySteady	again;
 
-	return pay_upstream_reachable(upstream, now, &again) && (upstream->token == NULL || pay_token_usable(upstream->token, now));
-}
-
-bool
-pay_upstream_reachable(const PayUpstream *upstream, PaySteady now, PaySteady *again)
-{
-	*again = PAY_NEVER;
-	if (!upstream->usable)
-		return false;
-	if (upstream->breaker_ms > 0 && now < upstream->breaker_until)
-	{
-		*again = upstream->breaker_until;
-		return false;
-	}
-	/* These lanes have slots of their own, so what is in flight is nothing to them. */
-	return upstream->adapter->in_process || pay_pace_room(&upstream->pace, 0, now, again) > 0;
+	return upstream->usable && (upstream->breaker_ms == 0 || now >= upstream->breaker_until) &&
+		(upstream->token == NULL || pay_token_usable(upstream->token, now)) &&
+		pay_pace_room(&upstream->pace, 0, now, &again) > 0;
 }
 
 int64

@@ -89,14 +89,12 @@ extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, PaySte
 /* Counts how a call of that lane ended: losses one after the other open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, PaySteady begun_at, PaySteady now);
 
-/* Counts how fast the PSP takes calls of any lane: that they begin, and what the answer to one says of it. */
+/* Sets the pace: by what the answer to a call of that lane says of it, and by calls of any lane that begin. */
+extern void pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, PaySteady begun_at, PaySteady now);
 extern void pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now);
-extern void pay_upstream_answered(PayUpstream *upstream, PayTransport transport, bool refused, int retry_after_ms, PaySteady begun_at, PaySteady now);
 
-/* May requests of the other lanes be made now: is it usable, its token at hand if it wants one, its breaker closed or due for a probe, and are we not too fast for it? */
+/* May requests of other lanes be made now: is it usable, its token at hand if it wants one, its breaker closed or due for a probe, and are we not too fast for it? */
 extern bool pay_upstream_open(const PayUpstream *upstream, PaySteady now);
-/* Likewise but for the token, which is what is asked for. */
-extern bool pay_upstream_reachable(const PayUpstream *upstream, PaySteady now, PaySteady *again);
 
 /*
  * Which token a request is sent with, to be kept with it; and, for each answer

@@ -28,11 +28,19 @@ sub waits_at_most
 	return "SELECT q.due_at < now() + interval '$interval' FROM payments.queue q WHERE q.payment_id = '$payment'";
 }
 
+sub put_off
+{
+	my ($name) = @_;
+
+	$peer->faults({ fault => 'status_409', count => 1 });
+	my $payment = create_payment($node, idempotency_key => $name, amount => 1000);
+	ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$payment'", 'awaiting_retry'), "$name is put off");
+	return $payment;
+}
+
 # ---------- back
 is(outcome($node, create_payment($node, idempotency_key => 'before', amount => 1000)), 'succeeded', 'a payment at noon');
-$peer->faults({ fault => 'status_409', count => 1 });
-my $put_off = create_payment($node, idempotency_key => 'put-off', amount => 1000);
-ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$put_off'", 'awaiting_retry'), 'one is put off');
+my $put_off = put_off('one');
 $peer->faults({ fault => 'hold', count => 1 });
 my $held = create_payment($node, idempotency_key => 'held', amount => 1000);
 $peer->wait_held(1);
@@ -45,12 +53,15 @@ $peer->release;
 is(outcome($node, $held), 'succeeded', 'and an answer to a call of before is taken');
 
 # ---------- back while nobody looks
+value($node, "UPDATE payments.queue SET due_at = now() WHERE payment_id = '$put_off'");
+is(outcome($node, $put_off), 'succeeded', 'it is sent');
+$put_off = put_off('another');
 stop_worker($node);
 set_clock($DAY, 9);
 $node->safe_psql('postgres', 'SELECT payments.start_worker()');
-ok(wait_until($node, waits_at_most($put_off, '11 min')), 'set back while no worker runs: likewise');
+ok(wait_until($node, waits_at_most($put_off, '11 min')), 'set back while no worker looks: likewise');
 value($node, "UPDATE payments.queue SET due_at = now() WHERE payment_id = '$put_off'");
-is(outcome($node, $put_off), 'succeeded', 'and it is sent');
+is(outcome($node, $put_off), 'succeeded', 'it is sent as well');
 
 # ---------- a row that somebody holds
 stop_worker($node);

@@ -31,7 +31,6 @@ static bool apply_rule(PayContext *c);
 static void pending(PayContext *c);
 static void requires_action(PayContext *c);
 static void retry_later(PayContext *c, const PayDeclineRule *rule);
-static void too_many(PayContext *c);
 static void not_sent(PayContext *c);
 static void unknown(PayContext *c);
 static void misconfigured(PayContext *c);
@@ -55,11 +54,6 @@ pay_apply_outcome(PayContext *c)
 		return;
 	if (needs_person(c->operation) && c->result.class != PAY_CLASS_DECLINED && c->result.class != PAY_CLASS_RETRY_LATER)
 		return;
-	if (c->result.too_many && (c->result.class == PAY_CLASS_NOT_SENT || c->report->source == PAY_SOURCE_INQUIRY))
-	{
-		too_many(c);
-		return;
-	}
 	switch (c->result.class)
 	{
 		case PAY_CLASS_PENDING:
@@ -222,25 +216,6 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 
 /* ---------- not at all, or nobody knows ---------- */
 
-/* The PSP did not look at it: that is no try, and what was in doubt is as it was. */
-static void
-too_many(PayContext *c)
-{
-	PayOperation *o = c->operation;
-
-	if (c->claimed_elsewhere)
-		return;
-	count_applied(c);
-	if (c->report->source != PAY_SOURCE_INQUIRY && strcmp(o->status, "in_doubt") != 0)
-	{
-		if (pay_operation_is_first(o) && pay_payment_can(c->payment, "defer"))
-			pay_payment_event(c->set, c->payment, "defer", o, c->source, pay_apply_code(&c->result));
-		o->status = "awaiting_retry";
-	}
-	o->dirty = true;
-	pay_operation_enqueue(c->set, o, o->action, c->set->now + Max(c->result.retry_after_ms, TOO_MANY_RETRY_MS) * INT64CONST(1000));
-}
-
 static void
 not_sent(PayContext *c)
 {
@@ -386,6 +361,12 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 	/* While a call is in flight its own answer will set the time. */
 	if (c->claimed_elsewhere)
 		return;
+	if (c->result.too_many)
+	{
+		/* We were too fast: that is no try. */
+		pay_operation_enqueue(c->set, o, action, c->set->now + Max(c->result.retry_after_ms, TOO_MANY_RETRY_MS) * INT64CONST(1000));
+		return;
+	}
 	if (o->schedule == NULL || strcmp(o->schedule, schedule) != 0)
 	{
 		o->schedule = schedule;

@@ -3,7 +3,8 @@
  *		How fast a PSP is called: as fast as it takes calls, and no faster.
  *
  * It begins carefully: a few calls in flight, and each answer lets one more
- * begin, which doubles them with each round trip.  A PSP that then says that
+ * begin, which doubles them with each round trip.  What is not made use of is
+ * taken back, since it says nothing of what the PSP would take now.  A PSP that then says that
  * there are too many is given a pause, and from there on so many calls a second
  * as it has shown to take, less a part.  That rate grows by a fixed step a
  * second while it is made use of, and is cut by a part when the PSP complains
@@ -38,7 +39,7 @@ static double taken_rate(const PayPace *pace, PaySteady now);
 int
 pay_pace_window(const PayPace *pace)
 {
-	return WINDOW + pace->answers;
+	return WINDOW + pace->grown;
 }
 
 int
@@ -80,19 +81,24 @@ allowance(const PayPace *pace, PaySteady now)
 }
 
 void
-pay_pace_taken(PayPace *pace, PaySteady begun_at, PaySteady now)
+pay_pace_taken(PayPace *pace, int inflight, PaySteady begun_at, PaySteady now)
 {
+	int			window = pay_pace_window(pace);
+
 	if (now >= pace->taken_since + USECS_PER_SEC)
 	{
 		pace->taken_rate = pace->taken * (double) USECS_PER_SEC / (now - pace->taken_since);
 		pace->taken_since = now;
 		pace->taken = 0;
+		if (inflight < window / 4)
+			pace->grown /= 2;
 	}
 	pace->taken++;
 	if (begun_at <= pace->cut_at)
 		return;
 	pace->refusals = 0;
-	pace->answers = Min(pace->answers + 1, WINDOW_MAX);
+	if (inflight >= window / 2)
+		pace->grown = Min(pace->grown + 1, WINDOW_MAX);
 	if (pace->rate > 0)
 		pace->rate += Min(pace->step / pace->rate, pace->rate);
 	if (pace->rate > RATE_MAX)
@@ -136,5 +142,5 @@ pay_pace_refused(PayPace *pace, PaySteady begun_at, int retry_after_ms, PayStead
 void
 pay_pace_begin_carefully(PayPace *pace)
 {
-	pace->answers = 0;
+	pace->grown = 0;
 }

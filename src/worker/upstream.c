@@ -426,7 +426,7 @@ pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayRe
 		pay_pace_refused(&upstream->pace, begun_at, result->retry_after_ms, now);
 	}
 	else if (transport == PAY_TRANSPORT_ANSWERED)
-		pay_pace_taken(&upstream->pace, begun_at, now);
+		pay_pace_taken(&upstream->pace, upstream->inflight, begun_at, now);
 }
 
 bool

@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use JSON::PP ();
 use PaymentsTest;
 use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;

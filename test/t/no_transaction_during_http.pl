@@ -6,32 +6,31 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use JSON::PP ();
 use PaymentsTest;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $CALLS = 500;
+my $CALLS    = 500;
+my $PAYMENTS = 3000;
 
 my $node  = new_payments_node('no_transaction');
-my $slow  = start_peer();
+my $slow  = start_peer(faults => [ { fault => 'hold', method => 'POST' } ]);
 my $quick = start_peer();
 # So that the calls end when we say so, not by timeout, however busy the machine is.
 create_stripe_psp($node, $slow, timeout => '5 min');
 create_stripe_psp($node, $quick, psp => 'stripe_quick');
 
-# A PSP gets so many calls at a time only when it has answered as many.
-sub create_payments
+# So many calls in flight a PSP gets only when it has answered many: some are let go until it does.
+value($node, "UPDATE payments.psp SET inflight_max = $CALLS WHERE psp = 'stripe'");
+value($node, "SELECT count(*) FROM generate_series(1, $PAYMENTS) n, LATERAL payments.create_payment(idempotency_key => 'hang-' || n,
+	amount => 1000, currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa')");
+for (my ($held, $before) = (0, 0); $held < $CALLS; $before = $held)
 {
-	my ($name) = @_;
-
-	return $node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, $CALLS) n, LATERAL "
-	  . "payments.create_payment(idempotency_key => '$name-' || n, amount => 1000, currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa')");
+	usleep(100_000);
+	$held = $slow->book(brief => 1)->{held};
+	$slow->control({ release => JSON::PP::true }) if $held == $before && $held < $CALLS;
 }
-
-create_payments('answered');
-at_rest($node);
-$slow->faults({ fault => 'hold', method => 'POST' });
-create_payments('hang');
 ok(wait_until($node, 'SELECT in_flight FROM payments.worker_status', $CALLS), "$CALLS operations are claimed");
 ok($slow->wait_held($CALLS), "$CALLS calls hang at the PSP");
 
@@ -59,8 +58,8 @@ is($slow->book(brief => 1)->{held}, $CALLS, 'and still they hang');
 
 $slow->release;
 at_rest($node);
-is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), 'succeeded|' . 2 * $CALLS, 'all complete when the PSP answers');
-is(scalar(grep { $_->{status} eq 'succeeded' } @{ $slow->book->{charges} }), 2 * $CALLS, 'charged once each');
+is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), "succeeded|$PAYMENTS", 'all complete when the PSP answers');
+is(scalar(grep { $_->{status} eq 'succeeded' } @{ $slow->book->{charges} }), $PAYMENTS, 'charged once each');
 is_deeply($slow->book(brief => 1)->{double_charged}, [], 'nobody twice');
 check_clean($node);
 $node->stop;

@@ -55,7 +55,7 @@ is(value($node, 'SELECT count(*) FROM payments.dead_letter'), 0, 'there is no de
 my $refused = value($node, 'SELECT count(*) FROM payments.attempt_answer WHERE http_status = 429');
 note("$refused calls were refused for $N payments");
 cmp_ok($refused, '>', 0, 'some calls were too many');
-cmp_ok($refused, '<', $N / 2, 'and few: the worker slowed down');
+cmp_ok($refused, '<', $N / 3, 'and few: the worker slowed down');
 is(value($node, 'SELECT max(c) FROM (SELECT count(*) c FROM payments.payment_status GROUP BY payment_id) s') <= 20, 1, 'no history is full of it');
 
 # ---------- a pause
@@ -63,10 +63,11 @@ $peer->faults({ fault => 'status_429', count => 1, retry_after => '3600' });
 my $first = create_payment($node, idempotency_key => 'pause-1', amount => 1000);
 ok(wait_until($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_pace}), 'Retry-After is for the PSP');
 my $second = create_payment($node, idempotency_key => 'pause-2', amount => 1000);
+my $pages = value($node, q{SELECT attempt FROM payments.psp_feed WHERE feed = 'events'});
 $node->safe_psql('postgres', q{SELECT payments.enable_feed('stripe', 'events', true)});
 worker_had_its_turn('pause');
 is(value($node, "SELECT attempts FROM payments.operation WHERE payment_id = '$second'"), 0, 'another payment waits as well');
-is(value($node, q{SELECT attempt FROM payments.psp_feed WHERE feed = 'events'}), 0, 'and so does a feed');
+is(value($node, q{SELECT attempt FROM payments.psp_feed WHERE feed = 'events'}), $pages, 'and so does a feed');
 is(value($node, "SELECT o.status, q.try, p.status FROM payments.operation o JOIN payments.queue q USING (operation_id) JOIN payments.payment p ON p.payment_id = o.payment_id
 	WHERE o.payment_id = '$first'"), 'awaiting_retry|0|awaiting_retry', 'the first one waits, is not in doubt, and has used no try');
 $node->safe_psql('postgres', q{SELECT payments.enable_feed('stripe', 'events', false); UPDATE payments.queue SET due_at = now();
@@ -93,7 +94,7 @@ at_rest($node);
 $peer->faults({ fault => 'status_503', count => 1, retry_after => '3600' });
 my $overloaded = create_payment($node, idempotency_key => 'overloaded', amount => 1000);
 ok(wait_until($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_pace}), '503 with Retry-After pauses the PSP');
-is(outcome($node, $overloaded), 'in_doubt', 'and the payment is in doubt: it may have been processed');
+ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$overloaded'", 'in_doubt'), 'and the payment is in doubt: it may have been processed');
 
 check_clean($node);
 $node->stop;

@@ -78,15 +78,16 @@ run(PayPace *pace, Psp *psp, int payments, PaySteady *clock)
 	while (outcome.taken < payments && *clock < begun + 3600 * S)
 	{
 		int			room;
+		int			inflight = n - first;
 		PaySteady	again;
 
-		/* Answers come in the order of the calls. */
+		/* Answers come in the order of the calls; what came at once counts as in flight together. */
 		for (; first < n && calls[first].answered_at <= *clock; first++)
 		{
 			if (calls[first].taken)
 			{
 				outcome.taken++;
-				pay_pace_taken(pace, calls[first].begun_at, *clock);
+				pay_pace_taken(pace, inflight, calls[first].begun_at, *clock);
 				continue;
 			}
 			outcome.refused++;
@@ -149,6 +150,14 @@ test_no_limit(void)
 	outcome = run(&pace, &psp, 10000, &clock);
 	OK(outcome.refused == 0 && pace.rate == 0, "a PSP without a limit gets none from us");
 	OK(outcome.took <= 12 * psp.latency && outcome.inflight_max > 2000, "ten thousand calls are made in ten round trips");
+	OK(pay_pace_window(&pace) > 1000, "it may go on like that");
+	for (int i = 0; i < 60; i++)
+	{
+		clock += S;
+		pay_pace_taken(&pace, 1, clock - psp.latency, clock);
+	}
+	OK(pay_pace_window(&pace) == 32, "what is not made use of for a minute is taken back");
+	run(&pace, &psp, 1000, &clock);
 	pay_pace_begin_carefully(&pace);
 	OK(pay_pace_window(&pace) == 32, "and carefully again");
 }
@@ -181,7 +190,7 @@ test_one_by_one(void)
 	double		rate;
 
 	for (int i = 0; i < 100; i++)
-		pay_pace_taken(&pace, now - S, now);
+		pay_pace_taken(&pace, 32, now - S, now);
 	pay_pace_refused(&pace, now - S, -1, now);
 	rate = pace.rate;
 	OK(rate == 70, "the first cut leaves a part of what was taken");
@@ -205,7 +214,7 @@ test_one_by_one(void)
 	OK(pay_pace_room(&pace, 0, now, &again) == 1, "with one call");
 	pay_pace_begun(&pace, 1, now);
 	OK(pay_pace_room(&pace, 1, now, &again) == 0 && again > now && again <= now + 2 * S + MS, "and when there is room for no more, it is known when there will be");
-	pay_pace_taken(&pace, now, now + MS);
+	pay_pace_taken(&pace, 32, now, now + MS);
 	OK(pace.refusals == 0 && pace.rate == 1, "until it takes one");
 	OK(pay_pace_room(&pace, 33, now + 2 * S, &again) == 0 && again == PAY_NEVER, "what depends on calls in flight has no time");
 }

@@ -359,6 +359,11 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 	/* While a call is in flight its own answer will set the time. */
 	if (c->claimed_elsewhere)
 		return;
+	if (c->report->again_ms > 0)
+	{
+		pay_operation_enqueue(c->set, o, action, c->set->now + (TimestampTz) c->report->again_ms * 1000);
+		return;
+	}
 	if (o->schedule == NULL || strcmp(o->schedule, schedule) != 0)
 	{
 		o->schedule = schedule;

@@ -91,7 +91,7 @@ static TimestampTz next_look(bool noted);
 static void claim(TimestampTz now);
 static void retry_work(void *arg);
 static void claim_work(void *arg);
-static void send_page(int slot);
+static void send_page(void *arg);
 static void answered(int slot, PayHttpResponse *response);
 static TimestampTz next(bool idle);
 static void step(bool idle);
@@ -162,7 +162,7 @@ callable(int *n, TimestampTz now)
 static TimestampTz
 next_look(bool noted)
 {
-	return busy < SLOTS ? Max(pages_at, later(claimed_at, PACE_MS)) : DT_NOEND;
+	return busy < pay_feeds_lane.allowed ? Max(pages_at, later(claimed_at, PACE_MS)) : DT_NOEND;
 }
 
 static void
@@ -176,7 +176,7 @@ claim(TimestampTz now)
 	claimed_at = now;
 	round = palloc0(sizeof(PayFeedRound));
 	round->now = now;
-	round->room = SLOTS - busy;
+	round->room = pay_feeds_lane.allowed - busy;
 	round->psps = callable(&round->n, now);
 	/* What waits is here already; it needs no PSP. */
 	if (pay_worker_transaction(retry_work, &now, NULL) == PAY_WORK_FAILED)
@@ -194,7 +194,9 @@ claim(TimestampTz now)
 		calls[slot].upstream = round->upstreams[i];
 		calls[slot].upstream->users++;
 		busy++;
-		send_page(slot);
+		/* Else its lease runs out, and the page is asked for again. */
+		if (!pay_worker_try(send_page, &calls[slot], NULL))
+			release(&calls[slot]);
 	}
 }
 
@@ -220,15 +222,15 @@ claim_work(void *arg)
 }
 
 static void
-send_page(int slot)
+send_page(void *arg)
 {
-	PayFeedCall *call = &calls[slot];
+	PayFeedCall *call = arg;
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
 
 	Assert(!IsTransactionState());
 	pay_feed_request(&call->claim, &wanted);
-	request.tag = pay_feeds_lane.first_tag + slot;
+	request.tag = pay_feeds_lane.first_tag + (call - calls);
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
 	call->token = pay_upstream_token_serial(call->upstream);
 	pay_upstream_send(call->upstream, &wanted, NULL, false, &request);
@@ -282,8 +284,14 @@ complete_page(PayFeedCall *call)
 {
 	PayFeedCompleting completing = {.call = call};
 	PayWorkError error = {0};
+	PayWorkEnd	end = pay_worker_transaction(complete_work, &completing, &error);
 
-	if (pay_worker_transaction(complete_work, &completing, &error) != PAY_WORK_FAILED)
+	if (end == PAY_WORK_NOT_SET_UP)
+	{
+		call->complete_at = later(GetCurrentTimestamp(), COMPLETE_AGAIN_MS);
+		return;
+	}
+	if (end == PAY_WORK_DONE)
 	{
 		ask_to_compare(call, &completing.progress, GetCurrentTimestamp());
 		if (completing.progress.again)

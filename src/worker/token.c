@@ -73,6 +73,13 @@ is_sendable(const char *text)
 }
 
 void
+pay_token_put_off(PayTokenCache *cache, TimestampTz now)
+{
+	cache->asking = cache->outdated = false;
+	cache->ask_at = now + USECS_PER_SEC;
+}
+
+void
 pay_token_failed(PayTokenCache *cache, TimestampTz now)
 {
 	int			delay_s = Min(1 << Min(cache->failures, 10), RETRY_S_MAX);

@@ -16,6 +16,7 @@
 #include "worker/lane.h"
 
 #include "worker/token.h"
+#include "worker/transaction.h"
 #include "worker/upstream.h"
 
 #include "utils/timestamp.h"
@@ -46,9 +47,11 @@ static TimestampTz next_look(bool noted);
 static void claim(TimestampTz now);
 static PayUpstream *first_in_turn(void);
 static bool may_ask(const PayUpstream *upstream);
-static void ask(int slot, PayUpstream *upstream);
+static PayAsked *take_slot(int slot, PayUpstream *upstream);
+static void ask(void *arg);
 static PayUpstream *free_slot(int slot);
 static void answered(int slot, PayHttpResponse *response);
+static void read_work(void *arg);
 static void no_token(PayUpstream *upstream, const PayHttpResponse *response);
 static TimestampTz next(bool idle);
 static void step(bool idle);
@@ -103,7 +106,8 @@ claim(TimestampTz now)
 	{
 		while (asked[slot].upstream)
 			slot++;
-		ask(slot, upstream);
+		if (!pay_worker_try(ask, take_slot(slot, upstream), NULL))
+			pay_token_put_off(free_slot(slot)->token, now);
 	}
 }
 
@@ -126,23 +130,30 @@ first_in_turn(void)
 static bool
 may_ask(const PayUpstream *upstream)
 {
-	return upstream->usable && upstream->token && pay_token_due(upstream->token) != DT_NOEND && busy < SLOTS &&
+	return upstream->usable && upstream->token && pay_token_due(upstream->token) != DT_NOEND && busy < pay_tokens_lane.allowed &&
 		(upstream->token->failures == 0 || doubtful < DOUBTFUL_SLOTS);
 }
 
-static void
-ask(int slot, PayUpstream *upstream)
+static PayAsked *
+take_slot(int slot, PayUpstream *upstream)
 {
-	PayRequest	wanted = {0};
-	PayHttpRequest request = {0};
-
 	asked[slot] = (PayAsked) {upstream, upstream->token->failures > 0};
 	upstream->users++;
 	busy++;
 	doubtful += asked[slot].doubtful;
 	pay_token_asked(upstream->token);
+	return &asked[slot];
+}
+
+static void
+ask(void *arg)
+{
+	PayUpstream *upstream = ((PayAsked *) arg)->upstream;
+	PayRequest	wanted = {0};
+	PayHttpRequest request = {0};
+
 	upstream->adapter->build_token(upstream->secret, &wanted);
-	request.tag = pay_tokens_lane.first_tag + slot;
+	request.tag = pay_tokens_lane.first_tag + ((PayAsked *) arg - asked);
 	request.response_bytes_max = TOKEN_RESPONSE_BYTES_MAX;
 	request.timeout_ms = Min(upstream->timeout_ms, TIMEOUT_MS);
 	pay_upstream_send(upstream, &wanted, NULL, true, &request);
@@ -161,14 +172,45 @@ free_slot(int slot)
 	return upstream;
 }
 
+typedef struct PayTokenReading
+{
+	PayUpstream *upstream;
+	PayHttpResponse *response;
+	bool		is_one;
+	PayToken	token;
+} PayTokenReading;
+
 /* There is nothing to be written, so it is worked off here. */
 static void
 answered(int slot, PayHttpResponse *response)
 {
-	PayUpstream *upstream = free_slot(slot);
+	PayTokenReading reading = {free_slot(slot), response};
+	PayUpstream *upstream = reading.upstream;
 	TimestampTz now = GetCurrentTimestamp();
+
+	if (response->hindrance == PAY_HTTP_NO_MEANS)
+		pay_token_put_off(upstream->token, now);
+	else if (response->transport != PAY_TRANSPORT_ANSWERED || !pay_worker_try(read_work, &reading, NULL) || !reading.is_one)
+	{
+		pay_token_failed(upstream->token, now);
+		no_token(upstream, response);
+	}
+	else if (!pay_token_got(upstream->token, &reading.token, now))
+		no_token(upstream, response);
+	else
+		arrived = true;
+	if (reading.token.text)
+		explicit_bzero(reading.token.text, strlen(reading.token.text));
+	explicit_bzero(response->body, response->body_bytes);
+	pay_http_free(response);
+}
+
+static void
+read_work(void *arg)
+{
+	PayTokenReading *reading = arg;
+	PayHttpResponse *response = reading->response;
 	PayAnswer	answer;
-	PayToken	token = {0};
 
 	pay_answer_init(&answer);
 	answer.transport = response->transport;
@@ -176,19 +218,7 @@ answered(int slot, PayHttpResponse *response)
 	answer.body = response->body;
 	answer.body_bytes = response->body_bytes;
 	answer.retry_after_s = response->retry_after_s;
-	if (response->transport != PAY_TRANSPORT_ANSWERED || !upstream->adapter->read_token(&answer, &token))
-	{
-		pay_token_failed(upstream->token, now);
-		no_token(upstream, response);
-	}
-	else if (!pay_token_got(upstream->token, &token, now))
-		no_token(upstream, response);
-	else
-		arrived = true;
-	if (token.text)
-		explicit_bzero(token.text, strlen(token.text));
-	explicit_bzero(response->body, response->body_bytes);
-	pay_http_free(response);
+	reading->is_one = reading->upstream->adapter->read_token(&answer, &reading->token);
 }
 
 /* Says so once in the log, and not what the PSP wrote: it may be the half of a token. */

@@ -16,6 +16,14 @@ CREATE FUNCTION payments.forget_routes() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
 COMMENT ON FUNCTION payments.forget_routes() IS 'Trigger: tells every session to read merchants, PSPs and currencies anew.';
 
+CREATE FUNCTION payments.guard_psp() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_psp';
+COMMENT ON FUNCTION payments.guard_psp() IS 'Trigger: refuses another address, secret or account of a PSP while it may have performed something that is open here (PY409).';
+
+CREATE FUNCTION payments.forget_salt() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
+COMMENT ON FUNCTION payments.forget_salt() IS 'Trigger: tells every session to read installation_salt anew.';
+
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.currency
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_currency

@@ -123,6 +123,12 @@ pay_result_init(PayResult *result)
 	result->retry_after_ms = -1;
 }
 
+bool
+pay_account_differs(const PayAccount *a, const PayAccount *b)
+{
+	return (a->id && b->id && strcmp(a->id, b->id) != 0) || (a->mode && b->mode && strcmp(a->mode, b->mode) != 0);
+}
+
 /* Two headers of one name are refused: which one did the sender sign? */
 const char *
 pay_inbound_header(PayInbound *inbound, const char *name)

@@ -40,6 +40,17 @@ typedef struct PayUpstream
 	char	   *problem;		/* last one logged; NULL: none */
 	int			users;			/* requests of any lane that point here: it is not forgotten */
 
+	/* Of the accounts lane, of an adapter with build_account(): whose account is the secret of? */
+	struct
+	{
+		uint64		serial;		/* counts changes of address and secret */
+		bool		settled;	/* it is the one that we know, or the PSP does not say */
+		bool		told;		/* the PSP has said something of it */
+		bool		asking;
+		int			failures;	/* tries in a row without an answer */
+		TimestampTz ask_at;		/* DT_NOEND: not again */
+	}			account;
+
 	/* Of the payments lane. */
 	int			inflight;
 	int			failures;		/* calls in a row without an answer */
@@ -71,12 +82,21 @@ extern PayUpstream *pay_upstreams_get(int i);
  */
 extern PayUpstream *pay_upstreams_find(const char *psp, const PayAdapter *adapter);
 
+/*
+ * Locks the PSP's row to the end of the transaction, before a claim.  Raises
+ * likewise when its address or secret is another one than was read, or is just
+ * being changed.
+ */
+extern void pay_upstream_lock(const PayUpstream *upstream);
+
 /* How many calls the upstream takes more, when so many slots are free for all upstreams; 0 or less: none. */
 extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, TimestampTz now);
 /* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now);
 
-/* May requests be made now: is it usable, its token at hand if it wants one, its breaker closed or due for a probe? */
+/* May it be sent anything: is it usable, its token at hand if it wants one, and the account the one that we know? */
+extern bool pay_upstream_admits(const PayUpstream *upstream, TimestampTz now);
+/* And is its breaker closed, or due for a probe? */
 extern bool pay_upstream_open(const PayUpstream *upstream, TimestampTz now);
 
 /*

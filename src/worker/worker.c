@@ -65,7 +65,7 @@ typedef struct PayLook
 } PayLook;
 
 /* In the order in which they have their turn.  Payments go first, and read the PSPs for all. */
-static PayLane *const lanes[] = {&pay_payments_lane, &pay_feeds_lane, &pay_tokens_lane};
+static PayLane *const lanes[] = {&pay_payments_lane, &pay_feeds_lane, &pay_tokens_lane, &pay_accounts_lane};
 
 /* Process-local, written by the loop only. */
 static bool work_noted = false;	/* the latch was seen and is still set */

@@ -30,12 +30,15 @@ CREATE TABLE IF NOT EXISTS payments.installation_salt (
 	made_at timestamptz NOT NULL DEFAULT now()
 );
 
-COMMENT ON TABLE payments.installation_salt IS 'what keys and references at PSPs derive from, so that two databases never share one; append-only.  Made by setup(); travels with dumps, standbys and restores.  Secret: whoever knows it can tell in advance which keys will be sent, so no role of ours reads it';
+COMMENT ON TABLE payments.installation_salt IS 'what keys and references at PSPs derive from, so that two databases never share one.  Made by setup(), never changed (guard_salt); travels with dumps, standbys and restores.  Secret: whoever knows it can tell in advance which keys will be sent, so no role of ours reads it';
 COMMENT ON COLUMN payments.installation_salt.singleton IS 'always true: there is one row';
 COMMENT ON COLUMN payments.installation_salt.salt IS '32 random bytes; installation_tag() is what of it is public';
 COMMENT ON COLUMN payments.installation_salt.made_at IS 'when';
 
-CREATE OR REPLACE TRIGGER forget_salt AFTER INSERT ON payments.installation_salt
+CREATE OR REPLACE TRIGGER guard_salt BEFORE UPDATE OR DELETE ON payments.installation_salt
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_salt();
+ALTER TABLE payments.installation_salt ENABLE ALWAYS TRIGGER guard_salt;
+CREATE OR REPLACE TRIGGER forget_salt AFTER INSERT OR DELETE ON payments.installation_salt
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_salt();
 ALTER TABLE payments.installation_salt ENABLE ALWAYS TRIGGER forget_salt;
 

@@ -45,7 +45,7 @@ static const PayTable tables[] = {
 		.seal_key = {{"merchant", "text"}, {"key", "text"}}, .merchant_by = "merchant"},
 	{.name = "installation", .rows = PAY_ROWS_FREE},
 	/* Not sealed: what proves a row shows it. */
-	{.name = "installation_salt", .rows = PAY_ROWS_APPEND_ONLY},
+	{.name = "installation_salt", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_salt"},
 	{.name = "issued_statement", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"statement_id", "bigint"}}, .app_reads = true, .merchant_by = "merchant"},
 	{.name = "job_finding", .rows = PAY_ROWS_FREE},

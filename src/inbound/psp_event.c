@@ -23,6 +23,7 @@ static void recall(PayInboundEvent *e);
 static void conclude(PayInboundEvent *e, TimestampTz now);
 static bool store(const PayInboundEvent *e, TimestampTz now);
 static PayAccount account_of(const char *psp);
+static bool is_elsewhere(const char *psp_ref);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
 static void note_orphan(const char *psp, const PayPspEvent *event, TimestampTz now);
 
@@ -38,6 +39,7 @@ static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
 	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
 static PayStmt find_account = PAY_STMT(SPI_OK_SELECT,
 	"SELECT account_id, account_mode FROM payments.psp WHERE psp = $1", TEXTOID);
+static PayStmt find_elsewhere = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.operation WHERE psp_ref = $1", TEXTOID);
 static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, amount, currency, detail, created_at) "
 	"VALUES ($1, 'orphan', $2, $3, nullif($4, 0), $5, $6, $7) ON CONFLICT DO NOTHING",
@@ -128,7 +130,7 @@ conclude(PayInboundEvent *e, TimestampTz now)
 	if (outcome == PAY_OUTCOME_LOCKED)
 		return;
 	/* What names a payment of ours by the PSP's id is about it, whoever asked for it: a refund by another installation is one. */
-	if (outcome == PAY_OUTCOME_UNMATCHED && pay_idempotency_is_foreign(e->event->result.psp_ref))
+	if (outcome == PAY_OUTCOME_UNMATCHED && (pay_idempotency_is_foreign(e->event->result.psp_ref) || is_elsewhere(e->event->result.psp_ref)))
 		e->foreign = true;
 	if (e->hint)
 	{
@@ -179,6 +181,18 @@ account_of(const char *psp)
 	if (pay_spi_exec(&find_account, &args) == 1)
 		account = (PayAccount) {pay_spi_text(0, 1), pay_spi_text(0, 2)};
 	return account;
+}
+
+/* Does it belong to another PSP of ours?  Two may be one account. */
+static bool
+is_elsewhere(const char *psp_ref)
+{
+	PayArgs		args = {0};
+
+	if (psp_ref == NULL)
+		return false;
+	pay_arg_text(&args, psp_ref);
+	return pay_spi_exec(&find_elsewhere, &args) > 0;
 }
 
 static void

@@ -24,7 +24,7 @@
 #include "psp/stripe.h"
 #include "psp/psp.h"
 
-#include "base/json.h"
+#include "base/json_slice.h"
 
 #include "lib/stringinfo.h"
 #include "utils/formatting.h"
@@ -229,12 +229,18 @@ read_account(const PayAnswer *answer, const char *secret, PayAccount *account)
 {
 	static const char *const live[] = {"sk_live_", "rk_live_", NULL};
 	static const char *const test[] = {"sk_test_", "rk_test_", NULL};
-	Jsonb	   *json = answer->http_status == 200 ? pay_json_parse(answer->body, answer->body_bytes) : NULL;
-	const char *object = pay_json_text(json, "object");
-	const char *id = pay_json_text(json, "id");
+	PaySlice	whole = {answer->body, answer->body_bytes},
+				object,
+				id;
 
-	if (object != NULL && strcmp(object, "account") == 0 && pay_stripe_is_id(id))
-		account->id = id;
+	if (answer->http_status == 200 && pay_slice_member(whole, "object", &object) == PAY_SLICE_FOUND && pay_slice_is(object, "\"account\"") &&
+		pay_slice_member(whole, "id", &id) == PAY_SLICE_FOUND && id.at[0] == '"')
+	{
+		char	   *text = palloc(id.bytes);
+
+		if (pay_slice_string(id, text) && pay_stripe_is_id(text))
+			account->id = text;
+	}
 	account->mode = begins_with(secret, live) ? "live" : begins_with(secret, test) ? "test" : NULL;
 }
 

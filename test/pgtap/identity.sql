@@ -68,7 +68,7 @@ SELECT is(count(DISTINCT psp_ref), 2::bigint, 'two refunds have two references')
 -- ---------- the salt ----------
 
 SELECT throws_ok($$UPDATE payments.installation_salt SET salt = sha256('guessed')$$, 'PY003', NULL, 'it does not change');
-SELECT throws_ok('DELETE FROM payments.installation_salt', 'PY003', NULL, 'nor go');
+SELECT throws_ok('DELETE FROM payments.installation_salt', 'PY003', NULL, 'nor go, once anything derives from it');
 SELECT throws_ok('TRUNCATE payments.installation_salt', 'PY003', NULL, 'in no way');
 SELECT throws_ok($$INSERT INTO payments.installation_salt (salt) VALUES (sha256('second'))$$, '23505', NULL, 'nor is there another');
 SELECT payments.setup();

@@ -42,6 +42,7 @@ GRANT EXECUTE ON FUNCTION
 	payments.get_payment(uuid),
 	payments.payment_history(uuid),
 	payments.version(),
+	payments.installation_tag(),
 	payments.format_amount(bigint, text)
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
@@ -126,7 +127,8 @@ GRANT EXECUTE ON FUNCTION
 	payments.make_partitions(interval, timestamptz),
 	payments.retire_partitions(text, interval, boolean, boolean),
 	payments.create_merchant(text, name, text),
-	payments.create_psp(text, text, text, text, jsonb),
+	payments.create_psp(text, text, text, text, jsonb, boolean),
+	payments.accept_psp_account(text, boolean),
 	payments.resume_psp(text),
 	payments.arm(),
 	payments.disarm(),

@@ -44,6 +44,8 @@ static const PayTable tables[] = {
 	{.name = "idempotency_key", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"merchant", "text"}, {"key", "text"}}, .merchant_by = "merchant"},
 	{.name = "installation", .rows = PAY_ROWS_FREE},
+	/* Not sealed: what proves a row shows it. */
+	{.name = "installation_salt", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_salt"},
 	{.name = "issued_statement", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"statement_id", "bigint"}}, .app_reads = true, .merchant_by = "merchant"},
 	{.name = "job_finding", .rows = PAY_ROWS_FREE},
@@ -93,7 +95,7 @@ static const PayTable tables[] = {
 	{.name = "posting_retired", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"account_id", "bigint"}, {"from_time", "timestamptz"}}},
 	{.name = "posting_reversal", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"posting_id", "bigint"}}},
-	{.name = "psp", .rows = PAY_ROWS_FREE, .app_reads = true},
+	{.name = "psp", .rows = PAY_ROWS_FREE, .own_guard = "guard_psp", .app_reads = true},
 	{.name = "psp_event", .rows = PAY_ROWS_FACTS, .projection = {"outcome", "payment_id"}},
 	{.name = "psp_feed", .rows = PAY_ROWS_FREE},
 	{.name = "psp_pace", .rows = PAY_ROWS_FREE},

@@ -45,5 +45,6 @@ typedef struct PayLane
 extern PayLane pay_payments_lane;
 extern PayLane pay_feeds_lane;
 extern PayLane pay_tokens_lane;
+extern PayLane pay_accounts_lane;
 
 #endif							/* PAY_WORKER_LANE_H */

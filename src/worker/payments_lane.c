@@ -232,8 +232,8 @@ claim(void)
 		PayUpstream *upstream = pay_upstreams_get(i);
 		PaySteady	again;
 
-		/* Without a token nothing can be sent; when one comes, there is another look. */
-		if (!upstream->usable || (upstream->token && !pay_token_usable(upstream->token, now)))
+		/* Without a token nothing can be sent, nor to an account that is not known; when that is settled, there is another look. */
+		if (!pay_upstream_admits(upstream, now))
 			continue;
 		/* A look at the queue costs little, a transaction of claims for nothing much more. */
 		if (upstream->due_at > now)
@@ -306,6 +306,7 @@ claim_work(void *arg)
 	PayArgs		args = {0};
 
 	round->touched = 0;
+	pay_upstream_lock(round->upstream);
 	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, GetCurrentTimestamp(), is_on_its_way,
 							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
 	/* What another adapter built must not be sent there. */

@@ -69,7 +69,7 @@ typedef struct PayLook
 } PayLook;
 
 /* In the order in which they have their turn.  Payments go first, and read the PSPs for all. */
-static PayLane *const lanes[] = {&pay_payments_lane, &pay_feeds_lane, &pay_tokens_lane};
+static PayLane *const lanes[] = {&pay_payments_lane, &pay_feeds_lane, &pay_tokens_lane, &pay_accounts_lane};
 
 /* Process-local, written by the loop only. */
 static int	slots = 0;			/* of all lanes */

@@ -144,7 +144,7 @@ value($young, 'CREATE EXTENSION payments; SELECT payments.setup()', dbname => 'd
 value($young, q{SET session_replication_role = replica;
 	ALTER TABLE payments.merchant DISABLE TRIGGER ALL; DELETE FROM payments.merchant; ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER guard_facts;
 	ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER forget_routes; ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER guard_truncate;
-	DELETE FROM payments.psp; DELETE FROM payments.installation}, dbname => 'data_only');
+	DELETE FROM payments.psp; DELETE FROM payments.installation; DELETE FROM payments.installation_salt}, dbname => 'data_only');
 $young->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.data", '-o', '/dev/null', '-d', $young->connstr('data_only') ], 'data only, into tables that setup() made');
 value($young, 'ALTER DATABASE postgres RENAME TO second', dbname => 'data_only');
 value($young, 'ALTER DATABASE data_only RENAME TO postgres', dbname => 'original');

@@ -260,7 +260,7 @@ COMMENT ON COLUMN payments.queue.hinted IS 'an event that nobody could verify ca
 COMMENT ON COLUMN payments.queue.enqueued_at IS 'when it entered the queue';
 
 CREATE TABLE IF NOT EXISTS payments.psp_pace (
-	psp text PRIMARY KEY CONSTRAINT psp_pace_has_psp REFERENCES payments.psp ON DELETE CASCADE,
+	psp text PRIMARY KEY,
 	in_flight_max int NOT NULL,
 	calls_per_second numeric,
 	paused_until timestamptz,

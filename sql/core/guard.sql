@@ -46,6 +46,11 @@ CREATE FUNCTION payments._worker_pid() RETURNS int
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_worker_pid_sql';
 COMMENT ON FUNCTION payments._worker_pid() IS 'Internal: process id of this database''s worker, null if none is running.';
 
+CREATE FUNCTION payments._worker_trouble() RETURNS text
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_worker_trouble';
+COMMENT ON FUNCTION payments._worker_trouble() IS
+'Internal: what keeps this database''s worker from serving, or from starting; null when nothing is known to.';
+
 CREATE FUNCTION payments._unarmed_reason() RETURNS text
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_unarmed_reason_sql';

@@ -16,6 +16,7 @@
 
 #include "worker/lane.h"
 
+#include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "payment/apply.h"
@@ -42,13 +43,28 @@
 /* A round of claims that has taken this long begins with no further PSP. */
 #define ROUND_MS 100
 
-/* A call in flight; the claim's data live in its context. */
+/* When a call is made again that we were in the way of. */
+#define NO_MEANS_MS 1000
+#define NOT_ALLOWED_MS 60000
+static const int again_ms[] = {
+	[PAY_HTTP_UNHINDERED] = 0,
+	[PAY_HTTP_NO_MEANS] = NO_MEANS_MS,
+	[PAY_HTTP_NOT_ALLOWED] = NOT_ALLOWED_MS,
+	[PAY_HTTP_NOT_SENDABLE] = 0,
+};
+
+/* A call in flight.  What it is of is known without any memory to be had; the rest of the claim lives in its context. */
 typedef struct PayCall
 {
-	MemoryContext context;		/* NULL: slot is free */
+	PayUpstream *upstream;		/* NULL: slot is free */
+	pg_uuid_t	operation_id;
+	pg_uuid_t	payment_id;
+	int			attempt;
+	bool		inquiry;
+	MemoryContext context;		/* NULL: could not be made */
 	PayClaim   *claim;
-	PayUpstream *upstream;
 	int64		token;			/* serial of the one that was sent */
+	PaySteady	begun_at;
 	PayAnswer	answer;			/* what its headers say, while they come in */
 } PayCall;
 
@@ -58,7 +74,7 @@ typedef struct PayDone
 	int			slot;
 	PayHttpResponse *response;	/* NULL: in-process adapter */
 	PayReport	report;
-	TimestampTz not_before;		/* could not be completed yet */
+	PaySteady	not_before;		/* could not be completed yet */
 	bool		completed;
 } PayDone;
 
@@ -79,13 +95,13 @@ typedef struct PayClaimRound
 {
 	PayUpstream *upstream;
 	int			room;
-	TimestampTz now;
+	PaySteady	now;
 	PayClaim   *claims;
 	int			n;
 	int			touched;
 	pg_uuid_t	first;			/* of the rows touched */
 	PayWorkError error;
-	TimestampTz next_due;
+	PaySteady	next_due;
 } PayClaimRound;
 
 /* Process-local, written by this lane only. */
@@ -94,31 +110,40 @@ static int *free_slots = NULL;
 static int	free_count = 0;
 static PayDone *done = NULL;
 static int	done_count = 0;
-static TimestampTz claim_at = 0;	/* 0: at once */
-static TimestampTz claimed_at = 0;
+static PaySteady claim_at = 0;	/* 0: at once */
+static PaySteady claimed_at = 0;
 static uint64 lap = 1;			/* in each, every PSP has its turn once */
-static TimestampTz completed_at = 0;
+static PaySteady completed_at = 0;
 static int	contended_items = 0;	/* in this round of completing */
+static int *ready = NULL;		/* of a round of completing: its indexes into `done` */
+static bool none_set_up = false;	/* answers wait for the extension to come back */
 
 static void init(void);
-static void recover(TimestampTz now);
-static void look(TimestampTz now);
-static TimestampTz next_look(bool noted);
-static void claim(TimestampTz now);
-static TimestampTz claim_from(PayUpstream *upstream, TimestampTz now);
-static int	room_for(PayUpstream *upstream, TimestampTz now);
+static void recover(void);
+static bool retime(void);
+static void look(void);
+static PaySteady next_look(bool noted);
+static void claim(void);
+static PaySteady claim_from(PayUpstream *upstream, PaySteady now);
+static int	room_for(PayUpstream *upstream, PaySteady now, PaySteady *again);
 static void claim_work(void *arg);
-static TimestampTz claim_failed(PayClaimRound *round);
+static bool is_on_its_way(const pg_uuid_t *operation_id);
+static PaySteady claim_failed(PayClaimRound *round);
 static void skip_row(PayUpstream *upstream, PayClaimRound *round);
+static void begin_call(PayUpstream *upstream, const PayClaim *claim);
+static void begin_work(void *arg);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
+static void not_begun(int slot, const PayWorkError *error);
 static void on_header(void *context, const PayHeader *header);
 static PayDone *end_call(int slot);
 static void answered(int slot, PayHttpResponse *response);
-static TimestampTz next(bool idle);
+static void classify_work(void *arg);
+static PaySteady next(bool idle);
 static void step(bool idle);
 static void complete(void);
 static void complete_range(const int *which, int n);
+static void keep_till_set_up(const int *which, int n);
 static void complete_work(void *arg);
 static void give_up(PayDone *d, const PayWorkError *error);
 static void bury_work(void *arg);
@@ -131,6 +156,7 @@ PayLane		pay_payments_lane = {
 	.name = "payments",
 	.init = init,
 	.recover = recover,
+	.retime = retime,
 	.look = look,
 	.next_look = next_look,
 	.claim = claim,
@@ -148,6 +174,7 @@ init(void)
 	pay_payments_lane.slots = slots;
 	calls = MemoryContextAllocZero(TopMemoryContext, sizeof(PayCall) * slots);
 	done = MemoryContextAllocZero(TopMemoryContext, sizeof(PayDone) * slots);
+	ready = MemoryContextAlloc(TopMemoryContext, sizeof(int) * slots);
 	free_slots = MemoryContextAlloc(TopMemoryContext, sizeof(int) * slots);
 	while (free_count < slots)
 	{
@@ -157,20 +184,27 @@ init(void)
 }
 
 static void
-recover(TimestampTz now)
+recover(void)
 {
-	pay_queue_recover(PAY_WORKER_ROLE, now);
+	pay_queue_recover(PAY_WORKER_ROLE, GetCurrentTimestamp());
+	pay_upstreams_recover();
+}
+
+static bool
+retime(void)
+{
+	return pay_queue_retime(GetCurrentTimestamp());
 }
 
 static void
-look(TimestampTz now)
+look(void)
 {
 	pay_upstreams_read();
 }
 
 /* ---------- claim ---------- */
 
-static TimestampTz
+static PaySteady
 next_look(bool noted)
 {
 	return Max(noted ? 0 : claim_at, claimed_at + PACE_MS * 1000);
@@ -182,15 +216,21 @@ next_look(bool noted)
  * waiting; the next goes on with those that have not had their turn.
  */
 static void
-claim(TimestampTz now)
+claim(void)
 {
+	PaySteady	now = pay_clock_now();
 	bool		begun = false;
 
-	claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
+	/* Their leases may have run out; the PSP's word comes before what a lost lease says. */
+	for (int i = 0; none_set_up && i < done_count; i++)
+		done[i].not_before = 0;
+	if (none_set_up)
+		complete();
+	claim_at = now + (PaySteady) pay_poll_interval_ms * 1000;
 	for (int i = 0; i < pay_upstreams_count(); i++)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
-		TimestampTz again;
+		PaySteady	again;
 
 		/* Without a token nothing can be sent; when one comes, there is another look. */
 		if (!upstream->usable || (upstream->token && !pay_token_usable(upstream->token, now)))
@@ -200,7 +240,7 @@ claim(TimestampTz now)
 			again = upstream->due_at;
 		else if (upstream->lap == lap)
 			again = 0;
-		else if (begun && GetCurrentTimestamp() >= now + ROUND_MS * 1000)
+		else if (begun && pay_clock_now() >= now + ROUND_MS * 1000)
 		{
 			claim_at = 0;
 			return;
@@ -218,37 +258,31 @@ claim(TimestampTz now)
 }
 
 /* Returns when to look at this PSP again. */
-static TimestampTz
-claim_from(PayUpstream *upstream, TimestampTz now)
+static PaySteady
+claim_from(PayUpstream *upstream, PaySteady now)
 {
-	PayClaimRound round = {.upstream = upstream, .now = now, .next_due = DT_NOEND};
+	PayClaimRound round = {.upstream = upstream, .now = now, .next_due = PAY_NEVER};
+	PaySteady	again;
 
 	if (now >= upstream->skip_until)
 		upstream->n_skip = 0;
-	round.room = room_for(upstream, now);
+	round.room = room_for(upstream, now, &again);
 	if (upstream->one_by_one)
 		round.room = Min(round.room, 1);
-	/* Without room the next call that is completed claims again. */
+	/* Where that depends on what is in flight, the next call that is completed claims again. */
 	if (round.room <= 0)
-		return upstream->breaker_ms > 0 && now < upstream->breaker_until ? upstream->breaker_until : DT_NOEND;
+		return again;
 	if (pay_worker_transaction(claim_work, &round, &round.error) == PAY_WORK_FAILED)
 		return claim_failed(&round);
+	pay_upstream_begun(upstream, round.n, now);
 	for (int i = 0; i < round.n; i++)
-	{
-		int			slot = free_slots[--free_count];
-
-		calls[slot].upstream = upstream;
-		upstream->users++;
-		upstream->inflight++;
-		copy_claim(&calls[slot], &round.claims[i]);
-		send_call(slot);
-	}
+		begin_call(upstream, &round.claims[i]);
 	if (round.touched > 0)
 		claimed_at = now;		/* a look that finds nothing does not hold up the next */
 	else
 		upstream->one_by_one = false;
-	if (room_for(upstream, now) <= 0)
-		return DT_NOEND;
+	if (room_for(upstream, now, &again) <= 0)
+		return again;
 	/* Due, but skipped: somebody holds it. */
 	if (round.touched < round.room && round.next_due <= now)
 		return now + CONTENDED_MS * 1000;
@@ -257,9 +291,12 @@ claim_from(PayUpstream *upstream, TimestampTz now)
 
 /* How many calls may be added: what the upstream allows, and one batch. */
 static int
-room_for(PayUpstream *upstream, TimestampTz now)
+room_for(PayUpstream *upstream, PaySteady now, PaySteady *again)
 {
-	return Min(pay_upstream_room(upstream, free_count, now), pay_batch_size);
+	int			in_use = pay_payments_lane.slots - free_count;
+	int			room = Min(free_count, pay_payments_lane.allowed - in_use);
+
+	return Min(pay_upstream_room(upstream, room, now, again), pay_batch_size);
 }
 
 static void
@@ -269,7 +306,7 @@ claim_work(void *arg)
 	PayArgs		args = {0};
 
 	round->touched = 0;
-	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
+	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, GetCurrentTimestamp(), is_on_its_way,
 							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
 	/* What another adapter built must not be sent there. */
 	for (int i = 0; i < round->n; i++)
@@ -282,11 +319,23 @@ claim_work(void *arg)
 	pay_arg_text(&args, round->upstream->psp);
 	pay_spi_exec(&read_next_due, &args);
 	if (!pay_spi_isnull(0, 1))
-		round->next_due = Min(round->next_due, pay_spi_time(0, 1));
+		round->next_due = pay_clock_of(pay_spi_time(0, 1));
+}
+
+/* A lease that runs out by the time of day alone: that was set ahead since, and we have not died. */
+static bool
+is_on_its_way(const pg_uuid_t *operation_id)
+{
+	PaySteady	since = pay_clock_now() - (PaySteady) pay_lease_ms * 1000;
+
+	for (int i = 0; i < pay_payments_lane.slots; i++)
+		if (calls[i].upstream && calls[i].begun_at > since && memcmp(&calls[i].operation_id, operation_id, UUID_LEN) == 0)
+			return true;
+	return false;
 }
 
 /* It said why in the log.  Alone, the row that is to blame shows itself. */
-static TimestampTz
+static PaySteady
 claim_failed(PayClaimRound *round)
 {
 	if (!pay_worker_error_passes(&round->error))
@@ -313,6 +362,39 @@ skip_row(PayUpstream *upstream, PayClaimRound *round)
 }
 
 /* ---------- send ---------- */
+
+typedef struct PayBegun
+{
+	int			slot;
+	const PayClaim *claim;
+} PayBegun;
+
+/* Whatever fails on the way, the slot ends as a call to be completed. */
+static void
+begin_call(PayUpstream *upstream, const PayClaim *claim)
+{
+	PayBegun	begun = {free_slots[--free_count], claim};
+	PayWorkError error = {0};
+
+	calls[begun.slot] = (PayCall) {
+		.upstream = upstream, .operation_id = claim->operation_id, .payment_id = claim->payment_id,
+		.attempt = claim->attempt, .inquiry = claim->inquiry,
+		.begun_at = pay_clock_now()
+	};
+	upstream->users++;
+	upstream->inflight++;
+	if (!pay_worker_try(begin_work, &begun, &error))
+		not_begun(begun.slot, &error);
+}
+
+static void
+begin_work(void *arg)
+{
+	PayBegun   *begun = arg;
+
+	copy_claim(&calls[begun->slot], begun->claim);
+	send_call(begun->slot);
+}
 
 static const char *
 copied(const char *text)
@@ -347,8 +429,8 @@ copy_claim(PayCall *call, const PayClaim *claim)
 	copy->request.content_type = copied(claim->request.content_type);
 	copy->request.body = copied(claim->request.body);
 	copy->psp_key = copied(claim->psp_key);
-	call->claim = copy;
 	MemoryContextSwitchTo(old);
+	call->claim = copy;
 }
 
 static void
@@ -361,11 +443,13 @@ send_call(int slot)
 	Assert(!IsTransactionState());
 	if (c->adapter->in_process)
 	{
-		PayDone    *d = end_call(slot);
 		MemoryContext old = MemoryContextSwitchTo(call->context);
+		PayResult	result;
 
-		c->adapter->perform(&c->command, c->inquiry, &d->report.result);
+		pay_result_init(&result);
+		c->adapter->perform(&c->command, c->inquiry, &result);
 		MemoryContextSwitchTo(old);
+		end_call(slot)->report.result = result;
 		return;
 	}
 	call->token = pay_upstream_token_serial(call->upstream);
@@ -375,6 +459,18 @@ send_call(int slot)
 	request.on_header = on_header;
 	request.on_header_context = call;
 	pay_upstream_send(call->upstream, &c->request, c->psp_key, false, &request);
+}
+
+/* Nothing has left.  A bad time uses up no try; what raises whenever it is begun has to end one day. */
+static void
+not_begun(int slot, const PayWorkError *error)
+{
+	PayDone    *d = end_call(slot);
+
+	d->report.result.class = calls[slot].inquiry ? PAY_CLASS_UNKNOWN : PAY_CLASS_NOT_SENT;
+	d->report.error = "could not be begun on this host; see the server's log";
+	if (pay_worker_error_passes(error))
+		d->report.again_ms = NO_MEANS_MS;
 }
 
 /* Inside curl. */
@@ -401,12 +497,12 @@ end_call(int slot)
 
 	memset(d, 0, sizeof(PayDone));
 	d->slot = slot;
-	d->report.source = call->claim->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
+	d->report.source = call->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
 	d->report.psp = call->upstream->psp;
-	d->report.operation_id = call->claim->operation_id;
-	d->report.payment_id = call->claim->payment_id;
+	d->report.operation_id = call->operation_id;
+	d->report.payment_id = call->payment_id;
 	d->report.payment_known = true;
-	d->report.attempt = call->claim->attempt;
+	d->report.attempt = call->attempt;
 	pay_result_init(&d->report.result);
 	return d;
 }
@@ -416,34 +512,52 @@ answered(int slot, PayHttpResponse *response)
 {
 	PayCall    *call = &calls[slot];
 	PayDone    *d = end_call(slot);
-	MemoryContext old;
+	PaySteady	now = pay_clock_now();
 
-	pay_upstream_note(call->upstream, response->transport, GetCurrentTimestamp());
+	if (response->hindrance == PAY_HTTP_UNHINDERED)
+		pay_upstream_note(call->upstream, response->transport, call->begun_at, now);
 	pay_upstream_check_token(call->upstream, call->token, response);
 	call->answer.transport = response->transport;
 	call->answer.http_status = response->http_status;
 	call->answer.body = response->body;
 	call->answer.body_bytes = response->body_bytes;
 	call->answer.retry_after_s = response->retry_after_s;
-
-	old = MemoryContextSwitchTo(call->context);
-	call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &call->answer, &d->report.result);
-	MemoryContextSwitchTo(old);
 	d->response = response;
+	d->report.again_ms = again_ms[response->hindrance];
 	d->report.http_status = response->http_status;
 	d->report.request_id = call->answer.request_id;
 	d->report.error = response->error;
 	d->report.body = response->body;
 	d->report.body_bytes = response->body_bytes;
 	d->report.elapsed_ms = response->elapsed_ms;
+	if (!pay_worker_try(classify_work, d, NULL))
+	{
+		/* Nobody knows what it said. */
+		pay_result_init(&d->report.result);
+		d->report.result.class = PAY_CLASS_UNKNOWN;
+		d->report.error = "the answer could not be read; see the server's log";
+	}
+	if (response->hindrance == PAY_HTTP_UNHINDERED)
+		pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->begun_at, now);
+}
+
+static void
+classify_work(void *arg)
+{
+	PayDone    *d = arg;
+	PayCall    *call = &calls[d->slot];
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+
+	call->claim->adapter->classify(&call->claim->command, call->inquiry, &call->answer, &d->report.result);
+	MemoryContextSwitchTo(old);
 }
 
 /* ---------- complete ---------- */
 
-static TimestampTz
+static PaySteady
 next(bool idle)
 {
-	TimestampTz due = DT_NOEND;
+	PaySteady	due = PAY_NEVER;
 
 	for (int i = 0; i < done_count; i++)
 		due = Min(due, Max(done[i].not_before, completed_at + PACE_MS * 1000));
@@ -453,7 +567,7 @@ next(bool idle)
 static void
 step(bool idle)
 {
-	if (done_count >= pay_batch_size || GetCurrentTimestamp() >= completed_at + PACE_MS * 1000)
+	if (done_count >= pay_batch_size || pay_clock_now() >= completed_at + PACE_MS * 1000)
 		complete();
 }
 
@@ -461,14 +575,14 @@ step(bool idle)
 static void
 complete(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	int		   *ready = palloc(sizeof(int) * Max(done_count, 1));
+	PaySteady	now = pay_clock_now();
 	int			n = 0,
 				kept = 0;
 
 	for (int i = 0; i < done_count; i++)
 		if (done[i].not_before <= now)
 			ready[n++] = i;
+	none_set_up = false;
 	if (n > 0)
 		completed_at = now;
 	contended_items = 0;
@@ -491,26 +605,41 @@ complete(void)
 }
 
 static void
+keep_till_set_up(const int *which, int n)
+{
+	none_set_up = true;
+	for (int i = 0; i < n; i++)
+		done[which[i]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
+}
+
+static void
 complete_range(const int *which, int n)
 {
 	PayRange	range = {which, n};
 	PayWorkError error = {0};
+	PayWorkEnd	end;
 
 	if (contended_items > CONTENDED_MAX)
 	{
 		for (int i = 0; i < n; i++)
-			done[which[i]].not_before = GetCurrentTimestamp() + COMPLETE_AGAIN_MS * 1000;
+			done[which[i]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
 		return;
 	}
-	/* Not set up: there is nothing left to complete. */
-	if (pay_worker_transaction(complete_work, &range, &error) != PAY_WORK_FAILED)
+	end = pay_worker_transaction(complete_work, &range, &error);
+	if (end == PAY_WORK_NOT_SET_UP)
+	{
+		/* The tables outlive DROP EXTENSION, and so does what a PSP has said. */
+		keep_till_set_up(which, n);
+		return;
+	}
+	if (end == PAY_WORK_DONE)
 	{
 		for (int i = 0; i < n; i++)
 		{
 			PayDone    *d = &done[which[i]];
 
 			d->completed = d->report.outcome != PAY_OUTCOME_LOCKED;
-			d->not_before = GetCurrentTimestamp() + CONTENDED_MS * 1000;
+			d->not_before = pay_clock_now() + CONTENDED_MS * 1000;
 		}
 		return;
 	}
@@ -521,7 +650,7 @@ complete_range(const int *which, int n)
 		return;
 	}
 	if (pay_worker_error_passes(&error) && ++contended_items)
-		done[which[0]].not_before = GetCurrentTimestamp() + COMPLETE_AGAIN_MS * 1000;
+		done[which[0]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
 	else
 		give_up(&done[which[0]], &error);
 }
@@ -536,7 +665,11 @@ give_up(PayDone *d, const PayWorkError *error)
 	if (error->sqlstate == ERRCODE_UNIQUE_VIOLATION)
 		burial.reason = "booked_elsewhere";
 	d->completed = true;
-	pay_worker_transaction(bury_work, &burial, NULL);
+	if (pay_worker_transaction(bury_work, &burial, NULL) == PAY_WORK_NOT_SET_UP)
+	{
+		d->completed = false;
+		d->not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
+	}
 }
 
 static void
@@ -565,8 +698,9 @@ release(int slot)
 {
 	calls[slot].upstream->users--;
 	calls[slot].upstream->inflight--;
-	MemoryContextDelete(calls[slot].context);
-	calls[slot].context = NULL;
+	if (calls[slot].context)
+		MemoryContextDelete(calls[slot].context);
+	calls[slot] = (PayCall) {NULL};
 	free_slots[free_count++] = slot;
 }
 

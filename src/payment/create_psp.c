@@ -16,6 +16,7 @@
 #include "core/spi.h"
 #include "core/wake.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
@@ -101,6 +102,7 @@ pay_create_psp(PG_FUNCTION_ARGS)
 				 errhint("Choose another name; payments remember theirs.")));
 	pay_psp_create_feeds(psp, adapter);
 	pay_spi_end();
+	ForceSyncCommit();
 	pay_wake_at_commit();
 	PG_RETURN_VOID();
 }

@@ -48,8 +48,21 @@ SELECT is((SELECT count(*) FROM payments.amount_limit l LEFT JOIN payments.curre
 SELECT is((SELECT count(*) FROM payments.currency c WHERE c.exponent > 2 AND NOT EXISTS (SELECT FROM payments.amount_limit l WHERE l.currency = c.currency AND l.amount_max >= 1000000 * 10 ^ c.exponent)),
 	0::bigint, 'more decimals, more minor units');
 
--- ---------- given up before it was sent
+-- ---------- older than the arming
+SELECT payment_id AS id FROM payments.create_payment('older', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
 SELECT payments.arm();
+CREATE FUNCTION pg_temp.next(id uuid) RETURNS text LANGUAGE sql AS $$
+	UPDATE payments.queue SET due_at = clock_timestamp() - interval '1 s' WHERE claimed_by IS NULL;
+	SELECT c.method || coalesce(' ' || c.psp_key, '') FROM payments.claim('me', psp => 'tap') c JOIN payments.operation o USING (operation_id) WHERE o.payment_id = $1
+$$;
+SELECT is(pg_temp.next(:'id'), 'GET', 'what is unsent here may have been sent elsewhere: inquired first');
+SELECT is((SELECT p.status || ' ' || o.status || ' ' || (o.key_used_at = o.created_at) FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = :'id'),
+	'in_doubt in_doubt true', 'it is in doubt since it was made');
+SELECT is((SELECT payments.complete(operation_id, 1, 200, '{}', '{"object": "search_result", "data": [], "has_more": false}') FROM payments.operation WHERE payment_id = :'id'),
+	'in_doubt', 'that nothing is found is no proof');
+SELECT matches(pg_temp.next(:'id'), '^POST .', 'but under a key that the PSP honours it is sent');
+
+-- ---------- given up before it was sent
 CREATE FUNCTION pg_temp.state(id uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT p.status || ' ' || o.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = id
 $$;

@@ -54,7 +54,7 @@ static void require_free(const PayArmingFile *file, bool absent);
 static TimestampTz armed_since = DT_NOEND;
 
 #define READ_ARMING \
-	"SELECT armed_system, armed_timeline, armed_database::bigint, armed_host, armed_token, armed_at FROM payments.installation"
+	"SELECT armed_system, armed_timeline, armed_database::bigint, armed_host, armed_token, armed_at FROM payments.installation WHERE singleton"
 
 static PayStmt read_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING);
 static PayStmt lock_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING " FOR NO KEY UPDATE");

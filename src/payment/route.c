@@ -47,7 +47,7 @@ static PayStmt find_route = PAY_STMT(SPI_OK_SELECT,
 	" (SELECT l.amount_max FROM payments.amount_limit l WHERE l.currency IN ($3, '*') ORDER BY l.currency = '*', l.builtin LIMIT 1) "
 	"FROM (SELECT $1 AS merchant) g LEFT JOIN payments.merchant m ON m.merchant = g.merchant "
 	"LEFT JOIN payments.psp s ON s.psp = coalesce($2, m.psp, "
-	" CASE WHEN NOT EXISTS (SELECT FROM payments.installation i WHERE i.first_armed_at IS NOT NULL) THEN 'sandbox' END) "
+	" CASE WHEN NOT EXISTS (SELECT FROM payments.installation i WHERE i.singleton AND i.first_armed_at IS NOT NULL) THEN 'sandbox' END) "
 	"LEFT JOIN payments.currency c ON c.currency = $3 "
 	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = c.currency", TEXTOID, TEXTOID, TEXTOID);
 

@@ -245,6 +245,7 @@ DECLARE
 	waiting bigint;
 	horizon xid8;
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF close_period.to_time IS NULL
 		OR close_period.to_time = '-infinity'

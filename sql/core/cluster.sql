@@ -4,7 +4,7 @@ CREATE FUNCTION payments.arm() RETURNS void
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_arm';
 COMMENT ON FUNCTION payments.arm() IS
-'Lets the worker send to real PSPs from here. Records system identifier, timeline, database and host; a clone, a restore or a promoted standby differs in one of them and sends nothing until armed again. The sandbox needs no arming.';
+'Lets the worker send to real PSPs from here. Records system identifier, timeline, database, host and data directory, the last in a file outside of it with a token that changes with each start; a clone, a restore or a promoted standby differs in one of them and sends nothing until armed again. What is older than the arming is inquired before it is sent. The sandbox needs no arming, but must be named once there was one. Raises PY405 when the file cannot be written, or belongs to another server that runs.';
 
 CREATE FUNCTION payments.disarm() RETURNS void
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

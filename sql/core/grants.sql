@@ -26,7 +26,7 @@ END
 $$;
 
 -- Rules and schedules are an administrator's to add to; the transition table is not.
-GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.posting_rule, payments.account_template,
+GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.amount_limit, payments.posting_rule, payments.account_template,
 	payments.currency, payments.psp_currency, payments.job, payments.settlement_format, payments.match_rule, payments.discrepancy_kind TO payments_admin;
 
 GRANT EXECUTE ON FUNCTION
@@ -113,7 +113,7 @@ GRANT EXECUTE ON FUNCTION
 	payments.verify_statement(bigint)
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
-GRANT EXECUTE ON FUNCTION payments.redrive(uuid), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.redrive(uuid, boolean, text), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text) TO payments_operator;
 GRANT EXECUTE ON FUNCTION payments.refetch(text, text, timestamptz), payments.enable_feed(text, text, boolean) TO payments_operator, payments_admin;
 
 GRANT EXECUTE ON FUNCTION

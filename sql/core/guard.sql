@@ -14,7 +14,7 @@ COMMENT ON FUNCTION payments.guard_status() IS 'Trigger: refuses a status row wi
 
 CREATE FUNCTION payments.forget_routes() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
-COMMENT ON FUNCTION payments.forget_routes() IS 'Trigger: tells every session to read merchants, PSPs and currencies anew.';
+COMMENT ON FUNCTION payments.forget_routes() IS 'Trigger: tells every session to read merchants, PSPs, currencies and limits anew.';
 
 CREATE FUNCTION payments.guard_psp() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_psp';
@@ -45,6 +45,8 @@ COMMENT ON FUNCTION payments.forget_salt() IS 'Trigger: tells every session to r
 
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.currency
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
+CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.amount_limit
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_currency
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 
@@ -60,6 +62,11 @@ COMMENT ON FUNCTION payments._tables() IS
 CREATE FUNCTION payments._require_setup() RETURNS void
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pay_require_setup_sql';
 COMMENT ON FUNCTION payments._require_setup() IS 'Internal: raises PY001 before setup(); functions in C need not call it.';
+
+CREATE FUNCTION payments._commit_durably() RETURNS void
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_commit_durably';
+COMMENT ON FUNCTION payments._commit_durably() IS
+'Internal: what this transaction writes is on disk when its COMMIT returns, whatever synchronous_commit says. For what a person has decided; functions in C call the server''s own.';
 
 CREATE FUNCTION payments._require_merchant(merchant text) RETURNS void
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_require_merchant_sql';

@@ -9,7 +9,9 @@ CREATE TABLE IF NOT EXISTS payments.installation (
 	armed_database oid,
 	armed_host text,
 	armed_at timestamptz,
-	armed_by text
+	armed_by text,
+	armed_token text,
+	first_armed_at timestamptz
 );
 
 COMMENT ON TABLE payments.installation IS 'one row about this database, made last: its presence says that setup() went through';
@@ -21,8 +23,15 @@ COMMENT ON COLUMN payments.installation.armed_system IS 'system identifier of th
 COMMENT ON COLUMN payments.installation.armed_timeline IS 'its timeline then; a promotion changes it';
 COMMENT ON COLUMN payments.installation.armed_database IS 'oid of the database then; a clone has another';
 COMMENT ON COLUMN payments.installation.armed_host IS 'name of the host then';
-COMMENT ON COLUMN payments.installation.armed_at IS 'when arm() was called';
+COMMENT ON COLUMN payments.installation.armed_at IS 'when arm() was called: what is older may have been sent by another copy, and is inquired first';
 COMMENT ON COLUMN payments.installation.armed_by IS 'database role that called it';
+COMMENT ON COLUMN payments.installation.armed_token IS 'what the arming file outside of the data directory has too; changes with each start of the server, so that no copy of an earlier state has it';
+COMMENT ON COLUMN payments.installation.first_armed_at IS 'when arm() was called first: since then the sandbox is used only where it is named; null: never';
+
+-- What is routed when nobody names a PSP depends on it.
+CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.installation
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
+ALTER TABLE payments.installation ENABLE ALWAYS TRIGGER forget_routes;
 
 INSERT INTO payments.installation (schema_version) VALUES (payments.version()) ON CONFLICT DO NOTHING;
 INSERT INTO payments.merchant (merchant) VALUES ('default') ON CONFLICT DO NOTHING;

@@ -44,6 +44,7 @@ CREATE FUNCTION payments.refetch(psp text, feed text, from_time timestamptz DEFA
 DECLARE
 	mark timestamptz;
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_feed(refetch.psp, refetch.feed);
 	IF refetch.from_time > now() OR refetch.from_time < '2000-01-01 00:00:00+00' THEN
 		RAISE EXCEPTION USING
@@ -72,6 +73,7 @@ COMMENT ON FUNCTION payments.refetch(text, text, timestamptz) IS
 CREATE FUNCTION payments.enable_feed(psp text, feed text, enabled boolean DEFAULT true) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_feed(enable_feed.psp, enable_feed.feed);
 	UPDATE payments.psp_feed AS f
 	SET enabled = coalesce(enable_feed.enabled, true), due_at = least(f.due_at, clock_timestamp()), tries = 0
@@ -85,6 +87,7 @@ COMMENT ON FUNCTION payments.enable_feed(text, text, boolean) IS
 CREATE FUNCTION payments.discard_feed_entry(psp text, feed text, entry_id text, reason text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_feed(discard_feed_entry.psp, discard_feed_entry.feed);
 	IF coalesce(btrim(discard_feed_entry.reason), '') = '' THEN
 		RAISE EXCEPTION USING

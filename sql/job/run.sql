@@ -384,6 +384,7 @@ COMMENT ON PROCEDURE payments.run_job(text) IS
 CREATE FUNCTION payments.resolve_finding(finding_id bigint, resolution text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF resolve_finding.resolution !~ '\S' OR resolve_finding.resolution IS NULL THEN
 		RAISE EXCEPTION USING

@@ -68,6 +68,7 @@ AS $$
 DECLARE
 	a record;
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_account(close_account.account);
 	PERFORM payments._lock_account_alone(close_account.account, 'close');
 	SELECT closed_at, held_debits, held_credits INTO STRICT a
@@ -133,6 +134,7 @@ DECLARE
 	a record;
 	limited boolean;
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_account(set_account_hot.account);
 	IF set_account_hot.hot IS NULL
 		OR (

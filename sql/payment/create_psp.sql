@@ -34,6 +34,7 @@ COMMENT ON FUNCTION payments.accept_psp_account(text, boolean) IS
 CREATE FUNCTION payments.resume_psp(psp text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	UPDATE payments.psp AS p SET halted_at = NULL, halted_reason = NULL WHERE p.psp = resume_psp.psp;
 	IF NOT FOUND THEN

@@ -18,6 +18,34 @@ COMMENT ON COLUMN payments.currency.builtin IS 'shipped with the extension; add 
 
 SELECT pg_catalog.pg_extension_config_dump('payments.currency', 'WHERE NOT builtin');
 
+-- The slip of a finger, or a stolen login of the application, and not the largest
+-- payment that anybody makes: about a million euros.  Rows for currencies whose
+-- unit is worth far less, or has more decimals.
+CREATE TABLE payments.amount_limit (
+	currency text NOT NULL,
+	amount_max bigint NOT NULL CONSTRAINT amount_limit_positive CHECK (amount_max > 0),
+	builtin boolean NOT NULL DEFAULT true,
+	PRIMARY KEY (currency, builtin)
+);
+COMMENT ON TABLE payments.amount_limit IS 'the most that one payment may ask for; create_payment() refuses more. Your row (builtin = false) for a currency wins over the shipped one, a row for the currency over that for all';
+COMMENT ON COLUMN payments.amount_limit.currency IS 'currency.currency, or * for all that have no row of their own';
+COMMENT ON COLUMN payments.amount_limit.amount_max IS 'minor units';
+COMMENT ON COLUMN payments.amount_limit.builtin IS 'shipped with the extension';
+
+SELECT pg_catalog.pg_extension_config_dump('payments.amount_limit', 'WHERE NOT builtin');
+
+INSERT INTO payments.amount_limit (currency, amount_max)
+VALUES ('*', 100000000);
+INSERT INTO payments.amount_limit (currency, amount_max)
+SELECT c.currency, l.amount_max
+FROM (VALUES
+	(bigint '1000000000', 'BHD IQD JOD KWD LYD OMR TND DJF KMF XAF XOF XPF CLP KRW JPY VUV ISK'),
+	(10000000000, 'AMD AOA ARS BDT CDF CLF CRC CVE DZD EGP ETB GMD GYD HTG HUF INR JMD KES KGS KZT LKR LRD MUR '
+		|| 'MZN NGN NPR PHP PKR RSD RUB SDG SSP SYP THB TRY TWD UYW YER ZMW BIF GNF PYG RWF UGX VND'),
+	(1000000000000, 'COP IDR IRR KHR KPW LAK LBP MGA MMK MNT MWK SLE SOS STN TZS UZS VES VED ZWG')
+) l (amount_max, currencies)
+CROSS JOIN unnest(string_to_array(l.currencies, ' ')) c (currency);
+
 INSERT INTO payments.currency (currency, numeric_code, exponent, name)
 VALUES
 	('AED', '784', 2, 'UAE Dirham'),

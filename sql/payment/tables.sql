@@ -101,7 +101,7 @@ CREATE TABLE IF NOT EXISTS payments.operation (
 	status text NOT NULL,
 	generation int NOT NULL DEFAULT 1,
 	attempts int NOT NULL DEFAULT 0,
-	first_sent_at timestamptz,
+	key_used_at timestamptz,
 	psp_object_id text,
 	failure_code text,
 	failure_message text,
@@ -124,7 +124,7 @@ COMMENT ON COLUMN payments.operation.created_at IS 'when it was asked for';
 COMMENT ON COLUMN payments.operation.status IS 'initiated, processing, requires_action, awaiting_retry, in_doubt; or, for good, succeeded, failed, cancelled';
 COMMENT ON COLUMN payments.operation.generation IS 'from 1; a new one, and with it a new key at the PSP, only after a definite soft decline';
 COMMENT ON COLUMN payments.operation.attempts IS 'rows in attempt so far';
-COMMENT ON COLUMN payments.operation.first_sent_at IS 'first send of this generation: from here counts how long the PSP honours the key; null: not sent';
+COMMENT ON COLUMN payments.operation.key_used_at IS 'first send of this generation that the PSP may have heard: from here counts how long it honours the key; null: certainly none';
 COMMENT ON COLUMN payments.operation.psp_object_id IS 'the PSP''s id of what the operation made, such as a refund';
 COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the last decline, or conflicted, or discarded';
 COMMENT ON COLUMN payments.operation.failure_message IS 'the PSP''s words to it, for people';

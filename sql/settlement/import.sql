@@ -374,6 +374,7 @@ DECLARE
 	problem text;
 	advice text;
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF import_settlement.psp IS NULL
 		OR import_settlement.format IS NULL

@@ -289,6 +289,7 @@ DECLARE
 	payment uuid := resolve_discrepancy.payment_id;
 	is_open boolean;
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF resolve_discrepancy.reason IS NULL
 		OR resolve_discrepancy.reason !~ '\S'

@@ -493,6 +493,7 @@ DECLARE
 	id bigint;
 	made record;
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	PERFORM payments._require_period(issue_statement.from_time, issue_statement.to_time);
 	SELECT a.account_id INTO id
@@ -534,6 +535,7 @@ DECLARE
 	failed text;
 	detail text;
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	PERFORM payments._require_period(issue_statements.from_time, issue_statements.to_time);
 	-- In one order, so that two of these do not deadlock.
@@ -621,6 +623,7 @@ DECLARE
 	printed text := concat_ws(
 		E'\n', set_statement_party.name, array_to_string(set_statement_party.lines, E'\n'), 'end');
 BEGIN
+	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF set_statement_party.merchant <> '*'
 		AND NOT EXISTS (SELECT FROM payments.merchant m WHERE m.merchant = set_statement_party.merchant) THEN

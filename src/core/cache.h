@@ -10,7 +10,7 @@
 
 #include "utils/hsearch.h"
 
-#define PAY_CACHE_TABLES_MAX 4
+#define PAY_CACHE_TABLES_MAX 6
 
 typedef struct PayCache
 {

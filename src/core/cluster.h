@@ -1,18 +1,25 @@
 /*
  * src/core/cluster.h
- *		Is this the cluster that may send for real?
+ *		Which server is this, and which data directory is it on?
  */
 #ifndef PAY_CLUSTER_H
 #define PAY_CLUSTER_H
 
-/*
- * Compares what arm() recorded with where we are.  Returns NULL when armed,
- * else why not.  Call between pay_spi_begin() and pay_spi_end().
- */
-extern const char *pay_cluster_unarmed_reason(void);
-
 /* The cluster's system identifier, in decimal. */
 extern const char *pay_cluster_system(void);
+
+/* Name of the host, or of the container. */
+extern const char *pay_cluster_host(void);
+
+/*
+ * This data directory, and no copy of it beside it: its path, and the number
+ * that the file system has given to a file in it which is never replaced.
+ * Devices have no numbers that last: those change with the order of mounts.
+ */
+extern const char *pay_cluster_place(void);
+
+/* This running server: differs after each start of it, and between any two. */
+extern const char *pay_cluster_run(void);
 
 /* Does the data directory hold this path (as from realpath)?  Then every copy of it does too. */
 extern bool pay_cluster_holds_path(const char *resolved);

@@ -21,6 +21,9 @@ bool		pay_allow_http = false;
 /* Networks in CIDR notation that are not public and may be reached all the same. */
 char	   *pay_allow_networks = NULL;
 
+/* Beginning of the path of the files that arm() writes, outside the data directory; "" is that of the secrets. */
+char	   *pay_arming_file = NULL;
+
 /* Operations claimed, or completed, in one transaction. */
 int			pay_batch_size = 500;
 
@@ -141,6 +144,15 @@ define_strings(void)
 							   PGC_SIGHUP,
 							   GUC_LIST_INPUT,
 							   check_allow_networks, NULL, NULL);
+
+	DefineCustomStringVariable("payments.arming_file",
+							   "Names the files that hold the arming's half outside of the database.",
+							   "An absolute path outside the data directory, to which system identifier and database are added; empty means payments.secrets_file with .armed.",
+							   &pay_arming_file,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
 
 	DefineCustomStringVariable("payments.ca_file",
 							   "Names the file of certificate authorities trusted for https.",

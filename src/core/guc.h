@@ -7,6 +7,7 @@
 
 extern bool pay_allow_http;
 extern char *pay_allow_networks;
+extern char *pay_arming_file;
 extern int	pay_batch_size;
 extern char *pay_ca_file;
 extern int	pay_connect_timeout_ms;

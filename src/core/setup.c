@@ -8,6 +8,7 @@
 #include "core/spi.h"
 #include "core/wake.h"
 
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -17,6 +18,7 @@ PAY_FUNCTION(pay_setup);
 PAY_FUNCTION(pay_require_setup_sql);
 PAY_FUNCTION(pay_version);
 PAY_FUNCTION(pay_wake_worker);
+PAY_FUNCTION(pay_commit_durably);
 
 /* setup(): runs the script of tables that the build put into _setup_tables(), with our own DDL guard lifted. */
 Datum
@@ -65,5 +67,13 @@ Datum
 pay_wake_worker(PG_FUNCTION_ARGS)
 {
 	pay_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* _commit_durably() */
+Datum
+pay_commit_durably(PG_FUNCTION_ARGS)
+{
+	ForceSyncCommit();
 	PG_RETURN_VOID();
 }

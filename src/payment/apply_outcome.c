@@ -35,6 +35,7 @@ static void not_sent(PayContext *c);
 static void unknown(PayContext *c);
 static void misconfigured(PayContext *c);
 static void conflicted(PayContext *c);
+static void key_is_unused(PayContext *c);
 static void wait_on(PayContext *c, const char *schedule, const char *action, const char *exhausted);
 
 static PayStmt halt_psp = PAY_STMT(SPI_OK_UPDATE,
@@ -205,7 +206,7 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	c->payment->psp_payment_id = NULL;
 	o->status = "awaiting_retry";
 	o->generation++;
-	o->first_sent_at = 0;
+	o->key_used_at = 0;
 	o->failure_code = code;
 	o->failure_message = c->result.message;
 	o->dirty = true;
@@ -228,6 +229,7 @@ not_sent(PayContext *c)
 	if (pay_operation_is_first(c->operation) && pay_payment_can(c->payment, "defer"))
 		pay_payment_event(c->set, c->payment, "defer", c->operation, c->source, pay_apply_code(&c->result));
 	c->operation->status = "awaiting_retry";
+	key_is_unused(c);
 	count_applied(c);
 	wait_on(c, "not_sent", "send", RAN_OUT_NOT_SENT);
 }
@@ -276,12 +278,12 @@ pay_apply_resend(PayContext *c)
 {
 	PayOperation *o = c->operation;
 	const PayAdapter *adapter = c->payment->adapter;
-	TimestampTz horizon = o->first_sent_at + (TimestampTz) (adapter ? adapter->key_valid_s : 0) * USECS_PER_SEC;
+	TimestampTz horizon = o->key_used_at + (TimestampTz) (adapter ? adapter->key_valid_s : 0) * USECS_PER_SEC;
 
 	o->status = "in_doubt";
 	o->dirty = true;
 	count_applied(c);
-	wait_on(c, "unknown", o->first_sent_at != 0 && c->set->now < horizon ? "send" : "inquire", RAN_OUT_UNKNOWN);
+	wait_on(c, "unknown", o->key_used_at != 0 && c->set->now < horizon ? "send" : "inquire", RAN_OUT_UNKNOWN);
 	/* Asking came first; the resend need not wait, only count as a try. */
 	if (o->queued && strcmp(o->action, "send") == 0)
 		pay_operation_enqueue(c->set, o, "send", c->set->now);
@@ -306,7 +308,7 @@ misconfigured(PayContext *c)
 		if (pay_operation_is_first(o) && pay_payment_can(c->payment, "defer"))
 			pay_payment_event(c->set, c->payment, "defer", o, c->source, code);
 		o->status = "awaiting_retry";
-		o->dirty = true;
+		key_is_unused(c);
 	}
 	pay_operation_enqueue(c->set, o, o->action, c->set->now + MISCONFIGURED_RETRY_MS * 1000);
 }
@@ -333,6 +335,19 @@ conflicted(PayContext *c)
 }
 
 /* ---------- common steps ---------- */
+
+/*
+ * Our send was certainly not processed, and no earlier one of the generation
+ * is in doubt: however long it takes, the next is as good as the first.
+ */
+static void
+key_is_unused(PayContext *c)
+{
+	if (c->report->source != PAY_SOURCE_ANSWER)
+		return;
+	c->operation->key_used_at = 0;
+	c->operation->dirty = true;
+}
 
 void
 pay_apply_finish(PayContext *c, const char *status)

@@ -58,7 +58,7 @@ static PayStmt count_open = PAY_STMT(SPI_OK_SELECT,
 	" SELECT q.operation_id, q.action = 'inquire' AS asked FROM payments.queue q WHERE q.psp = $1 "
 	" UNION ALL SELECT d.operation_id, true FROM payments.dead_letter d WHERE d.psp = $1 AND d.decision IS NULL) w "
 	"JOIN payments.operation o ON o.operation_id = w.operation_id "
-	"WHERE o.completed_at IS NULL AND (w.asked OR o.first_sent_at IS NOT NULL OR o.kind NOT IN ('charge', 'authorize'))", TEXTOID);
+	"WHERE o.completed_at IS NULL AND (w.asked OR o.key_used_at IS NOT NULL OR o.kind NOT IN ('charge', 'authorize'))", TEXTOID);
 static PayStmt lock_account = PAY_STMT(SPI_OK_SELECT,
 	"SELECT account_id, account_mode FROM payments.psp WHERE psp = $1 AND adapter = $2 FOR NO KEY UPDATE", TEXTOID, TEXTOID);
 static PayStmt keep_account = PAY_STMT(SPI_OK_UPDATE,
@@ -127,6 +127,7 @@ pay_create_psp(PG_FUNCTION_ARGS)
 	upsert(psp, adapter_name, base_url, secret, fcinfo->args[4], !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 	pay_psp_create_feeds(psp, adapter);
 	pay_spi_end();
+	ForceSyncCommit();
 	pay_wake_at_commit();
 	PG_RETURN_VOID();
 }
@@ -166,7 +167,7 @@ upsert(const char *psp, const char *adapter, const char *base_url, const char *s
 Datum
 pay_guard_psp(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = pay_require_row_trigger(fcinfo);
+	TriggerData *trigger = pay_require_row_trigger(fcinfo, true);
 
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		return PointerGetDatum(trigger->tg_trigtuple);

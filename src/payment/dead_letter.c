@@ -15,11 +15,13 @@
 #include "core/wake.h"
 #include "payment/payment.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+static void require_reason(const char *reason, const char *what, const char *hint);
 static PayOperation *load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb);
 
 PAY_FUNCTION(pay_redrive);
@@ -69,23 +71,48 @@ pay_dead_letter_bury(const pg_uuid_t *operation_id, const char *reason, const ch
 	pay_payments_save(set);
 }
 
-/* redrive(dead_letter_id): back into the queue, due now; inquired first when in doubt. */
+/*
+ * redrive(dead_letter_id, resend, reason): back into the queue, due now; what
+ * is in doubt is inquired first.  With `resend` it is a person's word that the
+ * PSP has not done it: it is sent, and the PSP's key counts from now.
+ */
 Datum
 pay_redrive(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
+	pg_uuid_t  *id;
+	bool		resend = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	char	   *reason = pay_text_argument(fcinfo, 2);
 	PayPayments *set;
 	PayOperation *operation;
 	PayArgs		args = {0};
+	bool		in_doubt,
+				at_psp;
 
+	pay_require_given(fcinfo, 0, "dead_letter_id");
+	id = PG_GETARG_UUID_P(0);
+	if (resend)
+		require_reason(reason, "send a dead letter again", "Say how you know that the PSP did not do it: redrive(id, true, 'no charge on the dashboard').");
+	else if (reason)
+		pay_refuse_card_number(reason, "reason");
 	pay_spi_begin();
 	operation = load_dead_letter(id, &set, "redrive");
+	in_doubt = strcmp(operation->status, "in_doubt") == 0;
+	at_psp = strcmp(operation->status, "requires_action") == 0 || strcmp(operation->status, "processing") == 0;
+	if (resend && at_psp)
+		ereport(ERROR,
+				(errcode(PAY_ERR_WRONG_STATE),
+				 errmsg("cannot send what the PSP has accepted once more"),
+				 errdetail("The operation is in status \"%s\".", operation->status),
+				 errhint("Leave out resend: the PSP is asked what became of it.")));
 	operation->schedule = NULL;
 	operation->try = 0;
 	operation->lost = 0;
-	pay_operation_enqueue(set, operation, strcmp(operation->status, "in_doubt") == 0 ||
-						   strcmp(operation->status, "requires_action") == 0 ||
-						   strcmp(operation->status, "processing") == 0 ? "inquire" : "send", set->now);
+	if (resend && in_doubt)
+	{
+		operation->key_used_at = set->now;
+		operation->dirty = true;
+	}
+	pay_operation_enqueue(set, operation, at_psp || (in_doubt && !resend) ? "inquire" : "send", set->now);
 	operation->dead_letter_resolved = false;	/* decided here, below */
 	pay_payments_save(set);
 
@@ -93,9 +120,10 @@ pay_redrive(PG_FUNCTION_ARGS)
 	pay_arg_text(&args, "redriven");
 	pay_arg_time(&args, set->now);
 	pay_arg_text(&args, set->actor);
-	pay_arg_null(&args);
+	pay_arg_text(&args, reason);
 	pay_spi_exec(&decide_dead_letter, &args);
 	pay_spi_end();
+	ForceSyncCommit();
 	pay_wake_at_commit();
 	PG_RETURN_VOID();
 }
@@ -113,12 +141,7 @@ pay_discard(PG_FUNCTION_ARGS)
 
 	pay_require_given(fcinfo, 0, "dead_letter_id");
 	id = PG_GETARG_UUID_P(0);
-	if (reason == NULL || reason[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a reason is needed to discard a dead letter"),
-				 errhint("Say how you know that the PSP did not do it: discard(id, 'no charge on the dashboard').")));
-	pay_refuse_card_number(reason, "reason");
+	require_reason(reason, "discard a dead letter", "Say how you know that the PSP did not do it: discard(id, 'no charge on the dashboard').");
 	pay_spi_begin();
 	operation = load_dead_letter(id, &set, "discard");
 	payment = &set->list[0];
@@ -141,7 +164,19 @@ pay_discard(PG_FUNCTION_ARGS)
 	pay_arg_text(&args, reason);
 	pay_spi_exec(&decide_dead_letter, &args);
 	pay_spi_end();
+	ForceSyncCommit();
 	PG_RETURN_VOID();
+}
+
+static void
+require_reason(const char *reason, const char *what, const char *hint)
+{
+	if (reason == NULL || reason[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a reason is needed to %s", what),
+				 errhint("%s", hint)));
+	pay_refuse_card_number(reason, "reason");
 }
 
 /* Locks the payment, then looks whether the dead letter is still open. */

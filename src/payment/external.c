@@ -17,7 +17,7 @@
 #include "base/header.h"
 #include "base/pan.h"
 #include "base/uuid.h"
-#include "core/cluster.h"
+#include "core/arming.h"
 #include "core/spi.h"
 #include "payment/apply.h"
 #include "payment/payment.h"
@@ -108,6 +108,8 @@ pay_claim_sql(PG_FUNCTION_ARGS)
 	if (!halted)
 		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, NULL, 0, &claims, &touched, &first);
 	pay_spi_end();
+	/* What a crash forgets after it was sent looks as if it never was. */
+	ForceSyncCommit();
 	for (int i = 0; i < n; i++)
 		put_claim(rsinfo, &claims[i], base_url);
 	return (Datum) 0;
@@ -164,7 +166,7 @@ find_route(const char *psp, bool *halted)
 				 errhint("Install the version of payments that made this PSP.")));
 	if (adapter->in_process)
 		return NULL;
-	unarmed = pay_cluster_unarmed_reason();
+	unarmed = pay_take_arms(false);
 	if (unarmed)
 		ereport(ERROR,
 				(errcode(PAY_ERR_NOT_ARMED),

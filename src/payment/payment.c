@@ -48,7 +48,7 @@ static PayStmt lock_free_payments = PAY_STMT(SPI_OK_SELECT, PAYMENT_QUERY " SKIP
 
 static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
-	" o.first_sent_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, "
+	" o.key_used_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, o.created_at, "
 	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, q.hinted, "
 	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL) "
 	"FROM payments.operation o LEFT JOIN payments.queue q ON q.operation_id = o.operation_id "
@@ -162,24 +162,25 @@ load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n)
 		operation->status = pay_spi_text(row, 7);
 		operation->generation = pay_spi_int32(row, 8);
 		operation->attempts = pay_spi_int32(row, 9);
-		operation->first_sent_at = pay_spi_isnull(row, 10) ? 0 : pay_spi_time(row, 10);
+		operation->key_used_at = pay_spi_isnull(row, 10) ? 0 : pay_spi_time(row, 10);
 		operation->psp_object_id = pay_spi_text(row, 11);
 		operation->failure_code = pay_spi_text(row, 12);
 		operation->failure_message = pay_spi_text(row, 13);
 		operation->completed_at = pay_spi_isnull(row, 14) ? 0 : pay_spi_time(row, 14);
-		operation->queued = !pay_spi_isnull(row, 15);
+		operation->created_at = pay_spi_time(row, 15);
+		operation->queued = !pay_spi_isnull(row, 16);
 		if (operation->queued)
 		{
-			operation->action = pay_spi_text(row, 15);
-			operation->due_at = pay_spi_time(row, 16);
-			operation->claimed_by = pay_spi_text(row, 17);
-			operation->queue_attempt = pay_spi_int32(row, 18);
-			operation->schedule = pay_spi_text(row, 19);
-			operation->try = pay_spi_int32(row, 20);
-			operation->lost = pay_spi_int32(row, 21);
-			operation->hinted = pay_spi_bool(row, 22);
+			operation->action = pay_spi_text(row, 16);
+			operation->due_at = pay_spi_time(row, 17);
+			operation->claimed_by = pay_spi_text(row, 18);
+			operation->queue_attempt = pay_spi_int32(row, 19);
+			operation->schedule = pay_spi_text(row, 20);
+			operation->try = pay_spi_int32(row, 21);
+			operation->lost = pay_spi_int32(row, 22);
+			operation->hinted = pay_spi_bool(row, 23);
 		}
-		operation->dead_letter = pay_spi_text(row, 23);
+		operation->dead_letter = pay_spi_text(row, 24);
 		payment->operations = lappend(payment->operations, operation);
 	}
 }
@@ -392,6 +393,7 @@ pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind,
 	operation->status = "initiated";
 	operation->generation = 1;
 	operation->is_new = true;
+	operation->created_at = set->now;
 	payment->operations = lappend(payment->operations, operation);
 	pay_operation_enqueue(set, operation, "send", set->now);
 	return operation;

@@ -35,7 +35,8 @@ typedef struct PayOperation
 	const char *status;
 	int			generation;
 	int			attempts;
-	TimestampTz first_sent_at;	/* of this generation, 0 = never */
+	TimestampTz key_used_at;	/* first send of this generation that the PSP may have heard; 0: certainly none */
+	TimestampTz created_at;
 	const char *psp_object_id;
 	const char *failure_code;
 	const char *failure_message;

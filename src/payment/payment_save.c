@@ -261,10 +261,10 @@ save_new_operations(PayPayments *set)
 
 static PayStmt update_operations = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.operation o SET status = u.status, generation = u.generation, attempts = u.attempts, "
-	" first_sent_at = u.first_sent_at, psp_object_id = u.psp_object_id, failure_code = u.failure_code, "
+	" key_used_at = u.key_used_at, psp_object_id = u.psp_object_id, failure_code = u.failure_code, "
 	" failure_message = u.failure_message, completed_at = u.completed_at "
 	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) "
-	" u (operation_id, status, generation, attempts, first_sent_at, psp_object_id, failure_code, failure_message, completed_at) "
+	" u (operation_id, status, generation, attempts, key_used_at, psp_object_id, failure_code, failure_message, completed_at) "
 	"WHERE o.operation_id = u.operation_id",
 	UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	TIMESTAMPTZARRAYOID);
@@ -288,7 +288,7 @@ save_operations(PayPayments *set)
 	const char **statuses = ARRAY(const char *, room);
 	int32	   *generations = ARRAY(int32, room);
 	int32	   *attempts = ARRAY(int32, room);
-	TimestampTz *first_sent = ARRAY(TimestampTz, room);
+	TimestampTz *key_used = ARRAY(TimestampTz, room);
 	const char **object_ids = ARRAY(const char *, room);
 	const char **codes = ARRAY(const char *, room);
 	const char **messages = ARRAY(const char *, room);
@@ -303,7 +303,7 @@ save_operations(PayPayments *set)
 		statuses[n] = operation->status;
 		generations[n] = operation->generation;
 		attempts[n] = operation->attempts;
-		first_sent[n] = operation->first_sent_at;
+		key_used[n] = operation->key_used_at;
 		object_ids[n] = operation->psp_object_id;
 		codes[n] = operation->failure_code;
 		messages[n] = operation->failure_message;
@@ -316,7 +316,7 @@ save_operations(PayPayments *set)
 	pay_arg_text_array(&args, statuses, n);
 	pay_arg_int32_array(&args, generations, n);
 	pay_arg_int32_array(&args, attempts, n);
-	pay_arg_time_array(&args, first_sent, n);
+	pay_arg_time_array(&args, key_used, n);
 	pay_arg_text_array(&args, object_ids, n);
 	pay_arg_text_array(&args, codes, n);
 	pay_arg_text_array(&args, messages, n);

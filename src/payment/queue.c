@@ -14,12 +14,18 @@
  *
  * Retries send the stored bytes of the generation's first attempt, not newly
  * built ones: an upgrade of an adapter must not change what a key means.
+ *
+ * What is unsent here may have been sent elsewhere: until this database was
+ * armed, another copy of it was perhaps the one that sends.  So operations that
+ * are older than the arming are inquired first, and sent only while the PSP
+ * honours a key that was used the moment they were made.
  */
 #include "payments.h"
 
 #include "payment/queue.h"
 
 #include "base/money.h"
+#include "core/arming.h"
 #include "core/spi.h"
 #include "payment/apply.h"
 #include "payment/idempotency.h"
@@ -34,6 +40,8 @@ static void complete_lost(const pg_uuid_t *operations, const int *attempts, cons
 						  const char *psp, TimestampTz now, const char *actor);
 static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 					  int lease_ms, PayClaim *claim);
+static void doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
+static TimestampTz generation_began(const PayOperation *operation);
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
 
@@ -46,6 +54,9 @@ static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
 	"SELECT method, path, content_type, body FROM payments.attempt "
 	"WHERE operation_id = $1 AND action = 'send' AND generation = $2 ORDER BY attempt LIMIT 1", UUIDOID, INT4OID);
+
+static PayStmt find_earlier_generation = PAY_STMT(SPI_OK_SELECT,
+	"SELECT max(claimed_at) FROM payments.attempt WHERE operation_id = $1 AND generation < $2", UUIDOID, INT4OID);
 
 static PayStmt expire_leases = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.queue SET due_at = least(due_at, $2) WHERE claimed_by = $1", TEXTOID, TIMESTAMPTZOID);
@@ -187,6 +198,7 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	claim->operation_id = operation->operation_id;
 	claim->payment_id = payment->payment_id;
 	claim->adapter = payment->adapter;
+	doubt_older(set, payment, operation, payment->adapter);
 	claim->inquiry = strcmp(operation->action, "inquire") == 0;
 	if (payment->adapter == NULL)
 		problem = "the library has no such adapter";
@@ -206,8 +218,8 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	if (!claim->inquiry)
 	{
 		claim->psp_key = pay_idempotency_psp_key(operation->psp_ref, operation->generation);
-		if (operation->first_sent_at == 0)
-			operation->first_sent_at = set->now;
+		if (operation->key_used_at == 0)
+			operation->key_used_at = set->now;
 		/* A resend in doubt stays in doubt until the PSP has spoken. */
 		if (strcmp(operation->status, "in_doubt") != 0)
 			operation->status = "processing";
@@ -230,6 +242,32 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	attempt->worker = worker;
 	set->attempts = lappend(set->attempts, attempt);
 	return true;
+}
+
+/* Unsent as far as we know, but perhaps by a copy that was armed before us: then nobody knows. */
+static void
+doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter)
+{
+	if (adapter == NULL || adapter->in_process || operation->key_used_at != 0 ||
+		strcmp(operation->action, "send") != 0 || operation->created_at >= pay_armed_since())
+		return;
+	operation->key_used_at = generation_began(operation);
+	operation->action = "inquire";
+	operation->status = "in_doubt";
+	if (pay_operation_is_first(operation) && pay_payment_can(payment, "doubt"))
+		pay_payment_event(set, payment, "doubt", operation, "worker", NULL);
+}
+
+/* Not before its operation, and not before the last one was answered. */
+static TimestampTz
+generation_began(const PayOperation *operation)
+{
+	PayArgs		args = {0};
+
+	pay_arg_uuid(&args, &operation->operation_id);
+	pay_arg_int32(&args, operation->generation);
+	pay_spi_exec(&find_earlier_generation, &args);
+	return pay_spi_isnull(0, 1) ? operation->created_at : pay_spi_time(0, 1);
 }
 
 bool
@@ -261,17 +299,15 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 	const PayAdapter *adapter = claim->adapter;
 	const char *problem = NULL;
 
-	if (!claim->inquiry && operation->first_sent_at != 0)
+	/* Past the horizon the PSP may have forgotten the key and would do it anew. */
+	if (!claim->inquiry && operation->key_used_at != 0 &&
+		set->now >= operation->key_used_at + (TimestampTz) adapter->key_valid_s * USECS_PER_SEC)
 	{
-		/* Past the horizon the PSP may have forgotten the key and would do it anew. */
-		if (set->now >= operation->first_sent_at + (TimestampTz) adapter->key_valid_s * USECS_PER_SEC)
-		{
-			claim->inquiry = true;
-			operation->action = "inquire";
-		}
-		else if (stored_request(operation, &claim->request))
-			return NULL;
+		claim->inquiry = true;
+		operation->action = "inquire";
 	}
+	if (!claim->inquiry && operation->attempts > 0 && stored_request(operation, &claim->request))
+		return NULL;
 	if (adapter->in_process)
 	{
 		claim->request.method = "POST";

@@ -2,9 +2,13 @@
  * src/payment/route.c
  *		Merchant, PSP and currency of a new payment, cached.
  *
- * The look-up joins four small tables that hardly ever change, and took a
- * seventh of the time of create_payment().  Only what was found is cached, so
- * what is created later is seen at once.
+ * The look-up joins small tables that hardly ever change, and took a seventh
+ * of the time of create_payment().  Only what was found is cached, so what is
+ * created later is seen at once.
+ *
+ * The sandbox says yes without money.  So it is what nobody named only until
+ * the database is armed for the first time, also if it is disarmed again: a
+ * shop must not ship goods for a forgotten argument.
  */
 #include "payments.h"
 
@@ -32,16 +36,18 @@ static PayCache routes = {
 	.name = "payments routes",
 	.key_bytes = sizeof(PayRouteKey),
 	.entry_bytes = sizeof(PayRouteEntry),
-	.tables = {"merchant", "psp", "currency", "psp_currency"},
+	.tables = {"merchant", "psp", "currency", "psp_currency", "amount_limit", "installation"},
 };
 
 static bool make_key(PayRouteKey *key, const char *merchant, const char *psp, const char *currency);
 static void read_route(PayRoute *route, const char *merchant, const char *psp, const char *currency);
 
 static PayStmt find_route = PAY_STMT(SPI_OK_SELECT,
-	"SELECT m.merchant, s.psp, s.adapter, c.exponent, coalesce(x.exponent, c.exponent), coalesce(x.multiple, 1) "
+	"SELECT m.merchant, s.psp, s.adapter, c.exponent, coalesce(x.exponent, c.exponent), coalesce(x.multiple, 1), "
+	" (SELECT l.amount_max FROM payments.amount_limit l WHERE l.currency IN ($3, '*') ORDER BY l.currency = '*', l.builtin LIMIT 1) "
 	"FROM (SELECT $1 AS merchant) g LEFT JOIN payments.merchant m ON m.merchant = g.merchant "
-	"LEFT JOIN payments.psp s ON s.psp = coalesce($2, m.psp) "
+	"LEFT JOIN payments.psp s ON s.psp = coalesce($2, m.psp, "
+	" CASE WHEN NOT EXISTS (SELECT FROM payments.installation i WHERE i.singleton AND i.first_armed_at IS NOT NULL) THEN 'sandbox' END) "
 	"LEFT JOIN payments.currency c ON c.currency = $3 "
 	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = c.currency", TEXTOID, TEXTOID, TEXTOID);
 
@@ -103,5 +109,6 @@ read_route(PayRoute *route, const char *merchant, const char *psp, const char *c
 		route->exponent = pay_spi_int32(0, 4);
 		route->psp_exponent = pay_spi_int32(0, 5);
 		route->multiple = pay_spi_int64(0, 6);
+		route->amount_max = pay_spi_isnull(0, 7) ? 0 : pay_spi_int64(0, 7);
 	}
 }

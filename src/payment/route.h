@@ -10,12 +10,13 @@
 typedef struct PayRoute
 {
 	bool		merchant_known;
-	const char *psp;			/* as asked for, or the merchant's; NULL: unknown */
+	const char *psp;			/* as asked for, or the merchant's; NULL: unknown, or nobody has named one */
 	const PayAdapter *adapter;	/* of that PSP; NULL when the library has none of its name */
 	bool		currency_known;
 	int			exponent;		/* ISO 4217 */
 	int			psp_exponent;
 	int64		multiple;		/* amounts in the PSP's unit must be a multiple */
+	int64		amount_max;		/* of a payment; 0: unlimited */
 } PayRoute;
 
 /*

@@ -280,8 +280,9 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 	if (route->psp == NULL)
 	{
 		*sqlstate = PAY_ERR_PSP_UNKNOWN;
-		*hint = "Create it with payments.create_psp(), or name another with psp => '...'.";
-		return create->psp ? psprintf("PSP \"%s\" does not exist", create->psp) : "the merchant has no PSP";
+		*hint = create->psp ? "Create it with payments.create_psp(), or name another with psp => '...'."
+			: "Name one with psp => '...', or the merchant's with create_merchant(). Since this database has been armed, that is so for the sandbox too.";
+		return create->psp ? psprintf("PSP \"%s\" does not exist", create->psp) : "neither the call nor the merchant names a PSP";
 	}
 	create->resolved_psp = route->psp;
 	if (!route->currency_known)
@@ -289,6 +290,12 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 		*sqlstate = PAY_ERR_CURRENCY_UNKNOWN;
 		*hint = "Use an ISO 4217 code in upper case, as in payments.currency.";
 		return psprintf("currency \"%s\" does not exist", create->currency ? create->currency : "");
+	}
+	if (route->amount_max > 0 && create->amount > route->amount_max)
+	{
+		*sqlstate = PAY_ERR_AMOUNT_INVALID;
+		*hint = "Amounts are whole minor units. If it is meant, raise the limit by a row of yours in payments.amount_limit.";
+		return psprintf("amount is above the limit of " INT64_FORMAT " %s for one payment", route->amount_max, create->currency);
 	}
 	if (!pay_money_rescale(create->amount, route->exponent, route->psp_exponent, &psp_amount) ||
 		psp_amount % route->multiple != 0)

@@ -18,7 +18,6 @@
 #include "worker/worker.h"
 
 #include "core/clock.h"
-#include "core/cluster.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "core/wake.h"
@@ -93,7 +92,6 @@ static int	start_by_hand(void);
 PAY_FUNCTION(pay_start_worker);
 PAY_FUNCTION(pay_stop_worker);
 PAY_FUNCTION(pay_worker_pid_sql);
-PAY_FUNCTION(pay_unarmed_reason_sql);
 
 /* ---------- launcher ---------- */
 
@@ -397,6 +395,7 @@ pay_start_worker(PG_FUNCTION_ARGS)
 	pay_arg_bool(&args, true);
 	pay_spi_exec(&enable_worker, &args);
 	pay_spi_end();
+	ForceSyncCommit();
 	pay_wake_at_commit();
 	pid = pay_worker_serving(MyDatabaseId);
 	PG_RETURN_INT32(pid != 0 ? pid : start_by_hand());
@@ -449,6 +448,7 @@ pay_stop_worker(PG_FUNCTION_ARGS)
 	pay_arg_bool(&args, false);
 	pay_spi_exec(&enable_worker, &args);
 	pay_spi_end();
+	ForceSyncCommit();
 	pay_wake_at_commit();
 	PG_RETURN_VOID();
 }
@@ -461,17 +461,4 @@ pay_worker_pid_sql(PG_FUNCTION_ARGS)
 	if (pid == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT32(pid);
-}
-
-Datum
-pay_unarmed_reason_sql(PG_FUNCTION_ARGS)
-{
-	const char *reason;
-
-	pay_spi_begin();
-	reason = pay_cluster_unarmed_reason();
-	pay_spi_end();
-	if (reason == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(reason));
 }

@@ -14,7 +14,7 @@
 
 #include "worker/upstream.h"
 
-#include "core/cluster.h"
+#include "core/arming.h"
 #include "core/guc.h"
 #include "core/secrets.h"
 #include "core/spi.h"
@@ -147,7 +147,7 @@ void
 pay_upstreams_read(void)
 {
 	PaySteady	now = pay_clock_now();
-	const char *unarmed = pay_cluster_unarmed_reason();
+	const char *unarmed = pay_take_arms(true);
 	int			rows = (int) pay_spi_exec(&read_psps, NULL);
 	HASH_SEQ_STATUS all;
 	PayUpstream *upstream;

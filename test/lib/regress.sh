@@ -40,6 +40,7 @@ unix_socket_directories = '$run'
 fsync = off
 max_connections = 50
 timezone = 'UTC'
+payments.arming_file = '$run/armed'
 ${preload:+shared_preload_libraries = 'payments'}
 CONF
 "$bin/pg_ctl" -D "$data" -l "$run/server.log" -w start > /dev/null || { cat "$run/server.log"; exit 1; }

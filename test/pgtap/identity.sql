@@ -114,7 +114,7 @@ SELECT is((SELECT string_agg(kind || ' ' || object_id, ', ') FROM payments.discr
 
 -- ---------- another address, secret or account ----------
 
-SELECT is((SELECT count(*)::int FROM payments.queue q JOIN payments.operation o USING (operation_id) WHERE q.psp = 'tap' AND o.first_sent_at IS NOT NULL) > 0, true, 'some are under way');
+SELECT is((SELECT count(*)::int FROM payments.queue q JOIN payments.operation o USING (operation_id) WHERE q.psp = 'tap' AND o.key_used_at IS NOT NULL) > 0, true, 'some are under way');
 CREATE FUNCTION pg_temp.refused(sql text, what text) RETURNS SETOF text LANGUAGE sql AS $$ SELECT throws_ok(sql, 'PY409', NULL, what) $$;
 SELECT pg_temp.refused($$SELECT payments.create_psp('tap', 'stripe', 'https://stripe.example', 'tap')$$, 'another address is refused');
 SELECT pg_temp.refused($$SELECT payments.create_psp('tap', 'stripe', secret => 'other')$$, 'another secret');

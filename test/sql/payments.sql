@@ -40,7 +40,7 @@ SELECT status, amount, currency, amount_text, authorized, captured, refunded, re
 	created_at = updated_at AS untouched
 FROM payments.get_payment(:'first_id') \gx
 SELECT seq, status, event, source, actor = current_user AS by_me, code, recorded_at IS NOT NULL AS at FROM payments.payment_history(:'first_id');
-SELECT kind, amount, currency, reason, psp, length(psp_ref) AS ref_length, status, generation, attempts, first_sent_at, completed_at
+SELECT kind, amount, currency, reason, psp, length(psp_ref) AS ref_length, status, generation, attempts, key_used_at, completed_at
 FROM payments.operation WHERE payment_id = :'first_id';
 SELECT psp, action, claimed_by, attempt, schedule, try, lost, due_at <= now() AS due FROM payments.queue WHERE payment_id = :'first_id';
 SELECT aggregatetype, type, payload - 'payment_id' AS payload, merchant FROM payments.event WHERE aggregateid = :'first_id';

@@ -1,0 +1,292 @@
+/*
+ * src/core/arming.c
+ *		May this server send for real (promise 8)?
+ *
+ * arm() records system identifier, timeline, database and host in the
+ * database, and the data directory in a file outside of it, with a token in
+ * both.  None of these tells all copies: a restore or a promoted standby has
+ * another timeline, a template copy another database, a clone another host or,
+ * beside the original, another data directory.  A snapshot of the whole volume
+ * has all of them; but each start of a server changes the token, in the file
+ * and in the database, so only one of the two goes on, and an earlier state of
+ * the same volume does not either.  While the worker runs it keeps the file
+ * locked against a copy that is started beside it.
+ *
+ * What is always true: the file has the database's token whatever crashes and
+ * whatever rolls back, or nobody is armed.  A new one is written as `next` to
+ * the file first, then committed, and only then becomes the file's only one.
+ * Whoever writes holds the lock of the one row of payments.installation.
+ */
+#include "payments.h"
+
+#include "core/arming.h"
+
+#include "core/arming_file.h"
+#include "core/cluster.h"
+#include "core/spi.h"
+#include "core/wake.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define NO_TOKEN "-"
+#define HELD_ELSEWHERE "another server is running that is armed: this one or that one is a copy"
+
+/* The row, and the file that belongs to it. */
+typedef struct PayArming
+{
+	const char *token;
+	TimestampTz armed_at;
+	PayArmingFile file;
+} PayArming;
+
+static const char *read_arming(PayArming *arming, PayStmt *stmt);
+static bool token_is(const PayArming *arming, const char *token);
+static const char *take(PayArming *arming, bool keep);
+static const char *new_token(void);
+static void require_free(const PayArmingFile *file, bool absent);
+
+/* Process-local, see pay_armed_since(). */
+static TimestampTz armed_since = DT_NOEND;
+
+#define READ_ARMING \
+	"SELECT armed_system, armed_timeline, armed_database::bigint, armed_host, armed_token, armed_at FROM payments.installation WHERE singleton"
+
+static PayStmt read_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING);
+static PayStmt lock_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING " FOR NO KEY UPDATE");
+static PayStmt lock_free_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING " FOR NO KEY UPDATE SKIP LOCKED");
+static PayStmt write_row = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.installation SET armed_system = $1, armed_timeline = $2, armed_database = $3::bigint::oid, "
+	"armed_host = $4, armed_at = $5, armed_by = $6, armed_token = $7, first_armed_at = coalesce(first_armed_at, $5)",
+	TEXTOID, INT4OID, INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
+static PayStmt write_token = PAY_STMT(SPI_OK_UPDATE, "UPDATE payments.installation SET armed_token = $1", TEXTOID);
+
+PAY_FUNCTION(pay_arm);
+PAY_FUNCTION(pay_disarm);
+PAY_FUNCTION(pay_unarmed_reason_sql);
+
+/* ---------- look ---------- */
+
+/* Everything but who holds it now. */
+static const char *
+read_arming(PayArming *arming, PayStmt *stmt)
+{
+	const char *problem;
+	bool		absent;
+
+	if (pay_spi_exec(stmt, NULL) != 1)
+		return "somebody is changing it at this moment";
+	if (pay_spi_isnull(0, 1))
+		return "nobody has armed this database";
+	arming->token = pay_spi_text(0, 5);
+	arming->armed_at = pay_spi_isnull(0, 6) ? DT_NOEND : pay_spi_time(0, 6);
+	if (strcmp(pay_spi_text(0, 1), pay_cluster_system()) != 0)
+		return "armed in another cluster";
+	if (pay_spi_int32(0, 2) != (int32) GetWALInsertionTimeLine())
+		return "the timeline has changed since it was armed: a restore or a promotion";
+	if (pay_spi_int64(0, 3) != (int64) MyDatabaseId)
+		return "armed as another database";
+	if (strcmp(pay_spi_text(0, 4), pay_cluster_host()) != 0)
+		return "armed on another host";
+	problem = pay_arming_file_read(&arming->file, &absent);
+	if (problem)
+		return problem;
+	if (strcmp(arming->file.place, pay_cluster_place()) != 0)
+		return "armed in another data directory: this is a copy on the same host";
+	if (!token_is(arming, arming->file.token) && !token_is(arming, arming->file.next))
+		return "the arming file is not of this state of the database: a copy has taken it over, or this is one";
+	return NULL;
+}
+
+static bool
+token_is(const PayArming *arming, const char *token)
+{
+	return arming->token && strcmp(token, NO_TOKEN) != 0 && strcmp(arming->token, token) == 0;
+}
+
+const char *
+pay_unarmed_reason(void)
+{
+	PayArming	arming;
+	const char *reason;
+
+	if (RecoveryInProgress())
+		return "this is a standby";
+	reason = read_arming(&arming, &read_row);
+	if (reason)
+		return reason;
+	if (strcmp(arming.file.run, pay_cluster_run()) != 0 && pay_arming_file_held())
+		return HELD_ELSEWHERE;
+	return NULL;
+}
+
+TimestampTz
+pay_armed_since(void)
+{
+	return armed_since;
+}
+
+/* ---------- take over ---------- */
+
+const char *
+pay_take_arms(bool keep)
+{
+	PayArming	arming;
+	const char *reason;
+
+	if (RecoveryInProgress())
+		return "this is a standby";
+	reason = read_arming(&arming, &read_row);
+	/* Once for each start of the server: all else has been said. */
+	if (reason == NULL && (strcmp(arming.file.run, pay_cluster_run()) != 0 || !token_is(&arming, arming.file.token) ||
+						   (keep && !pay_arming_file_locked())))
+		reason = take(&arming, keep);
+	if (reason && keep)
+		pay_arming_file_release();
+	armed_since = reason ? DT_NOEND : arming.armed_at;
+	return reason;
+}
+
+static const char *
+take(PayArming *arming, bool keep)
+{
+	PayArmingFile file;
+	PayArgs		args = {0};
+	bool		ours;
+	const char *reason = read_arming(arming, &lock_free_row);
+
+	if (reason)
+		return reason;
+	file = arming->file;
+	ours = strcmp(file.run, pay_cluster_run()) == 0;
+	/* If the file is ours, the lock is our own worker's. */
+	if (keep ? !pay_arming_file_locked() && !pay_arming_file_lock() : !ours && pay_arming_file_held())
+		return HELD_ELSEWHERE;
+	if (ours && token_is(arming, file.token))
+		return NULL;
+	strlcpy(file.token, arming->token, sizeof(file.token));
+	strlcpy(file.next, NO_TOKEN, sizeof(file.next));
+	if (!ours)
+	{
+		strlcpy(file.run, pay_cluster_run(), sizeof(file.run));
+		strlcpy(file.next, new_token(), sizeof(file.next));
+		pay_arg_text(&args, file.next);
+		pay_spi_exec(&write_token, &args);
+		ForceSyncCommit();
+	}
+	return pay_arming_file_write(&file);
+}
+
+static const char *
+new_token(void)
+{
+	unsigned char random[(PAY_ARMING_TOKEN_BYTES - 1) / 2];
+	char	   *token = palloc0(PAY_ARMING_TOKEN_BYTES);
+
+	if (!pg_strong_random(random, sizeof(random)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not get random bytes"),
+				 errhint("The operating system has none at this moment; try again.")));
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(token + 2 * i, 3, "%02x", random[i]);
+	return token;
+}
+
+/* ---------- by a person ---------- */
+
+Datum
+pay_arm(PG_FUNCTION_ARGS)
+{
+	PayArgs		args = {0};
+	PayArming	arming = {0};
+	PayArmingFile file;
+	bool		absent;
+	const char *problem;
+
+	pay_spi_begin();
+	problem = read_arming(&arming, &lock_row);
+	(void) pay_arming_file_read(&file, &absent);
+	require_free(&file, absent);
+	/* Armed as it is: of what has come since, nothing can have been sent elsewhere. */
+	if (problem == NULL)
+	{
+		pay_spi_end();
+		PG_RETURN_VOID();
+	}
+	/* What rolls back leaves armed what was. */
+	if (arming.token == NULL || strcmp(file.place, pay_cluster_place()) != 0 || !token_is(&arming, file.token))
+		strlcpy(file.token, NO_TOKEN, sizeof(file.token));
+	strlcpy(file.place, pay_cluster_place(), sizeof(file.place));
+	strlcpy(file.run, pay_cluster_run(), sizeof(file.run));
+	strlcpy(file.next, new_token(), sizeof(file.next));
+
+	pay_arg_text(&args, pay_cluster_system());
+	pay_arg_int32(&args, (int32) GetWALInsertionTimeLine());
+	pay_arg_int64(&args, (int64) MyDatabaseId);
+	pay_arg_text(&args, pay_cluster_host());
+	pay_arg_time(&args, GetCurrentTimestamp());
+	pay_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
+	pay_arg_text(&args, file.next);
+	pay_spi_exec(&write_row, &args);
+	problem = pay_arming_file_write(&file);
+	if (problem)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_ARMED),
+				 errmsg("cannot arm this server: %s", problem),
+				 errhint("Its file lies beside that of payments.secrets_file, in a folder that the server's user may write to; payments.arming_file names another place.")));
+	pay_spi_end();
+	ForceSyncCommit();
+	pay_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* A copy that is armed while the other one runs would be what all this is against. */
+static void
+require_free(const PayArmingFile *file, bool absent)
+{
+	if (absent || file->place[0] == '\0' || strcmp(file->run, pay_cluster_run()) == 0 || !pay_arming_file_held())
+		return;
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_ARMED),
+			 errmsg("cannot arm this server: another server is running that is armed"),
+			 errdetail("It was started from \"%s\".", file->place),
+			 errhint("One of the two is a copy.  Stop the other one, or run SELECT payments.disarm() there; then arm this one.")));
+}
+
+Datum
+pay_disarm(PG_FUNCTION_ARGS)
+{
+	PayArgs		args = {0};
+	PayArming	arming;
+
+	pay_spi_begin();
+	/* That of a copy is not ours to take away. */
+	if (read_arming(&arming, &lock_row) == NULL)
+		pay_arming_file_remove();
+	for (int i = 0; i < 7; i++)
+		pay_arg_null(&args);
+	pay_spi_exec(&write_row, &args);
+	pay_spi_end();
+	ForceSyncCommit();
+	pay_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* _unarmed_reason() */
+Datum
+pay_unarmed_reason_sql(PG_FUNCTION_ARGS)
+{
+	const char *reason;
+
+	pay_spi_begin();
+	reason = pay_unarmed_reason();
+	pay_spi_end();
+	if (reason == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(reason));
+}

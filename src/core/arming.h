@@ -1,0 +1,27 @@
+/*
+ * src/core/arming.h
+ *		May this server send for real?
+ */
+#ifndef PAY_ARMING_H
+#define PAY_ARMING_H
+
+#include "datatype/timestamp.h"
+
+/*
+ * Compares what arm() recorded with where we are.  Returns NULL when armed,
+ * else why not.  Changes nothing.  These two between pay_spi_begin() and
+ * pay_spi_end().
+ */
+extern const char *pay_unarmed_reason(void);
+
+/*
+ * The same for who is about to send: after a start of the server it takes the
+ * arming over, so that no copy of before can.  With `keep` this process holds
+ * it from now on, and no other server sends while it lives.
+ */
+extern const char *pay_take_arms(bool keep);
+
+/* When it was armed, as pay_take_arms() has last seen it: who sent before is not known here. */
+extern TimestampTz pay_armed_since(void);
+
+#endif							/* PAY_ARMING_H */

@@ -33,6 +33,14 @@ extern bool pay_apply_answers(const PayOperation *operation, PayEffect effect);
 /* The code for people, or NULL. */
 extern const char *pay_apply_code(const PayResult *result);
 
+/* Has what the operation was for been done, by whatever word? */
+extern bool pay_apply_done(const PayContext *c);
+/*
+ * Bad news of a payment that nobody asked about may be old: if there is a call
+ * that can tell, returns true and asks.
+ */
+extern bool pay_apply_ask_first(PayContext *c);
+
 /* apply_money.c: an approval. */
 extern void pay_apply_money(PayContext *c);
 

@@ -85,10 +85,25 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 	for (int i = 0; i < n; i++)
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED || locate_among(set, &reports[i]))
 			apply_one(set, &reports[i]);
+	pay_apply_save(set);
 	for (int i = 0; i < n; i++)
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED && reports[i].outcome != PAY_OUTCOME_LOCKED)
 			reports[i].status = pay_payments_find(set, &reports[i].payment_id)->status;
+}
+
+void
+pay_apply_save(PayPayments *set)
+{
+	PayUnmatched *found = NULL;
+	int			n = pay_unmatched_find(set, &found);
+
+	for (int i = 0; i < n; i++)
+	{
+		found[i].report.outcome = PAY_OUTCOME_NO_EFFECT;
+		apply_one(set, &found[i].report);
+	}
 	pay_payments_save(set);
+	pay_unmatched_note(found, n);
 	if (set->wake)
 		pay_wake_at_commit();
 }
@@ -496,6 +511,7 @@ keep_ids(PayContext *c)
 	{
 		d->psp_payment_id = r->psp_payment_id;
 		d->dirty = true;
+		d->learned = true;
 	}
 	if (r->object_id && o->psp_object_id == NULL && r->class == PAY_CLASS_APPROVED && pay_apply_answers(o, r->effect))
 	{

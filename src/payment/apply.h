@@ -79,4 +79,13 @@ typedef struct PaySums
 extern void pay_apply_sum_up(const PayPayment *payment, PaySums *sums);
 extern void pay_apply_follow(PayPayments *set, PayPayment *payment, const PaySums *before, const PayOperation *operation,
 							 const char *source, const char *code);
+/* Puts down on a stored event what it told, so that it can be applied without being read again. */
+extern void pay_unmatched_keep(const char *psp, const char *event_id, const PayResult *result);
+/*
+ * Applies what is unmatched since its payment's id was learned in a transaction
+ * that ran beside its own, so that neither saw the other.  A few at a time,
+ * without waiting; for the worker.
+ */
+extern void pay_unmatched_sweep(TimestampTz now, const char *actor);
+
 #endif							/* PAY_APPLY_H */

@@ -96,6 +96,7 @@ typedef struct PayPayment
 	const char *failure_code;
 	const char *failure_message;
 	bool		dirty;
+	bool		learned;		/* psp_payment_id was not known before */
 
 	const PayAdapter *adapter;	/* NULL when the library has none of that name */
 	const char *adapter_name;

@@ -49,11 +49,12 @@ pay_apply_outcome(PayContext *c)
 		return;
 	}
 	/* The rest speaks of an operation that is still open, or says nothing new. */
-	if (c->operation == NULL || !pay_operation_is_open(c->operation) || apply_rule(c))
+	if (c->operation == NULL || !pay_operation_is_open(c->operation))
 		return;
+	/* Before any rule lets a soft decline begin a new generation. */
 	if (c->result.class == PAY_CLASS_DECLINED && pay_operation_is_first(c->operation) && pay_apply_ask_first(c))
 		return;
-	if (done_meanwhile(c))
+	if (done_meanwhile(c) || apply_rule(c))
 		return;
 	if (needs_person(c->operation) && c->result.class != PAY_CLASS_DECLINED && c->result.class != PAY_CLASS_RETRY_LATER)
 		return;

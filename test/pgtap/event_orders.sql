@@ -163,7 +163,8 @@ BEGIN
 		WHEN 'hook:authorize' THEN PERFORM pg_temp.webhook('payment_intent.amount_capturable_updated', pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_capture', 0, false));
 		WHEN 'hook:processing' THEN PERFORM pg_temp.webhook('payment_intent.processing', pg_temp.intent(w.truth ->> 'intent', w.generation, 'processing', 0, false));
 		WHEN 'hook:action' THEN PERFORM pg_temp.webhook('payment_intent.requires_action', pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_action', 0, false));
-		WHEN 'hook:failed' THEN PERFORM pg_temp.webhook('payment_intent.payment_failed', pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_payment_method', 0, false));
+		WHEN 'hook:failed' THEN PERFORM pg_temp.webhook('payment_intent.payment_failed',
+			jsonb_set(pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_payment_method', 0, false), '{last_payment_error,decline_code}', to_jsonb(p[3])));
 		WHEN 'hook:cancel' THEN PERFORM pg_temp.webhook('payment_intent.canceled', pg_temp.intent(p[3], p[4]::int, 'canceled', 0, false));
 		WHEN 'hook:refund' THEN PERFORM pg_temp.webhook('refund.created', pg_temp.refund(p[3], p[4]::bigint, 'succeeded', p[5] = 'ours'));
 		WHEN 'hook:refund_pending' THEN PERFORM pg_temp.webhook('refund.created', pg_temp.refund(p[3], p[4]::bigint, 'pending', p[5] = 'ours'));
@@ -194,7 +195,9 @@ INSERT INTO scenario VALUES
 	('charged, and the answer comes late', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,we:lose,we:claim}',
 		'{psp:answer,psp:answer:nothing,hook:charge|line:charge}'),
 	('the payer tries again', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:action}',
-		'{hook:failed,hook:charge|line:charge,hook:action,we:ask}'),
+		'{hook:failed:do_not_honor,hook:charge|line:charge,hook:action,we:ask}'),
+	('the payer tries again, and the first was a soft decline', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000, "off_session": true}', '{we:claim,psp:answer:action}',
+		'{hook:failed:insufficient_funds,hook:charge|line:charge,we:ask}'),
 	('refunded, and that failed', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
 		'{psp:answer|hook:charge|line:charge,hook:refund_pending:re_1:400,hook:refund:re_1:400|line:refund:re_1:400,hook:refund_failed:re_1:400|line:refund_failed:re_1:400}'),
 	('refunded in two parts', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',

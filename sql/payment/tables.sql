@@ -248,6 +248,23 @@ COMMENT ON COLUMN payments.queue.lost IS 'leases in a row that ran out without a
 COMMENT ON COLUMN payments.queue.hinted IS 'an event that nobody could verify came while it was claimed: inquired soon after the answer';
 COMMENT ON COLUMN payments.queue.enqueued_at IS 'when it entered the queue';
 
+CREATE TABLE IF NOT EXISTS payments.psp_pace (
+	psp text PRIMARY KEY CONSTRAINT psp_pace_has_psp REFERENCES payments.psp ON DELETE CASCADE,
+	in_flight_max int NOT NULL,
+	calls_per_second numeric,
+	paused_until timestamptz,
+	silent_until timestamptz,
+	noted_at timestamptz NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+COMMENT ON TABLE payments.psp_pace IS 'PSPs that the worker calls more slowly than it might, because they want it or do not answer: written by the worker once a second, and empty when all is well';
+COMMENT ON COLUMN payments.psp_pace.psp IS 'psp.psp';
+COMMENT ON COLUMN payments.psp_pace.in_flight_max IS 'calls that may be in flight now; grows with each answer, up to psp.inflight_max';
+COMMENT ON COLUMN payments.psp_pace.calls_per_second IS 'so many calls begin in a second, since the PSP said that there were too many; null: it has not';
+COMMENT ON COLUMN payments.psp_pace.paused_until IS 'the PSP wants no call before; null: none is held back';
+COMMENT ON COLUMN payments.psp_pace.silent_until IS 'it has not answered, and gets one call after this to see whether it does; null: it answers';
+COMMENT ON COLUMN payments.psp_pace.noted_at IS 'when the worker wrote this';
+
 CREATE TABLE IF NOT EXISTS payments.dead_letter (
 	dead_letter_id uuid PRIMARY KEY,
 	operation_id uuid NOT NULL CONSTRAINT dead_letter_has_operation REFERENCES payments.operation,

@@ -41,13 +41,15 @@ SELECT payments._worker_pid() IS NOT NULL AS running,
 	CASE
 		WHEN NOT i.worker_enabled THEN 'stopped: SELECT payments.start_worker()'
 		WHEN payments._worker_pid() IS NULL THEN 'not running: list this database in payments.databases, or SELECT payments.start_worker()'
-		WHEN (SELECT count(*) FROM payments.psp s WHERE s.halted_at IS NOT NULL) > 0 THEN 'a PSP is halted: see payments.psp'
-		WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp s WHERE s.adapter <> 'sandbox') THEN 'nothing is sent to real PSPs: ' || u.reason
+		WHEN (SELECT count(*) FROM payments.psp h WHERE h.halted_at IS NOT NULL) > 0 THEN 'a PSP is halted: see payments.psp'
+		WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp r WHERE r.adapter <> 'sandbox') THEN 'nothing is sent to real PSPs: ' || u.reason
+		WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_pace'
 	END AS hint,
 	q.queued, q.due, q.in_flight,
 	(SELECT count(*) FROM payments.dead_letter d WHERE d.decision IS NULL) AS dead_letters,
-	q.oldest_due
+	q.oldest_due, s.slowed
 FROM payments.installation i,
+	LATERAL (SELECT count(*) AS slowed FROM payments.psp_pace) s,
 	LATERAL (SELECT payments._unarmed_reason() AS reason) u,
 	LATERAL (SELECT count(*) AS queued,
 				count(*) FILTER (WHERE w.due_at <= now() AND w.claimed_by IS NULL) AS due,
@@ -65,6 +67,7 @@ COMMENT ON COLUMN payments.worker_status.due IS 'of these, due and not yet claim
 COMMENT ON COLUMN payments.worker_status.in_flight IS 'of these, at a PSP now';
 COMMENT ON COLUMN payments.worker_status.dead_letters IS 'waiting for a person: redrive() or discard()';
 COMMENT ON COLUMN payments.worker_status.oldest_due IS 'when the first unclaimed one is or was due';
+COMMENT ON COLUMN payments.worker_status.slowed IS 'PSPs that do not answer, or want fewer calls: psp_pace says how many each gets';
 
 CREATE OR REPLACE VIEW payments.partition_status WITH (security_invoker = true) AS
 SELECT s.table_name, s.partition, s.from_time, s.to_time, s.rows_estimate, s.bytes, s.hint FROM payments._partition_status() s;

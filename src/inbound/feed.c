@@ -46,6 +46,10 @@ static PayStmt read_adapters = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT psp, adapter FROM payments.psp ORDER BY psp");
 static PayStmt expire_leases = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.psp_feed SET claimed_by = NULL, due_at = least(due_at, $2) WHERE claimed_by = $1", TEXTOID, TIMESTAMPTZOID);
+static PayStmt retime_feeds = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.psp_feed SET due_at = $1 WHERE claimed_by IS NULL AND due_at > $1 AND greatest(last_ok_at, last_error_at) > $1", TIMESTAMPTZOID);
+static PayStmt retime_entries = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.feed_entry SET due_at = $1 WHERE discarded_at IS NULL AND due_at > $1 AND seen_at > $1", TIMESTAMPTZOID);
 static PayStmt read_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT least((SELECT min(f.due_at) FROM payments.psp_feed f WHERE f.enabled AND f.psp = ANY ($1)), "
 	"(SELECT min(e.due_at) FROM payments.feed_entry e WHERE e.discarded_at IS NULL))", TEXTARRAYOID);
@@ -107,6 +111,16 @@ pay_feed_recover(const char *worker, TimestampTz now)
 	pay_arg_text(&args, worker);
 	pay_arg_time(&args, now);
 	pay_spi_exec(&expire_leases, &args);
+}
+
+void
+pay_feed_retime(TimestampTz now)
+{
+	PayArgs		args = {0};
+
+	pay_arg_time(&args, now);
+	pay_spi_exec(&retime_feeds, &args);
+	pay_spi_exec(&retime_entries, &args);
 }
 
 TimestampTz

@@ -53,6 +53,8 @@ typedef struct PayFeedProgress
 
 /* Makes the rows of feeds that have none, and all leases of that worker run out: it has just started. */
 extern void pay_feed_recover(const char *worker, TimestampTz now);
+/* What was put off by a clock that was ahead of `now` becomes due: to read something once more is always safe. */
+extern void pay_feed_retime(TimestampTz now);
 /* When the next page of one of these PSPs, or an entry that waits, is due; DT_NOEND: never. */
 extern TimestampTz pay_feed_due(const char *const *psps, int n);
 

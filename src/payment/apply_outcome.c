@@ -14,6 +14,8 @@
 
 /* Until a halted PSP is resumed its operations are looked at no more often than this. */
 #define MISCONFIGURED_RETRY_MS 60000
+/* Who was told that there are too many comes again after this, if the PSP does not say when.  The worker sees to its pace by itself. */
+#define TOO_MANY_RETRY_MS 1000
 
 /* Reasons of dead letters whose schedule has ended. */
 #define RAN_OUT_PENDING "pending_too_long"
@@ -395,6 +397,12 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 	/* While a call is in flight its own answer will set the time. */
 	if (c->claimed_elsewhere)
 		return;
+	if (c->result.too_many)
+	{
+		/* We were too fast: that is no try. */
+		pay_operation_enqueue(c->set, o, action, c->set->now + Max(c->result.retry_after_ms, TOO_MANY_RETRY_MS) * INT64CONST(1000));
+		return;
+	}
 	if (o->schedule == NULL || strcmp(o->schedule, schedule) != 0)
 	{
 		o->schedule = schedule;

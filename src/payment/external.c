@@ -105,7 +105,7 @@ pay_claim_sql(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	base_url = find_route(psp, &halted);
 	if (!halted)
-		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, 0, &claims, &touched, &first);
+		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, NULL, 0, &claims, &touched, &first);
 	pay_spi_end();
 	for (int i = 0; i < n; i++)
 		put_claim(rsinfo, &claims[i], base_url);

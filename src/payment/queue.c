@@ -29,6 +29,7 @@
 
 #define CLAIM_MAX 5000
 
+static void renew_lease(const pg_uuid_t *operation_id, TimestampTz until);
 static void complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
 						  const char *psp, TimestampTz now, const char *actor);
 static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
@@ -49,9 +50,29 @@ static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
 static PayStmt expire_leases = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.queue SET due_at = least(due_at, $2) WHERE claimed_by = $1", TEXTOID, TIMESTAMPTZOID);
 
+static PayStmt prolong_lease = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.queue SET due_at = $2 WHERE operation_id = $1", UUIDOID, TIMESTAMPTZOID);
+
+/*
+ * When a row was written say its latest exchange and its beginning: in the
+ * future, then by a clock that was ahead.  Counts those that are locked.
+ */
+static PayStmt retime = PAY_STMT(SPI_OK_SELECT,
+	"WITH ahead AS ("
+	" SELECT q.operation_id, greatest(q.enqueued_at, a.claimed_at, r.answered_at) AS written_at FROM payments.queue q "
+	" LEFT JOIN payments.attempt a ON a.operation_id = q.operation_id AND a.attempt = q.attempt "
+	" LEFT JOIN payments.attempt_answer r ON r.operation_id = q.operation_id AND r.attempt = q.attempt AND NOT r.late "
+	" WHERE q.due_at > $1 AND greatest(q.enqueued_at, a.claimed_at, r.answered_at) > $1), "
+	"free AS (SELECT q.operation_id FROM payments.queue q WHERE q.operation_id IN (SELECT a.operation_id FROM ahead a) "
+	" FOR NO KEY UPDATE SKIP LOCKED), "
+	"retimed AS (UPDATE payments.queue q SET due_at = greatest($1, q.due_at - (a.written_at - $1)) FROM ahead a, free f "
+	" WHERE a.operation_id = q.operation_id AND f.operation_id = q.operation_id RETURNING 1) "
+	"SELECT (SELECT count(*) FROM ahead) - (SELECT count(*) FROM retimed)", TIMESTAMPTZOID);
+
 int
 pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
-				const pg_uuid_t *skip, int n_skip, PayClaim **claims, int *touched, pg_uuid_t *first)
+				bool (*on_its_way) (const pg_uuid_t *), const pg_uuid_t *skip, int n_skip,
+				PayClaim **claims, int *touched, pg_uuid_t *first)
 {
 	PayArgs		args = {0};
 	const pg_uuid_t **skipped = palloc(sizeof(pg_uuid_t *) * Max(n_skip, 1));
@@ -89,7 +110,13 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 	{
 		if (pay_spi_bool(i, 4))
 		{
-			lost_operations[lost] = pay_spi_uuid(i, 1);
+			operations[n] = pay_spi_uuid(i, 1);
+			if (on_its_way && on_its_way(&operations[n]))
+			{
+				renew_lease(&operations[n], now + (TimestampTz) lease_ms * 1000);
+				continue;
+			}
+			lost_operations[lost] = operations[n];
 			lost_attempts[lost] = pay_spi_int32(i, 3);
 			lost_inquiries[lost++] = pay_spi_bool(i, 5);
 			continue;
@@ -115,6 +142,17 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 	}
 	pay_payments_save(set);
 	return n;
+}
+
+/* Few: the clock is set ahead once in a blue moon. */
+static void
+renew_lease(const pg_uuid_t *operation_id, TimestampTz until)
+{
+	PayArgs		args = {0};
+
+	pay_arg_uuid(&args, operation_id);
+	pay_arg_time(&args, until);
+	pay_spi_exec(&prolong_lease, &args);
 }
 
 /* Their worker died in mid-call: an answer that says "nobody knows". */
@@ -272,4 +310,14 @@ pay_queue_recover(const char *worker, TimestampTz now)
 	pay_arg_text(&args, worker);
 	pay_arg_time(&args, now);
 	pay_spi_exec(&expire_leases, &args);
+}
+
+bool
+pay_queue_retime(TimestampTz now)
+{
+	PayArgs		args = {0};
+
+	pay_arg_time(&args, now);
+	pay_spi_exec(&retime, &args);
+	return pay_spi_int64(0, 1) == 0;
 }

@@ -33,16 +33,22 @@ typedef struct PayClaim
  * than what was due; *touched says how many rows were looked at.  Locked
  * payments are skipped, never waited for.  Results live in the current context.
  *
+ * `on_its_way` may be NULL: where it knows an operation as one that the caller
+ * has at the PSP still, the lease that ran out is made new.
+ *
  * When it raises, *first still names the first of the rows, so that a caller
  * who asked for one knows which it was and can pass it in `skip` from then on.
  */
 extern int	pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
-							const pg_uuid_t *skip, int n_skip, PayClaim **claims, int *touched, pg_uuid_t *first);
+							bool (*on_its_way) (const pg_uuid_t *operation_id), const pg_uuid_t *skip, int n_skip, PayClaim **claims, int *touched, pg_uuid_t *first);
 
 /* What the adapter may know of the operation.  False when the amount cannot be written in the PSP's units. */
 extern bool pay_queue_command(const struct PayPayment *payment, const struct PayOperation *operation, PayCommand *command);
 
 /* Makes all leases of that worker run out now: it has just started, so whoever held them is dead. */
 extern void pay_queue_recover(const char *worker, TimestampTz now);
+
+/* What was put off or leased by a clock that was ahead of `now` becomes due so much sooner.  False when some of it is locked by somebody. */
+extern bool pay_queue_retime(TimestampTz now);
 
 #endif							/* PAY_QUEUE_H */

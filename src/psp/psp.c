@@ -123,6 +123,12 @@ pay_result_init(PayResult *result)
 	result->retry_after_ms = -1;
 }
 
+bool
+pay_psp_too_many(int http_status, int retry_after_s)
+{
+	return http_status == 429 || (http_status == 503 && retry_after_s >= 0);
+}
+
 /* Two headers of one name are refused: which one did the sender sign? */
 const char *
 pay_inbound_header(PayInbound *inbound, const char *name)

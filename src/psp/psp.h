@@ -157,6 +157,7 @@ typedef struct PayResult
 	const char *message;		/* for people, without secrets or card data; may be NULL */
 	const char *next_action_url;
 	int			retry_after_ms; /* -1 not said */
+	bool		too_many;		/* it is called too often, and says nothing of this operation but what `class` says */
 	bool		inquiry_found_nothing;	/* of an inquiry: the PSP has no such object (no proof unless time has passed) */
 } PayResult;
 
@@ -319,6 +320,8 @@ extern void pay_headers_wipe(PayHeaders *headers);
 
 /* An answer of which nothing is known. */
 extern void pay_answer_init(PayAnswer *answer);
+/* Does the answer say, by its status, that there are too many calls?  `retry_after_s` as in PayAnswer. */
+extern bool pay_psp_too_many(int http_status, int retry_after_s);
 /* Likewise a result: PAY_CLASS_UNKNOWN. */
 extern void pay_result_init(PayResult *result);
 

@@ -102,6 +102,7 @@ void
 pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result)
 {
 	Jsonb	   *json;
+	const char *code;
 
 	pay_result_init(result);
 	switch (answer->transport)
@@ -120,6 +121,9 @@ pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *an
 	if (answer->retry_after_s >= 0)
 		result->retry_after_ms = Min(answer->retry_after_s, RETRY_AFTER_MAX_S) * 1000;
 	json = pay_json_parse(answer->body, answer->body_bytes);
+	/* 429 as well, but of one object that somebody else has locked. */
+	code = pay_json_text(json, "error.code");
+	result->too_many = pay_psp_too_many(answer->http_status, answer->retry_after_s) && !(code && strcmp(code, "lock_timeout") == 0);
 
 	if (answer->http_status == 200)
 		read_success(command, inquiry, json, result);

@@ -14,12 +14,12 @@
 
 #include "seal/sealer.h"
 
+#include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "seal/head_file.h"
 
 #include "lib/stringinfo.h"
-#include "utils/timestamp.h"
 
 /* There may be more: look again after this, or after so many times what the step took. */
 #define AGAIN_MS_MIN 100
@@ -34,10 +34,10 @@
 static int64 exported = -1;
 
 /* Since when each step has found something to seal; 0: the last one did not. */
-static TimestampTz behind_since = 0;
+static PaySteady behind_since = 0;
 
 /* Of the step under way. */
-static TimestampTz started_at = 0;
+static PaySteady started_at = 0;
 static int	cut = 0;
 static int64 newest = -1;
 static char *lines = NULL;
@@ -57,7 +57,7 @@ pay_sealer_work(void *arg)
 	StringInfoData text;
 	uint64		n;
 
-	started_at = GetCurrentTimestamp();
+	started_at = pay_clock_now();
 	cut = 0;
 	lines = NULL;
 	pay_arg_int64(&args, pay_seal_interval_ms);
@@ -76,8 +76,8 @@ pay_sealer_work(void *arg)
 	lines = text.data;
 }
 
-TimestampTz
-pay_sealer_done(bool ok, TimestampTz now)
+PaySteady
+pay_sealer_done(bool ok, PaySteady now)
 {
 	static bool complained = false;
 
@@ -95,16 +95,16 @@ pay_sealer_done(bool ok, TimestampTz now)
 	}
 	if (ok && cut > 0)
 	{
-		TimestampTz took = Max(now - started_at, 0);
+		PaySteady	took = now - started_at;
 
 		if (behind_since == 0)
 			behind_since = now;
-		if (now - behind_since < (TimestampTz) pay_seal_interval_ms * BEHIND_INTERVALS * 1000)
+		if (now - behind_since < (PaySteady) pay_seal_interval_ms * BEHIND_INTERVALS * 1000)
 			took *= REST;
 		return now + Max(took, AGAIN_MS_MIN * 1000);
 	}
 	behind_since = 0;
-	return now + (TimestampTz) Max(pay_seal_interval_ms / LOOKS, LOOK_MS_MIN) * 1000;
+	return now + (PaySteady) Max(pay_seal_interval_ms / LOOKS, LOOK_MS_MIN) * 1000;
 }
 
 void

@@ -8,8 +8,9 @@
  *
  * - It has slots of its own, a few, and takes none of a PSP's calls in flight.
  *	 A page that hangs keeps its own feed waiting.
- * - How it ends is not counted by the circuit breaker: a list that fails says
- *	 nothing of charges.  While the breaker is open no page is asked for.
+ * - How it ends is not counted by the circuit breaker, nor by the pace: a list
+ *	 that fails, or has a limit of its own, says nothing of charges.  While the
+ *	 breaker is open, or the PSP wants a pause, no page is asked for.
  * - A step completes one page at most, or a part of one, or makes one
  *	 comparison, which is stopped after a while.
  */
@@ -17,6 +18,7 @@
 
 #include "worker/lane.h"
 
+#include "core/clock.h"
 #include "core/guc.h"
 #include "inbound/feed.h"
 #include "inbound/feed_entry.h"
@@ -56,7 +58,7 @@ typedef struct PayFeedCall
 	PayUpstream *upstream;
 	int64		token;			/* serial of the one that was sent */
 	PayHttpResponse *response;
-	TimestampTz complete_at;
+	PaySteady	complete_at;
 	int			complete_tries;
 } PayFeedCall;
 
@@ -65,7 +67,6 @@ typedef struct PayFeedRound
 	const char **psps;
 	int			n;
 	int			room;
-	TimestampTz now;
 	PayFeedClaim claims[SLOTS];
 	PayUpstream *upstreams[SLOTS];	/* of each claim */
 	int			claimed;
@@ -80,35 +81,37 @@ typedef struct PayFeedCompleting
 
 static PayFeedCall calls[SLOTS];
 static int	busy = 0;
-static TimestampTz pages_at = 0;
-static TimestampTz claimed_at = 0;
+static PaySteady pages_at = 0;
+static PaySteady claimed_at = 0;
 
 static void init(void);
-static void recover(TimestampTz now);
-static void look(TimestampTz now);
-static const char **callable(int *n, TimestampTz now);
-static TimestampTz next_look(bool noted);
-static void claim(TimestampTz now);
+static void recover(void);
+static bool retime(void);
+static void look(void);
+static const char **callable(int *n, PaySteady now);
+static PaySteady next_look(bool noted);
+static void claim(void);
 static void retry_work(void *arg);
 static void claim_work(void *arg);
 static void send_page(int slot);
 static void answered(int slot, PayHttpResponse *response);
-static TimestampTz next(bool idle);
+static PaySteady next(bool idle);
 static void step(bool idle);
 static void complete_page(PayFeedCall *call);
 static void complete_work(void *arg);
 static void fail_work(void *arg);
 static void release(PayFeedCall *call);
-static void ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, TimestampTz now);
+static void ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, PaySteady now);
 static void compare(PayUpstream *upstream);
 static void compare_work(void *arg);
 static void on_timeout(void);
-static TimestampTz later(TimestampTz now, int64 ms);
+static PaySteady later(PaySteady now, int64 ms);
 
 PayLane		pay_feeds_lane = {
 	.name = "feeds",
 	.init = init,
 	.recover = recover,
+	.retime = retime,
 	.look = look,
 	.next_look = next_look,
 	.claim = claim,
@@ -125,23 +128,30 @@ init(void)
 }
 
 static void
-recover(TimestampTz now)
+recover(void)
 {
-	pay_feed_recover(PAY_WORKER_ROLE, now);
+	pay_feed_recover(PAY_WORKER_ROLE, GetCurrentTimestamp());
+}
+
+static bool
+retime(void)
+{
+	pay_feed_retime(GetCurrentTimestamp());
+	return true;
 }
 
 static void
-look(TimestampTz now)
+look(void)
 {
 	int			n;
-	const char **psps = callable(&n, now);
+	const char **psps = callable(&n, pay_clock_now());
 
-	pages_at = pay_feed_due(psps, n);
+	pages_at = pay_clock_of(pay_feed_due(psps, n));
 }
 
 /* The PSPs that may be called now.  The names last until the PSPs are read again. */
 static const char **
-callable(int *n, TimestampTz now)
+callable(int *n, PaySteady now)
 {
 	const char **psps = palloc(sizeof(char *) * Max(pay_upstreams_count(), 1));
 
@@ -159,15 +169,16 @@ callable(int *n, TimestampTz now)
 /* ---------- claim and send ---------- */
 
 /* Nobody commits a page: `noted` is nothing to us. */
-static TimestampTz
+static PaySteady
 next_look(bool noted)
 {
-	return busy < SLOTS ? Max(pages_at, later(claimed_at, PACE_MS)) : DT_NOEND;
+	return busy < SLOTS ? Max(pages_at, later(claimed_at, PACE_MS)) : PAY_NEVER;
 }
 
 static void
-claim(TimestampTz now)
+claim(void)
 {
+	PaySteady	now = pay_clock_now();
 	PayFeedRound *round;
 	int			slot = 0;
 
@@ -175,11 +186,10 @@ claim(TimestampTz now)
 		return;
 	claimed_at = now;
 	round = palloc0(sizeof(PayFeedRound));
-	round->now = now;
 	round->room = SLOTS - busy;
 	round->psps = callable(&round->n, now);
 	/* What waits is here already; it needs no PSP. */
-	if (pay_worker_transaction(retry_work, &now, NULL) == PAY_WORK_FAILED)
+	if (pay_worker_transaction(retry_work, NULL, NULL) == PAY_WORK_FAILED)
 		claimed_at = later(now, RETRY_AGAIN_MS);
 	if (pay_worker_transaction(claim_work, round, NULL) == PAY_WORK_FAILED)
 	{
@@ -201,7 +211,7 @@ claim(TimestampTz now)
 static void
 retry_work(void *arg)
 {
-	pay_feed_retry(*(TimestampTz *) arg, PAY_WORKER_ROLE);
+	pay_feed_retry(GetCurrentTimestamp(), PAY_WORKER_ROLE);
 }
 
 static void
@@ -213,10 +223,10 @@ claim_work(void *arg)
 	for (int i = 0; i < pay_upstreams_count(); i++)
 		timeout_ms = Max(timeout_ms, pay_upstreams_get(i)->timeout_ms);
 	round->claimed = pay_feed_claim(round->psps, round->n, PAY_WORKER_ROLE, Max(pay_lease_ms, timeout_ms + LEASE_SPARE_MS),
-									round->room, round->now, round->claims);
+									round->room, GetCurrentTimestamp(), round->claims);
 	for (int i = 0; i < round->claimed; i++)
 		round->upstreams[i] = pay_upstreams_find(round->claims[i].psp, round->claims[i].adapter);
-	pages_at = pay_feed_due(round->psps, round->n);
+	pages_at = pay_clock_of(pay_feed_due(round->psps, round->n));
 }
 
 static void
@@ -231,24 +241,27 @@ send_page(int slot)
 	request.tag = pay_feeds_lane.first_tag + slot;
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
 	call->token = pay_upstream_token_serial(call->upstream);
+	pay_upstream_begun(call->upstream, 1, pay_clock_now());
 	pay_upstream_send(call->upstream, &wanted, NULL, false, &request);
 }
 
 static void
 answered(int slot, PayHttpResponse *response)
 {
-	pay_upstream_check_token(calls[slot].upstream, calls[slot].token, response);
-	calls[slot].response = response;
-	calls[slot].complete_at = 0;
-	calls[slot].complete_tries = 0;
+	PayFeedCall *call = &calls[slot];
+
+	pay_upstream_check_token(call->upstream, call->token, response);
+	call->response = response;
+	call->complete_at = 0;
+	call->complete_tries = 0;
 }
 
 /* ---------- complete ---------- */
 
-static TimestampTz
+static PaySteady
 next(bool idle)
 {
-	TimestampTz due = DT_NOEND;
+	PaySteady	due = PAY_NEVER;
 
 	for (int i = 0; busy > 0 && i < SLOTS; i++)
 		if (calls[i].response)
@@ -261,7 +274,7 @@ next(bool idle)
 static void
 step(bool idle)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	PaySteady	now = pay_clock_now();
 
 	for (int i = 0; busy > 0 && i < SLOTS; i++)
 		if (calls[i].response && calls[i].complete_at <= now)
@@ -285,13 +298,13 @@ complete_page(PayFeedCall *call)
 
 	if (pay_worker_transaction(complete_work, &completing, &error) != PAY_WORK_FAILED)
 	{
-		ask_to_compare(call, &completing.progress, GetCurrentTimestamp());
+		ask_to_compare(call, &completing.progress, pay_clock_now());
 		if (completing.progress.again)
 			return;				/* after payments have had their turn */
 	}
 	else if (pay_worker_error_passes(&error) && ++call->complete_tries < COMPLETE_TRIES_MAX)
 	{
-		call->complete_at = later(GetCurrentTimestamp(), COMPLETE_AGAIN_MS);
+		call->complete_at = later(pay_clock_now(), COMPLETE_AGAIN_MS);
 		return;
 	}
 	else
@@ -344,10 +357,10 @@ release(PayFeedCall *call)
 
 /* Behind the import, in a transaction of its own: what came in is kept whatever comes of it. */
 static void
-ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, TimestampTz now)
+ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, PaySteady now)
 {
 	PayUpstream *upstream = call->upstream;
-	TimestampTz at;
+	PaySteady	at;
 
 	if (call->claim.feed->kind != PAY_FEED_LINES || !(progress->added > 0 || progress->window_done))
 		return;
@@ -358,8 +371,8 @@ ask_to_compare(const PayFeedCall *call, const PayFeedProgress *progress, Timesta
 static void
 compare(PayUpstream *upstream)
 {
-	TimestampTz begun = GetCurrentTimestamp();
-	TimestampTz ended;
+	PaySteady	begun = pay_clock_now();
+	PaySteady	ended;
 	bool		ok;
 
 	enable_timeout_after(USER_TIMEOUT, COMPARE_TIMEOUT_MS);
@@ -367,10 +380,10 @@ compare(PayUpstream *upstream)
 	disable_timeout(USER_TIMEOUT, false);
 	/* It may have gone off when all was done. */
 	QueryCancelPending = false;
-	ended = GetCurrentTimestamp();
+	ended = pay_clock_now();
 	upstream->compared_at = ended;
 	upstream->compare_rest_until = Max(later(ended, ok ? COMPARE_PACE_MS : COMPARE_MS), ended + COMPARE_REST * (ended - begun));
-	upstream->compare_at = ok ? DT_NOEND : upstream->compare_rest_until;
+	upstream->compare_at = ok ? PAY_NEVER : upstream->compare_rest_until;
 }
 
 static void
@@ -388,8 +401,8 @@ on_timeout(void)
 	SetLatch(MyLatch);
 }
 
-static TimestampTz
-later(TimestampTz now, int64 ms)
+static PaySteady
+later(PaySteady now, int64 ms)
 {
 	return now + ms * 1000;
 }

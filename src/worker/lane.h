@@ -10,9 +10,8 @@
 #ifndef PAY_WORKER_LANE_H
 #define PAY_WORKER_LANE_H
 
+#include "core/clock.h"
 #include "http/http.h"
-
-#include "datatype/timestamp.h"
 
 typedef struct PayLane
 {
@@ -23,17 +22,19 @@ typedef struct PayLane
 	/* At the start of the process, outside of transactions. */
 	void		(*init) (void);
 	/* In the first transaction in which the worker looks around: who held leases before is dead. */
-	void		(*recover) (TimestampTz now);
-	/* In each such transaction: reads what is due. */
-	void		(*look) (TimestampTz now);
+	void		(*recover) (void);
+	/* In a transaction: due times that a clock which was ahead has set come nearer.  False when some are left; NULL: there are none. */
+	bool		(*retime) (void);
+	/* In each look: reads what is due. */
+	void		(*look) (void);
 	/* When the worker should look around; `noted`: somebody has committed work since the last time. */
-	TimestampTz (*next_look) (bool noted);
+	PaySteady	(*next_look) (bool noted);
 	/* Behind the commit of a look: claims what is due, each claim in a transaction, and sends it. */
-	void		(*claim) (TimestampTz now);
+	void		(*claim) (void);
 	/* Takes over the response to what was sent from the slot; it is completed in a step. */
 	void		(*answered) (int slot, PayHttpResponse *response);
-	/* When there is something for step(); DT_NOEND: nothing. */
-	TimestampTz (*next) (bool idle);
+	/* When there is something for step(); PAY_NEVER: nothing. */
+	PaySteady	(*next) (bool idle);
 	/* Works off what is here already.  `idle`: the worker is not wanted, and does no more than it must. */
 	void		(*step) (bool idle);
 	/* Settings were read again; NULL: of none is anything kept. */

@@ -9,6 +9,7 @@
 
 #include "worker/maintenance.h"
 
+#include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "payment/apply.h"
@@ -22,9 +23,9 @@
 #define PARTITIONS_AGAIN_MS (60 * 1000)
 
 /* When each is due; process-local. */
-static TimestampTz fold_at = 0;
-static TimestampTz seal_at = 0;
-static TimestampTz partitions_at = 0;
+static PaySteady fold_at = 0;
+static PaySteady seal_at = 0;
+static PaySteady partitions_at = 0;
 
 static void fold(void);
 static void fold_work(void *arg);
@@ -45,14 +46,14 @@ pay_maintenance_step(void)
 	make_months();
 }
 
-TimestampTz
+PaySteady
 pay_maintenance_next(void)
 {
 	return pay_seal_interval_ms > 0 ? Min(fold_at, seal_at) : fold_at;
 }
 
 void
-pay_maintenance_posted(TimestampTz now)
+pay_maintenance_posted(PaySteady now)
 {
 	fold_at = Min(fold_at, now + FOLD_MS * 1000);
 }
@@ -68,11 +69,11 @@ pay_maintenance_reload(void)
 static void
 fold(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	PaySteady	now = pay_clock_now();
 
 	if (now < fold_at)
 		return;
-	fold_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
+	fold_at = now + (PaySteady) pay_poll_interval_ms * 1000;
 	pay_worker_transaction(fold_work, NULL, NULL);
 	pay_worker_transaction(sweep_work, NULL, NULL);
 }
@@ -88,7 +89,7 @@ fold_work(void *arg)
 	done += pay_spi_int64(0, 1);
 	/* Others post as well: while there was something, come again soon. */
 	if (done > 0)
-		fold_at = GetCurrentTimestamp() + FOLD_MS * 1000;
+		fold_at = pay_clock_now() + FOLD_MS * 1000;
 }
 
 /* Events whose payment became known beside them. */
@@ -103,17 +104,17 @@ seal(void)
 {
 	bool		done;
 
-	if (pay_seal_interval_ms == 0 || GetCurrentTimestamp() < seal_at)
+	if (pay_seal_interval_ms == 0 || pay_clock_now() < seal_at)
 		return;
 	done = pay_worker_transaction(pay_sealer_work, NULL, NULL) == PAY_WORK_DONE;
-	seal_at = pay_sealer_done(done, GetCurrentTimestamp());
+	seal_at = pay_sealer_done(done, pay_clock_now());
 }
 
 /* Partitions for the time ahead: a few times a day, and soon again when one could not be made. */
 static void
 make_months(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	PaySteady	now = pay_clock_now();
 
 	if (now < partitions_at)
 		return;

@@ -5,13 +5,13 @@
 #ifndef PAY_WORKER_MAINTENANCE_H
 #define PAY_WORKER_MAINTENANCE_H
 
-#include "datatype/timestamp.h"
+#include "core/clock.h"
 
 /* Does what is due. */
 extern void pay_maintenance_step(void);
-extern TimestampTz pay_maintenance_next(void);
+extern PaySteady pay_maintenance_next(void);
 /* Something was posted. */
-extern void pay_maintenance_posted(TimestampTz now);
+extern void pay_maintenance_posted(PaySteady now);
 /* Settings were read again. */
 extern void pay_maintenance_reload(void);
 

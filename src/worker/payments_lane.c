@@ -16,6 +16,7 @@
 
 #include "worker/lane.h"
 
+#include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "payment/apply.h"
@@ -49,6 +50,7 @@ typedef struct PayCall
 	PayClaim   *claim;
 	PayUpstream *upstream;
 	int64		token;			/* serial of the one that was sent */
+	PaySteady	begun_at;
 	PayAnswer	answer;			/* what its headers say, while they come in */
 } PayCall;
 
@@ -58,7 +60,7 @@ typedef struct PayDone
 	int			slot;
 	PayHttpResponse *response;	/* NULL: in-process adapter */
 	PayReport	report;
-	TimestampTz not_before;		/* could not be completed yet */
+	PaySteady	not_before;		/* could not be completed yet */
 	bool		completed;
 } PayDone;
 
@@ -79,13 +81,13 @@ typedef struct PayClaimRound
 {
 	PayUpstream *upstream;
 	int			room;
-	TimestampTz now;
+	PaySteady	now;
 	PayClaim   *claims;
 	int			n;
 	int			touched;
 	pg_uuid_t	first;			/* of the rows touched */
 	PayWorkError error;
-	TimestampTz next_due;
+	PaySteady	next_due;
 } PayClaimRound;
 
 /* Process-local, written by this lane only. */
@@ -94,28 +96,30 @@ static int *free_slots = NULL;
 static int	free_count = 0;
 static PayDone *done = NULL;
 static int	done_count = 0;
-static TimestampTz claim_at = 0;	/* 0: at once */
-static TimestampTz claimed_at = 0;
+static PaySteady claim_at = 0;	/* 0: at once */
+static PaySteady claimed_at = 0;
 static uint64 lap = 1;			/* in each, every PSP has its turn once */
-static TimestampTz completed_at = 0;
+static PaySteady completed_at = 0;
 static int	contended_items = 0;	/* in this round of completing */
 
 static void init(void);
-static void recover(TimestampTz now);
-static void look(TimestampTz now);
-static TimestampTz next_look(bool noted);
-static void claim(TimestampTz now);
-static TimestampTz claim_from(PayUpstream *upstream, TimestampTz now);
-static int	room_for(PayUpstream *upstream, TimestampTz now);
+static void recover(void);
+static bool retime(void);
+static void look(void);
+static PaySteady next_look(bool noted);
+static void claim(void);
+static PaySteady claim_from(PayUpstream *upstream, PaySteady now);
+static int	room_for(PayUpstream *upstream, PaySteady now, PaySteady *again);
 static void claim_work(void *arg);
-static TimestampTz claim_failed(PayClaimRound *round);
+static bool is_on_its_way(const pg_uuid_t *operation_id);
+static PaySteady claim_failed(PayClaimRound *round);
 static void skip_row(PayUpstream *upstream, PayClaimRound *round);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
 static void on_header(void *context, const PayHeader *header);
 static PayDone *end_call(int slot);
 static void answered(int slot, PayHttpResponse *response);
-static TimestampTz next(bool idle);
+static PaySteady next(bool idle);
 static void step(bool idle);
 static void complete(void);
 static void complete_range(const int *which, int n);
@@ -131,6 +135,7 @@ PayLane		pay_payments_lane = {
 	.name = "payments",
 	.init = init,
 	.recover = recover,
+	.retime = retime,
 	.look = look,
 	.next_look = next_look,
 	.claim = claim,
@@ -157,20 +162,27 @@ init(void)
 }
 
 static void
-recover(TimestampTz now)
+recover(void)
 {
-	pay_queue_recover(PAY_WORKER_ROLE, now);
+	pay_queue_recover(PAY_WORKER_ROLE, GetCurrentTimestamp());
+	pay_upstreams_recover();
+}
+
+static bool
+retime(void)
+{
+	return pay_queue_retime(GetCurrentTimestamp());
 }
 
 static void
-look(TimestampTz now)
+look(void)
 {
 	pay_upstreams_read();
 }
 
 /* ---------- claim ---------- */
 
-static TimestampTz
+static PaySteady
 next_look(bool noted)
 {
 	return Max(noted ? 0 : claim_at, claimed_at + PACE_MS * 1000);
@@ -182,15 +194,16 @@ next_look(bool noted)
  * waiting; the next goes on with those that have not had their turn.
  */
 static void
-claim(TimestampTz now)
+claim(void)
 {
+	PaySteady	now = pay_clock_now();
 	bool		begun = false;
 
-	claim_at = now + (TimestampTz) pay_poll_interval_ms * 1000;
+	claim_at = now + (PaySteady) pay_poll_interval_ms * 1000;
 	for (int i = 0; i < pay_upstreams_count(); i++)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
-		TimestampTz again;
+		PaySteady	again;
 
 		/* Without a token nothing can be sent; when one comes, there is another look. */
 		if (!upstream->usable || (upstream->token && !pay_token_usable(upstream->token, now)))
@@ -200,7 +213,7 @@ claim(TimestampTz now)
 			again = upstream->due_at;
 		else if (upstream->lap == lap)
 			again = 0;
-		else if (begun && GetCurrentTimestamp() >= now + ROUND_MS * 1000)
+		else if (begun && pay_clock_now() >= now + ROUND_MS * 1000)
 		{
 			claim_at = 0;
 			return;
@@ -218,21 +231,23 @@ claim(TimestampTz now)
 }
 
 /* Returns when to look at this PSP again. */
-static TimestampTz
-claim_from(PayUpstream *upstream, TimestampTz now)
+static PaySteady
+claim_from(PayUpstream *upstream, PaySteady now)
 {
-	PayClaimRound round = {.upstream = upstream, .now = now, .next_due = DT_NOEND};
+	PayClaimRound round = {.upstream = upstream, .now = now, .next_due = PAY_NEVER};
+	PaySteady	again;
 
 	if (now >= upstream->skip_until)
 		upstream->n_skip = 0;
-	round.room = room_for(upstream, now);
+	round.room = room_for(upstream, now, &again);
 	if (upstream->one_by_one)
 		round.room = Min(round.room, 1);
-	/* Without room the next call that is completed claims again. */
+	/* Where that depends on what is in flight, the next call that is completed claims again. */
 	if (round.room <= 0)
-		return upstream->breaker_ms > 0 && now < upstream->breaker_until ? upstream->breaker_until : DT_NOEND;
+		return again;
 	if (pay_worker_transaction(claim_work, &round, &round.error) == PAY_WORK_FAILED)
 		return claim_failed(&round);
+	pay_upstream_begun(upstream, round.n, now);
 	for (int i = 0; i < round.n; i++)
 	{
 		int			slot = free_slots[--free_count];
@@ -247,8 +262,8 @@ claim_from(PayUpstream *upstream, TimestampTz now)
 		claimed_at = now;		/* a look that finds nothing does not hold up the next */
 	else
 		upstream->one_by_one = false;
-	if (room_for(upstream, now) <= 0)
-		return DT_NOEND;
+	if (room_for(upstream, now, &again) <= 0)
+		return again;
 	/* Due, but skipped: somebody holds it. */
 	if (round.touched < round.room && round.next_due <= now)
 		return now + CONTENDED_MS * 1000;
@@ -257,9 +272,9 @@ claim_from(PayUpstream *upstream, TimestampTz now)
 
 /* How many calls may be added: what the upstream allows, and one batch. */
 static int
-room_for(PayUpstream *upstream, TimestampTz now)
+room_for(PayUpstream *upstream, PaySteady now, PaySteady *again)
 {
-	return Min(pay_upstream_room(upstream, free_count, now), pay_batch_size);
+	return Min(pay_upstream_room(upstream, free_count, now, again), pay_batch_size);
 }
 
 static void
@@ -269,7 +284,7 @@ claim_work(void *arg)
 	PayArgs		args = {0};
 
 	round->touched = 0;
-	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, round->now,
+	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, GetCurrentTimestamp(), is_on_its_way,
 							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
 	/* What another adapter built must not be sent there. */
 	for (int i = 0; i < round->n; i++)
@@ -282,11 +297,23 @@ claim_work(void *arg)
 	pay_arg_text(&args, round->upstream->psp);
 	pay_spi_exec(&read_next_due, &args);
 	if (!pay_spi_isnull(0, 1))
-		round->next_due = Min(round->next_due, pay_spi_time(0, 1));
+		round->next_due = pay_clock_of(pay_spi_time(0, 1));
+}
+
+/* A lease that runs out by the time of day alone: that was set ahead since, and we have not died. */
+static bool
+is_on_its_way(const pg_uuid_t *operation_id)
+{
+	PaySteady	since = pay_clock_now() - (PaySteady) pay_lease_ms * 1000;
+
+	for (int i = 0; i < pay_payments_lane.slots; i++)
+		if (calls[i].context && calls[i].begun_at > since && memcmp(&calls[i].claim->operation_id, operation_id, UUID_LEN) == 0)
+			return true;
+	return false;
 }
 
 /* It said why in the log.  Alone, the row that is to blame shows itself. */
-static TimestampTz
+static PaySteady
 claim_failed(PayClaimRound *round)
 {
 	if (!pay_worker_error_passes(&round->error))
@@ -369,6 +396,7 @@ send_call(int slot)
 		return;
 	}
 	call->token = pay_upstream_token_serial(call->upstream);
+	call->begun_at = pay_clock_now();
 	pay_answer_init(&call->answer);
 	request.tag = pay_payments_lane.first_tag + slot;
 	request.response_bytes_max = RESPONSE_BYTES_MAX;
@@ -417,8 +445,9 @@ answered(int slot, PayHttpResponse *response)
 	PayCall    *call = &calls[slot];
 	PayDone    *d = end_call(slot);
 	MemoryContext old;
+	PaySteady	now = pay_clock_now();
 
-	pay_upstream_note(call->upstream, response->transport, GetCurrentTimestamp());
+	pay_upstream_note(call->upstream, response->transport, call->begun_at, now);
 	pay_upstream_check_token(call->upstream, call->token, response);
 	call->answer.transport = response->transport;
 	call->answer.http_status = response->http_status;
@@ -429,6 +458,7 @@ answered(int slot, PayHttpResponse *response)
 	old = MemoryContextSwitchTo(call->context);
 	call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &call->answer, &d->report.result);
 	MemoryContextSwitchTo(old);
+	pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->begun_at, now);
 	d->response = response;
 	d->report.http_status = response->http_status;
 	d->report.request_id = call->answer.request_id;
@@ -440,10 +470,10 @@ answered(int slot, PayHttpResponse *response)
 
 /* ---------- complete ---------- */
 
-static TimestampTz
+static PaySteady
 next(bool idle)
 {
-	TimestampTz due = DT_NOEND;
+	PaySteady	due = PAY_NEVER;
 
 	for (int i = 0; i < done_count; i++)
 		due = Min(due, Max(done[i].not_before, completed_at + PACE_MS * 1000));
@@ -453,7 +483,7 @@ next(bool idle)
 static void
 step(bool idle)
 {
-	if (done_count >= pay_batch_size || GetCurrentTimestamp() >= completed_at + PACE_MS * 1000)
+	if (done_count >= pay_batch_size || pay_clock_now() >= completed_at + PACE_MS * 1000)
 		complete();
 }
 
@@ -461,7 +491,7 @@ step(bool idle)
 static void
 complete(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	PaySteady	now = pay_clock_now();
 	int		   *ready = palloc(sizeof(int) * Max(done_count, 1));
 	int			n = 0,
 				kept = 0;
@@ -499,7 +529,7 @@ complete_range(const int *which, int n)
 	if (contended_items > CONTENDED_MAX)
 	{
 		for (int i = 0; i < n; i++)
-			done[which[i]].not_before = GetCurrentTimestamp() + COMPLETE_AGAIN_MS * 1000;
+			done[which[i]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
 		return;
 	}
 	/* Not set up: there is nothing left to complete. */
@@ -510,7 +540,7 @@ complete_range(const int *which, int n)
 			PayDone    *d = &done[which[i]];
 
 			d->completed = d->report.outcome != PAY_OUTCOME_LOCKED;
-			d->not_before = GetCurrentTimestamp() + CONTENDED_MS * 1000;
+			d->not_before = pay_clock_now() + CONTENDED_MS * 1000;
 		}
 		return;
 	}
@@ -521,7 +551,7 @@ complete_range(const int *which, int n)
 		return;
 	}
 	if (pay_worker_error_passes(&error) && ++contended_items)
-		done[which[0]].not_before = GetCurrentTimestamp() + COMPLETE_AGAIN_MS * 1000;
+		done[which[0]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
 	else
 		give_up(&done[which[0]], &error);
 }

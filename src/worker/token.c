@@ -17,20 +17,21 @@
 /* A new one is asked for in the last tenth of its life, or the last minute of a short one. */
 #define LEAD_S 60
 #define RETRY_S_MAX 60
+#define RETRY_AFTER_S_MAX (60 * 60)
 
 static bool is_sendable(const char *text);
 static void drop(PayTokenCache *cache);
 
 bool
-pay_token_usable(const PayTokenCache *cache, TimestampTz now)
+pay_token_usable(const PayTokenCache *cache, PaySteady now)
 {
 	return cache->text[0] != '\0' && now < cache->ends_at;
 }
 
-TimestampTz
+PaySteady
 pay_token_due(const PayTokenCache *cache)
 {
-	return cache->asking ? DT_NOEND : cache->ask_at;
+	return cache->asking ? PAY_NEVER : cache->ask_at;
 }
 
 void
@@ -40,21 +41,21 @@ pay_token_asked(PayTokenCache *cache)
 }
 
 bool
-pay_token_got(PayTokenCache *cache, const PayToken *token, TimestampTz now)
+pay_token_got(PayTokenCache *cache, const PayToken *token, PaySteady now)
 {
 	int			valid_s = Min(token->valid_s, VALID_S_MAX);
 	int			lead_s = Max(valid_s / 10, Min(LEAD_S, valid_s / 2));
 
 	if (cache->outdated || !is_sendable(token->text) || valid_s <= 0)
 	{
-		pay_token_failed(cache, now);
+		pay_token_failed(cache, -1, now);
 		return false;
 	}
 	drop(cache);
 	strlcpy(cache->text, token->text, sizeof(cache->text));
 	cache->serial++;
-	cache->ends_at = now + (TimestampTz) valid_s * USECS_PER_SEC;
-	cache->ask_at = cache->ends_at - (TimestampTz) lead_s * USECS_PER_SEC;
+	cache->ends_at = now + (PaySteady) valid_s * USECS_PER_SEC;
+	cache->ask_at = cache->ends_at - (PaySteady) lead_s * USECS_PER_SEC;
 	cache->asking = false;
 	cache->failures = 0;
 	return true;
@@ -73,9 +74,9 @@ is_sendable(const char *text)
 }
 
 void
-pay_token_failed(PayTokenCache *cache, TimestampTz now)
+pay_token_failed(PayTokenCache *cache, int retry_after_s, PaySteady now)
 {
-	int			delay_s = Min(1 << Min(cache->failures, 10), RETRY_S_MAX);
+	int			delay_s = Max(Min(1 << Min(cache->failures, 10), RETRY_S_MAX), Min(retry_after_s, RETRY_AFTER_S_MAX));
 
 	cache->asking = false;
 	if (cache->outdated)
@@ -86,7 +87,7 @@ pay_token_failed(PayTokenCache *cache, TimestampTz now)
 		return;
 	}
 	cache->failures++;
-	cache->ask_at = now + (TimestampTz) delay_s * USECS_PER_SEC;
+	cache->ask_at = now + (PaySteady) delay_s * USECS_PER_SEC;
 }
 
 PayTokenWord

@@ -8,9 +8,8 @@
 #ifndef PAY_TOKEN_H
 #define PAY_TOKEN_H
 
+#include "core/clock.h"
 #include "psp/psp.h"
-
-#include "datatype/timestamp.h"
 
 #define PAY_TOKEN_BYTES_MAX 8000
 
@@ -18,8 +17,8 @@ typedef struct PayTokenCache
 {
 	char		text[PAY_TOKEN_BYTES_MAX + 1];	/* "": none at hand */
 	int64		serial;			/* of the token; 0: there was none yet */
-	TimestampTz ends_at;
-	TimestampTz ask_at;			/* for the next; in the past while there is none */
+	PaySteady	ends_at;
+	PaySteady	ask_at;			/* for the next; in the past while there is none */
 	bool		asking;			/* a request for one is in flight */
 	bool		outdated;		/* what it brings is not to be used */
 	bool		on_trial;		/* fetched because its predecessor was refused, and not honoured yet */
@@ -35,14 +34,14 @@ typedef enum PayTokenWord
 } PayTokenWord;
 
 /* May requests be made with it? */
-extern bool pay_token_usable(const PayTokenCache *cache, TimestampTz now);
-/* When the next is to be asked for; DT_NOEND while that is being done. */
-extern TimestampTz pay_token_due(const PayTokenCache *cache);
+extern bool pay_token_usable(const PayTokenCache *cache, PaySteady now);
+/* When the next is to be asked for; PAY_NEVER while that is being done. */
+extern PaySteady pay_token_due(const PayTokenCache *cache);
 extern void pay_token_asked(PayTokenCache *cache);
 /* Takes it over.  False, and it counts as a failure, when it is none that could be sent. */
-extern bool pay_token_got(PayTokenCache *cache, const PayToken *token, TimestampTz now);
-/* None came: the next try waits, longer each time. */
-extern void pay_token_failed(PayTokenCache *cache, TimestampTz now);
+extern bool pay_token_got(PayTokenCache *cache, const PayToken *token, PaySteady now);
+/* None came: the next try waits, longer each time, and as long as the PSP says (an hour at most; -1: it says nothing). */
+extern void pay_token_failed(PayTokenCache *cache, int retry_after_s, PaySteady now);
 /* Of an answer to a request that was sent with the token of that serial; 0: no answer came. */
 extern PayTokenWord pay_token_answered(PayTokenCache *cache, int64 serial, int http_status);
 /* The secret or the address is another: what we have is not for it. */

@@ -24,7 +24,9 @@
 #define SLOTS 64
 /* Of these, for PSPs that gave none when last asked. */
 #define DOUBTFUL_SLOTS (SLOTS / 2)
-#define TIMEOUT_MS 10000
+/* When it is given up, at first; twice as late each time, so that many that hang do not fill the slots for long. */
+#define TIMEOUT_MS 2000
+#define TIMEOUT_MS_MAX 10000
 #define TOKEN_RESPONSE_BYTES_MAX (64 * 1024)
 
 typedef struct PayAsked
@@ -40,17 +42,17 @@ static int	doubtful = 0;
 static bool arrived = false;	/* a token, since the last look */
 
 static void init(void);
-static void recover(TimestampTz now);
-static void look(TimestampTz now);
-static TimestampTz next_look(bool noted);
-static void claim(TimestampTz now);
-static PayUpstream *first_in_turn(void);
-static bool may_ask(const PayUpstream *upstream);
-static void ask(int slot, PayUpstream *upstream);
+static void recover(void);
+static void look(void);
+static PaySteady next_look(bool noted);
+static void claim(void);
+static PayUpstream *first_in_turn(PaySteady now, PaySteady *at);
+static PaySteady turn_of(const PayUpstream *upstream, PaySteady now);
+static void ask(int slot, PayUpstream *upstream, PaySteady now);
 static PayUpstream *free_slot(int slot);
 static void answered(int slot, PayHttpResponse *response);
 static void no_token(PayUpstream *upstream, const PayHttpResponse *response);
-static TimestampTz next(bool idle);
+static PaySteady next(bool idle);
 static void step(bool idle);
 
 PayLane		pay_tokens_lane = {
@@ -72,71 +74,86 @@ init(void)
 }
 
 static void
-recover(TimestampTz now)
+recover(void)
 {
 }
 
 static void
-look(TimestampTz now)
+look(void)
 {
 }
 
-static TimestampTz
+static PaySteady
 next_look(bool noted)
 {
-	PayUpstream *upstream;
+	PaySteady	at;
 
 	if (arrived)
 		return 0;
-	upstream = first_in_turn();
-	return upstream ? pay_token_due(upstream->token) : DT_NOEND;
+	first_in_turn(pay_clock_now(), &at);
+	return at;
 }
 
 static void
-claim(TimestampTz now)
+claim(void)
 {
+	PaySteady	now = pay_clock_now();
 	int			slot = 0;
 	PayUpstream *upstream;
+	PaySteady	at;
 
 	arrived = false;
-	while ((upstream = first_in_turn()) != NULL && pay_token_due(upstream->token) <= now)
+	while ((upstream = first_in_turn(now, &at)) != NULL && at <= now)
 	{
 		while (asked[slot].upstream)
 			slot++;
-		ask(slot, upstream);
+		ask(slot, upstream, now);
 	}
 }
 
-/* NULL: nobody may be asked as it is. */
+/* And when that is; NULL and PAY_NEVER: nobody may be asked as it is. */
 static PayUpstream *
-first_in_turn(void)
+first_in_turn(PaySteady now, PaySteady *at)
 {
 	PayUpstream *first = NULL;
 
+	*at = PAY_NEVER;
 	for (int i = 0; i < pay_upstreams_count(); i++)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
+		PaySteady	turn = turn_of(upstream, now);
 
-		if (may_ask(upstream) && (first == NULL || pay_token_due(upstream->token) < pay_token_due(first->token)))
+		if (turn < *at)
+		{
 			first = upstream;
+			*at = turn;
+		}
 	}
 	return first;
 }
 
-static bool
-may_ask(const PayUpstream *upstream)
+static PaySteady
+turn_of(const PayUpstream *upstream, PaySteady now)
 {
-	return upstream->usable && upstream->token && pay_token_due(upstream->token) != DT_NOEND && busy < SLOTS &&
-		(upstream->token->failures == 0 || doubtful < DOUBTFUL_SLOTS);
+	PaySteady	again;
+
+	if (!upstream->usable || upstream->token == NULL || busy == SLOTS ||
+		(upstream->token->failures > 0 && doubtful == DOUBTFUL_SLOTS))
+		return PAY_NEVER;
+	/* A pause that the PSP wants is one of these requests too. */
+	if (pay_pace_room(&upstream->pace, 0, now, &again) <= 0)
+		return Max(pay_token_due(upstream->token), again);
+	return pay_token_due(upstream->token);
 }
 
 static void
-ask(int slot, PayUpstream *upstream)
+ask(int slot, PayUpstream *upstream, PaySteady now)
 {
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
 
 	asked[slot] = (PayAsked) {upstream, upstream->token->failures > 0};
+	pay_upstream_begun(upstream, 1, now);
 	upstream->users++;
 	busy++;
 	doubtful += asked[slot].doubtful;
@@ -144,7 +161,7 @@ ask(int slot, PayUpstream *upstream)
 	upstream->adapter->build_token(upstream->secret, &wanted);
 	request.tag = pay_tokens_lane.first_tag + slot;
 	request.response_bytes_max = TOKEN_RESPONSE_BYTES_MAX;
-	request.timeout_ms = Min(upstream->timeout_ms, TIMEOUT_MS);
+	request.timeout_ms = Min(upstream->timeout_ms, Min(TIMEOUT_MS << Min(upstream->token->failures, 10), TIMEOUT_MS_MAX));
 	pay_upstream_send(upstream, &wanted, NULL, true, &request);
 }
 
@@ -155,7 +172,7 @@ free_slot(int slot)
 	PayUpstream *upstream = asked[slot].upstream;
 
 	doubtful -= asked[slot].doubtful;
-	asked[slot] = (PayAsked) {NULL, false};
+	asked[slot] = (PayAsked) {NULL};
 	upstream->users--;
 	busy--;
 	return upstream;
@@ -165,8 +182,8 @@ free_slot(int slot)
 static void
 answered(int slot, PayHttpResponse *response)
 {
+	PaySteady	now = pay_clock_now();
 	PayUpstream *upstream = free_slot(slot);
-	TimestampTz now = GetCurrentTimestamp();
 	PayAnswer	answer;
 	PayToken	token = {0};
 
@@ -178,7 +195,7 @@ answered(int slot, PayHttpResponse *response)
 	answer.retry_after_s = response->retry_after_s;
 	if (response->transport != PAY_TRANSPORT_ANSWERED || !upstream->adapter->read_token(&answer, &token))
 	{
-		pay_token_failed(upstream->token, now);
+		pay_token_failed(upstream->token, response->retry_after_s, now);
 		no_token(upstream, response);
 	}
 	else if (!pay_token_got(upstream->token, &token, now))
@@ -203,10 +220,10 @@ no_token(PayUpstream *upstream, const PayHttpResponse *response)
 			 errhint("It is asked for again and again; nothing is sent to the PSP until it comes.  Check the PSP's entry in the secrets file.")));
 }
 
-static TimestampTz
+static PaySteady
 next(bool idle)
 {
-	return DT_NOEND;
+	return PAY_NEVER;
 }
 
 static void

@@ -27,9 +27,10 @@
 #include <time.h>
 
 #define SECRET_MAX_AGE_MS 5000
-#define BREAKER_FAILURES 20
-#define BREAKER_MS_MIN 1000
+#define BREAKER_LOSSES 3
+#define BREAKER_MS_MIN 250
 #define BREAKER_MS_MAX 60000
+#define PACE_NOTE_MS 1000
 /* With others beside it, a PSP may have so many calls in flight for each slot that is free. */
 #define SHARE 3
 
@@ -49,15 +50,26 @@ static PayUpstream *find_or_add(const char *psp, const PayAdapter *adapter);
 static PayUpstream key_of(const char *psp, const PayAdapter *adapter);
 static void forget(PayUpstream *upstream);
 static bool upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_name);
-static bool read_secret(PayUpstream *upstream, const char *secret_name, TimestampTz now);
+static bool read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now);
 static void drop_secret(PayUpstream *upstream);
 static void upstream_problem(PayUpstream *upstream, const char *problem);
+static void open_breaker(PayUpstream *upstream, PaySteady now);
 static void keep(char **kept, const char *text);
+static void note_pace(PayUpstream *upstream, PaySteady now);
+static void arg_later(PayArgs *args, PaySteady at, PaySteady now);
 
 static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT s.psp, s.adapter, s.base_url, s.secret, s.inflight_max, (extract(epoch FROM s.timeout) * 1000)::int, "
 	" s.halted_at IS NOT NULL, (SELECT min(q.due_at) FROM payments.queue q WHERE q.psp = s.psp) "
 	"FROM payments.psp s ORDER BY 8 NULLS LAST, s.psp");
+
+static PayStmt write_pace = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.psp_pace (psp, in_flight_max, calls_per_second, paused_until, silent_until, noted_at) "
+	"VALUES ($1, $2, $3::numeric / 1000, $4, $5, $6) ON CONFLICT (psp) DO UPDATE SET in_flight_max = excluded.in_flight_max, "
+	"calls_per_second = excluded.calls_per_second, paused_until = excluded.paused_until, silent_until = excluded.silent_until, "
+	"noted_at = excluded.noted_at", TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
+static PayStmt delete_pace = PAY_STMT(SPI_OK_DELETE, "DELETE FROM payments.psp_pace WHERE psp = $1", TEXTOID);
+static PayStmt delete_paces = PAY_STMT_NOARGS(SPI_OK_DELETE, "DELETE FROM payments.psp_pace");
 
 /* ---------- reading ---------- */
 
@@ -96,8 +108,15 @@ pay_upstreams_reload(void)
 }
 
 void
+pay_upstreams_recover(void)
+{
+	pay_spi_exec(&delete_paces, NULL);
+}
+
+void
 pay_upstreams_read(void)
 {
+	PaySteady	now = pay_clock_now();
 	const char *unarmed = pay_cluster_unarmed_reason();
 	int			rows = (int) pay_spi_exec(&read_psps, NULL);
 	HASH_SEQ_STATUS all;
@@ -113,6 +132,8 @@ pay_upstreams_read(void)
 	while ((upstream = hash_seq_search(&all)) != NULL)
 		if (!upstream->seen && upstream->users == 0)
 			forget(upstream);
+	for (int i = 0; i < upstream_count; i++)
+		note_pace(in_turn[i], now);
 }
 
 static void
@@ -149,7 +170,7 @@ read_upstream(uint64 row, const char *unarmed)
 	keep(&upstream->base_url, base_url ? base_url : "");
 	upstream->inflight_max = pay_spi_int32(row, 5);
 	upstream->timeout_ms = pay_spi_int32(row, 6);
-	upstream->due_at = pay_spi_isnull(row, 8) ? DT_NOEND : pay_spi_time(row, 8);
+	upstream->due_at = pay_spi_isnull(row, 8) ? PAY_NEVER : pay_clock_of(pay_spi_time(row, 8));
 	upstream->usable = !pay_spi_bool(row, 7) && upstream_ready(upstream, unarmed, pay_spi_text(row, 4));
 	return upstream;
 }
@@ -164,7 +185,7 @@ find_or_add(const char *psp, const PayAdapter *adapter)
 	if (!found)
 	{
 		*upstream = key;
-		upstream->compare_at = DT_NOEND;
+		upstream->compare_at = PAY_NEVER;
 	}
 	return upstream;
 }
@@ -197,7 +218,7 @@ forget(PayUpstream *upstream)
 static bool
 upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_name)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	PaySteady	now = pay_clock_now();
 
 	if (upstream->adapter == NULL)
 	{
@@ -223,7 +244,7 @@ upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_na
 }
 
 static bool
-read_secret(PayUpstream *upstream, const char *secret_name, TimestampTz now)
+read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now)
 {
 	const char *problem = NULL;
 	char	   *secret = pay_secret_find(secret_name, &problem);
@@ -280,52 +301,142 @@ keep(char **kept, const char *text)
 		pfree(old);
 }
 
+/* Of those that are not called as fast as they might; all is well with the others. */
+static void
+note_pace(PayUpstream *upstream, PaySteady now)
+{
+	const PayPace *pace = &upstream->pace;
+	bool		slowed = pace->rate > 0 || now < pace->paused_until || upstream->breaker_ms > 0;
+	PayArgs		args = {0};
+
+	if (!(slowed || upstream->pace_noted) || now < upstream->pace_noted_at + PACE_NOTE_MS * 1000)
+		return;
+	upstream->pace_noted_at = now;
+	pay_arg_text(&args, upstream->psp);
+	if (!slowed)
+	{
+		/* Once more than needed: only then it is known that the first one was committed. */
+		upstream->pace_noted = pay_spi_exec(&delete_pace, &args) > 0;
+		return;
+	}
+	upstream->pace_noted = true;
+	pay_arg_int32(&args, upstream->breaker_ms > 0 ? 1 : Min(pay_pace_window(pace), upstream->inflight_max));
+	if (pace->rate > 0)
+		pay_arg_int64(&args, (int64) (pace->rate * 1000));
+	else
+		pay_arg_null(&args);
+	arg_later(&args, pace->paused_until, now);
+	arg_later(&args, upstream->breaker_ms > 0 ? Max(upstream->breaker_until, now + 1) : 0, now);
+	pay_arg_time(&args, GetCurrentTimestamp());
+	pay_spi_exec(&write_pace, &args);
+}
+
+/* As a time of day; NULL when it is over. */
+static void
+arg_later(PayArgs *args, PaySteady at, PaySteady now)
+{
+	if (at > now)
+		pay_arg_time(args, GetCurrentTimestamp() + (at - now));
+	else
+		pay_arg_null(args);
+}
+
 /* ---------- calling ---------- */
 
 /*
- * The PSP's own cap; and, while there are others, its share of the slots.  That
- * grows and shrinks with what is free: one PSP that does not answer ends at
- * three quarters of all slots, two at three sevenths each, and however many
- * hang there are free ones left for those that answer.
+ * The PSP's own cap, and how fast it takes calls; and, while there are others,
+ * its share of the slots.  That grows and shrinks with what is free: one PSP
+ * that does not answer ends at three quarters of all slots, two at three
+ * sevenths each, and however many hang there are free ones left for those that
+ * answer.
  */
 int
-pay_upstream_room(const PayUpstream *upstream, int free_slots, TimestampTz now)
+pay_upstream_room(const PayUpstream *upstream, int free_slots, PaySteady now, PaySteady *again)
 {
-	int			room = upstream->inflight_max - upstream->inflight;
+	int			room = Min(upstream->inflight_max - upstream->inflight, free_slots);
 
+	*again = PAY_NEVER;
 	if (upstream->breaker_ms > 0)
 	{
 		if (now < upstream->breaker_until)
+		{
+			*again = upstream->breaker_until;
 			return 0;
-		room = 1 - upstream->inflight;	/* half open: one probe */
+		}
+		room = Min(room, 1 - upstream->inflight);	/* half open: one probe */
 	}
 	if (upstream_count > 2)
 		room = Min(room, Max((SHARE * free_slots - upstream->inflight) / (SHARE + 1), upstream->inflight == 0 ? 1 : 0));
-	return Min(room, free_slots);
+	if (room <= 0 || upstream->adapter->in_process)
+		return room;
+	return Min(room, pay_pace_room(&upstream->pace, upstream->inflight, now, again));
 }
 
-/* Too many calls in a row without an answer open the breaker; one probe at a time closes it again. */
+/*
+ * Losses one after the other open the breaker; one probe at a time closes it
+ * again.  What had begun before the last loss was noted tells of the same
+ * event: however many answers one blip of the network takes, it is one loss.
+ */
 void
-pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now)
+pay_upstream_note(PayUpstream *upstream, PayTransport transport, PaySteady begun_at, PaySteady now)
 {
 	if (transport == PAY_TRANSPORT_ANSWERED)
 	{
-		upstream->failures = 0;
+		if (upstream->breaker_ms > 0)
+			ereport(LOG, (errmsg("PSP \"%s\" answers again", upstream->psp)));
+		upstream->losses = 0;
 		upstream->breaker_ms = 0;
 		return;
 	}
-	upstream->failures++;
-	if (upstream->failures < BREAKER_FAILURES)
+	if (begun_at <= upstream->lost_at)
 		return;
+	upstream->lost_at = now;
+	if (++upstream->losses >= BREAKER_LOSSES)
+		open_breaker(upstream, now);
+}
+
+static void
+open_breaker(PayUpstream *upstream, PaySteady now)
+{
+	if (upstream->breaker_ms == 0)
+		ereport(LOG,
+				(errmsg("PSP \"%s\" does not answer", upstream->psp),
+				 errdetail("%d calls, one after the other, got no answer.", upstream->losses),
+				 errhint("It gets one call at a time until one is answered.  See payments.attempt_answer for what went wrong.")));
 	upstream->breaker_ms = Min(Max(upstream->breaker_ms * 2, BREAKER_MS_MIN), BREAKER_MS_MAX);
-	upstream->breaker_until = now + (TimestampTz) upstream->breaker_ms * 1000;
+	upstream->breaker_until = now + upstream->breaker_ms * INT64CONST(1000);
+	pay_pace_begin_carefully(&upstream->pace);
+}
+
+void
+pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now)
+{
+	pay_pace_begun(&upstream->pace, calls, now);
+}
+
+void
+pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, PaySteady begun_at, PaySteady now)
+{
+	if (result->too_many)
+	{
+		if (upstream->pace.rate == 0)
+			ereport(LOG,
+					(errmsg("PSP \"%s\" says that it is called too often", upstream->psp),
+					 errhint("It is called more slowly from here on.  See payments.psp_pace.")));
+		pay_pace_refused(&upstream->pace, begun_at, result->retry_after_ms, now);
+	}
+	else if (transport == PAY_TRANSPORT_ANSWERED)
+		pay_pace_taken(&upstream->pace, upstream->inflight, begun_at, now);
 }
 
 bool
-pay_upstream_open(const PayUpstream *upstream, TimestampTz now)
+pay_upstream_open(const PayUpstream *upstream, PaySteady now)
 {
+	PaySteady	again;
+
 	return upstream->usable && (upstream->breaker_ms == 0 || now >= upstream->breaker_until) &&
-		(upstream->token == NULL || pay_token_usable(upstream->token, now));
+		(upstream->token == NULL || pay_token_usable(upstream->token, now)) &&
+		pay_pace_room(&upstream->pace, 0, now, &again) > 0;
 }
 
 int64

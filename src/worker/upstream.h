@@ -12,11 +12,12 @@
 #ifndef PAY_UPSTREAM_H
 #define PAY_UPSTREAM_H
 
+#include "core/clock.h"
 #include "http/message.h"
 #include "psp/psp.h"
+#include "worker/pace.h"
 #include "worker/token.h"
 
-#include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
 #define PAY_SKIP_MAX 16
@@ -31,34 +32,42 @@ typedef struct PayUpstream
 	char	   *secret_name;
 	char	   *secret;			/* NULL: not at hand */
 	PayTokenCache *token;		/* NULL of an adapter without build_token() */
-	TimestampTz secret_read_at;
+	PaySteady	secret_read_at; /* 0: not yet */
 	int			inflight_max;
 	int			timeout_ms;
-	TimestampTz due_at;			/* of the first in its queue when last read; DT_NOEND: nothing there */
+	PaySteady	due_at;			/* of the first in its queue when last read; PAY_NEVER: nothing there */
 	bool		usable;			/* not halted, armed, secret at hand */
 	bool		seen;			/* when last read */
 	char	   *problem;		/* last one logged; NULL: none */
 	int			users;			/* requests of any lane that point here: it is not forgotten */
 
+	/* Of every lane: how fast it takes calls. */
+	PayPace		pace;
+	bool		pace_noted;		/* there is a row of it */
+	PaySteady	pace_noted_at;
+
 	/* Of the payments lane. */
 	int			inflight;
-	int			failures;		/* calls in a row without an answer */
+	int			losses;			/* in a row without an answer; calls that were on their way together are one */
+	PaySteady	lost_at;		/* the last of these */
 	int			breaker_ms;		/* 0: closed */
-	TimestampTz breaker_until;
+	PaySteady	breaker_until;
 	uint64		lap;			/* the last in which it had its turn */
 	bool		one_by_one;		/* a batch could not be claimed: find the row that is to blame */
 	int			n_skip;			/* rows that cannot be claimed, left alone until skip_until */
 	pg_uuid_t	skip[PAY_SKIP_MAX];
-	TimestampTz skip_until;
+	PaySteady	skip_until;
 
 	/* Of the feeds lane: its lines are compared with our books. */
-	TimestampTz compare_at;		/* DT_NOEND: nothing to compare */
-	TimestampTz compare_rest_until; /* not before, whatever came in */
-	TimestampTz compared_at;
+	PaySteady	compare_at;		/* PAY_NEVER: nothing to compare */
+	PaySteady	compare_rest_until; /* not before, whatever came in */
+	PaySteady	compared_at;
 } PayUpstream;
 
-/* Reads the PSPs.  Call between pay_spi_begin() and pay_spi_end(). */
+/* Reads the PSPs, and writes down how fast they are called.  Call between pay_spi_begin() and pay_spi_end(). */
 extern void pay_upstreams_read(void);
+/* Likewise, at the start: what the worker before wrote down does not hold of this one. */
+extern void pay_upstreams_recover(void);
 /* Reads their secrets again at the next look. */
 extern void pay_upstreams_reload(void);
 /* Those that have a row, in the order in which they have their turn: who waits longest is first.  Until they are read again. */
@@ -71,13 +80,21 @@ extern PayUpstream *pay_upstreams_get(int i);
  */
 extern PayUpstream *pay_upstreams_find(const char *psp, const PayAdapter *adapter);
 
-/* How many calls the upstream takes more, when so many slots are free for all upstreams; 0 or less: none. */
-extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, TimestampTz now);
-/* Counts how a call ended: too many without an answer open the breaker, an answer closes it. */
-extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, TimestampTz now);
+/*
+ * How many calls of the payments lane the upstream takes more, when so many
+ * slots are free for all upstreams.  None: 0 or less, and *again is when to ask
+ * again, PAY_NEVER if that depends on a call that is on its way.
+ */
+extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, PaySteady now, PaySteady *again);
+/* Counts how a call of that lane ended: losses one after the other open the breaker, an answer closes it. */
+extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, PaySteady begun_at, PaySteady now);
 
-/* May requests be made now: is it usable, its token at hand if it wants one, its breaker closed or due for a probe? */
-extern bool pay_upstream_open(const PayUpstream *upstream, TimestampTz now);
+/* Sets the pace: by what the answer to a call of that lane says of it, and by calls of any lane that begin. */
+extern void pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, PaySteady begun_at, PaySteady now);
+extern void pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now);
+
+/* May requests of other lanes be made now: is it usable, its token at hand if it wants one, its breaker closed or due for a probe, and are we not too fast for it? */
+extern bool pay_upstream_open(const PayUpstream *upstream, PaySteady now);
 
 /*
  * Which token a request is sent with, to be kept with it; and, for each answer

@@ -28,6 +28,7 @@
 
 #include "worker/worker.h"
 
+#include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "core/wake.h"
@@ -59,9 +60,10 @@
 /* What the worker finds when it looks around. */
 typedef struct PayLook
 {
-	TimestampTz now;
 	bool		enabled;
 	bool		of_our_version;
+	bool		retime;			/* due times, as pay_clock_retime_due() says */
+	bool		retimed;		/* all of them */
 } PayLook;
 
 /* In the order in which they have their turn.  Payments go first, and read the PSPs for all. */
@@ -71,8 +73,8 @@ static PayLane *const lanes[] = {&pay_payments_lane, &pay_feeds_lane, &pay_token
 static bool work_noted = false;	/* the latch was seen and is still set */
 static bool idle = false;		/* not set up, disabled, or of another version */
 static bool recovered = false;
-static TimestampTz idle_look_at = 0;
-static TimestampTz failed_until = 0;	/* no look before this */
+static PaySteady idle_look_at = 0;
+static PaySteady failed_until = 0;	/* no look before this */
 static PayWorkerOrder order;
 static MemoryContext tick_context;
 
@@ -82,7 +84,7 @@ static WaitEventSet *make_wait_set(bool latch);
 static void reload(void);
 static bool nothing_left(void);
 static long wait_ms(void);
-static TimestampTz look_due(void);
+static PaySteady look_due(void);
 static void tick(void);
 static void hand_out_responses(void);
 static void look_around(void);
@@ -204,7 +206,7 @@ static bool
 nothing_left(void)
 {
 	for (int i = 0; i < (int) lengthof(lanes); i++)
-		if (lanes[i]->next(true) != DT_NOEND)
+		if (lanes[i]->next(true) != PAY_NEVER)
 			return false;
 	return pay_http_inflight() == 0;
 }
@@ -212,9 +214,9 @@ nothing_left(void)
 static long
 wait_ms(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	PaySteady	now = pay_clock_now();
 	long		http_ms = pay_http_timeout_ms();
-	TimestampTz next = look_due();
+	PaySteady	next = look_due();
 
 	for (int i = 0; i < (int) lengthof(lanes); i++)
 		next = Min(next, lanes[i]->next(idle));
@@ -226,10 +228,10 @@ wait_ms(void)
 			   http_ms >= 0 ? Min(http_ms, pay_poll_interval_ms) : pay_poll_interval_ms);
 }
 
-static TimestampTz
+static PaySteady
 look_due(void)
 {
-	TimestampTz due = DT_NOEND;
+	PaySteady	due = PAY_NEVER;
 
 	if (idle)
 		due = work_noted ? 0 : idle_look_at;
@@ -254,7 +256,7 @@ tick(void)
 		lanes[i]->step(idle);
 	}
 	CHECK_FOR_INTERRUPTS();
-	if (GetCurrentTimestamp() >= look_due())
+	if (pay_clock_now() >= look_due())
 		look_around();
 	if (!idle)
 		pay_maintenance_step();
@@ -279,7 +281,8 @@ hand_out_responses(void)
 static void
 look_around(void)
 {
-	PayLook		look = {.now = GetCurrentTimestamp()};
+	PaySteady	now = pay_clock_now();
+	PayLook		look = {.retime = pay_clock_retime_due(), .retimed = true};
 	PayWorkEnd	end;
 
 	/* Before the queue is read: what is committed from here on wakes us again. */
@@ -290,15 +293,17 @@ look_around(void)
 		stop_if_by_hand(&look);
 	idle = end != PAY_WORK_DONE || !look.enabled || !look.of_our_version;
 	if (end == PAY_WORK_FAILED)
-		failed_until = look.now + LOOK_AGAIN_MS * 1000;
+		failed_until = now + LOOK_AGAIN_MS * 1000;
 	if (idle)
 	{
-		idle_look_at = look.now + (TimestampTz) pay_poll_interval_ms * 1000;
+		idle_look_at = now + (PaySteady) pay_poll_interval_ms * 1000;
 		return;
 	}
 	recovered = true;
+	if (look.retime)
+		pay_clock_retimed(look.retimed);
 	for (int i = 0; i < (int) lengthof(lanes); i++)
-		lanes[i]->claim(look.now);
+		lanes[i]->claim();
 }
 
 static void
@@ -325,8 +330,10 @@ look_work(void *arg)
 	for (int i = 0; i < (int) lengthof(lanes); i++)
 	{
 		if (!recovered)
-			lanes[i]->recover(look->now);
-		lanes[i]->look(look->now);
+			lanes[i]->recover();
+		if (look->retime && lanes[i]->retime && !lanes[i]->retime())
+			look->retimed = false;
+		lanes[i]->look();
 	}
 }
 

@@ -75,6 +75,7 @@ plain_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer,
 	PaySlice	body = {answer->body, answer->body_bytes};
 
 	pay_result_init(result);
+	result->too_many = pay_psp_too_many(answer->http_status, answer->retry_after_s);
 	if (answer->transport == PAY_TRANSPORT_NOT_SENT && !inquiry)
 		result->class = PAY_CLASS_NOT_SENT;
 	if (answer->transport != PAY_TRANSPORT_ANSWERED)

@@ -9,6 +9,9 @@
 #	as_postgres CMD...	runs CMD as a user that is not root
 #	unstage				removes the folder, unless KEEP=1; `trap unstage EXIT` is the caller's to set
 #
+# PAY_BUILD=coverage counts what runs, PAY_BUILD=sanitize has the server stop at
+# memory errors and note undefined behaviour; see test/coverage and test/sanitize.
+#
 # Which server: that of the caller's PG_CONFIG, else of the caller's PG_MAJOR,
 # else the newest that is installed, else the one of this Debian.
 
@@ -67,13 +70,42 @@ as_postgres() {
 	fi
 }
 
+# What the compiler is to add, by PAY_BUILD.
+build_flags() {
+	case ${PAY_BUILD:-} in
+		'') ;;
+		coverage) echo '--coverage -O0' ;;
+		sanitize) echo '-fsanitize=address,undefined -fno-omit-frame-pointer -O1 -g' ;;
+		*) say "no such PAY_BUILD: $PAY_BUILD"; return 1 ;;
+	esac
+}
+
+# The sanitizer's library must be loaded before all others, and only into the
+# server: so the program of that name starts the other.  What it reports goes
+# where the server's own words go, and there once more for test/sanitize.
+preload_sanitizer() {
+	local bin=$1
+	[ "${PAY_BUILD:-}" = sanitize ] && [ ! -e "$bin/postgres.real" ] || return 0
+	mkdir -p -m 1777 "$STAGE/sanitizer"
+	gcc -shared -fPIC -w -o "$STAGE/untranslated.so" "$SRC/test/lib/untranslated.c" || return 1
+	mv "$bin/postgres" "$bin/postgres.real"
+	cat > "$bin/postgres" <<-WRAPPER
+		#!/usr/bin/env bash
+		export LD_PRELOAD="$(gcc -print-file-name=libasan.so):$STAGE/untranslated.so\${LD_PRELOAD:+:\$LD_PRELOAD}"
+		export ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:handle_segv=0" UBSAN_OPTIONS="print_stacktrace=1"
+		exec -a "\$0" "$bin/postgres.real" "\$@" 2> >(exec tee -a "$STAGE/sanitizer/\$\$" >&2)
+	WRAPPER
+	chmod 755 "$bin/postgres"
+}
+
 unstage() {
 	[ -n "${STAGE:-}" ] && [ "${KEEP:-0}" != 1 ] && rm -rf "$STAGE"
 	return 0
 }
 
 stage() {
-	local project bin include
+	local project bin include flags
+	flags=$(build_flags) || return 1
 	project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 	install_packages || return 1
 	STAGE=${1:-$(mktemp -d "${TMPDIR:-/tmp}/payments-XXXXXX")}
@@ -94,10 +126,11 @@ stage() {
 		ln -s "$include" "$PGTREE$include"
 	fi
 	rsync -a --delete --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=output --exclude=build "$project/" "$SRC/"
+	preload_sanitizer "$PGTREE$bin" || return 1
 	[ "$(id -u)" -eq 0 ] && chown -R postgres: "$STAGE"
 	export PATH="$PGTREE$bin:$PATH"
 	export PG_CONFIG="$PGTREE$bin/pg_config"
-	as_postgres make -s -C "$SRC" -j2 with_llvm=no "PG_CONFIG=$PG_CONFIG" all > "$STAGE/build.log" 2>&1 &&
-		as_postgres make -s -C "$SRC" with_llvm=no "PG_CONFIG=$PG_CONFIG" install >> "$STAGE/build.log" 2>&1 ||
+	as_postgres make -s -C "$SRC" -j2 with_llvm=no "COPT=$flags" "PG_CONFIG=$PG_CONFIG" all > "$STAGE/build.log" 2>&1 &&
+		as_postgres make -s -C "$SRC" with_llvm=no "COPT=$flags" "PG_CONFIG=$PG_CONFIG" install >> "$STAGE/build.log" 2>&1 ||
 		{ cat "$STAGE/build.log" >&2; return 1; }
 }

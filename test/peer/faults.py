@@ -19,7 +19,7 @@ FAULTS = {
     "status_401": "wrong API key", "status_403": "key lacks permission",
     "status_409": "not performed, not stored",
     "status_424": "not performed, not stored",
-    "status_429": "not performed, not stored; retry_after: text of Retry-After",
+    "status_429": "not performed, not stored; retry_after (of any status): text of Retry-After",
     "status_500": "stored under the key (stored: false: not); perform: true charges all the same",
     "status_502": "a gateway's HTML page, not performed (perform: true: performed), not stored",
     # performed and answered, late
@@ -50,6 +50,7 @@ class Rule:
     p        probability, decided by hash of (seed, rule, key, how manieth time this key came)
     count    strikes at most so often in all      skip     lets so many matching requests pass first
     per_key  strikes only the first N requests of each key (of each URL without a key)
+    rate     strikes only what exceeds N requests a second; burst: so many at once are none too many (default: rate)
     method, path, payment_method, ref, key: regular expressions that must be found
     """
 
@@ -63,6 +64,9 @@ class Rule:
         self.left = spec.pop("count", None)
         self.skip = spec.pop("skip", 0)
         self.per_key = spec.pop("per_key", None)
+        self.rate = spec.pop("rate", None)
+        self.burst = spec.pop("burst", self.rate)
+        self.room, self.counted_at = self.burst, None
         self.patterns = {name: re.compile(spec.pop(name))
                          for name in ("method", "path", "payment_method", "ref", "key") if name in spec}
         self.perform = spec.pop("perform", None)
@@ -79,6 +83,8 @@ class Rule:
         for name, pattern in self.patterns.items():
             if not pattern.search(peer.trait(request, name) or ""):
                 return False
+        if self.rate is not None and self.has_room(peer.loop.time()):
+            return False
         subject = request.key or request.target
         if self.p < 1 or self.per_key is not None:
             time_seen = self.seen.get(subject, 0)
@@ -94,6 +100,16 @@ class Rule:
             return False
         if self.left is not None:
             self.left -= 1
+        return True
+
+    def has_room(self, now):
+        """Whether a limiter lets one more through; counts it when it does."""
+        if self.counted_at is not None:
+            self.room = min(self.burst, self.room + self.rate * (now - self.counted_at))
+        self.counted_at = now
+        if self.room < 1:
+            return False
+        self.room -= 1
         return True
 
     def delay_s(self, request):

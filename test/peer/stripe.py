@@ -624,17 +624,16 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         if rule.perform:
             self.perform(request)
         self.release_key(request)
+        retry_after = "Retry-After: %s\r\n" % rule.options["retry_after"] if "retry_after" in rule.options else ""
         if status in (502, 503, 504):
             page = b"<html><body><h1>%d %s</h1></body></html>" % (status, REASONS[status].encode())
-            return status, page, "Content-Type: text/html\r\n"
-        headers = ""
+            return status, page, "Content-Type: text/html\r\n" + retry_after
+        headers = retry_after
         should_retry = rule.options.get("should_retry", False if status == 500 else None)
         if should_retry is not None:
             headers += "Stripe-Should-Retry: %s\r\n" % str(should_retry).lower()
         if status == 429:
             headers += "Stripe-Rate-Limited-Reason: global-rate\r\n"
-            if "retry_after" in rule.options:
-                headers += "Retry-After: %s\r\n" % rule.options["retry_after"]
         kind, code, message = {
             401: ("invalid_request_error", None, "Invalid API Key provided."),
             403: ("invalid_request_error", None, "The provided key does not have the required permissions."),

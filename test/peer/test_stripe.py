@@ -510,6 +510,10 @@ class PeerTest(unittest.TestCase):
         status, body, _ = self.ask("POST", "/_control", '{"faults":[{"fault":"nonsense"}]}')
         self.assertEqual(status, 400)
 
+    def test_a_limiter_lets_some_through(self):
+        self.control(faults=[{"fault": "status_429", "rate": 0.001, "burst": 3, "retry_after": "7"}])
+        self.assertEqual([self.create("l%d" % number)[0] for number in range(5)], [200, 200, 200, 429, 429])
+
     def test_same_seed_same_faults(self):
         def run(seed, order):
             self.control(reset=True, faults={"seed": seed, "status_429": 0.5, "delay_ms": [0, 2]})

@@ -62,17 +62,21 @@ test_failures(void)
 
 	pay_token_forget(&cache);
 	pay_token_asked(&cache);
-	pay_token_failed(&cache, NOW);
+	pay_token_failed(&cache, -1, NOW);
 	OK(pay_token_due(&cache) == NOW + 1 * S, "after a failure, the next try waits");
 	pay_token_asked(&cache);
-	pay_token_failed(&cache, NOW);
+	pay_token_failed(&cache, -1, NOW);
 	OK(pay_token_due(&cache) == NOW + 2 * S, "longer each time");
 	for (int i = 0; i < 50; i++)
-		pay_token_failed(&cache, NOW);
+		pay_token_failed(&cache, -1, NOW);
 	OK(pay_token_due(&cache) == NOW + 60 * S, "up to a minute");
+	pay_token_failed(&cache, 600, NOW);
+	OK(pay_token_due(&cache) == NOW + 600 * S, "or as long as the PSP says");
+	pay_token_failed(&cache, 24 * 60 * 60, NOW);
+	OK(pay_token_due(&cache) == NOW + 3600 * S, "but for an hour at most");
 	OK(got(&cache, "fine", 3600, NOW) && cache.failures == 0, "until one comes");
 	pay_token_asked(&cache);
-	pay_token_failed(&cache, NOW);
+	pay_token_failed(&cache, -1, NOW);
 	OK(pay_token_usable(&cache, NOW + 3000 * S), "a renewal that fails leaves the old one in force");
 }
 

@@ -1,0 +1,40 @@
+/*
+ * src/worker/pace.h
+ *		How fast a PSP is called: as fast as it takes calls, and no faster.
+ *
+ * Pure: a struct, and a clock given by the caller.
+ */
+#ifndef PAY_PACE_H
+#define PAY_PACE_H
+
+#include "core/clock.h"
+
+/* All zero is how it begins. */
+typedef struct PayPace
+{
+	int			grown;			/* so many calls more may be in flight than at first */
+	double		rate;			/* calls a second; 0: the PSP has set no limit that we know of */
+	double		step;			/* by which the rate grows in a second in which it is made use of */
+	double		allowance;		/* calls that might begin at counted_at */
+	PaySteady	counted_at;
+	PaySteady	cut_at;			/* the calls that had begun by then are answered for */
+	PaySteady	paused_until;
+	int			refusals;		/* cuts since a call was last taken */
+	PaySteady	taken_since;	/* so many were taken since then, and so many a second before */
+	int			taken;
+	double		taken_rate;
+} PayPace;
+
+/* How many calls may be in flight. */
+extern int	pay_pace_window(const PayPace *pace);
+/* How many calls may begin; and if none, when one may, PAY_NEVER if that depends on what is in flight. */
+extern int	pay_pace_room(const PayPace *pace, int inflight, PaySteady now, PaySteady *again);
+extern void pay_pace_begun(PayPace *pace, int calls, PaySteady now);
+/* The PSP took a call that had begun then, whatever it made of it.  inflight: with this one. */
+extern void pay_pace_taken(PayPace *pace, int inflight, PaySteady begun_at, PaySteady now);
+/* It took it not, because there are too many.  retry_after_ms: when it wants the next; -1 not said. */
+extern void pay_pace_refused(PayPace *pace, PaySteady begun_at, int retry_after_ms, PaySteady now);
+/* It is not to be hit by all at once. */
+extern void pay_pace_begin_carefully(PayPace *pace);
+
+#endif							/* PAY_PACE_H */

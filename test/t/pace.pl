@@ -1,0 +1,101 @@
+# If this fails, payments that a healthy PSP only wants more slowly become dead
+# letters, one that wants a pause is called all the same, or a worker that has
+# just started throws everything that is due at it at once.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use PaymentsTest;
+use Test::More;
+
+my $N    = 600;
+my $node = new_payments_node('pace');
+my $peer = start_peer();
+create_stripe_psp($node, $peer);
+no_inquiries($node);
+# Who has one try has none left after a second.
+$node->safe_psql('postgres', q{INSERT INTO payments.retry_schedule (schedule, try, delay, builtin) VALUES ('not_sent', 1, '1 s', false)});
+
+sub create_payments
+{
+	my ($name, $n) = @_;
+
+	return value($node, "SELECT count(*) FROM generate_series(1, $n) i, LATERAL payments.create_payment(idempotency_key => '$name-' || i,
+		amount => 1000, currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa')");
+}
+
+# The worker had its turn behind all that was committed before.
+sub worker_had_its_turn
+{
+	my ($name) = @_;
+
+	return outcome($node, create_payment($node, idempotency_key => "turn-$name", amount => 1000, psp => 'sandbox', payment_method => 'sandbox_ok'));
+}
+
+# ---------- slow start
+$peer->faults({ fault => 'hold' });
+create_payments('start', 100);
+$peer->wait_held(32);
+worker_had_its_turn('start');
+is(value($node, 'SELECT in_flight FROM payments.worker_status'), 32, 'of a hundred payments a worker that has just started sends a few');
+$peer->release;
+at_rest($node);
+is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), 'succeeded|100', 'and when they are answered, the others');
+is(value($node, 'SELECT slowed FROM payments.worker_status'), 0, 'no PSP is called more slowly than it might');
+
+# ---------- a PSP that takes so many calls a second
+$peer->faults({ fault => 'status_429', rate => 50, method => 'POST' });
+create_payments('limited', $N);
+ok(wait_until($node, 'SELECT calls_per_second > 0 FROM payments.psp_pace'), 'it is seen that a PSP wants fewer calls');
+ok(wait_until($node, q{SELECT slowed || ' ' || hint FROM payments.worker_status}, qr/^1 a PSP .*psp_pace/), 'and said');
+at_rest($node);
+is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), 'succeeded|' . ($N + 100), 'all payments succeed');
+is(value($node, 'SELECT count(*) FROM payments.dead_letter'), 0, 'there is no dead letter, though there was one try');
+my $refused = value($node, 'SELECT count(*) FROM payments.attempt_answer WHERE http_status = 429');
+note("$refused calls were refused for $N payments");
+cmp_ok($refused, '>', 0, 'some calls were too many');
+cmp_ok($refused, '<', $N / 3, 'and few: the worker slowed down');
+is(value($node, 'SELECT max(c) FROM (SELECT count(*) c FROM payments.payment_status GROUP BY payment_id) s') <= 20, 1, 'no history is full of it');
+
+# ---------- a pause
+$peer->faults({ fault => 'status_429', count => 1, retry_after => '3600' });
+my $first = create_payment($node, idempotency_key => 'pause-1', amount => 1000);
+ok(wait_until($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_pace}), 'Retry-After is for the PSP');
+my $second = create_payment($node, idempotency_key => 'pause-2', amount => 1000);
+my $pages = value($node, q{SELECT attempt FROM payments.psp_feed WHERE feed = 'events'});
+$node->safe_psql('postgres', q{SELECT payments.enable_feed('stripe', 'events', true)});
+worker_had_its_turn('pause');
+is(value($node, "SELECT attempts FROM payments.operation WHERE payment_id = '$second'"), 0, 'another payment waits as well');
+is(value($node, q{SELECT attempt FROM payments.psp_feed WHERE feed = 'events'}), $pages, 'and so does a feed');
+is(value($node, "SELECT o.status, q.try, p.status FROM payments.operation o JOIN payments.queue q USING (operation_id) JOIN payments.payment p ON p.payment_id = o.payment_id
+	WHERE o.payment_id = '$first'"), 'awaiting_retry|0|awaiting_retry', 'the first one waits, is not in doubt, and has used no try');
+$node->safe_psql('postgres', q{SELECT payments.enable_feed('stripe', 'events', false); UPDATE payments.queue SET due_at = now();
+	SELECT pg_terminate_backend(pid) FROM payments.worker_status});
+at_rest($node);
+is(value($node, "SELECT DISTINCT status FROM payments.payment WHERE payment_id IN ('$first', '$second')"), 'succeeded', 'afterwards both are sent');
+is(value($node, 'SELECT count(*) FROM payments.psp_pace'), 0, 'what the worker before knew is forgotten');
+
+# ---------- an inquiry is no try either
+fast_schedules($node, tries => 1, schedules => ['unknown']);
+$peer->faults({ fault => 'lose_answer', count => 1, method => 'POST' }, { fault => 'status_429', count => 3, method => 'GET' });
+is(outcome($node, create_payment($node, idempotency_key => 'inquiry', amount => 1000)), 'succeeded', 'an inquiry that was one too many is made again, with one try');
+
+# ---------- what is no such word
+no_inquiries($node);
+value($node, 'SELECT pg_terminate_backend(pid) FROM payments.worker_status');
+ok(wait_until($node, 'SELECT running AND slowed = 0 FROM payments.worker_status'), 'a new worker knows of no limit');
+$peer->faults({ fault => 'status_429', code => 'lock_timeout', count => 1 });
+is(outcome($node, create_payment($node, idempotency_key => 'locked', amount => 1000), undef) =~ /^(?:succeeded|awaiting_retry)$/, 1, 'an object that is locked');
+worker_had_its_turn('locked');
+is(value($node, 'SELECT slowed FROM payments.worker_status'), 0, 'says nothing of our pace');
+at_rest($node);
+
+$peer->faults({ fault => 'status_503', count => 1, retry_after => '3600' });
+my $overloaded = create_payment($node, idempotency_key => 'overloaded', amount => 1000);
+ok(wait_until($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_pace}), '503 with Retry-After pauses the PSP');
+ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$overloaded'", 'in_doubt'), 'and the payment is in doubt: it may have been processed');
+
+check_clean($node);
+$node->stop;
+done_testing();

@@ -52,6 +52,7 @@ SQL_TABLES = \
 
 SQL_CODE = \
 	core/guard.sql \
+	core/installation.sql \
 	seal/xid.sql \
 	ledger/account.sql \
 	ledger/post.sql \

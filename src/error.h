@@ -63,6 +63,7 @@
 #define PAY_ERR_PLAIN_HTTP				PAY_SQLSTATE('4', '0', '6')
 #define PAY_ERR_NOT_SUPPORTED			PAY_SQLSTATE('4', '0', '7')
 #define PAY_ERR_WORKER					PAY_SQLSTATE('4', '0', '8')
+#define PAY_ERR_PSP_IN_USE				PAY_SQLSTATE('4', '0', '9')
 
 /* PY5: webhook */
 #define PAY_ERR_SIGNATURE				PAY_SQLSTATE('5', '0', '1')

@@ -30,6 +30,8 @@
 #define PAY_SCHEMA "payments"
 #define PAY_OWNER_ROLE "payments_owner"
 #define PAY_WORKER_ROLE "payments_worker"
+/* As registered with the server: no role can start a process of this type by SQL. */
+#define PAY_WORKER_TYPE "payments worker"
 
 /* Largest amount of one payment: exact in every JSON client's double, and far enough from 2^63 that sums do not overflow by accident. */
 #define PAY_AMOUNT_MAX INT64CONST(999999999999999)

@@ -16,6 +16,33 @@ CREATE FUNCTION payments.forget_routes() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
 COMMENT ON FUNCTION payments.forget_routes() IS 'Trigger: tells every session to read merchants, PSPs and currencies anew.';
 
+CREATE FUNCTION payments.guard_psp() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_psp';
+COMMENT ON FUNCTION payments.guard_psp() IS 'Trigger: refuses another address, secret or account of a PSP while it may have performed something that is open here (PY409).';
+
+CREATE FUNCTION payments.guard_salt() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	-- Before data are restored into tables that setup() has made, its own one gives way to theirs.
+	IF tg_op = 'DELETE' THEN
+		LOCK TABLE payments.operation IN SHARE MODE;
+		IF NOT EXISTS (SELECT FROM payments.operation) THEN
+			RETURN old;
+		END IF;
+	END IF;
+	RAISE EXCEPTION USING
+		ERRCODE = 'PY003',
+		MESSAGE = 'the salt of an installation does not change',
+		DETAIL = 'The keys and references of its operations at PSPs derive from it.',
+		HINT = 'Restore into a database in which nothing was accepted yet.';
+END
+$$;
+COMMENT ON FUNCTION payments.guard_salt() IS 'Trigger: refuses another salt, and its loss once an operation derives from it (PY003).';
+
+CREATE FUNCTION payments.forget_salt() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
+COMMENT ON FUNCTION payments.forget_salt() IS 'Trigger: tells every session to read installation_salt anew.';
+
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.currency
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 CREATE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_currency
@@ -45,6 +72,11 @@ COMMENT ON FUNCTION payments._is_resting(text) IS 'Internal: true for final stat
 CREATE FUNCTION payments._worker_pid() RETURNS int
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_worker_pid_sql';
 COMMENT ON FUNCTION payments._worker_pid() IS 'Internal: process id of this database''s worker, null if none is running.';
+
+CREATE FUNCTION payments._worker_trouble() RETURNS text
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_worker_trouble';
+COMMENT ON FUNCTION payments._worker_trouble() IS
+'Internal: what keeps this database''s worker from serving, or from starting; null when nothing is known to.';
 
 CREATE FUNCTION payments._unarmed_reason() RETURNS text
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

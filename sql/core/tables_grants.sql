@@ -20,6 +20,9 @@ BEGIN
 	END LOOP;
 END
 $grants$;
+-- Keys at PSPs could be foretold from it.
+REVOKE ALL ON payments.installation_salt FROM payments_operator, payments_admin, payments_auditor;
+
 -- Tables that applications read are marked in core/table.c.
 GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_balance TO payments_app;
 

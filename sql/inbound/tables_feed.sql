@@ -2,7 +2,7 @@
 -- Run by setup() as payments_owner; may be run any number of times.
 
 CREATE TABLE IF NOT EXISTS payments.psp_feed (
-	psp text NOT NULL CONSTRAINT psp_feed_has_psp REFERENCES payments.psp,
+	psp text NOT NULL,
 	feed text NOT NULL CONSTRAINT psp_feed_is_a_name CHECK (feed ~ '^[a-z][a-z0-9_]{0,62}$'),
 	enabled boolean NOT NULL DEFAULT true,
 	watermark timestamptz NOT NULL,
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS payments.psp_feed (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 COMMENT ON TABLE payments.psp_feed IS 'how far the worker has read each list that a PSP offers: docs/feeds.md';
-COMMENT ON COLUMN payments.psp_feed.psp IS 'psp.psp';
+COMMENT ON COLUMN payments.psp_feed.psp IS 'psp.psp; no foreign key, see check()';
 COMMENT ON COLUMN payments.psp_feed.feed IS 'settlement: movements of the balance at the PSP, for import_settlement(); events: what webhooks tell';
 COMMENT ON COLUMN payments.psp_feed.enabled IS 'see enable_feed()';
 COMMENT ON COLUMN payments.psp_feed.watermark IS 'everything that the PSP created before this moment was read; whole seconds';
@@ -63,14 +63,13 @@ CREATE TABLE IF NOT EXISTS payments.feed_entry (
 	discarded_by text,
 	discard_reason text,
 	PRIMARY KEY (psp, feed, entry_id),
-	CONSTRAINT feed_entry_has_feed FOREIGN KEY (psp, feed) REFERENCES payments.psp_feed,
 	CONSTRAINT feed_entry_discarded_by_somebody CHECK ((discarded_at IS NULL) = (discarded_by IS NULL) AND (discarded_at IS NULL) = (discard_reason IS NULL))
 );
 
 CREATE INDEX IF NOT EXISTS feed_entry_due ON payments.feed_entry (due_at) WHERE discarded_at IS NULL;
 
 COMMENT ON TABLE payments.feed_entry IS 'entries of feeds that could not be applied and are tried again, so that one does not hold up the others; a row goes away when it has been applied';
-COMMENT ON COLUMN payments.feed_entry.psp IS 'psp_feed.psp';
+COMMENT ON COLUMN payments.feed_entry.psp IS 'psp_feed.psp; no foreign key, see check()';
 COMMENT ON COLUMN payments.feed_entry.feed IS 'psp_feed.feed';
 COMMENT ON COLUMN payments.feed_entry.entry_id IS 'the PSP''s id';
 COMMENT ON COLUMN payments.feed_entry.body IS 'as the PSP sent it, JSON, with what looks like a card number masked';

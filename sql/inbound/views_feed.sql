@@ -1,5 +1,16 @@
 -- Of the feeds: after core/tables_installation.sql, which the view reads.
 
+CREATE OR REPLACE VIEW payments.psp_event_count WITH (security_invoker = true) AS
+SELECT e.psp, e.outcome, e.source, count(*) AS events, max(e.received_at) AS last_received_at
+FROM payments.psp_event e
+GROUP BY e.psp, e.outcome, e.source;
+COMMENT ON VIEW payments.psp_event_count IS 'what came of the events of each PSP; foreign ones are those of other databases that use the same account';
+COMMENT ON COLUMN payments.psp_event_count.psp IS 'the PSP';
+COMMENT ON COLUMN payments.psp_event_count.outcome IS 'psp_event.outcome';
+COMMENT ON COLUMN payments.psp_event_count.source IS 'webhook or feed';
+COMMENT ON COLUMN payments.psp_event_count.events IS 'how many';
+COMMENT ON COLUMN payments.psp_event_count.last_received_at IS 'when the last of them came';
+
 CREATE OR REPLACE VIEW payments.feed_status WITH (security_invoker = true) AS
 SELECT f.psp, f.feed, f.enabled, f.watermark, now() - f.watermark AS lag, f.last_ok_at, f.last_error, e.waiting AS entries_waiting,
 	CASE

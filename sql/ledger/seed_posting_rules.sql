@@ -60,6 +60,7 @@ INSERT INTO payments.account_template (code, type, hot, description) VALUES
 	('payout_clearing:{psp}', 'asset', true, 'paid out by the PSP and not yet seen at the bank'),
 	('psp_adjustments', 'expense', true, 'corrections by PSPs, and differences that a person has adjusted'),
 	('psp_transfers', 'asset', true, 'moved between accounts at the PSP'),
+	('psp_foreign:{psp}', 'liability', true, 'of payments of other databases that use the same account at the PSP; it comes in with our payouts, and is not ours'),
 	('bank:{bank}', 'asset', true, 'paid out by PSPs to this bank account'),
 	('suspense', 'liability', true, 'arrived for a payment that was already final; a person decides whose it is');
 
@@ -99,6 +100,7 @@ INSERT INTO payments.posting_rule (event, leg, debit, credit, description) VALUE
 	('settled_reserve', 1, 'psp_reserve:{psp}', 'psp_receivable:{psp}', 'kept back by the PSP'),
 	('settled_transfer', 1, 'psp_transfers', 'psp_receivable:{psp}', 'moved between accounts at the PSP'),
 	('settled_unknown', 1, 'suspense', 'psp_receivable:{psp}', 'a type of line that is not known'),
+	('settled_foreign', 1, 'psp_foreign:{psp}', 'psp_receivable:{psp}', 'of payments of another database on the same account'),
 	('settled_fx', 1, 'exchange', 'psp_receivable:{psp}', 'settled in another currency'),
 	('settled_payout', 1, 'payout_clearing:{psp}', 'psp_receivable:{psp}', 'paid out by the PSP'),
 	('settled_at_bank', 1, 'bank:{bank}', 'payout_clearing:{psp}', 'payout has come in at the bank');

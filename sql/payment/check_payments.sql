@@ -153,6 +153,13 @@ BEGIN
 			SELECT FROM payments.operation o
 			WHERE o.operation_id = q.operation_id AND o.payment_id = q.payment_id
 		)
+		UNION ALL
+		SELECT d.dead_letter_id
+		FROM payments.dead_letter d
+		WHERE NOT EXISTS (
+			SELECT FROM payments.operation o
+			WHERE o.operation_id = d.operation_id AND o.payment_id = d.payment_id
+		)
 	) x;
 	RETURN QUERY SELECT * FROM payments._violation('every row belongs to a payment', n, s);
 
@@ -170,6 +177,18 @@ BEGIN
 	) x;
 	RETURN QUERY
 	SELECT * FROM payments._violation('every attempt has its operation, every answer its attempt', n, s);
+
+	SELECT count(*), min(x.name) INTO n, s
+	FROM (
+		SELECT f.psp || '.' || f.feed AS name
+		FROM payments.psp_feed f
+		WHERE NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = f.psp)
+		UNION ALL
+		SELECT concat_ws('.', e.psp, e.feed, e.entry_id)
+		FROM payments.feed_entry e
+		WHERE NOT EXISTS (SELECT FROM payments.psp_feed f WHERE f.psp = e.psp AND f.feed = e.feed)
+	) x;
+	RETURN QUERY SELECT * FROM payments._violation('every feed has its PSP, every entry its feed', n, s);
 
 	SELECT count(*), min(x.psp_key) INTO n, s
 	FROM (

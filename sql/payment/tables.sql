@@ -156,9 +156,20 @@ COMMENT ON COLUMN payments.payment_status.code IS 'the PSP''s code, where there 
 COMMENT ON COLUMN payments.payment_status.recorded_at IS 'when it was written; part of the hash';
 COMMENT ON COLUMN payments.payment_status.hash IS 'SHA-256 over this row and the hash of the row before it; check() walks the chain';
 
-CREATE OR REPLACE TRIGGER guard_status BEFORE INSERT ON payments.payment_status
-	FOR EACH ROW EXECUTE FUNCTION payments.guard_status();
-ALTER TABLE payments.payment_status ENABLE ALWAYS TRIGGER guard_status;
+-- At the end of the statement, for COPY; deferrable to the end of the transaction, for a dump of single INSERTs.
+-- There is no OR REPLACE for triggers of this kind.
+DO $guard$
+BEGIN
+	IF NOT EXISTS (
+		SELECT FROM pg_trigger t
+		WHERE t.tgrelid = 'payments.payment_status'::regclass AND t.tgname = 'guard_status'
+	) THEN
+		CREATE CONSTRAINT TRIGGER guard_status AFTER INSERT ON payments.payment_status
+			DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW EXECUTE FUNCTION payments.guard_status();
+		ALTER TABLE payments.payment_status ENABLE ALWAYS TRIGGER guard_status;
+	END IF;
+END
+$guard$;
 
 CREATE TABLE IF NOT EXISTS payments.attempt (
 	operation_id uuid NOT NULL,
@@ -249,7 +260,7 @@ COMMENT ON COLUMN payments.queue.hinted IS 'an event that nobody could verify ca
 COMMENT ON COLUMN payments.queue.enqueued_at IS 'when it entered the queue';
 
 CREATE TABLE IF NOT EXISTS payments.psp_pace (
-	psp text PRIMARY KEY CONSTRAINT psp_pace_has_psp REFERENCES payments.psp ON DELETE CASCADE,
+	psp text PRIMARY KEY,
 	in_flight_max int NOT NULL,
 	calls_per_second numeric,
 	paused_until timestamptz,
@@ -267,7 +278,7 @@ COMMENT ON COLUMN payments.psp_pace.noted_at IS 'when the worker wrote this';
 
 CREATE TABLE IF NOT EXISTS payments.dead_letter (
 	dead_letter_id uuid PRIMARY KEY,
-	operation_id uuid NOT NULL CONSTRAINT dead_letter_has_operation REFERENCES payments.operation,
+	operation_id uuid NOT NULL,
 	payment_id uuid NOT NULL,
 	psp text NOT NULL,
 	action text NOT NULL,
@@ -286,7 +297,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS dead_letter_open ON payments.dead_letter (oper
 
 COMMENT ON TABLE payments.dead_letter IS 'operations that nothing will be done about until a person decides, by redrive() or discard(), or the PSP tells after all.  Written by the worker';
 COMMENT ON COLUMN payments.dead_letter.dead_letter_id IS 'for redrive() and discard()';
-COMMENT ON COLUMN payments.dead_letter.operation_id IS 'operation.operation_id; at most one open dead letter each';
+COMMENT ON COLUMN payments.dead_letter.operation_id IS 'operation.operation_id; at most one open dead letter each; no foreign key, see check()';
 COMMENT ON COLUMN payments.dead_letter.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.dead_letter.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.dead_letter.action IS 'what was next: send or inquire';

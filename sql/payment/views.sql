@@ -34,13 +34,15 @@ COMMENT ON COLUMN payments.stuck.amount IS 'minor units';
 COMMENT ON COLUMN payments.stuck.currency IS 'ISO 4217 code';
 
 CREATE OR REPLACE VIEW payments.worker_status AS
-SELECT payments._worker_pid() IS NOT NULL AS running,
+SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
 	payments._worker_pid() AS pid,
 	i.worker_enabled AS enabled,
 	u.reason IS NULL AS armed,
 	CASE
 		WHEN NOT i.worker_enabled THEN 'stopped: SELECT payments.start_worker()'
-		WHEN payments._worker_pid() IS NULL THEN 'not running: list this database in payments.databases, or SELECT payments.start_worker()'
+		WHEN payments._worker_pid() IS NULL THEN
+			'not running: ' || coalesce(payments._worker_trouble(), 'list this database in payments.databases, or SELECT payments.start_worker()')
+		WHEN payments._worker_trouble() IS NOT NULL THEN payments._worker_trouble()
 		WHEN (SELECT count(*) FROM payments.psp h WHERE h.halted_at IS NOT NULL) > 0 THEN 'a PSP is halted: see payments.psp'
 		WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp r WHERE r.adapter <> 'sandbox') THEN 'nothing is sent to real PSPs: ' || u.reason
 		WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_pace'
@@ -57,8 +59,8 @@ FROM payments.installation i,
 				min(w.due_at) FILTER (WHERE w.claimed_by IS NULL) AS oldest_due
 			 FROM payments.queue w) q;
 COMMENT ON VIEW payments.worker_status IS 'is the worker running, may it send, what has it to do';
-COMMENT ON COLUMN payments.worker_status.running IS 'a worker process serves this database';
-COMMENT ON COLUMN payments.worker_status.pid IS 'its process id, as in pg_stat_activity';
+COMMENT ON COLUMN payments.worker_status.running IS 'a worker process serves this database, and was not stopped';
+COMMENT ON COLUMN payments.worker_status.pid IS 'its process id, as in pg_stat_activity; a preloaded one sleeps after stop_worker()';
 COMMENT ON COLUMN payments.worker_status.enabled IS 'false after stop_worker()';
 COMMENT ON COLUMN payments.worker_status.armed IS 'true: may send to real PSPs from here, see arm()';
 COMMENT ON COLUMN payments.worker_status.hint IS 'what to do when something is in the way; null: all is well';

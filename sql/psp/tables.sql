@@ -11,7 +11,9 @@ CREATE TABLE IF NOT EXISTS payments.psp (
 	timeout interval NOT NULL DEFAULT '30 s' CONSTRAINT psp_timeout_range CHECK (timeout BETWEEN interval '100 ms' AND interval '10 min'),
 	halted_at timestamptz,
 	halted_reason text,
-	created_at timestamptz NOT NULL DEFAULT now()
+	created_at timestamptz NOT NULL DEFAULT now(),
+	account_id text,
+	account_mode text CONSTRAINT psp_account_mode_known CHECK (account_mode IN ('live', 'test'))
 );
 
 COMMENT ON TABLE payments.psp IS 'payment service providers, one row for each account with one.  Written by create_psp(); halted by the worker, resumed by resume_psp()';
@@ -23,10 +25,16 @@ COMMENT ON COLUMN payments.psp.config IS 'for the adapter';
 COMMENT ON COLUMN payments.psp.inflight_max IS 'calls at a time that one worker makes to this PSP';
 COMMENT ON COLUMN payments.psp.timeout IS 'for one call, connecting included; then its outcome is unknown';
 COMMENT ON COLUMN payments.psp.halted_at IS 'no calls since: the PSP refused our credentials or our configuration; null: not halted';
-COMMENT ON COLUMN payments.psp.halted_reason IS 'the PSP''s code that halted it';
+COMMENT ON COLUMN payments.psp.halted_reason IS 'the PSP''s code that halted it, or account_changed with what changed';
 COMMENT ON COLUMN payments.psp.created_at IS 'when it was made';
+COMMENT ON COLUMN payments.psp.account_id IS 'the PSP''s name of the account that our secret is of, as the worker was told first; with another one it sends nothing, see accept_psp_account(). Null: not told yet, or never';
+COMMENT ON COLUMN payments.psp.account_mode IS 'live or test, of a PSP that has both in one account; null: not known';
 
 -- Routes are cached in every session: tell them all of a change.
 CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 ALTER TABLE payments.psp ENABLE ALWAYS TRIGGER forget_routes;
+
+CREATE OR REPLACE TRIGGER guard_psp BEFORE UPDATE OF adapter, base_url, secret, config ON payments.psp
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_psp();
+ALTER TABLE payments.psp ENABLE ALWAYS TRIGGER guard_psp;

@@ -75,18 +75,34 @@ CREATE FUNCTION payments._verify_chain(_from_block bigint, _to_block bigint)
 $$;
 COMMENT ON FUNCTION payments._verify_chain(bigint, bigint) IS 'Internal: blocks that are not a chain.';
 
+CREATE FUNCTION payments._head_lines(_heads text) RETURNS TABLE (block bigint, hash text, database text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT m.part[1]::bigint, lower(m.part[2]), m.part[4]
+	FROM regexp_split_to_table(_heads, E'[\r\n]+') l (line)
+	LEFT JOIN LATERAL (
+		SELECT r.part
+		FROM regexp_match(l.line,
+			E'^\\s*(\\d{1,18})\\s+([0-9a-fA-F]{64})'
+			'(?:\\s+(\\S+)\\s+(.*\\S)\\s+(\\d+)\\s+([0-9a-f]{8}))?\\s*$') r (part)
+		WHERE r.part[6] IS NULL
+		OR r.part[6] = payments._seal_head_check(r.part[1], r.part[2], r.part[3], r.part[5])
+	) m ON true
+	WHERE l.line ~ '[^[:space:]]'
+$$;
+COMMENT ON FUNCTION payments._head_lines(text) IS
+'Internal: lines of payments.seal_file, or of block and hash alone; without a block those that cannot be read, such as one that was cut short.';
+
 CREATE FUNCTION payments._witnessed_heads(_heads text) RETURNS TABLE (block bigint, hash text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF _heads ~ '^\s*[[{]' THEN
+	IF _heads ~ '^[[:space:]]*[[{]' THEN
 		RETURN QUERY SELECT (e.head ->> 'block')::bigint, lower(e.head ->> 'hash')
 		FROM jsonb_path_query(_heads::jsonb, 'lax $[*]') e (head);
 	ELSE
 		-- Of other databases of the same cluster in the same file, nothing is known here.
-		RETURN QUERY SELECT m.part[1]::bigint, lower(m.part[2])
-		FROM regexp_split_to_table(_heads, '[\r\n]+') l (line),
-			regexp_match(l.line, '^\s*(\d{1,18})\s+([0-9a-fA-F]{64})(?:\s+\S+\s+(.*\S)\s+\d+)?\s*$') m (part)
-		WHERE m.part IS NOT NULL AND coalesce(m.part[3], current_database()) = current_database();
+		RETURN QUERY SELECT h.block, h.hash
+		FROM payments._head_lines(_heads) h
+		WHERE h.block IS NOT NULL AND coalesce(h.database, current_database()) = current_database();
 	END IF;
 END
 $$;
@@ -136,6 +152,7 @@ DECLARE
 	last_xid xid8;
 	waiting bigint;
 	witnessed bigint;
+	unreadable bigint := 0;
 	findings bigint := 0;
 	read bigint := 0;
 	f record;
@@ -180,7 +197,10 @@ BEGIN
 		END IF;
 	END LOOP;
 	SELECT count(*) INTO witnessed FROM payments._witnessed_heads(verify.heads);
-	IF witnessed = 0 AND verify.heads ~ '\S' THEN
+	IF verify.heads !~ '^[[:space:]]*[[{]' THEN
+		SELECT count(*) INTO unreadable FROM payments._head_lines(verify.heads) h WHERE h.block IS NULL;
+	END IF;
+	IF witnessed = 0 AND verify.heads ~ '[^[:space:]]' THEN
 		findings := findings + 1;
 		RETURN QUERY SELECT 'head', NULL::bigint, NULL::text, NULL::jsonb,
 			format('none of the heads given is of database %s', current_database());
@@ -189,13 +209,14 @@ BEGIN
 		waiting := payments._seal_count(coalesce(last_xid, '0'::xid8), payments.seal_horizon(), 1000000);
 		RETURN QUERY
 		SELECT 'ok', newest, NULL::text, NULL::jsonb,
-			format('blocks %s to %s, %s rows, %s heads; %s rows wait to be sealed', verify.from_block,
-				last_block, read, witnessed, waiting);
+			format('blocks %s to %s, %s rows, %s heads%s; %s rows wait to be sealed', verify.from_block,
+				last_block, read, witnessed,
+				CASE WHEN unreadable > 0 THEN format(' and %s lines that are none', unreadable) END, waiting);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION payments.verify(text, bigint, bigint, int) IS
-'Compares all sealed rows with the blocks that sealed them. One row of kind ok, or a row a finding: changed, missing or added (row_key names the first such row of the block and table; of a missing one its neighbours), leaves or root (rows and seals differ, and it was the seal), chain (the blocks), head (a witness has seen another block), retired. heads: lines of payments.seal_file, or JSON objects with block and hash. from_block, to_block: to verify in slices; rows before from_block are not read. client_min_messages = debug1 shows progress. Raises 22023.';
+'Compares all sealed rows with the blocks that sealed them. One row of kind ok, or a row a finding: changed, missing or added (row_key names the first such row of the block and table; of a missing one its neighbours), leaves or root (rows and seals differ, and it was the seal), chain (the blocks), head (a witness has seen another block), retired. heads: lines of payments.seal_file, or JSON objects with block and hash; a line that is none, such as one that was cut short, is passed over and counted. from_block, to_block: to verify in slices; rows before from_block are not read. client_min_messages = debug1 shows progress. Raises 22023.';
 
 CREATE FUNCTION payments._seal_row(table_name text, row_key jsonb) RETURNS bytea
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_seal_row_sql';

@@ -133,4 +133,4 @@ COMMENT ON VIEW payments.seal_head IS 'the newest block: whoever keeps its hash 
 COMMENT ON COLUMN payments.seal_head.block IS 'seal.block';
 COMMENT ON COLUMN payments.seal_head.hash IS 'seal.hash';
 COMMENT ON COLUMN payments.seal_head.sealed_at IS 'seal.sealed_at';
-COMMENT ON COLUMN payments.seal_head.head IS 'as a line of payments.seal_file: block, hash in hex, time in UTC, database, system identifier; verify() takes such lines';
+COMMENT ON COLUMN payments.seal_head.head IS 'as a line of payments.seal_file: block, hash in hex, time in UTC, database, system identifier, check; verify() takes such lines';

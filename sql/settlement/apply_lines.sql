@@ -322,12 +322,14 @@ CREATE FUNCTION payments._settlement_sums(_batch bigint)
 				WHEN 'adjustment' THEN 'settled_adjustment'
 				WHEN 'transfer' THEN 'settled_transfer'
 				WHEN 'fx' THEN 'settled_fx'
+				WHEN 'foreign' THEN 'settled_foreign'
 				WHEN 'unknown' THEN 'settled_unknown'
 				ELSE 'settled_reserve'
 			END AS event,
 			o.currency, - o.net AS amount
 		FROM o
-		WHERE o.kind IN ('fee', 'adjustment', 'transfer', 'fx', 'unknown', 'reserve', 'reserve_release')
+		WHERE o.kind IN ('fee', 'adjustment', 'transfer', 'fx', 'foreign', 'unknown', 'reserve',
+			'reserve_release')
 		UNION ALL
 		-- Of a charge in its own currency the fee is a movement of the payment; other fees are not.
 		SELECT o.merchant, 'settled_fee', o.currency, o.fee

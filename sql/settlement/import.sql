@@ -284,6 +284,23 @@ BEGIN
 			FROM (
 				SELECT f.line_no,
 					CASE
+						-- Another database's, unless we know it by the PSP's id; its lines without a reference
+						-- (disputes, refunds made by hand) by the payment of an earlier one.
+						WHEN payments._is_foreign(f.reference)
+							AND NOT EXISTS (
+								SELECT FROM payments.payment p
+								WHERE p.psp = %2$L AND p.psp_payment_id = f.psp_payment_id
+							)
+							AND NOT EXISTS (
+								SELECT FROM payments.movement m
+								WHERE m.psp = %2$L AND m.object_id = f.psp_object_id
+							)
+						OR f.reference IS NULL
+							AND EXISTS (
+								SELECT FROM payments.settlement_line e
+								WHERE e.psp = %2$L AND e.psp_payment_id = f.psp_payment_id AND e.kind = 'foreign'
+							)
+							THEN 'foreign'
 						WHEN f.kind IN ('charge', 'refund', 'refund_failure', 'fee', 'chargeback',
 							'chargeback_reversal', 'adjustment', 'reserve', 'reserve_release', 'transfer',
 							'payout', 'payout_failure', 'fx')

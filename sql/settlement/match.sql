@@ -80,7 +80,11 @@ CREATE FUNCTION payments._lines_named(_psp text, _lines payments._line_meant[], 
 	LEFT JOIN LATERAL (
 		SELECT (array_agg(p.payment_id))[1] AS payment_id, min(p.currency) AS currency
 		FROM payments.payment p
-		WHERE p.order_ref = l.refers_to AND p.psp = _psp
+		-- An order's number may be another database's as well: it settles nothing that the PSP has not named.
+		WHERE p.order_ref = l.refers_to
+		AND p.psp = _psp
+		AND p.psp_payment_id IS NOT NULL
+		AND l.psp_payment_id IS NULL
 		HAVING count(*) = 1
 	) by_order
 		ON l.refers_to IS NOT NULL

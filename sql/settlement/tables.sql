@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS payments.settlement_line (
 	psp text NOT NULL,
 	kind text NOT NULL CONSTRAINT settlement_line_kind_known CHECK (kind IN
 		('charge', 'refund', 'refund_failure', 'fee', 'chargeback', 'chargeback_reversal', 'adjustment', 'reserve', 'reserve_release',
-		 'transfer', 'payout', 'payout_failure', 'fx', 'unknown')),
+		 'transfer', 'payout', 'payout_failure', 'fx', 'foreign', 'unknown')),
 	currency text NOT NULL,
 	original_currency text,
 	psp_object_id text,
@@ -85,6 +85,8 @@ CREATE INDEX IF NOT EXISTS settlement_line_object ON payments.settlement_line (p
 CREATE INDEX IF NOT EXISTS settlement_line_occurred_at ON payments.settlement_line USING brin (occurred_at) WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX IF NOT EXISTS settlement_line_payment ON payments.settlement_line (psp_payment_id) WHERE psp_payment_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS settlement_line_reference ON payments.settlement_line (reference) WHERE reference IS NOT NULL;
+-- Empty unless several databases use the account.
+CREATE INDEX IF NOT EXISTS settlement_line_foreign ON payments.settlement_line (psp, psp_payment_id) WHERE kind = 'foreign';
 CREATE INDEX IF NOT EXISTS settlement_line_payout ON payments.settlement_line (payout_ref) WHERE payout_ref IS NOT NULL;
 
 COMMENT ON TABLE payments.settlement_line IS 'rows of PSPs'' settlement files, append-only, every row of the file; amounts are signed as the balance at the PSP sees them, so that their sum is what it grew by';
@@ -94,7 +96,7 @@ COMMENT ON COLUMN payments.settlement_line.psp IS 'settlement_batch.psp';
 COMMENT ON COLUMN payments.settlement_line.entry_id IS 'the PSP''s own number of the row, where it has one: of Stripe the balance transaction';
 COMMENT ON COLUMN payments.settlement_line.repeated IS 'a line before it has the same entry_id: the PSP has said it again, in another report; it counts for its file, and for nothing else';
 COMMENT ON COLUMN payments.settlement_line.further IS 'a line before it is of the same kind and about the same psp_object_id or psp_payment_id: reconciliation adds them up';
-COMMENT ON COLUMN payments.settlement_line.kind IS 'what moved the money: charge, refund, refund_failure, fee, chargeback, chargeback_reversal, adjustment, reserve, reserve_release, transfer, payout, payout_failure, fx, or unknown for a type that the format does not know';
+COMMENT ON COLUMN payments.settlement_line.kind IS 'what moved the money: charge, refund, refund_failure, fee, chargeback, chargeback_reversal, adjustment, reserve, reserve_release, transfer, payout, payout_failure, fx; foreign: it is about a payment of another database that uses the same account at the PSP; or unknown for a type that the format does not know';
 COMMENT ON COLUMN payments.settlement_line.type IS 'the PSP''s own word for it';
 COMMENT ON COLUMN payments.settlement_line.psp_object_id IS 'what the row is about at the PSP: charge, capture, refund, fee';
 COMMENT ON COLUMN payments.settlement_line.psp_payment_id IS 'the payment at the PSP that it belongs to, as payment.psp_payment_id';

@@ -77,14 +77,16 @@ pay_require_trigger(FunctionCallInfo fcinfo)
 }
 
 TriggerData *
-pay_require_row_trigger(FunctionCallInfo fcinfo)
+pay_require_row_trigger(FunctionCallInfo fcinfo, bool before)
 {
 	TriggerData *trigger = pay_require_trigger(fcinfo);
 
-	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BEFORE(trigger->tg_event))
+	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!(before ? TRIGGER_FIRED_BEFORE(trigger->tg_event) : TRIGGER_FIRED_AFTER(trigger->tg_event)))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("%s() must be called as a trigger BEFORE, FOR EACH ROW", get_func_name(fcinfo->flinfo->fn_oid)),
+				 errmsg("%s() must be called as a trigger %s, FOR EACH ROW", get_func_name(fcinfo->flinfo->fn_oid),
+						before ? "BEFORE" : "AFTER"),
 				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 	return trigger;
 }

@@ -20,7 +20,7 @@ extern void pay_require_text(const char *text, size_t bytes_max, const char *nam
 
 /* What a trigger was fired by; raises when it was no trigger. */
 extern TriggerData *pay_require_trigger(FunctionCallInfo fcinfo);
-/* Likewise, and when there is no row that it could look at and answer with. */
-extern TriggerData *pay_require_row_trigger(FunctionCallInfo fcinfo);
+/* Likewise, and when there is no row that it could look at: before it is written, to answer with, or after. */
+extern TriggerData *pay_require_row_trigger(FunctionCallInfo fcinfo, bool before);
 
 #endif							/* PAY_ARGUMENTS_H */

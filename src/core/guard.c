@@ -93,7 +93,7 @@ pay_guard_append_only(PG_FUNCTION_ARGS)
 Datum
 pay_guard_facts(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = pay_require_row_trigger(fcinfo);
+	TriggerData *trigger = pay_require_row_trigger(fcinfo, true);
 	const PayTable *table;
 	const char *name;
 	TupleDesc	desc;

@@ -8,6 +8,10 @@
  * message here holds a byte of the file, nor the name asked for: a caller who
  * passed the secret itself by mistake must not find it in the log.
  *
+ * Somebody may be writing the file while it is read: half a key would be
+ * refused by the PSP, and the PSP then be halted.  So a line counts when it has
+ * its end, and the file when it did not change under our hands.
+ *
  * Nothing is kept between calls, so a crash leaves nothing but what a core
  * dump shows of the call it hit.
  */
@@ -40,6 +44,7 @@ static int	open_secrets(const char *path, const char **problem);
 static const char *judge_path(const char *path, char *resolved);
 static const char *judge_file(int fd);
 static ssize_t read_all(int fd, char *buffer, size_t size);
+static ssize_t read_unchanged(int fd, char *buffer, size_t size, const char **problem);
 static const char *find_entry(const char *text, size_t bytes, const char *name, char *value);
 static PayEntry match_line(const char *line, size_t bytes, const char *name, char *value);
 static void trim(const char **text, size_t *bytes);
@@ -62,8 +67,8 @@ pay_secret_find(const char *name, const char **problem)
 	text = malloc(FILE_BYTES_MAX + 1);
 	if (value == NULL || text == NULL)
 		*problem = "out of memory";
-	else if ((bytes = read_all(fd, text, FILE_BYTES_MAX + 1)) < 0)
-		*problem = "could not read the file that payments.secrets_file names";
+	else if ((bytes = read_unchanged(fd, text, FILE_BYTES_MAX + 1, problem)) < 0)
+		;
 	else if (bytes > FILE_BYTES_MAX)
 		*problem = "the file that payments.secrets_file names is larger than 64 kB";
 	else
@@ -177,6 +182,30 @@ read_all(int fd, char *buffer, size_t size)
 }
 
 /*
+ * The same.  Sets the problem with -1: the file cannot be read, or it was
+ * written meanwhile.
+ */
+static ssize_t
+read_unchanged(int fd, char *buffer, size_t size, const char **problem)
+{
+	struct stat before,
+				after;
+	ssize_t		bytes = -1;
+
+	*problem = "could not read the file that payments.secrets_file names";
+	if (fstat(fd, &before) != 0 || (bytes = read_all(fd, buffer, size)) < 0 || fstat(fd, &after) != 0)
+		return -1;
+	if (before.st_size != after.st_size || before.st_mtim.tv_sec != after.st_mtim.tv_sec ||
+		before.st_mtim.tv_nsec != after.st_mtim.tv_nsec)
+	{
+		*problem = "the file that payments.secrets_file names is being written";
+		return -1;
+	}
+	*problem = NULL;
+	return bytes;
+}
+
+/*
  * Copies the value of `name`, which must stand there once: of two, nobody
  * could say which one counts.  Returns the problem, or NULL.
  */
@@ -199,6 +228,8 @@ find_entry(const char *text, size_t bytes, const char *name, char *value)
 			case ENTRY_OK:
 				if (found)
 					return "payments.secrets_file names this secret twice";
+				if (newline == NULL)
+					return "the entry in payments.secrets_file has no newline at its end: it may be half of one";
 				found = true;
 				break;
 			case ENTRY_UNUSABLE:

@@ -396,8 +396,7 @@ pay_is_set_up(void)
 {
 	Oid			schema = pay_schema_oid();
 
-	/* installation is the last table that setup() makes. */
-	return OidIsValid(schema) && OidIsValid(get_relname_relid("installation", schema));
+	return OidIsValid(schema) && OidIsValid(get_relname_relid(PAY_SET_UP_VIEW, schema));
 }
 
 Oid

@@ -95,6 +95,11 @@ extern bytea *pay_spi_bytea(uint64 row, int column);	/* copied; NULL if null */
 extern Oid	pay_owner_oid(void);
 /* The schema's OID, InvalidOid if there is none. */
 extern Oid	pay_schema_oid(void);
+/*
+ * The tables outlive DROP EXTENSION.  This view does not, for it calls a function of ours, and setup() makes it together with
+ * the guards of the tables.  Whoever has it locked works with all of them.
+ */
+#define PAY_SET_UP_VIEW "worker_status"
 /* Is the extension here and setup() run? */
 extern bool pay_is_set_up(void);
 

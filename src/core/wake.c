@@ -7,8 +7,9 @@
  * here.
  *
  * The worker is found in the server's own array of processes, by database,
- * role and being a background worker: no shared memory of ours, hence no need
- * to preload the library.
+ * role and type of background worker: no shared memory of ours, hence no need
+ * to preload the library.  Which of several serves is told by a lock that no
+ * SQL can take, for whoever could take it could keep every worker out.
  */
 #include "payments.h"
 
@@ -16,12 +17,12 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/acl.h"
 
-/* The advisory lock's keys: "paym", "ents". */
+/* The lock's keys: "paym", "ents". */
 #define LOCK_KEY1 0x7061796d
 #define LOCK_KEY2 0x656e7473
 
@@ -32,9 +33,11 @@ static bool wake_wanted = false;
 static Oid	worker_role = InvalidOid;
 
 static void at_transaction_end(XactEvent event, void *arg);
-static void lock_tag(LOCKTAG *tag);
+static void lock_tag(LOCKTAG *tag, Oid database);
 static PGPROC *worker_process(void);
-static bool is_worker(const PGPROC *process, Oid role);
+static PGPROC *find_process(Oid database, Oid role);
+static bool is_worker(const PGPROC *process, Oid database, Oid role);
+static bool is_of_our_type(const PGPROC *process);
 
 /* Registered once for the life of the process: callbacks added per transaction would stay for ever. */
 void
@@ -69,11 +72,12 @@ at_transaction_end(XactEvent event, void *arg)
 		wake_wanted = false;
 }
 
+/* Beside the advisory locks, as "userlock" in pg_locks: the server has the kind, and no function that takes it. */
 static void
-lock_tag(LOCKTAG *tag)
+lock_tag(LOCKTAG *tag, Oid database)
 {
-	/* Key space 2 is that of pg_advisory_lock(int, int): people find it in pg_locks. */
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LOCK_KEY1, LOCK_KEY2, 2);
+	SET_LOCKTAG_ADVISORY(*tag, database, LOCK_KEY1, LOCK_KEY2, 2);
+	tag->locktag_type = LOCKTAG_USERLOCK;
 }
 
 bool
@@ -81,8 +85,17 @@ pay_worker_lock(void)
 {
 	LOCKTAG		tag;
 
-	lock_tag(&tag);
+	lock_tag(&tag, MyDatabaseId);
 	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+pay_worker_unlock(void)
+{
+	LOCKTAG		tag;
+
+	lock_tag(&tag, MyDatabaseId);
+	LockRelease(&tag, ExclusiveLock, true);
 }
 
 /*
@@ -94,21 +107,25 @@ static PGPROC *
 worker_process(void)
 {
 	static uint32 known = 0;
-	Oid			role;
+	PGPROC	   *found;
 
-	if (known < ProcGlobal->allProcCount && OidIsValid(worker_role) && is_worker(&ProcGlobal->allProcs[known], worker_role))
+	if (known < ProcGlobal->allProcCount && OidIsValid(worker_role) &&
+		is_worker(&ProcGlobal->allProcs[known], MyDatabaseId, worker_role))
 		return &ProcGlobal->allProcs[known];
 
 	/* Outside of a transaction there is no catalog to look in; the role was read when the wake was asked for. */
-	role = worker_role;
-	if (!OidIsValid(role))
-		return NULL;
-	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
-		if (is_worker(&ProcGlobal->allProcs[i], role))
-		{
-			known = i;
+	found = find_process(MyDatabaseId, worker_role);
+	if (found)
+		known = found - ProcGlobal->allProcs;
+	return found;
+}
+
+static PGPROC *
+find_process(Oid database, Oid role)
+{
+	for (uint32 i = 0; OidIsValid(role) && i < ProcGlobal->allProcCount; i++)
+		if (is_worker(&ProcGlobal->allProcs[i], database, role) && is_of_our_type(&ProcGlobal->allProcs[i]))
 			return &ProcGlobal->allProcs[i];
-		}
 	return NULL;
 }
 
@@ -118,11 +135,20 @@ worker_process(void)
  * but gives its latch up.
  */
 static bool
-is_worker(const PGPROC *process, Oid role)
+is_worker(const PGPROC *process, Oid database, Oid role)
 {
 	return process->pid != 0 && process->procLatch.owner_pid == process->pid && PayIsBackgroundWorker(process) &&
-		process->databaseId == MyDatabaseId &&
+		process->databaseId == database &&
 		process->roleId == role && (process->lockGroupLeader == NULL || process->lockGroupLeader == process);
+}
+
+/* Others may run background workers as that role, such as a scheduler its jobs. */
+static bool
+is_of_our_type(const PGPROC *process)
+{
+	const char *type = GetBackgroundWorkerTypeByPid(process->pid);
+
+	return type && strcmp(type, PAY_WORKER_TYPE) == 0;
 }
 
 int
@@ -136,24 +162,29 @@ pay_worker_pid(void)
 }
 
 int
-pay_worker_pid_locked(void)
+pay_worker_pid_in(Oid database)
+{
+	PGPROC	   *process = find_process(database, get_role_oid(PAY_WORKER_ROLE, true));
+
+	return process ? process->pid : 0;
+}
+
+int
+pay_worker_serving(Oid database)
 {
 	LockData   *locks = GetLockStatusData();
 	LOCKTAG		tag;
+	int			pid = 0;
 
-	worker_role = get_role_oid(PAY_WORKER_ROLE, true);
-	lock_tag(&tag);
+	lock_tag(&tag, database);
 	for (int i = 0; i < locks->nelements; i++)
 	{
 		const LockInstanceData *lock = &locks->locks[i];
-		PGPROC	   *process;
 
-		if (lock->holdMask == 0 || memcmp(&lock->locktag, &tag, sizeof(tag)) != 0)
-			continue;
-		/* Anybody can take an advisory lock. */
-		process = BackendPidGetProc(lock->pid);
-		if (process && is_worker(process, worker_role))
-			return lock->pid;
+		if (lock->holdMask != 0 && memcmp(&lock->locktag, &tag, sizeof(tag)) == 0)
+			pid = lock->pid;
 	}
-	return 0;
+	pfree(locks->locks);
+	pfree(locks);
+	return pid;
 }

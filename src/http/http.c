@@ -40,7 +40,9 @@
 
 #include "access/xact.h"
 #include "libpq/pqsignal.h"
+#include "storage/fd.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -55,17 +57,26 @@
 #endif
 
 #define EVENTS_MAX 256			/* descriptors served in one drive; the rest stay readable */
-#define DESCRIPTORS_SPARE 256	/* for the server's own files */
+#define DESCRIPTORS_SPARE 256	/* the least that is left to the server's own files, if there are twice as many */
+#define DESCRIPTORS_LOOK 4096	/* at the start no open one has a higher number */
 #define CONNECTIONS_SPARE 16
+#define DESCRIPTORS_A_REQUEST 2 /* a connection being made may try v4 and v6 at once */
+/* When means have run out nothing is started for a while, and then every so often a little more. */
+#define GROW_US INT64CONST(1000000)
+#define GROWTH 2
 
 /* Written by init only. */
 static CURLM *multi = NULL;
 static int	epoll_fd = -1;
 static int	timer_fd = -1;
-static int	inflight_bound = 0;
+static int	bound_max = 0;
 
 /* Written by start, drive and what they call. */
 static int	inflight = 0;		/* running and waiting */
+static int	bound = 0;			/* so many may be */
+static bool scarce = false;		/* means have run out: the bound is less, and grows again */
+static bool resting = false;	/* till it grows next nothing is started */
+static int64 grow_us = 0;		/* when that is */
 static dlist_head running = DLIST_STATIC_INIT(running);
 static slist_head finished_list = SLIST_STATIC_INIT(finished_list);
 static slist_node *finished_tail = NULL;
@@ -73,6 +84,9 @@ static int64 deadline_us = -1;	/* when drive is due without an event; -1 = never
 static int	epoll_errno = 0;	/* last failure in a callback, to be logged outside */
 
 static int	fit_descriptors(int inflight_max);
+static int	descriptors_open(rlim_t limit);
+static void set_bound(int n);
+static void shrink(void);
 static void check_curl(void);
 static const char *create_handles(void);
 static const char *start_transfer(PayFinished *finished, const PayHttpRequest *request);
@@ -106,15 +120,16 @@ pay_http_init(int inflight_max)
 				 errhint("Check the installation of libcurl and of the TLS library under it.")));
 	check_curl();
 
-	inflight_bound = fit_descriptors(inflight_max);
-	if (inflight_bound < inflight_max)
+	bound_max = bound = fit_descriptors(inflight_max);
+	if (bound_max < inflight_max)
 		ereport(LOG,
 				(errmsg("payments worker keeps at most %d requests in flight instead of %d",
-						inflight_bound, inflight_max),
+						bound_max, inflight_max),
 				 errhint("Raise the limit on open files of the server process.")));
 
 	pay_http_host_init();
-	problem = create_handles();
+	errno = ENOMEM;
+	problem = pay_http_finished_init(inflight_max) ? create_handles() : "room for answers";
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WORKER),
@@ -135,9 +150,9 @@ pay_http_timeout_ms(void)
 
 	if (!slist_is_empty(&finished_list))
 		return 0;
-	if (deadline_us < 0)
+	if (deadline_us < 0 && !scarce)
 		return -1;
-	left_us = deadline_us - pay_http_now_us();
+	left_us = Min(deadline_us < 0 ? PG_INT64_MAX : deadline_us, scarce ? grow_us : PG_INT64_MAX) - pay_http_now_us();
 	return (left_us <= 0) ? 0 : (long) ((left_us + 999) / 1000);
 }
 
@@ -147,26 +162,50 @@ pay_http_inflight(void)
 	return inflight;
 }
 
+int
+pay_http_allowance(void)
+{
+	static bool said = false;
+
+	if (scarce && pay_http_now_us() >= grow_us)
+	{
+		set_bound(bound + Max(bound / GROWTH, 1));
+		scarce = bound < bound_max;
+		resting = false;
+		grow_us = pay_http_now_us() + GROW_US;
+	}
+	if (said != scarce)
+	{
+		said = scarce;
+		if (scarce)
+			ereport(LOG,
+					(errmsg("payments worker lacks open files, memory or threads for more than %d requests in flight", bound),
+					 errhint("Raise these limits of the server process; until then requests wait.")));
+		else
+			ereport(LOG, (errmsg("payments worker keeps up to %d requests in flight again", bound)));
+	}
+	return resting ? 0 : bound;
+}
+
+bool
+pay_http_is_scarce(void)
+{
+	return scarce;
+}
+
 void
 pay_http_start(const PayHttpRequest *request)
 {
 	PayFinished *finished = pay_http_finished_create(request->tag);
 	const char *problem;
 
-	Assert(multi != NULL);
-
-	/* Nothing to answer with.  The operation's lease runs out, and it is completed as unknown. */
-	if (finished == NULL)
-	{
-		ereport(LOG,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory for an HTTP request of payments")));
-		return;
-	}
+	Assert(multi != NULL && finished != NULL);
 	problem = start_transfer(finished, request);
 	if (problem != NULL)
 	{
 		strlcpy(finished->response.error, problem, sizeof(finished->response.error));
+		if (finished->response.hindrance == PAY_HTTP_NO_MEANS)
+			shrink();
 		append_finished(finished);
 	}
 	set_deadline(0);
@@ -241,18 +280,22 @@ pay_http_free(PayHttpResponse *response)
 }
 
 /*
- * Lets the process open what `inflight_max` requests need, and returns how
- * many it can have if that is not to be.  We ask for two descriptors each,
- * since a connection being made may try v4 and v6 at once.
+ * Lets the process open what `inflight_max` requests need beside the server's
+ * own files, and returns how many it can have if that is not to be.  The server
+ * keeps as many files open as it may, so it is told how many it may not.
  */
 static int
 fit_descriptors(int inflight_max)
 {
-	rlim_t		want = (rlim_t) inflight_max * 2 + DESCRIPTORS_SPARE;
+	rlim_t		want = (rlim_t) inflight_max * DESCRIPTORS_A_REQUEST;
 	struct rlimit limit;
+	int			files,
+				kept;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return inflight_max;
+	files = descriptors_open(limit.rlim_cur);
+	want += files + max_safe_fds;
 	if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < want)
 	{
 		struct rlimit raised = limit;
@@ -261,11 +304,46 @@ fit_descriptors(int inflight_max)
 		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
 			limit = raised;
 	}
-	if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= (rlim_t) inflight_max + DESCRIPTORS_SPARE)
+	if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= want)
 		return inflight_max;
-	if (limit.rlim_cur <= 2 * DESCRIPTORS_SPARE)
-		return Max((int) limit.rlim_cur / 4, 1);
-	return (int) limit.rlim_cur - DESCRIPTORS_SPARE;
+	files = Max((int) limit.rlim_cur - files, 0);
+	kept = Max(Min(DESCRIPTORS_SPARE, files / 2), Min(max_safe_fds, files - inflight_max * DESCRIPTORS_A_REQUEST));
+	max_safe_fds = Min(max_safe_fds, kept);
+	return Max(Min((files - kept) / DESCRIPTORS_A_REQUEST, inflight_max), 1);
+}
+
+/* Whatever number they have. */
+static int
+descriptors_open(rlim_t limit)
+{
+	int			n = 0;
+
+	for (int fd = 0; fd < (int) Min(limit, DESCRIPTORS_LOOK); fd++)
+		n += fcntl(fd, F_GETFD) != -1;
+	return n;
+}
+
+static void
+set_bound(int n)
+{
+	bound = Min(n, bound_max);
+	/*
+	 * The total is a cap on descriptors only, and hardly more than `bound`
+	 * connections are ever in use, so a request never queues inside curl
+	 * (where waiting would count against its timeout, curl#21396): curl closes
+	 * an idle connection instead.
+	 */
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) bound);
+	curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) Max(bound, inflight) + CONNECTIONS_SPARE);
+}
+
+/* What is in flight is what we have the means for. */
+static void
+shrink(void)
+{
+	set_bound(Max(Min(inflight, bound - 1), 1));
+	scarce = resting = true;
+	grow_us = pay_http_now_us() + GROW_US;
 }
 
 /*
@@ -310,17 +388,10 @@ create_handles(void)
 	if (multi == NULL)
 		return "a libcurl multi handle";
 
-	/*
-	 * The total is a cap on descriptors only, and no more than `inflight_bound`
-	 * connections are ever in use, so a request never queues inside curl
-	 * (where waiting would count against its timeout, curl#21396): curl closes
-	 * an idle connection instead.
-	 */
 	if (curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) inflight_bound) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) inflight_bound + CONNECTIONS_SPARE) != CURLM_OK)
+		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING) != CURLM_OK)
 		return "a libcurl multi handle";
+	set_bound(bound_max);
 	return NULL;
 }
 
@@ -331,14 +402,14 @@ create_handles(void)
 static const char *
 start_transfer(PayFinished *finished, const PayHttpRequest *request)
 {
-	const char *problem = pay_http_request_problem(request);
+	PayHttpHindrance *hindrance = &finished->response.hindrance;
+	const char *problem = pay_http_request_problem(request, hindrance);
 	PayTransfer *transfer;
 	sigset_t	before;
 
 	if (problem != NULL)
 		return problem;
-	if (inflight >= inflight_bound)
-		return "too many requests in flight";
+	*hindrance = PAY_HTTP_NO_MEANS;
 	transfer = pay_http_transfer_take();
 	if (transfer == NULL)
 		return "out of memory";
@@ -347,6 +418,7 @@ start_transfer(PayFinished *finished, const PayHttpRequest *request)
 		pay_http_transfer_release(transfer);
 		return "could not set up the request";
 	}
+	*hindrance = PAY_HTTP_UNHINDERED;
 	transfer->finished = finished;
 	transfer->started_us = pay_http_now_us();
 	pay_http_host_enter(transfer, request->url);
@@ -403,7 +475,13 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socke
 		/* A descriptor closed and opened again behind our back needs the other one. */
 		op = (errno == ENOENT) ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
 		if (epoll_ctl(epoll_fd, op, fd, &event) != 0)
+		{
+			PayTransfer *transfer;
+
 			epoll_errno = errno;
+			if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer) == CURLE_OK && transfer != NULL)
+				transfer->lacking = epoll_errno;
+		}
 	}
 	if (per_socket == NULL)
 		curl_multi_assign(multi, fd, &epoll_fd);	/* anything but NULL */
@@ -435,13 +513,17 @@ finish(PayTransfer *transfer, CURLcode code)
 {
 	PayHost    *host = transfer->host;
 	PayTransfer *waiting;
+	PayFinished *ended;
 
 	dlist_delete(&transfer->node);
 	inflight--;
 	if (pay_http_host_leave(transfer, code))
 		while ((waiting = pay_http_host_first_waiting(host)) != NULL)
 			finish(waiting, code);
-	append_finished(pay_http_transfer_end(transfer, code));
+	ended = pay_http_transfer_end(transfer, code);
+	if (ended->response.hindrance == PAY_HTTP_NO_MEANS)
+		shrink();
+	append_finished(ended);
 	pay_http_transfer_release(transfer);
 }
 

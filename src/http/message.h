@@ -8,6 +8,15 @@
 #include "base/header.h"
 #include "base/transport.h"
 
+/* What of ours is in the way of a request: it says nothing of the peer. */
+typedef enum PayHttpHindrance
+{
+	PAY_HTTP_UNHINDERED,
+	PAY_HTTP_NO_MEANS,			/* open files, memory or threads: it may be sent later */
+	PAY_HTTP_NOT_ALLOWED,		/* by our settings and rules: until somebody changes them */
+	PAY_HTTP_NOT_SENDABLE		/* the request itself is none */
+} PayHttpHindrance;
+
 typedef struct PayHttpRequest
 {
 	uint64		tag;			/* the caller's; comes back with the response */
@@ -32,6 +41,7 @@ typedef struct PayHttpResponse
 {
 	uint64		tag;
 	PayTransport transport;
+	PayHttpHindrance hindrance; /* why it was not sent, or its answer is lost, if that was our doing */
 	int			http_status;
 	char	   *body;			/* malloc'd, NUL-terminated, never NULL */
 	size_t		body_bytes;

@@ -16,6 +16,7 @@
 #include "http/host.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 
 #define HEADER_BYTES_MAX (32 * 1024)
@@ -96,19 +97,22 @@ pay_http_request_refresh(void)
 }
 
 const char *
-pay_http_request_problem(const PayHttpRequest *request)
+pay_http_request_problem(const PayHttpRequest *request, PayHttpHindrance *hindrance)
 {
 	bool		plain = is_plain(request->url);
 
-	if (!plain && pg_strncasecmp(request->url, "https://", 8) != 0)
-		return "malformed URL";
+	*hindrance = PAY_HTTP_NOT_ALLOWED;
 	if (plain && !pay_allow_http)
 		return "plain http is not allowed";
+	*hindrance = PAY_HTTP_NOT_SENDABLE;
+	if (!plain && pg_strncasecmp(request->url, "https://", 8) != 0)
+		return "malformed URL";
 	if (request->timeout_ms <= 0 || request->connect_timeout_ms <= 0)
 		return "no timeout given";
 	for (int i = 0; request->headers != NULL && request->headers[i] != NULL; i++)
 		if (!header_ok(request->headers[i]))
 			return "malformed header";
+	*hindrance = PAY_HTTP_UNHINDERED;
 	return NULL;
 }
 
@@ -250,6 +254,7 @@ static curl_socket_t
 on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	PayTransfer *transfer = context;
+	int			fd;
 
 	pay_http_host_note_address(transfer);
 	if (purpose != CURLSOCKTYPE_IPCXN ||
@@ -258,7 +263,10 @@ on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *addres
 		transfer->refused = true;
 		return CURL_SOCKET_BAD;
 	}
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+		transfer->lacking = errno;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 /*
@@ -281,6 +289,7 @@ on_request(void *context, char *peer, char *local, int peer_port, int local_port
 		return CURL_PREREQFUNC_ABORT;
 	}
 	transfer->sending = true;
+	transfer->lacking = 0;		/* another address served */
 	return CURL_PREREQFUNC_OK;
 }
 

@@ -10,8 +10,8 @@
 extern void pay_http_request_init(bool curl_has_ca_bundle);
 /* Reads payments.allow_networks anew when it has changed. */
 extern void pay_http_request_refresh(void);
-/* NULL, or why it cannot be sent. */
-extern const char *pay_http_request_problem(const PayHttpRequest *request);
+/* NULL, or why it cannot be sent, and what of ours is in the way. */
+extern const char *pay_http_request_problem(const PayHttpRequest *request, PayHttpHindrance *hindrance);
 /* Makes the transfer ready to run.  False leaves it fit for release only. */
 extern bool pay_http_request_prepare(const PayHttpRequest *request, PayTransfer *transfer);
 

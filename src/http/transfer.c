@@ -12,27 +12,64 @@
 
 #include "base/header.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BODY_BYTES_FIRST 4096
+/* What a name lookup opens at a time: its answer's two ends, files of the system, sockets to name servers. */
+#define LOOKUP_DESCRIPTORS 6
 
 /* Handles to be used again. */
 static dlist_head idle = DLIST_STATIC_INIT(idle);
 
+/* Answers to be filled: made at the start, so that no request is without one when memory runs out. */
+static slist_head unused = SLIST_STATIC_INIT(unused);
+
 /* Stands for a body of no bytes, so that `body` is never NULL. */
 static char no_body[1] = "";
 
+/* How transfers end that no peer has had a hand in. */
+static const struct
+{
+	CURLcode	code;
+	PayHttpHindrance hindrance;
+}			own_doing[] = {
+	{CURLE_OUT_OF_MEMORY, PAY_HTTP_NO_MEANS},
+	{CURLE_FAILED_INIT, PAY_HTTP_NO_MEANS},
+	{CURLE_SSL_CACERT_BADFILE, PAY_HTTP_NOT_ALLOWED},
+	{CURLE_SSL_CIPHER, PAY_HTTP_NOT_ALLOWED},
+	{CURLE_UNSUPPORTED_PROTOCOL, PAY_HTTP_NOT_ALLOWED},
+	{CURLE_URL_MALFORMAT, PAY_HTTP_NOT_SENDABLE},
+};
+
+static PayHttpHindrance hindrance_of(const PayTransfer *transfer, CURLcode code);
+static void *do_nothing(void *argument);
 static void drop_body(PayHttpResponse *response);
 static void describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size);
 static void wipe_headers(struct curl_slist *headers);
 
+bool
+pay_http_finished_init(int n)
+{
+	PayFinished *all = calloc(n, sizeof(PayFinished));
+
+	for (int i = 0; all != NULL && i < n; i++)
+		slist_push_head(&unused, &all[i].node);
+	return all != NULL;
+}
+
 PayFinished *
 pay_http_finished_create(uint64 tag)
 {
-	PayFinished *finished = calloc(1, sizeof(PayFinished));
+	PayFinished *finished;
 
-	if (finished == NULL)
+	if (slist_is_empty(&unused))
 		return NULL;
+	finished = slist_container(PayFinished, node, slist_pop_head_node(&unused));
+	memset(finished, 0, sizeof(*finished));
 	finished->response.tag = tag;
 	finished->response.transport = PAY_TRANSPORT_NOT_SENT;
 	finished->response.body = no_body;
@@ -46,7 +83,7 @@ pay_http_finished_free(PayFinished *finished)
 	if (finished == NULL)
 		return;
 	drop_body(&finished->response);
-	free(finished);
+	slist_push_head(&unused, &finished->node);
 }
 
 static void
@@ -106,7 +143,10 @@ pay_http_transfer_add_body(PayTransfer *transfer, const char *bytes, size_t n)
 		capacity = Min(capacity, transfer->response_bytes_max + 1);
 		grown = realloc(response->body == no_body ? NULL : response->body, capacity);
 		if (grown == NULL)
+		{
+			transfer->lacking = ENOMEM;
 			return false;
+		}
 		response->body = grown;
 		transfer->body_capacity = capacity;
 	}
@@ -135,6 +175,9 @@ pay_http_transfer_end(PayTransfer *transfer, CURLcode code)
 		response->http_status = (int) status;
 	else
 	{
+		response->hindrance = hindrance_of(transfer, code);
+		if (response->hindrance == PAY_HTTP_NO_MEANS && transfer->lacking == 0)
+			transfer->lacking = code == CURLE_OUT_OF_MEMORY ? ENOMEM : EMFILE;
 		describe(transfer, code, response->error, sizeof(response->error));
 		response->too_large = transfer->too_large;
 		drop_body(response);
@@ -142,6 +185,54 @@ pay_http_transfer_end(PayTransfer *transfer, CURLcode code)
 	response->elapsed_ms = (int) ((pay_http_now_us() - transfer->started_us) / 1000);
 	transfer->finished = NULL;
 	return finished;
+}
+
+static PayHttpHindrance
+hindrance_of(const PayTransfer *transfer, CURLcode code)
+{
+	PayHttpHindrance hindrance = PAY_HTTP_UNHINDERED;
+
+	if (transfer->lacking != 0)
+		return PAY_HTTP_NO_MEANS;
+	if (transfer->sending)
+		return code == CURLE_OUT_OF_MEMORY ? PAY_HTTP_NO_MEANS : PAY_HTTP_UNHINDERED;
+	if (transfer->refused)
+		return PAY_HTTP_NOT_ALLOWED;
+	for (int i = 0; i < (int) lengthof(own_doing); i++)
+		if (own_doing[i].code == code)
+			hindrance = own_doing[i].hindrance;
+	/* A thread or a file that could not be had looks like a name that nobody knows, or like a file that is not there. */
+	if ((code == CURLE_COULDNT_RESOLVE_HOST || hindrance == PAY_HTTP_NOT_ALLOWED) && !pay_http_has_means())
+		hindrance = PAY_HTTP_NO_MEANS;
+	return hindrance;
+}
+
+bool
+pay_http_has_means(void)
+{
+	int			opened[LOOKUP_DESCRIPTORS];
+	int			n = 0;
+	pthread_t	thread;
+	bool		has = true;
+
+	while (has && n < LOOKUP_DESCRIPTORS)
+	{
+		opened[n] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		has = opened[n] >= 0;
+		n += has;
+	}
+	while (n > 0)
+		close(opened[--n]);
+	has = has && pthread_create(&thread, NULL, do_nothing, NULL) == 0;
+	if (has)
+		pthread_join(thread, NULL);
+	return has;
+}
+
+static void *
+do_nothing(void *argument)
+{
+	return NULL;
 }
 
 /*
@@ -152,8 +243,10 @@ describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size)
 {
 	long		os_errno = 0;
 
-	if (transfer->refused && !transfer->sending &&
-		(code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK))
+	if (transfer->lacking != 0)
+		snprintf(error, size, "no means on this host: %s", strerror(transfer->lacking));
+	else if (transfer->refused && !transfer->sending &&
+			 (code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK))
 		strlcpy(error, "address refused", size);
 	else if (transfer->repeated)
 		strlcpy(error, "connection lost before an answer", size);

@@ -40,13 +40,16 @@ typedef struct PayTransfer
 	bool		connecting;		/* has an address: the lookup is over */
 	bool		sending;		/* bytes of the request may have left */
 	bool		refused;		/* we refused an address */
+	int			lacking;		/* errno of a descriptor or of memory that could not be had; 0: none */
 	bool		repeated;		/* we stopped curl from sending again */
 	bool		too_large;
 	bool		measured;		/* the peer said how long the body is */
 	char		curl_error[CURL_ERROR_SIZE];
 } PayTransfer;
 
-/* An answer that is still empty: not sent.  NULL when out of memory. */
+/* Room for so many answers at a time.  False when out of memory. */
+extern bool pay_http_finished_init(int n);
+/* An answer that is still empty: not sent.  NULL when there are too many. */
 extern PayFinished *pay_http_finished_create(uint64 tag);
 extern void pay_http_finished_free(PayFinished *finished);
 
@@ -56,6 +59,8 @@ extern PayTransfer *pay_http_transfer_take(void);
 extern bool pay_http_transfer_add_body(PayTransfer *transfer, const char *bytes, size_t n);
 /* Says in its response how a transfer that curl no longer has ended, and gives that up. */
 extern PayFinished *pay_http_transfer_end(PayTransfer *transfer, CURLcode code);
+/* Can this process open a few descriptors more, and start a thread?  Call with signals blocked. */
+extern bool pay_http_has_means(void);
 /* Puts a transfer that is in no list back into the pool. */
 extern void pay_http_transfer_release(PayTransfer *transfer);
 

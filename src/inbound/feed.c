@@ -52,7 +52,7 @@ static PayStmt retime_entries = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.feed_entry SET due_at = $1 WHERE discarded_at IS NULL AND due_at > $1 AND seen_at > $1", TIMESTAMPTZOID);
 static PayStmt read_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT least((SELECT min(f.due_at) FROM payments.psp_feed f WHERE f.enabled AND f.psp = ANY ($1)), "
-	"(SELECT min(e.due_at) FROM payments.feed_entry e WHERE e.discarded_at IS NULL))", TEXTARRAYOID);
+	"(SELECT min(e.due_at) FROM payments.feed_entry e JOIN payments.psp s ON s.psp = e.psp WHERE e.discarded_at IS NULL))", TEXTARRAYOID);
 static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT f.psp, s.adapter, f.feed, f.attempt, f.watermark, f.window_from, f.window_to, f.page_cursor, f.page_size, "
 	"c.interval_s, c.lag_s, c.overlap_s, c.window_s, s.created_at - interval '1 day' "

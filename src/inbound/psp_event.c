@@ -12,6 +12,7 @@
 #include "base/pan.h"
 #include "base/uuid.h"
 #include "core/spi.h"
+#include "payment/idempotency.h"
 
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -21,6 +22,8 @@ static int	compare_ids(const void *a, const void *b, void *events);
 static void recall(PayInboundEvent *e);
 static void conclude(PayInboundEvent *e, TimestampTz now);
 static bool store(const PayInboundEvent *e, TimestampTz now);
+static PayAccount account_of(const char *psp);
+static bool is_elsewhere(const char *psp_ref);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
 static void note_orphan(const char *psp, const PayPspEvent *event, TimestampTz now);
 
@@ -34,6 +37,9 @@ static PayStmt update_event = PAY_STMT(SPI_OK_UPDATE,
 static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
 	"SELECT e.payment_id, p.status FROM payments.psp_event e LEFT JOIN payments.payment p USING (payment_id) "
 	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
+static PayStmt find_account = PAY_STMT(SPI_OK_SELECT,
+	"SELECT account_id, account_mode FROM payments.psp WHERE psp = $1", TEXTOID);
+static PayStmt find_elsewhere = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.operation WHERE psp_ref = $1", TEXTOID);
 static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, amount, currency, detail, created_at) "
 	"VALUES ($1, 'orphan', $2, $3, nullif($4, 0), $5, $6, $7) ON CONFLICT DO NOTHING",
@@ -45,6 +51,7 @@ pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, cons
 	PayReport  *reports = palloc0(sizeof(PayReport) * Max(n, 1));
 	int		   *whose = palloc(sizeof(int) * Max(n, 1));
 	int		   *order = by_id(events, n);
+	PayAccount	account = n > 0 ? account_of(events[0].psp) : (PayAccount) {0};
 	int			told = 0;
 
 	for (int i = 0; i < n; i++)
@@ -57,7 +64,8 @@ pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, cons
 		e->report.outcome = PAY_OUTCOME_UNMATCHED;
 		if (e->duplicate)
 			recall(e);
-		if (e->duplicate || !e->event->relevant)
+		e->foreign = pay_account_differs(&e->event->account, &account);
+		if (e->duplicate || !e->event->relevant || e->foreign)
 			continue;
 		reports[told].source = PAY_SOURCE_WEBHOOK;
 		reports[told].psp = e->psp;
@@ -121,20 +129,24 @@ conclude(PayInboundEvent *e, TimestampTz now)
 
 	if (outcome == PAY_OUTCOME_LOCKED)
 		return;
+	/* What names a payment of ours by the PSP's id is about it, whoever asked for it: a refund by another installation is one. */
+	if (outcome == PAY_OUTCOME_UNMATCHED && (pay_idempotency_is_foreign(e->event->result.psp_ref) || is_elsewhere(e->event->result.psp_ref)))
+		e->foreign = true;
 	if (e->hint)
 	{
 		if (outcome == PAY_OUTCOME_UNMATCHED)
 			return;
 		e->duplicate = !store(e, now);
 	}
-	else if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant)
+	else if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant && !e->foreign)
 		note_orphan(e->psp, e->event, now);
 	note_outcome(e->psp, e->event->event_id,
 				 !e->event->relevant ? "ignored" :
+				 e->foreign ? "foreign" :
 				 outcome == PAY_OUTCOME_APPLIED ? (e->hint ? "asked" : "applied") :
 				 outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
 				 outcome != PAY_OUTCOME_UNMATCHED ? &e->report.payment_id : NULL);
-	if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant)
+	if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant && !e->foreign)
 		pay_unmatched_keep(e->psp, e->event->event_id, &e->event->result);
 }
 
@@ -158,6 +170,31 @@ store(const PayInboundEvent *e, TimestampTz now)
 	pay_arg_bytes(&args, masked, e->body_bytes);
 	pay_arg_text(&args, e->source);
 	return pay_spi_exec(&insert_event, &args) == 1;
+}
+
+/* Whose the PSP's account was when the worker asked. */
+static PayAccount
+account_of(const char *psp)
+{
+	PayArgs		args = {0};
+	PayAccount	account = {0};
+
+	pay_arg_text(&args, psp);
+	if (pay_spi_exec(&find_account, &args) == 1)
+		account = (PayAccount) {pay_spi_text(0, 1), pay_spi_text(0, 2)};
+	return account;
+}
+
+/* Does it belong to another PSP of ours?  Two may be one account. */
+static bool
+is_elsewhere(const char *psp_ref)
+{
+	PayArgs		args = {0};
+
+	if (psp_ref == NULL)
+		return false;
+	pay_arg_text(&args, psp_ref);
+	return pay_spi_exec(&find_elsewhere, &args) > 0;
 }
 
 static void

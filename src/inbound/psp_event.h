@@ -22,6 +22,7 @@ typedef struct PayInboundEvent
 
 	/* Filled by pay_events_take(). */
 	bool		duplicate;		/* it was here before */
+	bool		foreign;		/* it is another installation's, account's or mode's: stored, and not applied */
 	PayReport	report;			/* what came of it; of a duplicate, which payment it was about */
 } PayInboundEvent;
 

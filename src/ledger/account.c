@@ -284,7 +284,7 @@ pay_guard_account(PG_FUNCTION_ARGS)
 	static const char *const layout[] = {"hot", "parts", NULL};
 	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "min_balance", "max_balance", "parent",
 	"history", "created_at", "part", "debit_normal", NULL};
-	TriggerData *trigger = pay_require_row_trigger(fcinfo);
+	TriggerData *trigger = pay_require_row_trigger(fcinfo, true);
 	TupleDesc	desc;
 	Datum	   *old_values,
 			   *new_values;

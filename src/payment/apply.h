@@ -46,6 +46,7 @@ typedef struct PayReport
 	int			elapsed_ms;
 	bool		hint;			/* of a webhook that nobody could verify: the PSP is asked, and nothing of it is believed */
 	bool		lease_lost;		/* nobody answered: the worker that sent it is gone */
+	int			again_ms;		/* we were in the way, not the PSP: no try is used up, and the next comes after this; 0: else */
 
 	/* Filled by pay_apply(). */
 	PayOutcome	outcome;

@@ -403,6 +403,12 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 		pay_operation_enqueue(c->set, o, action, c->set->now + Max(c->result.retry_after_ms, TOO_MANY_RETRY_MS) * INT64CONST(1000));
 		return;
 	}
+	if (c->report->again_ms > 0)
+	{
+		/* We could not call it: that is no try either. */
+		pay_operation_enqueue(c->set, o, action, c->set->now + (TimestampTz) c->report->again_ms * 1000);
+		return;
+	}
 	if (o->schedule == NULL || strcmp(o->schedule, schedule) != 0)
 	{
 		o->schedule = schedule;

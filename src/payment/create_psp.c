@@ -2,6 +2,13 @@
  * src/payment/create_psp.c
  *		create_psp(): a PSP's row, and a row for each feed of its adapter.
  *
+ * Where requests go, and with which secret, decides whose account it is.  What
+ * the PSP may have performed is found out by asking there, so neither changes
+ * while anything of that kind is open, whoever writes the row (guard_psp), but
+ * by force.  Who claims locks the row (FOR SHARE) and reads both under the lock:
+ * so nothing is sent to the former address that this did not count.  What the
+ * secret's value is of, the PSP tells the worker, see pay_psp_note_account().
+ *
  * The row holds no secret, only the name of an entry of the secrets file; what
  * looks like the secret itself is refused, and not shown.
  */
@@ -16,27 +23,56 @@
 #include "core/spi.h"
 #include "core/wake.h"
 
+#include "access/xact.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
+#include "replication/logicalworker.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 
 static bool is_name(const char *text, const char *others);
 static void check_base_url(const char *url);
 static void check_config(Jsonb *config);
+static void upsert(const char *psp, const char *adapter, const char *base_url, const char *secret, NullableDatum config, bool force);
+static bool moves(const TriggerData *trigger);
+static bool differ(const char *a, const char *b, const char *absent);
+static const char *of_adapter(const char *config);
+static const char *column(const HeapTuple tuple, TupleDesc desc, const char *name);
+static const char *account_text(const PayAccount *account);
+
+/* The change that is being made was asked for by force. */
+static bool forced = false;
 
 PAY_FUNCTION(pay_create_psp);
+PAY_FUNCTION(pay_guard_psp);
+PAY_FUNCTION(pay_require_psp_idle);
 
 static PayStmt upsert_psp = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.psp AS p (psp, adapter, base_url, secret, config) VALUES ($1, $2, $3, $4, coalesce($5, '{}')) "
-	"ON CONFLICT (psp) DO UPDATE SET base_url = excluded.base_url, secret = excluded.secret, config = excluded.config "
-	"WHERE p.adapter = excluded.adapter", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID);
+	"ON CONFLICT (psp) DO UPDATE SET base_url = excluded.base_url, secret = excluded.secret, config = excluded.config, "
+	" account_id = CASE WHEN NOT $6 THEN p.account_id END, account_mode = CASE WHEN NOT $6 THEN p.account_mode END "
+	"WHERE p.adapter = excluded.adapter", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID);
+/* An operation that was never sent is nowhere; what follows a payment goes where that is. */
+static PayStmt count_open = PAY_STMT(SPI_OK_SELECT,
+	"SELECT count(*) FROM ("
+	" SELECT q.operation_id, q.action = 'inquire' AS asked FROM payments.queue q WHERE q.psp = $1 "
+	" UNION ALL SELECT d.operation_id, true FROM payments.dead_letter d WHERE d.psp = $1 AND d.decision IS NULL) w "
+	"JOIN payments.operation o ON o.operation_id = w.operation_id "
+	"WHERE o.completed_at IS NULL AND (w.asked OR o.first_sent_at IS NOT NULL OR o.kind NOT IN ('charge', 'authorize'))", TEXTOID);
+static PayStmt lock_account = PAY_STMT(SPI_OK_SELECT,
+	"SELECT account_id, account_mode FROM payments.psp WHERE psp = $1 AND adapter = $2 FOR NO KEY UPDATE", TEXTOID, TEXTOID);
+static PayStmt keep_account = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.psp SET account_id = coalesce(account_id, $2), account_mode = coalesce(account_mode, $3) WHERE psp = $1",
+	TEXTOID, TEXTOID, TEXTOID);
+static PayStmt halt_psp = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.psp SET halted_at = clock_timestamp(), halted_reason = $2 WHERE psp = $1 AND halted_at IS NULL", TEXTOID, TEXTOID);
 /* Attempts count from the time on: a PSP that is made again must not take an answer to the former one's. */
 static PayStmt insert_feed = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.psp_feed (psp, feed, watermark, due_at, attempt) SELECT s.psp, $2, date_trunc('second', s.created_at), "
 	"clock_timestamp(), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint "
 	"FROM payments.psp s WHERE s.psp = $1 ON CONFLICT DO NOTHING", TEXTOID, TEXTOID);
 
-/* create_psp(psp, adapter, base_url, secret, config): again with the same adapter, it replaces the configuration. */
+/* create_psp(psp, adapter, base_url, secret, config, force): again with the same adapter, it replaces the configuration. */
 Datum
 pay_create_psp(PG_FUNCTION_ARGS)
 {
@@ -45,7 +81,6 @@ pay_create_psp(PG_FUNCTION_ARGS)
 			   *base_url = pay_text_argument(fcinfo, 2),
 			   *secret = pay_text_argument(fcinfo, 3);
 	const PayAdapter *adapter;
-	PayArgs		args = {0};
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -89,21 +124,182 @@ pay_create_psp(PG_FUNCTION_ARGS)
 		check_config(PG_GETARG_JSONB_P(4));
 
 	pay_spi_begin();
-	pay_arg_text(&args, psp);
-	pay_arg_text(&args, adapter_name);
-	pay_arg_text(&args, base_url);
-	pay_arg_text(&args, secret);
-	pay_arg_datum(&args, PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), PG_ARGISNULL(4));
-	if (pay_spi_exec(&upsert_psp, &args) != 1)
-		ereport(ERROR,
-				(errcode(PAY_ERR_EXISTS_DIFFERENT),
-				 errmsg("PSP \"%s\" exists with another adapter", psp),
-				 errhint("Choose another name; payments remember theirs.")));
+	upsert(psp, adapter_name, base_url, secret, fcinfo->args[4], !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 	pay_psp_create_feeds(psp, adapter);
 	pay_spi_end();
 	pay_wake_at_commit();
 	PG_RETURN_VOID();
 }
+
+static void
+upsert(const char *psp, const char *adapter, const char *base_url, const char *secret, NullableDatum config, bool force)
+{
+	PayArgs		args = {0};
+	uint64		rows;
+
+	pay_arg_text(&args, psp);
+	pay_arg_text(&args, adapter);
+	pay_arg_text(&args, base_url);
+	pay_arg_text(&args, secret);
+	pay_arg_datum(&args, config.value, config.isnull);
+	pay_arg_bool(&args, force);
+	forced = force;
+	PG_TRY();
+	{
+		rows = pay_spi_exec(&upsert_psp, &args);
+	}
+	PG_FINALLY();
+	{
+		forced = false;
+	}
+	PG_END_TRY();
+	if (rows != 1)
+		ereport(ERROR,
+				(errcode(PAY_ERR_EXISTS_DIFFERENT),
+				 errmsg("PSP \"%s\" exists with another adapter", psp),
+				 errhint("Choose another name; payments remember theirs.")));
+}
+
+/* ---------- whose account it is ---------- */
+
+/* guard_psp(): BEFORE UPDATE ON payments.psp FOR EACH ROW, which holds the row's lock by then. */
+Datum
+pay_guard_psp(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = pay_require_row_trigger(fcinfo);
+
+	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		return PointerGetDatum(trigger->tg_trigtuple);
+	/* A subscriber gets what was decided where it was published. */
+	if (!forced && !IsLogicalWorker() && moves(trigger))
+	{
+		pay_spi_begin();
+		pay_psp_require_idle(column(trigger->tg_trigtuple, trigger->tg_relation->rd_att, "psp"));
+		pay_spi_end();
+	}
+	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* Does it change where requests go, or for whom? */
+static bool
+moves(const TriggerData *trigger)
+{
+	TupleDesc	desc = trigger->tg_relation->rd_att;
+	HeapTuple	old = trigger->tg_trigtuple,
+				new = trigger->tg_newtuple;
+	const char *name = column(old, desc, "adapter");
+	const PayAdapter *adapter = name ? pay_psp_adapter(name) : NULL;
+	const char *usual = adapter && adapter->default_base_url ? adapter->default_base_url : "";
+
+	return differ(column(old, desc, "adapter"), column(new, desc, "adapter"), "") ||
+		differ(column(old, desc, "base_url"), column(new, desc, "base_url"), usual) ||
+		differ(column(old, desc, "secret"), column(new, desc, "secret"), "") ||
+		differ(of_adapter(column(old, desc, "config")), of_adapter(column(new, desc, "config")), "");
+}
+
+static bool
+differ(const char *a, const char *b, const char *absent)
+{
+	return strcmp(a ? a : absent, b ? b : absent) != 0;
+}
+
+/* Of a config, what is not ours: it may name the account. */
+static const char *
+of_adapter(const char *config)
+{
+	static const char *const ours[] = {"feeds", "merchant"};
+	Datum		json;
+
+	/* No CHECK has seen it yet. */
+	if (config == NULL || config[0] != '{')
+		return config;
+	json = DirectFunctionCall1(jsonb_in, CStringGetDatum(config));
+	for (size_t i = 0; i < lengthof(ours); i++)
+		json = DirectFunctionCall2(jsonb_delete, json, CStringGetTextDatum(ours[i]));
+	return DatumGetCString(DirectFunctionCall1(jsonb_out, json));
+}
+
+/* NULL for SQL NULL. */
+static const char *
+column(const HeapTuple tuple, TupleDesc desc, const char *name)
+{
+	int			n = SPI_fnumber(desc, name);
+
+	if (n <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("guard_psp() is for the table payments.psp alone"),
+				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
+	return SPI_getvalue(tuple, desc, n);
+}
+
+void
+pay_psp_require_idle(const char *psp)
+{
+	PayArgs		args = {0};
+	int64		open;
+
+	/* Its snapshot may be older than a claim that has let go of the row since. */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("the account of a PSP must be changed in a READ COMMITTED transaction"),
+				 errhint("BEGIN ISOLATION LEVEL READ COMMITTED;")));
+	pay_arg_text(&args, psp);
+	pay_spi_exec(&count_open, &args);
+	open = pay_spi_int64(0, 1);
+	if (open > 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_PSP_IN_USE),
+				 errmsg("PSP \"%s\" has " INT64_FORMAT " open %s that it may have performed", psp, open, open == 1 ? "operation" : "operations"),
+				 errdetail("What became of them can be found out only where they were sent, in the account of then."),
+				 errhint("Wait until SELECT * FROM payments.stuck is empty, decide about dead letters, or make another PSP; force => true if it is the same account.")));
+}
+
+/* _require_psp_idle(psp): with the row locked. */
+Datum
+pay_require_psp_idle(PG_FUNCTION_ARGS)
+{
+	pay_spi_begin();
+	pay_psp_require_idle(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	pay_spi_end();
+	PG_RETURN_VOID();
+}
+
+bool
+pay_psp_note_account(const char *psp, const PayAdapter *adapter, const PayAccount *told)
+{
+	PayArgs		key = {0};
+	PayArgs		args = {0};
+	PayAccount	kept;
+
+	pay_arg_text(&key, psp);
+	pay_arg_text(&key, adapter->name);
+	if (pay_spi_exec(&lock_account, &key) == 0)
+		return false;
+	kept = (PayAccount) {pay_spi_text(0, 1), pay_spi_text(0, 2)};
+	pay_arg_text(&args, psp);
+	if (pay_account_differs(&kept, told))
+	{
+		pay_arg_text(&args, psprintf("account_changed: it was %s, and is %s", account_text(&kept), account_text(told)));
+		pay_spi_exec(&halt_psp, &args);
+		return false;
+	}
+	if ((kept.id || !told->id) && (kept.mode || !told->mode))
+		return true;
+	pay_arg_text(&args, told->id);
+	pay_arg_text(&args, told->mode);
+	pay_spi_exec(&keep_account, &args);
+	return true;
+}
+
+static const char *
+account_text(const PayAccount *account)
+{
+	return psprintf("%s%s%s", account->id ? account->id : "unknown", account->mode ? ", " : "", account->mode ? account->mode : "");
+}
+
+/* ---------- what it is given ---------- */
 
 /* A letter, then letters, digits and the others given; lower case, 63 at most. */
 static bool

@@ -65,8 +65,9 @@ static void classify(const PayAttemptRow *row, Jsonb *headers, PayAnswer *answer
 PAY_FUNCTION(pay_claim_sql);
 PAY_FUNCTION(pay_complete_sql);
 
+/* Locked, so that it is not another account's by the commit of the claim; see payment/create_psp.c. */
 static PayStmt read_psp = PAY_STMT(SPI_OK_SELECT,
-	"SELECT adapter, base_url, halted_at IS NOT NULL FROM payments.psp WHERE psp = $1", TEXTOID);
+	"SELECT adapter, base_url, halted_at IS NOT NULL FROM payments.psp WHERE psp = $1 FOR SHARE", TEXTOID);
 static PayStmt read_attempt = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.psp, a.action = 'inquire', a.generation, a.claimed_at "
 	"FROM payments.attempt a JOIN payments.operation o ON o.operation_id = a.operation_id "

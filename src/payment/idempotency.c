@@ -13,9 +13,16 @@
 
 #include "payment/idempotency.h"
 
+#include "core/installation.h"
 #include "core/spi.h"
 
+#include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+#define BASE32 "abcdefghijklmnopqrstuvwxyz234567"
+/* 215 bits of the hash; as much as fits beside the tag into what PSPs take. */
+#define REF_HASH_CHARS (PAY_PSP_REF_CHARS - PAY_TAG_CHARS - 1)
 
 static PayStmt find_key = PAY_STMT(SPI_OK_SELECT,
 	"SELECT verb, request_hash, payment_id, operation_id, status "
@@ -25,6 +32,8 @@ static PayStmt insert_key = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.idempotency_key (merchant, key, verb, request_hash, payment_id, operation_id, status, created_at) "
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (merchant, key) DO NOTHING",
 	TEXTOID, TEXTOID, TEXTOID, BYTEAOID, UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID);
+
+PAY_FUNCTION(pay_is_foreign);
 
 void
 pay_idempotency_check_key(const char *key)
@@ -98,24 +107,53 @@ pay_idempotency_insert(const char *merchant, const char *key, const char *verb,
 char *
 pay_idempotency_psp_ref(const char *merchant, const char *key, const char *operation)
 {
+	PayInstallation installation = pay_installation();
 	PaySha256  *sha = pay_sha_begin();
 	uint8		hash[PAY_HASH_BYTES];
 
-	pay_sha_add_text(sha, "payments.psp_ref.1");
+	pay_sha_add_text(sha, "payments.psp_ref.2");
+	pay_sha_add_bytes(sha, installation.salt, PAY_SALT_BYTES);
 	pay_sha_add_text(sha, merchant);
 	pay_sha_add_text(sha, key);
 	pay_sha_add_text(sha, operation);
 	pay_sha_finish(sha, hash);
-	return pay_base32(hash, PAY_HASH_BYTES);
+	return psprintf("%s_%.*s", installation.tag, REF_HASH_CHARS, pay_base32(hash, PAY_HASH_BYTES));
+}
+
+bool
+pay_idempotency_is_foreign(const char *psp_ref)
+{
+	PayInstallation installation;
+
+	if (psp_ref == NULL || strspn(psp_ref, BASE32) != PAY_TAG_CHARS || psp_ref[PAY_TAG_CHARS] != '_' ||
+		strspn(psp_ref + PAY_TAG_CHARS + 1, BASE32) != REF_HASH_CHARS || psp_ref[PAY_PSP_REF_CHARS] != '\0')
+		return false;
+	installation = pay_installation();
+	return strncmp(psp_ref, installation.tag, PAY_TAG_CHARS) != 0;
+}
+
+/* _is_foreign(reference) */
+Datum
+pay_is_foreign(PG_FUNCTION_ARGS)
+{
+	bool		foreign;
+
+	pay_spi_begin();
+	foreign = pay_idempotency_is_foreign(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	pay_spi_end();
+	PG_RETURN_BOOL(foreign);
 }
 
 char *
 pay_idempotency_psp_key(const char *psp_ref, int generation)
 {
+	PayInstallation installation = pay_installation();
 	PaySha256  *sha = pay_sha_begin();
 	uint8		hash[PAY_HASH_BYTES];
 
-	pay_sha_add_text(sha, "payments.psp_key.1");
+	pay_sha_add_text(sha, "payments.psp_key.2");
+	/* Not of the reference alone: that can be read at the PSP. */
+	pay_sha_add_bytes(sha, installation.salt, PAY_SALT_BYTES);
 	pay_sha_add_text(sha, psp_ref);
 	pay_sha_add_int64(sha, generation);
 	pay_sha_finish(sha, hash);

@@ -11,6 +11,7 @@
 #include "utils/uuid.h"
 
 #define PAY_KEY_CHARS_MAX 255
+#define PAY_PSP_REF_CHARS 52
 
 typedef struct PayFirstResult
 {
@@ -39,10 +40,14 @@ extern bool pay_idempotency_insert(const char *merchant, const char *key, const 
 
 /*
  * Our name of the operation at the PSP, and the idempotency key for one
- * generation: both from the client's request alone (promise 2), so that a
- * retry after a failover that lost our rows sends the PSP the same bytes.
+ * generation: both from the client's request and the installation's salt alone
+ * (promise 2), so that a retry after a failover that lost our rows sends the
+ * PSP the same bytes, and no other installation ever does.  The name begins
+ * with the installation's tag.  Call between pay_spi_begin() and pay_spi_end().
  */
 extern char *pay_idempotency_psp_ref(const char *merchant, const char *key, const char *operation);
+/* Was it given by another installation?  False of what none has given, NULL included.  Call likewise. */
+extern bool pay_idempotency_is_foreign(const char *psp_ref);
 extern char *pay_idempotency_psp_key(const char *psp_ref, int generation);
 
 #endif							/* PAY_IDEMPOTENCY_H */

@@ -2,8 +2,8 @@
  * src/payment/payment_save.c
  *		Writes what was decided on payments, in set-based statements.
  *
- * The order is that of the foreign keys, with postings near the end: accounts
- * are the busiest locks.  payment/payment.c has the rules.
+ * Always in one order, with postings near the end: accounts are the busiest
+ * locks.  payment/payment.c has the rules.
  */
 #include "payments.h"
 

@@ -181,14 +181,18 @@ PAY_FUNCTION(pay_status_hash_sql);
 PAY_FUNCTION(pay_status_is_resting);
 
 /*
- * BEFORE INSERT on payment_status: the edge must exist, the sequence number
- * must be the next, the hash must be right.  Two writers cannot both append:
- * the primary key lets one through, and each checked the row before it.
+ * AFTER INSERT on payment_status: the edge must exist, there must be the row
+ * before, the hash must be right.  Two writers cannot both append: the primary
+ * key lets one through, and each checked the row before it.
+ *
+ * After the statement and not before each row, since COPY, of a restore or of
+ * a subscription's first copy, brings rows as they lie in the heap: where two
+ * wrote at once, or space was used again, a later one may come first.
  */
 Datum
 pay_guard_status(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = pay_require_row_trigger(fcinfo);
+	TriggerData *trigger = pay_require_row_trigger(fcinfo, false);
 	PayStatusRow row = {0};
 	pg_uuid_t	operation_id;
 	bool		isnull;
@@ -224,7 +228,7 @@ pay_guard_status(PG_FUNCTION_ARGS)
 				 errmsg("a status row needs a status, an event and a hash"),
 				 errhint("Do not insert into payments.payment_status; call the functions.")));
 	check_status_row(trigger->tg_relation, &row, DatumGetByteaPP(value));
-	return PointerGetDatum(trigger->tg_trigtuple);
+	return PointerGetDatum(NULL);
 }
 
 static void
@@ -274,7 +278,7 @@ check_status_row(Relation partition, const PayStatusRow *row, const bytea *hash)
  * The row before, by the key.  All rows of a payment are in one partition, the
  * one of the new row, so no other is looked at: a plan for the whole table
  * would lock them all.  SnapshotSelf, since the row before may come from the
- * same statement; the payment's row is locked, so nobody else is appending.
+ * same statement; one that another transaction has not committed is not there.
  */
 static const char *
 read_previous(Relation partition, const PayStatusRow *row, bytea **hash)

@@ -129,6 +129,12 @@ pay_psp_too_many(int http_status, int retry_after_s)
 	return http_status == 429 || (http_status == 503 && retry_after_s >= 0);
 }
 
+bool
+pay_account_differs(const PayAccount *a, const PayAccount *b)
+{
+	return (a->id && b->id && strcmp(a->id, b->id) != 0) || (a->mode && b->mode && strcmp(a->mode, b->mode) != 0);
+}
+
 /* Two headers of one name are refused: which one did the sender sign? */
 const char *
 pay_inbound_header(PayInbound *inbound, const char *name)

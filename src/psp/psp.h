@@ -161,12 +161,20 @@ typedef struct PayResult
 	bool		inquiry_found_nothing;	/* of an inquiry: the PSP has no such object (no proof unless time has passed) */
 } PayResult;
 
+/* Who calls, or who is told.  What is not known is NULL, and differs from nothing. */
+typedef struct PayAccount
+{
+	const char *id;				/* the PSP's name of our account */
+	const char *mode;			/* "live", or "test" where the same account also has trial objects */
+} PayAccount;
+
 /* One event. */
 typedef struct PayPspEvent
 {
 	const char *event_id;		/* by which it is known when it comes again */
 	const char *event_type;
 	bool		relevant;		/* false: stored, nothing to apply */
+	PayAccount	account;		/* whose it says that it is */
 	PayResult	result;
 	PaySlice	raw;			/* its own part of the body; { NULL, 0 }: all of it */
 } PayPspEvent;
@@ -276,6 +284,10 @@ typedef struct PayAdapter
 	void		(*build_token) (const char *secret, PayRequest *request);
 	bool		(*read_token) (const PayAnswer *answer, PayToken *token);
 
+	/* Of a PSP that says whose account the secret is of: builds the question, a GET without effect; and reads any answer to it. */
+	void		(*build_account) (PayRequest *request);
+	void		(*read_account) (const PayAnswer *answer, const char *secret, PayAccount *account);
+
 	/* ---------- answers ---------- */
 
 	/* Looks at one header of an answer.  Called from within curl: it must neither allocate nor raise.  May be NULL. */
@@ -327,6 +339,9 @@ extern void pay_result_init(PayResult *result);
 
 /* The value of a header, given in lower case; NULL when it is not there, or not once as one string. */
 extern const char *pay_inbound_header(PayInbound *inbound, const char *name);
+
+/* Do both say whose they are, and differ? */
+extern bool pay_account_differs(const PayAccount *a, const PayAccount *b);
 
 /* Spellings, and back; the parsers return false for an unknown word. */
 extern const char *pay_op_kind_name(PayOpKind kind);

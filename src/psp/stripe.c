@@ -24,6 +24,8 @@
 #include "psp/stripe.h"
 #include "psp/psp.h"
 
+#include "base/json_slice.h"
+
 #include "lib/stringinfo.h"
 #include "utils/formatting.h"
 
@@ -47,6 +49,9 @@ static bool build(const PayCommand *command, PayRequest *request, const char **p
 static bool build_payment(const PayCommand *command, StringInfo body, const char **problem);
 static bool build_inquiry(const PayCommand *command, PayRequest *request);
 static void authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
+static void build_account(PayRequest *request);
+static void read_account(const PayAnswer *answer, const char *secret, PayAccount *account);
+static bool begins_with(const char *text, const char *const *beginnings);
 static char *search_path_of(const PayCommand *command);
 static void form_add_names(StringInfo form, const PayCommand *command);
 static void append_escaped(StringInfo out, const char *text);
@@ -66,6 +71,8 @@ const PayAdapter pay_adapter_stripe = {
 	.build = build,
 	.build_inquiry = build_inquiry,
 	.authorize = authorize,
+	.build_account = build_account,
+	.read_account = read_account,
 	.read_header = pay_stripe_read_header,
 	.classify = pay_stripe_classify,
 	.verify = pay_stripe_verify,
@@ -206,6 +213,44 @@ static void
 authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers)
 {
 	pay_headers_add(headers, "Authorization", psprintf("Bearer %s", credentials->secret));
+}
+
+/* Restricted keys may not: then the answer is 403. */
+static void
+build_account(PayRequest *request)
+{
+	request->method = "GET";
+	request->path = "/v1/account";
+}
+
+/* An account has the same id in both modes; the secret alone tells them apart. */
+static void
+read_account(const PayAnswer *answer, const char *secret, PayAccount *account)
+{
+	static const char *const live[] = {"sk_live_", "rk_live_", NULL};
+	static const char *const test[] = {"sk_test_", "rk_test_", NULL};
+	PaySlice	whole = {answer->body, answer->body_bytes},
+				object,
+				id;
+
+	if (answer->http_status == 200 && pay_slice_member(whole, "object", &object) == PAY_SLICE_FOUND && pay_slice_is(object, "\"account\"") &&
+		pay_slice_member(whole, "id", &id) == PAY_SLICE_FOUND && id.at[0] == '"')
+	{
+		char	   *text = palloc(id.bytes);
+
+		if (pay_slice_string(id, text) && pay_stripe_is_id(text))
+			account->id = text;
+	}
+	account->mode = begins_with(secret, live) ? "live" : begins_with(secret, test) ? "test" : NULL;
+}
+
+static bool
+begins_with(const char *text, const char *const *beginnings)
+{
+	for (; *beginnings != NULL; beginnings++)
+		if (strncmp(text, *beginnings, strlen(*beginnings)) == 0)
+			return true;
+	return false;
 }
 
 /* Stripe's search lags by up to a minute: what it does not find may exist all the same. */

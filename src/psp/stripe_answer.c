@@ -575,6 +575,7 @@ pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 	Node		whole = {pay_json_parse(body, bytes), ""};
 	Node		object = {whole.json, "data.object."};
 	const char *word = text_at(&whole, "object");
+	bool		is_live;
 
 	memset(event, 0, sizeof(*event));
 	pay_result_init(&event->result);
@@ -584,6 +585,9 @@ pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 	event->event_type = text_at(&whole, "type");
 	if (event->event_id == NULL || event->event_type == NULL)
 		return false;
+	event->account.id = id_at(&whole, "account");
+	if (pay_json_bool(whole.json, "livemode", &is_live))
+		event->account.mode = is_live ? "live" : "test";
 
 	for (size_t i = 0; i < lengthof(event_types); i++)
 	{

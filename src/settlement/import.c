@@ -246,7 +246,7 @@ pay_settlement_fail(PG_FUNCTION_ARGS)
 Datum
 pay_mask_staged(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = pay_require_row_trigger(fcinfo);
+	TriggerData *trigger = pay_require_row_trigger(fcinfo, true);
 	HeapTuple	tuple;
 	TupleDesc	desc;
 	int			column;

@@ -93,7 +93,7 @@ static PaySteady next_look(bool noted);
 static void claim(void);
 static void retry_work(void *arg);
 static void claim_work(void *arg);
-static void send_page(int slot);
+static void send_page(void *arg);
 static void answered(int slot, PayHttpResponse *response);
 static PaySteady next(bool idle);
 static void step(bool idle);
@@ -172,7 +172,7 @@ callable(int *n, PaySteady now)
 static PaySteady
 next_look(bool noted)
 {
-	return busy < SLOTS ? Max(pages_at, later(claimed_at, PACE_MS)) : PAY_NEVER;
+	return busy < pay_feeds_lane.allowed ? Max(pages_at, later(claimed_at, PACE_MS)) : PAY_NEVER;
 }
 
 static void
@@ -186,7 +186,7 @@ claim(void)
 		return;
 	claimed_at = now;
 	round = palloc0(sizeof(PayFeedRound));
-	round->room = SLOTS - busy;
+	round->room = pay_feeds_lane.allowed - busy;
 	round->psps = callable(&round->n, now);
 	/* What waits is here already; it needs no PSP. */
 	if (pay_worker_transaction(retry_work, NULL, NULL) == PAY_WORK_FAILED)
@@ -204,7 +204,9 @@ claim(void)
 		calls[slot].upstream = round->upstreams[i];
 		calls[slot].upstream->users++;
 		busy++;
-		send_page(slot);
+		/* Else its lease runs out, and the page is asked for again. */
+		if (!pay_worker_try(send_page, &calls[slot], NULL))
+			release(&calls[slot]);
 	}
 }
 
@@ -230,15 +232,15 @@ claim_work(void *arg)
 }
 
 static void
-send_page(int slot)
+send_page(void *arg)
 {
-	PayFeedCall *call = &calls[slot];
+	PayFeedCall *call = arg;
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
 
 	Assert(!IsTransactionState());
 	pay_feed_request(&call->claim, &wanted);
-	request.tag = pay_feeds_lane.first_tag + slot;
+	request.tag = pay_feeds_lane.first_tag + (call - calls);
 	request.response_bytes_max = call->claim.limit > 1 ? PAGE_BYTES_MAX : ENTRY_BYTES_MAX;
 	call->token = pay_upstream_token_serial(call->upstream);
 	pay_upstream_begun(call->upstream, 1, pay_clock_now());
@@ -295,8 +297,14 @@ complete_page(PayFeedCall *call)
 {
 	PayFeedCompleting completing = {.call = call};
 	PayWorkError error = {0};
+	PayWorkEnd	end = pay_worker_transaction(complete_work, &completing, &error);
 
-	if (pay_worker_transaction(complete_work, &completing, &error) != PAY_WORK_FAILED)
+	if (end == PAY_WORK_NOT_SET_UP)
+	{
+		call->complete_at = later(pay_clock_now(), COMPLETE_AGAIN_MS);
+		return;
+	}
+	if (end == PAY_WORK_DONE)
 	{
 		ask_to_compare(call, &completing.progress, pay_clock_now());
 		if (completing.progress.again)

@@ -17,6 +17,7 @@ typedef struct PayLane
 {
 	const char *name;
 	int			slots;			/* so many requests at a time; written by init() */
+	int			allowed;		/* of these, so many may be used now; written by the loop before claim() */
 	uint64		first_tag;		/* of its requests, slot by slot from here on; written by the loop at the start */
 
 	/* At the start of the process, outside of transactions. */
@@ -44,5 +45,6 @@ typedef struct PayLane
 extern PayLane pay_payments_lane;
 extern PayLane pay_feeds_lane;
 extern PayLane pay_tokens_lane;
+extern PayLane pay_accounts_lane;
 
 #endif							/* PAY_WORKER_LANE_H */

@@ -14,8 +14,10 @@
 #include "payments.h"
 
 #include "worker/launcher.h"
+#include "worker/trouble.h"
 #include "worker/worker.h"
 
+#include "core/clock.h"
 #include "core/cluster.h"
 #include "core/guc.h"
 #include "core/spi.h"
@@ -53,7 +55,6 @@
 
 #include <signal.h>
 
-#define DATABASES_MAX 64
 #define LOOK_MS 2000
 #define RESTART_MS 2000
 #define DROP_WAIT_MS 5000
@@ -65,26 +66,28 @@ typedef struct PayServed
 {
 	char		database[NAMEDATALEN];
 	BackgroundWorkerHandle *handle;	/* NULL: not running */
-	TimestampTz not_before;
+	PaySteady	not_before;
 	bool		wanted;
+	const char *obstacle;		/* last one logged; NULL: none */
 } PayServed;
 
-static PayServed served[DATABASES_MAX];
-static int	served_count = 0;
+/* Of PayServed; for as long as a database is wanted or its worker runs. */
+static List *served = NIL;
 static ProcessUtility_hook_type previous_hook = NULL;
 
 static void launcher_round(void);
 static void read_wanted(void);
-static void keep_running(PayServed *s, TimestampTz now);
+static PayServed *find_or_add(const char *database);
+static bool keep_running(PayServed *s, PaySteady now);
+static void note_obstacle(PayServed *s, const char *obstacle);
 static void fill_registration(BackgroundWorker *worker, const char *database, bool by_hand);
-static bool may_start(const char *database);
-static bool catalog_has(Oid catalog, AttrNumber column, const char *name);
+static bool may_start(PayServed *s);
+static HeapTuple find_in_catalog(Oid catalog, AttrNumber column, const char *name);
 static void step_aside(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 					   ProcessUtilityContext context, ParamListInfo params,
 					   QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
 static const char *database_in_the_way(Node *statement);
 static void end_worker_of(const char *database);
-static int	find_worker_pid(Oid database);
 static int	start_by_hand(void);
 
 PAY_FUNCTION(pay_start_worker);
@@ -129,7 +132,7 @@ pay_launcher_main(Datum arg)
 	{
 		launcher_round();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 served_count > 0 ? LOOK_MS : 60000, PG_WAIT_EXTENSION);
+						 served != NIL ? LOOK_MS : 60000, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -143,11 +146,19 @@ pay_launcher_main(Datum arg)
 static void
 launcher_round(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	PaySteady	now = pay_clock_now();
+	ListCell   *cell;
 
 	read_wanted();
-	for (int i = 0; i < served_count; i++)
-		keep_running(&served[i], now);
+	foreach(cell, served)
+	{
+		PayServed  *s = lfirst(cell);
+
+		if (keep_running(s, now) || s->wanted)
+			continue;
+		served = foreach_delete_current(served, cell);
+		pfree(s);
+	}
 }
 
 static void
@@ -157,36 +168,43 @@ read_wanted(void)
 	List	   *names = NIL;
 	ListCell   *cell;
 
-	for (int i = 0; i < served_count; i++)
-		served[i].wanted = false;
+	foreach(cell, served)
+		((PayServed *) lfirst(cell))->wanted = false;
 	if (!SplitIdentifierString(list, ',', &names))
 	{
 		ereport(LOG, (errmsg("payments.databases is not a list of names")));
 		names = NIL;
 	}
 	foreach(cell, names)
-	{
-		const char *name = lfirst(cell);
-		PayServed  *s = NULL;
-
-		for (int i = 0; i < served_count; i++)
-			if (strcmp(served[i].database, name) == 0)
-				s = &served[i];
-		if (s == NULL && served_count < DATABASES_MAX)
-		{
-			s = &served[served_count++];
-			memset(s, 0, sizeof(PayServed));
-			strlcpy(s->database, name, NAMEDATALEN);
-		}
-		if (s)
-			s->wanted = true;
-	}
+		find_or_add(lfirst(cell))->wanted = true;
 	list_free(names);
 	pfree(list);
 }
 
-static void
-keep_running(PayServed *s, TimestampTz now)
+static PayServed *
+find_or_add(const char *database)
+{
+	ListCell   *cell;
+	MemoryContext old;
+	PayServed  *s;
+
+	foreach(cell, served)
+	{
+		s = lfirst(cell);
+		if (strcmp(s->database, database) == 0)
+			return s;
+	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	s = palloc0(sizeof(PayServed));
+	strlcpy(s->database, database, NAMEDATALEN);
+	served = lappend(served, s);
+	MemoryContextSwitchTo(old);
+	return s;
+}
+
+/* Returns whether a worker of ours is there, or on its way. */
+static bool
+keep_running(PayServed *s, PaySteady now)
 {
 	BackgroundWorker worker = {0};
 	pid_t		pid;
@@ -196,14 +214,14 @@ keep_running(PayServed *s, TimestampTz now)
 		if (!s->wanted)
 			TerminateBackgroundWorker(s->handle);
 		if (GetBackgroundWorkerPid(s->handle, &pid) != BGWH_STOPPED)
-			return;
+			return true;
 		pfree(s->handle);
 		s->handle = NULL;
 		/* Not at once: it may have died of something lasting, or made way for DROP DATABASE. */
 		s->not_before = now + RESTART_MS * 1000;
 	}
-	if (!s->wanted || now < s->not_before || !may_start(s->database))
-		return;
+	if (!s->wanted || now < s->not_before || !may_start(s))
+		return false;
 	fill_registration(&worker, s->database, false);
 	if (!RegisterDynamicBackgroundWorker(&worker, &s->handle))
 	{
@@ -213,6 +231,7 @@ keep_running(PayServed *s, TimestampTz now)
 				(errmsg("could not register the payments worker for database \"%s\"", s->database),
 				 errhint("Raise max_worker_processes.")));
 	}
+	return true;
 }
 
 /* Fills a registration for the worker of a database. */
@@ -235,34 +254,59 @@ fill_registration(BackgroundWorker *worker, const char *database, bool by_hand)
 	worker->bgw_notify_pid = MyProcPid;
 }
 
-/* Are database and role there?  A worker that finds them missing would only fill the log. */
+/* Would a worker come to serve?  One that finds no database, no role, or another worker would only fill the log. */
 static bool
-may_start(const char *database)
+may_start(PayServed *s)
 {
+	HeapTuple	database,
+				role;
 	bool		found;
+	bool		served_already = false;
+	const char *obstacle = NULL;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
-	found = catalog_has(DatabaseRelationId, Anum_pg_database_datname, database) &&
-		catalog_has(AuthIdRelationId, Anum_pg_authid_rolname, PAY_WORKER_ROLE);
+	database = find_in_catalog(DatabaseRelationId, Anum_pg_database_datname, s->database);
+	role = find_in_catalog(AuthIdRelationId, Anum_pg_authid_rolname, PAY_WORKER_ROLE);
+	found = HeapTupleIsValid(database) && HeapTupleIsValid(role);
+	if (found)
+	{
+		obstacle = pay_trouble_of_start((Form_pg_database) GETSTRUCT(database), (Form_pg_authid) GETSTRUCT(role));
+		/* By one that was started by hand. */
+		served_already = pay_worker_serving(((Form_pg_database) GETSTRUCT(database))->oid) != 0;
+	}
 	CommitTransactionCommand();
-	return found;
+	note_obstacle(s, obstacle);
+	return found && obstacle == NULL && !served_already;
+}
+
+/* Says it once. */
+static void
+note_obstacle(PayServed *s, const char *obstacle)
+{
+	if (obstacle && obstacle != s->obstacle)
+		ereport(LOG,
+				(errmsg("cannot start the payments worker for database \"%s\": %s", s->database, obstacle),
+				 errhint("It is started when that is repaired.")));
+	s->obstacle = obstacle;
 }
 
 /* A plain heap scan, as the autovacuum launcher does it: without a database the indexes of shared catalogs may not be there to use. */
-static bool
-catalog_has(Oid catalog, AttrNumber column, const char *name)
+static HeapTuple
+find_in_catalog(Oid catalog, AttrNumber column, const char *name)
 {
 	Relation	relation = table_open(catalog, AccessShareLock);
 	NameData	wanted;
 	ScanKeyData key;
 	TableScanDesc scan;
-	bool		found;
+	HeapTuple	found;
 
 	namestrcpy(&wanted, name);
 	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&wanted));
 	scan = table_beginscan_catalog(relation, 1, &key);
-	found = heap_getnext(scan, ForwardScanDirection) != NULL;
+	found = heap_getnext(scan, ForwardScanDirection);
+	if (HeapTupleIsValid(found))
+		found = heap_copytuple(found);
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
 	return found;
@@ -320,7 +364,7 @@ end_worker_of(const char *database)
 
 	if (!OidIsValid(oid) || !PayDatabaseOwnercheck(oid, GetUserId()))
 		return;
-	pid = find_worker_pid(oid);
+	pid = pay_worker_pid_in(oid);
 	if (pid == 0)
 		return;
 	kill(pid, SIGTERM);
@@ -331,42 +375,30 @@ end_worker_of(const char *database)
 	}
 }
 
-static int
-find_worker_pid(Oid database)
-{
-	int			n = pgstat_fetch_stat_numbackends();
-
-	for (int i = 1; i <= n; i++)
-	{
-		LocalPgBackendStatus *local = PayLocalBackend(i);
-		const char *type;
-
-		if (local == NULL || local->backendStatus.st_databaseid != database || local->backendStatus.st_backendType != B_BG_WORKER)
-			continue;
-		type = GetBackgroundWorkerTypeByPid(local->backendStatus.st_procpid);
-		if (type && strcmp(type, PAY_WORKER_TYPE) == 0)
-			return local->backendStatus.st_procpid;
-	}
-	return 0;
-}
-
 /* ---------- by hand ---------- */
 
 static PayStmt enable_worker = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.installation SET worker_enabled = $1 WHERE worker_enabled <> $1", BOOLOID);
 
-/* start_worker(): lets a worker of this database run, and starts one if none is running.  Returns its PID. */
+/*
+ * start_worker(): lets a worker of this database run, and starts one if none is serving.  Returns its PID.
+ *
+ * First the row, then the look: a worker that is about to obey an earlier
+ * stop_worker() locks the same row, and has given the lock of those that serve
+ * back when it lets go of it (retire() in worker.c).  So whoever is seen here stays.
+ */
 Datum
 pay_start_worker(PG_FUNCTION_ARGS)
 {
 	PayArgs		args = {0};
-	int			pid = pay_worker_pid();
+	int			pid;
 
 	pay_spi_begin();
 	pay_arg_bool(&args, true);
 	pay_spi_exec(&enable_worker, &args);
 	pay_spi_end();
 	pay_wake_at_commit();
+	pid = pay_worker_serving(MyDatabaseId);
 	PG_RETURN_INT32(pid != 0 ? pid : start_by_hand());
 }
 
@@ -377,10 +409,14 @@ start_by_hand(void)
 	BackgroundWorker worker = {0};
 	BackgroundWorkerHandle *handle;
 	BgwHandleStatus status = BGWH_NOT_YET_STARTED;
+	const char *trouble;
 
 	fill_registration(&worker, get_database_name(MyDatabaseId), true);
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
-		status = BGWH_STOPPED;
+		ereport(ERROR,
+				(errcode(PAY_ERR_WORKER),
+				 errmsg("could not start the payments worker: all places for background workers are taken"),
+				 errhint("Raise max_worker_processes, and restart the server.")));
 	for (int waited = 0; status != BGWH_STOPPED && waited < START_WAIT_MS; waited += START_LOOK_MS)
 	{
 		pid_t		started;
@@ -388,17 +424,18 @@ start_by_hand(void)
 
 		/* In this order: when ours has ended because of another, the other is seen. */
 		status = GetBackgroundWorkerPid(handle, &started);
-		serving = pay_worker_pid_locked();
+		serving = pay_worker_serving(MyDatabaseId);
 		if (serving != 0)
 			return serving;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, START_LOOK_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	trouble = pay_trouble_of_this_database();
 	ereport(ERROR,
 			(errcode(PAY_ERR_WORKER),
-			 errmsg("could not start the payments worker"),
-			 errhint("Raise max_worker_processes, and see the server log.")));
+			 trouble ? errmsg("could not start the payments worker: %s", trouble) : errmsg("could not start the payments worker"),
+			 errhint("See the server log.")));
 	return 0;
 }
 

@@ -43,12 +43,26 @@
 /* A round of claims that has taken this long begins with no further PSP. */
 #define ROUND_MS 100
 
-/* A call in flight; the claim's data live in its context. */
+/* When a call is made again that we were in the way of. */
+#define NO_MEANS_MS 1000
+#define NOT_ALLOWED_MS 60000
+static const int again_ms[] = {
+	[PAY_HTTP_UNHINDERED] = 0,
+	[PAY_HTTP_NO_MEANS] = NO_MEANS_MS,
+	[PAY_HTTP_NOT_ALLOWED] = NOT_ALLOWED_MS,
+	[PAY_HTTP_NOT_SENDABLE] = 0,
+};
+
+/* A call in flight.  What it is of is known without any memory to be had; the rest of the claim lives in its context. */
 typedef struct PayCall
 {
-	MemoryContext context;		/* NULL: slot is free */
+	PayUpstream *upstream;		/* NULL: slot is free */
+	pg_uuid_t	operation_id;
+	pg_uuid_t	payment_id;
+	int			attempt;
+	bool		inquiry;
+	MemoryContext context;		/* NULL: could not be made */
 	PayClaim   *claim;
-	PayUpstream *upstream;
 	int64		token;			/* serial of the one that was sent */
 	PaySteady	begun_at;
 	PayAnswer	answer;			/* what its headers say, while they come in */
@@ -101,6 +115,8 @@ static PaySteady claimed_at = 0;
 static uint64 lap = 1;			/* in each, every PSP has its turn once */
 static PaySteady completed_at = 0;
 static int	contended_items = 0;	/* in this round of completing */
+static int *ready = NULL;		/* of a round of completing: its indexes into `done` */
+static bool none_set_up = false;	/* answers wait for the extension to come back */
 
 static void init(void);
 static void recover(void);
@@ -114,15 +130,20 @@ static void claim_work(void *arg);
 static bool is_on_its_way(const pg_uuid_t *operation_id);
 static PaySteady claim_failed(PayClaimRound *round);
 static void skip_row(PayUpstream *upstream, PayClaimRound *round);
+static void begin_call(PayUpstream *upstream, const PayClaim *claim);
+static void begin_work(void *arg);
 static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
+static void not_begun(int slot, const PayWorkError *error);
 static void on_header(void *context, const PayHeader *header);
 static PayDone *end_call(int slot);
 static void answered(int slot, PayHttpResponse *response);
+static void classify_work(void *arg);
 static PaySteady next(bool idle);
 static void step(bool idle);
 static void complete(void);
 static void complete_range(const int *which, int n);
+static void keep_till_set_up(const int *which, int n);
 static void complete_work(void *arg);
 static void give_up(PayDone *d, const PayWorkError *error);
 static void bury_work(void *arg);
@@ -153,6 +174,7 @@ init(void)
 	pay_payments_lane.slots = slots;
 	calls = MemoryContextAllocZero(TopMemoryContext, sizeof(PayCall) * slots);
 	done = MemoryContextAllocZero(TopMemoryContext, sizeof(PayDone) * slots);
+	ready = MemoryContextAlloc(TopMemoryContext, sizeof(int) * slots);
 	free_slots = MemoryContextAlloc(TopMemoryContext, sizeof(int) * slots);
 	while (free_count < slots)
 	{
@@ -199,14 +221,19 @@ claim(void)
 	PaySteady	now = pay_clock_now();
 	bool		begun = false;
 
+	/* Their leases may have run out; the PSP's word comes before what a lost lease says. */
+	for (int i = 0; none_set_up && i < done_count; i++)
+		done[i].not_before = 0;
+	if (none_set_up)
+		complete();
 	claim_at = now + (PaySteady) pay_poll_interval_ms * 1000;
 	for (int i = 0; i < pay_upstreams_count(); i++)
 	{
 		PayUpstream *upstream = pay_upstreams_get(i);
 		PaySteady	again;
 
-		/* Without a token nothing can be sent; when one comes, there is another look. */
-		if (!upstream->usable || (upstream->token && !pay_token_usable(upstream->token, now)))
+		/* Without a token nothing can be sent, nor to an account that is not known; when that is settled, there is another look. */
+		if (!pay_upstream_admits(upstream, now))
 			continue;
 		/* A look at the queue costs little, a transaction of claims for nothing much more. */
 		if (upstream->due_at > now)
@@ -249,15 +276,7 @@ claim_from(PayUpstream *upstream, PaySteady now)
 		return claim_failed(&round);
 	pay_upstream_begun(upstream, round.n, now);
 	for (int i = 0; i < round.n; i++)
-	{
-		int			slot = free_slots[--free_count];
-
-		calls[slot].upstream = upstream;
-		upstream->users++;
-		upstream->inflight++;
-		copy_claim(&calls[slot], &round.claims[i]);
-		send_call(slot);
-	}
+		begin_call(upstream, &round.claims[i]);
 	if (round.touched > 0)
 		claimed_at = now;		/* a look that finds nothing does not hold up the next */
 	else
@@ -274,7 +293,10 @@ claim_from(PayUpstream *upstream, PaySteady now)
 static int
 room_for(PayUpstream *upstream, PaySteady now, PaySteady *again)
 {
-	return Min(pay_upstream_room(upstream, free_count, now, again), pay_batch_size);
+	int			in_use = pay_payments_lane.slots - free_count;
+	int			room = Min(free_count, pay_payments_lane.allowed - in_use);
+
+	return Min(pay_upstream_room(upstream, room, now, again), pay_batch_size);
 }
 
 static void
@@ -284,6 +306,7 @@ claim_work(void *arg)
 	PayArgs		args = {0};
 
 	round->touched = 0;
+	pay_upstream_lock(round->upstream);
 	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, GetCurrentTimestamp(), is_on_its_way,
 							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
 	/* What another adapter built must not be sent there. */
@@ -307,7 +330,7 @@ is_on_its_way(const pg_uuid_t *operation_id)
 	PaySteady	since = pay_clock_now() - (PaySteady) pay_lease_ms * 1000;
 
 	for (int i = 0; i < pay_payments_lane.slots; i++)
-		if (calls[i].context && calls[i].begun_at > since && memcmp(&calls[i].claim->operation_id, operation_id, UUID_LEN) == 0)
+		if (calls[i].upstream && calls[i].begun_at > since && memcmp(&calls[i].operation_id, operation_id, UUID_LEN) == 0)
 			return true;
 	return false;
 }
@@ -340,6 +363,39 @@ skip_row(PayUpstream *upstream, PayClaimRound *round)
 }
 
 /* ---------- send ---------- */
+
+typedef struct PayBegun
+{
+	int			slot;
+	const PayClaim *claim;
+} PayBegun;
+
+/* Whatever fails on the way, the slot ends as a call to be completed. */
+static void
+begin_call(PayUpstream *upstream, const PayClaim *claim)
+{
+	PayBegun	begun = {free_slots[--free_count], claim};
+	PayWorkError error = {0};
+
+	calls[begun.slot] = (PayCall) {
+		.upstream = upstream, .operation_id = claim->operation_id, .payment_id = claim->payment_id,
+		.attempt = claim->attempt, .inquiry = claim->inquiry,
+		.begun_at = pay_clock_now()
+	};
+	upstream->users++;
+	upstream->inflight++;
+	if (!pay_worker_try(begin_work, &begun, &error))
+		not_begun(begun.slot, &error);
+}
+
+static void
+begin_work(void *arg)
+{
+	PayBegun   *begun = arg;
+
+	copy_claim(&calls[begun->slot], begun->claim);
+	send_call(begun->slot);
+}
 
 static const char *
 copied(const char *text)
@@ -374,8 +430,8 @@ copy_claim(PayCall *call, const PayClaim *claim)
 	copy->request.content_type = copied(claim->request.content_type);
 	copy->request.body = copied(claim->request.body);
 	copy->psp_key = copied(claim->psp_key);
-	call->claim = copy;
 	MemoryContextSwitchTo(old);
+	call->claim = copy;
 }
 
 static void
@@ -388,21 +444,34 @@ send_call(int slot)
 	Assert(!IsTransactionState());
 	if (c->adapter->in_process)
 	{
-		PayDone    *d = end_call(slot);
 		MemoryContext old = MemoryContextSwitchTo(call->context);
+		PayResult	result;
 
-		c->adapter->perform(&c->command, c->inquiry, &d->report.result);
+		pay_result_init(&result);
+		c->adapter->perform(&c->command, c->inquiry, &result);
 		MemoryContextSwitchTo(old);
+		end_call(slot)->report.result = result;
 		return;
 	}
 	call->token = pay_upstream_token_serial(call->upstream);
-	call->begun_at = pay_clock_now();
 	pay_answer_init(&call->answer);
 	request.tag = pay_payments_lane.first_tag + slot;
 	request.response_bytes_max = RESPONSE_BYTES_MAX;
 	request.on_header = on_header;
 	request.on_header_context = call;
 	pay_upstream_send(call->upstream, &c->request, c->psp_key, false, &request);
+}
+
+/* Nothing has left.  A bad time uses up no try; what raises whenever it is begun has to end one day. */
+static void
+not_begun(int slot, const PayWorkError *error)
+{
+	PayDone    *d = end_call(slot);
+
+	d->report.result.class = calls[slot].inquiry ? PAY_CLASS_UNKNOWN : PAY_CLASS_NOT_SENT;
+	d->report.error = "could not be begun on this host; see the server's log";
+	if (pay_worker_error_passes(error))
+		d->report.again_ms = NO_MEANS_MS;
 }
 
 /* Inside curl. */
@@ -429,12 +498,12 @@ end_call(int slot)
 
 	memset(d, 0, sizeof(PayDone));
 	d->slot = slot;
-	d->report.source = call->claim->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
+	d->report.source = call->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
 	d->report.psp = call->upstream->psp;
-	d->report.operation_id = call->claim->operation_id;
-	d->report.payment_id = call->claim->payment_id;
+	d->report.operation_id = call->operation_id;
+	d->report.payment_id = call->payment_id;
 	d->report.payment_known = true;
-	d->report.attempt = call->claim->attempt;
+	d->report.attempt = call->attempt;
 	pay_result_init(&d->report.result);
 	return d;
 }
@@ -444,28 +513,44 @@ answered(int slot, PayHttpResponse *response)
 {
 	PayCall    *call = &calls[slot];
 	PayDone    *d = end_call(slot);
-	MemoryContext old;
 	PaySteady	now = pay_clock_now();
 
-	pay_upstream_note(call->upstream, response->transport, call->begun_at, now);
+	if (response->hindrance == PAY_HTTP_UNHINDERED)
+		pay_upstream_note(call->upstream, response->transport, call->begun_at, now);
 	pay_upstream_check_token(call->upstream, call->token, response);
 	call->answer.transport = response->transport;
 	call->answer.http_status = response->http_status;
 	call->answer.body = response->body;
 	call->answer.body_bytes = response->body_bytes;
 	call->answer.retry_after_s = response->retry_after_s;
-
-	old = MemoryContextSwitchTo(call->context);
-	call->claim->adapter->classify(&call->claim->command, call->claim->inquiry, &call->answer, &d->report.result);
-	MemoryContextSwitchTo(old);
-	pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->begun_at, now);
 	d->response = response;
+	d->report.again_ms = again_ms[response->hindrance];
 	d->report.http_status = response->http_status;
 	d->report.request_id = call->answer.request_id;
 	d->report.error = response->error;
 	d->report.body = response->body;
 	d->report.body_bytes = response->body_bytes;
 	d->report.elapsed_ms = response->elapsed_ms;
+	if (!pay_worker_try(classify_work, d, NULL))
+	{
+		/* Nobody knows what it said. */
+		pay_result_init(&d->report.result);
+		d->report.result.class = PAY_CLASS_UNKNOWN;
+		d->report.error = "the answer could not be read; see the server's log";
+	}
+	if (response->hindrance == PAY_HTTP_UNHINDERED)
+		pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->begun_at, now);
+}
+
+static void
+classify_work(void *arg)
+{
+	PayDone    *d = arg;
+	PayCall    *call = &calls[d->slot];
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+
+	call->claim->adapter->classify(&call->claim->command, call->inquiry, &call->answer, &d->report.result);
+	MemoryContextSwitchTo(old);
 }
 
 /* ---------- complete ---------- */
@@ -492,13 +577,13 @@ static void
 complete(void)
 {
 	PaySteady	now = pay_clock_now();
-	int		   *ready = palloc(sizeof(int) * Max(done_count, 1));
 	int			n = 0,
 				kept = 0;
 
 	for (int i = 0; i < done_count; i++)
 		if (done[i].not_before <= now)
 			ready[n++] = i;
+	none_set_up = false;
 	if (n > 0)
 		completed_at = now;
 	contended_items = 0;
@@ -521,10 +606,19 @@ complete(void)
 }
 
 static void
+keep_till_set_up(const int *which, int n)
+{
+	none_set_up = true;
+	for (int i = 0; i < n; i++)
+		done[which[i]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
+}
+
+static void
 complete_range(const int *which, int n)
 {
 	PayRange	range = {which, n};
 	PayWorkError error = {0};
+	PayWorkEnd	end;
 
 	if (contended_items > CONTENDED_MAX)
 	{
@@ -532,8 +626,14 @@ complete_range(const int *which, int n)
 			done[which[i]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
 		return;
 	}
-	/* Not set up: there is nothing left to complete. */
-	if (pay_worker_transaction(complete_work, &range, &error) != PAY_WORK_FAILED)
+	end = pay_worker_transaction(complete_work, &range, &error);
+	if (end == PAY_WORK_NOT_SET_UP)
+	{
+		/* The tables outlive DROP EXTENSION, and so does what a PSP has said. */
+		keep_till_set_up(which, n);
+		return;
+	}
+	if (end == PAY_WORK_DONE)
 	{
 		for (int i = 0; i < n; i++)
 		{
@@ -566,7 +666,11 @@ give_up(PayDone *d, const PayWorkError *error)
 	if (error->sqlstate == ERRCODE_UNIQUE_VIOLATION)
 		burial.reason = "booked_elsewhere";
 	d->completed = true;
-	pay_worker_transaction(bury_work, &burial, NULL);
+	if (pay_worker_transaction(bury_work, &burial, NULL) == PAY_WORK_NOT_SET_UP)
+	{
+		d->completed = false;
+		d->not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
+	}
 }
 
 static void
@@ -595,8 +699,9 @@ release(int slot)
 {
 	calls[slot].upstream->users--;
 	calls[slot].upstream->inflight--;
-	MemoryContextDelete(calls[slot].context);
-	calls[slot].context = NULL;
+	if (calls[slot].context)
+		MemoryContextDelete(calls[slot].context);
+	calls[slot] = (PayCall) {NULL};
 	free_slots[free_count++] = slot;
 }
 

@@ -74,6 +74,13 @@ is_sendable(const char *text)
 }
 
 void
+pay_token_put_off(PayTokenCache *cache, PaySteady now)
+{
+	cache->asking = cache->outdated = false;
+	cache->ask_at = now + USECS_PER_SEC;
+}
+
+void
 pay_token_failed(PayTokenCache *cache, int retry_after_s, PaySteady now)
 {
 	int			delay_s = Max(Min(1 << Min(cache->failures, 10), RETRY_S_MAX), Min(retry_after_s, RETRY_AFTER_S_MAX));

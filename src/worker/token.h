@@ -40,6 +40,8 @@ extern PaySteady pay_token_due(const PayTokenCache *cache);
 extern void pay_token_asked(PayTokenCache *cache);
 /* Takes it over.  False, and it counts as a failure, when it is none that could be sent. */
 extern bool pay_token_got(PayTokenCache *cache, const PayToken *token, PaySteady now);
+/* It could not be asked for, for a reason of our own: again soon. */
+extern void pay_token_put_off(PayTokenCache *cache, PaySteady now);
 /* None came: the next try waits, longer each time, and as long as the PSP says (an hour at most; -1: it says nothing). */
 extern void pay_token_failed(PayTokenCache *cache, int retry_after_s, PaySteady now);
 /* Of an answer to a request that was sent with the token of that serial; 0: no answer came. */

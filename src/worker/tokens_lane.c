@@ -16,6 +16,7 @@
 #include "worker/lane.h"
 
 #include "worker/token.h"
+#include "worker/transaction.h"
 #include "worker/upstream.h"
 
 #include "utils/timestamp.h"
@@ -48,9 +49,11 @@ static PaySteady next_look(bool noted);
 static void claim(void);
 static PayUpstream *first_in_turn(PaySteady now, PaySteady *at);
 static PaySteady turn_of(const PayUpstream *upstream, PaySteady now);
-static void ask(int slot, PayUpstream *upstream, PaySteady now);
+static PayAsked *take_slot(int slot, PayUpstream *upstream, PaySteady now);
+static void ask(void *arg);
 static PayUpstream *free_slot(int slot);
 static void answered(int slot, PayHttpResponse *response);
+static void read_work(void *arg);
 static void no_token(PayUpstream *upstream, const PayHttpResponse *response);
 static PaySteady next(bool idle);
 static void step(bool idle);
@@ -107,7 +110,8 @@ claim(void)
 	{
 		while (asked[slot].upstream)
 			slot++;
-		ask(slot, upstream, now);
+		if (!pay_worker_try(ask, take_slot(slot, upstream, now), NULL))
+			pay_token_put_off(free_slot(slot)->token, now);
 	}
 }
 
@@ -137,7 +141,7 @@ turn_of(const PayUpstream *upstream, PaySteady now)
 {
 	PaySteady	again;
 
-	if (!upstream->usable || upstream->token == NULL || busy == SLOTS ||
+	if (!upstream->usable || upstream->token == NULL || busy >= pay_tokens_lane.allowed ||
 		(upstream->token->failures > 0 && doubtful == DOUBTFUL_SLOTS))
 		return PAY_NEVER;
 	/* A pause that the PSP wants is one of these requests too. */
@@ -146,20 +150,27 @@ turn_of(const PayUpstream *upstream, PaySteady now)
 	return pay_token_due(upstream->token);
 }
 
-static void
-ask(int slot, PayUpstream *upstream, PaySteady now)
+static PayAsked *
+take_slot(int slot, PayUpstream *upstream, PaySteady now)
 {
-	PayRequest	wanted = {0};
-	PayHttpRequest request = {0};
-
 	asked[slot] = (PayAsked) {upstream, upstream->token->failures > 0};
 	pay_upstream_begun(upstream, 1, now);
 	upstream->users++;
 	busy++;
 	doubtful += asked[slot].doubtful;
 	pay_token_asked(upstream->token);
+	return &asked[slot];
+}
+
+static void
+ask(void *arg)
+{
+	PayUpstream *upstream = ((PayAsked *) arg)->upstream;
+	PayRequest	wanted = {0};
+	PayHttpRequest request = {0};
+
 	upstream->adapter->build_token(upstream->secret, &wanted);
-	request.tag = pay_tokens_lane.first_tag + slot;
+	request.tag = pay_tokens_lane.first_tag + ((PayAsked *) arg - asked);
 	request.response_bytes_max = TOKEN_RESPONSE_BYTES_MAX;
 	request.timeout_ms = Min(upstream->timeout_ms, Min(TIMEOUT_MS << Min(upstream->token->failures, 10), TIMEOUT_MS_MAX));
 	pay_upstream_send(upstream, &wanted, NULL, true, &request);
@@ -178,14 +189,45 @@ free_slot(int slot)
 	return upstream;
 }
 
+typedef struct PayTokenReading
+{
+	PayUpstream *upstream;
+	PayHttpResponse *response;
+	bool		is_one;
+	PayToken	token;
+} PayTokenReading;
+
 /* There is nothing to be written, so it is worked off here. */
 static void
 answered(int slot, PayHttpResponse *response)
 {
+	PayTokenReading reading = {free_slot(slot), response};
+	PayUpstream *upstream = reading.upstream;
 	PaySteady	now = pay_clock_now();
-	PayUpstream *upstream = free_slot(slot);
+
+	if (response->hindrance == PAY_HTTP_NO_MEANS)
+		pay_token_put_off(upstream->token, now);
+	else if (response->transport != PAY_TRANSPORT_ANSWERED || !pay_worker_try(read_work, &reading, NULL) || !reading.is_one)
+	{
+		pay_token_failed(upstream->token, response->retry_after_s, now);
+		no_token(upstream, response);
+	}
+	else if (!pay_token_got(upstream->token, &reading.token, now))
+		no_token(upstream, response);
+	else
+		arrived = true;
+	if (reading.token.text)
+		explicit_bzero(reading.token.text, strlen(reading.token.text));
+	explicit_bzero(response->body, response->body_bytes);
+	pay_http_free(response);
+}
+
+static void
+read_work(void *arg)
+{
+	PayTokenReading *reading = arg;
+	PayHttpResponse *response = reading->response;
 	PayAnswer	answer;
-	PayToken	token = {0};
 
 	pay_answer_init(&answer);
 	answer.transport = response->transport;
@@ -193,19 +235,7 @@ answered(int slot, PayHttpResponse *response)
 	answer.body = response->body;
 	answer.body_bytes = response->body_bytes;
 	answer.retry_after_s = response->retry_after_s;
-	if (response->transport != PAY_TRANSPORT_ANSWERED || !upstream->adapter->read_token(&answer, &token))
-	{
-		pay_token_failed(upstream->token, response->retry_after_s, now);
-		no_token(upstream, response);
-	}
-	else if (!pay_token_got(upstream->token, &token, now))
-		no_token(upstream, response);
-	else
-		arrived = true;
-	if (token.text)
-		explicit_bzero(token.text, strlen(token.text));
-	explicit_bzero(response->body, response->body_bytes);
-	pay_http_free(response);
+	reading->is_one = reading->upstream->adapter->read_token(&answer, &reading->token);
 }
 
 /* Says so once in the log, and not what the PSP wrote: it may be the half of a token. */

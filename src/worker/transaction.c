@@ -16,13 +16,16 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #define LOCK_TIMEOUT "200ms"
 
 static bool run_as_owner(void (*work) (void *), void *arg, MemoryContext context);
+static Oid	lock_set_up(void);
 static void report(MemoryContext context, PayWorkError *error);
 
 /* ALTER DATABASE and ALTER ROLE settings reach workers too; these must not be theirs to decide. */
@@ -76,15 +79,15 @@ run_as_owner(void (*work) (void *), void *arg, MemoryContext context)
 {
 	Oid			user;
 	int			security;
-	bool		set_up;
+	Oid			sign;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	/* Results must outlive the transaction: allocate in the caller's context. */
 	MemoryContextSwitchTo(context);
-	set_up = pay_is_set_up();
-	if (set_up)
+	sign = lock_set_up();
+	if (OidIsValid(sign))
 	{
 		GetUserIdAndSecContext(&user, &security);
 		SetUserIdAndSecContext(pay_owner_oid(), security | SECURITY_LOCAL_USERID_CHANGE);
@@ -96,29 +99,68 @@ run_as_owner(void (*work) (void *), void *arg, MemoryContext context)
 	if (ActiveSnapshotSet())
 		PopActiveSnapshot();
 	CommitTransactionCommand();
-	return set_up;
+	return OidIsValid(sign);
 }
 
+/* Until the transaction ends, DROP EXTENSION waits: without the guards that go with it nothing is to be written. */
+static Oid
+lock_set_up(void)
+{
+	Oid			schema = pay_schema_oid();
+	Oid			view = OidIsValid(schema) ? get_relname_relid(PAY_SET_UP_VIEW, schema) : InvalidOid;
+
+	if (!OidIsValid(view))
+		return InvalidOid;
+	LockRelationOid(view, AccessShareLock);
+	return pay_is_set_up() ? view : InvalidOid;
+}
+
+bool
+pay_worker_try(void (*work) (void *), void *arg, PayWorkError *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		work(arg);
+		done = true;
+	}
+	PG_CATCH();
+	{
+		report(context, error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return done;
+}
+
+/* When memory is what there is none of, nothing is copied: an error in here would end the process. */
 static void
 report(MemoryContext context, PayWorkError *error)
 {
-	ErrorData  *data;
+	PayWorkError found = {"out of memory", geterrcode()};
+	const char *detail = NULL;
 
 	MemoryContextSwitchTo(context);
-	data = CopyErrorData();
+	if (found.sqlstate != ERRCODE_OUT_OF_MEMORY)
+	{
+		ErrorData  *data = CopyErrorData();
+
+		found.message = data->message;
+		detail = data->detail;
+	}
 	FlushErrorState();
 	AbortCurrentTransaction();
+	MemoryContextSwitchTo(context);
 	ereport(LOG,
-			(errmsg("payments worker could not finish a step: %s", data->message),
-			 data->detail ? errdetail_internal("%s", data->detail) : 0));
+			(errmsg("payments worker could not finish a step: %s", found.message),
+			 detail ? errdetail_internal("%s", detail) : 0));
+	/* The detail names the key. */
+	if (found.sqlstate == ERRCODE_UNIQUE_VIOLATION && detail)
+		found.message = psprintf("%s: %s", found.message, detail);
 	if (error)
-	{
-		/* The detail names the key. */
-		error->message = data->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && data->detail ?
-			psprintf("%s: %s", data->message, data->detail) : pstrdup(data->message);
-		error->sqlstate = data->sqlerrcode;
-	}
-	FreeErrorData(data);
+		*error = found;
 }
 
 /* Locks, serialization, resources, shutdown. */

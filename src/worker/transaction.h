@@ -21,6 +21,11 @@ typedef struct PayWorkError
 
 /* Pins what these transactions rely on; once, at the start. */
 extern void pay_worker_pin_settings(void);
+/*
+ * Runs work(arg) outside of transactions.  False, and logged, when it raised: so that what was taken for it can be given
+ * back.  `error` may be NULL.
+ */
+extern bool pay_worker_try(void (*work) (void *), void *arg, PayWorkError *error);
 /* Runs work(arg) as payments_owner between pay_spi_begin() and pay_spi_end(), and commits.  `error` may be NULL.  Never raises for what work raises. */
 extern PayWorkEnd pay_worker_transaction(void (*work) (void *), void *arg, PayWorkError *error);
 /* Does the error say nothing against what was done, but that it came at a bad time? */

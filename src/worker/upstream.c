@@ -51,6 +51,8 @@ static PayUpstream key_of(const char *psp, const PayAdapter *adapter);
 static void forget(PayUpstream *upstream);
 static bool upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_name);
 static bool read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now);
+static void forget_told(PayUpstream *upstream);
+static void forget_account(PayUpstream *upstream);
 static void drop_secret(PayUpstream *upstream);
 static void upstream_problem(PayUpstream *upstream, const char *problem);
 static void open_breaker(PayUpstream *upstream, PaySteady now);
@@ -60,7 +62,8 @@ static void arg_later(PayArgs *args, PaySteady at, PaySteady now);
 
 static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT s.psp, s.adapter, s.base_url, s.secret, s.inflight_max, (extract(epoch FROM s.timeout) * 1000)::int, "
-	" s.halted_at IS NOT NULL, (SELECT min(q.due_at) FROM payments.queue q WHERE q.psp = s.psp) "
+	" s.halted_at IS NOT NULL, (SELECT min(q.due_at) FROM payments.queue q WHERE q.psp = s.psp), "
+	" s.account_id IS NULL AND s.account_mode IS NULL "
 	"FROM payments.psp s ORDER BY 8 NULLS LAST, s.psp");
 
 static PayStmt write_pace = PAY_STMT(SPI_OK_INSERT,
@@ -70,6 +73,9 @@ static PayStmt write_pace = PAY_STMT(SPI_OK_INSERT,
 	"noted_at = excluded.noted_at", TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
 static PayStmt delete_pace = PAY_STMT(SPI_OK_DELETE, "DELETE FROM payments.psp_pace WHERE psp = $1", TEXTOID);
 static PayStmt delete_paces = PAY_STMT_NOARGS(SPI_OK_DELETE, "DELETE FROM payments.psp_pace");
+/* Never waits: somebody may be about to change it. */
+static PayStmt lock_psp = PAY_STMT(SPI_OK_SELECT,
+	"SELECT base_url, secret FROM payments.psp WHERE psp = $1 FOR SHARE SKIP LOCKED", TEXTOID);
 
 /* ---------- reading ---------- */
 
@@ -98,6 +104,30 @@ pay_upstreams_find(const char *psp, const PayAdapter *adapter)
 				 errmsg("PSP \"%s\" has got another adapter", psp),
 				 errhint("The worker reads it and tries again.")));
 	return upstream;
+}
+
+void
+pay_upstream_lock(const PayUpstream *upstream)
+{
+	PayArgs		args = {0};
+	const char *base_url = NULL,
+			   *secret = NULL;
+
+	if (upstream->adapter->in_process)
+		return;
+	pay_arg_text(&args, upstream->psp);
+	if (pay_spi_exec(&lock_psp, &args) == 1)
+	{
+		base_url = pay_spi_text(0, 1);
+		secret = pay_spi_text(0, 2);
+	}
+	if (base_url == NULL)
+		base_url = upstream->adapter->default_base_url;
+	if (base_url == NULL || strcmp(base_url, upstream->base_url) != 0 || secret == NULL || strcmp(secret, upstream->secret_name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("PSP \"%s\" has got another address or secret", upstream->psp),
+				 errhint("The worker reads it and tries again.")));
 }
 
 void
@@ -165,8 +195,11 @@ read_upstream(uint64 row, const char *unarmed)
 		base_url = pstrdup(upstream->adapter->default_base_url);
 	if (upstream->token == NULL && upstream->adapter && upstream->adapter->build_token)
 		upstream->token = MemoryContextAllocZero(TopMemoryContext, sizeof(PayTokenCache));
-	if (upstream->token && upstream->base_url && strcmp(upstream->base_url, base_url ? base_url : "") != 0)
-		pay_token_forget(upstream->token);
+	if (upstream->base_url && strcmp(upstream->base_url, base_url ? base_url : "") != 0)
+		forget_told(upstream);
+	/* A person has said that it may be another one. */
+	if (upstream->account.told && pay_spi_bool(row, 9))
+		forget_account(upstream);
 	keep(&upstream->base_url, base_url ? base_url : "");
 	upstream->inflight_max = pay_spi_int32(row, 5);
 	upstream->timeout_ms = pay_spi_int32(row, 6);
@@ -250,8 +283,8 @@ read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now)
 	char	   *secret = pay_secret_find(secret_name, &problem);
 
 	/* What was fetched with another secret is not for this one. */
-	if (upstream->token && !(secret && upstream->secret && strcmp(secret, upstream->secret) == 0))
-		pay_token_forget(upstream->token);
+	if (!(secret && upstream->secret && strcmp(secret, upstream->secret) == 0))
+		forget_told(upstream);
 	drop_secret(upstream);
 	keep(&upstream->secret_name, secret_name);
 	upstream->secret_read_at = now;
@@ -264,6 +297,25 @@ read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now)
 	explicit_bzero(secret, strlen(secret));
 	keep(&upstream->problem, NULL);
 	return true;
+}
+
+/* It was of another address or secret. */
+static void
+forget_told(PayUpstream *upstream)
+{
+	if (upstream->token)
+		pay_token_forget(upstream->token);
+	forget_account(upstream);
+}
+
+static void
+forget_account(PayUpstream *upstream)
+{
+	upstream->account.serial++;
+	upstream->account.settled = false;
+	upstream->account.told = false;
+	upstream->account.failures = 0;
+	upstream->account.ask_at = 0;
 }
 
 static void
@@ -430,12 +482,18 @@ pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayRe
 }
 
 bool
+pay_upstream_admits(const PayUpstream *upstream, PaySteady now)
+{
+	return upstream->usable && (upstream->token == NULL || pay_token_usable(upstream->token, now)) &&
+		(upstream->adapter->build_account == NULL || upstream->account.settled);
+}
+
+bool
 pay_upstream_open(const PayUpstream *upstream, PaySteady now)
 {
 	PaySteady	again;
 
-	return upstream->usable && (upstream->breaker_ms == 0 || now >= upstream->breaker_until) &&
-		(upstream->token == NULL || pay_token_usable(upstream->token, now)) &&
+	return pay_upstream_admits(upstream, now) && (upstream->breaker_ms == 0 || now >= upstream->breaker_until) &&
 		pay_pace_room(&upstream->pace, 0, now, &again) > 0;
 }
 

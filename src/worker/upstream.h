@@ -46,6 +46,17 @@ typedef struct PayUpstream
 	bool		pace_noted;		/* there is a row of it */
 	PaySteady	pace_noted_at;
 
+	/* Of the accounts lane, of an adapter with build_account(): whose account is the secret of? */
+	struct
+	{
+		uint64		serial;		/* counts changes of address and secret */
+		bool		settled;	/* it is the one that we know, or the PSP does not say */
+		bool		told;		/* the PSP has said something of it */
+		bool		asking;
+		int			failures;	/* tries in a row without an answer */
+		PaySteady	ask_at;			/* PAY_NEVER: not again */
+	}			account;
+
 	/* Of the payments lane. */
 	int			inflight;
 	int			losses;			/* in a row without an answer; calls that were on their way together are one */
@@ -81,6 +92,13 @@ extern PayUpstream *pay_upstreams_get(int i);
 extern PayUpstream *pay_upstreams_find(const char *psp, const PayAdapter *adapter);
 
 /*
+ * Locks the PSP's row to the end of the transaction, before a claim.  Raises
+ * likewise when its address or secret is another one than was read, or is just
+ * being changed.
+ */
+extern void pay_upstream_lock(const PayUpstream *upstream);
+
+/*
  * How many calls of the payments lane the upstream takes more, when so many
  * slots are free for all upstreams.  None: 0 or less, and *again is when to ask
  * again, PAY_NEVER if that depends on a call that is on its way.
@@ -93,7 +111,9 @@ extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, Pay
 extern void pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, PaySteady begun_at, PaySteady now);
 extern void pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now);
 
-/* May requests of other lanes be made now: is it usable, its token at hand if it wants one, its breaker closed or due for a probe, and are we not too fast for it? */
+/* May it be sent anything: is it usable, its token at hand if it wants one, and the account the one that we know? */
+extern bool pay_upstream_admits(const PayUpstream *upstream, PaySteady now);
+/* May requests of other lanes be made now: is it admitted, its breaker closed or due for a probe, and are we not too fast for it? */
 extern bool pay_upstream_open(const PayUpstream *upstream, PaySteady now);
 
 /*

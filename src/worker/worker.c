@@ -36,6 +36,7 @@
 #include "worker/lane.h"
 #include "worker/maintenance.h"
 #include "worker/transaction.h"
+#include "worker/trouble.h"
 
 #include "access/xact.h"
 #include "libpq/pqsignal.h"
@@ -61,17 +62,20 @@
 typedef struct PayLook
 {
 	bool		enabled;
+	bool		read;			/* there is an installation */
 	bool		of_our_version;
 	bool		retime;			/* due times, as pay_clock_retime_due() says */
 	bool		retimed;		/* all of them */
 } PayLook;
 
 /* In the order in which they have their turn.  Payments go first, and read the PSPs for all. */
-static PayLane *const lanes[] = {&pay_payments_lane, &pay_feeds_lane, &pay_tokens_lane};
+static PayLane *const lanes[] = {&pay_payments_lane, &pay_feeds_lane, &pay_tokens_lane, &pay_accounts_lane};
 
 /* Process-local, written by the loop only. */
+static int	slots = 0;			/* of all lanes */
 static bool work_noted = false;	/* the latch was seen and is still set */
 static bool idle = false;		/* not set up, disabled, or of another version */
+static bool other_version = false;	/* the extension's, when last looked */
 static bool recovered = false;
 static PaySteady idle_look_at = 0;
 static PaySteady failed_until = 0;	/* no look before this */
@@ -81,18 +85,23 @@ static MemoryContext tick_context;
 static void start_up(void);
 static void start_lanes(void);
 static WaitEventSet *make_wait_set(bool latch);
+static void share_out(void);
 static void reload(void);
 static bool nothing_left(void);
 static long wait_ms(void);
 static PaySteady look_due(void);
-static void tick(void);
+static void tick(void *arg);
 static void hand_out_responses(void);
 static void look_around(void);
 static void look_work(void *arg);
 static void stop_if_by_hand(const PayLook *look);
+static void retire_work(void *arg);
 
 static PayStmt read_installation = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT i.worker_enabled, e.extversion FROM payments.installation i, pg_catalog.pg_extension e WHERE e.extname = 'payments'");
+
+static PayStmt lock_stopped = PAY_STMT_NOARGS(SPI_OK_SELECT,
+	"SELECT FROM payments.installation WHERE NOT worker_enabled FOR UPDATE");
 
 /* ---------- life ---------- */
 
@@ -131,7 +140,11 @@ pay_worker_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 			reload();
-		tick();
+		if (pay_worker_try(tick, NULL, NULL))
+			continue;
+		/* Lanes give back what they take; what else went wrong is tried again, and not in a hurry. */
+		MemoryContextReset(tick_context);
+		pg_usleep(IDLE_LOOK_MS * 1000);
 	}
 }
 
@@ -157,8 +170,6 @@ start_up(void)
 static void
 start_lanes(void)
 {
-	int			slots = 0;
-
 	for (int i = 0; i < (int) lengthof(lanes); i++)
 	{
 		lanes[i]->first_tag = LANE_TAG(i);
@@ -167,6 +178,24 @@ start_lanes(void)
 		slots += lanes[i]->slots;
 	}
 	pay_http_init(slots);
+	share_out();
+}
+
+/* A lane that may use less of its slots than others, or none, has as large a share of what there is as of the slots. */
+static void
+share_out(void)
+{
+	static int	last = 0;
+	int			allowance = Min(pay_http_allowance(), slots);
+
+	if (allowance == last)
+		return;
+	/* There is room for what was left in the queue. */
+	if (allowance > last)
+		work_noted = true;
+	last = allowance;
+	for (int i = 0; i < (int) lengthof(lanes); i++)
+		lanes[i]->allowed = allowance > 0 ? Max(lanes[i]->slots * allowance / slots, 1) : 0;
 }
 
 /*
@@ -244,11 +273,12 @@ look_due(void)
 /* ---------- work ---------- */
 
 static void
-tick(void)
+tick(void *arg)
 {
 	MemoryContext old = MemoryContextSwitchTo(tick_context);
 
 	pay_http_drive();
+	share_out();
 	hand_out_responses();
 	for (int i = 0; i < (int) lengthof(lanes); i++)
 	{
@@ -258,6 +288,7 @@ tick(void)
 	CHECK_FOR_INTERRUPTS();
 	if (pay_clock_now() >= look_due())
 		look_around();
+	pay_trouble_show(other_version ? PAY_TROUBLE_VERSION : pay_http_is_scarce() ? PAY_TROUBLE_MEANS : PAY_TROUBLE_NONE);
 	if (!idle)
 		pay_maintenance_step();
 	MemoryContextSwitchTo(old);
@@ -277,6 +308,19 @@ hand_out_responses(void)
 	}
 }
 
+/*
+ * It serves no more when it is still not wanted, and gives way to another while
+ * it has the row locked that start_worker() writes before it looks for who serves.
+ */
+static void
+retire_work(void *arg)
+{
+	if (pay_spi_exec(&lock_stopped, NULL) != 1)
+		return;
+	pay_worker_unlock();
+	*(bool *) arg = true;
+}
+
 /* Are we wanted, and what is due? */
 static void
 look_around(void)
@@ -291,6 +335,8 @@ look_around(void)
 	end = pay_worker_transaction(look_work, &look, NULL);
 	if (end == PAY_WORK_DONE)
 		stop_if_by_hand(&look);
+	if (end == PAY_WORK_DONE)
+		other_version = look.read && !look.of_our_version;
 	idle = end != PAY_WORK_DONE || !look.enabled || !look.of_our_version;
 	if (end == PAY_WORK_FAILED)
 		failed_until = now + LOOK_AGAIN_MS * 1000;
@@ -315,6 +361,7 @@ look_work(void *arg)
 
 	if (pay_spi_exec(&read_installation, NULL) != 1)
 		return;
+	look->read = true;
 	look->enabled = pay_spi_bool(0, 1);
 	version = pay_spi_text(0, 2);
 	look->of_our_version = strcmp(version, PAY_VERSION) == 0;
@@ -342,10 +389,12 @@ static void
 stop_if_by_hand(const PayLook *look)
 {
 	static bool was_enabled = false;
+	bool		retired = false;
 
 	if (look->enabled)
 		was_enabled = true;
-	else if (order.by_hand && was_enabled && look->of_our_version)
+	else if (order.by_hand && was_enabled && look->of_our_version &&
+			 pay_worker_transaction(retire_work, &retired, NULL) == PAY_WORK_DONE && retired)
 	{
 		ereport(LOG, (errmsg("payments worker for database \"%s\" was stopped", order.database)));
 		proc_exit(0);

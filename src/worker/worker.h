@@ -5,8 +5,6 @@
 #ifndef PAY_WORKER_H
 #define PAY_WORKER_H
 
-#define PAY_WORKER_TYPE "payments worker"
-
 /* What a worker is told at its start; lives in bgw_extra. */
 typedef struct PayWorkerOrder
 {

@@ -74,6 +74,9 @@ our @EXPORT = qw(
   at_rest
   check_clean
   many_sessions
+  busy_database
+  backward_rows
+  fingerprint
   log_lacks_deadlocks
   worker_has_no_transaction
   set_clock
@@ -644,6 +647,91 @@ sub many_sessions
 		  };
 	}
 	return @results;
+}
+
+=pod
+
+=item busy_database(node)
+
+Puts rows into every kind of table, by the sandbox, and starts writers that go
+on until $writers->kill_kill: payments, captures, refunds, postings, holds, and
+now and then a ROLLBACK.  Returns them once rows of payment_status lie in the
+heap in another order than they follow one another: what ROLLBACK left is used
+again after VACUUM.
+
+=item backward_rows
+
+The statement that says whether there are such rows.
+
+=item fingerprint(without)
+
+A statement: each table of payments, with the number of its rows and a hash of
+them; without those whose name matches (default installation and job).
+
+=cut
+
+sub backward_rows
+{
+	return q{SELECT count(*) >= 20 FROM payments.payment_status s JOIN payments.payment_status p
+		ON p.tableoid = s.tableoid AND p.payment_id = s.payment_id AND p.seq = s.seq - 1 WHERE p.ctid > s.ctid};
+}
+
+sub fingerprint
+{
+	my ($without) = @_;
+
+	return sprintf q{SELECT c.relname, (xpath('/row/f/text()', query_to_xml(format(
+		'SELECT count(*) || '' '' || coalesce(md5(string_agg(t::text, E''\n'' ORDER BY t::text)), ''-'') AS f FROM payments.%%I t', c.relname), false, true, '')))[1]
+		FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname !~ %s ORDER BY 1},
+	  sql_literal($without // '^(installation|job)$');
+}
+
+sub busy_database
+{
+	my ($node) = @_;
+	my $script = PostgreSQL::Test::Utils::tempdir() . '/writer.sql';
+
+	value($node, q{SELECT payments.create_merchant('books'), payments.create_psp(psp => 'stripe', adapter => 'stripe', secret => 'stripe');
+		INSERT INTO payments.retry_schedule (schedule, psp, try, delay, builtin) VALUES ('unknown', 'sandbox', 1, '10 ms', false);
+		INSERT INTO payments.feed_entry (psp, feed, entry_id, body, reason, seen_at, due_at) SELECT psp, feed, 'e-1', '{}', 'not yet', now(), 'infinity' FROM payments.psp_feed;
+		SELECT payments.create_account('till', 'EUR', 'asset'), payments.create_account('sales', 'EUR', 'income', history => true),
+			payments.create_account('card', 'EUR', 'liability', hot => true, parts => 4, min_balance => -1000000), payments.create_account('hot', 'EUR', 'liability', hot => true)});
+	create_payment($node, idempotency_key => 'gone', amount => 1, psp => 'sandbox', payment_method => 'sandbox_vanished');
+	wait_until($node, q{SELECT count(*) FROM payments.dead_letter WHERE decision IS NULL}, '1') or croak 'no dead letter';
+	value($node, q{SELECT payments.import_settlement('sandbox', 'csv', E'kind,psp_object_id,payout_ref,gross,currency,occurred_at\ncharge,ch_x,p1,10.00,EUR,2026-01-02\npayout,po_x,p1,-10.00,EUR,2026-01-03\n')});
+	value($node, q{SELECT payments.post(1, 2, 500, reference => 'first')});
+	my $until = value($node, 'SELECT clock_timestamp()');
+	wait_until($node, "SELECT closed_until IS NOT NULL FROM payments.close_period('$until')") or croak 'no closed period';
+
+	PostgreSQL::Test::Utils::append_to_file($script, q{
+\set k random(1, 1000000000)
+\set a random(1, 500)
+\set kind random(1, 10)
+\if :kind <= 4
+SELECT payments.create_payment('w-' || :k, :a, 'EUR', payment_method => 'sandbox_ok', merchant => CASE WHEN :a > 250 THEN 'books' ELSE 'default' END);
+\elif :kind = 5
+SELECT payments.create_payment('m-' || :k, :a, 'EUR', payment_method => 'sandbox_ok', capture => 'manual');
+\elif :kind = 6
+DO 'BEGIN PERFORM payments.capture_payment(payment_id, ''c-'' || payment_id) FROM (SELECT payment_id FROM payments.payment WHERE status = ''authorized'' LIMIT 1) p; EXCEPTION WHEN OTHERS THEN NULL; END';
+\elif :kind = 7
+DO 'BEGIN PERFORM payments.refund_payment(payment_id, ''r-'' || payment_id || captured || refunded, 1) FROM (SELECT * FROM payments.payment WHERE status = ''succeeded'' LIMIT 1 OFFSET 5) p; EXCEPTION WHEN OTHERS THEN NULL; END';
+\elif :kind = 8
+SELECT payments.post(1, 2, :a, reference => 'p-' || :k), payments.post(1, 3, :a), payments.post(1, 4, :a);
+\elif :kind = 9
+SELECT payments.post_hold(h.hold_id, 1) FROM payments.hold(1, 2, :a) h;
+\else
+BEGIN;
+SELECT payments.create_payment('n-' || :k || '-' || n, :a, 'EUR', payment_method => 'sandbox_ok') FROM generate_series(1, 5) n;
+ROLLBACK;
+\endif
+});
+
+	my $said = '';
+	my $writers = IPC::Run::start([ $node->installed_command('pgbench'), '-n', '-c', '3', '-T', '100000', '-R', '60', '-f', $script, $node->connstr('postgres') ],
+		'<', \undef, '>', \$said, '2>', \$said);
+	wait_until($node, 'VACUUM payments.payment_status; ' . backward_rows()) or croak "rows lie in order: $said";
+	value($node, 'SELECT payments.seal_blocks()');
+	return $writers;
 }
 
 =pod

@@ -172,6 +172,7 @@ class Faulty:
     note(), trait(), perform(), answer_status(), answer_key_in_use().
     """
     breakers = BREAKERS
+    asides = ()                     # routes that are of no payment: not counted, and meant by rules that name a path
 
     def __init__(self):
         self.running = 0
@@ -204,6 +205,8 @@ class Faulty:
         delay_before = delay_after = 0
         struck = None
         for rule in self.rules:
+            if request.route in self.asides and "path" not in rule.patterns:
+                continue
             if struck is not None and rule.name != "delay_ms":
                 continue
             if rule.strikes(self, request):
@@ -248,7 +251,8 @@ class Faulty:
         self.release_key(request)
         name = rule.name if rule else None
         outcome = "%s %s" % (request.route, name if name and name not in self.breakers else answer[0])
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        if request.route not in self.asides:
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         if name == "reset_before" or (name == "lose_answer" and rule.options.get("rst")):
             connection.reset()
         elif name == "lose_answer":

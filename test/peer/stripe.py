@@ -10,6 +10,7 @@ What it speaks (form-encoded v1, Bearer or Basic):
     POST /v1/payment_intents/ID/capture     POST /v1/payment_intents/ID/cancel
     POST /v1/refunds                        GET /v1/refunds[/ID]
     GET /v1/balance_transactions            GET /v1/events
+    GET /v1/account         faults strike it only when they name a path
 
     GET  /_authenticate/ID the payer's page of a requires_action payment (?outcome=failed)
 
@@ -445,9 +446,13 @@ BREAKERS = {
 class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
     transaction_class, event_class = Transaction, Event
     breakers = BREAKERS
+    asides = ("account",)
     refusal = b'{"error":{"type":"invalid_request_error","message":"Not understood."}}'
     default_settings = {
         **control.SETTINGS,
+        "account": None,                # whose account the secret is of; null: one of each port
+        "more_secrets": {},             # others that it takes, each with the account that it is of
+        "livemode": False,              # of events
         "search_delay_ms": 0,           # search does not show what is younger
         "processing_gets": 0,           # pm_test_processing succeeds after so many GETs; 0: only when told
         "minimum_amount": 1,            # Stripe's own is about 50
@@ -471,6 +476,7 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
             "list": self.list_intents, "capture": self.capture_intent, "cancel": self.cancel_intent,
             "refund": self.create_refund, "refund_get": self.get_refund, "refund_list": self.list_refunds,
             "transactions": self.list_transactions, "events": self.list_events,
+            "account": self.get_account,
         }
         self.reset()
 
@@ -507,6 +513,8 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
             route = "transactions"
         elif parts == ["v1", "events"] and request.method == "GET":
             route = "events"
+        elif parts == ["v1", "account"] and request.method == "GET":
+            route = "account"
         request.route = route
 
     def parse_body(self, request):
@@ -555,7 +563,8 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
     def perform(self, request):
         """Executes a request at most once for its key.  Returns (status, body, headers)."""
         try:
-            if request.headers.get(b"authorization") not in self.authorizations:
+            authorization = request.headers.get(b"authorization")
+            if authorization not in self.authorizations and self.other_account(authorization) is None:
                 raise invalid("Invalid API Key provided.", status=401,
                               headers="WWW-Authenticate: Bearer realm=\"Stripe\"\r\n")
             handler = self.routes.get(request.route)
@@ -1013,7 +1022,7 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         self.emit(kind, subject, request, request_id=request and request.id)
 
     def body_of(self, event):
-        return to_json(event.render())
+        return to_json(dict(event.render(), livemode=self.settings["livemode"]))
 
     def sign(self, stamp, body):
         mac = hmac.new(self.webhook_secret, (stamp + "." + body).encode(), hashlib.sha256).hexdigest()
@@ -1040,6 +1049,18 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
                             lambda one: wanted.get("type") in (None, one.type)
                             and wanted.get("currency") in (None, one.currency)
                             and wanted.get("source") in (None, one.source.id))
+
+    def other_account(self, authorization):
+        for secret, account in self.settings["more_secrets"].items():
+            if authorization == b"Bearer " + secret.encode():
+                return account
+        return None
+
+    def get_account(self, request):
+        account = (self.other_account(request.headers.get(b"authorization")) or self.settings["account"]
+                   or "acct_%d" % self.port)
+        return {"id": account, "object": "account", "charges_enabled": True,
+                "country": "DE", "default_currency": "eur", "type": "standard"}
 
     def list_events(self, request):
         types = as_list(request.form.get("types"))

@@ -233,6 +233,20 @@ class PeerTest(unittest.TestCase):
         status, _, _ = self.ask("GET", "/v1/payment_intents", None, {"Authorization": "Basic c2tfdGVzdF9zZWxmOg=="})
         self.assertEqual(status, 200)
 
+    def test_says_whose_account_the_secret_is_of(self):
+        account = lambda: self.api("GET", "/v1/account")[1]["id"]
+        self.assertEqual(account(), "acct_%d" % self.port)
+        self.control(settings={"account": "acct_mine", "more_secrets": {"sk_test_other": "acct_theirs"}})
+        self.assertEqual(account(), "acct_mine")
+        other = {"Authorization": "Bearer sk_test_other"}
+        self.assertEqual(json.loads(self.ask("GET", "/v1/account", None, other)[1])["id"], "acct_theirs")
+        self.assertEqual(self.ask("GET", "/v1/refunds", None, other)[0], 200)
+        self.control(faults=[{"fault": "status_500", "count": 1}])
+        self.assertEqual(account(), "acct_mine")
+        self.assertEqual(self.create("K1")[0], 500)
+        self.control(faults=[{"fault": "status_403", "path": "/v1/account"}])
+        self.assertEqual(self.api("GET", "/v1/account")[0], 403)
+
     def test_refused_before_execution_is_not_stored(self):
         bad = [{"amount": "0"}, {"amount": "1.5"}, {"currency": "EUR"}, {"payment_method": "pm_none"},
                {"strange": "1"}, {"confirm": "yes"}, {"expand[]": "everything"}, {"amount": "9" * 12},

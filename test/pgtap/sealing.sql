@@ -128,9 +128,18 @@ COMMIT;
 SELECT string_agg(payments._seal_head_line(block, hash, sealed_at), E'\n') AS heads, jsonb_agg(jsonb_build_object('block', block, 'hash', encode(hash, 'hex'))) AS json FROM payments.seal \gset
 SELECT is((SELECT detail FROM payments.verify(:'heads')) ~ ', 4 heads;', true, 'heads as lines');
 SELECT is((SELECT detail FROM payments.verify(:'json')) ~ ', 4 heads;', true, 'heads as JSON');
-SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', replace(:'heads', :'three', :'one')), $$VALUES ('head', 3::bigint)$$, 'a head that contradicts');
+SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', :'heads' || E'\n' || payments._seal_head_line(3, decode(:'one', 'hex'), now())), $$VALUES ('head', 3::bigint)$$, 'a head that contradicts');
 SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', '9 ' || :'one'), $$VALUES ('head', 9::bigint)$$, 'a head that is not there');
-SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', '1 ' || :'one' || ' 2026-01-01T00:00:00.000000Z elsewhere 1'), $$VALUES ('head', NULL::bigint)$$, 'heads of another database alone');
+SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', concat('1 ', :'one', ' 2026-01-01T00:00:00.000000Z else where 1 ', payments._seal_head_check('1', :'one', '2026-01-01T00:00:00.000000Z', '1'))),
+	$$VALUES ('head', NULL::bigint)$$, 'heads of another database alone');
+-- A line that was cut short anywhere, alone or grown together with what was written behind it.
+SELECT payments._seal_head_line(block, hash, sealed_at) AS line FROM payments.seal WHERE block = 2 \gset
+SELECT is_empty(format($$SELECT n, w.* FROM generate_series(1, length(%1$L) - 1) n, payments._witnessed_heads(left(%1$L, n) || E'\n' || %2$L) w
+	WHERE NOT EXISTS (SELECT FROM payments.seal s WHERE s.block = w.block AND encode(s.hash, 'hex') = w.hash)$$, :'line', :'heads'), 'a line cut short contradicts nothing');
+SELECT is_empty(format($$SELECT n, w.* FROM generate_series(1, length(%1$L) - 1) n, payments._witnessed_heads(left(%1$L, n) || %2$L) w
+	WHERE NOT EXISTS (SELECT FROM payments.seal s WHERE s.block = w.block AND encode(s.hash, 'hex') = w.hash)$$, :'line', :'heads'), 'nor does one that has grown together with the next');
+SELECT is((SELECT detail FROM payments.verify('1' || :'line' || E'\n' || :'heads')) ~ ', 4 heads and 1 lines that are none;', true, 'it is counted as what it is');
+SELECT is((SELECT string_agg(kind || block, ' ') FROM payments.verify(E'9 ' || :'one' || E'\n1' || :'line')), 'head9', 'and hides no other');
 SELECT is_empty(format('SELECT * FROM payments._witnessed_heads(%L)', E'nonsense\n1 short\n-1 ' || :'one'), 'what is no head is passed over');
 
 -- Retention.

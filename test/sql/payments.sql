@@ -50,8 +50,8 @@ SELECT verb, status, payment_id = :'first_id' AS same FROM payments.idempotency_
 SELECT substr(payment_id::text, 15, 1) AS version, right(payment_id::text, 3) = right(operation_id::text, 3) AS same_bucket
 FROM payments.operation WHERE payment_id = :'first_id';
 
--- What the PSP will be sent is derived from the request alone: a database that lost this row would send the same.
-SELECT psp_ref FROM payments.operation WHERE payment_id = :'first_id';
+-- What the PSP will be sent says which installation sends it; how it is derived is in pgtap/identity.sql.
+SELECT psp_ref ~ ('^' || payments.installation_tag() || '_[a-z2-7]{43}$') AS ours FROM payments.operation WHERE payment_id = :'first_id';
 
 -- A key is a merchant's own.
 SELECT payments.create_merchant('pay_shop');

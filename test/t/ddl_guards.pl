@@ -45,7 +45,7 @@ my @refused = (
 # Later servers have further ways.
 push @refused, 'ALTER TABLE payments.payment ADD COLUMN twice bigint GENERATED ALWAYS AS (amount * 2) STORED; '
   . 'ALTER TABLE payments.payment ALTER COLUMN twice SET EXPRESSION AS (amount)' if $node->pg_version >= 17;
-push @refused, 'ALTER TABLE payments.dead_letter ALTER CONSTRAINT dead_letter_has_operation NOT ENFORCED' if $node->pg_version >= 18;
+push @refused, 'ALTER TABLE payments.movement ALTER CONSTRAINT movement_amount_positive NOT ENFORCED' if $node->pg_version >= 18;
 my $before = $node->safe_psql('postgres', q{SELECT string_agg(tgname::text || tgenabled::text || tgrelid::regclass::text, ',' ORDER BY tgrelid, tgname)
 	FROM pg_trigger WHERE NOT tgisinternal});
 foreach my $sql (@refused)

@@ -54,7 +54,7 @@ ok(wait_until($main, sprintf(q{SELECT block FROM payments.seal_head}), qr/^[2-9]
 my $head = value($main, 'SELECT head FROM payments.seal_head');
 wait_until($main, "SELECT strpos(E'\\n' || pg_read_file('$file', 0, 1000000, true), E'\\n$head\\n') > 0");
 like(slurp_heads(), qr/^\Q$head\E$/m, 'the newest head is in the file');
-is((() = slurp_heads() =~ /^\d+ [0-9a-f]{64} \S+Z postgres \d+$/mg), () = slurp_heads() =~ /\n/g, 'which has nothing but heads');
+is((() = slurp_heads() =~ /^\d+ [0-9a-f]{64} \S+Z postgres \d+ [0-9a-f]{8}$/mg), () = slurp_heads() =~ /\n/g, 'which has nothing but heads');
 is((stat $file)[2] & 0022, 0, 'and is for the server to write');
 like(findings($main, heads_literal()), qr/^ok \d+$/, 'verify() finds nothing wrong, and knows the heads');
 like(value($main, 'SET ROLE payments_auditor; SELECT kind FROM payments.verify()'), qr/^ok$/, 'nor for an auditor');
@@ -144,7 +144,7 @@ value($young, 'CREATE EXTENSION payments; SELECT payments.setup()', dbname => 'd
 value($young, q{SET session_replication_role = replica;
 	ALTER TABLE payments.merchant DISABLE TRIGGER ALL; DELETE FROM payments.merchant; ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER guard_facts;
 	ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER forget_routes; ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER guard_truncate;
-	DELETE FROM payments.psp; DELETE FROM payments.installation}, dbname => 'data_only');
+	DELETE FROM payments.psp; DELETE FROM payments.installation; DELETE FROM payments.installation_salt}, dbname => 'data_only');
 $young->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.data", '-o', '/dev/null', '-d', $young->connstr('data_only') ], 'data only, into tables that setup() made');
 value($young, 'ALTER DATABASE postgres RENAME TO second', dbname => 'data_only');
 value($young, 'ALTER DATABASE data_only RENAME TO postgres', dbname => 'original');

@@ -238,6 +238,41 @@ is_request(PayOpKind kind, const char *expected)
 }
 
 /* They are stored and sent again for a day: another version of the library must build the same. */
+/* Whose account, by the answer and the secret; "-" for what is not known. */
+static const char *
+stripe_account(int status, const char *body, const char *secret)
+{
+	PayAnswer	answer;
+	PayAccount	account = {0};
+
+	pay_answer_init(&answer);
+	answer.transport = PAY_TRANSPORT_ANSWERED;
+	answer.http_status = status;
+	answer.body = body;
+	answer.body_bytes = strlen(body);
+	pay_adapter_stripe.read_account(&answer, secret, &account);
+	return psprintf("%s %s", account.id ? account.id : "-", account.mode ? account.mode : "-");
+}
+
+static void
+test_stripe_account(void)
+{
+	static const char account[] = "{\"id\": \"acct_1\", \"object\": \"account\", \"email\": \"a@b.example\"}";
+	PayRequest	request = {0};
+
+	pay_adapter_stripe.build_account(&request);
+	OK(strcmp(request.method, "GET") == 0 && strcmp(request.path, "/v1/account") == 0 && request.body == NULL, "stripe: whose account is asked for");
+	OK(strcmp(stripe_account(200, account, "sk_test_1"), "acct_1 test") == 0, "the account, and of a key for tests");
+	OK(strcmp(stripe_account(200, account, "rk_live_1"), "acct_1 live") == 0, "or of a live one, restricted or not");
+	OK(strcmp(stripe_account(200, account, "else"), "acct_1 -") == 0, "of another secret the mode is not known");
+	OK(strcmp(stripe_account(403, account, "sk_live_1"), "- live") == 0, "what is refused says no account");
+	OK(strcmp(stripe_account(200, "{\"id\": \"cus_1\", \"object\": \"customer\"}", "sk_live_1"), "- live") == 0, "nor does another object");
+	OK(strcmp(stripe_account(200, "{\"id\": \"acct 1\", \"object\": \"account\"}", "sk_live_1"), "- live") == 0, "or what is no id");
+	OK(strcmp(stripe_account(200, "{\"id\": 7, \"object\": \"account\"", "sk_live_1"), "- live") == 0, "or no JSON");
+	OK(pay_account_differs(&(PayAccount) {"a", "live"}, &(PayAccount) {"b", "live"}) && pay_account_differs(&(PayAccount) {"a", "live"}, &(PayAccount) {"a", "test"}), "accounts differ by id and by mode");
+	OK(!pay_account_differs(&(PayAccount) {"a", "live"}, &(PayAccount) {"a", NULL}) && !pay_account_differs(&(PayAccount) {NULL, NULL}, &(PayAccount) {"a", "test"}), "and by nothing that is not known");
+}
+
 static void
 test_stripe(void)
 {
@@ -325,6 +360,7 @@ main(void)
 		shim_reset();
 	}
 	test_stripe();
+	test_stripe_account();
 	test_kinds();
 	test_common();
 	shim_reset();

@@ -70,6 +70,11 @@ test_failures(void)
 	for (int i = 0; i < 50; i++)
 		pay_token_failed(&cache, -1, NOW);
 	OK(pay_token_due(&cache) == NOW + 60 * S, "up to a minute");
+	pay_token_asked(&cache);
+	pay_token_put_off(&cache, NOW);
+	OK(pay_token_due(&cache) == NOW + 1 * S, "what we could not ask for is asked for soon,");
+	pay_token_failed(&cache, -1, NOW);
+	OK(pay_token_due(&cache) == NOW + 60 * S, "and does not count as a failure");
 	pay_token_failed(&cache, 600, NOW);
 	OK(pay_token_due(&cache) == NOW + 600 * S, "or as long as the PSP says");
 	pay_token_failed(&cache, 24 * 60 * 60, NOW);

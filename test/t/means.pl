@@ -1,0 +1,156 @@
+# If this fails, a worker that has fewer open files or less memory than it was
+# told to use takes its own want for a PSP that is down: it stops calling a
+# healthy one, gives payments up, or loses slots for good until nothing moves.
+use strict;
+use warnings FATAL => 'all';
+
+use File::Basename qw(dirname);
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use PaymentsTest;
+use PostgreSQL::Test::Utils qw(slurp_file system_or_bail);
+use Test::More;
+
+my $PAYMENTS = 400;
+my $FILES    = 300;
+my $SLOTS    = 8;
+
+sub worker_pid { return value($_[0], 'SELECT pid FROM payments.worker_status') }
+
+# Its child processes are given the same; the worker that runs is not.
+sub limit_files
+{
+	my ($pid, $soft, $hard) = @_;
+
+	return system_or_bail('prlimit', '--pid', $pid, "--nofile=$soft:$hard");
+}
+
+sub new_worker
+{
+	my ($node) = @_;
+	my $old = worker_pid($node);
+
+	value($node, "SELECT pg_terminate_backend($old)");
+	ok(wait_until($node, "SELECT running AND pid <> $old FROM payments.worker_status"), 'another worker');
+	return worker_pid($node);
+}
+
+sub pay
+{
+	my ($node, $name, $n, $psp) = @_;
+
+	return $node->safe_psql('postgres', "SELECT FROM generate_series(1, $n) i, LATERAL payments.create_payment(
+		idempotency_key => '$name-' || i, amount => 1000, currency => 'EUR', psp => '$psp', payment_method => 'pm_card_visa')");
+}
+
+# ---------- fewer files than requests, from the start
+my $node = new_payments_node('means', conf => "payments.lease = '1 h'");
+my $peer = start_peer(faults => [ { fault => 'hold' } ]);
+create_stripe_psp($node, $peer);
+# One try, and it is not to be used up: a second would be one too many.
+fast_schedules($node, schedules => ['not_sent'], tries => 1);
+my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+limit_files($postmaster, $FILES, $FILES);
+my $log_from = -s $node->logfile;
+new_worker($node);
+pay($node, 'few', $PAYMENTS, 'stripe');
+my ($bound) = slurp_file($node->logfile, $log_from) =~ /keeps at most (\d+) requests in flight/;
+ok($bound > 0 && $bound < $FILES / 2, 'it says how many it has the files for');
+ok($peer->wait_held(int($bound / 2)), 'a good many hang at once');
+cmp_ok(value($node, 'SELECT in_flight FROM payments.worker_status'), '<=', $bound, 'and no more are claimed than can be sent');
+$peer->release;
+at_rest($node);
+is(value($node, 'SELECT status, count(*) FROM payments.payment GROUP BY 1'), "succeeded|$PAYMENTS", 'all succeed');
+is(value($node, 'SELECT count(*) FROM payments.attempt'), $PAYMENTS, 'at the first attempt');
+
+$node->stop;
+
+# ---------- they run out in the middle: a name cannot be looked up, nor a socket be made
+{
+	package NamedPeer;
+	sub url { return $_[0]{url} }
+}
+$node = new_payments_node('less', conf => "payments.lease = '1 h'");
+$log_from = -s $node->logfile;
+fast_schedules($node, schedules => ['not_sent'], tries => 1);
+my $other = start_peer(faults => [ { fault => 'hold' } ]);
+create_stripe_psp($node, $peer);
+create_stripe_psp($node, $other, psp => 'by_address', arm => 0);
+create_stripe_psp($node, bless({ url => 'http://localhost:' . $other->port }, 'NamedPeer'), psp => 'by_name', arm => 0);
+my $pid = new_worker($node);
+# So that it has opened what it needs for these itself.
+is(outcome($node, create_payment($node, idempotency_key => 'warm', amount => 1000)), 'succeeded', 'it works');
+my $free = 0;
+$free++ while -e "/proc/$pid/fd/$free" || -l "/proc/$pid/fd/$free";
+limit_files($pid, $free, '');
+pay($node, "lacking-$_", 40, $_) foreach 'by_address', 'by_name';
+ok( wait_until($node, q{SELECT count(*) FROM (SELECT FROM payments.attempt_answer JOIN payments.operation o USING (operation_id)
+		WHERE error ~ 'no means on this host' GROUP BY o.operation_id HAVING count(*) > 2) s}, qr/^[1-9]/), 'calls that cannot be made are put off, again and again');
+like(value($node, 'SELECT hint FROM payments.worker_status'), qr/short of open files/, 'worker_status says why');
+is(value($node, 'SELECT count(*) FROM payments.dead_letter'), '0', 'no try was used up');
+like(slurp_file($node->logfile, $log_from), qr/lacks open files, memory or threads/, 'so does the log');
+limit_files($pid, 1024, '');
+$other->release;
+at_rest($node);
+is(value($node, q{SELECT status, count(*) FROM payments.payment GROUP BY 1}), 'succeeded|81', 'with files they all succeed');
+is(scalar(@{ $other->book->{charges} }), 80, 'and are charged once each');
+ok(wait_until($node, 'SELECT hint IS NULL FROM payments.worker_status'), 'the hint goes');
+is(worker_pid($node), $pid, 'all the while it was the same worker');
+
+# ---------- an address that we do not allow says nothing of the PSP either
+$node->append_conf('postgresql.conf', 'payments.allow_http = off');
+reload($node);
+my $id = create_payment($node, idempotency_key => 'refused', amount => 1000);
+ok(wait_until($node, qq{SELECT error FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = '$id'}, 'plain http is not allowed'),
+	'a call that our own rules forbid is not made');
+is(value($node, qq{SELECT o.status, q.try, due_at > now() + interval '30 s' FROM payments.queue q JOIN payments.operation o USING (operation_id) WHERE o.payment_id = '$id'}),
+	'awaiting_retry|0|t', 'uses up no try, and comes again after a while');
+check_clean($node);
+$node->stop;
+
+# ---------- memory runs out, here and there in the middle of a call
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my ($short, $orders) = ("$dir/short.so", "$dir/orders");
+
+sub fail_every
+{
+	open my $file, -e $orders ? '+<' : '>', $orders or die "$orders: $!";
+	syswrite $file, pack 'ii', @_;
+	return close $file;
+}
+
+system_or_bail('cc', '-O1', '-shared', '-fPIC', '-o', $short, dirname(__FILE__) . '/../lib/short.c');
+fail_every(0, 0);
+my $poor = new_payments_node('poor', start => 0, conf => "payments.inflight_max = $SLOTS\npayments.lease = '1 h'");
+{
+	local $ENV{LD_PRELOAD} = $short;
+	local $ENV{PAY_SHORT}  = $orders;
+	$poor->start;
+}
+$poor->safe_psql('postgres', 'CREATE EXTENSION payments; SELECT payments.setup();');
+create_stripe_psp($poor, $peer);
+fast_schedules($poor);
+ok(wait_until($poor, 'SELECT running FROM payments.worker_status'), 'a worker');
+$pid = worker_pid($poor);
+my $made = 0;
+foreach my $every (3, 7, 20, 50)
+{
+	fail_every($pid, $every);
+	my $before = value($poor, q{SELECT count(*) FROM payments.attempt_answer WHERE error ~ 'memory|no means|set up'});
+	do { pay($poor, 'poor-' . $made++, 20, 'stripe') }
+	until wait_until($poor, qq{SELECT count(*) > $before + 4 FROM payments.attempt_answer WHERE error ~ 'memory|no means|set up'}, 't', 10) || $made > 40;
+	fail_every($pid, 0);
+	cmp_ok($made, '<=', 40, "one in $every allocations fails, and calls with it");
+}
+at_rest($poor);
+is(value($poor, 'SELECT status, count(*) FROM payments.payment GROUP BY 1'), 'succeeded|' . 20 * $made, 'all succeed in the end');
+is_deeply($peer->book(brief => 1)->{double_charged}, [], 'charged once each');
+$peer->faults({ fault => 'hold' });
+pay($poor, 'last', 2 * $SLOTS, 'stripe');
+ok($peer->wait_held($SLOTS), 'no slot was lost');
+$peer->release;
+at_rest($poor);
+is(worker_pid($poor), $pid, 'all the while it was the same worker');
+check_clean($poor);
+$poor->stop;
+done_testing();

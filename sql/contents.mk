@@ -66,6 +66,7 @@ SQL_CODE = \
 	seal/seal.sql \
 	job/run.sql \
 	settlement/import.sql \
+	settlement/import_rows.sql \
 	job/schedule.sql \
 	settlement/match.sql \
 	close/close.sql \

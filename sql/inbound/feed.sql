@@ -148,7 +148,7 @@ BEGIN
 		RETURN 0;
 	END IF;
 	BEGIN
-		SELECT CASE WHEN r.duplicate THEN 0 ELSE r.lines END INTO n
+		SELECT r.lines - r.known INTO n
 		FROM payments.import_settlement(_psp, _format, E'[\n' || array_to_string(bodies, E',\n') || E'\n]',
 			_file_name, '{"amounts": "minor"}') r;
 		RETURN n;
@@ -172,7 +172,7 @@ DECLARE
 	n int := 0;
 BEGIN
 	IF EXISTS (SELECT FROM payments._feed_unknown_lines(_psp, ARRAY[_entry_id])) THEN
-		SELECT CASE WHEN r.duplicate THEN 0 ELSE r.lines END INTO n
+		SELECT r.lines - r.known INTO n
 		FROM payments.import_settlement(
 			_psp, _format, E'[\n' || _entry || E'\n]', _file_name, '{"amounts": "minor"}') r;
 	END IF;

@@ -4,18 +4,26 @@
 -- is repeated finds its work done.
 
 CREATE FUNCTION payments._settlement_apply(
-	psp text, batch_ids bigint[], line_nos int[], payment_ids uuid[], object_ids text[], with_fee boolean[],
-	wait boolean
+	psp text, batch_ids bigint[], line_nos int[], payment_ids uuid[], object_ids text[], amounts bigint[],
+	with_fee boolean[], wait boolean
 ) RETURNS TABLE (place int, outcome text, status text)
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_apply';
-COMMENT ON FUNCTION payments._settlement_apply(text, bigint[], int[], uuid[], text[], boolean[], boolean) IS
-'Internal: apply_psp_result() for settlement lines. outcome: applied, no_effect, or locked: somebody holds the payment, and wait is false.';
+COMMENT ON FUNCTION payments._settlement_apply(text, bigint[], int[], uuid[], text[], bigint[], boolean[], boolean) IS
+'Internal: apply_psp_result() for settlement lines. amounts: what moved, where other lines take back a part; null: what the line says. outcome: applied, no_effect, or locked: somebody holds the payment, and wait is false.';
 
 -- Lines that bring news of a payment that we know.  A second charge of a payment
 -- is none: a person decides about it.
+--
+-- A PSP may tell a capture of 80 of 100 as a charge of 100 and a line that takes
+-- back 20 (Stripe does).  The news is then the charge, less what is taken back;
+-- the other line moves nothing.  As long as it is missing, and our own capture of
+-- less is open, the charge waits for it.  A report that calls that line a refund, as
+-- the Dashboard's does, must not make it one: while lines charge more than is
+-- captured, no refund is taken from them.
 CREATE FUNCTION payments._settlement_news(_psp text, _batch_ids bigint[], _line_nos int[])
 	RETURNS TABLE (
-		batch_id bigint, line_no int, payment_id uuid, object_id text, with_fee boolean, moves boolean
+		batch_id bigint, line_no int, payment_id uuid, object_id text, amount bigint, with_fee boolean,
+		moves boolean
 	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH l AS MATERIALIZED (
@@ -33,7 +41,9 @@ CREATE FUNCTION payments._settlement_news(_psp text, _batch_ids bigint[], _line_
 		WHERE m.psp = _psp AND m.payment_id IN (SELECT x.payment_id FROM l x)
 		GROUP BY m.payment_id
 	), t AS MATERIALIZED (
-		SELECT w.kind, s.payment_id, sum(s.theirs) AS theirs, sum(s.fee) AS fees
+		SELECT w.kind, s.payment_id, sum(s.theirs) AS theirs, sum(s.fee) AS fees,
+			coalesce(sum(s.theirs) FILTER (WHERE s.theirs < 0), 0)::bigint AS taken_back,
+			count(*) FILTER (WHERE s.theirs > 0) AS lines
 		FROM (
 			SELECT x.kind, x.movement_kind, array_agg(DISTINCT x.payment_id) AS payment_ids
 			FROM l x
@@ -42,12 +52,28 @@ CREATE FUNCTION payments._settlement_news(_psp text, _batch_ids bigint[], _line_
 		) w
 		CROSS JOIN LATERAL payments._payment_lines(_psp, w.payment_ids, w.kind, w.movement_kind) s
 		GROUP BY w.kind, s.payment_id
+	), c AS MATERIALIZED (
+		SELECT s.payment_id, sum(s.theirs) AS theirs
+		FROM payments._payment_lines(
+			_psp, ARRAY(SELECT x.payment_id FROM l x WHERE x.moved IS NULL AND x.kind = 'refund'), 'charge',
+			'capture') s
+		GROUP BY s.payment_id
 	), n AS (
 		-- Files may put several of ours into one line, under another id, and fees have ids of their own:
 		-- what is booked and this line may together not exceed what all lines say.
-		SELECT l.*, coalesce(b.capture, 0) AS captured,
+		SELECT l.*, coalesce(b.capture, 0) AS captured, l.theirs + coalesce(t.taken_back, 0) AS amount,
 			l.moved IS NULL
-				AND l.theirs
+				AND l.theirs + t.taken_back > 0
+				AND (t.taken_back = 0 OR t.lines = 1 AND l.theirs > 0)
+				AND NOT EXISTS (
+					SELECT FROM payments.operation o
+					WHERE o.payment_id = l.payment_id
+					AND o.kind = 'capture'
+					AND o.completed_at IS NULL
+					AND (l.kind = 'charge' AND o.amount < l.theirs + t.taken_back OR l.kind = 'refund')
+				)
+				AND (l.kind <> 'refund' OR coalesce(c.theirs <= nullif(b.capture, 0), true))
+				AND l.theirs + t.taken_back
 					+ CASE l.movement_kind
 						WHEN 'capture' THEN coalesce(b.capture, 0)
 						WHEN 'refund' THEN coalesce(b.refund, 0)
@@ -58,14 +84,16 @@ CREATE FUNCTION payments._settlement_news(_psp text, _batch_ids bigint[], _line_
 			coalesce(
 				l.kind = 'charge'
 					AND l.fee > 0
+					AND l.theirs > 0
 					AND l.currency = l.their_currency
 					AND coalesce(b.fees, 0) + l.fee <= t.fees,
 				false) AS with_fee
 		FROM l
 		LEFT JOIN b ON b.payment_id = l.payment_id
 		LEFT JOIN t ON t.payment_id = l.payment_id AND t.kind = l.kind
+		LEFT JOIN c ON c.payment_id = l.payment_id
 	)
-	SELECT n.batch_id, n.line_no, n.payment_id, n.object_id, n.with_fee, n.moves
+	SELECT n.batch_id, n.line_no, n.payment_id, n.object_id, n.amount, n.with_fee, n.moves
 	FROM n
 	WHERE n.moves AND (n.kind <> 'charge' OR n.captured = 0)
 	OR n.moved IS NOT NULL AND n.with_fee
@@ -104,7 +132,7 @@ BEGIN
 		FROM (
 			SELECT x.*
 			FROM payments.settlement_line x
-			WHERE x.batch_id = b.batch_id AND x.line_no > b.applied_to
+			WHERE x.batch_id = b.batch_id AND x.line_no > b.applied_to AND NOT x.repeated
 			ORDER BY x.line_no
 			LIMIT _max_lines
 		) l;
@@ -113,13 +141,14 @@ BEGIN
 			RETURN;
 		END IF;
 	ELSE
-		-- Nothing new; what could not be settled before may be now.
+		-- Nothing new; what could not be settled before may be now.  In any order: as many as we take that
+		-- never can be must not keep the others away.
 		SELECT array_agg(d.batch_id), array_agg(d.line_no) INTO batches, nos
 		FROM (
 			SELECT o.batch_id, o.line_no
 			FROM payments._discrepancy_open(_psp) o
 			WHERE o.kind = 'status'
-			ORDER BY o.discrepancy_id
+			ORDER BY random()
 			LIMIT _max_lines
 		) d;
 		IF nos IS NULL THEN
@@ -153,7 +182,7 @@ BEGIN
 	FROM (
 		SELECT array_agg(x.batch_id) AS batch_ids, array_agg(x.line_no) AS line_nos,
 			array_agg(x.payment_id) AS payment_ids, array_agg(x.object_id) AS object_ids,
-			array_agg(x.with_fee) AS with_fee, array_agg(x.moves) AS moves
+			array_agg(x.amount) AS amounts, array_agg(x.with_fee) AS with_fee, array_agg(x.moves) AS moves
 		FROM (
 			SELECT y.*
 			FROM payments._settlement_news(_psp, batches, news) y
@@ -162,7 +191,7 @@ BEGIN
 		) x
 	) w,
 		LATERAL payments._settlement_apply(_psp, w.batch_ids, w.line_nos, w.payment_ids,
-			w.object_ids, w.with_fee, true) a
+			w.object_ids, w.amounts, w.with_fee, true) a
 	WHERE w.batch_ids IS NOT NULL;
 	-- What the PSP's word has settled is written down as found and resolved.
 	WITH found AS (
@@ -335,7 +364,7 @@ CREATE FUNCTION payments._settlement_sums(_batch bigint)
 		SELECT o.merchant, 'settled_fee', o.currency, o.fee
 		FROM o
 		WHERE o.kind IN ('refund', 'refund_failure', 'chargeback', 'chargeback_reversal')
-		OR o.kind = 'charge' AND o.fee < 0
+		OR o.kind = 'charge' AND (o.fee < 0 OR o.gross < 0)
 		OR o.kind = 'charge' AND o.original_currency IS NOT NULL AND o.known
 		UNION ALL
 		-- Booked in the payment's currency, settled in another.

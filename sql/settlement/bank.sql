@@ -21,15 +21,38 @@ CREATE FUNCTION payments._payouts(_psp text)
 $$;
 COMMENT ON FUNCTION payments._payouts(text) IS 'Internal: payouts of a PSP, or of all, with what their lines make.';
 
+-- Of the banks' transaction codes, those by which no PSP pays out: what has one is a payout only where it
+-- names it.  From general knowledge of SWIFT's list for field 61 and of ISO 20022's external code sets.
+CREATE FUNCTION payments._bank_code_is_other(_code text) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (
+		SELECT FROM (
+			VALUES
+				('^[NSF](CHG|COM)', 'MT940: charges, commission; as a credit, given back'),
+				('^[NSF](INT|DIV|COL)', 'MT940: interest, dividends'),
+				('^[NSF]RTI', 'MT940: an item of ours that came back'),
+				('^[NSF](FEX|SEC|LDP|TCK|BRF|EQA)', 'MT940: foreign exchange, securities, loans, cheques'),
+				('^PMNT/(ICDT|IRCT|IDDT|ICHQ|RDDT)(/|$)', 'camt: made by us, and as a credit come back'),
+				('/(RRTN|RPCR|UPCT|UPDD|PRDD|RCDD)$', 'camt: returns and reversals'),
+				('/(INTR|CHRG|COMM|FEES|TAXE|DVCA)$', 'camt: interest, charges, taxes, dividends'),
+				('^(LDAS|SECU|FORX|TRAD|CMDT|DERV|PMET)/', 'camt: loans, securities, currencies, trade')
+		) c (pattern, meaning)
+		WHERE _code ~ c.pattern
+	)
+$$;
+COMMENT ON FUNCTION payments._bank_code_is_other(text) IS 'Internal: does the bank''s code of a credit say that it is something else than money paid to us?';
+
 CREATE FUNCTION payments._bank_open(_bank text)
 	RETURNS TABLE (
 		batch_id bigint, statement_no int, entry_no int, amount bigint, currency text, left_over bigint,
-		value_date date, end_to_end_id text, reference text, remittance text, counterparty text
+		value_date date, end_to_end_id text, reference text, remittance text, counterparty text,
+		may_be_nameless boolean
 	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT e.batch_id, e.statement_no, e.entry_no, e.amount, e.currency,
 		(e.amount - coalesce(m.matched, 0))::bigint, coalesce(e.value_date, e.booking_date), e.end_to_end_id,
-		e.reference, e.remittance, e.counterparty
+		e.reference, e.remittance, e.counterparty,
+		NOT e.reversal AND NOT payments._bank_code_is_other(coalesce(e.code, ''))
 	FROM payments.settlement_batch b
 	JOIN payments.bank_entry e ON e.batch_id = b.batch_id
 	LEFT JOIN (
@@ -41,10 +64,11 @@ CREATE FUNCTION payments._bank_open(_bank text)
 	AND b.source = 'bank'
 	AND e.detail_no = 0
 	AND e.status = 'booked'
+	AND NOT e.repeated
 	AND e.amount > 0
 	AND e.amount > coalesce(m.matched, 0)
 $$;
-COMMENT ON FUNCTION payments._bank_open(text) IS 'Internal: credits of a bank account that are not wholly matched.';
+COMMENT ON FUNCTION payments._bank_open(text) IS 'Internal: credits of a bank account that are not wholly matched. may_be_nameless: one may be a payout that it does not name.';
 
 CREATE FUNCTION payments._payouts_open()
 	RETURNS TABLE (psp text, payout_ref text, currency text, left_over bigint, paid_at timestamptz)
@@ -125,6 +149,7 @@ CREATE FUNCTION payments._bank_pairs(_bank text, _key text, _date_window interva
 		FROM e
 		JOIN p ON p.left_over = e.left_over AND p.currency = e.currency
 		WHERE _key = 'amount'
+		AND e.may_be_nameless
 		AND e.value_date BETWEEN p.paid_at::date - extract(day FROM _date_window)::int
 			AND p.paid_at::date + extract(day FROM _date_window)::int
 	), days AS (
@@ -140,6 +165,7 @@ CREATE FUNCTION payments._bank_pairs(_bank text, _key text, _date_window interva
 			HAVING count(*) > 1
 		) d ON d.total = e.left_over AND d.currency = e.currency
 		WHERE _key = 'day'
+		AND e.may_be_nameless
 		AND e.value_date BETWEEN d.paid_on AND d.paid_on + extract(day FROM _date_window)::int
 	)
 	SELECT n.batch_id, n.statement_no, n.entry_no, n.left_over, n.psp, n.payout_ref, n.currency, n.payout_left
@@ -256,6 +282,52 @@ CREATE FUNCTION payments._match_shares(_psp text, _payout text, _currency text, 
 $$;
 COMMENT ON FUNCTION payments._match_shares(text, text, text, bigint) IS 'Internal: divides what came in of a payout among the merchants.';
 
+-- Statements follow one another.  Of one that begins where another did, or lies across it, entries that
+-- have no reference of the bank may be the other's.
+CREATE FUNCTION payments._statement_verdicts(_bank text) RETURNS SETOF payments._verdict
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH s AS MATERIALIZED (
+		SELECT x.*
+		FROM payments.settlement_batch b
+		JOIN payments.bank_statement x ON x.batch_id = b.batch_id
+		WHERE b.psp = _bank AND b.source = 'bank'
+	)
+	SELECT 'statement_overlap', format('statement %s:%s', n.batch_id, n.statement_no), n.batch_id, NULL::int,
+		n.statement_no, NULL::int, NULL::text, NULL::uuid, NULL::text, n.statement_id, NULL::bigint,
+		NULL::text, e.net, n.currency, n.closing_date::timestamp AT TIME ZONE 'UTC'
+	FROM s n
+	CROSS JOIN LATERAL (
+		SELECT sum(x.amount)::bigint AS net, count(*) AS entries
+		FROM payments.bank_entry x
+		WHERE x.batch_id = n.batch_id
+		AND x.statement_no = n.statement_no
+		AND x.detail_no = 0
+		AND x.status = 'booked'
+		AND NOT x.repeated
+	) e
+	WHERE e.entries > 0
+	AND EXISTS (
+		SELECT FROM s o
+		WHERE o.account = n.account
+		AND o.currency = n.currency
+		AND (o.batch_id, o.statement_no) < (n.batch_id, n.statement_no)
+		-- Pages of one statement have its number, and one of their own behind it.
+		AND (
+			split_part(o.statement_id, '/', 1) <> split_part(n.statement_id, '/', 1)
+			OR o.statement_id = n.statement_id
+		) IS NOT FALSE
+		AND (
+			o.opening_date = n.opening_date
+				AND o.opening_balance = n.opening_balance
+				AND o.closing_balance <> o.opening_balance
+			OR o.opening_date < n.closing_date
+				AND n.opening_date < o.closing_date
+				AND (n.opening_balance = o.closing_balance) IS NOT TRUE
+		)
+	)
+$$;
+COMMENT ON FUNCTION payments._statement_verdicts(text) IS 'Internal: statements of a bank with new entries that lie across an earlier one.';
+
 CREATE FUNCTION payments._reconcile_bank(_bank text, _run bigint, _now timestamptz)
 	RETURNS SETOF payments._verdict
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -275,6 +347,7 @@ BEGIN
 	SET posted_at = coalesce(p.posted_at, clock_timestamp()),
 		compared_at = coalesce(p.compared_at, clock_timestamp())
 	WHERE p.psp = _bank AND (p.posted_at IS NULL OR p.compared_at IS NULL);
+	RETURN QUERY SELECT v.* FROM payments._statement_verdicts(_bank) v;
 	RETURN QUERY
 	SELECT 'unmatched_bank', format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no), e.batch_id,
 		NULL::int, e.statement_no, e.entry_no, NULL::text, NULL::uuid, NULL::text,

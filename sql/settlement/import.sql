@@ -217,171 +217,6 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_query(payments.settlement_format) IS 'Internal: a query over a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
 
-CREATE FUNCTION payments._settlement_import_lines(
-	_batch bigint, _psp text, _query text, _content text, _options jsonb
-) RETURNS int
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	n int;
-BEGIN
-	EXECUTE format($sql$
-		-- Decimals of the PSP's own units, where the file counts in these.
-		WITH money AS (
-			SELECT c.currency, c.exponent,
-				CASE WHEN $2 ->> 'amounts' = 'minor' THEN coalesce(u.exponent, c.exponent) END AS unit
-			FROM payments.currency c
-			LEFT JOIN payments.psp p ON p.psp = %2$L
-			LEFT JOIN payments.psp_currency u ON u.adapter = p.adapter AND u.currency = c.currency
-		)
-		INSERT INTO payments.settlement_line (batch_id, line_no, psp, kind, type, entry_id, psp_object_id,
-			psp_payment_id, reference, repeated, further, gross, fee, net, currency, original_amount,
-			original_currency, occurred_at, available_at, payout_ref, description, raw)
-		SELECT $3, q.line_no, %2$L, q.kind, q.type, q.entry_id, q.psp_object_id, q.psp_payment_id,
-			q.reference,
-			-- Lines without an id of their own cannot be told from others; those about the same object or
-			-- payment are told to reconciliation.
-			q.entry_id IS NOT NULL
-				AND (
-					q.nth_entry > 1
-					OR EXISTS (
-						SELECT FROM payments.settlement_line e
-						WHERE e.psp = %2$L AND e.entry_id = q.entry_id AND NOT e.repeated
-					)
-				),
-			q.psp_object_id IS NOT NULL
-				AND (
-					q.nth_object > 1
-					OR EXISTS (
-						SELECT FROM payments.settlement_line e
-						WHERE e.psp_object_id = q.psp_object_id AND e.psp = %2$L AND e.kind = q.kind
-					)
-				)
-			OR q.psp_payment_id IS NOT NULL
-				AND (
-					q.nth_payment > 1
-					OR EXISTS (
-						SELECT FROM payments.settlement_line e
-						WHERE e.psp_payment_id = q.psp_payment_id AND e.psp = %2$L AND e.kind = q.kind
-					)
-				),
-			q.amounts[1], q.amounts[2], q.amounts[3], q.currency, q.original,
-			CASE WHEN q.original IS NOT NULL THEN q.original_currency END, q.occurred_at, q.available_at,
-			q.payout_ref, q.description, coalesce(q.raw, '{}')
-		FROM (
-			SELECT r.line_no, r.kind, r.type, r.entry_id, r.psp_object_id, r.psp_payment_id,
-				row_number() OVER (PARTITION BY r.entry_id ORDER BY r.line_no) AS nth_entry,
-				row_number() OVER (PARTITION BY r.psp_object_id, r.kind ORDER BY r.line_no) AS nth_object,
-				row_number() OVER (PARTITION BY r.psp_payment_id, r.kind ORDER BY r.line_no) AS nth_payment,
-				r.reference, upper(r.currency) AS currency, upper(r.original_currency) AS original_currency,
-				r.occurred_at, r.available_at, r.payout_ref, r.description, r.raw,
-				payments._settlement_amounts(
-					r.line_no, upper(r.currency), c.exponent, c.unit, r.gross, r.fee, r.net) AS amounts,
-				CASE
-					WHEN r.original_currency IS NOT NULL AND upper(r.original_currency) <> upper(r.currency)
-						THEN payments._settlement_amount(
-							r.line_no, upper(r.original_currency), o.exponent, o.unit, r.original_amount)
-				END AS original
-			FROM (
-				SELECT f.line_no,
-					CASE
-						-- Another database's, unless we know it by the PSP's id; its lines without a reference
-						-- (disputes, refunds made by hand) by the payment of an earlier one.
-						WHEN payments._is_foreign(f.reference)
-							AND NOT EXISTS (
-								SELECT FROM payments.payment p
-								WHERE p.psp = %2$L AND p.psp_payment_id = f.psp_payment_id
-							)
-							AND NOT EXISTS (
-								SELECT FROM payments.movement m
-								WHERE m.psp = %2$L AND m.object_id = f.psp_object_id
-							)
-						OR f.reference IS NULL
-							AND EXISTS (
-								SELECT FROM payments.settlement_line e
-								WHERE e.psp = %2$L AND e.psp_payment_id = f.psp_payment_id AND e.kind = 'foreign'
-							)
-							THEN 'foreign'
-						WHEN f.kind IN ('charge', 'refund', 'refund_failure', 'fee', 'chargeback',
-							'chargeback_reversal', 'adjustment', 'reserve', 'reserve_release', 'transfer',
-							'payout', 'payout_failure', 'fx')
-							THEN f.kind
-						ELSE 'unknown'
-					END AS kind,
-					f.type, f.entry_id, f.psp_object_id, f.psp_payment_id, f.reference, f.gross, f.fee, f.net,
-					f.currency, f.original_amount, f.original_currency, f.occurred_at, f.available_at,
-					f.payout_ref, f.description, f.raw
-				FROM (%1$s) f
-			) r
-			LEFT JOIN money c ON c.currency = upper(r.currency)
-			LEFT JOIN money o ON o.currency = upper(r.original_currency)
-			OFFSET 0
-		) q$sql$, _query, _psp)
-	USING _content, _options, _batch;
-	GET DIAGNOSTICS n = ROW_COUNT;
-	RETURN n;
-END
-$$;
-COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, text, text, jsonb) IS 'Internal: writes the lines of a PSP''s file. Raises PY602.';
-
-CREATE FUNCTION payments._settlement_import_entries(
-	_batch bigint, _query text, _content text, _options jsonb
-) RETURNS int
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	n int;
-	w record;
-BEGIN
-	EXECUTE format($sql$
-		WITH r AS MATERIALIZED (
-			SELECT f.*, c.exponent FROM (%s) f LEFT JOIN payments.currency c ON c.currency = f.currency
-		), s AS (
-			INSERT INTO payments.bank_statement (batch_id, statement_no, line_no, account, statement_id,
-				currency, opening_balance, closing_balance, opening_date, closing_date, entries, raw)
-			SELECT $3, r.statement_no, r.line_no, r.account, r.statement_id, r.currency,
-				payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.opening_balance),
-				payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.closing_balance),
-				r.opening_date, r.closing_date, coalesce(r.entries, 0), r.raw
-			FROM r
-			WHERE r.record = 'statement'
-		)
-		INSERT INTO payments.bank_entry (batch_id, statement_no, entry_no, detail_no, line_no, status,
-			amount, currency, reversal, booking_date, value_date, end_to_end_id, bank_reference, reference,
-			remittance, counterparty, counterparty_account, code, raw)
-		SELECT $3, r.statement_no, r.entry_no, coalesce(r.detail_no, 0), r.line_no,
-			coalesce(r.status, 'booked'),
-			payments._settlement_amount(r.line_no, r.currency, r.exponent, NULL, r.amount), r.currency,
-			coalesce(r.reversal, false), r.booking_date, r.value_date, r.end_to_end_id, r.bank_reference,
-			r.reference, r.remittance, r.counterparty, r.counterparty_account, r.code, r.raw
-		FROM r
-		WHERE r.record <> 'statement'$sql$, _query)
-	USING _content, _options, _batch;
-	GET DIAGNOSTICS n = ROW_COUNT;
-	-- The built-in formats have said so already, with the line.
-	SELECT s.statement_no, s.account, s.currency, s.opening_balance, s.closing_balance, e.booked INTO w
-	FROM payments.bank_statement s
-	CROSS JOIN LATERAL (
-		SELECT coalesce(sum(b.amount) FILTER (WHERE b.status = 'booked'), 0) AS booked
-		FROM payments.bank_entry b
-		WHERE b.batch_id = s.batch_id AND b.statement_no = s.statement_no AND b.detail_no = 0
-	) e
-	WHERE s.batch_id = _batch AND s.opening_balance + e.booked <> s.closing_balance
-	ORDER BY s.statement_no
-	LIMIT 1;
-	IF FOUND THEN
-		PERFORM payments._settlement_fail(
-			'PY603',
-			'the settlement file does not add up',
-			format('Statement %s: opening balance %s and booked entries %s do not make closing balance %s.',
-				w.statement_no, payments.format_amount(w.opening_balance, w.currency),
-				payments.format_amount(w.booked::bigint, w.currency),
-				payments.format_amount(w.closing_balance, w.currency)),
-			'Nothing was imported. Lines are missing or doubled: get the file again from its sender.');
-	END IF;
-	RETURN n;
-END
-$$;
-COMMENT ON FUNCTION payments._settlement_import_entries(bigint, text, text, jsonb) IS 'Internal: writes the statements and entries of a bank''s file. Raises PY602, PY603.';
-
 CREATE FUNCTION payments._settlement_check_totals(
 	_batch bigint, _lines int, _totals jsonb, _rule text, _expected jsonb
 ) RETURNS void
@@ -526,7 +361,7 @@ COMMENT ON FUNCTION payments._settlement_turn(text) IS
 
 CREATE FUNCTION payments.import_settlement(
 	psp text, format text, content text DEFAULT NULL, file_name text DEFAULT NULL, options jsonb DEFAULT '{}',
-	OUT batch_id bigint, OUT lines int, OUT duplicate boolean
+	OUT batch_id bigint, OUT lines int, OUT duplicate boolean, OUT known int, OUT doubtful int
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -602,33 +437,41 @@ BEGIN
 		batch_id := first.batch_id;
 		lines := first.lines;
 		duplicate := true;
+		known := first.lines;
+		doubtful := 0;
 		RETURN;
 	END IF;
 
 	batch_id := nextval('payments.settlement_batch_batch_id_seq');
-	duplicate := false;
 	BEGIN
 		IF f.source = 'psp' THEN
-			lines := payments._settlement_import_lines(
-				batch_id, import_settlement.psp, query, body, import_settlement.options);
+			SELECT i.lines, i.known, i.doubtful
+			INTO import_settlement.lines, import_settlement.known, import_settlement.doubtful
+			FROM payments._settlement_import_lines(
+				batch_id, import_settlement.psp, query, body, import_settlement.options) i;
 		ELSE
-			lines := payments._settlement_import_entries(
-				batch_id, query, body, import_settlement.options);
+			SELECT i.lines, i.known, 0
+			INTO import_settlement.lines, import_settlement.known, import_settlement.doubtful
+			FROM payments._settlement_import_entries(
+				batch_id, import_settlement.psp, query, body, import_settlement.options) i;
 		END IF;
 	EXCEPTION WHEN SQLSTATE 'PY602' OR SQLSTATE 'PY603' THEN
 		-- The same again, without the page of SQL that it came through.
 		GET STACKED DIAGNOSTICS problem = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
 		PERFORM payments._settlement_fail(sqlstate, sqlerrm, nullif(problem, ''), advice);
 	END;
+	-- Another file that says the same: it is kept, and nothing in it counts.
+	duplicate := known = lines AND lines > 0 AND doubtful = 0;
 	sums := payments._settlement_totals(batch_id, f.source);
 	PERFORM payments._settlement_check_totals(
 		batch_id, lines, sums.totals, coalesce(import_settlement.options ->> 'totals', f.totals),
 		import_settlement.options -> 'expected');
 	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines,
-		totals, period_from, period_to, imported_at, imported_by)
+		known, doubtful, totals, period_from, period_to, imported_at, imported_by)
 	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source,
 		payments._mask_card_numbers(import_settlement.file_name), hash, import_settlement.options,
-		import_settlement.lines, sums.totals, sums.period_from, sums.period_to, now(), session_user);
+		import_settlement.lines, import_settlement.known, import_settlement.doubtful, sums.totals,
+		sums.period_from, sums.period_to, now(), session_user);
 	INSERT INTO payments.settlement_progress (batch_id, psp, sums)
 	SELECT import_settlement.batch_id, import_settlement.psp, coalesce(jsonb_agg(k), '[]')
 	FROM (
@@ -644,4 +487,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.import_settlement(text, text, text, text, jsonb) IS
-'Imports a settlement file of a PSP, or a statement of a bank (psp is then a name of yours for the account), all of it or nothing. content: the file; null: the lines that this transaction has copied into settlement_staging. options: how it is written, docs/reconciliation.md. duplicate: the same file was imported before, nothing was done. Raises PY601 (format), PY602 (a line cannot be read), PY603 (it does not add up), PY604 (imported with another format or options), PY608 (more than 128 MB), PY401 (PSP).';
+'Imports a settlement file of a PSP, or a statement of a bank (psp is then a name of yours for the account), all of it or nothing. content: the file; null: the lines that this transaction has copied into settlement_staging. options: how it is written, docs/reconciliation.md. duplicate: all that it says was here before, and nothing of it counts (the same file gives its first batch). known: lines that were here before; they do not count again. doubtful: lines of which a person must say whether they were. Raises PY601 (format), PY602 (a line cannot be read), PY603 (it does not add up), PY604 (imported with another format or options), PY608 (more than 128 MB), PY401 (PSP).';

@@ -31,13 +31,25 @@ CREATE FUNCTION payments._match_keys(_psp text)
 $$;
 COMMENT ON FUNCTION payments._match_keys(text) IS 'Internal: by which column of a line of each kind its movement is found.';
 
+-- Below zero where a line takes back what another of its kind told: of a charge what was not captured, or
+-- failed afterwards; a refund that is withdrawn.  No search_path, so that the planner takes it in.
+CREATE FUNCTION payments._line_moved(_kind text, _gross bigint, _original bigint) RETURNS bigint
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+	SELECT CASE
+		WHEN _gross <> 0 AND (_gross > 0) = (_kind IN ('refund', 'chargeback'))
+			THEN - abs(coalesce(_original, _gross))
+		ELSE abs(coalesce(_original, _gross))
+	END
+$$;
+COMMENT ON FUNCTION payments._line_moved(text, bigint, bigint) IS 'Internal: by how much a line says its movement is larger.';
+
 CREATE TYPE payments._line_meant AS (
 	batch_id bigint, line_no int, kind text, movement_kind text, object_id text, payment_id uuid, moved text,
 	ours bigint, our_currency text, recorded_at timestamptz, theirs bigint, their_currency text, fee bigint,
 	currency text, further boolean, occurred_at timestamptz, tolerance bigint, date_window interval,
 	psp_payment_id text, reference text, our_fee bigint
 );
-COMMENT ON TYPE payments._line_meant IS 'Internal: a settlement line beside the movement and the payment that it is about. moved: kind of the movement with its key, null if there is none; theirs: without sign; our_fee: what is booked as fee, null if that was not looked up.';
+COMMENT ON TYPE payments._line_meant IS 'Internal: a settlement line beside the movement and the payment that it is about. moved: kind of the movement with its key, null if there is none; theirs: see _line_moved(); our_fee: what is booked as fee, null if that was not looked up.';
 
 -- Of lines beside which there is no movement: the one with their key, unless the
 -- caller has looked at all there are, or the payment that they name.
@@ -106,7 +118,7 @@ CREATE FUNCTION payments._lines_meant(_psp text, _batch_ids bigint[], _line_nos 
 		_psp,
 		ARRAY(
 			SELECT ROW(l.batch_id, l.line_no, l.kind, l.movement_kind, l.object_id, m.payment_id, m.kind,
-				m.amount, m.currency, m.recorded_at, abs(coalesce(l.original_amount, l.gross)),
+				m.amount, m.currency, m.recorded_at, payments._line_moved(l.kind, l.gross, l.original_amount),
 				coalesce(l.original_currency, l.currency), l.fee, l.currency, l.further, l.occurred_at,
 				l.tolerance, l.date_window, l.psp_payment_id, l.reference, NULL)::payments._line_meant
 			FROM (
@@ -134,8 +146,10 @@ CREATE FUNCTION payments._payment_lines(_psp text, _payment_ids uuid[], _kind te
 		currency text
 	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT k.payment_id, l.batch_id, l.line_no, abs(coalesce(l.original_amount, l.gross)),
-		coalesce(l.original_currency, l.currency), l.fee, l.currency
+	SELECT k.payment_id, l.batch_id, l.line_no, payments._line_moved(l.kind, l.gross, l.original_amount),
+		coalesce(l.original_currency, l.currency),
+		-- Of a line that takes a charge back the batch posts it.
+		CASE WHEN l.gross < 0 AND l.kind = 'charge' THEN 0 ELSE l.fee END, l.currency
 	FROM (
 		SELECT m.payment_id, x.ctid
 		FROM unnest(_payment_ids) u (id)
@@ -210,18 +224,23 @@ CREATE FUNCTION payments._judge_lines(_psp text, _lines payments._line_meant[], 
 		GROUP BY w.kind, m.payment_id
 	), b AS MATERIALIZED (
 		SELECT x.*, o.ours AS all_ours, o.fees AS our_fees, o.moves,
-			_complete AND x.moved IS NOT NULL AND x.lines = 1 AND NOT x.further AND o.moves = 1 AS single
+			_complete
+				AND x.moved IS NOT NULL
+				AND x.lines = 1
+				AND x.theirs > 0
+				AND NOT x.further
+				AND o.moves = 1 AS single
 		FROM l x
 		LEFT JOIN o ON o.payment_id = x.payment_id AND o.kind = x.kind
 	),
-	-- and all that the PSP says of those of which anything is booked.
+	-- and all that the PSP says of them.
 	t AS MATERIALIZED (
 		SELECT w.kind, s.payment_id, sum(s.theirs) AS theirs, sum(s.fee) AS fees,
 			bool_and(s.currency = s.their_currency) AS plain
 		FROM (
 			SELECT x.kind, x.movement_kind, array_agg(DISTINCT x.payment_id) AS payment_ids
 			FROM b x
-			WHERE x.moves > 0 AND NOT x.single
+			WHERE x.payment_id IS NOT NULL AND NOT x.single
 			GROUP BY x.kind, x.movement_kind
 		) w
 		CROSS JOIN LATERAL payments._payment_lines(_psp, w.payment_ids, w.kind, w.movement_kind) s
@@ -237,10 +256,12 @@ CREATE FUNCTION payments._judge_lines(_psp text, _lines payments._line_meant[], 
 			CASE
 				WHEN c.payment_id IS NULL THEN 'missing_here'
 				WHEN c.their_currency <> c.our_currency THEN 'currency'
+				WHEN c.all_theirs = 0 AND coalesce(c.moves, 0) = 0 THEN NULL
 				WHEN c.moves IS NULL OR c.moves = 0 THEN 'status'
 				WHEN abs(c.all_theirs - c.all_ours) <= c.tolerance THEN NULL
-				WHEN c.moved IS NULL AND c.kind <> 'charge' THEN 'status'
+				WHEN c.moved IS NULL AND c.theirs > 0 AND c.kind <> 'charge' THEN 'status'
 				WHEN c.kind = 'charge'
+					AND c.theirs > 0
 					AND (c.moved IS NULL OR c.further)
 					AND c.all_theirs - c.all_ours >= c.theirs
 					THEN 'duplicate'
@@ -428,7 +449,7 @@ CREATE FUNCTION payments._compare_query(_psp text) RETURNS text
 				l.further, l.occurred_at, %3$s, %4$s, l.psp_payment_id, l.reference,
 				CASE l.movement_kind WHEN 'capture' THEN coalesce(f.amount, 0) END
 			FROM (
-				SELECT l.batch_id, l.line_no, abs(coalesce(l.original_amount, l.gross)) AS theirs,
+				SELECT l.batch_id, l.line_no, payments._line_moved(l.kind, l.gross, l.original_amount) AS theirs,
 					coalesce(l.original_currency, l.currency) AS their_currency, l.fee, l.currency,
 					l.occurred_at, l.further, l.kind, %1$s AS object_id, %2$s AS movement_kind,
 					l.psp_payment_id, l.reference

@@ -50,7 +50,9 @@ CREATE FUNCTION payments._payout_verdicts(_psp text, _payouts text[], _now times
 				sum(l.net) FILTER (WHERE l.kind NOT IN ('payout', 'payout_failure')), 0)::bigint AS lines_net,
 			bool_or(l.kind NOT IN ('payout', 'payout_failure')) AS has_lines,
 			max(coalesce(l.available_at, l.occurred_at)) FILTER (WHERE l.kind = 'payout') AS paid_at,
-			(max(ARRAY[l.batch_id, l.line_no]) FILTER (WHERE l.kind = 'payout')) AS line
+			(max(ARRAY[l.batch_id, l.line_no]) FILTER (WHERE l.kind = 'payout')) AS line,
+			(- sum(l.net) FILTER (WHERE l.kind = 'payout'))::bigint AS told,
+			count(DISTINCT l.batch_id) FILTER (WHERE l.kind = 'payout') AS files
 		FROM payments.settlement_line l
 		WHERE l.psp = _psp AND NOT l.repeated AND l.payout_ref = ANY (_payouts)
 		GROUP BY l.payout_ref, l.currency
@@ -62,6 +64,11 @@ CREATE FUNCTION payments._payout_verdicts(_psp text, _payouts text[], _now times
 	WHERE p.has_lines AND p.paid IS NOT NULL AND p.paid <> p.lines_net
 	-- One that came back is paid no longer.
 	AND NOT (p.paid = 0)
+	UNION ALL
+	SELECT 'payout_twice', format('payout %s: %s in %s files', p.payout_ref, p.told, p.files), p.line[1],
+		p.line[2]::int, NULL, NULL, p.payout_ref, NULL, NULL, NULL, NULL, NULL, p.told, p.currency, p.paid_at
+	FROM p
+	WHERE p.files > 1
 	UNION ALL
 	SELECT 'payout_missing', format('payout %s: %s of %s', p.payout_ref, m.matched, p.paid), p.line[1],
 		p.line[2]::int, NULL, NULL, p.payout_ref, NULL, NULL, NULL, m.matched, p.currency, p.paid, p.currency,
@@ -78,7 +85,7 @@ CREATE FUNCTION payments._payout_verdicts(_psp text, _payouts text[], _now times
 	-- Whoever imports no bank statements does not wait for them.
 	AND EXISTS (SELECT FROM payments.settlement_batch b WHERE b.source = 'bank')
 $$;
-COMMENT ON FUNCTION payments._payout_verdicts(text, text[], timestamptz) IS 'Internal: payouts that their lines do not make, and those that no bank shows.';
+COMMENT ON FUNCTION payments._payout_verdicts(text, text[], timestamptz) IS 'Internal: payouts that their lines do not make, that two files tell of, and that no bank shows.';
 
 CREATE TYPE payments._scope_sums AS (
 	lines bigint, comparable bigint, totals jsonb, payouts text[], has_unknown boolean
@@ -169,14 +176,16 @@ BEGIN
 	-- What was open is looked at again.
 	SELECT
 		array_agg(d.batch_id) FILTER (
-			WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')
+			WHERE d.line_no IS NOT NULL
+			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice')
 		),
 		array_agg(d.line_no) FILTER (
-			WHERE d.line_no IS NOT NULL AND d.kind NOT IN ('unknown_line', 'payout', 'payout_missing')
+			WHERE d.line_no IS NOT NULL
+			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice')
 		),
 		objects || array_agg(d.object_id) FILTER (WHERE d.kind = 'missing_at_psp'),
 		kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),
-		array_agg(d.payout_ref) FILTER (WHERE d.kind IN ('payout', 'payout_missing'))
+		array_agg(d.payout_ref) FILTER (WHERE d.kind IN ('payout', 'payout_missing', 'payout_twice'))
 	INTO batches, nos, objects, kinds, payouts
 	FROM payments._discrepancy_open(_psp) d
 	WHERE _recheck;
@@ -198,6 +207,15 @@ BEGIN
 	RETURN QUERY SELECT v.* FROM payments._judge_lines(_psp, lines, complete) v;
 	RETURN QUERY SELECT v.* FROM payments._judge_movements(_psp, objects, kinds, _before, lines, complete) v;
 	RETURN QUERY SELECT v.* FROM payments._payout_verdicts(_psp, payouts, _now) v;
+	RETURN QUERY
+	SELECT 'doubtful_line', format('line %s:%s', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int,
+		NULL::int, l.payout_ref, NULL::uuid, NULL::text, coalesce(l.psp_object_id, l.entry_id), e.net,
+		e.currency, l.net, l.currency, l.occurred_at
+	FROM payments.settlement_line l
+	LEFT JOIN payments.settlement_line e ON e.psp = _psp AND e.entry_id = l.entry_id AND NOT e.repeated
+	WHERE l.psp = _psp
+	AND l.doubtful
+	AND payments._in_scope(_scope, l.batch_id, l.occurred_at);
 	IF _sums.has_unknown THEN
 		RETURN QUERY
 		SELECT 'unknown_line', format('line %s:%s', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int,
@@ -240,6 +258,7 @@ CREATE FUNCTION payments._bank_totals(_bank text, _since timestamptz, _til times
 		AND b.source = 'bank'
 		AND e.detail_no = 0
 		AND e.status = 'booked'
+		AND NOT e.repeated
 		AND coalesce(e.booking_date, e.value_date) >= (_since AT TIME ZONE 'UTC')::date
 		AND coalesce(e.booking_date, e.value_date) <= (_til AT TIME ZONE 'UTC')::date
 		GROUP BY e.currency
@@ -321,7 +340,7 @@ BEGIN
 		SELECT payments._resolve_by_run(
 			array_agg(o.discrepancy_id), 'explained', format('run %s: it differs no longer', run)) AS n
 		FROM o
-		WHERE o.kind <> 'unknown_line'
+		WHERE o.kind NOT IN ('unknown_line', 'doubtful_line')
 		AND NOT EXISTS (SELECT FROM v WHERE v.subject = o.subject AND v.kind = o.kind)
 	)
 	SELECT (SELECT count(*) FROM w) + coalesce((SELECT again.n FROM again), 0),
@@ -538,6 +557,16 @@ BEGIN
 	WHERE (x.event, x.currency, x.amount) IS DISTINCT FROM (y.event, y.currency, y.amount)
 	AND NOT (y.reference IS NULL AND x.posted_at < horizon);
 	RETURN QUERY SELECT * FROM payments._violation('what settlement files book is posted once', n, s);
+
+	SELECT count(*), min(l.what) INTO n, s
+	FROM (
+		SELECT min(format('line %s:%s', x.batch_id, x.line_no)) AS what
+		FROM payments.settlement_line x
+		WHERE NOT x.repeated AND x.identity IS NOT NULL
+		GROUP BY x.psp, x.identity
+		HAVING count(*) FILTER (WHERE NOT x.doubtful) > 1
+	) l;
+	RETURN QUERY SELECT * FROM payments._violation('what a settlement line says counts once', n, s);
 
 	SELECT count(*), min(x.what) INTO n, s
 	FROM (

@@ -77,12 +77,12 @@ BEGIN
 			MESSAGE = format('a discrepancy of kind "%s" is not adjusted by one posting', _found.kind),
 			HINT = 'Post what is right with payments.post() or payments.exchange(), and accept it with the '
 				'reference as reason.';
-	ELSIF _found.kind IN ('status', 'unknown_line') THEN
+	ELSIF _found.kind IN ('status', 'unknown_line', 'doubtful_line', 'payout_twice', 'statement_overlap') THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
 			MESSAGE = format('a discrepancy of kind "%s" is not adjusted', _found.kind),
 			HINT = 'Of a payment that we know use link; what an unknown line has moved stands in suspense '
-				'already: post it from there and accept.';
+				'already, and what may be booked twice is booked: post it from there and accept.';
 	END IF;
 	-- By how much our side has too little.
 	amount := (coalesce(_found.theirs, 0) - coalesce(_found.ours, 0)) * sign;
@@ -164,6 +164,7 @@ DECLARE
 	p record;
 	open_amount bigint;
 	object text;
+	moved bigint;
 	a record;
 BEGIN
 	IF _found.kind = 'unmatched_bank' THEN
@@ -193,7 +194,16 @@ BEGIN
 				'entry to a payout',
 			HINT = 'Pass payment_id => ..., or payout => ... for an entry of a bank.';
 	END IF;
-	SELECT l.object_id INTO object
+	SELECT l.object_id,
+		l.theirs
+			+ coalesce(
+				(
+					SELECT sum(x.theirs)
+					FROM payments._payment_lines(_found.psp, ARRAY[_payment], l.kind, l.movement_kind) x
+					WHERE x.theirs < 0 AND l.theirs > 0
+				),
+				0)
+	INTO object, moved
 	FROM payments._lines_meant(_found.psp, ARRAY[_found.batch_id], ARRAY[_found.line_no]) l;
 	IF NOT EXISTS (SELECT FROM payments.payment x WHERE x.payment_id = _payment AND x.psp = _found.psp)
 		OR object IS NULL
@@ -206,7 +216,7 @@ BEGIN
 	END IF;
 	SELECT x.* INTO a
 	FROM payments._settlement_apply(_found.psp, ARRAY[_found.batch_id], ARRAY[_found.line_no],
-		ARRAY[_payment], ARRAY[object], ARRAY[true], true) x;
+		ARRAY[_payment], ARRAY[object], ARRAY[moved], ARRAY[true], true) x;
 	IF NOT EXISTS (
 		SELECT FROM payments.movement m
 		WHERE m.psp = _found.psp AND m.object_id = object AND m.payment_id = _payment
@@ -229,7 +239,10 @@ DECLARE
 	l payments.settlement_line;
 	payment uuid;
 BEGIN
-	IF _found.kind NOT IN ('missing_here', 'duplicate') OR _found.movement_kind <> 'capture' THEN
+	IF _found.kind NOT IN ('missing_here', 'duplicate')
+		OR _found.movement_kind <> 'capture'
+		OR _found.theirs <= 0
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
 			MESSAGE = 'only a charge that is missing here, or a second one, can be made a payment',

@@ -14,6 +14,8 @@ CREATE TABLE IF NOT EXISTS payments.settlement_batch (
 	sha256 bytea NOT NULL CONSTRAINT settlement_batch_sha256_length CHECK (octet_length(sha256) = 32),
 	options jsonb NOT NULL,
 	lines int NOT NULL CONSTRAINT settlement_batch_lines_not_negative CHECK (lines >= 0),
+	known int NOT NULL CONSTRAINT settlement_batch_known_lines CHECK (known BETWEEN 0 AND lines),
+	doubtful int NOT NULL CONSTRAINT settlement_batch_doubtful_lines CHECK (doubtful BETWEEN 0 AND lines),
 	totals jsonb NOT NULL,
 	period_from timestamptz,
 	period_to timestamptz,
@@ -28,9 +30,11 @@ COMMENT ON COLUMN payments.settlement_batch.psp IS 'psp.psp whose file it is, or
 COMMENT ON COLUMN payments.settlement_batch.format IS 'settlement_format.format it was read with';
 COMMENT ON COLUMN payments.settlement_batch.source IS 'psp: its lines are in settlement_line; bank: in bank_statement and bank_entry';
 COMMENT ON COLUMN payments.settlement_batch.file_name IS 'as the caller named it';
-COMMENT ON COLUMN payments.settlement_batch.sha256 IS 'SHA-256 of the file, with LF for CRLF, without newlines at its end, and with card numbers masked';
+COMMENT ON COLUMN payments.settlement_batch.sha256 IS 'SHA-256 of the file, without a byte order mark, with LF for CRLF, without newlines at its end, and with card numbers masked';
 COMMENT ON COLUMN payments.settlement_batch.options IS 'options it was read with';
 COMMENT ON COLUMN payments.settlement_batch.lines IS 'rows of settlement_line, or of bank_entry';
+COMMENT ON COLUMN payments.settlement_batch.known IS 'how many of them an earlier file, or an earlier line of this one, had already: these do not count';
+COMMENT ON COLUMN payments.settlement_batch.doubtful IS 'of how many a person must say whether they were there before: settlement_line.doubtful';
 COMMENT ON COLUMN payments.settlement_batch.totals IS 'by currency, in minor units: lines, gross, fee and net; of a bank entries, credits and debits as booked';
 COMMENT ON COLUMN payments.settlement_batch.period_from IS 'earliest time in it, null if it has none';
 COMMENT ON COLUMN payments.settlement_batch.period_to IS 'latest time in it';
@@ -57,6 +61,7 @@ CREATE TABLE IF NOT EXISTS payments.settlement_line (
 	line_no int NOT NULL CONSTRAINT settlement_line_number_positive CHECK (line_no > 0),
 	repeated boolean NOT NULL,
 	further boolean NOT NULL,
+	doubtful boolean NOT NULL,
 	occurred_at timestamptz,
 	original_amount bigint,
 	available_at timestamptz,
@@ -70,17 +75,21 @@ CREATE TABLE IF NOT EXISTS payments.settlement_line (
 	psp_payment_id text,
 	reference text,
 	entry_id text,
+	identity bytea,
 	payout_ref text,
 	type text,
 	description text,
 	raw jsonb NOT NULL,
 	PRIMARY KEY (batch_id, line_no),
 	CONSTRAINT settlement_line_net_is_gross_less_fee CHECK (net = gross - fee),
+	CONSTRAINT settlement_line_has_one_identity CHECK ((identity IS NULL) = (entry_id IS NOT NULL)),
 	CONSTRAINT settlement_line_original_has_currency CHECK ((original_amount IS NULL) = (original_currency IS NULL))
 );
 
 -- What the PSP says twice counts once.
 CREATE UNIQUE INDEX IF NOT EXISTS settlement_line_entry ON payments.settlement_line (entry_id, psp) WHERE entry_id IS NOT NULL AND NOT repeated;
+CREATE INDEX IF NOT EXISTS settlement_line_identity ON payments.settlement_line (identity) WHERE identity IS NOT NULL AND NOT repeated;
+CREATE INDEX IF NOT EXISTS settlement_line_doubtful ON payments.settlement_line (psp) WHERE doubtful;
 CREATE INDEX IF NOT EXISTS settlement_line_object ON payments.settlement_line (psp_object_id) WHERE psp_object_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS settlement_line_occurred_at ON payments.settlement_line USING brin (occurred_at) WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX IF NOT EXISTS settlement_line_payment ON payments.settlement_line (psp_payment_id) WHERE psp_payment_id IS NOT NULL;
@@ -94,9 +103,11 @@ COMMENT ON COLUMN payments.settlement_line.batch_id IS 'settlement_batch.batch_i
 COMMENT ON COLUMN payments.settlement_line.line_no IS 'line of the file at which the row begins, from 1; line 1 of a CSV is its header';
 COMMENT ON COLUMN payments.settlement_line.psp IS 'settlement_batch.psp';
 COMMENT ON COLUMN payments.settlement_line.entry_id IS 'the PSP''s own number of the row, where it has one: of Stripe the balance transaction';
-COMMENT ON COLUMN payments.settlement_line.repeated IS 'a line before it has the same entry_id: the PSP has said it again, in another report; it counts for its file, and for nothing else';
+COMMENT ON COLUMN payments.settlement_line.identity IS 'of a line without entry_id: a hash of what it says (type, what it is about, amounts, time, payout) and of how many lines before it in the file say the same; another report that says so means this line';
+COMMENT ON COLUMN payments.settlement_line.repeated IS 'a line before it has the same entry_id or identity: the PSP has said it again, in another report; it counts for its file, and for nothing else';
+COMMENT ON COLUMN payments.settlement_line.doubtful IS 'a person must look: a line before it has the same entry_id and says something else (then it is repeated, and does not count), or is about the same object at the same time and says something else, or says the same where neither has a time or anything else to tell them apart (then both count)';
 COMMENT ON COLUMN payments.settlement_line.further IS 'a line before it is of the same kind and about the same psp_object_id or psp_payment_id: reconciliation adds them up';
-COMMENT ON COLUMN payments.settlement_line.kind IS 'what moved the money: charge, refund, refund_failure, fee, chargeback, chargeback_reversal, adjustment, reserve, reserve_release, transfer, payout, payout_failure, fx; foreign: it is about a payment of another database that uses the same account at the PSP; or unknown for a type that the format does not know';
+COMMENT ON COLUMN payments.settlement_line.kind IS 'what moved the money: charge (below zero: takes back, of a charge told before, what was not captured or failed), refund, refund_failure, fee, chargeback, chargeback_reversal, adjustment, reserve, reserve_release, transfer, payout, payout_failure, fx; foreign: it is about a payment of another database that uses the same account at the PSP; or unknown for a type that the format does not know';
 COMMENT ON COLUMN payments.settlement_line.type IS 'the PSP''s own word for it';
 COMMENT ON COLUMN payments.settlement_line.psp_object_id IS 'what the row is about at the PSP: charge, capture, refund, fee';
 COMMENT ON COLUMN payments.settlement_line.psp_payment_id IS 'the payment at the PSP that it belongs to, as payment.psp_payment_id';
@@ -153,6 +164,8 @@ CREATE TABLE IF NOT EXISTS payments.bank_entry (
 	amount bigint,
 	currency text,
 	reversal boolean NOT NULL,
+	repeated boolean NOT NULL,
+	identity bytea NOT NULL,
 	booking_date date,
 	value_date date,
 	end_to_end_id text,
@@ -167,6 +180,8 @@ CREATE TABLE IF NOT EXISTS payments.bank_entry (
 	CONSTRAINT bank_entry_has_amount CHECK (detail_no > 0 OR (amount IS NOT NULL AND currency IS NOT NULL))
 );
 
+-- What the bank says twice counts once.
+CREATE UNIQUE INDEX IF NOT EXISTS bank_entry_once ON payments.bank_entry (identity) WHERE detail_no = 0 AND NOT repeated;
 CREATE INDEX IF NOT EXISTS bank_entry_end_to_end ON payments.bank_entry (end_to_end_id) WHERE end_to_end_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS bank_entry_reference ON payments.bank_entry (reference) WHERE reference IS NOT NULL;
 CREATE INDEX IF NOT EXISTS bank_entry_amount ON payments.bank_entry (amount, value_date);
@@ -181,6 +196,8 @@ COMMENT ON COLUMN payments.bank_entry.status IS 'booked, pending or info; only b
 COMMENT ON COLUMN payments.bank_entry.amount IS 'minor units, positive: money came in; null: a bundled transaction whose amount the bank does not say';
 COMMENT ON COLUMN payments.bank_entry.currency IS 'ISO 4217 code';
 COMMENT ON COLUMN payments.bank_entry.reversal IS 'it takes back an earlier entry; amount is signed as booked all the same';
+COMMENT ON COLUMN payments.bank_entry.repeated IS 'an earlier statement has it: the bank has delivered it again; it counts for its statement, and for nothing else';
+COMMENT ON COLUMN payments.bank_entry.identity IS 'a hash: of account, reference of the bank, amount and day; of an entry without such a reference, of all that it and its statement say; and of how many before it in the file say the same';
 COMMENT ON COLUMN payments.bank_entry.booking_date IS 'day of booking';
 COMMENT ON COLUMN payments.bank_entry.value_date IS 'day of value';
 COMMENT ON COLUMN payments.bank_entry.end_to_end_id IS 'reference that the payer gave and every bank handed on';

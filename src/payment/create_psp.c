@@ -166,7 +166,7 @@ upsert(const char *psp, const char *adapter, const char *base_url, const char *s
 Datum
 pay_guard_psp(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = pay_require_row_trigger(fcinfo);
+	TriggerData *trigger = pay_require_row_trigger(fcinfo, true);
 
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		return PointerGetDatum(trigger->tg_trigtuple);

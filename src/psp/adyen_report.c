@@ -40,30 +40,38 @@ static const PayColumnName columns[] = {
 
 const PayCsvFormat pay_csv_adyen = {columns, lengthof(columns), interpret};
 
-/* NULL: by the direction of the money. */
+/*
+ * Kinds up to the blank line are about a payment and may be applied to it; of the
+ * others the money is the merchant's own, or is kept back.  What is not here is
+ * "unknown": kept, in suspense, and asked about.  NULL: by the direction of the
+ * money.  K: from general knowledge, the others from Adyen's list of journal types.
+ */
 static const PayKindWord words[] = {
 	{"Settled", "charge"},
-	{"SettledBulk", "charge"},
-	{"SettledInInstallments", "charge"},
+	{"SettledBulk", "charge"},	/* K */
+	{"SettledInInstallments", "charge"},	/* K */
+	{"SettledReversed", "charge"},	/* K; below zero: the capture failed after it had settled */
 	{"Refunded", "refund"},
-	{"RefundedBulk", "refund"},
+	{"RefundedBulk", "refund"}, /* K */
 	{"RefundedReversed", "refund_failure"},
 	{"Chargeback", "chargeback"},
 	{"SecondChargeback", "chargeback"},
 	{"ChargebackReversed", "chargeback_reversal"},
+
 	{"Fee", "fee"},
 	{"MiscCosts", "fee"},
 	{"PaymentCost", "fee"},
 	{"InvoiceDeduction", "fee"},
 	{"MerchantPayout", "payout"},
+	{"BankInstructionReturned", "payout_failure"},
+	/* Paid to somebody's account or card by order of the merchant: no refund of a payment. */
 	{"PaidOut", "transfer"},
 	{"PaidOutReversed", "transfer"},
-	{"BankInstructionReturned", "payout_failure"},
+	{"Balancetransfer", "transfer"},
+	{"EpaPaid", "transfer"},
 	{"DepositCorrection", NULL},
 	{"ManualCorrected", "adjustment"},
 	{"MatchedStatement", "adjustment"},
-	{"Balancetransfer", "transfer"},
-	{"EpaPaid", "transfer"},
 };
 
 static PayFileResult

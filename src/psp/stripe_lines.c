@@ -137,18 +137,22 @@ read_source(PaySlice source, PaySlice *of_source, PaySettlementRow *row)
 	read_original(of_source, row);
 }
 
-/* What the payer was charged, signed as the line is, where that was in another currency. */
+/*
+ * What the payer was charged, signed as the line is, where that was in another
+ * currency.  A charge is told whole, and what was not captured of it by another line.
+ */
 static void
 read_original(const PaySlice *of_source, PaySettlementRow *row)
 {
 	const char *currency = text_of(of_source[S_CURRENCY]);
 	bool		is_charge = pay_slice_is(of_source[S_OBJECT], "\"charge\"");
-	PayDecimal	amount = is_charge ? number_of(of_source[S_AMOUNT_CAPTURED]) : (PayDecimal) {0};
+	PayDecimal	amount = number_of(of_source[S_AMOUNT]),
+				captured = is_charge ? number_of(of_source[S_AMOUNT_CAPTURED]) : (PayDecimal) {0};
 
 	if (!is_charge && !pay_slice_is(of_source[S_OBJECT], "\"refund\""))
 		return;
-	if (!amount.given)
-		amount = number_of(of_source[S_AMOUNT]);
+	if (row->type && strcmp(row->type, "partial_capture_reversal") == 0 && captured.given && !pay_decimal_add(&amount, &captured, -1))
+		return;
 	if (!amount.given || !row->gross.given || currency == NULL || row->currency == NULL || strcmp(currency, row->currency) == 0)
 		return;
 	if (row->gross.digits == 0)

@@ -49,43 +49,90 @@ static const PayColumnName balance_columns[] = {COLUMNS(false)};
 const PayCsvFormat pay_csv_stripe_payout = {payout_columns, lengthof(payout_columns), interpret};
 const PayCsvFormat pay_csv_stripe_balance = {balance_columns, lengthof(balance_columns), interpret};
 
-/* Reporting categories, and types where they differ.  NULL: by the direction of the money. */
+/*
+ * Reporting categories, and types where they differ (the Dashboard's export has
+ * types alone).  Kinds up to the first blank line below are about a payment and
+ * may be applied to it; of the others the money is the merchant's own, or is
+ * kept back.  What is not here is "unknown": kept, in suspense, and asked about.
+ *
+ * NULL: by the direction of the money.  K: from general knowledge of Stripe's
+ * documentation, the others from its clients' sources as well.
+ */
 static const PayKindWord words[] = {
 	{"charge", "charge"},
 	{"payment", "charge"},
-	{"charge_failure", "adjustment"},
-	{"payment_failure_refund", "refund"},
-	{"partial_capture_reversal", "refund"},
+	/* Below zero: what a charge told in full and the payer never paid, since it was not captured or failed afterwards. */
+	{"partial_capture_reversal", "charge"}, /* K; its type is "refund" */
+	{"charge_failure", "charge"},	/* K */
+	{"payment_failure_refund", "charge"},	/* the type of charge_failure */
 	{"refund", "refund"},
 	{"payment_refund", "refund"},
 	{"refund_failure", "refund_failure"},
 	{"dispute", "chargeback"},
 	{"dispute_reversal", "chargeback_reversal"},
+
 	{"fee", "fee"},
 	{"stripe_fee", "fee"},
+	{"stripe_fx_fee", "fee"},	/* K */
 	{"network_cost", "fee"},
 	{"tax", "fee"},
 	{"tax_fee", "fee"},
+
+	/* Between balances of the merchant's, or with lenders, connected accounts and its own cards. */
 	{"application_fee", "transfer"},
 	{"application_fee_refund", "transfer"},
 	{"platform_earning", "transfer"},
 	{"platform_earning_refund", "transfer"},
 	{"transfer", "transfer"},
 	{"transfer_reversal", "transfer"},
+	{"transfer_cancel", "transfer"},	/* K */
+	{"transfer_failure", "transfer"},	/* K */
+	{"transfer_refund", "transfer"},	/* K */
 	{"connect_collection_transfer", "transfer"},
 	{"topup", "transfer"},
 	{"topup_reversal", "transfer"},
+	{"advance", "transfer"},	/* K */
+	{"advance_funding", "transfer"},	/* K */
+	{"anticipation_repayment", "transfer"}, /* K */
+	{"financing_paydown", "transfer"},	/* K */
+	{"financing_paydown_reversal", "transfer"}, /* K */
+	{"financing_payout", "transfer"},	/* K */
+	{"financing_payout_reversal", "transfer"},	/* K */
+	{"obligation_inbound", "transfer"}, /* K */
+	{"obligation_outbound", "transfer"},	/* K */
+	{"obligation_reversal_inbound", "transfer"},	/* K */
+	{"obligation_reversal_outbound", "transfer"},	/* K */
+	{"issuing_transaction", "transfer"},	/* K */
+	{"issuing_dispute", "transfer"},	/* K; of the merchant's card, not of a payment */
+	{"issuing_disbursement", "transfer"},	/* K */
+
 	{"payout", "payout"},
 	{"payout_reversal", "payout_failure"},
 	{"payout_failure", "payout_failure"},
 	{"payout_cancel", "payout_failure"},
 	{"currency_conversion", "fx"},
+
 	{"adjustment", "adjustment"},
 	{"other_adjustment", "adjustment"},
+	{"contribution", "adjustment"}, /* K; to climate funds */
+	{"climate_order_purchase", "adjustment"},	/* K */
+	{"climate_order_refund", "adjustment"}, /* K */
+	{"stripe_balance_payment_debit", "adjustment"}, /* K; an invoice of Stripe's */
+	{"stripe_balance_payment_debit_reversal", "adjustment"},	/* K */
+
+	/* Kept back, and let go. */
 	{"reserve_transaction", NULL},
 	{"reserved_funds", NULL},
 	{"risk_reserved_funds", NULL},
 	{"connect_reserved_funds", NULL},
+	{"reserve_hold", NULL},		/* K */
+	{"reserve_release", NULL},	/* K */
+	{"payment_network_reserve_hold", NULL}, /* K */
+	{"payment_network_reserve_release", NULL},	/* K */
+	{"payout_minimum_balance_hold", NULL},	/* K */
+	{"payout_minimum_balance_release", NULL},	/* K */
+	{"issuing_authorization_hold", NULL},	/* K */
+	{"issuing_authorization_release", NULL},	/* K */
 };
 
 const char *

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -35,7 +36,10 @@ PAY_FUNCTION(pay_settlement_amount);
 PAY_FUNCTION(pay_settlement_fail);
 PAY_FUNCTION(pay_mask_staged);
 
-/* _mask_card_numbers(content): the file with LF for CRLF, without newlines at its end, and with card numbers masked. */
+/*
+ * _mask_card_numbers(content): the file without a byte order mark, with LF for
+ * CRLF, without newlines at its end, and with card numbers masked.
+ */
 Datum
 pay_mask_card_numbers(PG_FUNCTION_ARGS)
 {
@@ -54,6 +58,11 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 				 errhidestmt(true)));
 	result = palloc(VARHDRSZ + bytes);
 	to = VARDATA(result);
+	if (GetDatabaseEncoding() == PG_UTF8 && bytes >= 3 && memcmp(from, "\xef\xbb\xbf", 3) == 0)
+	{
+		from += 3;
+		bytes -= 3;
+	}
 	for (size_t i = 0; i < bytes; i++)
 		if (from[i] != '\r' || i + 1 == bytes || from[i + 1] != '\n')
 			to[n++] = from[i];

@@ -28,15 +28,14 @@ typedef struct LineEffect
 {
 	const char *kind;			/* settlement_line.kind */
 	PayEffect	effect;
-	int			sign;			/* of its amount, as the balance sees it */
 } LineEffect;
 
 static const LineEffect effects[] = {
-	{"charge", PAY_EFFECT_CAPTURED, 1},
-	{"refund", PAY_EFFECT_REFUNDED, -1},
-	{"refund_failure", PAY_EFFECT_REFUND_FAILED, 1},
-	{"chargeback", PAY_EFFECT_DISPUTED, -1},
-	{"chargeback_reversal", PAY_EFFECT_DISPUTE_WON, 1},
+	{"charge", PAY_EFFECT_CAPTURED},
+	{"refund", PAY_EFFECT_REFUNDED},
+	{"refund_failure", PAY_EFFECT_REFUND_FAILED},
+	{"chargeback", PAY_EFFECT_DISPUTED},
+	{"chargeback_reversal", PAY_EFFECT_DISPUTE_WON},
 };
 
 static bool read_line(uint64 row, const char *psp, PayReport *report);
@@ -46,14 +45,15 @@ PAY_FUNCTION(pay_settlement_apply);
 
 /* Fee and amount are of the payment's currency, or the fee is left to the postings of the batch. */
 static PayStmt read_lines = PAY_STMT(SPI_OK_SELECT,
-	"SELECT u.n, l.kind, coalesce(l.original_amount, l.gross), coalesce(l.original_currency, l.currency), l.fee, l.currency,"
+	"SELECT u.n, l.kind, coalesce(u.amount, payments._line_moved(l.kind, l.gross, l.original_amount)),"
+	"       coalesce(l.original_currency, l.currency), l.fee, l.currency,"
 	"       coalesce(l.entry_id, u.object_id), l.psp_payment_id, u.object_id, u.payment_id, u.with_fee"
-	" FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY u (batch_id, line_no, payment_id, object_id, with_fee, n)"
+	" FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY u (batch_id, line_no, payment_id, object_id, amount, with_fee, n)"
 	" JOIN payments.settlement_line l ON l.batch_id = u.batch_id AND l.line_no = u.line_no"
-	" ORDER BY u.n", INT8ARRAYOID, INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, BOOLARRAYOID);
+	" ORDER BY u.n", INT8ARRAYOID, INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT8ARRAYOID, BOOLARRAYOID);
 
 /*
- * _settlement_apply(psp, batch_ids, line_nos, payment_ids, object_ids, with_fee, wait):
+ * _settlement_apply(psp, batch_ids, line_nos, payment_ids, object_ids, amounts, with_fee, wait):
  * a row for each, by its place in the arrays.
  */
 Datum
@@ -61,7 +61,7 @@ pay_settlement_apply(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bool		wait = PG_GETARG_BOOL(6);
+	bool		wait = PG_GETARG_BOOL(7);
 	PayArgs		args = {0};
 	PayReport  *reports;
 	int		   *places;
@@ -70,7 +70,7 @@ pay_settlement_apply(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	pay_spi_begin();
-	for (int i = 1; i <= 5; i++)
+	for (int i = 1; i <= 6; i++)
 		pay_arg_datum(&args, PG_GETARG_DATUM(i), false);
 	rows = pay_spi_exec(&read_lines, &args);
 	if (rows > LINES_MAX)
@@ -97,7 +97,7 @@ pay_settlement_apply(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* False when the line is not about a payment, or is signed against its kind. */
+/* False when the line is not about a payment, or takes back what another told. */
 static bool
 read_line(uint64 row, const char *psp, PayReport *report)
 {
@@ -107,7 +107,7 @@ read_line(uint64 row, const char *psp, PayReport *report)
 	PayResult  *r = &report->result;
 
 	for (int i = 0; i < (int) lengthof(effects); i++)
-		if (strcmp(effects[i].kind, kind) == 0 && amount * effects[i].sign > 0)
+		if (strcmp(effects[i].kind, kind) == 0 && amount > 0)
 		{
 			report->source = PAY_SOURCE_SETTLEMENT;
 			report->psp = psp;
@@ -115,7 +115,7 @@ read_line(uint64 row, const char *psp, PayReport *report)
 			report->payment_id = pay_spi_uuid(row, 10);
 			r->class = PAY_CLASS_APPROVED;
 			r->effect = effects[i].effect;
-			r->amount = amount * effects[i].sign;
+			r->amount = amount;
 			r->currency = pay_spi_text(row, 4);
 			r->object_id = pay_spi_text(row, 9);
 			r->psp_payment_id = pay_spi_text(row, 8);

@@ -171,12 +171,12 @@ class Charge(book.Charge):
 
     def render_transaction(self):
         return {
-            "id": self.transaction, "object": "balance_transaction", "amount": self.captured,
+            "id": self.transaction, "object": "balance_transaction", "amount": self.amount,
             "available_on": self.created + 172800, "created": self.created, "currency": self.currency,
             "description": self.description, "exchange_rate": None, "fee": self.fee,
             "fee_details": [{"amount": self.fee, "application": None, "currency": self.currency,
                              "description": "Stripe processing fees", "type": "stripe_fee"}],
-            "net": self.captured - self.fee, "reporting_category": "charge", "source": self.id,
+            "net": self.amount - self.fee, "reporting_category": "charge", "source": self.id,
             "status": "pending", "type": "charge",
         }
 
@@ -769,7 +769,10 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         charge.released = charge.amount - amount
         charge.fee = fee_of(amount)
         charge.transaction = "txn_" + charge.id[3:]
-        self.record(charge.transaction, "charge", "charge", amount, charge.fee, charge, charge.description)
+        # The balance is told the whole charge, and then what was not captured of it.
+        self.record(charge.transaction, "charge", "charge", charge.amount, charge.fee, charge, charge.description)
+        if charge.released:
+            self.record("txn_rest_" + charge.id[3:], "refund", "partial_capture_reversal", -charge.released, 0, charge)
         intent.status = "succeeded"
         intent.received = amount
         intent.capturable = 0

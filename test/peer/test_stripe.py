@@ -149,6 +149,14 @@ class PeerTest(unittest.TestCase):
         _, refund, _ = self.api("GET", "/v1/refunds/" + entries[3]["source"] + "?expand[]=balance_transaction")
         self.assertEqual(refund["balance_transaction"]["id"], entries[3]["id"])
 
+    def test_a_partial_capture_is_a_charge_and_its_reversal(self):
+        _, held, _ = self.create("k1", ref="R1", amount=1000, capture_method="manual")
+        self.api("POST", "/v1/payment_intents/%s/capture" % held["id"], {"amount_to_capture": 800}, "k2")
+        entries, _ = self.walk("/v1/balance_transactions", 10)
+        self.assertEqual([(e["reporting_category"], e["type"], e["amount"], e["fee"], e["net"]) for e in reversed(entries)], [
+            ("charge", "charge", 1000, 37, 963), ("partial_capture_reversal", "refund", -200, 0, -200)])
+        self.assertEqual({e["source"] for e in entries}, {self.api("GET", "/v1/payment_intents/" + held["id"])[1]["latest_charge"]})
+
     def test_pages_have_everything_once(self):
         for number in range(7):
             self.create("k%d" % number, ref="R%d" % number)

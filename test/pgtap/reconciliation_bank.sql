@@ -80,7 +80,7 @@ SELECT results_eq($$SELECT DISTINCT rule FROM payments.bank_match ORDER BY 1$$, 
 
 -- Two entries of the same amount: nobody guesses.
 SELECT pg_temp.file(format(E'payout,t21,tr_21,,-88.00,0,EUR,,,%1$s,po_21\npayout,t22,tr_22,,-88.00,0,EUR,,,%1$s,po_22\n', pg_temp.day(7))) > 0 AS imported;
-SELECT pg_temp.bank(4, 6, ARRAY[8800, 8800], ARRAY['NONREF', 'NONREF'], ARRAY['?', '??']) > 0 AS imported;
+SELECT pg_temp.bank(4, 4, ARRAY[8800, 8800], ARRAY['NONREF', 'NONREF'], ARRAY['?', '??']) > 0 AS imported;
 SELECT discovered FROM payments.reconcile('tap') \gset
 SELECT is((SELECT discovered FROM payments.reconcile('giro')), 2::bigint, 'two that are alike are left to a person');
 SELECT discrepancy_id AS d, batch_id AS b FROM payments.discrepancy WHERE psp = 'giro' AND status = 'open' AND theirs = 8800 ORDER BY 1 LIMIT 1 \gset

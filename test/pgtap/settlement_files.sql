@@ -41,7 +41,7 @@ SELECT results_eq('SELECT payout_ref, kind, type, net FROM payments.settlement_l
 	('po_1A', 'refund_failure', 'refund_failure', 500), ('po_1A', 'chargeback', 'dispute', -4000), ('po_1A', 'chargeback_reversal', 'dispute_reversal', 4000),
 	('po_1A', 'fee', 'fee', -200), ('po_1A', 'reserve', 'risk_reserved_funds', -1000), ('po_1A', 'reserve_release', 'risk_reserved_funds', 350),
 	('po_1A', 'adjustment', 'other_adjustment', -100), ('po_1A', 'transfer', 'transfer', -700), ('po_1A', 'unknown', 'a_category_of_2031', 46),
-	('po_1A', 'payout', 'payout', -5600), ('po_2B', 'charge', 'charge', 1157), ('po_2B', 'refund', 'partial_capture_reversal', -200)$$,
+	('po_1A', 'payout', 'payout', -5600), ('po_2B', 'charge', 'charge', 1157), ('po_2B', 'charge', 'partial_capture_reversal', -200)$$,
 	'every row, the unknown one too, in two payouts and two currencies');
 SELECT results_eq('SELECT line_no, psp_object_id, psp_payment_id, reference, gross, fee, net, currency, original_amount, original_currency, occurred_at, available_at, description
 	FROM payments.settlement_line WHERE line_no = 3',
@@ -103,7 +103,7 @@ SELECT results_eq($$SELECT amount, reversal, booking_date, value_date, end_to_en
 SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'giro_' || v, 'camt053', f), 'camt.053 version ' || v)
 FROM (VALUES ('02', :'camt_02'), ('04', :'camt_04'), ('08', :'camt_08')) c (v, f);
 CREATE TEMP VIEW c AS SELECT b.psp, e.* FROM payments.bank_entry e JOIN payments.settlement_batch b USING (batch_id) WHERE b.format = 'camt053';
-SELECT is((SELECT count(DISTINCT x.said)::int FROM (SELECT jsonb_agg(to_jsonb(c) - 'psp' - 'batch_id' - 'raw' - 'xid' ORDER BY statement_no, entry_no, detail_no) AS said FROM c GROUP BY c.psp) x), 1, 'the three versions say the same');
+SELECT is((SELECT count(DISTINCT x.said)::int FROM (SELECT jsonb_agg(to_jsonb(c) - 'psp' - 'batch_id' - 'raw' - 'xid' - 'identity' ORDER BY statement_no, entry_no, detail_no) AS said FROM c GROUP BY c.psp) x), 1, 'the three versions say the same');
 SELECT results_eq($$SELECT statement_no, entry_no, detail_no, status, amount, currency, reversal, booking_date, value_date, end_to_end_id, bank_reference, reference, remittance, counterparty, counterparty_account, code
 	FROM c WHERE psp = 'giro_08' ORDER BY 1, 2, 3$$, $$VALUES
 	(1, 1, 0, 'booked', 237550::bigint, 'EUR', false, '2026-11-20'::date, '2026-11-20'::date, 'po_1A', 'BANK-0001', NULL, 'STRIPE PAYOUT po_1A <November>', 'Stripe Payments & Co', 'DE02120300000000202051', 'PMNT/RCDT/ESCT'),

@@ -132,6 +132,20 @@ ok(read_to_the_end(), 'another window');
 is(value($node, 'SELECT count(*) FROM payments.settlement_batch'), $batches, 'that brings nothing new makes no batch');
 check_clean($node);
 
+# ---------- a partial capture, which the PSP's books tell as the whole charge and a line that takes back the rest
+my $part = create_payment($node, idempotency_key => 'part', amount => 1600, capture => 'manual');
+is(outcome($node, $part), 'authorized', 'sixteen are held');
+value($node, "SELECT * FROM payments.capture_payment('$part', 'part-capture', 1000)");
+is(outcome($node, $part), 'succeeded', 'and ten captured');
+ok(wait_until($node, "SELECT string_agg(type || ' ' || gross, ', ' ORDER BY gross) FROM payments.settlement_line
+	WHERE psp_payment_id = (SELECT psp_payment_id FROM payments.payment WHERE payment_id = '$part')", 'partial_capture_reversal -600, charge 1600'), 'both lines come by the feed');
+value($node, q{SELECT * FROM payments.reconcile('stripe')});
+is(value($node, "SELECT status, captured, refunded FROM payments.payment WHERE payment_id = '$part'"), 'succeeded|1000|0', 'nobody has refunded anything');
+is(value($node, "SELECT count(*) FROM payments.discrepancy WHERE payment_id = '$part' AND status = 'open'"), 0, 'and nothing differs');
+value($node, "SELECT * FROM payments.refund_payment('$part', 'part-refund', 1000)");
+is(outcome($node, $part), 'refunded', 'all that was captured can be refunded');
+check_clean($node);
+
 # ---------- no transaction is open, and payments do not wait, while a list hangs
 # So that the calls end when we say so, however busy the machine is.
 $node->safe_psql('postgres', q{UPDATE payments.psp SET timeout = '5 min'});

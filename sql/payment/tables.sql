@@ -81,8 +81,8 @@ COMMENT ON COLUMN payments.payment.authorized IS 'minor units that the PSP has a
 COMMENT ON COLUMN payments.payment.capture_pending IS 'minor units of captures asked for and not yet answered';
 COMMENT ON COLUMN payments.payment.captured IS 'minor units captured: sum of movements of kind capture';
 COMMENT ON COLUMN payments.payment.refund_pending IS 'minor units of refunds asked for and not yet answered; nobody else can refund them';
-COMMENT ON COLUMN payments.payment.refunded IS 'minor units refunded: movements of kind refund less refund_failed';
-COMMENT ON COLUMN payments.payment.disputed IS 'minor units taken back by disputes: movements of kind dispute less dispute_won';
+COMMENT ON COLUMN payments.payment.refunded IS 'minor units refunded: movements of kind refund less refund_failed, as far as there is room in captured less refund_pending';
+COMMENT ON COLUMN payments.payment.disputed IS 'minor units taken back by disputes: movements of kind dispute less dispute_won, as far as refunds leave room';
 COMMENT ON COLUMN payments.payment.psp_payment_id IS 'the PSP''s id of the payment; null until the PSP has answered, and again after a soft decline';
 COMMENT ON COLUMN payments.payment.next_action_url IS 'where the payer must go while the status is requires_action';
 COMMENT ON COLUMN payments.payment.failure_code IS 'the PSP''s code of the last decline; null after success';
@@ -121,12 +121,12 @@ COMMENT ON COLUMN payments.operation.reason IS 'as given by the caller; sent on 
 COMMENT ON COLUMN payments.operation.psp IS 'psp.psp, the payment''s';
 COMMENT ON COLUMN payments.operation.psp_ref IS 'our name of the operation at the PSP, derived from merchant, idempotency key and kind alone, so that it is the same again after a loss of rows';
 COMMENT ON COLUMN payments.operation.created_at IS 'when it was asked for';
-COMMENT ON COLUMN payments.operation.status IS 'initiated, processing, requires_action, awaiting_retry, in_doubt; or, for good, succeeded, failed, cancelled';
+COMMENT ON COLUMN payments.operation.status IS 'initiated, processing, requires_action, awaiting_retry, in_doubt; or, for good, succeeded, failed, cancelled; only a refund that succeeded may yet fail';
 COMMENT ON COLUMN payments.operation.generation IS 'from 1; a new one, and with it a new key at the PSP, only after a definite soft decline';
 COMMENT ON COLUMN payments.operation.attempts IS 'rows in attempt so far';
 COMMENT ON COLUMN payments.operation.key_used_at IS 'first send of this generation that the PSP may have heard: from here counts how long it honours the key; null: certainly none';
 COMMENT ON COLUMN payments.operation.psp_object_id IS 'the PSP''s id of what the operation made, such as a refund';
-COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the last decline, or conflicted, or discarded';
+COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the last decline, or conflicted, discarded, or captured_otherwise: by another hand in another amount';
 COMMENT ON COLUMN payments.operation.failure_message IS 'the PSP''s words to it, for people';
 COMMENT ON COLUMN payments.operation.completed_at IS 'when it succeeded, failed or was cancelled; null: open';
 
@@ -330,8 +330,8 @@ CREATE INDEX IF NOT EXISTS movement_recorded_at ON payments.movement USING brin 
 
 COMMENT ON TABLE payments.movement IS 'money that moved at a PSP, append-only.  One row for each object and kind, from whichever side and however often it is heard of; amounts of a payment are sums of these.  Written under the payment''s lock by answers, inquiries and webhooks, with their postings';
 COMMENT ON COLUMN payments.movement.psp IS 'psp.psp';
-COMMENT ON COLUMN payments.movement.object_id IS 'the PSP''s id of what moved it: payment, refund, fee or dispute';
-COMMENT ON COLUMN payments.movement.kind IS 'authorize (moves nothing yet), capture, refund, refund_failed, fee, dispute, dispute_won, or late_capture: money that came when nobody waited for it, kept in suspense';
+COMMENT ON COLUMN payments.movement.object_id IS 'the PSP''s id of what moved it, or of what it says: payment, refund, fee or dispute';
+COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, or late_capture: money that came when nobody waited for it, kept in suspense.  Moving nothing: authorize, void; refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
 COMMENT ON COLUMN payments.movement.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.movement.operation_id IS 'operation that asked for it; null: none of ours';
 COMMENT ON COLUMN payments.movement.amount IS 'minor units, above zero; kind says the direction';
@@ -398,10 +398,12 @@ CREATE TABLE IF NOT EXISTS payments.exception (
 );
 
 CREATE UNIQUE INDEX IF NOT EXISTS exception_once ON payments.exception (psp, object_id, kind) WHERE object_id IS NOT NULL;
+-- Resolved when a later word takes back what was too much, and then may come again.
+CREATE UNIQUE INDEX IF NOT EXISTS exception_over_refunded ON payments.exception (payment_id) WHERE kind = 'over_refunded' AND resolved_at IS NULL;
 
 COMMENT ON TABLE payments.exception IS 'what a person must look at: the PSP''s money and ours differ, or a customer is owed something.  Opened by answers, inquiries and webhooks';
 COMMENT ON COLUMN payments.exception.exception_id IS 'UUIDv7';
-COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ; orphan: names an operation that is not here; over_refunded; duplicate: captured twice; refund_failed; disputed';
+COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed';
 COMMENT ON COLUMN payments.exception.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.exception.object_id IS 'the PSP''s id of the object; opened once for each object and kind';
 COMMENT ON COLUMN payments.exception.payment_id IS 'payment.payment_id; null for an orphan';
@@ -411,7 +413,7 @@ COMMENT ON COLUMN payments.exception.currency IS 'ISO 4217 code';
 COMMENT ON COLUMN payments.exception.detail IS 'what is known and what to do, for people';
 COMMENT ON COLUMN payments.exception.created_at IS 'when it was opened';
 COMMENT ON COLUMN payments.exception.resolved_at IS 'when it was resolved; null: open';
-COMMENT ON COLUMN payments.exception.resolved_by IS 'database role that resolved it';
+COMMENT ON COLUMN payments.exception.resolved_by IS 'database role that resolved it, or that brought the PSP''s later word';
 COMMENT ON COLUMN payments.exception.resolution IS 'what was done';
 
 -- An answer is some kB of JSON each; lz4, where the server has it, takes a tenth of pglz's time.

@@ -11,6 +11,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
+#include "jit/jit.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/cost.h"
@@ -241,17 +242,20 @@ pay_spi_cursor(PayStmt *stmt, PayArgs *args)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	bool		before = enable_seqscan;
+	bool		jit_before = jit_enabled;
 	Portal volatile portal = NULL;
 
 	prepare(stmt, args ? args->n : 0);
 	PG_TRY();
 	{
 		enable_seqscan = false;
+		jit_enabled = false;
 		portal = SPI_cursor_open(NULL, stmt->plan, args ? args->values : NULL, args ? args->nulls : NULL, false);
 	}
 	PG_FINALLY();
 	{
 		enable_seqscan = before;
+		jit_enabled = jit_before;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -263,21 +267,26 @@ pay_spi_cursor(PayStmt *stmt, PayArgs *args)
  * plan it made first, and it made that when the tables were small or had no
  * statistics, so it may well be a sequential scan, for the life of the
  * process.  Hence the planner does without such scans while it plans for us.
+ * Where there is no index it then takes one all the same, at a cost for which
+ * the server would compile the plan, at 60 ms each time.
  */
 static int
 execute_by_index(SPIPlanPtr plan, PayArgs *args)
 {
 	bool		before = enable_seqscan;
+	bool		jit_before = jit_enabled;
 	volatile int rc = 0;
 
 	PG_TRY();
 	{
 		enable_seqscan = false;
+		jit_enabled = false;
 		rc = SPI_execute_plan(plan, args ? args->values : NULL, args ? args->nulls : NULL, false, 0);
 	}
 	PG_FINALLY();
 	{
 		enable_seqscan = before;
+		jit_enabled = jit_before;
 	}
 	PG_END_TRY();
 	return rc;

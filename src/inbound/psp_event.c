@@ -146,6 +146,8 @@ conclude(PayInboundEvent *e, TimestampTz now)
 				 outcome == PAY_OUTCOME_APPLIED ? (e->hint ? "asked" : "applied") :
 				 outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
 				 outcome != PAY_OUTCOME_UNMATCHED ? &e->report.payment_id : NULL);
+	if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant && !e->foreign)
+		pay_unmatched_keep(e->psp, e->event->event_id, &e->event->result);
 }
 
 /* Returns false when the event is here already (a concurrent twin is waited for). */

@@ -41,6 +41,8 @@
 static void locate(PayReport *report);
 static bool locate_among(PayPayments *set, PayReport *report);
 static void apply_one(PayPayments *set, PayReport *report);
+static void find_operation(PayContext *c);
+static bool is_present(const PayContext *c);
 static void ask_psp(PayContext *c);
 static bool may_be_asked(const PayOperation *operation);
 static void ask_soon(PayContext *c, PayOperation *operation);
@@ -83,10 +85,25 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 	for (int i = 0; i < n; i++)
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED || locate_among(set, &reports[i]))
 			apply_one(set, &reports[i]);
+	pay_apply_save(set);
 	for (int i = 0; i < n; i++)
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED && reports[i].outcome != PAY_OUTCOME_LOCKED)
 			reports[i].status = pay_payments_find(set, &reports[i].payment_id)->status;
+}
+
+void
+pay_apply_save(PayPayments *set)
+{
+	PayUnmatched *found = NULL;
+	int			n = pay_unmatched_find(set, &found);
+
+	for (int i = 0; i < n; i++)
+	{
+		found[i].report.outcome = PAY_OUTCOME_NO_EFFECT;
+		apply_one(set, &found[i].report);
+	}
 	pay_payments_save(set);
+	pay_unmatched_note(found, n);
 	if (set->wake)
 		pay_wake_at_commit();
 }
@@ -157,6 +174,7 @@ static void
 apply_one(PayPayments *set, PayReport *report)
 {
 	PayContext	c = {0};
+	PaySums		before;
 
 	c.set = set;
 	c.report = report;
@@ -175,39 +193,75 @@ apply_one(PayPayments *set, PayReport *report)
 		return;
 	}
 
+	find_operation(&c);
+	/* That a refund has failed is a fact about its object, whoever tells it. */
+	if (c.result.class == PAY_CLASS_DECLINED && c.result.effect == PAY_EFFECT_REFUND_FAILED && c.result.object_id)
+		c.result.class = PAY_CLASS_APPROVED;
+	if (!rescale(&c) || disagrees(&c))
+		c.result.class = PAY_CLASS_CONFLICTED;
+	pay_apply_sum_up(c.payment, &before);
+	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
+		decide(&c);
+	pay_apply_follow(set, c.payment, &before, c.operation && c.operation->kind == PAY_OP_REFUND ? c.operation : NULL,
+					 c.source, pay_apply_code(&c.result));
+	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
+		ask_soon(&c, c.operation);
+}
+
+/* Which operation does it answer, and is it heeded?  Keeps the answer to a call of ours. */
+static void
+find_operation(PayContext *c)
+{
+	PayReport  *report = c->report;
+
 	if (report->source == PAY_SOURCE_WEBHOOK)
 	{
 		/* The PSP's object may name the charge that made it; the effect says which of our operations it answers. */
-		PayOperation *capture = pay_payment_open_operation(c.payment, PAY_OP_CAPTURE);
-		PayOperation *cancel = pay_payment_open_operation(c.payment, PAY_OP_VOID);
+		PayOperation *capture = pay_payment_open_operation(c->payment, PAY_OP_CAPTURE);
+		PayOperation *cancel = pay_payment_open_operation(c->payment, PAY_OP_VOID);
 
-		if (c.result.effect == PAY_EFFECT_CAPTURED && capture)
-			c.operation = capture;
-		if (c.result.effect == PAY_EFFECT_VOIDED && cancel)
-			c.operation = cancel;
-		c.claimed_elsewhere = c.operation && c.operation->claimed_by != NULL;
-		/* Bad news of an earlier generation is no news. */
-		c.stale = c.operation && c.result.generation > 0 && c.result.generation < c.operation->generation;
+		if (c->result.effect == PAY_EFFECT_CAPTURED && capture)
+			c->operation = capture;
+		if (c->result.effect == PAY_EFFECT_VOIDED && cancel)
+			c->operation = cancel;
+		c->claimed_elsewhere = c->operation && c->operation->claimed_by != NULL;
+		c->stale = !is_present(c);
 	}
 	else if (report->source == PAY_SOURCE_SETTLEMENT)
 	{
-		c.operation = operation_completed(&c);
-		c.claimed_elsewhere = c.operation && c.operation->claimed_by != NULL;
+		c->operation = operation_completed(c);
+		c->claimed_elsewhere = c->operation && c->operation->claimed_by != NULL;
 	}
 	else
 	{
-		c.stale = c.operation == NULL || !c.operation->queued || c.operation->claimed_by == NULL ||
-			c.operation->queue_attempt != report->attempt;
-		keep_answer(&c);
-		if (c.operation && !c.stale)
-			c.operation->lost = report->lease_lost ? c.operation->lost + 1 : 0;
+		c->stale = c->operation == NULL || !c->operation->queued || c->operation->claimed_by == NULL ||
+			c->operation->queue_attempt != report->attempt;
+		keep_answer(c);
+		if (c->operation && !c->stale)
+			c->operation->lost = report->lease_lost ? c->operation->lost + 1 : 0;
 	}
-	if (!rescale(&c) || disagrees(&c))
-		c.result.class = PAY_CLASS_CONFLICTED;
-	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
-		decide(&c);
-	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
-		ask_soon(&c, c.operation);
+}
+
+/*
+ * Is the event about the object that the payment is at the PSP now?  Each
+ * generation makes another one, and others may bear our name: bad news of
+ * those is no news.
+ */
+static bool
+is_present(const PayContext *c)
+{
+	const PayResult *r = &c->result;
+	const PayOperation *first = NULL;
+	ListCell   *cell;
+
+	if (c->operation && c->operation->kind == PAY_OP_REFUND)
+		return true;
+	if (r->psp_payment_id && c->payment->psp_payment_id)
+		return strcmp(r->psp_payment_id, c->payment->psp_payment_id) == 0;
+	foreach(cell, c->payment->operations)
+		if (first == NULL && pay_operation_is_first(lfirst(cell)))
+			first = lfirst(cell);
+	return first != NULL && first->generation == (r->generation > 0 ? r->generation : 1);
 }
 
 /*
@@ -239,6 +293,35 @@ ask_psp(PayContext *c)
 		}
 		count_applied(c);
 	}
+}
+
+/*
+ * A decline or a cancellation of which an event tells may be over: the payer
+ * has tried again, or the next word has come first.  It ends the payment once
+ * the PSP, asked now, says so.
+ */
+bool
+pay_apply_ask_first(PayContext *c)
+{
+	PayOperation *o = pay_payment_open_operation(c->payment, PAY_OP_CHARGE);
+	PayArgs		args = {0};
+
+	if (o == NULL)
+		o = pay_payment_open_operation(c->payment, PAY_OP_AUTHORIZE);
+	if (c->report->source != PAY_SOURCE_WEBHOOK || o == NULL || !o->queued || c->payment->adapter == NULL ||
+		c->payment->adapter->build_inquiry == NULL || pay_payment_open_operation(c->payment, PAY_OP_VOID))
+		return false;
+	count_applied(c);
+	if (o->claimed_by != NULL)
+	{
+		pay_arg_uuid(&args, &o->operation_id);
+		pay_spi_exec(&keep_hint, &args);
+	}
+	else if (strcmp(o->action, "inquire") == 0)
+		ask_soon(c, o);
+	else
+		pay_operation_enqueue(c->set, o, "inquire", c->set->now);
+	return true;
 }
 
 /* What waits to be sent is not at the PSP; what a person must decide stays so. */
@@ -401,10 +484,18 @@ decide(PayContext *c)
 		pay_apply_outcome(c);
 }
 
+static bool
+is_bad_news(const PayContext *c)
+{
+	return c->report->source == PAY_SOURCE_WEBHOOK &&
+		(c->result.class == PAY_CLASS_DECLINED || c->result.class == PAY_CLASS_RETRY_LATER || c->result.effect == PAY_EFFECT_VOIDED);
+}
+
 /*
  * Ids that the PSP gave are worth keeping whatever it said: inquiries and
  * refunds name the payment by them.  A late word fills in what nobody has told
- * yet, but replaces nothing.
+ * yet, but replaces nothing; bad news that nobody asked for may be of another
+ * object.
  */
 static void
 keep_ids(PayContext *c)
@@ -415,17 +506,39 @@ keep_ids(PayContext *c)
 
 	if (o == NULL)
 		return;
-	if (r->psp_payment_id && pay_operation_is_first(o) &&
+	if (r->psp_payment_id && pay_operation_is_first(o) && !is_bad_news(c) &&
 		(d->psp_payment_id == NULL || (!c->stale && strcmp(d->psp_payment_id, r->psp_payment_id) != 0)))
 	{
 		d->psp_payment_id = r->psp_payment_id;
 		d->dirty = true;
+		d->learned = true;
 	}
 	if (r->object_id && o->psp_object_id == NULL && r->class == PAY_CLASS_APPROVED && pay_apply_answers(o, r->effect))
 	{
 		o->psp_object_id = r->object_id;
 		o->dirty = true;
 	}
+}
+
+bool
+pay_apply_done(const PayContext *c)
+{
+	const PayPayment *d = c->payment;
+	const PayOperation *o = c->operation;
+
+	switch (o->kind)
+	{
+		case PAY_OP_CHARGE:
+		case PAY_OP_CAPTURE:
+			return d->captured > 0;
+		case PAY_OP_AUTHORIZE:
+			return d->captured > 0 || pay_payment_sum(d, "authorize") > 0;
+		case PAY_OP_VOID:
+			return strcmp(d->status, "cancelled") == 0;
+		case PAY_OP_REFUND:
+			return false;		/* ends with the word that it was made */
+	}
+	return false;
 }
 
 /* Does the effect say that this operation has done what it was for? */

@@ -5,6 +5,7 @@
 #ifndef PAY_APPLY_H
 #define PAY_APPLY_H
 
+#include "payment/payment.h"
 #include "psp/psp.h"
 
 #include "datatype/timestamp.h"
@@ -62,5 +63,30 @@ typedef struct PayReport
  * whole batch is lost then, and the caller applies its items one by one.
  */
 extern void pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *actor);
+
+/* What the movements of a payment sum to. */
+typedef struct PaySums
+{
+	int64		refunded;		/* less what failed */
+	int64		disputed;		/* less what was won */
+	int64		excess;			/* both together beyond what was captured */
+} PaySums;
+
+/*
+ * Around every change of movements or of what is reserved: the sums before it,
+ * and after it what follows from them for the payment's amounts and status.
+ * `operation` is the one that the news is about, or NULL.
+ */
+extern void pay_apply_sum_up(const PayPayment *payment, PaySums *sums);
+extern void pay_apply_follow(PayPayments *set, PayPayment *payment, const PaySums *before, const PayOperation *operation,
+							 const char *source, const char *code);
+/* Puts down on a stored event what it told, so that it can be applied without being read again. */
+extern void pay_unmatched_keep(const char *psp, const char *event_id, const PayResult *result);
+/*
+ * Applies what is unmatched since its payment's id was learned in a transaction
+ * that ran beside its own, so that neither saw the other.  A few at a time,
+ * without waiting; for the worker.
+ */
+extern void pay_unmatched_sweep(TimestampTz now, const char *actor);
 
 #endif							/* PAY_APPLY_H */

@@ -3,23 +3,33 @@
  *		What moved: captures, refunds, disputes, fees.
  *
  * What an approval says the PSP has done is recorded once, by the id of its
- * object, whether we asked for it or not.  What does not fit the payment is
- * kept apart, or not posted, and a person is asked.
+ * object, whether we asked for it or not, and whether what came before it at
+ * the PSP has been heard of or not.  The books are the sum of these facts, and
+ * the payment's amounts and status follow from the sums: so any order of the
+ * same words has the same end.
+ *
+ * A fact that takes back another one may be heard of first, or the other never
+ * have been: a refund that failed before it succeeded moved nothing.  It is
+ * then kept as a row that moves nothing, and both are booked when the other
+ * comes.  What does not fit the payment is an exception for a person.
  */
 #include "payments.h"
 
 #include "payment/apply_private.h"
+#include "payment/state.h"
 
 static void authorized(PayContext *c);
 static bool captured(PayContext *c);
+static void captured_otherwise(PayContext *c, PayOperation *capture);
 static void fee(PayContext *c);
 static bool fee_is_known(const PayContext *c);
 static bool fee_is_missing(PayContext *c);
 static void ask_for_fee(PayContext *c);
 static void voided(PayContext *c);
-static const char *refund_event(const PayPayment *payment);
+static void end_voided(PayContext *c);
 static void refunded(PayContext *c);
 static void refund_failed(PayContext *c);
+static void refund_ended(PayContext *c);
 static void disputed(PayContext *c);
 static void dispute_won(PayContext *c);
 
@@ -53,7 +63,8 @@ pay_apply_money(PayContext *c)
 		case PAY_EFFECT_NONE:
 			break;
 	}
-	if (c->operation == NULL || !pay_operation_is_open(c->operation))
+	if (c->operation == NULL || !pay_operation_is_open(c->operation) ||
+		(c->result.effect == PAY_EFFECT_VOIDED && c->operation->kind != PAY_OP_VOID))
 		return;
 	/* In flight, its own answer ends it; waiting, it must not be sent once more for money that has come. */
 	if (c->stale && c->operation->claimed_by != NULL)
@@ -70,20 +81,23 @@ static void
 authorized(PayContext *c)
 {
 	PayPayment *d = c->payment;
+	bool		is_void = pay_payment_moved(d, "void", c->result.object_id) != NULL;
 
-	if (pay_payment_moved(d, "authorize", c->result.object_id) || d->captured > 0)
+	if (pay_payment_moved(d, "authorize", c->result.object_id))
 		return;
-	if (!pay_payment_can(d, "authorize"))
+	count_applied(c);
+	if (!pay_payment_can(d, "authorize") && d->captured == 0 && !is_void)
 	{
 		pay_payment_exception(c->set, d, c->operation, "after_cancel", c->result.object_id, c->result.amount,
 							  psprintf("authorized at the PSP while our status is \"%s\"; cancel it there", d->status));
-		count_applied(c);
 		return;
 	}
-	d->authorized = c->result.amount;
+	d->authorized = Max(d->authorized, c->result.amount);
 	pay_payment_move(c->set, d, c->operation, "authorize", c->result.object_id, c->result.amount, c->source);
-	pay_payment_event(c->set, d, "authorize", c->operation, c->source, NULL);
-	count_applied(c);
+	if (pay_payment_can(d, "authorize"))
+		pay_payment_event(c->set, d, "authorize", c->operation, c->source, NULL);
+	if (is_void)
+		end_voided(c);
 }
 
 /* False when it was known. */
@@ -91,6 +105,7 @@ static bool
 captured(PayContext *c)
 {
 	PayPayment *d = c->payment;
+	PayOperation *capture = pay_payment_open_operation(d, PAY_OP_CAPTURE);
 	int64		amount = c->result.amount;
 
 	if (pay_payment_moved(d, "capture", c->result.object_id) || pay_payment_moved(d, "late_capture", c->result.object_id))
@@ -104,17 +119,28 @@ captured(PayContext *c)
 							  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
 		return true;
 	}
-	if (d->authorized < amount)
-		d->authorized = amount;
-	if (c->operation && c->operation->kind == PAY_OP_CAPTURE && pay_operation_is_open(c->operation))
-		d->capture_pending -= c->operation->amount;
+	d->authorized = Max(d->authorized, amount);
+	if (capture)
+		pay_payment_release(d, capture);
 	d->captured += amount;
 	d->next_action_url = NULL;
 	d->failure_code = NULL;
 	d->failure_message = NULL;
 	pay_payment_move(c->set, d, c->operation, "capture", c->result.object_id, amount, c->source);
 	pay_payment_event(c->set, d, "capture", c->operation, c->source, NULL);
+	if (capture && capture->amount != amount)
+		captured_otherwise(c, capture);
 	return true;
+}
+
+/* An authorization is captured once, and somebody else has done it: our own capture can never be. */
+static void
+captured_otherwise(PayContext *c, PayOperation *capture)
+{
+	pay_payment_exception(c->set, c->payment, capture, "conflicted", c->result.object_id, c->result.amount,
+						  "captured at the PSP in another amount than was asked for");
+	capture->failure_code = "captured_otherwise";
+	pay_operation_finish(c->set, capture, "failed");
 }
 
 /* The fee may come with the capture or, by a later word, after it. */
@@ -178,8 +204,28 @@ ask_for_fee(PayContext *c)
 	pay_operation_enqueue(c->set, o, "inquire", c->set->now);
 }
 
+/*
+ * Of the object in which this payment is now: that another one, or that of an
+ * earlier generation, is cancelled says nothing of it.
+ */
 static void
 voided(PayContext *c)
+{
+	PayPayment *d = c->payment;
+
+	if (c->stale)
+		return;
+	if (c->result.object_id && !pay_payment_moved(d, "void", c->result.object_id))
+	{
+		pay_payment_move(c->set, d, c->operation, "void", c->result.object_id, d->amount, c->source);
+		count_applied(c);
+	}
+	if (!pay_apply_ask_first(c))
+		end_voided(c);
+}
+
+static void
+end_voided(PayContext *c)
 {
 	PayPayment *d = c->payment;
 	ListCell   *cell;
@@ -193,46 +239,30 @@ voided(PayContext *c)
 	{
 		PayOperation *other = lfirst(cell);
 
-		if (other == c->operation && other->kind == PAY_OP_VOID)
-			continue;			/* pay_apply_money() finishes it */
 		if (!pay_operation_is_open(other))
 			continue;
-		if (other->kind == PAY_OP_CAPTURE)
-			d->capture_pending -= other->amount;
+		pay_payment_release(d, other);
 		pay_operation_finish(c->set, other, other->kind == PAY_OP_VOID ? "succeeded" : "cancelled");
 	}
-}
-
-static const char *
-refund_event(const PayPayment *d)
-{
-	return d->refunded >= d->captured ? "refund_full" : "refund_part";
 }
 
 static void
 refunded(PayContext *c)
 {
 	PayPayment *d = c->payment;
-	bool		reserved = c->operation && c->operation->kind == PAY_OP_REFUND && pay_operation_is_open(c->operation);
-	int64		room;
 
+	if (c->operation && c->operation->kind == PAY_OP_REFUND && pay_operation_is_open(c->operation))
+	{
+		/* Also when a call is in flight: it has nothing more to tell, and what it reserved is given back once. */
+		pay_payment_release(d, c->operation);
+		pay_apply_finish(c, "succeeded");
+	}
 	if (pay_payment_moved(d, "refund", c->result.object_id))
 		return;
 	count_applied(c);
-	if (reserved)
-		d->refund_pending -= c->operation->amount;
-	room = d->captured - d->refunded - d->disputed - d->refund_pending;
-	if (c->result.amount > room)
-	{
-		if (reserved)
-			d->refund_pending += c->operation->amount;
-		pay_payment_exception(c->set, d, c->operation, "over_refunded", c->result.object_id, c->result.amount,
-							  "the PSP refunded more than is left of this payment; it is not posted");
-		return;
-	}
-	d->refunded += c->result.amount;
 	pay_payment_move(c->set, d, c->operation, "refund", c->result.object_id, c->result.amount, c->source);
-	pay_payment_event(c->set, d, refund_event(d), c->operation, c->source, NULL);
+	if (pay_payment_moved(d, "refund_undone", c->result.object_id))
+		refund_ended(c);
 }
 
 /* Also of a refund that had succeeded before: then its postings are reversed. */
@@ -240,41 +270,56 @@ static void
 refund_failed(PayContext *c)
 {
 	PayPayment *d = c->payment;
-	PayMoved   *refund = pay_payment_moved(d, "refund", c->result.object_id);
-	const char *code = pay_apply_code(&c->result);
 
-	if (pay_payment_moved(d, "refund_failed", c->result.object_id))
+	if (pay_payment_moved(d, "refund_failed", c->result.object_id) || pay_payment_moved(d, "refund_undone", c->result.object_id))
 		return;
-	if (refund)
+	count_applied(c);
+	if (pay_payment_moved(d, "refund", c->result.object_id))
 	{
-		d->refunded -= refund->amount;
-		pay_payment_move(c->set, d, c->operation, "refund_failed", refund->object_id, refund->amount, c->source);
-		pay_payment_event(c->set, d, d->refunded > 0 ? "refund_fail_part" : "refund_fail_all", c->operation, c->source, code);
-		pay_payment_exception(c->set, d, c->operation, "refund_failed", c->result.object_id, refund->amount,
-							  "the refund failed after it had succeeded; pay the customer in another way");
-		count_applied(c);
+		refund_ended(c);
+		return;
 	}
-	else if (c->operation && c->operation->kind == PAY_OP_REFUND && pay_operation_is_open(c->operation))
-		pay_apply_declined(c, code);
+	pay_payment_move(c->set, d, c->operation, "refund_undone", c->result.object_id,
+					 c->result.amount > 0 ? c->result.amount : d->amount, c->source);
+	if (c->operation && c->operation->kind == PAY_OP_REFUND && pay_operation_is_open(c->operation))
+		pay_apply_declined(c, pay_apply_code(&c->result));
+}
+
+/* It succeeded, and it failed. */
+static void
+refund_ended(PayContext *c)
+{
+	PayPayment *d = c->payment;
+	PayMoved   *refund = pay_payment_moved(d, "refund", c->result.object_id);
+	ListCell   *cell;
+
+	pay_payment_move(c->set, d, c->operation, "refund_failed", refund->object_id, refund->amount, c->source);
+	pay_payment_exception(c->set, d, c->operation, "refund_failed", refund->object_id, refund->amount,
+						  "the refund failed after it had succeeded; pay the customer in another way");
+	foreach(cell, d->operations)
+	{
+		PayOperation *o = lfirst(cell);
+
+		if (o->kind != PAY_OP_REFUND || o->psp_object_id == NULL || strcmp(o->psp_object_id, refund->object_id) != 0 ||
+			strcmp(o->status, "succeeded") != 0)
+			continue;
+		o->failure_code = pay_apply_code(&c->result);
+		pay_operation_finish(c->set, o, "failed");
+	}
 }
 
 static void
 disputed(PayContext *c)
 {
 	PayPayment *d = c->payment;
-	int64		room = d->captured - d->refunded - d->refund_pending - d->disputed;
-	int64		amount = Min(c->result.amount, room);
 
 	if (pay_payment_moved(d, "dispute", c->result.object_id))
 		return;
 	count_applied(c);
-	pay_payment_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount,
-						  amount < c->result.amount ? "disputed; part of it was refunded already" : "disputed");
-	if (amount <= 0 || !pay_payment_can(d, "dispute"))
-		return;
-	d->disputed += amount;
-	pay_payment_move(c->set, d, NULL, "dispute", c->result.object_id, amount, c->source);
-	pay_payment_event(c->set, d, "dispute", NULL, c->source, pay_apply_code(&c->result));
+	pay_payment_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount, "disputed");
+	pay_payment_move(c->set, d, NULL, "dispute", c->result.object_id, c->result.amount, c->source);
+	if (pay_payment_moved(d, "dispute_undone", c->result.object_id))
+		pay_payment_move(c->set, d, NULL, "dispute_won", c->result.object_id, c->result.amount, c->source);
 }
 
 static void
@@ -283,11 +328,68 @@ dispute_won(PayContext *c)
 	PayPayment *d = c->payment;
 	PayMoved   *dispute = pay_payment_moved(d, "dispute", c->result.object_id);
 
-	if (dispute == NULL || pay_payment_moved(d, "dispute_won", c->result.object_id))
+	if (pay_payment_moved(d, "dispute_won", c->result.object_id) || pay_payment_moved(d, "dispute_undone", c->result.object_id))
 		return;
 	count_applied(c);
-	d->disputed -= dispute->amount;
-	pay_payment_move(c->set, d, NULL, "dispute_won", dispute->object_id, dispute->amount, c->source);
-	if (d->disputed == 0)
-		pay_payment_event(c->set, d, d->refunded > 0 ? "win_part" : "win_all", NULL, c->source, NULL);
+	if (dispute)
+		pay_payment_move(c->set, d, NULL, "dispute_won", dispute->object_id, dispute->amount, c->source);
+	else
+		pay_payment_move(c->set, d, NULL, "dispute_undone", c->result.object_id,
+						 c->result.amount > 0 ? c->result.amount : d->amount, c->source);
+}
+
+/* ---------- what the sums say ---------- */
+
+void
+pay_apply_sum_up(const PayPayment *d, PaySums *sums)
+{
+	int64		captured = d->captured + pay_payment_sum(d, "late_capture");
+
+	sums->refunded = pay_payment_sum(d, "refund") - pay_payment_sum(d, "refund_failed");
+	sums->disputed = pay_payment_sum(d, "dispute") - pay_payment_sum(d, "dispute_won");
+	/* Before the capture is heard of nothing can be said. */
+	sums->excess = captured > 0 || pay_state_is_final(d->status) ? Max(sums->refunded + sums->disputed - captured, 0) : 0;
+}
+
+/*
+ * Amounts and status of a payment that was captured follow from the sums.  The
+ * amounts are what fits: refunds first, beside what is reserved for those that
+ * are asked for, then disputes.  What does not fit is booked all the same, since
+ * the PSP has moved it, and a person is told.
+ */
+void
+pay_apply_follow(PayPayments *set, PayPayment *d, const PaySums *before, const PayOperation *operation,
+				 const char *source, const char *code)
+{
+	PaySums		now;
+	int64		refunded,
+				disputed;
+	const char *event = NULL;
+
+	pay_apply_sum_up(d, &now);
+	refunded = Min(now.refunded, d->captured - d->refund_pending);
+	disputed = Min(now.disputed, d->captured - d->refund_pending - refunded);
+	if (!pay_payment_can(d, "dispute"))
+		refunded = disputed = 0;	/* not captured */
+	else if (now.disputed > before->disputed || (now.disputed > 0 && strcmp(d->status, "disputed") != 0))
+		event = "dispute";
+	else if (now.disputed == 0 && strcmp(d->status, "disputed") == 0)
+		event = refunded == 0 ? "win_all" : refunded < d->captured ? "win_part" : "win_full";
+	else if (refunded > d->refunded)
+		event = refunded < d->captured ? "refund_part" : "refund_full";
+	else if (refunded < d->refunded)
+		event = refunded > 0 ? "refund_fail_part" : "refund_fail_all";
+	if (refunded != d->refunded || disputed != d->disputed)
+	{
+		d->refunded = refunded;
+		d->disputed = disputed;
+		d->dirty = true;
+	}
+	if (event)
+		pay_payment_event(set, d, event, operation, source, code);
+	if (now.excess > 0 && before->excess == 0)
+		pay_payment_exception(set, d, NULL, "over_refunded", NULL, now.excess,
+							  "refunds and disputes together are more than was captured; all of it is posted");
+	else if (now.excess == 0 && before->excess > 0)
+		pay_payment_resolve(set, d, "over_refunded", NULL, "the PSP's later word took back what was too much");
 }

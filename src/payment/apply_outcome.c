@@ -27,6 +27,7 @@
 #define LOST_MAX 20
 
 static bool needs_person(const PayOperation *operation);
+static bool done_meanwhile(PayContext *c);
 static bool apply_rule(PayContext *c);
 static void pending(PayContext *c);
 static void requires_action(PayContext *c);
@@ -51,7 +52,12 @@ pay_apply_outcome(PayContext *c)
 		return;
 	}
 	/* The rest speaks of an operation that is still open, or says nothing new. */
-	if (c->operation == NULL || !pay_operation_is_open(c->operation) || apply_rule(c))
+	if (c->operation == NULL || !pay_operation_is_open(c->operation))
+		return;
+	/* Before any rule lets a soft decline begin a new generation. */
+	if (c->result.class == PAY_CLASS_DECLINED && pay_operation_is_first(c->operation) && pay_apply_ask_first(c))
+		return;
+	if (done_meanwhile(c) || apply_rule(c))
 		return;
 	if (needs_person(c->operation) && c->result.class != PAY_CLASS_DECLINED && c->result.class != PAY_CLASS_RETRY_LATER)
 		return;
@@ -98,6 +104,23 @@ needs_person(const PayOperation *operation)
 	for (size_t i = 0; i < lengthof(ran_out); i++)
 		if (strcmp(operation->dead_letter, ran_out[i]) == 0)
 			return false;
+	return true;
+}
+
+/*
+ * Another word has told that it was done, while this call was in flight: that
+ * this one went nowhere, or found nothing yet, must not make us do it again.
+ */
+static bool
+done_meanwhile(PayContext *c)
+{
+	PayClass	class = c->result.class;
+
+	if (!pay_apply_done(c) ||
+		(class != PAY_CLASS_DECLINED && class != PAY_CLASS_RETRY_LATER && class != PAY_CLASS_NOT_SENT &&
+		 class != PAY_CLASS_DUPLICATE && !(class == PAY_CLASS_UNKNOWN && c->result.inquiry_found_nothing)))
+		return false;
+	pay_apply_finish(c, "succeeded");
 	return true;
 }
 
@@ -161,20 +184,16 @@ pay_apply_declined(PayContext *c, const char *code)
 	{
 		case PAY_OP_CHARGE:
 		case PAY_OP_AUTHORIZE:
-			if (!pay_payment_can(d, "decline"))
-				break;			/* paid already: the inquiry was about the fee */
 			d->failure_code = code;
 			d->failure_message = c->result.message;
 			pay_payment_event(c->set, d, "decline", c->operation, c->source, code);
 			break;
 		case PAY_OP_CAPTURE:
-			d->capture_pending -= c->operation->amount;
-			d->dirty = true;
+			pay_payment_release(d, c->operation);
 			break;
 		case PAY_OP_REFUND:
-			d->refund_pending -= c->operation->amount;
-			d->dirty = true;
-			pay_payment_exception(c->set, d, c->operation, "refund_failed", NULL, c->operation->amount,
+			pay_payment_release(d, c->operation);
+			pay_payment_exception(c->set, d, c->operation, "refund_failed", c->result.object_id, c->operation->amount,
 								  "the PSP refused the refund; pay the customer in another way");
 			break;
 		case PAY_OP_VOID:
@@ -280,6 +299,11 @@ pay_apply_resend(PayContext *c)
 	const PayAdapter *adapter = c->payment->adapter;
 	TimestampTz horizon = o->key_used_at + (TimestampTz) (adapter ? adapter->key_valid_s : 0) * USECS_PER_SEC;
 
+	if (pay_apply_done(c))
+	{
+		pay_apply_finish(c, "succeeded");
+		return;
+	}
 	o->status = "in_doubt";
 	o->dirty = true;
 	count_applied(c);
@@ -303,6 +327,11 @@ misconfigured(PayContext *c)
 	pay_spi_exec(&halt_psp, &args);
 	count_applied(c);
 
+	if (pay_apply_done(c))
+	{
+		pay_apply_finish(c, "succeeded");
+		return;
+	}
 	if (strcmp(o->status, "in_doubt") != 0 && c->report->source == PAY_SOURCE_ANSWER)
 	{
 		if (pay_operation_is_first(o) && pay_payment_can(c->payment, "defer"))
@@ -326,6 +355,13 @@ conflicted(PayContext *c)
 	/* As in pay_apply_money(): in flight, its own answer decides; waiting, it must not be sent once more. */
 	if (c->stale && o->claimed_by != NULL)
 		return;
+	if (o->kind == PAY_OP_CAPTURE && pay_apply_done(c))
+	{
+		/* Somebody else's, in another amount than we asked for, and known already. */
+		o->failure_code = "captured_otherwise";
+		pay_apply_finish(c, "failed");
+		return;
+	}
 	if (pay_operation_is_first(o) && pay_payment_can(c->payment, "doubt"))
 		pay_payment_event(c->set, c->payment, "doubt", o, c->source, "conflicted");
 	o->status = "in_doubt";

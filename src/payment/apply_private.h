@@ -33,6 +33,29 @@ extern bool pay_apply_answers(const PayOperation *operation, PayEffect effect);
 /* The code for people, or NULL. */
 extern const char *pay_apply_code(const PayResult *result);
 
+/* Has what the operation was for been done, by whatever word? */
+extern bool pay_apply_done(const PayContext *c);
+/*
+ * Bad news of a payment that nobody asked about may be old: if there is a call
+ * that can tell, returns true and asks.
+ */
+extern bool pay_apply_ask_first(PayContext *c);
+
+/* An event that waits in psp_event for its payment. */
+typedef struct PayUnmatched
+{
+	const char *event_id;
+	PayReport	report;
+} PayUnmatched;
+
+/* apply.c: applies those of the payments whose id is news, and saves the set. */
+extern void pay_apply_save(PayPayments *set);
+
+/* apply_unmatched.c: those of the payments whose id at the PSP was learned just now, oldest first.  Returns how many. */
+extern int	pay_unmatched_find(PayPayments *set, PayUnmatched **found);
+/* Writes what came of them. */
+extern void pay_unmatched_note(const PayUnmatched *found, int n);
+
 /* apply_money.c: an approval. */
 extern void pay_apply_money(PayContext *c);
 

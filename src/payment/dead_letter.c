@@ -13,6 +13,7 @@
 #include "core/arguments.h"
 #include "core/spi.h"
 #include "core/wake.h"
+#include "payment/apply.h"
 #include "payment/payment.h"
 
 #include "access/xact.h"
@@ -137,6 +138,7 @@ pay_discard(PG_FUNCTION_ARGS)
 	PayPayments *set;
 	PayPayment *payment;
 	PayOperation *operation;
+	PaySums		before;
 	PayArgs		args = {0};
 
 	pay_require_given(fcinfo, 0, "dead_letter_id");
@@ -145,12 +147,11 @@ pay_discard(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	operation = load_dead_letter(id, &set, "discard");
 	payment = &set->list[0];
-	if (operation->kind == PAY_OP_CAPTURE)
-		payment->capture_pending -= operation->amount;
-	else if (operation->kind == PAY_OP_REFUND)
-		payment->refund_pending -= operation->amount;
-	else if (operation->kind != PAY_OP_VOID && pay_payment_can(payment, "discard"))
+	pay_apply_sum_up(payment, &before);
+	pay_payment_release(payment, operation);
+	if (pay_operation_is_first(operation) && pay_payment_can(payment, "discard"))
 		pay_payment_event(set, payment, "discard", operation, "person", NULL);
+	pay_apply_follow(set, payment, &before, operation, "person", NULL);
 	payment->dirty = true;
 	operation->failure_code = "discarded";
 	pay_operation_finish(set, operation, "failed");

@@ -304,6 +304,34 @@ pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id)
 	return NULL;
 }
 
+int64
+pay_payment_sum(const PayPayment *payment, const char *kind)
+{
+	ListCell   *cell;
+	int64		sum = 0;
+
+	foreach(cell, payment->moved)
+	{
+		PayMoved   *moved = lfirst(cell);
+
+		if (strcmp(moved->kind, kind) == 0)
+			sum += moved->amount;
+	}
+	return sum;
+}
+
+/* Kept beside those that do, since each is known by the same key. */
+bool
+pay_movement_moves(const char *kind)
+{
+	static const char *const still[] = {"authorize", "void", "refund_undone", "dispute_undone"};
+
+	for (size_t i = 0; i < lengthof(still); i++)
+		if (strcmp(kind, still[i]) == 0)
+			return false;
+	return true;
+}
+
 bool
 pay_payment_can(const PayPayment *payment, const char *event)
 {
@@ -368,7 +396,7 @@ void
 pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation *operation,
 					  const char *kind, const char *object_id, int64 amount, const char *detail)
 {
-	PayPendingException *pending = palloc(sizeof(PayPendingException));
+	PayPendingException *pending = palloc0(sizeof(PayPendingException));
 
 	pending->payment = payment;
 	pending->operation = operation;
@@ -377,6 +405,33 @@ pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation 
 	pending->amount = amount;
 	pending->detail = detail;
 	set->exceptions = lappend(set->exceptions, pending);
+}
+
+void
+pay_payment_resolve(PayPayments *set, PayPayment *payment, const char *kind, const char *object_id, const char *resolution)
+{
+	PayPendingException *pending = palloc0(sizeof(PayPendingException));
+
+	pending->payment = payment;
+	pending->kind = kind;
+	pending->object_id = object_id;
+	pending->resolution = resolution;
+	set->exceptions = lappend(set->exceptions, pending);
+}
+
+/*
+ * At most one capture of a payment is open, so what is pending is its own; it
+ * may have been given back when the money was heard of, and the operation
+ * still waits to learn the fee.
+ */
+void
+pay_payment_release(PayPayment *payment, const PayOperation *operation)
+{
+	if (operation->kind == PAY_OP_CAPTURE)
+		payment->capture_pending = 0;
+	else if (operation->kind == PAY_OP_REFUND)
+		payment->refund_pending -= operation->amount;
+	payment->dirty = true;
 }
 
 PayOperation *

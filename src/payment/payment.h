@@ -97,6 +97,7 @@ typedef struct PayPayment
 	const char *failure_code;
 	const char *failure_message;
 	bool		dirty;
+	bool		learned;		/* psp_payment_id was not known before */
 
 	const PayAdapter *adapter;	/* NULL when the library has none of that name */
 	const char *adapter_name;
@@ -168,6 +169,10 @@ extern PayOperation *pay_payment_operation(PayPayment *payment, const pg_uuid_t 
 /* First operation of that kind that is not finished, or NULL. */
 extern PayOperation *pay_payment_open_operation(PayPayment *payment, PayOpKind kind);
 extern PayMoved *pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id);
+/* Sum of the movements of that kind. */
+extern int64 pay_payment_sum(const PayPayment *payment, const char *kind);
+/* Does a movement of that kind move money?  The others only say what has happened. */
+extern bool pay_movement_moves(const char *kind);
 
 extern bool pay_operation_is_open(const PayOperation *operation);
 /* Charge and authorize carry the payment's own status; the others do not. */
@@ -184,6 +189,11 @@ extern void pay_payment_move(PayPayments *set, PayPayment *payment, const PayOpe
 /* Opens an exception for a person; object_id may be NULL. */
 extern void pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation *operation,
 								  const char *kind, const char *object_id, int64 amount, const char *detail);
+/* Resolves the open ones of that kind that name this object, or no object (NULL). */
+extern void pay_payment_resolve(PayPayments *set, PayPayment *payment, const char *kind, const char *object_id,
+								const char *resolution);
+/* Gives back what a capture or refund that is over, or has moved its money, had reserved.  Once is enough, twice does no harm for a capture. */
+extern void pay_payment_release(PayPayment *payment, const PayOperation *operation);
 /* Adds an operation with its queue row, due at once. */
 extern PayOperation *pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind, int64 amount,
 											   const char *reason, const char *psp_ref);

@@ -32,6 +32,7 @@ typedef struct PayPendingException
 	const char *object_id;
 	int64		amount;
 	const char *detail;
+	const char *resolution;		/* set: the open ones are resolved instead */
 } PayPendingException;
 
 #endif							/* PAY_PAYMENT_PRIVATE_H */

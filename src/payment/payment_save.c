@@ -601,8 +601,7 @@ save_movements(PayPayments *set)
 		currencies[i] = payment->currency;
 		sources[i] = pending->source;
 
-		/* An authorization moves nothing yet. */
-		if (strcmp(pending->moved->kind, "authorize") == 0)
+		if (!pay_movement_moves(pending->moved->kind))
 			continue;
 		postings[posted].event = pending->moved->kind;
 		postings[posted].merchant = payment->merchant;
@@ -632,6 +631,25 @@ static PayStmt insert_exception = PAY_STMT(SPI_OK_INSERT,
 	"VALUES ($1, $2, $3, $4, $5, $6, nullif($7, 0), $8, $9, $10) ON CONFLICT DO NOTHING",
 	UUIDOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
 
+static PayStmt resolve_exceptions = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.exception SET resolved_at = $4, resolved_by = $5, resolution = $6 "
+	"WHERE payment_id = $1 AND kind = $2 AND object_id IS NOT DISTINCT FROM $3 AND resolved_at IS NULL",
+	UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
+
+static void
+save_resolution(PayPayments *set, const PayPendingException *pending)
+{
+	PayArgs		args = {0};
+
+	pay_arg_uuid(&args, &pending->payment->payment_id);
+	pay_arg_text(&args, pending->kind);
+	pay_arg_text(&args, pending->object_id);
+	pay_arg_time(&args, set->now);
+	pay_arg_text(&args, set->actor);
+	pay_arg_text(&args, pending->resolution);
+	pay_spi_exec(&resolve_exceptions, &args);
+}
+
 static void
 save_exceptions(PayPayments *set)
 {
@@ -643,6 +661,11 @@ save_exceptions(PayPayments *set)
 		pg_uuid_t	id = pay_new_id(pay_id_bucket(&pending->payment->payment_id));
 		PayArgs		args = {0};
 
+		if (pending->resolution)
+		{
+			save_resolution(set, pending);
+			continue;
+		}
 		pay_arg_uuid(&args, &id);
 		pay_arg_text(&args, pending->kind);
 		pay_arg_text(&args, pending->payment->psp);

@@ -102,6 +102,7 @@ const PayTransition pay_transitions[] = {
 
 	{"refunded", "refund_fail_part", "partially_refunded"},
 	{"refunded", "refund_fail_all", "succeeded"},
+	{"refunded", "dispute", "disputed"},
 
 	{"disputed", "dispute", "disputed"},
 	{"disputed", "refund_part", "disputed"},
@@ -110,6 +111,7 @@ const PayTransition pay_transitions[] = {
 	{"disputed", "refund_fail_all", "disputed"},
 	{"disputed", "win_part", "partially_refunded"},
 	{"disputed", "win_all", "succeeded"},
+	{"disputed", "win_full", "refunded"},
 };
 
 const int	pay_transition_count = lengthof(pay_transitions);
@@ -123,7 +125,6 @@ static const char *const resting[] = {
 static PayStmt retired_row = PAY_STMT(SPI_OK_SELECT,
 	"SELECT status, hash FROM payments.payment_retired WHERE payment_id = $1 AND seq = $2", UUIDOID, INT4OID);
 
-static bool is_final(const char *status);
 static bool is_resting(const char *status);
 static void check_status_row(Relation partition, const PayStatusRow *row, const bytea *hash);
 static const char *read_previous(Relation partition, const PayStatusRow *row, bytea **hash);
@@ -141,8 +142,8 @@ pay_state_next(const char *from, const char *event)
 }
 
 /* No edge leads out of it: failed, cancelled, expired. */
-static bool
-is_final(const char *status)
+bool
+pay_state_is_final(const char *status)
 {
 	for (int i = 0; i < pay_transition_count; i++)
 		if (strcmp(pay_transitions[i].from, status) == 0)
@@ -156,7 +157,7 @@ is_resting(const char *status)
 	for (int i = 0; i < (int) lengthof(resting); i++)
 		if (strcmp(resting[i], status) == 0)
 			return true;
-	return is_final(status);
+	return pay_state_is_final(status);
 }
 
 void

@@ -21,6 +21,8 @@ extern const int pay_transition_count;
 
 /* Where does the event lead from there?  NULL when the edge does not exist. */
 extern const char *pay_state_next(const char *from, const char *event);
+/* No edge leads out of it. */
+extern bool pay_state_is_final(const char *status);
 
 /* One row of payment_status before it is written. */
 typedef struct PayStatusRow

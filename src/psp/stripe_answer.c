@@ -337,7 +337,8 @@ read_intent_status(const Node *intent, const PayCommand *command, bool inquiry, 
 		result->class = PAY_CLASS_PENDING;
 	else if (strcmp(status, "canceled") == 0)
 	{
-		if (is_void || command == NULL)
+		/* To a capture that is a refusal. */
+		if (!is_capture)
 		{
 			result->class = PAY_CLASS_APPROVED;
 			result->effect = PAY_EFFECT_VOIDED;

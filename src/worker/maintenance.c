@@ -2,7 +2,8 @@
  * src/worker/maintenance.c
  *		What the worker does beside calling PSPs, each step in a short
  *		transaction of its own: folding hot accounts, releasing expired holds,
- *		sealing, making the coming months' partitions.
+ *		applying events that found no payment, sealing, making the coming
+ *		months' partitions.
  */
 #include "payments.h"
 
@@ -11,6 +12,7 @@
 #include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
+#include "payment/apply.h"
 #include "seal/sealer.h"
 #include "worker/transaction.h"
 
@@ -27,6 +29,7 @@ static PaySteady partitions_at = 0;
 
 static void fold(void);
 static void fold_work(void *arg);
+static void sweep_work(void *arg);
 static void seal(void);
 static void make_months(void);
 static void make_months_work(void *arg);
@@ -72,6 +75,7 @@ fold(void)
 		return;
 	fold_at = now + (PaySteady) pay_poll_interval_ms * 1000;
 	pay_worker_transaction(fold_work, NULL, NULL);
+	pay_worker_transaction(sweep_work, NULL, NULL);
 }
 
 static void
@@ -86,6 +90,13 @@ fold_work(void *arg)
 	/* Others post as well: while there was something, come again soon. */
 	if (done > 0)
 		fold_at = pay_clock_now() + FOLD_MS * 1000;
+}
+
+/* Events whose payment became known beside them. */
+static void
+sweep_work(void *arg)
+{
+	pay_unmatched_sweep(GetCurrentTimestamp(), PAY_WORKER_ROLE);
 }
 
 static void

@@ -34,6 +34,8 @@ trap stop EXIT
 trap 'exit 130' INT TERM
 
 "$bin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C -N > "$run/initdb.log" 2>&1 || { cat "$run/initdb.log"; exit 1; }
+# With it tests sign webhooks.
+(umask 077 && echo 'tap.webhook = whsec_of_the_tests' > "$run/secrets")
 cat >> "$data/postgresql.conf" <<CONF
 listen_addresses = ''
 unix_socket_directories = '$run'
@@ -41,6 +43,7 @@ fsync = off
 max_connections = 50
 timezone = 'UTC'
 payments.arming_file = '$run/armed'
+payments.secrets_file = '$run/secrets'
 ${preload:+shared_preload_libraries = 'payments'}
 CONF
 "$bin/pg_ctl" -D "$data" -l "$run/server.log" -w start > /dev/null || { cat "$run/server.log"; exit 1; }

@@ -73,6 +73,18 @@ SELECT is((SELECT status FROM payments.refund_payment(:'id', 'late-ids-r', 100))
 SELECT matches(body, 'payment_intent=pi_late_ids', 'late ids: by its id') FROM payments.claim('d', psp => 'tap');
 UPDATE payments.queue SET due_at = 'infinity' WHERE payment_id = :'id';
 
+-- The same, and the second, asked before, finds nothing: it is not sent once more.
+SELECT pg_temp.make('late-yes') AS id \gset
+SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'late yes: claimed');
+UPDATE payments.queue SET due_at = clock_timestamp() WHERE payment_id = :'id';
+SELECT is((SELECT count(*)::int FROM payments.claim('d', psp => 'tap')), 0, 'late yes: the lease has run out');
+SELECT is((SELECT method FROM pg_temp.claim()), 'GET', 'late yes: the second asks');
+SELECT is(payments.complete(operation_id, attempt - 1, 200, '{}', convert_to(pg_temp.intent(1000, 'succeeded', 'pi_late_yes'), 'UTF8')), 'succeeded', 'late yes: the first says yes')
+FROM sent ORDER BY n DESC LIMIT 1;
+SELECT is(pg_temp.answer(200, '{"object": "search_result", "has_more": false, "data": []}'), 'succeeded', 'late yes: the second has found nothing');
+SELECT is_empty(format('SELECT FROM payments.queue WHERE payment_id = %L', :'id'), 'late yes: nothing more is sent');
+SELECT is((SELECT status FROM payments.operation WHERE payment_id = :'id'), 'succeeded', 'late yes: it is done');
+
 SELECT pg_temp.make('currency') AS id \gset
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'another currency: claimed');
 SELECT is(pg_temp.answer(200, pg_temp.intent(1000, 'succeeded', 'pi_currency', 'usd')), 'in_doubt', 'another currency: in doubt');

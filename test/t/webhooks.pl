@@ -105,6 +105,20 @@ is(book_of($id), "capture|1200\nfee|43", 'no double posting, and the fee that on
 is(value($node, "SELECT count(*) FROM payments.payment_history('$id') WHERE status = 'succeeded'"), 1, 'succeeded once');
 check_clean($node, 'until here check() is clean');
 
+# ---------- a refund heard of before anybody knew the payment's id, by a session that ends after the answer has come
+$peer->faults({ fault => 'hold', method => 'POST' });
+$id = create_payment($node, idempotency_key => 'unknown', amount => 1250);
+ok($peer->wait_held(1), 'a call is in flight');
+$peer->control({ refund => { ref => ref_of($id), amount => 250 } });
+my $slow = $node->background_psql('postgres');
+$slow->query_safe('BEGIN; ' . PaymentsTest::webhook_sql(($peer->events(type => 'refund.created'))[-1]));
+$peer->release;
+is(outcome($node, $id), 'succeeded', 'the answer tells the id');
+is(value($node, "SELECT refunded FROM payments.payment WHERE payment_id = '$id'"), 0, 'nobody has seen the refund');
+$slow->query_safe('COMMIT');
+ok(wait_until($node, "SELECT status, refunded FROM payments.payment WHERE payment_id = '$id'", 'partially_refunded|250'), 'the worker has looked once more');
+$slow->quit;
+
 # ---------- refund that fails after it had succeeded
 $id = create_payment($node, idempotency_key => 'refund', amount => 1300);
 is(outcome($node, $id), 'succeeded', 'captured');

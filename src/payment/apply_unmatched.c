@@ -1,0 +1,171 @@
+/*
+ * src/payment/apply_unmatched.c
+ *		What was told of a payment before anybody knew that it is ours.
+ *
+ * A refund or a dispute carries no name of ours, only the PSP's id of the
+ * payment; while the answer to our charge is missing nobody knows that id.  The
+ * event is stored all the same, and what it told is kept beside it.  Whoever
+ * learns the id, by whichever word, applies what was kept in the same
+ * transaction.
+ *
+ * Always true: an event is unmatched or applied, and the change from one to the
+ * other commits with the effect.
+ */
+#include "payments.h"
+
+#include "payment/apply_private.h"
+#include "core/spi.h"
+
+#include "utils/timestamp.h"
+
+/* Nobody has so many refunds and disputes; the next word of the payment brings the rest. */
+#define FOUND_MAX 1000
+
+#define SWEPT_AT_ONCE 50
+/* Far longer than transactions run side by side. */
+#define SWEEP_BACK_S (24 * 60 * 60)
+
+/* Spelled as in psp_event.effect. */
+static const char *const effects[] = {
+	[PAY_EFFECT_AUTHORIZED] = "authorize",
+	[PAY_EFFECT_CAPTURED] = "capture",
+	[PAY_EFFECT_VOIDED] = "void",
+	[PAY_EFFECT_REFUNDED] = "refund",
+	[PAY_EFFECT_REFUND_FAILED] = "refund_failed",
+	[PAY_EFFECT_DISPUTED] = "dispute",
+	[PAY_EFFECT_DISPUTE_WON] = "dispute_won",
+};
+
+static PayEffect parse_effect(const char *name);
+
+static PayStmt keep_event = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.psp_event SET psp_payment_id = $3, effect = $4, object_id = $5, amount = $6, currency = $7, code = $8 "
+	"WHERE psp = $1 AND event_id = $2",
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID);
+
+static PayStmt find_events = PAY_STMT(SPI_OK_SELECT,
+	"SELECT (u.n - 1)::int, e.event_id, e.psp_payment_id, e.effect, e.object_id, e.amount, e.currency, e.code "
+	"FROM unnest($1, $2) WITH ORDINALITY u (psp, psp_payment_id, n) "
+	"JOIN payments.psp_event e ON e.psp = u.psp AND e.psp_payment_id = u.psp_payment_id "
+	"WHERE e.outcome = 'unmatched' AND e.effect IS NOT NULL ORDER BY e.received_at, e.event_id LIMIT $3",
+	TEXTARRAYOID, TEXTARRAYOID, INT8OID);
+
+static PayStmt note_event = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
+	TEXTOID, TEXTOID, TEXTOID, UUIDOID);
+
+static PayStmt find_missed = PAY_STMT(SPI_OK_SELECT,
+	"SELECT p.payment_id FROM payments.psp_event e "
+	"JOIN payments.payment p ON p.psp = e.psp AND p.psp_payment_id = e.psp_payment_id "
+	"WHERE e.outcome = 'unmatched' AND e.effect IS NOT NULL AND e.received_at > $1 LIMIT $2", TIMESTAMPTZOID, INT8OID);
+
+static PayEffect
+parse_effect(const char *name)
+{
+	for (size_t i = 0; i < lengthof(effects); i++)
+		if (effects[i] && strcmp(effects[i], name) == 0)
+			return (PayEffect) i;
+	return PAY_EFFECT_NONE;
+}
+
+void
+pay_unmatched_keep(const char *psp, const char *event_id, const PayResult *result)
+{
+	PayArgs		args = {0};
+
+	if (result->class != PAY_CLASS_APPROVED || result->effect == PAY_EFFECT_NONE ||
+		result->psp_payment_id == NULL || result->object_id == NULL)
+		return;
+	pay_arg_text(&args, psp);
+	pay_arg_text(&args, event_id);
+	pay_arg_text(&args, result->psp_payment_id);
+	pay_arg_text(&args, effects[result->effect]);
+	pay_arg_text(&args, result->object_id);
+	pay_arg_int64(&args, result->amount);
+	pay_arg_text(&args, result->currency);
+	pay_arg_text(&args, result->codes[0]);
+	pay_spi_exec(&keep_event, &args);
+}
+
+int
+pay_unmatched_find(PayPayments *set, PayUnmatched **found)
+{
+	PayPayment **learned = palloc(sizeof(PayPayment *) * Max(set->n, 1));
+	const char **psps = palloc(sizeof(char *) * Max(set->n, 1));
+	const char **ids = palloc(sizeof(char *) * Max(set->n, 1));
+	PayArgs		args = {0};
+	int			n = 0;
+
+	for (PayPayment *payment = set->list; payment < set->list + set->n; payment++)
+	{
+		if (!payment->learned || payment->psp_payment_id == NULL)
+			continue;
+		payment->learned = false;
+		learned[n] = payment;
+		psps[n] = payment->psp;
+		ids[n++] = payment->psp_payment_id;
+	}
+	if (n == 0)
+		return 0;
+	pay_arg_text_array(&args, psps, n);
+	pay_arg_text_array(&args, ids, n);
+	pay_arg_int64(&args, FOUND_MAX);
+	n = (int) pay_spi_exec(&find_events, &args);
+	*found = palloc0(sizeof(PayUnmatched) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		const PayPayment *payment = learned[pay_spi_int32(i, 1)];
+		PayReport  *report = &(*found)[i].report;
+
+		(*found)[i].event_id = pay_spi_text(i, 2);
+		report->source = PAY_SOURCE_WEBHOOK;
+		report->psp = payment->psp;
+		report->payment_known = true;
+		report->payment_id = payment->payment_id;
+		report->result.class = PAY_CLASS_APPROVED;
+		report->result.psp_payment_id = pay_spi_text(i, 3);
+		report->result.effect = parse_effect(pay_spi_text(i, 4));
+		report->result.object_id = pay_spi_text(i, 5);
+		report->result.amount = pay_spi_int64(i, 6);
+		report->result.currency = pay_spi_text(i, 7);
+		report->result.codes[0] = pay_spi_text(i, 8);
+		report->result.retry_after_ms = -1;
+	}
+	return n;
+}
+
+void
+pay_unmatched_note(const PayUnmatched *found, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		PayArgs		args = {0};
+
+		pay_arg_text(&args, found[i].report.psp);
+		pay_arg_text(&args, found[i].event_id);
+		pay_arg_text(&args, found[i].report.outcome == PAY_OUTCOME_APPLIED ? "applied" : "no_effect");
+		pay_arg_uuid(&args, &found[i].report.payment_id);
+		pay_spi_exec(&note_event, &args);
+	}
+}
+
+void
+pay_unmatched_sweep(TimestampTz now, const char *actor)
+{
+	PayArgs		args = {0};
+	pg_uuid_t	ids[SWEPT_AT_ONCE];
+	PayPayments *set;
+	int			n;
+
+	pay_arg_time(&args, now - (TimestampTz) SWEEP_BACK_S * USECS_PER_SEC);
+	pay_arg_int64(&args, SWEPT_AT_ONCE);
+	n = (int) pay_spi_exec(&find_missed, &args);
+	for (int i = 0; i < n; i++)
+		ids[i] = pay_spi_uuid(i, 1);
+	if (n == 0)
+		return;
+	set = pay_payments_load_skipping_locked(ids, n, now, actor);
+	for (int i = 0; i < set->n; i++)
+		set->list[i].learned = true;
+	pay_apply_save(set);
+}

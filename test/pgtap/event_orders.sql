@@ -1,0 +1,354 @@
+-- If this fails, the end of a payment depends on which of the PSP's words comes
+-- first, and at the PSP nobody promises an order: a refund that failed stands as
+-- made, a dispute that was won as lost, a charge that went through as cancelled.
+--
+-- For each scenario, every order of its words is made by program, by every
+-- teller (answer, inquiry, webhook, settlement line), once, each twice at once,
+-- and all again at the end.  Then what is open is driven to its end against what
+-- is true at the PSP.  Payment, movements, balances, exceptions and dead letters
+-- must be those of the first order, and check() clean.
+--
+-- A sample of each scenario; PAY_EVENT_ORDERS=all runs all of them, and
+-- PAY_EVENT_ORDERS=NUMBER another sample, by its seed.
+
+\ir ../lib/prelude.sql
+-- Thousands of short statements.
+SET jit = off;
+BEGIN;
+SELECT no_plan();
+
+\set asked `echo "${PAY_EVENT_ORDERS:-$(date +%N)}"`
+SELECT diag('PAY_EVENT_ORDERS=' || :'asked');
+
+SELECT payments.create_psp('tap', 'stripe', secret => 'tap'), payments.arm();
+INSERT INTO payments.retry_schedule (schedule, try, delay, builtin) VALUES ('soft_decline', 1, '1 s', false);
+
+-- ---------- the PSP ----------
+
+CREATE TEMP TABLE world (payment_id uuid, psp_ref text, refund_ref text, truth jsonb, generation int);
+CREATE TEMP TABLE sent (n int GENERATED ALWAYS AS IDENTITY, operation_id uuid, attempt int, method text, url text, told boolean DEFAULT false);
+CREATE TEMP SEQUENCE ids;
+
+CREATE TEMP TABLE hmac AS
+SELECT string_agg(set_byte('\x00', 0, get_byte(k, i) # 54), '' ORDER BY i) AS inner_pad, string_agg(set_byte('\x00', 0, get_byte(k, i) # 92), '' ORDER BY i) AS outer_pad
+FROM (SELECT decode(rpad(encode('whsec_of_the_tests', 'hex'), 128, '0'), 'hex') AS k) k, generate_series(0, 63) i;
+
+CREATE FUNCTION pg_temp.webhook(type text, object jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	body text := jsonb_build_object('id', 'evt_' || nextval('ids'), 'object', 'event', 'type', type, 'data', jsonb_build_object('object', object));
+	t text := extract(epoch FROM clock_timestamp())::bigint;
+	mac text;
+BEGIN
+	SELECT encode(sha256(h.outer_pad || sha256(h.inner_pad || convert_to(t || '.' || body, 'UTF8'))), 'hex') INTO mac FROM hmac h;
+	PERFORM payments.receive_webhook('tap', jsonb_build_object('Stripe-Signature', format('t=%s,v1=%s', t, mac)), convert_to(body, 'UTF8'));
+END
+$$;
+
+-- A PaymentIntent: as it is by now, or as an older word knew it.
+CREATE FUNCTION pg_temp.intent(id text, generation int, status text, received bigint, with_fee boolean) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('id', $1, 'object', 'payment_intent', 'amount', 1000, 'amount_received', $4,
+		'amount_capturable', CASE $3 WHEN 'requires_capture' THEN 1000 ELSE 0 END, 'currency', 'eur', 'status', $3,
+		'metadata', jsonb_build_object('payments_ref', w.psp_ref, 'payments_generation', $2::text),
+		'last_payment_error', CASE $3 WHEN 'requires_payment_method' THEN '{"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor"}'::jsonb END,
+		'latest_charge', CASE WHEN $5 AND $3 = 'succeeded' THEN
+			jsonb_build_object('id', 'ch_' || $1, 'balance_transaction', jsonb_build_object('id', 'txn_' || $1, 'fee', 30, 'currency', 'eur')) END)
+	FROM world w
+$$;
+CREATE FUNCTION pg_temp.refund(id text, amount bigint, status text, ours boolean) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('id', $1, 'object', 'refund', 'amount', $2, 'currency', 'eur', 'status', $3, 'payment_intent', w.truth ->> 'intent',
+		'metadata', CASE WHEN $4 THEN jsonb_build_object('payments_ref', w.refund_ref, 'payments_generation', '1') ELSE '{}' END)
+	FROM world w
+$$;
+
+-- What the PSP answers to a call of ours.
+CREATE FUNCTION pg_temp.truth(s sent, OUT http int, OUT body text) LANGUAGE plpgsql AS $$
+DECLARE
+	w world;
+	intent jsonb;
+BEGIN
+	SELECT * INTO w FROM world;
+	http := 200;
+	intent := pg_temp.intent(w.truth ->> 'intent', w.generation, w.truth ->> 'status', (w.truth ->> 'received')::bigint, true);
+	IF s.url ~ '/v1/refunds' THEN
+		IF w.truth ? 'refund' THEN
+			body := pg_temp.refund(w.truth ->> 'refund', 400, w.truth ->> 'refund_status', true);
+			IF s.method = 'GET' AND s.url ~ 'refunds\?' THEN
+				body := jsonb_build_object('object', 'list', 'has_more', false, 'data', jsonb_build_array(body::jsonb));
+			END IF;
+		ELSE
+			http := CASE s.method WHEN 'GET' THEN 200 ELSE 400 END;
+			body := CASE s.method WHEN 'GET' THEN '{"object": "list", "has_more": false, "data": []}' ELSE '{"error": {"type": "invalid_request_error", "code": "amount_too_large"}}' END;
+		END IF;
+	ELSIF s.method = 'POST' AND s.url ~ '/(capture|cancel)$' AND w.truth ->> 'status' <> (CASE WHEN s.url ~ 'cancel$' THEN 'canceled' ELSE 'succeeded' END) THEN
+		http := 400;
+		body := '{"error": {"type": "invalid_request_error", "code": "payment_intent_unexpected_state"}}';
+	ELSIF s.method = 'POST' AND s.url ~ '/capture$' AND (w.truth ->> 'received')::bigint <> 800 THEN
+		http := 400;
+		body := '{"error": {"type": "invalid_request_error", "code": "payment_intent_unexpected_state"}}';
+	ELSIF s.method = 'GET' AND s.url ~ '/search' THEN
+		body := jsonb_build_object('object', 'search_result', 'has_more', false, 'data', jsonb_build_array(intent));
+	ELSE
+		body := intent;
+	END IF;
+END
+$$;
+
+-- ---------- the tellers ----------
+
+CREATE FUNCTION pg_temp.claim() RETURNS void LANGUAGE sql AS $$
+	UPDATE payments.queue SET due_at = clock_timestamp() WHERE claimed_by IS NULL AND psp = 'tap';
+	INSERT INTO sent (operation_id, attempt, method, url) SELECT operation_id, attempt, method, url FROM payments.claim('d', psp => 'tap')
+$$;
+CREATE FUNCTION pg_temp.answer(s sent, http int, body text) RETURNS void LANGUAGE sql AS $$
+	UPDATE sent SET told = true WHERE n = s.n;
+	SELECT payments.complete(s.operation_id, s.attempt, http, '{}', convert_to(body, 'UTF8'))
+$$;
+CREATE FUNCTION pg_temp.line(kind text, object text, gross text, fee text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	w world;
+BEGIN
+	SELECT * INTO w FROM world;
+	PERFORM payments.import_settlement('tap', 'csv', format(E'kind,entry_id,psp_object_id,psp_payment_id,reference,gross,fee,currency,occurred_at,payout_ref\n%s,%s,%s,%s,%s,%s,%s,EUR,%s,po_%s\n',
+		kind, CASE kind WHEN 'charge' THEN 'txn_' || (w.truth ->> 'intent') ELSE 'txn_' || kind || object END, object, w.truth ->> 'intent',
+		CASE kind WHEN 'charge' THEN w.psp_ref END, gross, fee, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), nextval('ids')));
+	PERFORM payments.reconcile('tap');
+END
+$$;
+
+-- One word: WHO:WHAT:OBJECT:AMOUNT.
+CREATE FUNCTION pg_temp.tell(word text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	p text[] := string_to_array(word, ':');
+	w world;
+	s sent;
+	a record;
+BEGIN
+	SELECT * INTO w FROM world;
+	CASE p[1] || ':' || p[2]
+		WHEN 'we:claim' THEN PERFORM pg_temp.claim();
+		-- The oldest call that is not answered yet; p[3] says how, else by what is true.
+		WHEN 'psp:answer' THEN
+			SELECT * INTO s FROM sent WHERE NOT told ORDER BY n LIMIT 1;
+			IF s.n IS NULL THEN
+				SELECT * INTO s FROM sent ORDER BY n DESC LIMIT 1;	-- once more
+			END IF;
+			SELECT * INTO a FROM pg_temp.truth(s);
+			CASE coalesce(p[3], '')
+				WHEN 'lost' THEN PERFORM payments.complete(s.operation_id, s.attempt, NULL), pg_temp.answered(s.n);
+				WHEN 'limit' THEN PERFORM pg_temp.answer(s, 429, '{"error": {"type": "invalid_request_error", "code": "rate_limit"}}');
+				WHEN 'soft' THEN PERFORM pg_temp.answer(s, 402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds"}}');
+				WHEN 'nothing' THEN PERFORM pg_temp.answer(s, 200, CASE WHEN s.method = 'GET' AND s.url ~ 'search|refunds\?' THEN '{"object": "search_result", "has_more": false, "data": []}' ELSE a.body END);
+				WHEN 'action' THEN PERFORM pg_temp.answer(s, 200, pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_action', 0, false)::text);
+				WHEN 'authorized' THEN PERFORM pg_temp.answer(s, 200, pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_capture', 0, false)::text);
+				WHEN 'pending' THEN PERFORM pg_temp.answer(s, 200, pg_temp.refund(w.truth ->> 'refund', 400, 'pending', true)::text);
+				ELSE PERFORM pg_temp.answer(s, a.http, a.body);
+			END CASE;
+		-- The lease runs out: what is in flight counts as lost, and is inquired.
+		WHEN 'we:lose' THEN
+			UPDATE payments.queue SET due_at = clock_timestamp() WHERE psp = 'tap';
+			PERFORM pg_temp.claim();
+		WHEN 'we:ask' THEN
+			PERFORM pg_temp.claim();
+			SELECT * INTO s FROM sent ORDER BY n DESC LIMIT 1;
+			IF NOT s.told THEN
+				SELECT * INTO a FROM pg_temp.truth(s);
+				PERFORM pg_temp.answer(s, a.http, a.body);
+			END IF;
+		WHEN 'we:check' THEN
+			IF EXISTS (SELECT FROM payments.check() WHERE NOT ok) THEN
+				RAISE EXCEPTION 'check() is not clean on the way';
+			END IF;
+		WHEN 'we:discard' THEN PERFORM payments.discard(d.dead_letter_id, 'seen in the dashboard') FROM payments.dead_letter d WHERE d.decision IS NULL;
+		WHEN 'hook:charge' THEN PERFORM pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(w.truth ->> 'intent', w.generation, 'succeeded', (w.truth ->> 'received')::bigint, false));
+		WHEN 'hook:authorize' THEN PERFORM pg_temp.webhook('payment_intent.amount_capturable_updated', pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_capture', 0, false));
+		WHEN 'hook:processing' THEN PERFORM pg_temp.webhook('payment_intent.processing', pg_temp.intent(w.truth ->> 'intent', w.generation, 'processing', 0, false));
+		WHEN 'hook:action' THEN PERFORM pg_temp.webhook('payment_intent.requires_action', pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_action', 0, false));
+		WHEN 'hook:failed' THEN PERFORM pg_temp.webhook('payment_intent.payment_failed',
+			jsonb_set(pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_payment_method', 0, false), '{last_payment_error,decline_code}', to_jsonb(p[3])));
+		WHEN 'hook:cancel' THEN PERFORM pg_temp.webhook('payment_intent.canceled', pg_temp.intent(p[3], p[4]::int, 'canceled', 0, false));
+		WHEN 'hook:refund' THEN PERFORM pg_temp.webhook('refund.created', pg_temp.refund(p[3], p[4]::bigint, 'succeeded', p[5] = 'ours'));
+		WHEN 'hook:refund_pending' THEN PERFORM pg_temp.webhook('refund.created', pg_temp.refund(p[3], p[4]::bigint, 'pending', p[5] = 'ours'));
+		WHEN 'hook:refund_failed' THEN PERFORM pg_temp.webhook('refund.failed', pg_temp.refund(p[3], p[4]::bigint, 'failed', p[5] = 'ours'));
+		WHEN 'hook:dispute', 'hook:won', 'hook:lost' THEN
+			PERFORM pg_temp.webhook(CASE p[2] WHEN 'dispute' THEN 'charge.dispute.created' ELSE 'charge.dispute.closed' END,
+				jsonb_build_object('id', p[3], 'object', 'dispute', 'amount', p[4]::bigint, 'currency', 'eur', 'payment_intent', w.truth ->> 'intent',
+					'reason', 'fraudulent', 'status', CASE p[2] WHEN 'dispute' THEN 'needs_response' ELSE p[2] END, 'metadata', '{}'::jsonb));
+		WHEN 'line:charge' THEN PERFORM pg_temp.line('charge', 'ch_' || (w.truth ->> 'intent'), ((w.truth ->> 'received')::numeric / 100)::numeric(10, 2)::text, '0.30');
+		WHEN 'line:refund' THEN PERFORM pg_temp.line('refund', p[3], (-p[4]::numeric / 100)::numeric(10, 2)::text, '0');
+		WHEN 'line:refund_failed' THEN PERFORM pg_temp.line('refund_failure', p[3], (p[4]::numeric / 100)::numeric(10, 2)::text, '0');
+		WHEN 'line:dispute' THEN PERFORM pg_temp.line('chargeback', p[3], (-p[4]::numeric / 100)::numeric(10, 2)::text, '0');
+		WHEN 'line:won' THEN PERFORM pg_temp.line('chargeback_reversal', p[3], (p[4]::numeric / 100)::numeric(10, 2)::text, '0');
+	END CASE;
+END
+$$;
+CREATE FUNCTION pg_temp.answered(n int) RETURNS void LANGUAGE sql AS 'UPDATE sent SET told = true WHERE sent.n = $1';
+
+-- ---------- the scenarios ----------
+
+-- before: in this order.  words: in every order; "|" between tellers of the same.
+CREATE TEMP TABLE scenario (name text PRIMARY KEY, capture text, truth jsonb, before text[], words text[]);
+INSERT INTO scenario VALUES
+	('charged', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer,hook:charge|line:charge,hook:processing,we:ask}'),
+	('charged, and the answer is lost', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer:lost,we:ask,hook:refund:re_1:400|line:refund:re_1:400,hook:dispute:dp_1:600|line:dispute:dp_1:600}'),
+	('charged, and the answer comes late', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,we:lose,we:claim}',
+		'{psp:answer,psp:answer:nothing,hook:charge|line:charge}'),
+	('the payer tries again', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:action}',
+		'{hook:failed:do_not_honor,hook:charge|line:charge,hook:action,we:ask}'),
+	('the payer tries again, and the first was a soft decline', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000, "off_session": true}', '{we:claim,psp:answer:action}',
+		'{hook:failed:insufficient_funds,hook:charge|line:charge,we:ask}'),
+	('refunded, and that failed', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer|hook:charge|line:charge,hook:refund_pending:re_1:400,hook:refund:re_1:400|line:refund:re_1:400,hook:refund_failed:re_1:400|line:refund_failed:re_1:400}'),
+	('refunded in two parts', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer|hook:charge,hook:refund:re_1:400|line:refund:re_1:400,hook:refund:re_2:600|line:refund:re_2:600}'),
+	('refunded again, after the first had failed', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer|hook:charge,hook:refund:re_1:600,hook:refund_failed:re_1:600,hook:refund:re_2:600|line:refund:re_2:600}'),
+	('refunded more than there was', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer|hook:charge,hook:refund:re_1:700,hook:refund:re_2:700}'),
+	('disputed and lost', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer|hook:charge|line:charge,hook:dispute:dp_1:1000|line:dispute:dp_1:1000,hook:lost:dp_1:1000}'),
+	('disputed and won', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer|hook:charge|line:charge,hook:dispute:dp_1:1000|line:dispute:dp_1:1000,hook:won:dp_1:1000|line:won:dp_1:1000}'),
+	('refunded in part, and disputed whole', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer|hook:charge,hook:refund:re_1:400|line:refund:re_1:400,hook:dispute:dp_1:1000|line:dispute:dp_1:1000}'),
+	('refunded whole, disputed, and won', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer|hook:charge,hook:refund:re_1:1000,hook:dispute:dp_1:1000,hook:won:dp_1:1000}'),
+	('everything', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim}',
+		'{psp:answer|hook:charge|line:charge,hook:refund:re_1:400|line:refund:re_1:400,hook:refund_failed:re_1:400|line:refund_failed:re_1:400,hook:dispute:dp_1:1000,hook:won:dp_1:1000}'),
+	('an earlier generation is cancelled', 'automatic', '{"intent": "pi_2", "status": "succeeded", "received": 1000, "off_session": true}', '{we:claim,psp:answer:soft,psp:next,we:claim}',
+		'{hook:cancel:pi_1:1,hook:cancel:pi_other:0,psp:answer,hook:charge|line:charge}'),
+	('an earlier generation is cancelled before the retry', 'automatic', '{"intent": "pi_2", "status": "succeeded", "received": 1000, "off_session": true}', '{we:claim,psp:answer:soft,psp:next}',
+		'{hook:cancel:pi_1:1,hook:cancel:pi_other:0,we:ask}'),
+	('authorized and cancelled', 'manual', '{"intent": "pi_1", "status": "canceled", "received": 0}', '{we:claim}',
+		'{psp:answer:authorized,hook:authorize,hook:cancel:pi_1:1,we:ask}'),
+	('cancelled by us', 'manual', '{"intent": "pi_1", "status": "canceled", "received": 0}', '{we:claim,psp:answer:authorized,we:cancel,we:claim}',
+		'{psp:answer,hook:authorize,hook:cancel:pi_1:1,we:ask}'),
+	('captured by us', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 800}', '{we:claim,psp:answer:authorized,we:capture,we:claim}',
+		'{psp:answer,hook:authorize,hook:charge|line:charge,we:ask,hook:refund:re_1:800}'),
+	('captured in the dashboard while ours waits', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 800}', '{we:claim,psp:answer:authorized,we:capture,we:claim,psp:answer:limit}',
+		'{hook:charge|line:charge,we:check,hook:authorize,we:ask}'),
+	('captured in the dashboard, in another amount', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 500}', '{we:claim,psp:answer:authorized,we:capture,we:claim,psp:answer:limit}',
+		'{hook:charge,hook:authorize,we:ask}'),
+	('captured in the dashboard, in another amount, and a person decides', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 500}', '{we:claim,psp:answer:authorized,we:capture,we:claim,psp:answer:limit}',
+		'{hook:charge,we:ask,we:ask,we:discard,we:check}'),
+	('captured in the dashboard, in another amount, while ours is in flight', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 500}', '{we:claim,psp:answer:authorized,we:capture,we:claim}',
+		'{hook:charge,psp:answer,we:ask}'),
+	('refunded by us', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000, "refund": "re_9", "refund_status": "succeeded"}', '{we:claim,psp:answer,we:refund,we:claim}',
+		'{psp:answer|psp:answer:lost|psp:answer:pending,hook:refund_pending:re_9:400:ours,hook:refund:re_9:400:ours|line:refund:re_9:400,we:ask,hook:dispute:dp_1:600}'),
+	('refunded by us, and the answer comes late', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000, "refund": "re_9", "refund_status": "succeeded"}', '{we:claim,psp:answer,we:refund,we:claim,we:lose,we:claim}',
+		'{psp:answer,psp:answer:nothing,hook:refund:re_9:400:ours}'),
+	('refunded by us, and that failed', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000, "refund": "re_9", "refund_status": "failed"}', '{we:claim,psp:answer,we:refund,we:claim}',
+		'{psp:answer:pending|psp:answer:lost,hook:refund:re_9:400:ours,hook:refund_failed:re_9:400:ours|line:refund_failed:re_9:400,we:ask}'),
+	('refunded by us in vain, since somebody else was first', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer,we:refund,we:claim}',
+		'{psp:answer,hook:refund:re_1:700|line:refund:re_1:700,we:ask}');
+
+-- ---------- one order of one scenario ----------
+
+CREATE FUNCTION pg_temp.digest() RETURNS text LANGUAGE sql AS $$
+	SELECT concat_ws(E'\n',
+		(SELECT format('%s: authorized %s, capturing %s, captured %s, refunding %s, refunded %s, disputed %s, %s, known as %s', p.status, p.authorized, p.capture_pending,
+			p.captured, p.refund_pending, p.refunded, p.disputed, coalesce(p.failure_code, 'no failure'), p.psp_payment_id) FROM payments.payment p),
+		(SELECT string_agg(format('moved %s %s %s', m.kind, m.object_id, m.amount), E'\n' ORDER BY m.kind, m.object_id)
+			FROM payments.movement m WHERE m.kind NOT IN ('void', 'refund_undone', 'dispute_undone')),
+		(SELECT string_agg(format('balance %s %s', b.code, b.balance), E'\n' ORDER BY b.code) FROM payments.trial_balance b WHERE b.balance <> 0),
+		(SELECT string_agg(format('exception %s %s', x.kind, x.object_id), E'\n' ORDER BY x.kind, x.object_id) FROM payments.exception x WHERE x.resolved_at IS NULL),
+		(SELECT string_agg(format('dead letter %s', d.reason), E'\n' ORDER BY d.reason) FROM payments.dead_letter d WHERE d.decision IS NULL),
+		(SELECT string_agg(format('queued %s', q.action), E'\n' ORDER BY q.action) FROM payments.queue q),
+		(SELECT string_agg(format('%s %s', o.kind, o.status), E'\n' ORDER BY o.kind, o.status) FROM payments.operation o WHERE o.kind IN ('refund', 'capture')),
+		(SELECT string_agg('VIOLATED ' || c.invariant, E'\n' ORDER BY c.invariant) FROM payments.check() c WHERE (SELECT last_value % 8 = 0 FROM ids) AND NOT c.ok))
+$$;
+
+-- All is undone: what it came to is in the error.
+CREATE FUNCTION pg_temp.play(s scenario, words text[], manner int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	made uuid;
+	word text;
+BEGIN
+	SELECT c.payment_id INTO made FROM payments.create_payment('order', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', capture => s.capture,
+		off_session => s.truth ? 'off_session') c;
+	INSERT INTO world SELECT made, o.psp_ref, NULL, s.truth, 1 FROM payments.operation o;
+	FOREACH word IN ARRAY s.before LOOP
+		CASE word
+			WHEN 'we:refund' THEN
+				PERFORM payments.refund_payment(made, 'refund', 400);
+				UPDATE world SET refund_ref = o.psp_ref FROM payments.operation o WHERE o.kind = 'refund';
+			WHEN 'we:capture' THEN PERFORM payments.capture_payment(made, 'capture', 800);
+			WHEN 'we:cancel' THEN PERFORM payments.cancel_payment(made, 'cancel');
+			WHEN 'psp:next' THEN UPDATE world SET generation = 2;
+			ELSE PERFORM pg_temp.tell(word);
+		END CASE;
+	END LOOP;
+	FOREACH word IN ARRAY words LOOP
+		PERFORM pg_temp.tell(word);
+		IF manner = 1 THEN
+			PERFORM pg_temp.tell(word);
+		END IF;
+	END LOOP;
+	IF manner = 2 THEN
+		FOREACH word IN ARRAY words LOOP
+			PERFORM pg_temp.tell(word);
+		END LOOP;
+	END IF;
+	-- To the end: whatever is in flight is answered, whatever is open is asked for.
+	FOR i IN 1 .. 8 LOOP
+		PERFORM pg_temp.answer(x, (t).http, (t).body) FROM (SELECT x, pg_temp.truth(x) AS t FROM sent x WHERE NOT x.told ORDER BY x.n) y;
+		EXIT WHEN NOT EXISTS (SELECT FROM payments.queue);
+		PERFORM pg_temp.claim();
+	END LOOP;
+	-- A book tells all, sooner or later.
+	IF words::text ~ 'line:' THEN
+		FOREACH word IN ARRAY words LOOP
+			CONTINUE WHEN word !~ ':(charge|refund|refund_failed|dispute|won)(:|$)';
+			PERFORM pg_temp.tell(regexp_replace(word, '^[^:]+', 'line'));
+		END LOOP;
+		PERFORM pg_temp.tell('line:charge');
+	END IF;
+	RAISE EXCEPTION USING ERRCODE = 'ZZ001', MESSAGE = pg_temp.digest();
+EXCEPTION
+	WHEN SQLSTATE 'ZZ001' THEN RETURN sqlerrm;
+	WHEN OTHERS THEN RETURN 'RAISED ' || sqlstate || ' ' || sqlerrm;
+END
+$$;
+
+CREATE FUNCTION pg_temp.orders(n int) RETURNS SETOF int[] LANGUAGE sql AS $$
+	WITH RECURSIVE r (taken) AS (
+		SELECT '{}'::int[]
+		UNION ALL
+		SELECT r.taken || i FROM r, generate_series(1, n) i WHERE cardinality(r.taken) < n AND i <> ALL (r.taken)
+	)
+	SELECT taken FROM r WHERE cardinality(taken) = n
+$$;
+CREATE FUNCTION pg_temp.tellers(words text[]) RETURNS SETOF text[] LANGUAGE sql AS $$
+	WITH RECURSIVE r (told) AS (
+		SELECT '{}'::text[]
+		UNION ALL
+		SELECT r.told || x FROM r, unnest(string_to_array(words[cardinality(r.told) + 1], '|')) x WHERE cardinality(r.told) < cardinality(words)
+	)
+	SELECT told FROM r WHERE cardinality(told) = cardinality(words)
+$$;
+
+-- The orders of a scenario that differ, and how many were tried.
+CREATE FUNCTION pg_temp.differing(s scenario, asked text, most int) RETURNS TABLE (tried bigint, differ bigint, example text) LANGUAGE sql AS $$
+	WITH first AS MATERIALIZED (
+		SELECT pg_temp.play(s, (SELECT array_agg(split_part(x, '|', 1) ORDER BY n) FROM unnest(s.words) WITH ORDINALITY u (x, n)), 0) AS wanted
+	), made AS MATERIALIZED (
+		SELECT (SELECT array_agg(t[i] ORDER BY k) FROM unnest(o) WITH ORDINALITY u (i, k)) AS words, m AS manner
+		FROM pg_temp.orders(cardinality(s.words)) o, pg_temp.tellers(s.words) t, generate_series(0, 2) m
+	), chosen AS MATERIALIZED (
+		SELECT * FROM made ORDER BY md5(asked || words::text || manner) LIMIT CASE WHEN asked <> 'all' THEN most END
+	), played AS MATERIALIZED (
+		SELECT c.*, pg_temp.play(s, c.words, c.manner) AS got FROM chosen c
+	)
+	SELECT count(*), count(*) FILTER (WHERE got <> wanted OR wanted ~ 'VIOLATED|RAISED'),
+		min(format(E'%s (manner %s)\nwanted:\n%s\ngot:\n%s', words, manner, wanted, got)) FILTER (WHERE got <> wanted OR wanted ~ 'VIOLATED|RAISED')
+	FROM played, first
+$$;
+
+CREATE TEMP TABLE result AS
+SELECT s.name, d.* FROM scenario s, pg_temp.differing(s, :'asked', 6) d;
+SELECT is(differ, 0::bigint, format('%s: %s orders, one end%s', name, tried, E'\n' || example)) FROM result ORDER BY name;
+SELECT cmp_ok(sum(tried), '>=', 150::numeric, format('%s orders in all', sum(tried))) FROM result;
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -9,7 +9,9 @@ CREATE TABLE IF NOT EXISTS payments.installation (
 	armed_database oid,
 	armed_host text,
 	armed_at timestamptz,
-	armed_by text
+	armed_by text,
+	script text,
+	made text[]
 );
 
 COMMENT ON TABLE payments.installation IS 'one row about this database, made last: its presence says that setup() went through';
@@ -23,6 +25,8 @@ COMMENT ON COLUMN payments.installation.armed_database IS 'oid of the database t
 COMMENT ON COLUMN payments.installation.armed_host IS 'name of the host then';
 COMMENT ON COLUMN payments.installation.armed_at IS 'when arm() was called';
 COMMENT ON COLUMN payments.installation.armed_by IS 'database role that called it';
+COMMENT ON COLUMN payments.installation.script IS 'digest of the script that setup() ran; while that is the same and all it made is there, setup() makes nothing';
+COMMENT ON COLUMN payments.installation.made IS 'what was there then: tables, columns, indexes, constraints, triggers, policies and grants';
 
 INSERT INTO payments.installation (schema_version) VALUES (payments.version()) ON CONFLICT DO NOTHING;
 INSERT INTO payments.merchant (merchant) VALUES ('default') ON CONFLICT DO NOTHING;

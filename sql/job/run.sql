@@ -385,7 +385,7 @@ CREATE FUNCTION payments.resolve_finding(finding_id bigint, resolution text) RET
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._require_setup();
-	IF resolve_finding.resolution !~ '\S' OR resolve_finding.resolution IS NULL THEN
+	IF resolve_finding.resolution !~ '[^[:space:]]' OR resolve_finding.resolution IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'a finding needs a resolution',

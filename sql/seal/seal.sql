@@ -78,14 +78,15 @@ COMMENT ON FUNCTION payments._verify_chain(bigint, bigint) IS 'Internal: blocks 
 CREATE FUNCTION payments._witnessed_heads(_heads text) RETURNS TABLE (block bigint, hash text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF _heads ~ '^\s*[[{]' THEN
+	IF _heads ~ '^[[:space:]]*[[{]' THEN
 		RETURN QUERY SELECT (e.head ->> 'block')::bigint, lower(e.head ->> 'hash')
 		FROM jsonb_path_query(_heads::jsonb, 'lax $[*]') e (head);
 	ELSE
 		-- Of other databases of the same cluster in the same file, nothing is known here.
 		RETURN QUERY SELECT m.part[1]::bigint, lower(m.part[2])
-		FROM regexp_split_to_table(_heads, '[\r\n]+') l (line),
-			regexp_match(l.line, '^\s*(\d{1,18})\s+([0-9a-fA-F]{64})(?:\s+\S+\s+(.*\S)\s+\d+)?\s*$') m (part)
+		FROM regexp_split_to_table(_heads, E'[\r\n]+') l (line),
+			regexp_match(l.line,
+				E'^\\s*(\\d{1,18})\\s+([0-9a-fA-F]{64})(?:\\s+\\S+\\s+(.*\\S)\\s+\\d+)?\\s*$') m (part)
 		WHERE m.part IS NOT NULL AND coalesce(m.part[3], current_database()) = current_database();
 	END IF;
 END
@@ -180,7 +181,7 @@ BEGIN
 		END IF;
 	END LOOP;
 	SELECT count(*) INTO witnessed FROM payments._witnessed_heads(verify.heads);
-	IF witnessed = 0 AND verify.heads ~ '\S' THEN
+	IF witnessed = 0 AND verify.heads ~ '[^[:space:]]' THEN
 		findings := findings + 1;
 		RETURN QUERY SELECT 'head', NULL::bigint, NULL::text, NULL::jsonb,
 			format('none of the heads given is of database %s', current_database());

@@ -12,6 +12,7 @@
  */
 #include "payments.h"
 
+#include "core/lock.h"
 #include "core/wake.h"
 
 #include "access/xact.h"
@@ -72,8 +73,7 @@ at_transaction_end(XactEvent event, void *arg)
 static void
 lock_tag(LOCKTAG *tag)
 {
-	/* Key space 2 is that of pg_advisory_lock(int, int): people find it in pg_locks. */
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LOCK_KEY1, LOCK_KEY2, 2);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, LOCK_KEY1, LOCK_KEY2, PAY_LOCK_WORKER);
 }
 
 bool
@@ -150,7 +150,6 @@ pay_worker_pid_locked(void)
 
 		if (lock->holdMask == 0 || memcmp(&lock->locktag, &tag, sizeof(tag)) != 0)
 			continue;
-		/* Anybody can take an advisory lock. */
 		process = BackendPidGetProc(lock->pid);
 		if (process && is_worker(process, worker_role))
 			return lock->pid;

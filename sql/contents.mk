@@ -87,4 +87,5 @@ SQL_CODE = \
 	statement/html.sql \
 	payment/external.sql \
 	inbound/feed.sql \
+	core/settings.sql \
 	core/grants.sql

@@ -144,6 +144,8 @@ GRANT EXECUTE ON FUNCTION
 	payments._job_begin(text, name),
 	payments._job_max_steps(bigint),
 	payments._job_title(bigint),
+	payments._job_unlock(text),
+	payments._job_lock_in_transaction(text),
 	payments._job_call(bigint, name),
 	payments._job_record(bigint, jsonb),
 	payments._job_end(bigint, boolean, text, text),

@@ -13,7 +13,7 @@ CREATE FUNCTION payments._feed_settings(
 		SELECT ARRAY(
 			SELECT CASE
 				WHEN jsonb_typeof(_config -> 'feeds' -> k.key) = 'number'
-					AND _config -> 'feeds' ->> k.key ~ '^\d{1,9}$'
+					AND _config -> 'feeds' ->> k.key ~ '^[0-9]{1,9}$'
 					THEN (_config -> 'feeds' ->> k.key)::int
 			END
 			FROM unnest(ARRAY['interval_s', 'lag_s', 'overlap_s', 'window_s']) WITH ORDINALITY k (key, n)

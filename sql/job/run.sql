@@ -20,13 +20,25 @@ CREATE FUNCTION payments._job_lock_held(_job text, _pid int) RETURNS boolean
 		WHERE l.locktype = 'advisory'
 		AND l.pid = _pid
 		AND l.granted
-		AND l.objsubid = 2
+		AND l.objsubid = 18
 		AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-		AND l.classid = 1346981450
+		AND l.classid = 0
 		AND l.objid::bigint = (hashtext(_job)::bigint & 4294967295)
 	)
 $$;
 COMMENT ON FUNCTION payments._job_lock_held(text, int) IS 'Internal: does that process run the job?';
+
+CREATE FUNCTION payments._job_lock(_job text) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_job_lock';
+COMMENT ON FUNCTION payments._job_lock(text) IS 'Internal: takes the job for this session, over its commits; false when another session has it. No other function of SQL can take this lock.';
+
+CREATE FUNCTION payments._job_unlock(_job text) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_job_unlock';
+COMMENT ON FUNCTION payments._job_unlock(text) IS 'Internal: lets it go.';
+
+CREATE FUNCTION payments._job_lock_in_transaction(_job text) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_job_lock_in_transaction';
+COMMENT ON FUNCTION payments._job_lock_in_transaction(text) IS 'Internal: the session''s job becomes the transaction''s, so that it goes with an error.';
 
 CREATE FUNCTION payments._job_begin(_job text, _run_by name) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -42,7 +54,7 @@ BEGIN
 	END IF;
 	-- A session whose run was cancelled between two steps may hold it still.
 	IF NOT payments._job_lock_held(_job, pg_backend_pid())
-		AND NOT pg_try_advisory_lock(1346981450, hashtext(_job)) THEN
+		AND NOT payments._job_lock(_job) THEN
 		RETURN NULL;
 	END IF;
 	UPDATE payments.job_run r
@@ -335,8 +347,7 @@ BEGIN
 		PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
 			pg_catalog.set_config('application_name', payments._job_title(run), true);
 		-- An error ends all of this, so the lock must go with the transaction.
-		PERFORM pg_advisory_xact_lock(1346981450, hashtext(run_job.job)),
-			pg_advisory_unlock(1346981450, hashtext(run_job.job));
+		PERFORM payments._job_lock_in_transaction(run_job.job);
 		step := payments._job_call(run, current_user);
 		EXECUTE step INTO answer;
 		PERFORM payments._job_record(run, answer), payments._job_end(run, true, NULL, NULL);
@@ -368,7 +379,7 @@ BEGIN
 		' ', nullif(failed_detail, ''), format('It was run %s of job "%s".', run, run_job.job));
 	failed_hint := coalesce(nullif(failed_hint, ''), 'The next run goes on from where this one has come to.');
 	COMMIT;
-	PERFORM pg_catalog.pg_advisory_unlock(1346981450, pg_catalog.hashtext(run_job.job));
+	PERFORM payments._job_unlock(run_job.job);
 	IF failed_with IS NOT NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = failed_with,
@@ -386,7 +397,7 @@ CREATE FUNCTION payments.resolve_finding(finding_id bigint, resolution text) RET
 BEGIN
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
-	IF resolve_finding.resolution !~ '\S' OR resolve_finding.resolution IS NULL THEN
+	IF resolve_finding.resolution !~ '[^[:space:]]' OR resolve_finding.resolution IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'a finding needs a resolution',

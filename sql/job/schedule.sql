@@ -25,8 +25,8 @@ CREATE FUNCTION payments._cron_purge(_database text, _keep interval) RETURNS tex
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT format(
 		'DELETE FROM cron.job_run_details WHERE username = current_user'
-		' AND (database = %L AND command LIKE ''CALL payments.run\_job(%%'''
-		' OR command LIKE ''DELETE FROM cron.job\_run\_details%%'')'
+		' AND (database = %L AND command LIKE ''CALL payments.run_job(%%'''
+		' OR command LIKE ''DELETE FROM cron.job_run_details%%'')'
 		' AND (coalesce(end_time, start_time) < now() - interval %L'
 		' OR coalesce(end_time, start_time) IS NULL AND runid <'
 		' (SELECT max(o.runid) FROM cron.job_run_details o WHERE o.start_time < now() - interval %L))',

@@ -12,19 +12,20 @@ DECLARE
 	found int[] := '{}';
 BEGIN
 	FOREACH part IN ARRAY coalesce(string_to_array(lower(_field), ','), '{""}') LOOP
-		m := regexp_match(part, '^(?:(\*)|([a-z]{3}|\d{1,2})(?:-([a-z]{3}|\d{1,2}))?)(?:/(\d{1,2}))?$');
+		m := regexp_match(
+			part, '^(?:([*])|([a-z]{3}|[0-9]{1,2})(?:-([a-z]{3}|[0-9]{1,2}))?)(?:/([0-9]{1,2}))?$');
 		IF m IS NULL OR (m[4] IS NOT NULL AND (m[4]::int = 0 OR m[1] IS NULL AND m[3] IS NULL)) THEN
 			RETURN NULL;
 		END IF;
 		first := CASE
 			WHEN m[1] IS NOT NULL THEN _low
-			WHEN m[2] ~ '\d' THEN m[2]::int
+			WHEN m[2] ~ '[0-9]' THEN m[2]::int
 			ELSE array_position(_names, m[2]) - 1 + _low
 		END;
 		last := CASE
 			WHEN m[1] IS NOT NULL THEN _high
 			WHEN m[3] IS NULL THEN first
-			WHEN m[3] ~ '\d' THEN m[3]::int
+			WHEN m[3] ~ '[0-9]' THEN m[3]::int
 			ELSE array_position(_names, m[3]) - 1 + _low
 		END;
 		IF first IS NULL OR last IS NULL OR first < _low OR last > _high OR first > last THEN
@@ -56,7 +57,7 @@ DECLARE
 				WHEN '@hourly' THEN '0 * * * *'
 				ELSE _schedule
 			END),
-		'\s+');
+		'[[:space:]]+');
 	minutes int[];
 	hours int[];
 	month_days int[];
@@ -117,7 +118,7 @@ COMMENT ON FUNCTION payments._cron_next(text, timestamptz) IS
 CREATE TABLE payments.job (
 	job text NOT NULL CONSTRAINT job_name_simple CHECK (job ~ '^[a-z][a-z0-9_]{0,29}$'),
 	schedule text NOT NULL CONSTRAINT job_schedule_comes CHECK (payments._cron_next(schedule, '2026-01-01 00:00:00+00') IS NOT NULL),
-	command text NOT NULL CONSTRAINT job_command_is_a_function CHECK (command ~ '^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$'),
+	command text NOT NULL CONSTRAINT job_command_is_a_function CHECK (command ~ '^[a-z_][a-z0-9_]*[.][a-z_][a-z0-9_]*$'),
 	arguments jsonb NOT NULL DEFAULT '{}' CONSTRAINT job_arguments_are_named CHECK (jsonb_typeof(arguments) = 'object'),
 	catch_up text NOT NULL DEFAULT 'once' CONSTRAINT job_catch_up_known CHECK (catch_up IN ('once', 'batches', 'watermark', 'periods')),
 	period interval CONSTRAINT job_period_positive CHECK (period > interval '0'),

@@ -204,7 +204,7 @@ BEGIN
 	FROM payments.payment p
 	WHERE NOT EXISTS (
 		SELECT FROM payments.idempotency_key k
-		WHERE k.payment_id = p.payment_id AND k.merchant = p.merchant AND k.verb LIKE 'create\_%'
+		WHERE k.payment_id = p.payment_id AND k.merchant = p.merchant AND starts_with(k.verb, 'create_')
 	);
 	RETURN QUERY
 	SELECT * FROM payments._violation('every payment was created under an idempotency key', n, s);

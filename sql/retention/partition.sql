@@ -29,7 +29,7 @@ CREATE FUNCTION payments._partitions()
 	JOIN pg_class c ON c.oid = i.inhrelid
 	CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, c.oid)) e (expression)
 	LEFT JOIN LATERAL regexp_match(
-		e.expression, '^FOR VALUES FROM \(''([^'']*)''\) TO \(''([^'']*)''\)$') b (part) ON true
+		e.expression, '^FOR VALUES FROM [(]''([^'']*)''[)] TO [(]''([^'']*)''[)]$') b (part) ON true
 	WHERE t.partition_key IS NOT NULL
 $$;
 COMMENT ON FUNCTION payments._partitions() IS 'Internal: the partitions there are, and the times that they are for.';
@@ -65,26 +65,23 @@ END
 $$;
 COMMENT ON FUNCTION payments._guard_partition(text) IS 'Internal: the guard that does not come with the table that a partition is attached to, as those of rows do.';
 
+CREATE FUNCTION payments._lock_tables(_tables oid[]) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_lock_tables_sql';
+COMMENT ON FUNCTION payments._lock_tables(oid[]) IS
+'Internal: takes these tables for itself, all or none, without ever waiting in a queue; false when one was not free within 100 ms.';
+
 CREATE FUNCTION payments._lock_default_partitions(_table_names text[]) RETURNS boolean
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
-DECLARE
-	t text;
-BEGIN
-	FOR t IN
-		SELECT p.partition
-		FROM payments._partitions() p
-		WHERE p.is_default AND p.table_name = ANY (_table_names)
-		ORDER BY 1
-	LOOP
-		EXECUTE format('LOCK TABLE payments.%I IN ACCESS EXCLUSIVE MODE', t);
-	END LOOP;
-	RETURN true;
-EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-	RETURN false;
-END
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT payments._lock_tables(
+		ARRAY(
+			SELECT to_regclass(format('payments.%I', p.partition))::oid
+			FROM payments._partitions() p
+			WHERE p.is_default AND p.table_name = ANY (_table_names)
+			ORDER BY 1
+		))
 $$;
 COMMENT ON FUNCTION payments._lock_default_partitions(text[]) IS
-'Internal: takes the default partitions of these tables, which attaching a partition needs, all or none; false when one was not free for 100 ms. All at once: whoever waits for one while holding another waits for somebody who reads both.';
+'Internal: takes the default partitions of these tables, which attaching a partition needs, all or none; false when one was not free within 100 ms. All at once: whoever waits for one while holding another waits for somebody who reads both.';
 
 -- Attached, not made as a partition at once: that would take the table from those who post.
 CREATE FUNCTION payments._make_partition(_table_name text, _from_time timestamptz, _to_time timestamptz)

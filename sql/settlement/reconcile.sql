@@ -552,7 +552,9 @@ BEGIN
 		SELECT p.merchant, regexp_replace(p.reference, ':[0-9]+$', '') AS reference, p.kind AS event,
 			p.currency, p.amount
 		FROM payments.posting p
-		WHERE p.kind LIKE 'settled\_%' AND p.kind <> 'settled_at_bank' AND p.reference LIKE 'settlement:%'
+		WHERE starts_with(p.kind, 'settled_')
+		AND p.kind <> 'settled_at_bank'
+		AND p.reference LIKE 'settlement:%'
 	) y ON y.merchant = x.merchant AND y.reference = x.reference
 	WHERE (x.event, x.currency, x.amount) IS DISTINCT FROM (y.event, y.currency, y.amount)
 	AND NOT (y.reference IS NULL AND x.posted_at < horizon);

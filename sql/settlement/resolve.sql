@@ -17,7 +17,7 @@ BEGIN
 			t.type, t.hot, t.min_balance, t.max_balance
 		FROM payments.account_template t
 		WHERE t.code = CASE
-			WHEN _code LIKE 'psp\_receivable:%' THEN 'psp_receivable:{psp}'
+			WHEN starts_with(_code, 'psp_receivable:') THEN 'psp_receivable:{psp}'
 			WHEN _code LIKE 'bank:%' THEN 'bank:{bank}'
 			ELSE _code
 		END
@@ -292,7 +292,7 @@ BEGIN
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF resolve_discrepancy.reason IS NULL
-		OR resolve_discrepancy.reason !~ '\S'
+		OR resolve_discrepancy.reason !~ '[^[:space:]]'
 		OR resolve_discrepancy.action IS NULL
 		OR resolve_discrepancy.action NOT IN (
 			'accept', 'adjust', 'refund', 'create', 'link', 'ignore', 'reopen')

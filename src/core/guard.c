@@ -6,9 +6,11 @@
  * session_replication_role does not walk past them, refuse UPDATE, DELETE and
  * TRUNCATE of the append-only tables for every role, and on tables with a
  * projection let only the projection change.  When the library is preloaded a
- * utility hook refuses the DDL that would get around the triggers: disabling
- * or dropping them, rules, column rewrites, UNLOGGED, detached partitions,
- * dropped tables.
+ * utility hook refuses the DDL that would get around the triggers: disabling,
+ * replacing or dropping them, rules, column rewrites, UNLOGGED, detached
+ * partitions, dropped tables, another name of the schema; and policies taken
+ * away.  The hook meets whatever anybody may type, before rights are looked at:
+ * nothing in a parse tree is taken for what it usually is (test/t/ddl_fuzz.pl).
  *
  * What a restore from pg_dump needs stays allowed: CREATE TABLE, adding
  * constraints and indexes, our own triggers, ENABLE ALWAYS, OWNER TO.  What a
@@ -22,6 +24,7 @@
 #include "core/spi.h"
 #include "core/table.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -30,6 +33,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_trigger.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
@@ -39,12 +43,17 @@
 #include "nodes/parsenodes.h"
 #include "parser/parse_func.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+
+/* The policy that core/tables_grants.sql makes. */
+#define PAY_POLICY "by_merchant"
 
 static ProcessUtility_hook_type previous_hook = NULL;
 
@@ -58,10 +67,15 @@ static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_
 						  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
 static void check_statement(Node *statement);
 static void check_create_table(CreateStmt *statement);
+static void check_rename(RenameStmt *statement);
 static void check_alter_table(AlterTableStmt *statement);
+static const RangeVar *brought_in(const AlterTableCmd *cmd);
 static bool is_guarded_already(const RangeVar *relation);
 static void check_create_trigger(CreateTrigStmt *statement);
+static bool trigger_is_ours(Oid table, const char *name);
+static void check_create_policy(CreatePolicyStmt *statement);
 static void check_create_function(CreateFunctionStmt *statement);
+static void check_extension_contents(AlterExtensionContentsStmt *statement);
 static void check_drop_owned(DropOwnedStmt *statement);
 static void check_drop(DropStmt *statement);
 static bool name_is_guarded(const char *schema, const char *table);
@@ -69,6 +83,7 @@ static bool range_is_guarded(const RangeVar *relation);
 static const char *table_name(Oid oid);
 static bool has_rows(Oid oid);
 static bool schema_has_rows(void);
+static Oid	schema_owner(void);
 pg_noreturn static void refuse(const char *what, const char *table);
 
 PAY_FUNCTION(pay_guard_append_only);
@@ -212,6 +227,9 @@ check_statement(Node *statement)
 		case T_CreateStmt:
 			check_create_table((CreateStmt *) statement);
 			break;
+		case T_CreateForeignTableStmt:
+			check_create_table(&((CreateForeignTableStmt *) statement)->base);
+			break;
 		case T_AlterTableStmt:
 			check_alter_table((AlterTableStmt *) statement);
 			break;
@@ -231,9 +249,24 @@ check_statement(Node *statement)
 		case T_DropOwnedStmt:
 			check_drop_owned((DropOwnedStmt *) statement);
 			break;
+		case T_AlterExtensionContentsStmt:
+			check_extension_contents((AlterExtensionContentsStmt *) statement);
+			break;
+		case T_CreatePolicyStmt:
+			check_create_policy((CreatePolicyStmt *) statement);
+			break;
+		case T_AlterPolicyStmt:
+			if (range_is_guarded(((AlterPolicyStmt *) statement)->table))
+				refuse("have its policies changed", ((AlterPolicyStmt *) statement)->table->relname);
+			break;
 		case T_RenameStmt:
-			if (((RenameStmt *) statement)->relation && range_is_guarded(((RenameStmt *) statement)->relation))
-				refuse("be renamed, nor can its parts", ((RenameStmt *) statement)->relation->relname);
+			check_rename((RenameStmt *) statement);
+			break;
+		case T_AlterObjectDependsStmt:
+			/* A trigger that depends on an extension goes with it, without a word. */
+			if (((AlterObjectDependsStmt *) statement)->relation &&
+				range_is_guarded(((AlterObjectDependsStmt *) statement)->relation))
+				refuse("have parts that go with an extension", ((AlterObjectDependsStmt *) statement)->relation->relname);
 			break;
 		case T_AlterObjectSchemaStmt:
 			if (((AlterObjectSchemaStmt *) statement)->relation &&
@@ -254,6 +287,19 @@ check_create_table(CreateStmt *statement)
 	foreach(cell, statement->inhRelations)
 		if (range_is_guarded(lfirst(cell)))
 			refuse("have partitions or children made by hand", ((RangeVar *) lfirst(cell))->relname);
+}
+
+/* Guards are known by the names of their tables. */
+static void
+check_rename(RenameStmt *statement)
+{
+	if (statement->relation && range_is_guarded(statement->relation))
+		refuse("be renamed, nor can its parts", statement->relation->relname);
+	if (statement->renameType == OBJECT_SCHEMA && strcmp(statement->subname, PAY_SCHEMA) == 0 && schema_has_rows())
+		ereport(ERROR,
+				(errcode(PAY_ERR_GUARDED_DDL),
+				 errmsg("schema \"%s\" cannot be renamed while there are payments in it", PAY_SCHEMA),
+				 errhint("Its name is a part of what protects them.")));
 }
 
 /* Has setup() been here?  A restore attaches partitions before it makes the triggers. */
@@ -282,10 +328,14 @@ check_alter_table(AlterTableStmt *statement)
 	{
 		const AlterTableCmd *cmd = (AlterTableCmd *) lfirst(cell);
 
-		if (cmd->subtype == AT_AddInherit && range_is_guarded((RangeVar *) cmd->def))
-			refuse("have partitions or children made by hand", ((RangeVar *) cmd->def)->relname);
 		if (!guarded)
+		{
+			const RangeVar *other = brought_in(cmd);
+
+			if (other && range_is_guarded(other))
+				refuse("have parents, partitions or children made by hand", other->relname);
 			continue;
+		}
 		if (PayAlterUndoes(cmd))
 			refuse("be altered in this way", statement->relation->relname);
 		switch ((int) cmd->subtype)
@@ -311,6 +361,7 @@ check_alter_table(AlterTableStmt *statement)
 			case AT_DetachPartitionFinalize:
 			case AT_AddInherit:
 			case AT_DropInherit:
+			case AT_DisableRowSecurity:
 				refuse("be altered in this way", statement->relation->relname);
 			case AT_AttachPartition:
 				if (is_guarded_already(statement->relation))
@@ -322,19 +373,68 @@ check_alter_table(AlterTableStmt *statement)
 	}
 }
 
-/* A BEFORE trigger that returns NULL would swallow rows, so only functions of ours may be triggers here. */
+/* The table that the command makes a parent or a part of the one that it alters. */
+static const RangeVar *
+brought_in(const AlterTableCmd *cmd)
+{
+	if (cmd->subtype == AT_AddInherit)
+		return (RangeVar *) cmd->def;
+	if (cmd->subtype == AT_AttachPartition)
+		return castNode(PartitionCmd, cmd->def)->name;
+	return NULL;
+}
+
+/*
+ * A BEFORE trigger that returns NULL would swallow rows, so only guards of ours
+ * may be such triggers here, without a condition under which they do nothing;
+ * and none is replaced.
+ */
 static void
 check_create_trigger(CreateTrigStmt *statement)
 {
 	Oid			function;
+	const char *name;
 
-	if (statement->isconstraint || !range_is_guarded(statement->relation))
+	if (!range_is_guarded(statement->relation))
 		return;
+	if (statement->replace && trigger_is_ours(RangeVarGetRelid(statement->relation, NoLock, true), statement->trigname))
+		refuse("have its triggers replaced", statement->relation->relname);
 	if (statement->timing != TRIGGER_TYPE_BEFORE && statement->timing != TRIGGER_TYPE_INSTEAD)
 		return;					/* AFTER triggers see, they do not alter */
 	function = LookupFuncName(statement->funcname, 0, NULL, true);
-	if (!OidIsValid(function) || get_func_namespace(function) != pay_schema_oid())
+	name = OidIsValid(function) && get_func_namespace(function) == pay_schema_oid() ? get_func_name(function) : NULL;
+	if (name == NULL || strncmp(name, "guard_", 6) != 0 || statement->whenClause)
 		refuse("have BEFORE triggers of others", statement->relation->relname);
+}
+
+static bool
+trigger_is_ours(Oid table, const char *name)
+{
+	Oid			trigger = OidIsValid(table) ? get_trigger_oid(table, name, true) : InvalidOid;
+	Relation	triggers;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	bool		ours;
+
+	if (!OidIsValid(trigger))
+		return false;
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
+	triggers = table_open(TriggerRelationId, AccessShareLock);
+	scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	ours = HeapTupleIsValid(tuple) && get_func_namespace(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid) == pay_schema_oid();
+	systable_endscan(scan);
+	table_close(triggers, AccessShareLock);
+	return ours;
+}
+
+/* Permissive policies add up: a second one would show an application the rows of all merchants. */
+static void
+check_create_policy(CreatePolicyStmt *statement)
+{
+	if (statement->permissive && strcmp(statement->policy_name, PAY_POLICY) != 0 && range_is_guarded(statement->table))
+		refuse("have policies that permit more", statement->table->relname);
 }
 
 /* A guard that somebody replaces by an empty function guards nothing. */
@@ -347,7 +447,7 @@ check_create_function(CreateFunctionStmt *statement)
 	if (creating_extension || !statement->replace)
 		return;
 	DeconstructQualifiedName(statement->funcname, &schema, &name);
-	if (strncmp(name, "guard_", 6) != 0 || (schema && strcmp(schema, PAY_SCHEMA) != 0))
+	if (strncmp(name, "guard_", 6) != 0 || QualifiedNameGetCreationNamespace(statement->funcname, &name) != pay_schema_oid())
 		return;
 	ereport(ERROR,
 			(errcode(PAY_ERR_GUARDED_DDL),
@@ -355,6 +455,19 @@ check_create_function(CreateFunctionStmt *statement)
 			 errhint("Only CREATE EXTENSION and ALTER EXTENSION payments UPDATE make the guards.")));
 }
 
+/* A guard that is no member of the extension any more can be dropped, and its triggers with it. */
+static void
+check_extension_contents(AlterExtensionContentsStmt *statement)
+{
+	if (creating_extension || statement->action > 0 || strcmp(statement->extname, PAY_SCHEMA) != 0)
+		return;
+	ereport(ERROR,
+			(errcode(PAY_ERR_GUARDED_DDL),
+			 errmsg("extension \"%s\" keeps what it is made of", PAY_SCHEMA),
+			 errhint("Only CREATE EXTENSION and ALTER EXTENSION payments UPDATE make the guards.")));
+}
+
+/* The schema is owned by whoever created the extension; with it would go all that is in it. */
 static void
 check_drop_owned(DropOwnedStmt *statement)
 {
@@ -362,12 +475,13 @@ check_drop_owned(DropOwnedStmt *statement)
 
 	foreach(cell, statement->roles)
 	{
-		const RoleSpec *role = lfirst(cell);
+		const RoleSpec *spec = lfirst(cell);
+		Oid			role = spec->roletype == ROLESPEC_PUBLIC ? InvalidOid : get_rolespec_oid(spec, true);
 
-		if (role->rolename && strcmp(role->rolename, PAY_OWNER_ROLE) == 0 && schema_has_rows())
+		if (OidIsValid(role) && (role == get_role_oid(PAY_OWNER_ROLE, true) || role == schema_owner()) && schema_has_rows())
 			ereport(ERROR,
 					(errcode(PAY_ERR_GUARDED_DDL),
-					 errmsg("what \"%s\" owns cannot be dropped while there are payments in it", PAY_OWNER_ROLE),
+					 errmsg("what \"%s\" owns cannot be dropped while there are payments in it", GetUserNameFromId(role, false)),
 					 errhint("Drop the database, or remove payments from shared_preload_libraries first.")));
 	}
 }
@@ -388,13 +502,13 @@ check_drop(DropStmt *statement)
 			if (range_is_guarded(relation) && has_rows(RangeVarGetRelid(relation, NoLock, true)))
 				refuse("be dropped while it has rows", relation->relname);
 		}
-		else if (statement->removeType == OBJECT_TRIGGER || statement->removeType == OBJECT_RULE)
+		else if (statement->removeType == OBJECT_TRIGGER || statement->removeType == OBJECT_POLICY)
 		{
 			List	   *names = (List *) object;
 			RangeVar   *relation = makeRangeVarFromNameList(list_truncate(list_copy(names), list_length(names) - 1));
 
-			if (statement->removeType == OBJECT_TRIGGER && range_is_guarded(relation))
-				refuse("lose its triggers", relation->relname);
+			if (range_is_guarded(relation))
+				refuse("lose its triggers or policies", relation->relname);
 		}
 		else if (statement->removeType == OBJECT_SCHEMA && strcmp(strVal(object), PAY_SCHEMA) == 0 && schema_has_rows())
 			ereport(ERROR,
@@ -469,6 +583,19 @@ schema_has_rows(void)
 	Oid			schema = pay_schema_oid();
 
 	return OidIsValid(schema) && (has_rows(get_relname_relid("payment", schema)) || has_rows(get_relname_relid("posting", schema)));
+}
+
+static Oid
+schema_owner(void)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(pay_schema_oid()));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 static void

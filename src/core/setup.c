@@ -1,18 +1,46 @@
 /*
  * src/core/setup.c
  *		What an administrator calls: setup, version, wake.
+ *
+ * setup() may be run beside clients, the worker and pg_dump.  It looks into the
+ * catalogs first: where all that it makes is there already it locks no table of
+ * theirs.  Otherwise it needs every table for itself, in whatever order the
+ * script comes to them, and others have theirs; so it takes them all before
+ * (core/lock.c), or none.
  */
 #include "payments.h"
 
 #include "core/guard.h"
+#include "core/lock.h"
 #include "core/spi.h"
 #include "core/wake.h"
 
+#include "access/genam.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+/* A member of the extension that only its owner can lock: it stands for all that setup() makes. */
+#define SETUP_TABLE "transition"
+/* As long as this it keeps others waiting for nothing, and goes on trying. */
+#define ATTEMPT_MS 500
+#define GIVE_UP_MS 10000
+
+static void run_setup(void);
+static bool is_done(void);
+static void run(const char *query);
+static void take_all(TimestampTz until);
+static List *our_tables(void);
+pg_noreturn static void refuse_to_wait(void);
 
 PAY_FUNCTION(pay_setup);
 PAY_FUNCTION(pay_require_setup_sql);
@@ -20,7 +48,7 @@ PAY_FUNCTION(pay_version);
 PAY_FUNCTION(pay_wake_worker);
 PAY_FUNCTION(pay_commit_durably);
 
-/* setup(): runs the script of tables that the build put into _setup_tables(), with our own DDL guard lifted. */
+/* setup(): runs the script of tables that the build put into _setup_tables(), with our own DDL guard lifted, unless it has been run. */
 Datum
 pay_setup(PG_FUNCTION_ARGS)
 {
@@ -33,8 +61,7 @@ pay_setup(PG_FUNCTION_ARGS)
 	pay_guard_allow_ddl(true);
 	PG_TRY();
 	{
-		if (SPI_execute("SELECT payments._setup_tables()", false, 0) != SPI_OK_SELECT)
-			elog(ERROR, "could not run the setup script");
+		run_setup();
 	}
 	PG_FINALLY();
 	{
@@ -45,6 +72,89 @@ pay_setup(PG_FUNCTION_ARGS)
 	/* A worker that found nothing to serve may be waiting. */
 	pay_wake_at_commit();
 	PG_RETURN_VOID();
+}
+
+static void
+run_setup(void)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), GIVE_UP_MS);
+
+	/* One at a time, the first to the end of its transaction. */
+	if (!pay_lock_all(list_make1_oid(get_relname_relid(SETUP_TABLE, pay_schema_oid())), ShareRowExclusiveLock, GIVE_UP_MS))
+		refuse_to_wait();
+	if (is_done())
+	{
+		run("SELECT payments._make_partitions('3 months', NULL)");
+		return;
+	}
+	take_all(until);
+	run("SELECT payments._setup_tables()");
+	run("SELECT payments._setup_record()");
+}
+
+static bool
+is_done(void)
+{
+	bool		isnull;
+
+	run("SELECT payments._setup_is_done()");
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+static void
+run(const char *query)
+{
+	if (SPI_execute(query, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not run the setup script");
+}
+
+static void
+take_all(TimestampTz until)
+{
+	List	   *tables = our_tables();
+
+	while (!pay_lock_all(tables, AccessExclusiveLock, ATTEMPT_MS))
+	{
+		if (GetCurrentTimestamp() >= until)
+			refuse_to_wait();
+		/* They have waited for us; now it is their turn. */
+		pg_usleep(ATTEMPT_MS * 1000L);
+	}
+}
+
+/* Tables, partitions and views, in the order in which they were made; not the members of the extension, which the script only reads. */
+static List *
+our_tables(void)
+{
+	List	   *tables = NIL;
+	Relation	classes = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_class_relnamespace, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(pay_schema_oid()));
+	scan = systable_beginscan(classes, InvalidOid, false, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class class = (Form_pg_class) GETSTRUCT(tuple);
+
+		if ((class->relkind == RELKIND_RELATION || class->relkind == RELKIND_PARTITIONED_TABLE || class->relkind == RELKIND_VIEW) &&
+			!OidIsValid(getExtensionOfObject(RelationRelationId, class->oid)))
+			tables = lappend_oid(tables, class->oid);
+	}
+	systable_endscan(scan);
+	table_close(classes, AccessShareLock);
+	list_sort(tables, list_oid_cmp);
+	return tables;
+}
+
+static void
+refuse_to_wait(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("setup() could not have the tables of payments for itself within %d seconds", GIVE_UP_MS / 1000),
+			 errhint("Something is missing that it must make, while others read or write: end long transactions and dumps, see pg_locks, and run it again.")));
 }
 
 /* _require_setup(): PAY_ERR_NOT_SET_UP, for functions written in SQL. */

@@ -13,6 +13,7 @@
  */
 #include "payments.h"
 
+#include "core/lock.h"
 #include "core/wake.h"
 
 #include "access/xact.h"
@@ -72,12 +73,10 @@ at_transaction_end(XactEvent event, void *arg)
 		wake_wanted = false;
 }
 
-/* Beside the advisory locks, as "userlock" in pg_locks: the server has the kind, and no function that takes it. */
 static void
 lock_tag(LOCKTAG *tag, Oid database)
 {
-	SET_LOCKTAG_ADVISORY(*tag, database, LOCK_KEY1, LOCK_KEY2, 2);
-	tag->locktag_type = LOCKTAG_USERLOCK;
+	SET_LOCKTAG_ADVISORY(*tag, database, LOCK_KEY1, LOCK_KEY2, PAY_LOCK_WORKER);
 }
 
 bool

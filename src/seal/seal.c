@@ -20,6 +20,7 @@
  */
 #include "payments.h"
 
+#include "core/lock.h"
 #include "seal/brin.h"
 #include "seal/leaf.h"
 #include "seal/row.h"
@@ -121,7 +122,7 @@ lock_sealing(void)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_KEY1, LOCK_KEY2, 2);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_KEY1, LOCK_KEY2, PAY_LOCK_SEAL);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 

@@ -55,11 +55,12 @@ typedef struct PayPlace
 
 /*
  * Process-local.  `cached` is good while the table does not change; when the
- * row about this place is not yet committed, only for the subtransaction that
- * saw it.
+ * row about this place is not yet committed, or was read under a snapshot that
+ * may be older than a change, only for the subtransaction that saw it.
  */
 static PayPlace cached;
 static bool cache_valid = false;
+static bool changed = false;	/* since the last reading began */
 static Oid	cache_relation = InvalidOid;
 static uint64 cache_xid = 0;	/* 0: committed */
 static SubTransactionId cache_subxact = InvalidSubTransactionId;
@@ -97,15 +98,16 @@ pay_seal_xid(PG_FUNCTION_ARGS)
 	{
 		PayPlace	place;
 
+		changed = false;
 		pay_spi_begin();
 		read_place(&place, xid);
 		if (!place.known)
 			record_place(&place, xid);
 		pay_spi_end();
 		cached = place;
-		cache_xid = place.ours ? xid : 0;
+		cache_xid = place.ours || IsolationUsesXactSnapshot() ? xid : 0;
 		cache_subxact = GetCurrentSubTransactionId();
-		cache_valid = true;
+		cache_valid = place.ours || !changed;
 	}
 	PG_RETURN_FULLTRANSACTIONID(FullTransactionIdFromU64(((uint64) cached.epoch << EPOCH_SHIFT) + xid));
 }
@@ -172,7 +174,10 @@ static void
 forget(Datum arg, Oid relation)
 {
 	if (!OidIsValid(relation) || relation == cache_relation)
+	{
 		cache_valid = false;
+		changed = true;
+	}
 }
 
 uint64

@@ -29,6 +29,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
+#include "commands/defrem.h"
 #include "fmgr.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -344,8 +345,9 @@ database_in_the_way(Node *statement)
 			{
 				DefElem    *option = lfirst(cell);
 
+				/* TEMPLATE 5 is no string yet: the name is read as the server will read it. */
 				if (strcmp(option->defname, "template") == 0 && option->arg)
-					return strVal(option->arg);
+					return defGetString(option);
 			}
 			return NULL;
 		default:

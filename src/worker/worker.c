@@ -82,6 +82,7 @@ static PaySteady failed_until = 0;	/* no look before this */
 static PayWorkerOrder order;
 static MemoryContext tick_context;
 
+static void pin_settings(void);
 static void start_up(void);
 static void start_lanes(void);
 static WaitEventSet *make_wait_set(bool latch);
@@ -119,6 +120,7 @@ pay_worker_main(Datum arg)
 
 	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
 	BackgroundWorkerInitializeConnection(order.database, PAY_WORKER_ROLE, 0);
+	pin_settings();
 	start_up();
 	with_latch = make_wait_set(true);
 	without_latch = make_wait_set(false);
@@ -146,6 +148,38 @@ pay_worker_main(Datum arg)
 		MemoryContextReset(tick_context);
 		pg_usleep(IDLE_LOOK_MS * 1000);
 	}
+}
+
+/* What somebody has set for the role or the database is meant for people: a worker that may only read, or gives up after a second, works no more. */
+static void
+pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"session_replication_role", "origin"},
+		{"row_security", "on"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"transaction_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"idle_session_timeout", "0"},
+		{"standard_conforming_strings", "on"},
+		{"transform_null_equals", "off"},
+		{"array_nulls", "on"},
+		{"quote_all_identifiers", "off"},
+		{"datestyle", "ISO, MDY"},
+		{"intervalstyle", "postgres"},
+		{"bytea_output", "hex"},
+		{"extra_float_digits", "1"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		/* Not every version has every one. */
+		if (GetConfigOption(settings[i][0], true, false) != NULL)
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 static void

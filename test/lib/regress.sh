@@ -13,8 +13,9 @@
 set -u
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
-preload=
+preload= hostile=
 [ "${1:-}" = --preload ] && { preload=1; shift; }
+[ "${1:-}" = --hostile ] && { hostile=1; shift; }
 kind=${1:?which kind}
 shift
 bin=$("${PG_CONFIG:-pg_config}" --bindir)
@@ -46,6 +47,7 @@ payments.arming_file = '$run/armed'
 payments.secrets_file = '$run/secrets'
 ${preload:+shared_preload_libraries = 'payments'}
 CONF
+[ -z "$hostile" ] || cat "$here/test/lib/hostile.conf" >> "$data/postgresql.conf"
 "$bin/pg_ctl" -D "$data" -l "$run/server.log" -w start > /dev/null || { cat "$run/server.log"; exit 1; }
 
 report() {

@@ -12,6 +12,11 @@ my $node = new_payments_node('ddl');
 create_payment($node, idempotency_key => 'ddl-1', amount => 1000, psp => 'sandbox', payment_method => 'sandbox_ok');
 at_rest($node);
 
+$node->safe_psql('postgres', q{CREATE FOREIGN DATA WRAPPER far; CREATE SERVER far FOREIGN DATA WRAPPER far;
+	CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+	-- Whoever creates the extension owns its schema.
+	CREATE ROLE founder SUPERUSER; ALTER SCHEMA payments OWNER TO founder});
+
 # What the table of bypasses in the design names, and their kin; all as superuser.
 my @refused = (
 	'ALTER TABLE payments.payment_status DISABLE TRIGGER guard_append_only',
@@ -28,6 +33,22 @@ my @refused = (
 	'ALTER TABLE payments.posting DROP COLUMN description',
 	'ALTER TABLE payments.payment DROP CONSTRAINT payment_refunded_within_captured',
 	'ALTER TABLE payments.posting SET UNLOGGED',
+	# None is replaced by one that does nothing, or comes later.
+	'CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE ON payments.movement FOR EACH ROW WHEN (false) EXECUTE FUNCTION payments.guard_append_only()',
+	'CREATE OR REPLACE TRIGGER guard_truncate AFTER TRUNCATE ON payments.movement EXECUTE FUNCTION noted()',
+	'CREATE TRIGGER swallow BEFORE INSERT ON payments.posting FOR EACH ROW EXECUTE FUNCTION payments.forget_routes()',
+	'ALTER TRIGGER guard_append_only ON payments.posting DEPENDS ON EXTENSION plpgsql',
+	'ALTER EXTENSION payments DROP FUNCTION payments.guard_append_only()',
+	'ALTER SCHEMA payments RENAME TO elsewhere',
+	'SET ROLE payments_owner; DROP OWNED BY CURRENT_USER CASCADE',
+	'DROP OWNED BY founder CASCADE',
+	'CREATE FOREIGN TABLE payments.far PARTITION OF payments.posting DEFAULT SERVER far',
+	q{CREATE TABLE above (LIKE payments.payment) PARTITION BY LIST (status); ALTER TABLE above ATTACH PARTITION payments.payment DEFAULT},
+	# What a merchant may see.
+	'ALTER TABLE payments.payment DISABLE ROW LEVEL SECURITY',
+	'DROP POLICY by_merchant ON payments.posting',
+	'ALTER POLICY by_merchant ON payments.posting USING (true)',
+	'CREATE POLICY all_of_it ON payments.payment USING (true)',
 	'ALTER TABLE payments.posting RENAME TO elsewhere',
 	'ALTER TABLE payments.posting RENAME COLUMN amount TO was',
 	'ALTER TRIGGER guard_append_only ON payments.posting RENAME TO was',
@@ -62,8 +83,11 @@ my @allowed = (
 	'ALTER TABLE payments.payment ADD COLUMN shop_note text',
 	'ALTER TABLE payments.payment ADD CONSTRAINT my_limit CHECK (amount < 100000000) NOT VALID',
 	'ALTER TABLE payments.posting ENABLE ALWAYS TRIGGER guard_append_only',
-	q{CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-	  CREATE TRIGGER noted AFTER INSERT ON payments.event FOR EACH ROW EXECUTE FUNCTION noted(); DROP FUNCTION noted() CASCADE},
+	'CREATE TRIGGER noted AFTER INSERT ON payments.event FOR EACH ROW EXECUTE FUNCTION noted();
+	  CREATE OR REPLACE TRIGGER noted AFTER UPDATE ON payments.event FOR EACH ROW EXECUTE FUNCTION noted(); DROP FUNCTION noted() CASCADE',
+	q{CREATE FUNCTION guard_dogs() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE OR REPLACE FUNCTION guard_dogs() RETURNS int LANGUAGE sql AS 'SELECT 2'},
+	'CREATE POLICY less ON payments.payment AS RESTRICTIVE USING (amount > 0)',
+	'DROP OWNED BY payments_app',
 	'ANALYZE payments.posting',
 	'REINDEX TABLE payments.account',
 	'SELECT payments.setup()',

@@ -242,9 +242,21 @@ foreach my $round (1 .. 5)
 	gone_after($last);
 	my @said = map { $_->{stdout} . $_->{stderr} } many_sessions($hand, 4, sub { return 'SELECT payments.start_worker();' });
 	my $serving = value($hand, q{SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-		WHERE l.locktype = 'userlock' AND l.granted AND a.usename = 'payments_worker' AND l.objsubid = 2});
+		WHERE l.locktype = 'advisory' AND l.granted AND a.usename = 'payments_worker' AND l.objsubid > 2});
 	is("@said", "$serving $serving $serving $serving", 'four start one at the same moment: each gets the one that stays');
 }
+# Nobody else can take our locks and stop us: neither the worker's, nor those of seals and jobs.
+my $served = value($hand, 'SELECT payments.start_worker()');
+my $holder = $hand->background_psql('postgres');
+value($hand, 'SELECT payments.stop_worker()');
+gone_after($served);
+$holder->query_safe("SELECT pg_advisory_lock(x'7061796d'::int, x'656e7473'::int), pg_advisory_lock(x'7061796d'::int, x'7365616c'::int), "
+	. "pg_advisory_lock(1346981450, hashtext('check')), pg_advisory_lock(0, hashtext('check'))");
+like(value($hand, 'SELECT payments.start_worker()'), qr/^\d+$/, 'it starts beside a stranger who knows the keys');
+ok(value($hand, 'SELECT payments.seal_blocks() >= 0'), 'blocks are sealed');
+value($hand, q{CALL payments.run_job('check')});
+is(value($hand, q{SELECT result FROM payments.job_run WHERE job = 'check'}), 'done', 'and jobs run');
+$holder->quit;
 check_clean($hand);
 $hand->stop;
 done_testing();

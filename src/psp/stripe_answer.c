@@ -338,14 +338,9 @@ read_intent_status(const Node *intent, const PayCommand *command, bool inquiry, 
 	else if (strcmp(status, "canceled") == 0)
 	{
 		/* To a capture that is a refusal. */
-		if (!is_capture)
-		{
-			result->class = PAY_CLASS_APPROVED;
-			result->effect = PAY_EFFECT_VOIDED;
-			result->amount = amount;
-		}
-		else
-			result->class = PAY_CLASS_DECLINED;
+		result->class = is_capture ? PAY_CLASS_DECLINED : PAY_CLASS_APPROVED;
+		result->effect = is_capture ? PAY_EFFECT_NONE : PAY_EFFECT_VOIDED;
+		result->amount = is_capture ? 0 : amount;
 		if (!is_void)
 			add_code(result, "", "canceled");
 	}

@@ -357,3 +357,36 @@ pay_queue_retime(TimestampTz now)
 	pay_spi_exec(&retime, &args);
 	return pay_spi_int64(0, 1) == 0;
 }
+
+static const char *
+copied(const char *text)
+{
+	return text ? pstrdup(text) : NULL;
+}
+
+PayClaim *
+pay_queue_copy_claim(const PayClaim *claim, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	PayClaim   *copy = palloc(sizeof(PayClaim));
+
+	*copy = *claim;
+	copy->command.currency = copied(claim->command.currency);
+	copy->command.payment_method = copied(claim->command.payment_method);
+	copy->command.customer = copied(claim->command.customer);
+	copy->command.order_ref = copied(claim->command.order_ref);
+	copy->command.description = copied(claim->command.description);
+	copy->command.return_url = copied(claim->command.return_url);
+	copy->command.reason = copied(claim->command.reason);
+	copy->command.psp_ref = copied(claim->command.psp_ref);
+	copy->command.psp_payment_id = copied(claim->command.psp_payment_id);
+	copy->command.psp_object_id = copied(claim->command.psp_object_id);
+	copy->command.config = copied(claim->command.config);
+	copy->request.method = copied(claim->request.method);
+	copy->request.path = copied(claim->request.path);
+	copy->request.content_type = copied(claim->request.content_type);
+	copy->request.body = copied(claim->request.body);
+	copy->psp_key = copied(claim->psp_key);
+	MemoryContextSwitchTo(old);
+	return copy;
+}

@@ -40,7 +40,11 @@ typedef struct PayClaim
  * who asked for one knows which it was and can pass it in `skip` from then on.
  */
 extern int	pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, TimestampTz now,
-							bool (*on_its_way) (const pg_uuid_t *operation_id), const pg_uuid_t *skip, int n_skip, PayClaim **claims, int *touched, pg_uuid_t *first);
+							bool (*on_its_way) (const pg_uuid_t *operation_id), const pg_uuid_t *skip, int n_skip,
+							PayClaim **claims, int *touched, pg_uuid_t *first);
+
+/* A claim that outlives the context that it was made in: all of it lies in the one given. */
+extern PayClaim *pay_queue_copy_claim(const PayClaim *claim, MemoryContext context);
 
 /* What the adapter may know of the operation.  False when the amount cannot be written in the PSP's units. */
 extern bool pay_queue_command(const struct PayPayment *payment, const struct PayOperation *operation, PayCommand *command);

@@ -132,7 +132,6 @@ static PaySteady claim_failed(PayClaimRound *round);
 static void skip_row(PayUpstream *upstream, PayClaimRound *round);
 static void begin_call(PayUpstream *upstream, const PayClaim *claim);
 static void begin_work(void *arg);
-static void copy_claim(PayCall *call, const PayClaim *claim);
 static void send_call(int slot);
 static void not_begun(int slot, const PayWorkError *error);
 static void on_header(void *context, const PayHeader *header);
@@ -392,46 +391,12 @@ static void
 begin_work(void *arg)
 {
 	PayBegun   *begun = arg;
+	PayCall    *call = &calls[begun->slot];
 
-	copy_claim(&calls[begun->slot], begun->claim);
-	send_call(begun->slot);
-}
-
-static const char *
-copied(const char *text)
-{
-	return text ? pstrdup(text) : NULL;
-}
-
-/* The claim was made in the tick's context; its call may outlive many ticks. */
-static void
-copy_claim(PayCall *call, const PayClaim *claim)
-{
-	MemoryContext old;
-	PayClaim   *copy;
-
+	/* The claim was made in the tick's context; its call may outlive many ticks. */
 	call->context = AllocSetContextCreate(TopMemoryContext, "payments request", ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(call->context);
-	copy = palloc(sizeof(PayClaim));
-	*copy = *claim;
-	copy->command.currency = copied(claim->command.currency);
-	copy->command.payment_method = copied(claim->command.payment_method);
-	copy->command.customer = copied(claim->command.customer);
-	copy->command.order_ref = copied(claim->command.order_ref);
-	copy->command.description = copied(claim->command.description);
-	copy->command.return_url = copied(claim->command.return_url);
-	copy->command.reason = copied(claim->command.reason);
-	copy->command.psp_ref = copied(claim->command.psp_ref);
-	copy->command.psp_payment_id = copied(claim->command.psp_payment_id);
-	copy->command.psp_object_id = copied(claim->command.psp_object_id);
-	copy->command.config = copied(claim->command.config);
-	copy->request.method = copied(claim->request.method);
-	copy->request.path = copied(claim->request.path);
-	copy->request.content_type = copied(claim->request.content_type);
-	copy->request.body = copied(claim->request.body);
-	copy->psp_key = copied(claim->psp_key);
-	MemoryContextSwitchTo(old);
-	call->claim = copy;
+	call->claim = pay_queue_copy_claim(begun->claim, call->context);
+	send_call(begun->slot);
 }
 
 static void

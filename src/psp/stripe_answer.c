@@ -69,6 +69,7 @@ static const char *const duplicate_codes[] = {
 	"charge_already_captured", "charge_already_refunded", "payment_intent_unexpected_state", NULL
 };
 
+static bool is_stripes_error(Jsonb *json);
 static void read_refusal(Jsonb *json, int http_status, PayResult *result);
 static void read_failed_inquiry(Jsonb *json, int http_status, PayResult *result);
 static void read_success(const PayCommand *command, bool inquiry, Jsonb *json, PayResult *result);
@@ -133,10 +134,17 @@ pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *an
 		read_refusal(json, answer->http_status, result);
 }
 
+/* Not a gateway's or a firewall's page: each error of Stripe's has a type. */
+static bool
+is_stripes_error(Jsonb *json)
+{
+	return pay_json_text(json, "error.type") != NULL;
+}
+
 /*
- * Anything but 200 to a request that was to move money.  A status alone, with
- * no error object of Stripe's, may come from something in between, and then
- * proves nothing; save for the ones that are sent before anything is done.
+ * Anything but 200 to a request that was to move money.  Without an error
+ * object of Stripe's it may come from something in between, after Stripe has
+ * charged, and proves nothing whatever its status is.
  */
 static void
 read_refusal(Jsonb *json, int http_status, PayResult *result)
@@ -145,6 +153,8 @@ read_refusal(Jsonb *json, int http_status, PayResult *result)
 	const char *type;
 	const char *code;
 
+	if (!is_stripes_error(json))
+		return;
 	if (http_status == 401 || http_status == 403)
 	{
 		/* Without the message, which spells part of the key. */
@@ -153,16 +163,13 @@ read_refusal(Jsonb *json, int http_status, PayResult *result)
 		add_code(result, "", text_at(&error, "type"));
 		return;
 	}
-	if (pay_json_is_object(json, "error"))
-		read_error(&error, result);
+	read_error(&error, result);
 	if (http_status == 429)
 	{
 		/* Rate limits and lock timeouts come before anything is executed. */
 		result->class = PAY_CLASS_NOT_SENT;
 		return;
 	}
-	if (!pay_json_is_object(json, "error"))
-		return;
 
 	type = text_at(&error, "type");
 	code = text_at(&error, "code");
@@ -177,7 +184,7 @@ read_refusal(Jsonb *json, int http_status, PayResult *result)
 		result->class = PAY_CLASS_UNKNOWN;
 		return;
 	}
-	if (type != NULL && strcmp(type, "idempotency_error") == 0)
+	if (strcmp(type, "idempotency_error") == 0)
 	{
 		/* Another request was sent under this key: which of the two stands is for a person to see. */
 		conflict(result, "idempotency_error");
@@ -208,7 +215,7 @@ read_failed_inquiry(Jsonb *json, int http_status, PayResult *result)
 	const char *code = text_at(&error, "code");
 
 	add_code(result, "", code);
-	if (http_status == 401 || http_status == 403)
+	if ((http_status == 401 || http_status == 403) && is_stripes_error(json))
 		result->class = PAY_CLASS_MISCONFIGURED;
 	else if (http_status == 404 && code != NULL && strcmp(code, "resource_missing") == 0)
 		result->inquiry_found_nothing = true;

@@ -196,7 +196,8 @@ not_asked(PayQuestion *question)
 static void
 answered(int slot, PayHttpResponse *response)
 {
-	pay_upstream_check_token(asked[slot].upstream, asked[slot].token, response);
+	if (pay_upstream_token_ended(asked[slot].upstream, asked[slot].token, response->http_status))
+		response->transport = PAY_TRANSPORT_NOT_SENT;
 	asked[slot].response = response;
 	asked[slot].note_at = 0;
 }

@@ -479,10 +479,11 @@ answered(int slot, PayHttpResponse *response)
 	PayCall    *call = &calls[slot];
 	PayDone    *d = end_call(slot);
 	PaySteady	now = pay_clock_now();
+	bool		token_ended;
 
 	if (response->hindrance == PAY_HTTP_UNHINDERED)
 		pay_upstream_note(call->upstream, response->transport, call->begun_at, now);
-	pay_upstream_check_token(call->upstream, call->token, response);
+	token_ended = pay_upstream_token_ended(call->upstream, call->token, response->http_status);
 	call->answer.transport = response->transport;
 	call->answer.http_status = response->http_status;
 	call->answer.body = response->body;
@@ -502,6 +503,12 @@ answered(int slot, PayHttpResponse *response)
 		pay_result_init(&d->report.result);
 		d->report.result.class = PAY_CLASS_UNKNOWN;
 		d->report.error = "the answer could not be read; see the server's log";
+	}
+	/* With a new one it goes through: nobody need act. */
+	if (token_ended && d->report.result.class == PAY_CLASS_MISCONFIGURED)
+	{
+		d->report.result.class = call->inquiry ? PAY_CLASS_UNKNOWN : PAY_CLASS_NOT_SENT;
+		d->report.error = "the token had ended; nothing was processed";
 	}
 	if (response->hindrance == PAY_HTTP_UNHINDERED)
 		pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->begun_at, now);

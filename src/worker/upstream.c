@@ -503,14 +503,10 @@ pay_upstream_token_serial(const PayUpstream *upstream)
 	return upstream->token ? upstream->token->serial : 0;
 }
 
-void
-pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHttpResponse *response)
+bool
+pay_upstream_token_ended(PayUpstream *upstream, int64 serial, int http_status)
 {
-	if (upstream->token == NULL ||
-		pay_token_answered(upstream->token, serial, response->http_status) != PAY_TOKEN_ENDED)
-		return;
-	response->transport = PAY_TRANSPORT_NOT_SENT;
-	strlcpy(response->error, "the token had ended; nothing was processed", sizeof(response->error));
+	return upstream->token != NULL && pay_token_answered(upstream->token, serial, http_status) == PAY_TOKEN_ENDED;
 }
 
 void

@@ -117,12 +117,12 @@ extern bool pay_upstream_admits(const PayUpstream *upstream, PaySteady now);
 extern bool pay_upstream_open(const PayUpstream *upstream, PaySteady now);
 
 /*
- * Which token a request is sent with, to be kept with it; and, for each answer
- * before it is read, what that says of the token.  Where it has ended, the
- * answer becomes one that was not sent, since nothing was processed.
+ * Which token a request is sent with, to be kept with it; and, for each answer,
+ * whether it says that this one has ended.  By its status alone: that nothing
+ * was processed is for the adapter to say.
  */
 extern int64 pay_upstream_token_serial(const PayUpstream *upstream);
-extern void pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHttpResponse *response);
+extern bool pay_upstream_token_ended(PayUpstream *upstream, int64 serial, int http_status);
 
 /*
  * Sends what an adapter wants to ask.  `key`: the idempotency key; NULL

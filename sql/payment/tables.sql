@@ -239,6 +239,7 @@ CREATE TABLE IF NOT EXISTS payments.queue (
 	schedule text,
 	try int NOT NULL DEFAULT 0,
 	lost int NOT NULL DEFAULT 0,
+	refused int NOT NULL DEFAULT 0,
 	hinted boolean NOT NULL DEFAULT false,
 	enqueued_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
@@ -256,6 +257,7 @@ COMMENT ON COLUMN payments.queue.attempt IS 'attempt.attempt that holds the leas
 COMMENT ON COLUMN payments.queue.schedule IS 'retry_schedule.schedule it is on; null: not tried yet';
 COMMENT ON COLUMN payments.queue.try IS 'tries on that schedule so far';
 COMMENT ON COLUMN payments.queue.lost IS 'leases in a row that ran out without an answer; too many and it is buried as what makes the worker die';
+COMMENT ON COLUMN payments.queue.refused IS 'answers in a row that said there are too many calls: no tries, but each waits twice as long, and after hours of it this operation is a dead letter';
 COMMENT ON COLUMN payments.queue.hinted IS 'an event that nobody could verify came while it was claimed: inquired soon after the answer';
 COMMENT ON COLUMN payments.queue.enqueued_at IS 'when it entered the queue';
 
@@ -265,6 +267,7 @@ CREATE TABLE IF NOT EXISTS payments.psp_pace (
 	calls_per_second numeric,
 	paused_until timestamptz,
 	silent_until timestamptz,
+	resumed boolean NOT NULL DEFAULT false,
 	noted_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
@@ -274,6 +277,7 @@ COMMENT ON COLUMN payments.psp_pace.in_flight_max IS 'calls that may be in fligh
 COMMENT ON COLUMN payments.psp_pace.calls_per_second IS 'so many calls begin in a second, since the PSP said that there were too many; null: it has not';
 COMMENT ON COLUMN payments.psp_pace.paused_until IS 'the PSP wants no call before; null: none is held back';
 COMMENT ON COLUMN payments.psp_pace.silent_until IS 'it has not answered, and gets one call after this to see whether it does; null: it answers';
+COMMENT ON COLUMN payments.psp_pace.resumed IS 'a person has ended the pause with resume_psp(), and the worker has not seen it yet';
 COMMENT ON COLUMN payments.psp_pace.noted_at IS 'when the worker wrote this';
 
 CREATE TABLE IF NOT EXISTS payments.dead_letter (

@@ -5,6 +5,7 @@ CREATE OR REPLACE VIEW payments.stuck WITH (security_invoker = true) AS
 SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS operation,
 	CASE
 		WHEN d.dead_letter_id IS NOT NULL THEN 'dead letter: ' || d.reason
+		WHEN s.psp IS NULL THEN 'the PSP has no row any more'
 		WHEN s.halted_at IS NOT NULL THEN 'PSP halted: ' || s.halted_reason
 		WHEN o.status = 'in_doubt' THEN 'outcome unknown, inquired again at ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
 		WHEN q.claimed_by IS NOT NULL THEN 'in flight'
@@ -15,7 +16,7 @@ SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS oper
 	o.amount, o.currency
 FROM payments.operation o
 JOIN payments.payment p ON p.payment_id = o.payment_id
-JOIN payments.psp s ON s.psp = o.psp
+LEFT JOIN payments.psp s ON s.psp = o.psp
 LEFT JOIN payments.queue q ON q.operation_id = o.operation_id
 LEFT JOIN payments.dead_letter d ON d.operation_id = o.operation_id AND d.decision IS NULL
 WHERE o.operation_id IN (

@@ -214,8 +214,9 @@ value($standby, 'SELECT payments.start_worker()');
 sends_nothing($standby, 'a promoted standby', qr/timeline/, $waiting);
 # The PSP's word on what is unsent here.
 is((deliver_event($standby, (grep { $_->{type} eq 'payment_intent.payment_failed' } $peer->events(t => time + 3600 * $hours))[-1]))[0], 0, 'the PSP tells of one');
-is(value($standby, "SELECT p.status || ' ' || o.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = '$declined'"), 'failed failed', 'that was declined there');
+is(value($standby, "SELECT p.status || ' ' || o.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = '$declined'"), 'initiated initiated', 'which the PSP must be asked about first');
 value($standby, 'SELECT payments.arm()');
+is(outcome($standby, $declined), 'failed', 'what was declined there is found, when it can be asked');
 is(outcome($standby, $waiting), 'succeeded', 'what the primary had charged is found');
 is(outcome($standby, $refunded), 'succeeded', 'all of it');
 is(outcome($standby, $new), 'succeeded', 'what nobody has sent is, while the PSP would honour a key of then');

@@ -2,6 +2,7 @@
 -- reader what that reader may see.
 
 CREATE OR REPLACE VIEW payments.stuck WITH (security_invoker = true) AS
+WITH u AS (SELECT payments._unarmed_reason() AS reason)
 SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS operation,
 	CASE
 		WHEN d.dead_letter_id IS NOT NULL THEN 'dead letter: ' || d.reason
@@ -20,7 +21,7 @@ FROM payments.operation o
 JOIN payments.payment p ON p.payment_id = o.payment_id
 JOIN payments.psp s ON s.psp = o.psp
 CROSS JOIN payments.installation i
-CROSS JOIN LATERAL (SELECT payments._unarmed_reason() AS reason) u
+CROSS JOIN u
 LEFT JOIN payments.psp_health h ON h.psp = o.psp
 LEFT JOIN payments.queue q ON q.operation_id = o.operation_id
 LEFT JOIN payments.dead_letter d ON d.operation_id = o.operation_id AND d.decision IS NULL

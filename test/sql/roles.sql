@@ -318,7 +318,9 @@ SELECT m.roleid::regrole, m.member::regrole FROM pg_auth_members m
 WHERE m.member::regrole::text LIKE 'payments\_%' OR m.roleid::regrole::text IN ('payments_owner', 'payments_worker');
 
 -- A merchant whose role is gone is nobody's.
+CREATE ROLE regress_gone;
 SELECT payments.create_merchant('roles_a', 'regress_gone');
+DROP ROLE regress_gone;
 SET ROLE regress_app_a;
 SELECT pg_temp.attempt($$SELECT payments.create_payment('roles-9', 1, 'EUR', merchant => 'roles_a')$$) AS gone,
 	pg_temp.attempt(format('SELECT payments.get_payment(%L)', :'a_id')) AS read;

@@ -19,7 +19,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = '42704',
 			MESSAGE = format('role "%s" does not exist', create_merchant.app_role),
-			HINT = 'CREATE ROLE it first, with payments_app granted to it; payments_app itself is every application.';
+			HINT = 'CREATE ROLE it first, and grant payments_app to it; payments_app itself is for all.';
 	END IF;
 	INSERT INTO payments.merchant AS m (merchant, app_role, psp)
 	VALUES (create_merchant.merchant, create_merchant.app_role, create_merchant.psp)

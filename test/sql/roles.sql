@@ -326,6 +326,6 @@ SELECT pg_temp.attempt($$SELECT payments.create_payment('roles-9', 1, 'EUR', mer
 	pg_temp.attempt(format('SELECT payments.get_payment(%L)', :'a_id')) AS read;
 RESET ROLE;
 
-SELECT payments.create_merchant('roles_a'), payments.create_merchant('roles_b');
+SELECT payments.create_merchant('roles_a', 'payments_app'), payments.create_merchant('roles_b', 'payments_app');
 SELECT invariant, violations FROM payments.check() WHERE NOT ok;
 DROP ROLE regress_app_a, regress_app_b, regress_operator, regress_admin, regress_auditor, regress_both, regress_nobody;

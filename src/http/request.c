@@ -317,7 +317,6 @@ on_header(char *line, size_t size, size_t n, void *context)
 		transfer->measured = false;
 		response->retry_after_s = -1;
 		response->date = 0;
-		transfer->retry_at = 0;
 		if (transfer->on_header)
 			transfer->on_header(transfer->on_header_context, NULL);
 		return bytes;
@@ -329,15 +328,9 @@ on_header(char *line, size_t size, size_t n, void *context)
 	else if (pay_header_is(&header, "transfer-encoding"))
 		transfer->measured = header.value_bytes >= 7 && pg_strncasecmp(header.value + header.value_bytes - 7, "chunked", 7) == 0;
 	else if (pay_header_is(&header, "retry-after"))
-	{
 		response->retry_after_s = pay_header_retry_after(&header);
-		transfer->retry_at = response->retry_after_s < 0 ? read_date(&header) : 0;
-	}
 	else if (pay_header_is(&header, "date"))
 		response->date = read_date(&header);
-	/* By the peer's own clock, whichever of the two it says first. */
-	if (transfer->retry_at > 0)
-		response->retry_after_s = (int) Min(Max(transfer->retry_at - (response->date > 0 ? response->date : (int64) time(NULL)), 0), PAY_RETRY_AFTER_MAX);
 	if (transfer->on_header)
 		transfer->on_header(transfer->on_header_context, &header);
 	return bytes;

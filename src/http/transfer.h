@@ -43,7 +43,6 @@ typedef struct PayTransfer
 	int			lacking;		/* errno of a descriptor or of memory that could not be had; 0: none */
 	bool		repeated;		/* we stopped curl from sending again */
 	bool		too_large;
-	int64		retry_at;		/* seconds since 1970 that Retry-After names; 0: it names none */
 	bool		measured;		/* the peer said how long the body is */
 	char		curl_error[CURL_ERROR_SIZE];
 } PayTransfer;

@@ -58,7 +58,7 @@ $dead->faults({ fault => 'hang', method => 'POST' });
 $node->safe_psql('postgres', create_payments("'d' || i", 2 * $SLOTS));
 ok(wait_until($node, "SELECT in_flight >= $SLOTS - 5 FROM payments.worker_status", 't'), 'more PSPs than there are slots do not answer, and those are in flight that may');
 $node->safe_psql('postgres', "SELECT FROM generate_series(1, 50) i, LATERAL payments.create_payment(idempotency_key => 'answers-' || i, amount => 1000, currency => 'EUR', psp => 'p' || i, payment_method => 'pm_card_visa')");
-ok(wait_until($node, q{SELECT count(*) FROM payments.idempotency_key JOIN payments.payment USING (payment_id) WHERE key LIKE 'answers-%' AND status = 'succeeded'}, 50),
+ok(wait_until($node, q{SELECT count(*) FROM payments.idempotency_key JOIN payments.payment USING (payment_id) WHERE key LIKE 'answers-%' AND payment.status = 'succeeded'}, 50),
 	'those that answer are called all the same');
 is( value($node, q{SELECT count(*) FROM payments.attempt_answer JOIN payments.operation USING (operation_id)
 	WHERE psp ~ '^d[0-9]'}), '0', 'before those that hang had ended');

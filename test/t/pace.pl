@@ -123,7 +123,7 @@ $peer->faults({ fault => 'status_429', ref => "^$ref", method => 'POST' });
 value($node, 'SELECT payments.start_worker()');
 foreach my $round (1 .. 6)
 {
-	ok(wait_until($node, "SELECT refused >= $round AND claimed_by IS NULL FROM payments.queue JOIN payments.operation USING (operation_id) WHERE payment_id = '$one'", 't'), "refused $round times");
+	ok(wait_until($node, "SELECT refused >= $round AND claimed_by IS NULL FROM payments.queue WHERE payment_id = '$one'", 't'), "refused $round times");
 	create_payments("beside-$round", 8);
 	ok(wait_until($node, "SELECT count(*) FROM payments.idempotency_key JOIN payments.payment USING (payment_id) WHERE key LIKE 'beside-$round-%' AND payment.status = 'succeeded'", 8), 'others are taken');
 	$node->safe_psql('postgres', "UPDATE payments.queue q SET due_at = now() FROM payments.operation o WHERE o.operation_id = q.operation_id AND o.payment_id = '$one' AND q.claimed_by IS NULL AND q.refused <= $round");

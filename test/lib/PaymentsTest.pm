@@ -90,6 +90,16 @@ my %log_starts_at;    # node name -> bytes
 
 my $json = JSON::PP->new->utf8->canonical;
 
+# Cluster.pm kills the servers that a script leaves, and a process that is killed does not say which lines it ran.
+my @to_be_counted;
+END
+{
+	my $status = $?;
+
+	foreach my $node (@to_be_counted) { $node->stop('fast', fail_ok => 1) if defined $node->{_pid}; }
+	$? = $status;
+}
+
 # Cluster->init runs pg_regress --config-auth; beside PGXS it lies here.
 if (!defined $ENV{PG_REGRESS})
 {
@@ -134,6 +144,7 @@ sub new_payments_node
 	my $worker    = $extension && ($options{worker} // 1);
 	my $node      = PostgreSQL::Test::Cluster->new($name, $options{install_path} ? (install_path => $options{install_path}) : ());
 
+	push @to_be_counted, $node if ($ENV{PAY_BUILD} // '') eq 'coverage';
 	# The log of an earlier run may lie there: log_lacks_deadlocks() starts behind it.
 	$log_starts_at{$name} = -s $node->logfile // 0;
 	# The environment says nothing of an encoding, and setup() takes UTF8 alone.

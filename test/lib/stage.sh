@@ -125,7 +125,7 @@ stage() {
 		(cd / && cp -a --parents ".$bin" ".$("$PG_CONFIG" --pkglibdir)" ".$("$PG_CONFIG" --sharedir)" "$PGTREE") || return 1
 		ln -s "$include" "$PGTREE$include"
 	fi
-	rsync -a --delete --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=output --exclude=build "$project/" "$SRC/"
+	rsync -a --delete --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='*.gcno' --exclude='*.gcda' --exclude=output --exclude=build "$project/" "$SRC/"
 	preload_sanitizer "$PGTREE$bin" || return 1
 	[ "$(id -u)" -eq 0 ] && chown -R postgres: "$STAGE"
 	export PATH="$PGTREE$bin:$PATH"

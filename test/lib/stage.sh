@@ -130,6 +130,8 @@ stage() {
 	[ "$(id -u)" -eq 0 ] && chown -R postgres: "$STAGE"
 	export PATH="$PGTREE$bin:$PATH"
 	export PG_CONFIG="$PGTREE$bin/pg_config"
+	# For tests that link a library of their own from the objects.
+	export PAY_BUILD_FLAGS=$flags
 	as_postgres make -s -C "$SRC" -j2 with_llvm=no "COPT=$flags" "PG_CONFIG=$PG_CONFIG" all > "$STAGE/build.log" 2>&1 &&
 		as_postgres make -s -C "$SRC" with_llvm=no "COPT=$flags" "PG_CONFIG=$PG_CONFIG" install >> "$STAGE/build.log" 2>&1 ||
 		{ cat "$STAGE/build.log" >&2; return 1; }

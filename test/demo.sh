@@ -220,7 +220,7 @@ printf 'Ready after %d s: PostgreSQL %s, and a PSP of its own process at %s\n' $
 
 step 'A first payment, through the sandbox' 'One SQL call; the sandbox answers inside the server, so this works before you have any PSP.'
 call "SELECT status, replayed FROM payments.create_payment(idempotency_key => 'order-1', amount => 1050,
-	currency => 'EUR', payment_method => 'sandbox_ok', order_ref => 'order-1');"
+	currency => 'EUR', psp => 'sandbox', payment_method => 'sandbox_ok', order_ref => 'order-1');"
 wait_for order-1
 one_row order-1
 status_is order-1 succeeded 'accepted, sent after COMMIT, and paid'

@@ -157,7 +157,7 @@ payments.secrets_file = '{secrets}'
     def create(self):
         """create_payment() alone, eight clients, against TPC-B in turn."""
         self.sql('SELECT payments.stop_worker()')
-        path, ratios, rates = self.script('create.sql'), [], []
+        path, ratios, rates = self.script('create.sql', ", psp => 'sandbox'"), [], []
         for _ in range(self.rounds(3)):
             tpcb = self.tpcb_reference()
             rate = self.pgbench('-c', '8', '-j', '2', '-T', str(int(6 * self.scale) or 1), '-M', 'prepared', '-f', path)

@@ -203,6 +203,30 @@ SELECT is(pg_temp.claim(:'id'), 1, 'rule: claimed');
 SELECT is(pg_temp.answer(402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "try_not_sent"}}'), 'awaiting_retry', 'rule: this one says that nothing was done');
 SELECT is(pg_temp.waits(:'id'), 'send charge', 'rule: so it is sent once more');
 
+SELECT pg_temp.make('no-code') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'rule: claimed');
+SELECT is(pg_temp.answer(402, '{"error": {"message": "No."}}'), 'failed', 'rule: a decline without any code is one');
+
+-- ---------- longer ago than the PSP keeps a key
+SELECT pg_temp.make('horizon') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'horizon: claimed');
+SELECT is(pg_temp.answer(NULL), 'in_doubt', 'horizon: no answer');
+SELECT is(pg_temp.claim(:'id'), 1, 'horizon: asked for');
+SELECT is(pg_temp.answer(200, '{"object": "search_result", "has_more": false, "data": []}'), 'in_doubt', 'horizon: not found');
+SELECT is(pg_temp.waits(:'id'), 'send charge', 'horizon: to be sent once more');
+UPDATE payments.operation SET key_used_at = key_used_at - interval '40 days' WHERE payment_id = :'id';
+SELECT is(pg_temp.claim(:'id'), 1, 'horizon: claimed when the key may be forgotten');
+SELECT is((SELECT a.action || ' ' || a.method FROM payments.attempt a JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id' ORDER BY a.attempt DESC LIMIT 1),
+	'inquire GET', 'horizon: it is asked for, not sent');
+
+-- ---------- somebody changes the PSP's units while a call is in flight
+SELECT payment_id AS id FROM payments.create_payment('units', 1005, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'units: claimed');
+INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple) VALUES ('stripe', 'EUR', 0, 1);
+SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_units', 'succeeded', 1005)::text), 'in_doubt', 'units: an answer that nothing can be compared with is none');
+DELETE FROM payments.psp_currency WHERE adapter = 'stripe' AND currency = 'EUR';
+SELECT is(pg_temp.books(:'id'), NULL, 'units: nothing is booked');
+
 INSERT INTO payments.psp (psp, adapter) VALUES ('gone', 'gone');
 SELECT throws_ok($$SELECT payments.claim('tap', psp => 'gone')$$, 'PY402', NULL, 'a PSP whose adapter the library has not');
 

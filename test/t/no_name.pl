@@ -13,7 +13,7 @@ my $peer = start_peer();
 create_stripe_psp($node, $peer);
 fast_schedules($node, tries => 2);
 # RFC 6761: nobody has this name, whoever is asked.
-value($node, q{SELECT payments.create_psp('nameless', 'stripe', base_url => 'http://psp.invalid:8080', secret => 'stripe')});
+value($node, q{SELECT payments.create_psp('nameless', 'stripe', base_url => 'https://psp.invalid', secret => 'stripe')});
 value($node, q{SELECT payments.enable_feed(psp, feed, false) FROM payments.psp_feed WHERE psp = 'nameless'});
 
 my @lost = map { create_payment($node, idempotency_key => "lost-$_", amount => 1000 + $_, psp => 'nameless') } 1 .. 3;

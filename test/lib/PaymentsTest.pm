@@ -90,7 +90,8 @@ my %log_starts_at;    # node name -> bytes
 
 my $json = JSON::PP->new->utf8->canonical;
 
-# Cluster.pm kills the servers that a script leaves, and a process that is killed does not say which lines it ran.
+# Where it is counted which lines run, a process that is killed does not say so: Cluster.pm kills what a script leaves,
+# and before a script kills a server its worker is ended.
 my @to_be_counted;
 END
 {
@@ -98,6 +99,19 @@ END
 
 	foreach my $node (@to_be_counted) { $node->stop('fast', fail_ok => 1) if defined $node->{_pid}; }
 	$? = $status;
+}
+if (($ENV{PAY_BUILD} // '') eq 'coverage')
+{
+	no warnings 'redefine';
+	my $stop = \&PostgreSQL::Test::Cluster::stop;
+
+	*PostgreSQL::Test::Cluster::stop = sub {
+		my ($node, $mode) = @_;
+
+		eval { $node->psql('postgres', q{SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE usename = 'payments_worker'}) }
+		  if ($mode // '') eq 'immediate' && defined $node->{_pid};
+		return $stop->(@_);
+	};
 }
 
 # Cluster->init runs pg_regress --config-auth; beside PGXS it lies here.

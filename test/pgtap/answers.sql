@@ -154,12 +154,12 @@ SELECT pg_temp.make('halt', 'manual') AS id \gset
 SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('requires_capture', 'pi_halt')), 'authorized', 'halted: authorized');
 SELECT payments.capture_payment(:'id', 'halt-1');
 SELECT is(pg_temp.turn(:'id', 403, '{"error": {"type": "invalid_request_error", "code": "platform_api_key_expired"}}'), 'authorized', 'halted: refused');
-SELECT is((SELECT halted_reason FROM payments.psp WHERE psp = 'tap'), 'platform_api_key_expired', 'halted: why');
+SELECT is((SELECT halted_reason FROM payments.psp WHERE psp = 'tap'), 'the PSP refused our credentials: HTTP status 403, platform_api_key_expired', 'halted: why');
 SELECT is(pg_temp.last_operation(:'id'), 'capture awaiting_retry', 'halted: the capture waits');
 SELECT payments.resume_psp('tap');
 SELECT is(pg_temp.turn(:'id', NULL), 'authorized', 'resumed: no answer');
 SELECT is(pg_temp.turn(:'id', 401, '{}'), 'authorized', 'halted again, by the answer to a question');
-SELECT is((SELECT halted_reason FROM payments.psp WHERE psp = 'tap'), 'the PSP refused our credentials', 'halted again: without a word');
+SELECT is((SELECT halted_reason FROM payments.psp WHERE psp = 'tap'), 'the PSP refused our credentials: HTTP status 401', 'halted again: without a word');
 SELECT is(pg_temp.last_operation(:'id'), 'capture in_doubt', 'what is in doubt stays so');
 SELECT payments.resume_psp('tap');
 SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('succeeded', 'pi_halt', 1000)), 'succeeded', 'resumed: found');

@@ -303,7 +303,7 @@ COMMENT ON COLUMN payments.dead_letter.operation_id IS 'operation.operation_id; 
 COMMENT ON COLUMN payments.dead_letter.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.dead_letter.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.dead_letter.action IS 'what was next: send or inquire';
-COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_complete or booked_elsewhere';
+COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_claim, cannot_complete or booked_elsewhere';
 COMMENT ON COLUMN payments.dead_letter.detail IS 'the last error or the PSP''s words, for people';
 COMMENT ON COLUMN payments.dead_letter.attempts IS 'rows in attempt by then';
 COMMENT ON COLUMN payments.dead_letter.created_at IS 'when it was buried';

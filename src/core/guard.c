@@ -8,9 +8,9 @@
  * projection let only the projection change.  When the library is preloaded a
  * utility hook refuses the DDL that would get around the triggers: disabling,
  * replacing or dropping them, rules, column rewrites, UNLOGGED, detached
- * partitions, dropped tables, another name of the schema; and policies taken
- * away.  The hook meets whatever anybody may type, before rights are looked at:
- * nothing in a parse tree is taken for what it usually is (test/t/ddl_fuzz.pl).
+ * partitions, dropped tables and unique indexes, another name of the schema;
+ * and policies taken away.  The hook meets whatever anybody may type: nothing
+ * in a parse tree is taken for what it usually is (test/t/ddl_fuzz.pl).
  *
  * What a restore from pg_dump needs stays allowed: CREATE TABLE, adding
  * constraints and indexes, our own triggers, ENABLE ALWAYS, OWNER TO.  What a
@@ -21,6 +21,7 @@
 #include "core/guard.h"
 
 #include "core/arguments.h"
+#include "core/ddl_rights.h"
 #include "core/spi.h"
 #include "core/table.h"
 
@@ -32,6 +33,7 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_trigger.h"
@@ -69,7 +71,6 @@ static void check_statement(Node *statement);
 static void check_create_table(CreateStmt *statement);
 static void check_rename(RenameStmt *statement);
 static void check_alter_table(AlterTableStmt *statement);
-static const RangeVar *brought_in(const AlterTableCmd *cmd);
 static bool is_guarded_already(const RangeVar *relation);
 static void check_create_trigger(CreateTrigStmt *statement);
 static bool trigger_is_ours(Oid table, const char *name);
@@ -78,8 +79,10 @@ static void check_create_function(CreateFunctionStmt *statement);
 static void check_extension_contents(AlterExtensionContentsStmt *statement);
 static void check_drop_owned(DropOwnedStmt *statement);
 static void check_drop(DropStmt *statement);
+static void check_drop_index(Oid index);
 static bool name_is_guarded(const char *schema, const char *table);
 static bool range_is_guarded(const RangeVar *relation);
+static bool is_guarded(Oid oid);
 static const char *table_name(Oid oid);
 static bool has_rows(Oid oid);
 static bool schema_has_rows(void);
@@ -222,6 +225,7 @@ guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 static void
 check_statement(Node *statement)
 {
+	pay_ddl_rights(statement);
 	switch (nodeTag(statement))
 	{
 		case T_CreateStmt:
@@ -302,7 +306,7 @@ check_rename(RenameStmt *statement)
 				 errhint("Its name is a part of what protects them.")));
 }
 
-/* Has setup() been here?  A restore attaches partitions before it makes the triggers. */
+/* Has setup() been here? */
 static bool
 is_guarded_already(const RangeVar *relation)
 {
@@ -330,7 +334,7 @@ check_alter_table(AlterTableStmt *statement)
 
 		if (!guarded)
 		{
-			const RangeVar *other = brought_in(cmd);
+			const RangeVar *other = pay_ddl_brought_in(cmd);
 
 			if (other && range_is_guarded(other))
 				refuse("have parents, partitions or children made by hand", other->relname);
@@ -363,25 +367,20 @@ check_alter_table(AlterTableStmt *statement)
 			case AT_DropInherit:
 			case AT_DisableRowSecurity:
 				refuse("be altered in this way", statement->relation->relname);
+			/* A restore does these before it makes the triggers. */
 			case AT_AttachPartition:
+			case AT_ColumnDefault:
+			case AT_SetIdentity:
+			case AT_DropIdentity:
+			case AT_DropExpression:
+			case AT_ForceRowSecurity:
 				if (is_guarded_already(statement->relation))
-					refuse("have partitions or children made by hand", statement->relation->relname);
+					refuse("be altered in this way", statement->relation->relname);
 				break;
 			default:
 				break;
 		}
 	}
-}
-
-/* The table that the command makes a parent or a part of the one that it alters. */
-static const RangeVar *
-brought_in(const AlterTableCmd *cmd)
-{
-	if (cmd->subtype == AT_AddInherit)
-		return (RangeVar *) cmd->def;
-	if (cmd->subtype == AT_AttachPartition)
-		return castNode(PartitionCmd, cmd->def)->name;
-	return NULL;
 }
 
 /*
@@ -510,12 +509,30 @@ check_drop(DropStmt *statement)
 			if (range_is_guarded(relation))
 				refuse("lose its triggers or policies", relation->relname);
 		}
+		else if (statement->removeType == OBJECT_INDEX)
+			check_drop_index(RangeVarGetRelid(makeRangeVarFromNameList((List *) object), NoLock, true));
 		else if (statement->removeType == OBJECT_SCHEMA && strcmp(strVal(object), PAY_SCHEMA) == 0 && schema_has_rows())
 			ereport(ERROR,
 					(errcode(PAY_ERR_GUARDED_DDL),
 					 errmsg("schema \"%s\" cannot be dropped while there are payments in it", PAY_SCHEMA),
 					 errhint("Drop the database, or remove payments from shared_preload_libraries first.")));
 	}
+}
+
+/* What there must be only one of is money that moves once. */
+static void
+check_drop_index(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	Oid			table = InvalidOid;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	if (((Form_pg_index) GETSTRUCT(tuple))->indisunique)
+		table = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
+	ReleaseSysCache(tuple);
+	if (is_guarded(table))
+		refuse("lose a unique index", table_name(table));
 }
 
 static bool
@@ -530,11 +547,13 @@ name_is_guarded(const char *schema, const char *table)
 static bool
 range_is_guarded(const RangeVar *relation)
 {
-	Oid			oid;
+	return (relation->schemaname && name_is_guarded(relation->schemaname, relation->relname)) ||
+		is_guarded(RangeVarGetRelid(relation, NoLock, true));
+}
 
-	if (relation->schemaname && name_is_guarded(relation->schemaname, relation->relname))
-		return true;
-	oid = RangeVarGetRelid(relation, NoLock, true);
+static bool
+is_guarded(Oid oid)
+{
 	return OidIsValid(oid) && get_rel_namespace(oid) == pay_schema_oid() && name_is_guarded(PAY_SCHEMA, table_name(oid));
 }
 

@@ -44,6 +44,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_func.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -85,12 +86,14 @@ static bool range_is_guarded(const RangeVar *relation);
 static bool is_guarded(Oid oid);
 static const char *table_name(Oid oid);
 static bool has_rows(Oid oid);
+static bool finds_rows(Oid oid);
 static bool schema_has_rows(void);
 static Oid	schema_owner(void);
 pg_noreturn static void refuse(const char *what, const char *table);
 
 PAY_FUNCTION(pay_guard_append_only);
 PAY_FUNCTION(pay_guard_facts);
+PAY_FUNCTION(pay_has_rows);
 
 /* ---------- triggers ---------- */
 
@@ -151,6 +154,15 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 	}
 	check_words(table, desc, trigger->tg_newtuple);
 	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* _has_rows(name): for guards that are not in C. */
+Datum
+pay_has_rows(PG_FUNCTION_ARGS)
+{
+	Oid			oid = get_relname_relid(text_to_cstring(PG_GETARG_TEXT_PP(0)), pay_schema_oid());
+
+	PG_RETURN_BOOL(OidIsValid(oid) && finds_rows(oid));
 }
 
 static bool
@@ -569,29 +581,48 @@ table_name(Oid oid)
 	return name ? name : "";
 }
 
+/*
+ * Whoever may drop it gets the lock for that now, when it looks empty: what
+ * others are about to commit is seen as well.
+ */
 static bool
 has_rows(Oid oid)
 {
+	if (!OidIsValid(oid))
+		return false;
+	if (finds_rows(oid))
+		return true;
+	if (!PayClassOwnercheck(oid, GetUserId()))
+		return false;
+	LockRelationOid(oid, AccessExclusiveLock);
+	return finds_rows(oid);
+}
+
+/* As of now, however old the transaction's snapshot. */
+static bool
+finds_rows(Oid oid)
+{
 	Relation	relation;
+	Snapshot	snapshot;
 	TableScanDesc scan;
 	bool		found = false;
 
-	if (!OidIsValid(oid))
-		return false;
 	if (get_rel_relkind(oid) == RELKIND_PARTITIONED_TABLE)
 	{
 		ListCell   *cell;
 
 		foreach(cell, find_inheritance_children(oid, AccessShareLock))
-			found = found || has_rows(lfirst_oid(cell));
+			found = found || finds_rows(lfirst_oid(cell));
 		return found;
 	}
 	if (get_rel_relkind(oid) != RELKIND_RELATION)
 		return false;
 	relation = table_open(oid, AccessShareLock);
-	scan = table_beginscan(relation, GetTransactionSnapshot(), 0, NULL);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan(relation, snapshot, 0, NULL);
 	found = heap_getnext(scan, ForwardScanDirection) != NULL;
 	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
 	table_close(relation, AccessShareLock);
 	return found;
 }

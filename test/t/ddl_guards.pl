@@ -9,8 +9,16 @@ use PaymentsTest;
 use Test::More;
 
 my $node = new_payments_node('ddl');
+# Of a snapshot before the first of all.
+my %old = map { $_ => $node->background_psql('postgres', on_error_stop => 0) } qw(salt table);
+$_->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM payments.operation') foreach values %old;
 create_payment($node, idempotency_key => 'ddl-1', amount => 1000, psp => 'sandbox', payment_method => 'sandbox_ok');
 at_rest($node);
+$old{salt}->query('DELETE FROM payments.installation_salt; COMMIT');
+$old{table}->query('DROP TABLE payments.payment CASCADE; COMMIT');
+$_->quit foreach values %old;
+is(value($node, q{SELECT to_regclass('payments.payment') IS NOT NULL, count(*) FROM payments.installation_salt}), 't|1',
+	'who does not see it yet can neither drop the tables nor take the salt away');
 
 $node->safe_psql('postgres', q{CREATE FOREIGN DATA WRAPPER far; CREATE SERVER far FOREIGN DATA WRAPPER far;
 	CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';

@@ -25,7 +25,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
-#define LOCK_TIMEOUT "200ms"
+#define LOCK_WAIT "200ms"
 
 /* Is there a step that a cancel can end? */
 static volatile sig_atomic_t in_step = false;
@@ -48,7 +48,7 @@ pay_worker_pin_settings(void)
 		{"statement_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		/* Shorter than deadlock_timeout: when a client and we want each other's locks, we give way. */
-		{"lock_timeout", LOCK_TIMEOUT},
+		{"lock_timeout", LOCK_WAIT},
 		{"timezone", "UTC"},
 		{"jit", "off"},
 		{"application_name", "payments worker"},

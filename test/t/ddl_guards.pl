@@ -142,7 +142,7 @@ foreach my $table ('payments.queue', 'payments.currency', 'pg_catalog.pg_databas
 		"ALTER INDEX his.parts_i ATTACH PARTITION $index",
 		"ALTER INDEX $table DEPENDS ON EXTENSION plpgsql",
 		# Where the server looks first.
-		"CREATE POLICY mine ON $table", "TRUNCATE $table", "LOCK TABLE $table", "DROP TABLE $table", "DROP TRIGGER guard_truncate ON $table",
+		"CREATE POLICY mine ON $table", "TRUNCATE $table", "BEGIN; LOCK TABLE $table", "DROP TABLE $table", "DROP TRIGGER guard_truncate ON $table",
 		"ALTER TABLE $table ADD COLUMN mine int", "CREATE INDEX ON $table ((1))", "REINDEX TABLE $table", "CLUSTER $table USING mine", "COMMENT ON TABLE $table IS 'mine'",
 		"CREATE STATISTICS his.mine ON (1), (2) FROM $table")
 	{

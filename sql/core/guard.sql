@@ -20,13 +20,17 @@ CREATE FUNCTION payments.guard_psp() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_psp';
 COMMENT ON FUNCTION payments.guard_psp() IS 'Trigger: refuses another address, secret or account of a PSP while it may have performed something that is open here (PY409).';
 
+CREATE FUNCTION payments._has_rows(name text) RETURNS boolean
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_has_rows';
+COMMENT ON FUNCTION payments._has_rows(text) IS 'Internal: has the table rows now, whatever the transaction''s snapshot shows?';
+
 CREATE FUNCTION payments.guard_salt() RETURNS trigger
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	-- Before data are restored into tables that setup() has made, its own one gives way to theirs.
 	IF tg_op = 'DELETE' THEN
 		LOCK TABLE payments.operation IN SHARE MODE;
-		IF NOT EXISTS (SELECT FROM payments.operation) THEN
+		IF NOT payments._has_rows('operation') THEN
 			RETURN old;
 		END IF;
 	END IF;

@@ -74,7 +74,10 @@ pay_settlement_apply(PG_FUNCTION_ARGS)
 		pay_arg_datum(&args, PG_GETARG_DATUM(i), false);
 	rows = pay_spi_exec(&read_lines, &args);
 	if (rows > LINES_MAX)
-		elog(ERROR, "too many settlement lines at once: " UINT64_FORMAT, rows);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("too many settlement lines at once: " UINT64_FORMAT, rows),
+				 errhint("At most %d.", LINES_MAX)));
 	reports = palloc0(sizeof(PayReport) * Max(rows, 1));
 	places = palloc(sizeof(int) * Max(rows, 1));
 	for (uint64 row = 0; row < rows; row++)

@@ -115,7 +115,7 @@ pay_worker_main(Datum arg)
 	/* `die`, so that synchronous replication and lock waits give up too; before signals are unblocked. */
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, pay_worker_cancel_handler);
 	BackgroundWorkerUnblockSignals();
 
 	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
@@ -161,12 +161,15 @@ pin_settings(void)
 		{"default_transaction_deferrable", "off"},
 		{"session_replication_role", "origin"},
 		{"row_security", "on"},
+		{"restrict_nonsystem_relation_kind", ""},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "0"},
 		{"transaction_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
 		{"standard_conforming_strings", "on"},
+		/* Else a step that fails would end the worker. */
+		{"exit_on_error", "off"},
 		{"transform_null_equals", "off"},
 		{"array_nulls", "on"},
 		{"quote_all_identifiers", "off"},

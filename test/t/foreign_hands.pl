@@ -8,6 +8,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
+use PostgreSQL::Test::Utils ();
 use Test::More;
 
 # No library is preloaded: a session's own DDL guard is not there before it calls something of ours.
@@ -35,6 +36,13 @@ is(value($node, $TABLES), $tables, 'of tables that outlive the extension CREATE 
 value($node, 'SELECT payments.setup()');
 is(value($node, $PRIVILEGES), $before, 'and after setup() all privileges are what they were');
 is(wrong(), '', 'and check() has nothing against it');
+
+# A definition that a dump brings is written by the server as the one that setup() made.
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'it is dumped');
+value($node, 'CREATE DATABASE restored');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'restored', $dump ], 'and restored');
+is($node->safe_psql('restored', 'SELECT payments._setup_is_done()'), 't', 'and there, too, all is as setup() made it');
 
 # ---------- what setup() makes is altered: it makes it anew, and check() names it before
 my @repaired = (

@@ -160,10 +160,10 @@ COMMENT ON COLUMN payments.payment_status.hash IS 'SHA-256 over this row and the
 -- There is no OR REPLACE for triggers of this kind.
 DO $guard$
 BEGIN
-	IF NOT EXISTS (
-		SELECT FROM pg_trigger t
-		WHERE t.tgrelid = 'payments.payment_status'::regclass AND t.tgname = 'guard_status'
+	IF EXISTS (
+		SELECT FROM payments._guards_off() g WHERE g.root = 'payment_status' AND g.guard = 'guard_status'
 	) THEN
+		DROP TRIGGER IF EXISTS guard_status ON payments.payment_status;
 		CREATE CONSTRAINT TRIGGER guard_status AFTER INSERT ON payments.payment_status
 			DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW EXECUTE FUNCTION payments.guard_status();
 		ALTER TABLE payments.payment_status ENABLE ALWAYS TRIGGER guard_status;

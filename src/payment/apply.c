@@ -391,7 +391,8 @@ operation_completed(const PayContext *c)
 			continue;
 		if (o->psp_object_id && c->result.object_id && strcmp(o->psp_object_id, c->result.object_id) == 0)
 			return o;
-		if (o->kind == PAY_OP_REFUND && (o->psp_object_id != NULL || o->amount != c->result.amount || o->claimed_by != NULL))
+		if (o->kind == PAY_OP_REFUND && (o->psp_object_id != NULL || c->result.psp_ref == NULL || o->psp_ref == NULL ||
+										 strcmp(o->psp_ref, c->result.psp_ref) != 0))
 			continue;
 		if (waiting == NULL || o->kind == PAY_OP_CAPTURE)
 			waiting = o;

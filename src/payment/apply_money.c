@@ -63,6 +63,9 @@ pay_apply_money(PayContext *c)
 		case PAY_EFFECT_NONE:
 			break;
 	}
+	/* That another object was cancelled is no answer to our cancellation. */
+	if (c->stale && c->result.effect == PAY_EFFECT_VOIDED)
+		return;
 	if (c->operation == NULL || !pay_operation_is_open(c->operation) ||
 		(c->result.effect == PAY_EFFECT_VOIDED && c->operation->kind != PAY_OP_VOID))
 		return;

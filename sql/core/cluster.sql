@@ -4,7 +4,7 @@ CREATE FUNCTION payments.arm() RETURNS void
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_arm';
 COMMENT ON FUNCTION payments.arm() IS
-'Lets the worker send to real PSPs from here. Records system identifier, timeline, database, host and data directory, the last in a file outside of it with a token that changes with each start; a clone, a restore or a promoted standby differs in one of them and sends nothing until armed again. What is older than the arming is inquired before it is sent. The sandbox needs no arming, but must be named once there was one. Raises PY405 when the file cannot be written, or belongs to another server that runs.';
+'Lets the worker send to real PSPs from here. Records system identifier, timeline, database, host and data directory, the last in a file outside of it with a token that changes with each start; a clone, a restore or a promoted standby differs in one of them and sends nothing until armed again. What is older than the arming is inquired before it is sent. The sandbox needs no arming, but must be named once there was one. Of a database and its copies that see the same file, one is armed. Raises PY405 on a standby, when the file cannot be written, or while a copy is armed whose worker runs.';
 
 CREATE FUNCTION payments.disarm() RETURNS void
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

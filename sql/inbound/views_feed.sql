@@ -18,12 +18,14 @@ SELECT f.psp, f.feed, f.enabled, f.watermark, now() - f.watermark AS lag, f.last
 		WHEN NOT i.worker_enabled THEN 'the worker is stopped'
 		WHEN u.reason IS NOT NULL THEN 'not armed: ' || u.reason
 		WHEN s.halted_at IS NOT NULL THEN 'halted: ' || coalesce(s.halted_reason, 'see payments.psp')
+		WHEN h.problem IS NOT NULL THEN 'the worker cannot call the PSP: ' || h.problem
 		WHEN f.failing_since IS NOT NULL THEN 'errors since ' || to_char(f.failing_since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC: ' || f.last_error
 		WHEN now() - f.watermark > make_interval(secs => c.lag_s + 5 * c.interval_s + 60) THEN 'behind by ' || date_trunc('second', now() - f.watermark)
 		WHEN e.refused > 0 THEN e.refused || CASE e.refused WHEN 1 THEN ' entry' ELSE ' entries' END || ' could not be applied: see payments.feed_entry'
 	END AS problem
 FROM payments.psp_feed f
 JOIN payments.psp s ON s.psp = f.psp
+LEFT JOIN payments.psp_health h ON h.psp = f.psp
 CROSS JOIN payments.installation i
 CROSS JOIN LATERAL (SELECT payments._unarmed_reason() AS reason) u
 CROSS JOIN LATERAL payments._feed_settings(s.config) c

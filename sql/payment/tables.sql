@@ -259,22 +259,24 @@ COMMENT ON COLUMN payments.queue.lost IS 'leases in a row that ran out without a
 COMMENT ON COLUMN payments.queue.hinted IS 'an event that nobody could verify came while it was claimed: inquired soon after the answer';
 COMMENT ON COLUMN payments.queue.enqueued_at IS 'when it entered the queue';
 
-CREATE TABLE IF NOT EXISTS payments.psp_pace (
+CREATE TABLE IF NOT EXISTS payments.psp_health (
 	psp text PRIMARY KEY,
 	in_flight_max int NOT NULL,
 	calls_per_second numeric,
 	paused_until timestamptz,
 	silent_until timestamptz,
+	problem text,
 	noted_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
-COMMENT ON TABLE payments.psp_pace IS 'PSPs that the worker calls more slowly than it might, because they want it or do not answer: written by the worker once a second, and empty when all is well';
-COMMENT ON COLUMN payments.psp_pace.psp IS 'psp.psp';
-COMMENT ON COLUMN payments.psp_pace.in_flight_max IS 'calls that may be in flight now; grows with each answer, up to psp.inflight_max';
-COMMENT ON COLUMN payments.psp_pace.calls_per_second IS 'so many calls begin in a second, since the PSP said that there were too many; null: it has not';
-COMMENT ON COLUMN payments.psp_pace.paused_until IS 'the PSP wants no call before; null: none is held back';
-COMMENT ON COLUMN payments.psp_pace.silent_until IS 'it has not answered, and gets one call after this to see whether it does; null: it answers';
-COMMENT ON COLUMN payments.psp_pace.noted_at IS 'when the worker wrote this';
+COMMENT ON TABLE payments.psp_health IS 'PSPs that the worker cannot call, or calls more slowly than it might because they want it or do not answer: written by the worker, and empty when all is well';
+COMMENT ON COLUMN payments.psp_health.psp IS 'psp.psp';
+COMMENT ON COLUMN payments.psp_health.in_flight_max IS 'calls that may be in flight now; grows with each answer, up to psp.inflight_max';
+COMMENT ON COLUMN payments.psp_health.calls_per_second IS 'so many calls begin in a second, since the PSP said that there were too many; null: it has not';
+COMMENT ON COLUMN payments.psp_health.paused_until IS 'the PSP wants no call before; null: none is held back';
+COMMENT ON COLUMN payments.psp_health.silent_until IS 'it has not answered, and gets one call after this to see whether it does; null: it answers';
+COMMENT ON COLUMN payments.psp_health.problem IS 'why it is not called at all, such as a secret that is not at hand; null: it is called. That a PSP is halted is in psp, that we are not armed in worker_status';
+COMMENT ON COLUMN payments.psp_health.noted_at IS 'when the worker wrote this';
 
 CREATE TABLE IF NOT EXISTS payments.dead_letter (
 	dead_letter_id uuid PRIMARY KEY,

@@ -2,10 +2,14 @@
 -- reader what that reader may see.
 
 CREATE OR REPLACE VIEW payments.stuck WITH (security_invoker = true) AS
+WITH u AS (SELECT payments._unarmed_reason() AS reason)
 SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS operation,
 	CASE
 		WHEN d.dead_letter_id IS NOT NULL THEN 'dead letter: ' || d.reason
-		WHEN s.halted_at IS NOT NULL THEN 'PSP halted: ' || s.halted_reason
+		WHEN q.operation_id IS NOT NULL AND NOT i.worker_enabled THEN 'the worker is stopped'
+		WHEN u.reason IS NOT NULL AND s.adapter <> 'sandbox' THEN 'not armed: ' || u.reason
+		WHEN s.halted_at IS NOT NULL THEN 'PSP halted: ' || coalesce(s.halted_reason, 'see payments.psp')
+		WHEN h.problem IS NOT NULL THEN 'the worker cannot call the PSP: ' || h.problem
 		WHEN o.status = 'in_doubt' THEN 'outcome unknown, inquired again at ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
 		WHEN q.claimed_by IS NOT NULL THEN 'in flight'
 		WHEN q.due_at < now() THEN 'due, not yet claimed'
@@ -16,6 +20,9 @@ SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS oper
 FROM payments.operation o
 JOIN payments.payment p ON p.payment_id = o.payment_id
 JOIN payments.psp s ON s.psp = o.psp
+CROSS JOIN payments.installation i
+CROSS JOIN u
+LEFT JOIN payments.psp_health h ON h.psp = o.psp
 LEFT JOIN payments.queue q ON q.operation_id = o.operation_id
 LEFT JOIN payments.dead_letter d ON d.operation_id = o.operation_id AND d.decision IS NULL
 WHERE o.operation_id IN (
@@ -39,19 +46,26 @@ SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
 	i.worker_enabled AS enabled,
 	u.reason IS NULL AS armed,
 	CASE
+		WHEN pg_is_in_recovery() THEN 'this is a standby: promote it, and SELECT payments.arm() when the primary is off for good'
 		WHEN NOT i.worker_enabled THEN 'stopped: SELECT payments.start_worker()'
 		WHEN payments._worker_pid() IS NULL THEN
 			'not running: ' || coalesce(payments._worker_trouble(), 'list this database in payments.databases, or SELECT payments.start_worker()')
 		WHEN payments._worker_trouble() IS NOT NULL THEN payments._worker_trouble()
-		WHEN (SELECT count(*) FROM payments.psp h WHERE h.halted_at IS NOT NULL) > 0 THEN 'a PSP is halted: see payments.psp'
-		WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp r WHERE r.adapter <> 'sandbox') THEN 'nothing is sent to real PSPs: ' || u.reason
-		WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_pace'
+		ELSE nullif(concat_ws('; ',
+			CASE WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp r WHERE r.adapter <> 'sandbox')
+				THEN 'nothing is sent to real PSPs: ' || u.reason || ': SELECT payments.arm()' END,
+			(SELECT string_agg(format('PSP "%s" is halted: %s: SELECT payments.resume_psp(%L)', h.psp, coalesce(h.halted_reason, 'see payments.psp'), h.psp), '; ' ORDER BY h.psp)
+			 FROM payments.psp h WHERE h.halted_at IS NOT NULL),
+			s.unfit,
+			CASE WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_health' END), '')
 	END AS hint,
 	q.queued, q.due, q.in_flight,
 	(SELECT count(*) FROM payments.dead_letter d WHERE d.decision IS NULL) AS dead_letters,
 	q.oldest_due, s.slowed
 FROM payments.installation i,
-	LATERAL (SELECT count(*) AS slowed FROM payments.psp_pace) s,
+	LATERAL (SELECT count(*) FILTER (WHERE h.problem IS NULL) AS slowed,
+				string_agg(format('PSP "%s" is not called: %s', h.psp, h.problem), '; ' ORDER BY h.psp) FILTER (WHERE h.problem IS NOT NULL) AS unfit
+			 FROM payments.psp_health h JOIN payments.psp p ON p.psp = h.psp AND p.halted_at IS NULL) s,
 	LATERAL (SELECT payments._unarmed_reason() AS reason) u,
 	LATERAL (SELECT count(*) AS queued,
 				count(*) FILTER (WHERE w.due_at <= now() AND w.claimed_by IS NULL) AS due,
@@ -63,13 +77,13 @@ COMMENT ON COLUMN payments.worker_status.running IS 'a worker process serves thi
 COMMENT ON COLUMN payments.worker_status.pid IS 'its process id, as in pg_stat_activity; a preloaded one sleeps after stop_worker()';
 COMMENT ON COLUMN payments.worker_status.enabled IS 'false after stop_worker()';
 COMMENT ON COLUMN payments.worker_status.armed IS 'true: may send to real PSPs from here, see arm()';
-COMMENT ON COLUMN payments.worker_status.hint IS 'what to do when something is in the way; null: all is well';
+COMMENT ON COLUMN payments.worker_status.hint IS 'what is in the way and what to do, the worst first; null: all is well';
 COMMENT ON COLUMN payments.worker_status.queued IS 'operations in the queue';
 COMMENT ON COLUMN payments.worker_status.due IS 'of these, due and not yet claimed';
 COMMENT ON COLUMN payments.worker_status.in_flight IS 'of these, at a PSP now';
 COMMENT ON COLUMN payments.worker_status.dead_letters IS 'waiting for a person: redrive() or discard()';
 COMMENT ON COLUMN payments.worker_status.oldest_due IS 'when the first unclaimed one is or was due';
-COMMENT ON COLUMN payments.worker_status.slowed IS 'PSPs that do not answer, or want fewer calls: psp_pace says how many each gets';
+COMMENT ON COLUMN payments.worker_status.slowed IS 'PSPs that do not answer, or want fewer calls: psp_health says how many each gets';
 
 CREATE OR REPLACE VIEW payments.partition_status WITH (security_invoker = true) AS
 SELECT s.table_name, s.partition, s.from_time, s.to_time, s.rows_estimate, s.bytes, s.hint FROM payments._partition_status() s;

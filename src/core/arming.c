@@ -6,7 +6,8 @@
  * database, and the data directory in a file outside of it, with a token in
  * both.  None of these tells all copies: a restore or a promoted standby has
  * another timeline, a template copy another database, a clone another host or,
- * beside the original, another data directory.  A snapshot of the whole volume
+ * beside the original, another data directory.  All of them have the same file,
+ * so of those that see it one is armed.  A snapshot of the whole volume
  * has all of them; but each start of a server changes the token, in the file
  * and in the database, so only one of the two goes on, and an earlier state of
  * the same volume does not either.  While the worker runs it keeps the file
@@ -15,7 +16,8 @@
  * What is always true: the file has the database's token whatever crashes and
  * whatever rolls back, or nobody is armed.  A new one is written as `next` to
  * the file first, then committed, and only then becomes the file's only one.
- * Whoever writes holds the lock of the one row of payments.installation.
+ * Whoever writes holds the lock of the one row of payments.installation and,
+ * where the file was another database's, that of the file.
  */
 #include "payments.h"
 
@@ -28,13 +30,14 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define NO_TOKEN "-"
-#define HELD_ELSEWHERE "another server is running that is armed: this one or that one is a copy"
+#define HELD_ELSEWHERE "another worker is running that is armed: this database or that one is a copy"
 
 /* The row, and the file that belongs to it. */
 typedef struct PayArming
@@ -46,15 +49,20 @@ typedef struct PayArming
 
 static const char *read_arming(PayArming *arming, PayStmt *stmt);
 static bool token_is(const PayArming *arming, const char *token);
+static const char *take_once(PayArming *arming);
 static const char *take(PayArming *arming, bool keep);
 static const char *new_token(void);
-static void require_free(const PayArmingFile *file, bool absent);
+static bool is_ours(const PayArmingFile *file);
+static const char *this_database(void);
+static void arm(void);
+static void lock_or_refuse(const PayArmingFile *file);
 
 /* Process-local, see pay_armed_since(). */
 static TimestampTz armed_since = DT_NOEND;
 
 #define READ_ARMING \
-	"SELECT armed_system, armed_timeline, armed_database::bigint, armed_host, armed_token, armed_at FROM payments.installation WHERE singleton"
+	"SELECT armed_system, armed_timeline, armed_database::bigint, armed_host, armed_token, armed_at, first_armed_at "\
+	"FROM payments.installation WHERE singleton"
 
 static PayStmt read_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING);
 static PayStmt lock_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING " FOR NO KEY UPDATE");
@@ -81,7 +89,7 @@ read_arming(PayArming *arming, PayStmt *stmt)
 	if (pay_spi_exec(stmt, NULL) != 1)
 		return "somebody is changing it at this moment";
 	if (pay_spi_isnull(0, 1))
-		return "nobody has armed this database";
+		return pay_spi_isnull(0, 7) ? "nobody has armed this database" : "somebody has disarmed this database";
 	arming->token = pay_spi_text(0, 5);
 	arming->armed_at = pay_spi_isnull(0, 6) ? DT_NOEND : pay_spi_time(0, 6);
 	if (strcmp(pay_spi_text(0, 1), pay_cluster_system()) != 0)
@@ -119,7 +127,7 @@ pay_unarmed_reason(void)
 	reason = read_arming(&arming, &read_row);
 	if (reason)
 		return reason;
-	if (strcmp(arming.file.run, pay_cluster_run()) != 0 && pay_arming_file_held())
+	if (!is_ours(&arming.file) && pay_arming_file_held())
 		return HELD_ELSEWHERE;
 	return NULL;
 }
@@ -142,12 +150,32 @@ pay_take_arms(bool keep)
 		return "this is a standby";
 	reason = read_arming(&arming, &read_row);
 	/* Once for each start of the server: all else has been said. */
-	if (reason == NULL && (strcmp(arming.file.run, pay_cluster_run()) != 0 || !token_is(&arming, arming.file.token) ||
+	if (reason == NULL && (!is_ours(&arming.file) || !token_is(&arming, arming.file.token) ||
 						   (keep && !pay_arming_file_locked())))
-		reason = take(&arming, keep);
+		reason = keep ? take(&arming, true) : take_once(&arming);
 	if (reason && keep)
 		pay_arming_file_release();
 	armed_since = reason ? DT_NOEND : arming.armed_at;
+	return reason;
+}
+
+/* Of a session, which must not hold the file when it fails. */
+static const char *
+take_once(PayArming *arming)
+{
+	const char *volatile reason = NULL;
+
+	PG_TRY();
+	{
+		reason = take(arming, false);
+	}
+	PG_CATCH();
+	{
+		pay_arming_file_release();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	pay_arming_file_release();
 	return reason;
 }
 
@@ -162,16 +190,25 @@ take(PayArming *arming, bool keep)
 	if (reason)
 		return reason;
 	file = arming->file;
-	ours = strcmp(file.run, pay_cluster_run()) == 0;
+	ours = is_ours(&file);
 	/* If the file is ours, the lock is our own worker's. */
-	if (keep ? !pay_arming_file_locked() && !pay_arming_file_lock() : !ours && pay_arming_file_held())
-		return HELD_ELSEWHERE;
+	if ((keep || !ours) && !pay_arming_file_locked())
+	{
+		if (!pay_arming_file_lock())
+			return HELD_ELSEWHERE;
+		/* Somebody may have taken it over just before. */
+		reason = read_arming(arming, &read_row);
+		if (reason)
+			return reason;
+		file = arming->file;
+	}
 	if (ours && token_is(arming, file.token))
 		return NULL;
 	strlcpy(file.token, arming->token, sizeof(file.token));
 	strlcpy(file.next, NO_TOKEN, sizeof(file.next));
 	if (!ours)
 	{
+		strlcpy(file.database, this_database(), sizeof(file.database));
 		strlcpy(file.run, pay_cluster_run(), sizeof(file.run));
 		strlcpy(file.next, new_token(), sizeof(file.next));
 		pay_arg_text(&args, file.next);
@@ -179,6 +216,19 @@ take(PayArming *arming, bool keep)
 		ForceSyncCommit();
 	}
 	return pay_arming_file_write(&file);
+}
+
+/* Taken last by this server, for this database: then a lock on it is of our own worker. */
+static bool
+is_ours(const PayArmingFile *file)
+{
+	return strcmp(file->run, pay_cluster_run()) == 0 && strcmp(file->database, this_database()) == 0;
+}
+
+static const char *
+this_database(void)
+{
+	return psprintf("%u", MyDatabaseId);
 }
 
 static const char *
@@ -202,26 +252,44 @@ new_token(void)
 Datum
 pay_arm(PG_FUNCTION_ARGS)
 {
+	pay_cluster_require_primary(PAY_ERR_NOT_ARMED);
+	PG_TRY();
+	{
+		pay_spi_begin();
+		arm();
+		pay_spi_end();
+	}
+	PG_FINALLY();
+	{
+		pay_arming_file_release();
+	}
+	PG_END_TRY();
+	ForceSyncCommit();
+	pay_wake_at_commit();
+	PG_RETURN_VOID();
+}
+
+static void
+arm(void)
+{
 	PayArgs		args = {0};
 	PayArming	arming = {0};
 	PayArmingFile file;
 	bool		absent;
 	const char *problem;
 
-	pay_spi_begin();
 	problem = read_arming(&arming, &lock_row);
 	(void) pay_arming_file_read(&file, &absent);
-	require_free(&file, absent);
+	if (!absent && !is_ours(&file))
+		lock_or_refuse(&file);
 	/* Armed as it is: of what has come since, nothing can have been sent elsewhere. */
 	if (problem == NULL)
-	{
-		pay_spi_end();
-		PG_RETURN_VOID();
-	}
+		return;
 	/* What rolls back leaves armed what was. */
-	if (arming.token == NULL || strcmp(file.place, pay_cluster_place()) != 0 || !token_is(&arming, file.token))
+	if (strcmp(file.place, pay_cluster_place()) != 0 || strcmp(file.database, this_database()) != 0 || !token_is(&arming, file.token))
 		strlcpy(file.token, NO_TOKEN, sizeof(file.token));
 	strlcpy(file.place, pay_cluster_place(), sizeof(file.place));
+	strlcpy(file.database, this_database(), sizeof(file.database));
 	strlcpy(file.run, pay_cluster_run(), sizeof(file.run));
 	strlcpy(file.next, new_token(), sizeof(file.next));
 
@@ -239,23 +307,29 @@ pay_arm(PG_FUNCTION_ARGS)
 				(errcode(PAY_ERR_NOT_ARMED),
 				 errmsg("cannot arm this server: %s", problem),
 				 errhint("Its file lies beside that of payments.secrets_file, in a folder that the server's user may write to; payments.arming_file names another place.")));
-	pay_spi_end();
-	ForceSyncCommit();
-	pay_wake_at_commit();
-	PG_RETURN_VOID();
 }
 
-/* A copy that is armed while the other one runs would be what all this is against. */
+/*
+ * A copy that is armed while the other one runs would be what all this is
+ * against.  One whose worker does not run loses its arming to us: it has the
+ * token of a file that we write anew.
+ */
 static void
-require_free(const PayArmingFile *file, bool absent)
+lock_or_refuse(const PayArmingFile *file)
 {
-	if (absent || file->place[0] == '\0' || strcmp(file->run, pay_cluster_run()) == 0 || !pay_arming_file_held())
+	bool		here = strcmp(file->place, pay_cluster_place()) == 0;
+	const char *database;
+
+	/* What cannot be opened is told of when it is written. */
+	if (pay_arming_file_lock() || !pay_arming_file_held())
 		return;
+	database = here ? get_database_name(atooid(file->database)) : NULL;
 	ereport(ERROR,
 			(errcode(PAY_ERR_NOT_ARMED),
-			 errmsg("cannot arm this server: another server is running that is armed"),
-			 errdetail("It was started from \"%s\".", file->place),
-			 errhint("One of the two is a copy.  Stop the other one, or run SELECT payments.disarm() there; then arm this one.")));
+			 errmsg("cannot arm this database: another one is armed that is the same installation, and its worker runs"),
+			 database ? errdetail("It is the database \"%s\" of this server.", database) :
+			 errdetail("It is in the server that was started from \"%s\".", file->place),
+			 errhint("One of the two is a copy, and would give the PSP the same keys for other payments.  Run SELECT payments.disarm() there, or stop that server; then arm this one.  What is to sell on its own begins in an empty database.")));
 }
 
 Datum
@@ -264,6 +338,7 @@ pay_disarm(PG_FUNCTION_ARGS)
 	PayArgs		args = {0};
 	PayArming	arming;
 
+	pay_cluster_require_primary(PAY_ERR_NOT_ARMED);
 	pay_spi_begin();
 	/* That of a copy is not ours to take away. */
 	if (read_arming(&arming, &lock_row) == NULL)

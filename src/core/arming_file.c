@@ -2,9 +2,15 @@
  * src/core/arming_file.c
  *		The arming's half that no copy of the database carries.
  *
- * One small file for each database, outside of the data directory, beside the
- * secrets.  It names the data directory that is armed, the server that runs on
- * it, and a token that the database must have too.
+ * One small file for each installation, outside of the data directory, beside
+ * the secrets.  It names the data directory and the database that are armed,
+ * the server that runs there, and a token that the database must have too.
+ *
+ * The file has its name from the salt, which all copies of a database share and
+ * no two others do: copies give the PSP the same keys for different payments,
+ * so of those that see this file one is armed, in whatever server or database
+ * they are.  A database that was dropped leaves a file that nobody holds, and
+ * who comes next takes it over.
  *
  * Always true: a file that is used belongs to the server's user and can be
  * reached by nobody else; what cannot be read to its last line arms nobody, so
@@ -17,9 +23,9 @@
 
 #include "core/cluster.h"
 #include "core/guc.h"
+#include "core/installation.h"
 
 #include "lib/stringinfo.h"
-#include "miscadmin.h"
 #include "storage/fd.h"
 
 #include <fcntl.h>
@@ -53,7 +59,7 @@ file_path(char *path)
 		return "neither payments.arming_file nor payments.secrets_file is set";
 	if (!is_absolute_path(stem))
 		return "the path of the arming file is not absolute";
-	if (snprintf(path, PATH_MAX, "%s%s.%s.%u", stem, own ? "" : ".armed", pay_cluster_system(), MyDatabaseId) >= PATH_MAX)
+	if (snprintf(path, PATH_MAX, "%s%s.%s", stem, own ? "" : ".armed", pay_installation().tag) >= PATH_MAX)
 		return "the path of the arming file is too long";
 	strlcpy(folder, path, PATH_MAX);
 	get_parent_directory(folder);
@@ -118,6 +124,7 @@ static bool
 parse(char *text, PayArmingFile *file)
 {
 	return take_line(&text, "place ", file->place, sizeof(file->place)) &&
+		take_line(&text, "database ", file->database, sizeof(file->database)) &&
 		take_line(&text, "run ", file->run, sizeof(file->run)) &&
 		take_line(&text, "token ", file->token, sizeof(file->token)) &&
 		take_line(&text, "next ", file->next, sizeof(file->next)) &&
@@ -149,7 +156,8 @@ pay_arming_file_write(const PayArmingFile *file)
 	if (fd < 0)
 		return problem;
 	initStringInfo(&text);
-	appendStringInfo(&text, "place %s\nrun %s\ntoken %s\nnext %s\nend\n", file->place, file->run, file->token, file->next);
+	appendStringInfo(&text, "place %s\ndatabase %s\nrun %s\ntoken %s\nnext %s\nend\n",
+					 file->place, file->database, file->run, file->token, file->next);
 	errno = 0;
 	if (pg_pwrite(fd, text.data, text.len, 0) != text.len || ftruncate(fd, text.len) != 0 || fsync(fd) != 0)
 		problem = psprintf("could not write the arming file: %s", errno == 0 ? "it was cut short" : strerror(errno));
@@ -185,7 +193,10 @@ pay_arming_file_lock(void)
 	}
 	lock_fd = fd;
 	ReserveExternalFD();
-	return true;
+	if (same_file(fd))
+		return true;
+	pay_arming_file_release();
+	return false;
 }
 
 static struct flock

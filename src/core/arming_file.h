@@ -12,14 +12,17 @@
 typedef struct PayArmingFile
 {
 	char		place[PATH_MAX + 32];	/* pay_cluster_place() */
+	char		database[16];	/* oid there */
 	char		run[32];		/* pay_cluster_run() of the server that took it last */
 	char		token[PAY_ARMING_TOKEN_BYTES];	/* the database has one of these two; "-": none */
 	char		next[PAY_ARMING_TOKEN_BYTES];
 } PayArmingFile;
 
 /*
- * All of this is about the file of this database.  What returns text returns
- * NULL, or what is wrong, in words that name no path.
+ * All of this is about the file of this installation, which a copy of it that
+ * is beside it has too.  What returns text returns NULL, or what is wrong, in
+ * words that name no path.  Call between pay_spi_begin() and pay_spi_end(), but
+ * for pay_arming_file_release().
  */
 
 /* *absent: there is no file, which is also a problem. */
@@ -31,8 +34,9 @@ extern const char *pay_arming_file_write(const PayArmingFile *file);
 extern void pay_arming_file_remove(void);
 
 /*
- * The worker of the server that is armed holds the file locked while it lives.
- * Takes the lock for the life of this process; false: another process has it.
+ * The worker of the database that is armed holds the file locked while it
+ * lives.  Takes the lock, until it is released or the process ends; false:
+ * another process has it.
  */
 extern bool pay_arming_file_lock(void);
 extern void pay_arming_file_release(void);

@@ -57,6 +57,16 @@ pay_cluster_run(void)
 	return psprintf(INT64_FORMAT, PgStartTime);
 }
 
+void
+pay_cluster_require_primary(int sqlstate)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(sqlstate),
+				 errmsg("this is a standby"),
+				 errhint("Do it on the primary; or promote this server, and SELECT payments.arm() once the primary is off for good.")));
+}
+
 /* A data directory that cannot be resolved counts as holding everything. */
 bool
 pay_cluster_holds_path(const char *resolved)

@@ -21,6 +21,9 @@ extern const char *pay_cluster_place(void);
 /* This running server: differs after each start of it, and between any two. */
 extern const char *pay_cluster_run(void);
 
+/* Raises this SQLSTATE on a standby, where nothing of ours can be written. */
+extern void pay_cluster_require_primary(int sqlstate);
+
 /* Does the data directory hold this path (as from realpath)?  Then every copy of it does too. */
 extern bool pay_cluster_holds_path(const char *resolved);
 

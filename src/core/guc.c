@@ -14,6 +14,7 @@
 #include "base/address.h"
 
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 /* May the worker speak plain http, to loopback addresses only?  Also lets https reach them. */
 bool		pay_allow_http = false;
@@ -57,6 +58,7 @@ char	   *pay_secrets_file = NULL;
 static void define_booleans_and_numbers(void);
 static void define_strings(void);
 static bool check_allow_networks(char **newval, void **extra, GucSource source);
+static bool check_databases(char **newval, void **extra, GucSource source);
 
 void
 pay_guc_init(void)
@@ -170,7 +172,7 @@ define_strings(void)
 							   "",
 							   PGC_SIGHUP,
 							   GUC_LIST_INPUT,
-							   NULL, NULL, NULL);
+							   check_databases, NULL, NULL);
 
 	DefineCustomStringVariable("payments.seal_file",
 							   "Names the file to which the worker appends the heads of sealed blocks.",
@@ -202,4 +204,23 @@ check_allow_networks(char **newval, void **extra, GucSource source)
 	GUC_check_errdetail("Expected at most %d networks in CIDR notation, comma-separated, without bits set behind the prefix.",
 						PAY_NETWORKS_MAX);
 	return false;
+}
+
+/* A list that nobody can read would stop every worker; refused, what was set before stays. */
+static bool
+check_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *list;
+	List	   *names = NIL;
+	bool		good;
+
+	if (*newval == NULL)
+		return true;
+	list = pstrdup(*newval);
+	good = SplitIdentifierString(list, ',', &names);
+	list_free(names);
+	pfree(list);
+	if (!good)
+		GUC_check_errdetail("Expected names of databases with commas between, those in double quotes that are not lower-case words.");
+	return good;
 }

@@ -99,7 +99,7 @@ static const PayTable tables[] = {
 	{.name = "psp_event", .rows = PAY_ROWS_FACTS,
 		.projection = {"outcome", "payment_id", "psp_payment_id", "effect", "object_id", "amount", "currency", "code"}},
 	{.name = "psp_feed", .rows = PAY_ROWS_FREE},
-	{.name = "psp_pace", .rows = PAY_ROWS_FREE},
+	{.name = "psp_health", .rows = PAY_ROWS_FREE},
 	{.name = "queue", .rows = PAY_ROWS_NO_TRUNCATE},
 	{.name = "reconciliation_run", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"run_id", "bigint"}}},
 	/* The seals themselves are chained. */

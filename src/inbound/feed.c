@@ -396,7 +396,7 @@ halt(const char *psp, TimestampTz now)
 
 	pay_arg_text(&args, psp);
 	pay_arg_time(&args, now);
-	pay_arg_text(&args, "the PSP refused our credentials when a feed was read");
+	pay_arg_text(&args, "the PSP refused our credentials: HTTP status 401, when a feed was read");
 	pay_spi_exec(&halt_psp, &args);
 }
 

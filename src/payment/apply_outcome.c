@@ -320,10 +320,13 @@ misconfigured(PayContext *c)
 	PayArgs		args = {0};
 	PayOperation *o = c->operation;
 	const char *code = pay_apply_code(&c->result);
+	int			status = c->report->http_status;
 
 	pay_arg_text(&args, c->payment->psp);
 	pay_arg_time(&args, c->set->now);
-	pay_arg_text(&args, code ? code : "the PSP refused our credentials");
+	pay_arg_text(&args, psprintf("the PSP refused our credentials: %s%s%s",
+								 status > 0 ? psprintf("HTTP status %d", status) : "",
+								 status > 0 && code ? ", " : "", code ? code : status > 0 ? "" : "it did not say why"));
 	pay_spi_exec(&halt_psp, &args);
 	count_applied(c);
 

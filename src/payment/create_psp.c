@@ -127,6 +127,10 @@ pay_create_psp(PG_FUNCTION_ARGS)
 	upsert(psp, adapter_name, base_url, secret, fcinfo->args[4], !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 	pay_psp_create_feeds(psp, adapter);
 	pay_spi_end();
+	if (secret == NULL && !adapter->in_process)
+		ereport(NOTICE,
+				(errmsg("PSP \"%s\" has no secret, so nothing is sent to it", psp),
+				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and create it once more with secret => 'name'.")));
 	ForceSyncCommit();
 	pay_wake_at_commit();
 	PG_RETURN_VOID();

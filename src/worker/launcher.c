@@ -18,6 +18,7 @@
 #include "worker/worker.h"
 
 #include "core/clock.h"
+#include "core/cluster.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "core/wake.h"
@@ -115,6 +116,7 @@ pay_launcher_init(void)
 	strlcpy(worker.bgw_name, "payments launcher", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "payments launcher", BGW_MAXLEN);
 	RegisterBackgroundWorker(&worker);
+	pay_launcher_registered = true;
 }
 
 void
@@ -169,11 +171,8 @@ read_wanted(void)
 
 	foreach(cell, served)
 		((PayServed *) lfirst(cell))->wanted = false;
-	if (!SplitIdentifierString(list, ',', &names))
-	{
-		ereport(LOG, (errmsg("payments.databases is not a list of names")));
-		names = NIL;
-	}
+	/* What is set is a list. */
+	(void) SplitIdentifierString(list, ',', &names);
 	foreach(cell, names)
 		find_or_add(lfirst(cell))->wanted = true;
 	list_free(names);
@@ -393,6 +392,7 @@ pay_start_worker(PG_FUNCTION_ARGS)
 	PayArgs		args = {0};
 	int			pid;
 
+	pay_cluster_require_primary(PAY_ERR_WORKER);
 	pay_spi_begin();
 	pay_arg_bool(&args, true);
 	pay_spi_exec(&enable_worker, &args);
@@ -446,6 +446,7 @@ pay_stop_worker(PG_FUNCTION_ARGS)
 {
 	PayArgs		args = {0};
 
+	pay_cluster_require_primary(PAY_ERR_WORKER);
 	pay_spi_begin();
 	pay_arg_bool(&args, false);
 	pay_spi_exec(&enable_worker, &args);

@@ -10,15 +10,18 @@
 
 #include "worker/trouble.h"
 
+#include "core/guc.h"
 #include "core/wake.h"
 
 #include "access/htup_details.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 typedef struct PayTroubleText
 {
@@ -34,7 +37,10 @@ static const PayTroubleText texts[] = {
 		"the worker is of another version than the extension: restart the server, and run ALTER EXTENSION payments UPDATE"},
 };
 
+bool		pay_launcher_registered = false;
+
 static const char *shown_by(int pid);
+static bool is_listed(void);
 
 PAY_FUNCTION(pay_worker_trouble);
 
@@ -87,9 +93,29 @@ pay_worker_trouble(PG_FUNCTION_ARGS)
 	int			pid = pay_worker_pid();
 	const char *trouble = pid != 0 ? shown_by(pid) : pay_trouble_of_this_database();
 
+	if (trouble == NULL && pid == 0 && is_listed())
+		trouble = pay_launcher_registered ?
+			"it is started in a moment; if it stays so, see the server log" :
+			"shared_preload_libraries has no payments: add it and restart the server, or SELECT payments.start_worker()";
 	if (trouble == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(trouble));
+}
+
+/* Is the launcher to keep a worker in this database? */
+static bool
+is_listed(void)
+{
+	const char *database = get_database_name(MyDatabaseId);
+	char	   *list = pstrdup(pay_databases ? pay_databases : "");
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	(void) SplitIdentifierString(list, ',', &names);
+	foreach(cell, names)
+		if (database && strcmp(lfirst(cell), database) == 0)
+			return true;
+	return false;
 }
 
 /* For all to see, whatever pg_stat_activity hides: it is our own text. */

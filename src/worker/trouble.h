@@ -23,4 +23,7 @@ extern const char *pay_trouble_of_start(const FormData_pg_database *database, co
 /* The same of the session's own database, with what is known in a session. */
 extern const char *pay_trouble_of_this_database(void);
 
+/* There is a launcher, which starts workers; set before any process is forked. */
+extern bool pay_launcher_registered;
+
 #endif							/* PAY_WORKER_TROUBLE_H */

@@ -4,7 +4,8 @@
  *
  * What is always true: an upstream that is usable is not halted, its adapter is
  * here, and unless it answers in process this cluster is armed and its secret
- * at hand.  Why one is not is said in the log, once.  One has a token cache
+ * at hand.  Why one is not is said in the log, once, and in psp_health where
+ * nobody else could tell.  One has a token cache
  * just when its adapter asks for tokens, and its adapter never changes.
  *
  * One that has no row any more is kept until its last request has ended, and
@@ -30,7 +31,7 @@
 #define BREAKER_LOSSES 3
 #define BREAKER_MS_MIN 250
 #define BREAKER_MS_MAX 60000
-#define PACE_NOTE_MS 1000
+#define HEALTH_NOTE_MS 1000
 /* With others beside it, a PSP may have so many calls in flight for each slot that is free. */
 #define SHARE 3
 
@@ -44,35 +45,45 @@ static PayUpstream **in_turn = NULL;
 static int	in_turn_size = 0;
 static int	upstream_count = 0;
 
+/* Why a PSP is not called; `why` NULL: it is. */
+typedef struct PayObstacle
+{
+	const char *why;
+	const char *hint;
+	bool		known;			/* without us: it is in a table, or worker_status asks for itself */
+} PayObstacle;
+
 static void make_room(int n);
 static PayUpstream *read_upstream(uint64 row, const char *unarmed);
 static PayUpstream *find_or_add(const char *psp, const PayAdapter *adapter);
 static PayUpstream key_of(const char *psp, const PayAdapter *adapter);
 static void forget(PayUpstream *upstream);
-static bool upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_name);
-static bool read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now);
+static PayObstacle find_obstacle(PayUpstream *upstream, const char *unarmed, const char *halted, const char *secret_name);
+static const char *read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now);
 static void forget_told(PayUpstream *upstream);
 static void forget_account(PayUpstream *upstream);
 static void drop_secret(PayUpstream *upstream);
-static void upstream_problem(PayUpstream *upstream, const char *problem);
+static void note_obstacle(PayUpstream *upstream, const PayObstacle *obstacle);
 static void open_breaker(PayUpstream *upstream, PaySteady now);
 static void keep(char **kept, const char *text);
-static void note_pace(PayUpstream *upstream, PaySteady now);
+static void note_health(PayUpstream *upstream, PaySteady now);
+static void forget_health(PayUpstream *upstream);
 static void arg_later(PayArgs *args, PaySteady at, PaySteady now);
 
 static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT s.psp, s.adapter, s.base_url, s.secret, s.inflight_max, (extract(epoch FROM s.timeout) * 1000)::int, "
 	" s.halted_at IS NOT NULL, (SELECT min(q.due_at) FROM payments.queue q WHERE q.psp = s.psp), "
-	" s.account_id IS NULL AND s.account_mode IS NULL "
+	" s.account_id IS NULL AND s.account_mode IS NULL, coalesce(s.halted_reason, 'see payments.psp') "
 	"FROM payments.psp s ORDER BY 8 NULLS LAST, s.psp");
 
-static PayStmt write_pace = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.psp_pace (psp, in_flight_max, calls_per_second, paused_until, silent_until, noted_at) "
-	"VALUES ($1, $2, $3::numeric / 1000, $4, $5, $6) ON CONFLICT (psp) DO UPDATE SET in_flight_max = excluded.in_flight_max, "
+static PayStmt write_health = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.psp_health (psp, in_flight_max, calls_per_second, paused_until, silent_until, noted_at, problem) "
+	"VALUES ($1, $2, $3::numeric / 1000, $4, $5, $6, $7) ON CONFLICT (psp) DO UPDATE SET in_flight_max = excluded.in_flight_max, "
 	"calls_per_second = excluded.calls_per_second, paused_until = excluded.paused_until, silent_until = excluded.silent_until, "
-	"noted_at = excluded.noted_at", TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
-static PayStmt delete_pace = PAY_STMT(SPI_OK_DELETE, "DELETE FROM payments.psp_pace WHERE psp = $1", TEXTOID);
-static PayStmt delete_paces = PAY_STMT_NOARGS(SPI_OK_DELETE, "DELETE FROM payments.psp_pace");
+	"noted_at = excluded.noted_at, problem = excluded.problem",
+	TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
+static PayStmt delete_health = PAY_STMT(SPI_OK_DELETE, "DELETE FROM payments.psp_health WHERE psp = $1", TEXTOID);
+static PayStmt delete_all_health = PAY_STMT_NOARGS(SPI_OK_DELETE, "DELETE FROM payments.psp_health");
 /* Never waits: somebody may be about to change it. */
 static PayStmt lock_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT base_url, secret FROM payments.psp WHERE psp = $1 FOR SHARE SKIP LOCKED", TEXTOID);
@@ -140,7 +151,7 @@ pay_upstreams_reload(void)
 void
 pay_upstreams_recover(void)
 {
-	pay_spi_exec(&delete_paces, NULL);
+	pay_spi_exec(&delete_all_health, NULL);
 }
 
 void
@@ -160,10 +171,14 @@ pay_upstreams_read(void)
 		in_turn[upstream_count] = read_upstream(upstream_count, unarmed);
 	hash_seq_init(&all, upstreams);
 	while ((upstream = hash_seq_search(&all)) != NULL)
+	{
+		if (!upstream->seen && upstream->health_noted)
+			forget_health(upstream);
 		if (!upstream->seen && upstream->users == 0)
 			forget(upstream);
+	}
 	for (int i = 0; i < upstream_count; i++)
-		note_pace(in_turn[i], now);
+		note_health(in_turn[i], now);
 }
 
 static void
@@ -189,6 +204,7 @@ read_upstream(uint64 row, const char *unarmed)
 {
 	PayUpstream *upstream = find_or_add(pay_spi_text(row, 1), pay_psp_adapter(pay_spi_text(row, 2)));
 	char	   *base_url = pay_spi_text(row, 3);
+	PayObstacle obstacle;
 
 	upstream->seen = true;
 	if (base_url == NULL && upstream->adapter && upstream->adapter->default_base_url)
@@ -204,7 +220,9 @@ read_upstream(uint64 row, const char *unarmed)
 	upstream->inflight_max = pay_spi_int32(row, 5);
 	upstream->timeout_ms = pay_spi_int32(row, 6);
 	upstream->due_at = pay_spi_isnull(row, 8) ? PAY_NEVER : pay_clock_of(pay_spi_time(row, 8));
-	upstream->usable = !pay_spi_bool(row, 7) && upstream_ready(upstream, unarmed, pay_spi_text(row, 4));
+	obstacle = find_obstacle(upstream, unarmed, pay_spi_bool(row, 7) ? pay_spi_text(row, 10) : NULL, pay_spi_text(row, 4));
+	note_obstacle(upstream, &obstacle);
+	upstream->usable = obstacle.why == NULL;
 	return upstream;
 }
 
@@ -245,38 +263,39 @@ forget(PayUpstream *upstream)
 	}
 	keep(&upstream->base_url, NULL);
 	keep(&upstream->problem, NULL);
+	keep(&upstream->secret_problem, NULL);
 	hash_search(upstreams, upstream, HASH_REMOVE, NULL);
 }
 
-static bool
-upstream_ready(PayUpstream *upstream, const char *unarmed, const char *secret_name)
+static PayObstacle
+find_obstacle(PayUpstream *upstream, const char *unarmed, const char *halted, const char *secret_name)
 {
 	PaySteady	now = pay_clock_now();
+	const char *problem;
 
 	if (upstream->adapter == NULL)
-	{
-		upstream_problem(upstream, "the library has no such adapter");
-		return false;
-	}
+		return (PayObstacle) {"the library has no such adapter", "Install the version of payments that has it, and restart the server.", false};
+	if (halted)
+		return (PayObstacle) {psprintf("it is halted: %s", halted),
+			psprintf("Repair what it complains of; then SELECT payments.resume_psp('%s').", upstream->psp), true};
 	if (upstream->adapter->in_process)
-		return true;
+		return (PayObstacle) {0};
 	if (unarmed)
-	{
-		upstream_problem(upstream, unarmed);
-		return false;
-	}
+		return (PayObstacle) {unarmed, "SELECT payments.arm(), once you know that no other copy of this database sends.", true};
 	if (secret_name == NULL)
-	{
-		upstream_problem(upstream, "no secret is configured");
-		return false;
-	}
-	if (upstream->secret_read_at != 0 && strcmp(upstream->secret_name, secret_name) == 0 &&
-		now < upstream->secret_read_at + SECRET_MAX_AGE_MS * 1000)
-		return upstream->secret != NULL;
-	return read_secret(upstream, secret_name, now);
+		return (PayObstacle) {"no secret is configured", "SELECT payments.create_psp(..., secret => ...) once more, with the name of its entry in the secrets file.", false};
+	if (upstream->secret_read_at == 0 || strcmp(upstream->secret_name, secret_name) != 0 ||
+		now >= upstream->secret_read_at + SECRET_MAX_AGE_MS * 1000)
+		problem = read_secret(upstream, secret_name, now);
+	else
+		problem = upstream->secret_problem;
+	if (problem)
+		return (PayObstacle) {problem, "psp.secret names the entry of the file that payments.secrets_file names; it is read again within seconds.", false};
+	return (PayObstacle) {0};
 }
 
-static bool
+/* Returns what is wrong with it. */
+static const char *
 read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now)
 {
 	const char *problem = NULL;
@@ -288,15 +307,12 @@ read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now)
 	drop_secret(upstream);
 	keep(&upstream->secret_name, secret_name);
 	upstream->secret_read_at = now;
+	keep(&upstream->secret_problem, problem);
 	if (secret == NULL)
-	{
-		upstream_problem(upstream, problem ? problem : "its secret is not in the secrets file");
-		return false;
-	}
+		return problem;
 	keep(&upstream->secret, secret);
 	explicit_bzero(secret, strlen(secret));
-	keep(&upstream->problem, NULL);
-	return true;
+	return NULL;
 }
 
 /* It was of another address or secret. */
@@ -328,16 +344,21 @@ drop_secret(PayUpstream *upstream)
 	upstream->secret_read_at = 0;
 }
 
-/* Says once in the log why a PSP gets no calls. */
+/* Says once in the log why a PSP gets no calls; what only we know is for its row too. */
 static void
-upstream_problem(PayUpstream *upstream, const char *problem)
+note_obstacle(PayUpstream *upstream, const PayObstacle *obstacle)
 {
-	if (upstream->problem && strcmp(upstream->problem, problem) == 0)
+	bool		same = upstream->problem ? obstacle->why && strcmp(upstream->problem, obstacle->why) == 0 : obstacle->why == NULL;
+
+	if (same)
 		return;
-	keep(&upstream->problem, problem);
-	ereport(LOG,
-			(errmsg("payments worker sends nothing to PSP \"%s\": %s", upstream->psp, problem),
-			 errhint("See the view payments.worker_status; payments.arm() allows calls from this cluster.")));
+	keep(&upstream->problem, obstacle->why);
+	upstream->unfit = obstacle->known ? NULL : upstream->problem;
+	upstream->health_changed = true;
+	if (obstacle->why)
+		ereport(LOG,
+				(errmsg("payments worker sends nothing to PSP \"%s\": %s", upstream->psp, obstacle->why),
+				 errhint("%s", obstacle->hint)));
 }
 
 /* A copy for as long as the process needs it; NULL frees it. */
@@ -353,26 +374,27 @@ keep(char **kept, const char *text)
 		pfree(old);
 }
 
-/* Of those that are not called as fast as they might; all is well with the others. */
+/* Of those that are not called, or not as fast as they might; all is well with the others. */
 static void
-note_pace(PayUpstream *upstream, PaySteady now)
+note_health(PayUpstream *upstream, PaySteady now)
 {
 	const PayPace *pace = &upstream->pace;
 	bool		slowed = pace->rate > 0 || now < pace->paused_until || upstream->breaker_ms > 0;
 	PayArgs		args = {0};
 
-	if (!(slowed || upstream->pace_noted) || now < upstream->pace_noted_at + PACE_NOTE_MS * 1000)
+	if (!(slowed || upstream->unfit || upstream->health_noted) ||
+		(!upstream->health_changed && now < upstream->health_noted_at + HEALTH_NOTE_MS * 1000))
 		return;
-	upstream->pace_noted_at = now;
-	pay_arg_text(&args, upstream->psp);
-	if (!slowed)
+	upstream->health_noted_at = now;
+	upstream->health_changed = false;
+	if (!slowed && !upstream->unfit)
 	{
-		/* Once more than needed: only then it is known that the first one was committed. */
-		upstream->pace_noted = pay_spi_exec(&delete_pace, &args) > 0;
+		forget_health(upstream);
 		return;
 	}
-	upstream->pace_noted = true;
-	pay_arg_int32(&args, upstream->breaker_ms > 0 ? 1 : Min(pay_pace_window(pace), upstream->inflight_max));
+	upstream->health_noted = true;
+	pay_arg_text(&args, upstream->psp);
+	pay_arg_int32(&args, upstream->unfit ? 0 : upstream->breaker_ms > 0 ? 1 : Min(pay_pace_window(pace), upstream->inflight_max));
 	if (pace->rate > 0)
 		pay_arg_int64(&args, (int64) (pace->rate * 1000));
 	else
@@ -380,7 +402,18 @@ note_pace(PayUpstream *upstream, PaySteady now)
 	arg_later(&args, pace->paused_until, now);
 	arg_later(&args, upstream->breaker_ms > 0 ? Max(upstream->breaker_until, now + 1) : 0, now);
 	pay_arg_time(&args, GetCurrentTimestamp());
-	pay_spi_exec(&write_pace, &args);
+	pay_arg_text(&args, upstream->unfit);
+	pay_spi_exec(&write_health, &args);
+}
+
+/* Once more than needed: only then it is known that the first time was committed. */
+static void
+forget_health(PayUpstream *upstream)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, upstream->psp);
+	upstream->health_noted = pay_spi_exec(&delete_health, &args) > 0;
 }
 
 /* As a time of day; NULL when it is over. */
@@ -474,7 +507,7 @@ pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayRe
 		if (upstream->pace.rate == 0)
 			ereport(LOG,
 					(errmsg("PSP \"%s\" says that it is called too often", upstream->psp),
-					 errhint("It is called more slowly from here on.  See payments.psp_pace.")));
+					 errhint("It is called more slowly from here on.  See payments.psp_health.")));
 		pay_pace_refused(&upstream->pace, begun_at, result->retry_after_ms, now);
 	}
 	else if (transport == PAY_TRANSPORT_ANSWERED)

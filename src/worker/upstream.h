@@ -39,12 +39,15 @@ typedef struct PayUpstream
 	bool		usable;			/* not halted, armed, secret at hand */
 	bool		seen;			/* when last read */
 	char	   *problem;		/* last one logged; NULL: none */
+	char	   *secret_problem; /* why it is not at hand */
 	int			users;			/* requests of any lane that point here: it is not forgotten */
 
 	/* Of every lane: how fast it takes calls. */
 	PayPace		pace;
-	bool		pace_noted;		/* there is a row of it */
-	PaySteady	pace_noted_at;
+	bool		health_noted;	/* there is a row of it */
+	bool		health_changed; /* more than the pace has */
+	PaySteady	health_noted_at;
+	const char *unfit;			/* why it is not called, as far as nobody else can tell; NULL: it is, or that is known */
 
 	/* Of the accounts lane, of an adapter with build_account(): whose account is the secret of? */
 	struct
@@ -75,7 +78,7 @@ typedef struct PayUpstream
 	PaySteady	compared_at;
 } PayUpstream;
 
-/* Reads the PSPs, and writes down how fast they are called.  Call between pay_spi_begin() and pay_spi_end(). */
+/* Reads the PSPs, and writes down how fast they are called, or why not.  Call between pay_spi_begin() and pay_spi_end(). */
 extern void pay_upstreams_read(void);
 /* Likewise, at the start: what the worker before wrote down does not hold of this one. */
 extern void pay_upstreams_recover(void);

@@ -1,6 +1,7 @@
 # If this fails, a copy of the database charges customers: one that was started
-# beside the original, an earlier state of its volume, or a standby that was
-# promoted and does not know what the primary had sent.
+# beside the original or into another database of its server, an earlier state
+# of its volume, or a standby that was promoted and does not know what the
+# primary had sent.
 use strict;
 use warnings FATAL => 'all';
 
@@ -104,6 +105,42 @@ foreach my $case ([ 'cut short', sub { truncate $file, 20 }, qr/damaged/ ], [ 'o
 	sends($main, "armed again after a file was $name");
 }
 
+# ---------- a copy in another database of the same server: it has the same keys for the same PSP
+ok(wait_until($main, 'SELECT running AND armed FROM payments.worker_status'), 'the original is armed, and its worker holds the file');
+value($main, 'CREATE DATABASE twin TEMPLATE postgres');
+is(value($main, 'SELECT payments.installation_tag()', dbname => 'twin'), value($main, 'SELECT payments.installation_tag()'), 'a copy is the same installation');
+sends($main, 'beside a copy in the same server');
+my (undef, undef, $refused) = $main->psql('twin', 'SELECT payments.arm()');
+like($refused, qr/cannot arm this database: another one is armed that is the same installation.*database "postgres" of this server/s, 'which cannot be armed while the worker of the original runs');
+is(value($main, 'SELECT payments._unarmed_reason()', dbname => 'twin'), 'armed as another database', 'and is not');
+sends($main, 'the original goes on');
+value($main, 'SELECT payments.disarm()');
+like(reason($main), qr/somebody has disarmed/, 'disarmed is another thing than never armed');
+value($main, 'SELECT payments.arm()', dbname => 'twin');
+value($main, 'SELECT payments.start_worker()', dbname => 'twin');
+ok(wait_until($main, 'SELECT running AND armed FROM payments.worker_status', 't', undef, dbname => 'twin'), 'its worker runs');
+is(outcome($main, create_payment($main, idempotency_key => 'by the twin', amount => 700, dbname => 'twin'), undef, dbname => 'twin'), 'succeeded', 'and sends');
+is(sqlstate($main, 'SELECT payments.arm()'), 'PY405', 'the original cannot be armed beside it');
+is(scalar(my @files = arming_files($main)), 1, 'there is one file for all databases of an installation');
+value($main, 'DROP DATABASE twin');
+value($main, 'SELECT payments.arm()');
+sends($main, 'what a dropped database left behind is in nobody\'s way');
+
+# Whose worker does not run loses its arming to the copy, and says so.
+value($main, 'CREATE DATABASE twin TEMPLATE postgres');
+sends($main, 'beside a second copy');
+$main->append_conf('postgresql.conf', "payments.databases = ''");
+reload($main);
+ok(wait_until($main, 'SELECT pid IS NULL FROM payments.worker_status'), 'the worker of the original is off');
+value($main, 'SELECT payments.arm()', dbname => 'twin');
+like(reason($main), qr/not of this state.*taken it over/, 'the original has lost its arming to the copy');
+is(sqlstate($main, q{SELECT * FROM payments.claim('me', psp => 'stripe')}), 'PY405', 'and hands out nothing');
+value($main, 'DROP DATABASE twin');
+$main->append_conf('postgresql.conf', "payments.databases = 'postgres'");
+reload($main);
+value($main, 'SELECT payments.arm()');
+sends($main, 'armed again after the copies');
+
 # ---------- a copy beside the original
 stop_worker($main);
 my $waiting = create_payment($main, idempotency_key => 'waiting', amount => 900);
@@ -128,7 +165,7 @@ sends($main, 'nor does the trial disarm the original');
 value($copy, 'SELECT payments.disarm()');
 sends($main, 'nor does disarm() on the copy');
 $main->stop;
-sends_nothing($copy, 'a copy after the original', qr/nobody has armed/, $waiting);
+sends_nothing($copy, 'a copy after the original', qr/somebody has disarmed/, $waiting);
 
 # ---------- a move: the copy is armed, and the original starts again
 value($copy, 'SELECT payments.arm()');
@@ -177,8 +214,9 @@ value($standby, 'SELECT payments.start_worker()');
 sends_nothing($standby, 'a promoted standby', qr/timeline/, $waiting);
 # The PSP's word on what is unsent here.
 is((deliver_event($standby, (grep { $_->{type} eq 'payment_intent.payment_failed' } $peer->events(t => time + 3600 * $hours))[-1]))[0], 0, 'the PSP tells of one');
-is(value($standby, "SELECT p.status || ' ' || o.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = '$declined'"), 'failed failed', 'that was declined there');
+is(value($standby, "SELECT p.status || ' ' || o.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = '$declined'"), 'initiated initiated', 'which the PSP must be asked about first');
 value($standby, 'SELECT payments.arm()');
+is(outcome($standby, $declined), 'failed', 'what was declined there is found, when it can be asked');
 is(outcome($standby, $waiting), 'succeeded', 'what the primary had charged is found');
 is(outcome($standby, $refunded), 'succeeded', 'all of it');
 is(outcome($standby, $new), 'succeeded', 'what nobody has sent is, while the PSP would honour a key of then');

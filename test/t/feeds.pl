@@ -353,7 +353,7 @@ is(value($node, 'SELECT feed, watermark, page_cursor FROM payments.psp_feed ORDE
 # ---------- not armed
 value($node, q{SELECT payments.disarm(); SELECT payments.enable_feed(psp, feed) FROM payments.psp_feed; SELECT payments.refetch(psp, feed) FROM payments.psp_feed});
 asks_for_nothing('postgres', 'what is not armed asks for nothing');
-is(value($node, q{SELECT DISTINCT problem FROM payments.feed_status}), 'not armed: nobody has armed this database', 'and feed_status says why');
+is(value($node, q{SELECT DISTINCT problem FROM payments.feed_status}), 'not armed: somebody has disarmed this database', 'and feed_status says why');
 value($node, 'SELECT payments.arm()');
 ok(read_to_the_end(), 'armed again it goes on');
 

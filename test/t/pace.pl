@@ -47,8 +47,8 @@ is(value($node, 'SELECT slowed FROM payments.worker_status'), 0, 'no PSP is call
 # ---------- a PSP that takes so many calls a second
 $peer->faults({ fault => 'status_429', rate => 50, method => 'POST' });
 create_payments('limited', $N);
-ok(wait_until($node, 'SELECT calls_per_second > 0 FROM payments.psp_pace'), 'it is seen that a PSP wants fewer calls');
-ok(wait_until($node, q{SELECT slowed || ' ' || hint FROM payments.worker_status}, qr/^1 a PSP .*psp_pace/), 'and said');
+ok(wait_until($node, 'SELECT calls_per_second > 0 FROM payments.psp_health'), 'it is seen that a PSP wants fewer calls');
+ok(wait_until($node, q{SELECT slowed || ' ' || hint FROM payments.worker_status}, qr/^1 a PSP .*psp_health/), 'and said');
 at_rest($node);
 is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), 'succeeded|' . ($N + 100), 'all payments succeed');
 is(value($node, 'SELECT count(*) FROM payments.dead_letter'), 0, 'there is no dead letter, though there was one try');
@@ -61,7 +61,7 @@ is(value($node, 'SELECT max(c) FROM (SELECT count(*) c FROM payments.payment_sta
 # ---------- a pause
 $peer->faults({ fault => 'status_429', count => 1, retry_after => '3600' });
 my $first = create_payment($node, idempotency_key => 'pause-1', amount => 1000);
-ok(wait_until($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_pace}), 'Retry-After is for the PSP');
+ok(wait_until($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_health}), 'Retry-After is for the PSP');
 my $second = create_payment($node, idempotency_key => 'pause-2', amount => 1000);
 my $pages = value($node, q{SELECT attempt FROM payments.psp_feed WHERE feed = 'events'});
 $node->safe_psql('postgres', q{SELECT payments.enable_feed('stripe', 'events', true)});
@@ -74,7 +74,7 @@ $node->safe_psql('postgres', q{SELECT payments.enable_feed('stripe', 'events', f
 	SELECT pg_terminate_backend(pid) FROM payments.worker_status});
 at_rest($node);
 is(value($node, "SELECT DISTINCT status FROM payments.payment WHERE payment_id IN ('$first', '$second')"), 'succeeded', 'afterwards both are sent');
-is(value($node, 'SELECT count(*) FROM payments.psp_pace'), 0, 'what the worker before knew is forgotten');
+is(value($node, 'SELECT count(*) FROM payments.psp_health'), 0, 'what the worker before knew is forgotten');
 
 # ---------- an inquiry is no try either
 fast_schedules($node, tries => 1, schedules => ['unknown']);
@@ -93,7 +93,7 @@ at_rest($node);
 
 $peer->faults({ fault => 'status_503', count => 1, retry_after => '3600' });
 my $overloaded = create_payment($node, idempotency_key => 'overloaded', amount => 1000);
-ok(wait_until($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_pace}), '503 with Retry-After pauses the PSP');
+ok(wait_until($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_health}), '503 with Retry-After pauses the PSP');
 ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$overloaded'", 'in_doubt'), 'and the payment is in doubt: it may have been processed');
 
 check_clean($node);

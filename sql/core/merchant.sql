@@ -15,11 +15,17 @@ BEGIN
 			MESSAGE = format('PSP "%s" does not exist', create_merchant.psp),
 			HINT = 'Create it with payments.create_psp().';
 	END IF;
+	IF create_merchant.app_role IS NOT NULL AND to_regrole(quote_ident(create_merchant.app_role)) IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '42704',
+			MESSAGE = format('role "%s" does not exist', create_merchant.app_role),
+			HINT = 'CREATE ROLE it first, and grant payments_app to it; payments_app itself is for all.';
+	END IF;
 	INSERT INTO payments.merchant AS m (merchant, app_role, psp)
 	VALUES (create_merchant.merchant, create_merchant.app_role, create_merchant.psp)
 	ON CONFLICT ON CONSTRAINT merchant_pkey DO UPDATE
-	SET app_role = excluded.app_role, psp = coalesce(excluded.psp, m.psp);
+	SET app_role = coalesce(excluded.app_role, m.app_role), psp = coalesce(excluded.psp, m.psp);
 END
 $$;
 COMMENT ON FUNCTION payments.create_merchant(text, name, text) IS
-'Makes a merchant, or changes who acts for it and which PSP it uses by default. app_role: only its members act for this merchant; null: every member of payments_app. psp: null keeps the one it has; without one, calls must name it, but for the sandbox in a database that was never armed. Raises PY401 for an unknown PSP.';
+'Makes a merchant, or changes who acts for it and which PSP it uses by default. What is left out, or null, stays as it is. app_role: only its members act for this merchant; a new one without it, or with payments_app, is every application''s. psp: without one, calls must name it, but for the sandbox in a database that was never armed. Raises PY401 for an unknown PSP, 42704 for an unknown role.';

@@ -128,7 +128,7 @@ CREATE TABLE payments.job (
 	enabled boolean NOT NULL DEFAULT true,
 	description text,
 	added_at timestamptz DEFAULT now(),
-	builtin boolean NOT NULL DEFAULT true,
+	builtin boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (job, builtin),
 	CONSTRAINT job_period_of_periods CHECK ((period IS NOT NULL) = (catch_up = 'periods'))
 );
@@ -150,26 +150,26 @@ COMMENT ON COLUMN payments.job.builtin IS 'shipped with the extension';
 -- Odd minutes: everybody's cron jobs run at the full hour.
 -- Closing freezes, and retiring removes: neither can be taken back, so somebody
 -- has to say it (docs/close.md, docs/retention.md).
-INSERT INTO payments.job (job, schedule, command, arguments, catch_up, period, delay, alone, max_steps, enabled, description, added_at) VALUES
-	('check', '17 3 * * *', 'payments.check', '{}', 'once', NULL, '0', false, 1, true, 'looks for violations of every promise', NULL),
-	('verify', '47 2 * * *', 'payments._job_verify', '{"blocks": 1000}', 'watermark', NULL, '0', false, 10000, true, 'compares the rows of new seal blocks with their seals', NULL),
-	('verify_all', '47 4 1 * *', 'payments._job_verify', '{"blocks": 1000, "whole": true}', 'watermark', NULL, '0', false, 10000, true, 'compares all sealed rows with their seals', NULL),
-	('reconcile', '57 5 * * *', 'payments._job_reconcile', '{"days": 45}', 'watermark', NULL, '0', false, 100000, true, 'compares what PSPs and banks say of the last 45 days with our books', NULL),
+INSERT INTO payments.job (job, schedule, command, arguments, catch_up, period, delay, alone, max_steps, enabled, description, added_at, builtin) VALUES
+	('check', '17 3 * * *', 'payments.check', '{}', 'once', NULL, '0', false, 1, true, 'looks for violations of every promise', NULL, true),
+	('verify', '47 2 * * *', 'payments._job_verify', '{"blocks": 1000}', 'watermark', NULL, '0', false, 10000, true, 'compares the rows of new seal blocks with their seals', NULL, true),
+	('verify_all', '47 4 1 * *', 'payments._job_verify', '{"blocks": 1000, "whole": true}', 'watermark', NULL, '0', false, 10000, true, 'compares all sealed rows with their seals', NULL, true),
+	('reconcile', '57 5 * * *', 'payments._job_reconcile', '{"days": 45}', 'watermark', NULL, '0', false, 100000, true, 'compares what PSPs and banks say of the last 45 days with our books', NULL, true),
 	-- The worker does these by itself; here for databases without one.
-	('make_partitions', '27 0 * * *', 'payments.make_partitions', '{"ahead": "3 months"}', 'once', NULL, '0', false, 1, true, 'makes the coming months'' partitions, should the worker not', NULL),
-	('seal_blocks', '*/10 * * * *', 'payments.seal_blocks', '{}', 'batches', NULL, '0', false, 100, true, 'seals new rows, should the worker not', NULL),
-	('fold_hot_accounts', '*/10 * * * *', 'payments.fold_hot_accounts', '{}', 'batches', NULL, '0', false, 100, true, 'folds what was posted to hot accounts, should the worker not', NULL),
-	('release_expired_holds', '*/10 * * * *', 'payments.release_expired_holds', '{}', 'batches', NULL, '0', false, 100, true, 'gives back expired holds, should the worker not', NULL),
-	('purge_job_run', '37 1 * * *', 'payments._purge_job_run', '{"keep": "90 days"}', 'batches', NULL, '0', false, 10000, true, 'removes old rows of job_run', NULL),
+	('make_partitions', '27 0 * * *', 'payments.make_partitions', '{"ahead": "3 months"}', 'once', NULL, '0', false, 1, true, 'makes the coming months'' partitions, should the worker not', NULL, true),
+	('seal_blocks', '*/10 * * * *', 'payments.seal_blocks', '{}', 'batches', NULL, '0', false, 100, true, 'seals new rows, should the worker not', NULL, true),
+	('fold_hot_accounts', '*/10 * * * *', 'payments.fold_hot_accounts', '{}', 'batches', NULL, '0', false, 100, true, 'folds what was posted to hot accounts, should the worker not', NULL, true),
+	('release_expired_holds', '*/10 * * * *', 'payments.release_expired_holds', '{}', 'batches', NULL, '0', false, 100, true, 'gives back expired holds, should the worker not', NULL, true),
+	('purge_job_run', '37 1 * * *', 'payments._purge_job_run', '{"keep": "90 days"}', 'batches', NULL, '0', false, 10000, true, 'removes old rows of job_run', NULL, true),
 	-- Every day, though it has something to do once a month: what could not be closed is tried again.
-	('close_month', '57 4 * * *', 'payments._job_close', '{}', 'periods', '1 month', '3 days', false, 100, false, 'closes the books of all merchants for each month, three days after its end', NULL),
-	('retire_posting', '27 4 2 * *', 'payments.retire_partitions', '{"table_name": "posting", "older_than": "10 years"}', 'once', NULL, '0', true, 1, false, 'takes old months out of posting', NULL),
-	('retire_payment_status', '27 4 3 * *', 'payments.retire_partitions', '{"table_name": "payment_status", "older_than": "3 years"}', 'once', NULL, '0', true, 1, false, 'takes old months out of payment_status', NULL),
-	('retire_event', '27 4 4 * *', 'payments.retire_partitions', '{"table_name": "event", "older_than": "1 year"}', 'once', NULL, '0', true, 1, false, 'takes old months out of event', NULL),
-	('purge_job_run_details', '7 1 * * *', 'payments._purge_job_run_details', '{"keep": "14 days"}', 'once', NULL, '0', false, 1, true, 'removes old rows of our jobs from pg_cron''s log', NULL);
+	('close_month', '57 4 * * *', 'payments._job_close', '{}', 'periods', '1 month', '3 days', false, 100, false, 'closes the books of all merchants for each month, three days after its end', NULL, true),
+	('retire_posting', '27 4 2 * *', 'payments.retire_partitions', '{"table_name": "posting", "older_than": "10 years"}', 'once', NULL, '0', true, 1, false, 'takes old months out of posting', NULL, true),
+	('retire_payment_status', '27 4 3 * *', 'payments.retire_partitions', '{"table_name": "payment_status", "older_than": "3 years"}', 'once', NULL, '0', true, 1, false, 'takes old months out of payment_status', NULL, true),
+	('retire_event', '27 4 4 * *', 'payments.retire_partitions', '{"table_name": "event", "older_than": "1 year"}', 'once', NULL, '0', true, 1, false, 'takes old months out of event', NULL, true),
+	('purge_job_run_details', '7 1 * * *', 'payments._purge_job_run_details', '{"keep": "14 days"}', 'once', NULL, '0', false, 1, true, 'removes old rows of our jobs from pg_cron''s log', NULL, true);
 
 -- Whether statements are to be issued, and of which periods, is for somebody to decide.
-INSERT INTO payments.job (job, schedule, command, catch_up, period, delay, enabled, description, added_at) VALUES
-	('issue_statements', '7 6 * * *', 'payments._job_issue_statements', 'periods', '1 month', '6 hours', false, 'issues the statements of each month that is over', NULL);
+INSERT INTO payments.job (job, schedule, command, catch_up, period, delay, enabled, description, added_at, builtin) VALUES
+	('issue_statements', '7 6 * * *', 'payments._job_issue_statements', 'periods', '1 month', '6 hours', false, 'issues the statements of each month that is over', NULL, true);
 
 SELECT pg_catalog.pg_extension_config_dump('payments.job', 'WHERE NOT builtin');

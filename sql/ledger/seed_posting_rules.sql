@@ -15,7 +15,7 @@ CREATE TABLE payments.account_template (
 	min_balance bigint,
 	max_balance bigint,
 	description text,
-	builtin boolean NOT NULL DEFAULT true,
+	builtin boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (code, builtin),
 	-- As payments.account wants it of an account that starts at zero.
 	CONSTRAINT account_template_hot_has_no_limits CHECK (NOT hot OR (min_balance IS NULL AND max_balance IS NULL)),
@@ -38,7 +38,7 @@ CREATE TABLE payments.posting_rule (
 	debit text NOT NULL,
 	credit text NOT NULL,
 	description text,
-	builtin boolean NOT NULL DEFAULT true,
+	builtin boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (event, leg, builtin)
 );
 COMMENT ON TABLE payments.posting_rule IS 'which postings a money movement causes; your rows (builtin = false) for an event replace the shipped ones as a whole';
@@ -51,18 +51,18 @@ COMMENT ON COLUMN payments.posting_rule.builtin IS 'shipped with the extension';
 
 SELECT pg_catalog.pg_extension_config_dump('payments.posting_rule', 'WHERE NOT builtin');
 
-INSERT INTO payments.account_template (code, type, hot, description) VALUES
-	('psp_receivable:{psp}', 'asset', true, 'captured by the PSP and not yet paid out to us'),
-	('merchant_balance', 'liability', true, 'owed to the merchant for captured payments; below zero, the merchant owes us'),
-	('psp_fees', 'expense', true, 'kept by PSPs for their services'),
-	('dispute_reserve', 'asset', true, 'taken back by PSPs for disputes that are not decided; ours again if they are won'),
-	('psp_reserve:{psp}', 'asset', true, 'kept back by the PSP for a while'),
-	('payout_clearing:{psp}', 'asset', true, 'paid out by the PSP and not yet seen at the bank'),
-	('psp_adjustments', 'expense', true, 'corrections by PSPs, and differences that a person has adjusted'),
-	('psp_transfers', 'asset', true, 'moved between accounts at the PSP'),
-	('psp_foreign:{psp}', 'liability', true, 'of payments of other databases that use the same account at the PSP; it comes in with our payouts, and is not ours'),
-	('bank:{bank}', 'asset', true, 'paid out by PSPs to this bank account'),
-	('suspense', 'liability', true, 'arrived for a payment that was already final; a person decides whose it is');
+INSERT INTO payments.account_template (code, type, hot, description, builtin) VALUES
+	('psp_receivable:{psp}', 'asset', true, 'captured by the PSP and not yet paid out to us', true),
+	('merchant_balance', 'liability', true, 'owed to the merchant for captured payments; below zero, the merchant owes us', true),
+	('psp_fees', 'expense', true, 'kept by PSPs for their services', true),
+	('dispute_reserve', 'asset', true, 'taken back by PSPs for disputes that are not decided; ours again if they are won', true),
+	('psp_reserve:{psp}', 'asset', true, 'kept back by the PSP for a while', true),
+	('payout_clearing:{psp}', 'asset', true, 'paid out by the PSP and not yet seen at the bank', true),
+	('psp_adjustments', 'expense', true, 'corrections by PSPs, and differences that a person has adjusted', true),
+	('psp_transfers', 'asset', true, 'moved between accounts at the PSP', true),
+	('psp_foreign:{psp}', 'liability', true, 'of payments of other databases that use the same account at the PSP; it comes in with our payouts, and is not ours', true),
+	('bank:{bank}', 'asset', true, 'paid out by PSPs to this bank account', true),
+	('suspense', 'liability', true, 'arrived for a payment that was already final; a person decides whose it is', true);
 
 -- For payments.exchange().  The position is equity: it holds no money, the bank
 -- accounts do, and on the credit side its sign is that of the position: above
@@ -71,9 +71,9 @@ INSERT INTO payments.account_template (code, type, hot, description) VALUES
 -- to what exchanging has gained.  Hot, since every exchange goes through them;
 -- to limit how much of a currency may be sold, open the account "exchange" with
 -- min_balance before the first exchange, or add a row of your own.
-INSERT INTO payments.account_template (code, type, hot, description) VALUES
-	('exchange', 'equity', true, 'the merchant''s position in this currency, bought less sold by payments.exchange()'),
-	('exchange_spread', 'income', true, 'kept by payments.exchange() as its spread');
+INSERT INTO payments.account_template (code, type, hot, description, builtin) VALUES
+	('exchange', 'equity', true, 'the merchant''s position in this currency, bought less sold by payments.exchange()', true),
+	('exchange_spread', 'income', true, 'kept by payments.exchange() as its spread', true);
 
 -- A dispute is an asset, not a charge against the merchant: the PSP has taken
 -- the money, but whether the merchant bears it is open until the dispute is
@@ -81,26 +81,26 @@ INSERT INTO payments.account_template (code, type, hot, description) VALUES
 -- A dispute that is won is the same posting reversed.  One that is lost is
 -- written off by a person: debit merchant_balance (or an expense of your own),
 -- credit dispute_reserve.
-INSERT INTO payments.posting_rule (event, leg, debit, credit, description) VALUES
-	('capture', 1, 'psp_receivable:{psp}', 'merchant_balance', 'captured'),
-	('refund', 1, 'merchant_balance', 'psp_receivable:{psp}', 'refunded'),
-	('refund_failed', 1, 'psp_receivable:{psp}', 'merchant_balance', 'refund failed, money back'),
-	('fee', 1, 'psp_fees', 'psp_receivable:{psp}', 'fee of the PSP'),
-	('dispute', 1, 'dispute_reserve', 'psp_receivable:{psp}', 'disputed, taken back by the PSP'),
-	('dispute_won', 1, 'psp_receivable:{psp}', 'dispute_reserve', 'dispute won, money back'),
-	('late_capture', 1, 'psp_receivable:{psp}', 'suspense', 'captured after the payment was final');
+INSERT INTO payments.posting_rule (event, leg, debit, credit, description, builtin) VALUES
+	('capture', 1, 'psp_receivable:{psp}', 'merchant_balance', 'captured', true),
+	('refund', 1, 'merchant_balance', 'psp_receivable:{psp}', 'refunded', true),
+	('refund_failed', 1, 'psp_receivable:{psp}', 'merchant_balance', 'refund failed, money back', true),
+	('fee', 1, 'psp_fees', 'psp_receivable:{psp}', 'fee of the PSP', true),
+	('dispute', 1, 'dispute_reserve', 'psp_receivable:{psp}', 'disputed, taken back by the PSP', true),
+	('dispute_won', 1, 'psp_receivable:{psp}', 'dispute_reserve', 'dispute won, money back', true),
+	('late_capture', 1, 'psp_receivable:{psp}', 'suspense', 'captured after the payment was final', true);
 
 -- What settlement files book, by batch, merchant and currency; below zero it is
 -- posted the other way.  Charges, refunds and disputes are no part of this:
 -- each is posted by its movement.  Rules with "bank" know {psp} as the name of
 -- the bank account, too.
-INSERT INTO payments.posting_rule (event, leg, debit, credit, description) VALUES
-	('settled_fee', 1, 'psp_fees', 'psp_receivable:{psp}', 'fees by the settlement file'),
-	('settled_adjustment', 1, 'psp_adjustments', 'psp_receivable:{psp}', 'adjusted by the PSP'),
-	('settled_reserve', 1, 'psp_reserve:{psp}', 'psp_receivable:{psp}', 'kept back by the PSP'),
-	('settled_transfer', 1, 'psp_transfers', 'psp_receivable:{psp}', 'moved between accounts at the PSP'),
-	('settled_unknown', 1, 'suspense', 'psp_receivable:{psp}', 'a type of line that is not known'),
-	('settled_foreign', 1, 'psp_foreign:{psp}', 'psp_receivable:{psp}', 'of payments of another database on the same account'),
-	('settled_fx', 1, 'exchange', 'psp_receivable:{psp}', 'settled in another currency'),
-	('settled_payout', 1, 'payout_clearing:{psp}', 'psp_receivable:{psp}', 'paid out by the PSP'),
-	('settled_at_bank', 1, 'bank:{bank}', 'payout_clearing:{psp}', 'payout has come in at the bank');
+INSERT INTO payments.posting_rule (event, leg, debit, credit, description, builtin) VALUES
+	('settled_fee', 1, 'psp_fees', 'psp_receivable:{psp}', 'fees by the settlement file', true),
+	('settled_adjustment', 1, 'psp_adjustments', 'psp_receivable:{psp}', 'adjusted by the PSP', true),
+	('settled_reserve', 1, 'psp_reserve:{psp}', 'psp_receivable:{psp}', 'kept back by the PSP', true),
+	('settled_transfer', 1, 'psp_transfers', 'psp_receivable:{psp}', 'moved between accounts at the PSP', true),
+	('settled_unknown', 1, 'suspense', 'psp_receivable:{psp}', 'a type of line that is not known', true),
+	('settled_foreign', 1, 'psp_foreign:{psp}', 'psp_receivable:{psp}', 'of payments of another database on the same account', true),
+	('settled_fx', 1, 'exchange', 'psp_receivable:{psp}', 'settled in another currency', true),
+	('settled_payout', 1, 'payout_clearing:{psp}', 'psp_receivable:{psp}', 'paid out by the PSP', true),
+	('settled_at_bank', 1, 'bank:{bank}', 'payout_clearing:{psp}', 'payout has come in at the bank', true);

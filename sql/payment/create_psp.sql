@@ -7,7 +7,7 @@ CREATE FUNCTION payments.create_psp(
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_create_psp';
 COMMENT ON FUNCTION payments.create_psp(text, text, text, text, jsonb, boolean) IS
-'Makes a payment service provider known, or replaces its configuration. adapter: one of the library, such as "sandbox" or "stripe". base_url: default the PSP''s own, where the adapter knows it. secret: name of an entry of payments.secrets_file; NAME.webhook is the webhook signing secret. force: change base_url, secret or what the adapter reads of config although the PSP may have performed something that is still open, and forget whose account it was. Raises PY402 for an unknown adapter, PY404 for an address that is not public, PY406 for plain http, PY409 while something is open.';
+'Makes a payment service provider known, or changes what it is given of one: an argument that is left out, or null, keeps what is there. adapter: one of the library, such as "sandbox" or "stripe". base_url: default the PSP''s own, where the adapter knows it. secret: name of an entry of payments.secrets_file; NAME.webhook is the webhook signing secret. config: replaces the former as a whole; an empty object keeps it, {"feeds": {}} leaves no setting. force: change base_url, secret or what the adapter reads of config although the PSP may have performed something that is still open, and forget whose account it was. Raises PY402 for an unknown adapter, PY404 for an address that is not public, PY406 for plain http, PY409 while something is open.';
 
 CREATE FUNCTION payments._require_psp_idle(psp text) RETURNS void
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_require_psp_idle';

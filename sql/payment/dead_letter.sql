@@ -1,4 +1,4 @@
--- What a person decides about a dead letter.
+-- What a person decides about a dead letter, and about an exception.
 
 CREATE FUNCTION payments.redrive(dead_letter_id uuid, resend boolean DEFAULT false, reason text DEFAULT NULL)
 	RETURNS void
@@ -12,3 +12,40 @@ CREATE FUNCTION payments.discard(dead_letter_id uuid, reason text) RETURNS void
 	AS 'MODULE_PATHNAME', 'pay_discard';
 COMMENT ON FUNCTION payments.discard(uuid, text) IS
 'Ends a dead letter by a person''s word that the operation did not happen: the operation fails, and what it had reserved is free again. Should the PSP say otherwise later, the money stands in suspense with an exception. Raises PY301, PY303, 22023 without a reason.';
+
+CREATE FUNCTION payments.resolve_exception(exception_id uuid, resolution text) RETURNS void
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM payments._commit_durably();
+	PERFORM payments._require_setup();
+	IF coalesce(resolve_exception.resolution, '') !~ '[^[:space:]]' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'an exception needs a resolution',
+			HINT = 'Say what was done about it, or why nothing had to be.';
+	END IF;
+	-- The payment before the exception, as whoever brings the PSP's word has them.
+	PERFORM FROM payments.payment p
+	WHERE p.payment_id = (
+		SELECT x.payment_id FROM payments.exception x WHERE x.exception_id = resolve_exception.exception_id
+	)
+	FOR NO KEY UPDATE;
+	UPDATE payments.exception x
+	SET resolved_at = clock_timestamp(),
+		resolution = payments._mask_card_numbers(resolve_exception.resolution),
+		resolved_by = CASE current_setting('role')
+			WHEN 'none' THEN session_user
+			ELSE current_setting('role')
+		END
+	WHERE x.exception_id = resolve_exception.exception_id AND x.resolved_at IS NULL;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY304',
+			MESSAGE = format(
+				'open exception %s does not exist', coalesce(resolve_exception.exception_id::text, 'null')),
+			HINT = 'SELECT * FROM payments.exception WHERE resolved_at IS NULL lists them.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION payments.resolve_exception(uuid, text) IS
+'Closes an exception, with what was done about it; it moves no money. Raises PY304, 22023 without a resolution.';

@@ -6,7 +6,7 @@ CREATE TABLE payments.psp_currency (
 	currency text NOT NULL,
 	exponent int NOT NULL CONSTRAINT psp_currency_exponent_range CHECK (exponent BETWEEN 0 AND 4),
 	multiple bigint NOT NULL DEFAULT 1 CONSTRAINT psp_currency_multiple_positive CHECK (multiple > 0),
-	builtin boolean NOT NULL DEFAULT true,
+	builtin boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (adapter, currency)
 );
 COMMENT ON TABLE payments.psp_currency IS 'where a PSP counts a currency differently from ISO 4217';
@@ -18,32 +18,32 @@ COMMENT ON COLUMN payments.psp_currency.builtin IS 'shipped with the extension';
 
 SELECT pg_catalog.pg_extension_config_dump('payments.psp_currency', 'WHERE NOT builtin');
 
-INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple)
+INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple, builtin)
 VALUES
 	-- Stripe's list of currencies without decimals; MGA has two in ISO 4217.
-	('stripe', 'BIF', 0, 1),
-	('stripe', 'CLP', 0, 1),
-	('stripe', 'DJF', 0, 1),
-	('stripe', 'GNF', 0, 1),
-	('stripe', 'JPY', 0, 1),
-	('stripe', 'KMF', 0, 1),
-	('stripe', 'KRW', 0, 1),
-	('stripe', 'MGA', 0, 1),
-	('stripe', 'PYG', 0, 1),
-	('stripe', 'RWF', 0, 1),
-	('stripe', 'VND', 0, 1),
-	('stripe', 'VUV', 0, 1),
-	('stripe', 'XAF', 0, 1),
-	('stripe', 'XOF', 0, 1),
-	('stripe', 'XPF', 0, 1),
+	('stripe', 'BIF', 0, 1, true),
+	('stripe', 'CLP', 0, 1, true),
+	('stripe', 'DJF', 0, 1, true),
+	('stripe', 'GNF', 0, 1, true),
+	('stripe', 'JPY', 0, 1, true),
+	('stripe', 'KMF', 0, 1, true),
+	('stripe', 'KRW', 0, 1, true),
+	('stripe', 'MGA', 0, 1, true),
+	('stripe', 'PYG', 0, 1, true),
+	('stripe', 'RWF', 0, 1, true),
+	('stripe', 'VND', 0, 1, true),
+	('stripe', 'VUV', 0, 1, true),
+	('stripe', 'XAF', 0, 1, true),
+	('stripe', 'XOF', 0, 1, true),
+	('stripe', 'XPF', 0, 1, true),
 	-- Without decimals in ISO 4217; Stripe kept two, which must be 00.
-	('stripe', 'ISK', 2, 100),
-	('stripe', 'UGX', 2, 100),
+	('stripe', 'ISK', 2, 100, true),
+	('stripe', 'UGX', 2, 100, true),
 	-- Three decimals, the last of which must be 0.
-	('stripe', 'BHD', 3, 10),
-	('stripe', 'IQD', 3, 10),
-	('stripe', 'JOD', 3, 10),
-	('stripe', 'KWD', 3, 10),
-	('stripe', 'LYD', 3, 10),
-	('stripe', 'OMR', 3, 10),
-	('stripe', 'TND', 3, 10);
+	('stripe', 'BHD', 3, 10, true),
+	('stripe', 'IQD', 3, 10, true),
+	('stripe', 'JOD', 3, 10, true),
+	('stripe', 'KWD', 3, 10, true),
+	('stripe', 'LYD', 3, 10, true),
+	('stripe', 'OMR', 3, 10, true),
+	('stripe', 'TND', 3, 10, true);

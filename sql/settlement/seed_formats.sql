@@ -6,7 +6,7 @@ CREATE TABLE payments.settlement_format (
 	source text NOT NULL DEFAULT 'psp' CONSTRAINT settlement_format_source_known CHECK (source IN ('psp', 'bank')),
 	totals text NOT NULL DEFAULT 'none' CONSTRAINT settlement_format_totals_known CHECK (totals IN ('none', 'payout')),
 	description text,
-	builtin boolean NOT NULL DEFAULT true,
+	builtin boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (format, builtin)
 );
 COMMENT ON TABLE payments.settlement_format IS 'how import_settlement() reads files; a row of yours (builtin = false) wins over a shipped one. docs/reconciliation.md says how to write one';
@@ -15,16 +15,16 @@ COMMENT ON COLUMN payments.settlement_format.function IS 'schema.name of a funct
 COMMENT ON COLUMN payments.settlement_format.source IS 'psp: rows are settlement lines; bank: statements and entries';
 COMMENT ON COLUMN payments.settlement_format.totals IS 'payout: where a file names a payout, its lines must make it; none: the file holds parts of payouts';
 COMMENT ON COLUMN payments.settlement_format.description IS 'which file of whom';
-COMMENT ON COLUMN payments.settlement_format.builtin IS 'shipped with the extension; add your own rows with false and they are kept by pg_dump';
+COMMENT ON COLUMN payments.settlement_format.builtin IS 'shipped with the extension; a row of yours says false, as it does by default, and is kept by pg_dump';
 
-INSERT INTO payments.settlement_format (format, function, source, totals, description)
+INSERT INTO payments.settlement_format (format, function, source, totals, description, builtin)
 VALUES
-	('csv', 'payments._settlement_csv', 'psp', 'none', 'any CSV; options.columns says which column means what'),
-	('stripe_payout', 'payments._settlement_stripe_payout', 'psp', 'payout', 'Stripe, payout reconciliation, itemised (payout_reconciliation.itemized.5)'),
-	('stripe_balance', 'payments._settlement_stripe_balance', 'psp', 'none', 'Stripe, balance change from activity, itemised (balance_change_from_activity.itemized.3), or balance transactions of the Dashboard'),
-	('stripe_api', 'payments._settlement_stripe_api', 'psp', 'none', 'Stripe, a list of GET /v1/balance_transactions, with data.source expanded; amounts are minor units. The worker reads these by itself'),
-	('adyen', 'payments._settlement_adyen', 'psp', 'payout', 'Adyen, settlement details report'),
-	('camt053', 'payments._settlement_camt053', 'bank', 'none', 'bank statement, ISO 20022 camt.053.001.02, .04 and .08'),
-	('mt940', 'payments._settlement_mt940', 'bank', 'none', 'bank statement, SWIFT MT940');
+	('csv', 'payments._settlement_csv', 'psp', 'none', 'any CSV; options.columns says which column means what', true),
+	('stripe_payout', 'payments._settlement_stripe_payout', 'psp', 'payout', 'Stripe, payout reconciliation, itemised (payout_reconciliation.itemized.5)', true),
+	('stripe_balance', 'payments._settlement_stripe_balance', 'psp', 'none', 'Stripe, balance change from activity, itemised (balance_change_from_activity.itemized.3), or balance transactions of the Dashboard', true),
+	('stripe_api', 'payments._settlement_stripe_api', 'psp', 'none', 'Stripe, a list of GET /v1/balance_transactions, with data.source expanded; amounts are minor units. The worker reads these by itself', true),
+	('adyen', 'payments._settlement_adyen', 'psp', 'payout', 'Adyen, settlement details report', true),
+	('camt053', 'payments._settlement_camt053', 'bank', 'none', 'bank statement, ISO 20022 camt.053.001.02, .04 and .08', true),
+	('mt940', 'payments._settlement_mt940', 'bank', 'none', 'bank statement, SWIFT MT940', true);
 
 SELECT pg_catalog.pg_extension_config_dump('payments.settlement_format', 'WHERE NOT builtin');

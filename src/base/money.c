@@ -1,6 +1,6 @@
 /*
  * src/base/money.c
- *		Minor units between ISO 4217 and a PSP's own scale; no floats anywhere.
+ *		Minor units between ISO 4217 and a PSP's own scale, and for people; no floats anywhere.
  */
 #include "payments.h"
 
@@ -25,4 +25,18 @@ pay_money_rescale(int64 amount, int from_exponent, int to_exponent, int64 *out)
 	}
 	*out = value;
 	return true;
+}
+
+const char *
+pay_money_text(int64 amount, int exponent, const char *currency)
+{
+	uint64		magnitude = amount < 0 ? -(uint64) amount : (uint64) amount;
+	const char *sign = amount < 0 ? "-" : "";
+	uint64		unit = 1;
+
+	for (int e = 0; e < exponent; e++)
+		unit *= 10;
+	if (unit == 1)
+		return psprintf("%s" UINT64_FORMAT " %s", sign, magnitude, currency);
+	return psprintf("%s" UINT64_FORMAT ".%0*d %s", sign, magnitude / unit, exponent, (int) (magnitude % unit), currency);
 }

@@ -32,6 +32,7 @@ static void refunded(PayContext *c);
 static void refund_failed(PayContext *c);
 static void refund_ended(PayContext *c);
 static void disputed(PayContext *c);
+static void win(PayContext *c, const char *object_id, int64 amount);
 static void dispute_won(PayContext *c);
 
 void
@@ -342,7 +343,15 @@ disputed(PayContext *c)
 	pay_payment_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount, "disputed");
 	pay_payment_move(c->set, d, NULL, "dispute", c->result.object_id, c->result.amount, c->source);
 	if (pay_payment_moved(d, "dispute_undone", c->result.object_id))
-		pay_payment_move(c->set, d, NULL, "dispute_won", c->result.object_id, c->result.amount, c->source);
+		win(c, c->result.object_id, c->result.amount);
+}
+
+/* Who looked after the dispute has nothing left to do. */
+static void
+win(PayContext *c, const char *object_id, int64 amount)
+{
+	pay_payment_move(c->set, c->payment, NULL, "dispute_won", object_id, amount, c->source);
+	pay_payment_resolve(c->set, c->payment, "disputed", object_id, "the dispute was won");
 }
 
 static void
@@ -355,7 +364,7 @@ dispute_won(PayContext *c)
 		return;
 	count_applied(c);
 	if (dispute)
-		pay_payment_move(c->set, d, NULL, "dispute_won", dispute->object_id, dispute->amount, c->source);
+		win(c, dispute->object_id, dispute->amount);
 	else
 		pay_payment_move(c->set, d, NULL, "dispute_undone", c->result.object_id,
 						 c->result.amount > 0 ? c->result.amount : d->amount, c->source);

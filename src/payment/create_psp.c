@@ -26,19 +26,24 @@
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "replication/logicalworker.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 
 static bool is_name(const char *text, const char *others);
 static void check_base_url(const char *url);
-static void check_config(Jsonb *config);
-static void upsert(const char *psp, const char *adapter, const char *base_url, const char *secret, NullableDatum config, bool force);
+static void check_config(Jsonb *config, const PayAdapter *adapter);
+static void upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const char *secret, NullableDatum config, bool force);
 static bool moves(const TriggerData *trigger);
 static bool differ(const char *a, const char *b, const char *absent);
 static const char *of_adapter(const char *config);
 static const char *column(const HeapTuple tuple, TupleDesc desc, const char *name);
 static const char *account_text(const PayAccount *account);
+static const char *adapter_keys(const PayAdapter *adapter);
+
+/* Of a config, what does not reach the adapter. */
+static const char *const ours[] = {"feeds", "merchant"};
 
 /* The change that is being made was asked for by force. */
 static bool forced = false;
@@ -47,11 +52,13 @@ PAY_FUNCTION(pay_create_psp);
 PAY_FUNCTION(pay_guard_psp);
 PAY_FUNCTION(pay_require_psp_idle);
 
-static PayStmt upsert_psp = PAY_STMT(SPI_OK_INSERT,
+/* What is left out stays; an empty config cannot be told from one that is left out. */
+static PayStmt upsert_psp = PAY_STMT(SPI_OK_INSERT_RETURNING,
 	"INSERT INTO payments.psp AS p (psp, adapter, base_url, secret, config) VALUES ($1, $2, $3, $4, coalesce($5, '{}')) "
-	"ON CONFLICT (psp) DO UPDATE SET base_url = excluded.base_url, secret = excluded.secret, config = excluded.config, "
+	"ON CONFLICT (psp) DO UPDATE SET base_url = coalesce(excluded.base_url, p.base_url), secret = coalesce(excluded.secret, p.secret), "
+	" config = CASE WHEN excluded.config = '{}' THEN p.config ELSE excluded.config END, "
 	" account_id = CASE WHEN NOT $6 THEN p.account_id END, account_mode = CASE WHEN NOT $6 THEN p.account_mode END "
-	"WHERE p.adapter = excluded.adapter", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID);
+	"WHERE p.adapter = excluded.adapter RETURNING base_url IS NULL", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID);
 /* An operation that was never sent is nowhere; what follows a payment goes where that is. */
 static PayStmt count_open = PAY_STMT(SPI_OK_SELECT,
 	"SELECT count(*) FROM ("
@@ -72,7 +79,7 @@ static PayStmt insert_feed = PAY_STMT(SPI_OK_INSERT,
 	"clock_timestamp(), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint "
 	"FROM payments.psp s WHERE s.psp = $1 ON CONFLICT DO NOTHING", TEXTOID, TEXTOID);
 
-/* create_psp(psp, adapter, base_url, secret, config, force): again with the same adapter, it replaces the configuration. */
+/* create_psp(psp, adapter, base_url, secret, config, force): again with the same adapter, it changes what it is given. */
 Datum
 pay_create_psp(PG_FUNCTION_ARGS)
 {
@@ -115,16 +122,11 @@ pay_create_psp(PG_FUNCTION_ARGS)
 				 errmsg("secret must be the name of an entry, not the secret itself"),
 				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and revoke the secret that you have just typed."),
 				 errhidestmt(true)));
-	if (base_url == NULL && adapter->default_base_url == NULL && !adapter->in_process)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("adapter \"%s\" does not know where its PSP is", adapter_name),
-				 errhint("Pass base_url => 'https://...', as the PSP's documentation of its API says.")));
 	if (!PG_ARGISNULL(4))
-		check_config(PG_GETARG_JSONB_P(4));
+		check_config(PG_GETARG_JSONB_P(4), adapter);
 
 	pay_spi_begin();
-	upsert(psp, adapter_name, base_url, secret, fcinfo->args[4], !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
+	upsert(psp, adapter, base_url, secret, fcinfo->args[4], !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 	pay_psp_create_feeds(psp, adapter);
 	pay_spi_end();
 	if (secret == NULL && !adapter->in_process)
@@ -137,13 +139,13 @@ pay_create_psp(PG_FUNCTION_ARGS)
 }
 
 static void
-upsert(const char *psp, const char *adapter, const char *base_url, const char *secret, NullableDatum config, bool force)
+upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const char *secret, NullableDatum config, bool force)
 {
 	PayArgs		args = {0};
 	uint64		rows;
 
 	pay_arg_text(&args, psp);
-	pay_arg_text(&args, adapter);
+	pay_arg_text(&args, adapter->name);
 	pay_arg_text(&args, base_url);
 	pay_arg_text(&args, secret);
 	pay_arg_datum(&args, config.value, config.isnull);
@@ -163,6 +165,11 @@ upsert(const char *psp, const char *adapter, const char *base_url, const char *s
 				(errcode(PAY_ERR_EXISTS_DIFFERENT),
 				 errmsg("PSP \"%s\" exists with another adapter", psp),
 				 errhint("Choose another name; payments remember theirs.")));
+	if (pay_spi_bool(0, 1) && adapter->default_base_url == NULL && !adapter->in_process)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("adapter \"%s\" does not know where its PSP is", adapter->name),
+				 errhint("Pass base_url => 'https://...', as the PSP's documentation of its API says.")));
 }
 
 /* ---------- whose account it is ---------- */
@@ -212,7 +219,6 @@ differ(const char *a, const char *b, const char *absent)
 static const char *
 of_adapter(const char *config)
 {
-	static const char *const ours[] = {"feeds", "merchant"};
 	Datum		json;
 
 	/* No CHECK has seen it yet. */
@@ -258,7 +264,9 @@ pay_psp_require_idle(const char *psp)
 				(errcode(PAY_ERR_PSP_IN_USE),
 				 errmsg("PSP \"%s\" has " INT64_FORMAT " open %s that it may have performed", psp, open, open == 1 ? "operation" : "operations"),
 				 errdetail("What became of them can be found out only where they were sent, in the account of then."),
-				 errhint("Wait until SELECT * FROM payments.stuck is empty, decide about dead letters, or make another PSP; force => true if it is the same account.")));
+				 errhint("Wait until they are over, or decide about their dead letters: SELECT * FROM payments.operation WHERE psp = %s AND completed_at IS NULL lists them. "
+						 "Or make another PSP. If it is the same account, call create_psp() or accept_psp_account() with force => true.",
+						 quote_literal_cstr(psp))));
 }
 
 /* _require_psp_idle(psp): with the row locked. */
@@ -358,9 +366,13 @@ check_base_url(const char *url)
 	}
 }
 
-/* config.feeds: how the worker reads the PSP's lists.  A word that nobody knows would be a setting that silently does nothing. */
+/*
+ * config.feeds: how the worker reads the PSP's lists; config.merchant: whose
+ * money it is where no payment says so; the rest is the adapter's.  A word that
+ * nobody knows would be a setting that silently does nothing.
+ */
 static void
-check_config(Jsonb *config)
+check_config(Jsonb *config, const PayAdapter *adapter)
 {
 	static const struct
 	{
@@ -374,6 +386,7 @@ check_config(Jsonb *config)
 		{"feeds.window_s", 60, 2678400},
 	};
 	int			known = 0;
+	int			known_at_top = 0;
 
 	if (!JB_ROOT_IS_OBJECT(config))
 		ereport(ERROR,
@@ -399,6 +412,26 @@ check_config(Jsonb *config)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("config: feeds has a key that is not known"),
 				 errhint("Known are interval_s, lag_s, overlap_s and window_s; enable_feed() switches a feed on and off.")));
+	for (size_t i = 0; i < lengthof(ours); i++)
+		known_at_top += pay_json_exists(config, ours[i]);
+	for (const char *const *key = adapter->config_keys; key && *key; key++)
+		known_at_top += pay_json_exists(config, *key);
+	if ((int) JB_ROOT_COUNT(config) != known_at_top)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("config has a key that is not known"),
+				 errhint("Known are feeds, merchant%s.", adapter_keys(adapter))));
+}
+
+static const char *
+adapter_keys(const PayAdapter *adapter)
+{
+	StringInfoData keys;
+
+	initStringInfo(&keys);
+	for (const char *const *key = adapter->config_keys; key && *key; key++)
+		appendStringInfo(&keys, ", %s", *key);
+	return keys.data;
 }
 
 void

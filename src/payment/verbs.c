@@ -80,6 +80,8 @@ static bool insert_payment(const PayCreate *create, const uint8 *request_hash, c
 static void insert_event(const PayCreate *create, const PayFirstResult *result, TimestampTz now);
 static Datum create_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, const char *status, bool replayed);
 static Datum follow_up(FunctionCallInfo fcinfo, PayFollowUp *f);
+static const char *money(const PayPayment *payment, int64 amount);
+static const char *asked_for(const PayPayment *payment, const PayFollowUp *f);
 static void add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
 static void add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
 static void add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
@@ -281,7 +283,8 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 	{
 		*sqlstate = PAY_ERR_PSP_UNKNOWN;
 		*hint = create->psp ? "Create it with payments.create_psp(), or name another with psp => '...'."
-			: "Name one with psp => '...', or the merchant's with create_merchant(). Since this database has been armed, that is so for the sandbox too.";
+			: psprintf("Give the merchant one with create_merchant(%s, psp => '...'), or name one in the call. Since this database has been armed, that is so for the sandbox too.",
+					   quote_literal_cstr(create->merchant));
 		return create->psp ? psprintf("PSP \"%s\" does not exist", create->psp) : "neither the call nor the merchant names a PSP";
 	}
 	create->resolved_psp = route->psp;
@@ -295,7 +298,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 	{
 		*sqlstate = PAY_ERR_AMOUNT_INVALID;
 		*hint = "Amounts are whole minor units. If it is meant, raise the limit by a row of yours in payments.amount_limit.";
-		return psprintf("amount is above the limit of " INT64_FORMAT " %s for one payment", route->amount_max, create->currency);
+		return psprintf("amount is above the limit of %s for one payment", pay_money_text(route->amount_max, route->exponent, create->currency));
 	}
 	if (!pay_money_rescale(create->amount, route->exponent, route->psp_exponent, &psp_amount) ||
 		psp_amount % route->multiple != 0)
@@ -571,6 +574,19 @@ add_operation(PayPayments *set, PayPayment *payment, PayFollowUp *f, int64 amoun
 	return operation;
 }
 
+static const char *
+money(const PayPayment *payment, int64 amount)
+{
+	return pay_money_text(amount, payment->exponent, payment->currency);
+}
+
+/* Who names no amount has asked for what is left. */
+static const char *
+asked_for(const PayPayment *payment, const PayFollowUp *f)
+{
+	return f->amount_given ? psprintf(", asked for %s", money(payment, f->amount)) : "";
+}
+
 static void
 add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
 {
@@ -585,8 +601,8 @@ add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResul
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
 				 errmsg("cannot capture more than was authorized"),
-				 errdetail("Authorized " INT64_FORMAT ", captured " INT64_FORMAT ", asked for " INT64_FORMAT " %s.",
-						   payment->authorized, payment->captured, amount, payment->currency),
+				 errdetail("Authorized %s, captured %s%s.", money(payment, payment->authorized), money(payment, payment->captured),
+						   asked_for(payment, f)),
 				 errhint("Capture the authorized amount or less, and charge the rest as a new payment.")));
 	add_operation(set, payment, f, amount, result);
 	payment->capture_pending += amount;
@@ -603,12 +619,11 @@ add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult
 	if (amount > room || amount <= 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
-				 errmsg("cannot refund more than was captured"),
-				 errdetail("Captured " INT64_FORMAT ", refunded " INT64_FORMAT ", being refunded " INT64_FORMAT
-						   ", disputed " INT64_FORMAT ", asked for " INT64_FORMAT " %s.",
-						   payment->captured, payment->refunded, payment->refund_pending, payment->disputed, amount,
-						   payment->currency),
-				 errhint("At most " INT64_FORMAT " can be refunded now.", room)));
+				 errmsg(room > 0 ? "cannot refund more than was captured" : "nothing is left to refund"),
+				 errdetail("Captured %s, refunded %s, being refunded %s, disputed %s%s.", money(payment, payment->captured),
+						   money(payment, payment->refunded), money(payment, payment->refund_pending), money(payment, payment->disputed),
+						   asked_for(payment, f)),
+				 errhint("At most %s can be refunded now.", money(payment, room))));
 	add_operation(set, payment, f, amount, result);
 	payment->refund_pending += amount;
 }

@@ -269,6 +269,7 @@ typedef struct PayAdapter
 	const char *default_base_url;
 	const char *const *headers; /* fixed ones, "Name: value"; NULL, or NULL-terminated */
 	const char *const *secret_prefixes; /* what its secrets begin with, so that one typed into SQL is noticed; likewise */
+	const char *const *config_keys; /* what it reads of create_psp()'s config; likewise, or NULL */
 	const PayFeed *feeds;		/* lists that the worker reads by itself */
 	int			n_feeds;
 

@@ -25,7 +25,10 @@
 /* When each is due; process-local. */
 static PaySteady fold_at = 0;
 static PaySteady seal_at = 0;
-static PaySteady partitions_at = 0;
+
+/* Months follow the time of day: looked at by that clock, and anew when it was set. */
+static TimestampTz months_made_at = 0;
+static TimestampTz months_due_at = 0;
 
 static void fold(void);
 static void fold_work(void *arg);
@@ -114,13 +117,14 @@ seal(void)
 static void
 make_months(void)
 {
-	PaySteady	now = pay_clock_now();
+	TimestampTz now = GetCurrentTimestamp();
 
-	if (now < partitions_at)
+	if (now >= months_made_at && now < months_due_at)
 		return;
-	partitions_at = now + PARTITIONS_MS * INT64CONST(1000);
+	months_made_at = now;
+	months_due_at = now + PARTITIONS_MS * INT64CONST(1000);
 	if (pay_worker_transaction(make_months_work, NULL, NULL) != PAY_WORK_DONE)
-		partitions_at = now + PARTITIONS_AGAIN_MS * INT64CONST(1000);
+		months_due_at = now + PARTITIONS_AGAIN_MS * INT64CONST(1000);
 }
 
 static void

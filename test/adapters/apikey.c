@@ -11,6 +11,7 @@
 #include "psp/plain.h"
 
 static const char *const secret_prefixes[] = {"apikey_", NULL};
+static const char *const config_keys[] = {"account", NULL};
 
 static bool build(const PayCommand *command, PayRequest *request, const char **problem);
 static void authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
@@ -24,6 +25,7 @@ const PayAdapter pay_adapter_apikey = {
 	.key_valid_s = PLAIN_KEY_VALID_S,
 	.key_header = "Request-Key",
 	.secret_prefixes = secret_prefixes,
+	.config_keys = config_keys,
 	.build = build,
 	.build_inquiry = plain_build_inquiry,
 	.authorize = authorize,

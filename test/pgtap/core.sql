@@ -88,5 +88,16 @@ SELECT is_empty($$
 	WHERE c.relnamespace = 'payments'::regnamespace AND a.attnum > 0 AND a.atttypid IN ('real'::regtype, 'double precision'::regtype, 'money'::regtype)
 $$, 'nothing is kept in floating point');
 
+-- Of rules pg_dump keeps those that we do not ship: so a row is somebody's own unless it says otherwise, and all that we ship say so.
+CREATE TEMP TABLE rule_tables AS
+SELECT a.attrelid::regclass AS name, pg_get_expr(d.adbin, d.adrelid) AS by_default
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind = 'r' AND a.attname = 'builtin';
+SELECT ok(count(*) > 8, 'there are tables of rules') FROM rule_tables;
+SELECT is(by_default, 'false', name || ': a row is somebody''s own') FROM rule_tables;
+SELECT is(xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s WHERE NOT builtin', name), false, true, ''))::text, '{0}', name || ': what is shipped says so') FROM rule_tables;
+INSERT INTO payments.currency (currency, exponent, name) VALUES ('ZZZ', 2, 'of ours');
+SELECT is((SELECT builtin FROM payments.currency WHERE currency = 'ZZZ'), false, 'as whoever inserts one sees');
+
 SELECT * FROM finish();
 ROLLBACK;

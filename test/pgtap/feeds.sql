@@ -29,9 +29,9 @@ SELECT results_eq($$SELECT * FROM payments._feed_settings('{"feeds": {"interval_
 SELECT throws_ok(format('SELECT payments.create_psp(''stripe'', ''stripe'', config => %L)', c.config), '22023', NULL, 'config ' || c.config)
 FROM (VALUES ('{"feeds": {"interval_s": 0}}'), ('{"feeds": {"interval_s": 90000}}'), ('{"feeds": {"interval_s": "60"}}'), ('{"feeds": {"interval_s": 1.5}}'),
 	('{"feeds": {"lag_s": -1}}'), ('{"feeds": {"overlap_s": 604801}}'), ('{"feeds": {"window_s": 59}}'), ('{"feeds": {"interval": 60}}'), ('{"feeds": []}'),
-	('{"feeds": 5}'), ('[]'), ('{"feeds": {"interval_s": null}}')) c (config);
+	('{"feeds": 5}'), ('{"fees": {"lag_s": 0}}'), ('{"feeds": {}, "other": [1]}'), ('[]'), ('{"feeds": {"interval_s": null}}')) c (config);
 SELECT lives_ok(format('SELECT payments.create_psp(''stripe'', ''stripe'', config => %L)', c.config), 'config ' || c.config)
-FROM (VALUES ('{}'), ('{"feeds": {}}'), ('{"feeds": {"lag_s": 0, "overlap_s": 0, "interval_s": 1, "window_s": 60}, "other": [1]}')) c (config);
+FROM (VALUES ('{}'), ('{"feeds": {}}'), ('{"feeds": {"lag_s": 0, "overlap_s": 0, "interval_s": 1, "window_s": 60}, "merchant": "books"}')) c (config);
 
 -- ---------- what an operator may do
 

@@ -35,10 +35,10 @@ CREATE FUNCTION pg_temp.pay(key text, amount bigint, currency text) RETURNS bigi
 	SELECT p.amount FROM payments.idempotency_key k JOIN payments.payment p USING (payment_id) WHERE k.key = $1
 $$;
 SELECT is(pg_temp.pay('most', 100000000, 'EUR'), 100000000::bigint, 'a million euros');
-SELECT throws_ok($$SELECT pg_temp.pay('more', 100000001, 'EUR')$$, 'PY014', 'amount is above the limit of 100000000 EUR for one payment', 'and no more');
+SELECT throws_ok($$SELECT pg_temp.pay('more', 100000001, 'EUR')$$, 'PY014', 'amount is above the limit of 1000000.00 EUR for one payment', 'and no more');
 SELECT is(pg_temp.pay('yen', 100000001, 'JPY'), 100000001::bigint, 'of yen it may be more');
 INSERT INTO payments.amount_limit (currency, amount_max, builtin) VALUES ('EUR', 5000, false);
-SELECT throws_ok($$SELECT pg_temp.pay('own', 5001, 'EUR')$$, 'PY014', 'amount is above the limit of 5000 EUR for one payment', 'one''s own row wins, at once');
+SELECT throws_ok($$SELECT pg_temp.pay('own', 5001, 'EUR')$$, 'PY014', 'amount is above the limit of 50.00 EUR for one payment', 'one''s own row wins, at once');
 SELECT is(pg_temp.pay('own', 5000, 'EUR'), 5000::bigint, 'what was refused left no key behind');
 SELECT is(pg_temp.pay('most', 100000000, 'EUR'), 100000000::bigint, 'what was accepted before is still replayed');
 UPDATE payments.amount_limit SET amount_max = 6000 WHERE currency = 'EUR';

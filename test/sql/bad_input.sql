@@ -53,6 +53,10 @@ SELECT payment_id AS id FROM payments.create_payment('bad-authorized', 10000, 'E
 SELECT pg_temp.drain();
 SELECT payment_id AS id FROM payments.create_payment('bad-cancelled', 10000, 'EUR', capture => 'manual') \gset cancelled_
 SELECT status FROM payments.cancel_payment(:'cancelled_id', 'bad-cancel');
+SELECT payment_id AS id FROM payments.create_payment('bad-refunded', 10000, 'EUR') \gset refunded_
+SELECT pg_temp.drain();
+SELECT payments.refund_payment(:'refunded_id', 'bad-refund') IS NOT NULL AS refunds;
+SELECT pg_temp.drain();
 SELECT status, captured, authorized FROM payments.get_payment(:'captured_id');
 SELECT status, captured, authorized FROM payments.get_payment(:'authorized_id');
 
@@ -161,7 +165,8 @@ FROM (VALUES
 	(8, 'capture after capture', format('capture_payment(%L, %L)', :'captured_id', 'bad')),
 	(9, 'cancel after capture', format('cancel_payment(%L, %L)', :'captured_id', 'bad')),
 	(10, 'refund of an authorization', format('refund_payment(%L, %L)', :'authorized_id', 'bad')),
-	(11, 'refund after cancel', format('refund_payment(%L, %L)', :'cancelled_id', 'bad'))
+	(11, 'refund after cancel', format('refund_payment(%L, %L)', :'cancelled_id', 'bad')),
+	(12, 'refund of nothing left', format('refund_payment(%L, %L)', :'refunded_id', 'bad'))
 ) t (n, what, call) ORDER BY n;
 
 -- PSPs.
@@ -200,6 +205,7 @@ FROM (VALUES
 	(31, 'name too long', $$repeat('a', 64), 'stripe'$$)
 ) t (n, what, args) ORDER BY n;
 SELECT pg_temp.attempt($$SELECT payments.create_merchant('bad_shop', psp => 'nowhere')$$) AS merchant_of_unknown_psp;
+SELECT pg_temp.attempt($$SELECT payments.create_merchant('bad_shop', app_role => 'bad_no_such_role')$$) AS merchant_of_unknown_role;
 SELECT pg_temp.attempt($$SELECT payments.resume_psp('nowhere')$$) AS resume_unknown;
 
 -- The external worker's door.

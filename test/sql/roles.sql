@@ -318,12 +318,14 @@ SELECT m.roleid::regrole, m.member::regrole FROM pg_auth_members m
 WHERE m.member::regrole::text LIKE 'payments\_%' OR m.roleid::regrole::text IN ('payments_owner', 'payments_worker');
 
 -- A merchant whose role is gone is nobody's.
+CREATE ROLE regress_gone;
 SELECT payments.create_merchant('roles_a', 'regress_gone');
+DROP ROLE regress_gone;
 SET ROLE regress_app_a;
 SELECT pg_temp.attempt($$SELECT payments.create_payment('roles-9', 1, 'EUR', merchant => 'roles_a')$$) AS gone,
 	pg_temp.attempt(format('SELECT payments.get_payment(%L)', :'a_id')) AS read;
 RESET ROLE;
 
-SELECT payments.create_merchant('roles_a'), payments.create_merchant('roles_b');
+SELECT payments.create_merchant('roles_a', 'payments_app'), payments.create_merchant('roles_b', 'payments_app');
 SELECT invariant, violations FROM payments.check() WHERE NOT ok;
 DROP ROLE regress_app_a, regress_app_b, regress_operator, regress_admin, regress_auditor, regress_both, regress_nobody;

@@ -29,6 +29,7 @@ $node->safe_psql('postgres', q{
 	SELECT payments.post(debit => (SELECT account_id FROM payments.account WHERE code = 'cash'),
 		credit => payments.create_account('wallet', 'EUR', 'liability'), amount => 5000);
 	INSERT INTO payments.feed_entry (psp, feed, entry_id, body, reason, seen_at, due_at) VALUES ('tap', 'events', 'evt_1', '{}', 'cannot be read', now(), now());
+	INSERT INTO payments.exception (exception_id, kind, psp, created_at) VALUES (gen_random_uuid(), 'orphan', 'tap', now());
 	INSERT INTO payments.job_finding (job, subject, detail, run_id, found_at, last_run_id, last_found_at) VALUES ('check', 'x', '{}', 1, now(), 1, now());
 	SELECT payments.import_settlement('sandbox', 'csv', content => E'kind,psp_object_id,gross,fee,currency\ncharge,ch_1,10.50,0.55,EUR\n');
 	SELECT payments.reconcile('sandbox');
@@ -44,6 +45,7 @@ is(on_disk('INSERT INTO ordinary VALUES (1)'), 'f', 'what is no decision is not 
 my @decisions = (
 	[ redrive              => q{SELECT payments.redrive(letter('redriven'))} ],
 	[ discard              => q{SELECT payments.discard(letter('discarded'), 'has no card')} ],
+	[ resolve_exception    => q{SELECT payments.resolve_exception(exception_id, 'refunded by hand') FROM payments.exception} ],
 	[ claim                => q{SELECT * FROM payments.claim('me', psp => 'sandbox')} ],
 	[ resume_psp           => q{SELECT payments.resume_psp('tap')} ],
 	[ create_psp           => q{SELECT payments.create_psp('another', 'stripe', secret => 'stripe')} ],

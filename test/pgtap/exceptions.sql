@@ -1,0 +1,54 @@
+-- If this fails, what a person has dealt with stands on the list for ever, and
+-- hides what nobody has dealt with yet; or it is off the list and nobody knows
+-- who said so.
+
+\ir ../lib/prelude.sql
+BEGIN;
+SELECT no_plan();
+
+SELECT payments.create_psp('tap', 'stripe', secret => 'tap'), payments.arm();
+SELECT payment_id FROM payments.create_payment('disputed', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
+SELECT payments.complete(c.operation_id, c.attempt, 200, '{}', convert_to('{"id": "pi_1", "object": "payment_intent", "amount": 1000, "amount_received": 1000, "amount_capturable": 0, "currency": "eur", "status": "succeeded"}', 'UTF8'))
+FROM payments.claim('d', psp => 'tap') c \g /dev/null
+SELECT is((SELECT status FROM payments.get_payment(:'payment_id')), 'succeeded', 'charged');
+CREATE FUNCTION pg_temp.told(lines text) RETURNS void LANGUAGE sql AS $$
+	SELECT payments.import_settlement('tap', 'csv', E'kind,entry_id,psp_object_id,psp_payment_id,gross,fee,currency,occurred_at\n'
+		|| replace(lines, '@', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')));
+	SELECT payments.reconcile('tap')
+$$;
+CREATE FUNCTION pg_temp.open_ones() RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(x.kind || ' ' || x.object_id, ', ' ORDER BY x.object_id) FROM payments.exception x WHERE x.resolved_at IS NULL
+$$;
+
+SELECT pg_temp.told(E'chargeback,t1,dp_1,pi_1,-4.00,0,EUR,@\nchargeback,t2,dp_2,pi_1,-3.00,0,EUR,@\n');
+SELECT is(pg_temp.open_ones(), 'disputed dp_1, disputed dp_2', 'two disputes, of which somebody must know');
+SELECT pg_temp.told(E'chargeback_reversal,t3,dp_1,pi_1,4.00,0,EUR,@\n');
+SELECT is(pg_temp.open_ones(), 'disputed dp_2', 'of one that was won nobody has to');
+SELECT is(x.resolution, 'the dispute was won', 'and it says why') FROM payments.exception x WHERE x.object_id = 'dp_1';
+-- The news of the end may come first.
+SELECT pg_temp.told(E'chargeback_reversal,t4,dp_3,pi_1,2.00,0,EUR,@\n');
+SELECT pg_temp.told(E'chargeback,t5,dp_3,pi_1,-2.00,0,EUR,@\n');
+SELECT is(pg_temp.open_ones(), 'disputed dp_2', 'whichever is heard of first');
+
+SELECT exception_id AS open FROM payments.exception WHERE object_id = 'dp_2' \gset
+CREATE ROLE exceptions_operator;
+GRANT payments_operator TO exceptions_operator;
+CREATE ROLE exceptions_app;
+GRANT payments_app TO exceptions_app;
+SET ROLE exceptions_app;
+SELECT throws_ok(format('SELECT payments.resolve_exception(%L, ''mine'')', :'open'), '42501', NULL, 'an application has no say');
+RESET ROLE;
+SET ROLE exceptions_operator;
+SELECT throws_ok(format('SELECT payments.resolve_exception(%L, %L)', :'open', r), '22023', NULL, 'a resolution says something') FROM (VALUES (NULL), (''), (E' \n')) v (r);
+SELECT throws_ok(format('SELECT payments.resolve_exception(%L, ''what is it?'')', e), 'PY304', NULL, 'there must be one') FROM (VALUES (NULL), ('00000000-0000-7000-8000-000000000000')) v (e);
+SELECT lives_ok(format('SELECT payments.resolve_exception(%L, ''lost; the payer had card 4111 1111 1111 1111'')', :'open'), 'an operator closes it');
+SELECT throws_ok(format('SELECT payments.resolve_exception(%L, ''no, it was won'')', :'open'), 'PY304', NULL, 'once');
+RESET ROLE;
+SELECT is(pg_temp.open_ones(), NULL, 'nothing is left to do');
+SELECT ok(x.resolved_by = 'exceptions_operator' AND x.resolved_at IS NOT NULL, 'who said so is known') FROM payments.exception x WHERE x.object_id = 'dp_2';
+SELECT matches(x.resolution, '^lost; the payer had card .*1111$', 'what was said too') FROM payments.exception x WHERE x.object_id = 'dp_2';
+SELECT doesnt_match(x.resolution, '4111 ?1111', 'but no card number') FROM payments.exception x WHERE x.object_id = 'dp_2';
+SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'all invariants hold');
+
+SELECT * FROM finish();
+ROLLBACK;

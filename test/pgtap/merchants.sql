@@ -1,0 +1,42 @@
+-- If this fails, one role that was dropped, or mistyped, takes all rows away
+-- from all applications; or a merchant that is called once more for another
+-- reason is open to every application again.
+
+\ir ../lib/prelude.sql
+BEGIN;
+SELECT no_plan();
+
+CREATE ROLE merchants_app; CREATE ROLE "merchants Gone"; CREATE ROLE merchants_auditor;
+GRANT payments_app TO merchants_app, "merchants Gone";
+GRANT payments_auditor TO merchants_auditor;
+SELECT payments.create_merchant('mine', app_role => 'merchants_app'), payments.create_merchant('gone', app_role => 'merchants Gone', psp => 'sandbox');
+SELECT payments.create_payment('k', 100, 'EUR', merchant => m) FROM unnest(ARRAY['mine', 'gone', 'default']) m \g /dev/null
+CREATE FUNCTION pg_temp.seen() RETURNS text LANGUAGE sql AS $$ SELECT string_agg(p.merchant, ', ' ORDER BY p.merchant) FROM payments.payment p $$;
+
+-- ---------- once more
+
+SELECT payments.create_merchant('gone');
+SELECT results_eq($$SELECT app_role, psp FROM payments.merchant WHERE merchant = 'gone'$$, $$VALUES ('merchants Gone'::name, 'sandbox')$$, 'what is left out stays');
+SELECT payments.create_merchant('mine', psp => 'sandbox');
+SELECT results_eq($$SELECT app_role, psp FROM payments.merchant WHERE merchant = 'mine'$$, $$VALUES ('merchants_app'::name, 'sandbox')$$, 'beside what is given');
+
+-- ---------- a role that is not there
+
+SELECT throws_ok(format('SELECT payments.create_merchant(''typed'', app_role => %L)', r), '42704', NULL, 'role ' || r) FROM unnest(ARRAY['merchants_appp', 'merchants gone', '']) r;
+SELECT is((SELECT count(*)::int FROM payments.merchant WHERE merchant = 'typed'), 0, 'of no role there is no merchant');
+DROP ROLE "merchants Gone";
+SET ROLE merchants_app;
+SELECT is(pg_temp.seen(), 'default, mine', 'the role of another merchant is gone: one''s own are still there');
+SELECT throws_ok($$SELECT payments.create_payment('l', 100, 'EUR', merchant => 'gone')$$, '42501', NULL, 'nobody acts for it');
+RESET ROLE;
+SET ROLE merchants_auditor;
+SELECT is(pg_temp.seen(), 'default, gone, mine', 'an auditor sees it');
+RESET ROLE;
+SELECT payments.create_merchant('gone', app_role => 'payments_app');
+SET ROLE merchants_app;
+SELECT is(pg_temp.seen(), 'default, gone, mine', 'it is given to every application');
+SELECT lives_ok($$SELECT payments.create_payment('l', 100, 'EUR', merchant => 'gone')$$, 'and they act for it');
+RESET ROLE;
+
+SELECT * FROM finish();
+ROLLBACK;

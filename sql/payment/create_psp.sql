@@ -48,7 +48,9 @@ BEGIN
 	WHERE f.psp = resume_psp.psp AND f.claimed_by IS NULL;
 	UPDATE payments.queue AS q
 	SET due_at = now()
-	WHERE q.psp = resume_psp.psp AND q.claimed_by IS NULL AND q.due_at > now() AND q.schedule IS NULL;
+	WHERE q.psp = resume_psp.psp AND q.claimed_by IS NULL AND q.due_at > now()
+	AND (q.schedule IS NULL OR q.refused > 0);
+	UPDATE payments.psp_health AS a SET resumed = true WHERE a.psp = resume_psp.psp;
 	PERFORM payments._wake_worker();
 END
 $$;

@@ -239,6 +239,7 @@ CREATE TABLE IF NOT EXISTS payments.queue (
 	schedule text,
 	try int NOT NULL DEFAULT 0,
 	lost int NOT NULL DEFAULT 0,
+	refused int NOT NULL DEFAULT 0,
 	hinted boolean NOT NULL DEFAULT false,
 	enqueued_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
@@ -256,6 +257,7 @@ COMMENT ON COLUMN payments.queue.attempt IS 'attempt.attempt that holds the leas
 COMMENT ON COLUMN payments.queue.schedule IS 'retry_schedule.schedule it is on; null: not tried yet';
 COMMENT ON COLUMN payments.queue.try IS 'tries on that schedule so far';
 COMMENT ON COLUMN payments.queue.lost IS 'leases in a row that ran out without an answer; too many and it is buried as what makes the worker die';
+COMMENT ON COLUMN payments.queue.refused IS 'answers in a row that said there are too many calls: no tries, but each waits twice as long, and after hours of it this operation is a dead letter';
 COMMENT ON COLUMN payments.queue.hinted IS 'an event that nobody could verify came while it was claimed: inquired soon after the answer';
 COMMENT ON COLUMN payments.queue.enqueued_at IS 'when it entered the queue';
 
@@ -266,6 +268,7 @@ CREATE TABLE IF NOT EXISTS payments.psp_health (
 	paused_until timestamptz,
 	silent_until timestamptz,
 	problem text,
+	resumed boolean NOT NULL DEFAULT false,
 	noted_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
@@ -276,6 +279,7 @@ COMMENT ON COLUMN payments.psp_health.calls_per_second IS 'so many calls begin i
 COMMENT ON COLUMN payments.psp_health.paused_until IS 'the PSP wants no call before; null: none is held back';
 COMMENT ON COLUMN payments.psp_health.silent_until IS 'it has not answered, and gets one call after this to see whether it does; null: it answers';
 COMMENT ON COLUMN payments.psp_health.problem IS 'why it is not called at all, such as a secret that is not at hand; null: it is called. That a PSP is halted is in psp, that we are not armed in worker_status';
+COMMENT ON COLUMN payments.psp_health.resumed IS 'a person has ended the pause with resume_psp(), and the worker has not seen it yet';
 COMMENT ON COLUMN payments.psp_health.noted_at IS 'when the worker wrote this';
 
 CREATE TABLE IF NOT EXISTS payments.dead_letter (

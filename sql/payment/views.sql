@@ -6,6 +6,7 @@ WITH u AS (SELECT payments._unarmed_reason() AS reason)
 SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS operation,
 	CASE
 		WHEN d.dead_letter_id IS NOT NULL THEN 'dead letter: ' || d.reason
+		WHEN s.psp IS NULL THEN 'the PSP has no row any more'
 		WHEN q.operation_id IS NOT NULL AND NOT i.worker_enabled THEN 'the worker is stopped'
 		WHEN u.reason IS NOT NULL AND s.adapter <> 'sandbox' THEN 'not armed: ' || u.reason
 		WHEN s.halted_at IS NOT NULL THEN 'PSP halted: ' || coalesce(s.halted_reason, 'see payments.psp')
@@ -19,7 +20,7 @@ SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS oper
 	o.amount, o.currency
 FROM payments.operation o
 JOIN payments.payment p ON p.payment_id = o.payment_id
-JOIN payments.psp s ON s.psp = o.psp
+LEFT JOIN payments.psp s ON s.psp = o.psp
 CROSS JOIN payments.installation i
 CROSS JOIN u
 LEFT JOIN payments.psp_health h ON h.psp = o.psp

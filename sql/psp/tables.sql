@@ -35,6 +35,6 @@ CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUN
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 ALTER TABLE payments.psp ENABLE ALWAYS TRIGGER forget_routes;
 
-CREATE OR REPLACE TRIGGER guard_psp BEFORE UPDATE OF adapter, base_url, secret, config ON payments.psp
+CREATE OR REPLACE TRIGGER guard_psp BEFORE UPDATE OF adapter, base_url, secret, config OR DELETE ON payments.psp
 	FOR EACH ROW EXECUTE FUNCTION payments.guard_psp();
 ALTER TABLE payments.psp ENABLE ALWAYS TRIGGER guard_psp;

@@ -8,7 +8,7 @@
 #ifndef PAY_HEADER_H
 #define PAY_HEADER_H
 
-#define PAY_RETRY_AFTER_MAX 86400
+#define PAY_RETRY_AFTER_MAX 3600
 
 typedef struct PayHeader
 {

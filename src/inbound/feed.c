@@ -374,7 +374,8 @@ fail(const PayFeedClaim *claim, const PayFeedAnswer *answer, const char *error, 
 		pay_spi_exec(&halve_page, &args);
 		return;
 	}
-	if (status == 401)
+	/* In the PSP's own words: a page of something in between is not about our key. */
+	if (status == 401 && claim->feed->refusal(answer->body, answer->body_bytes))
 		halt(claim->psp, now);
 	/* A restricted key that may charge but not list is no reason to stop payments: the feed waits, and says so. */
 	if (status == 403)

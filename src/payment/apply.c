@@ -242,7 +242,10 @@ find_operation(PayContext *c)
 			c->operation->queue_attempt != report->attempt;
 		keep_answer(c);
 		if (c->operation && !c->stale)
+		{
 			c->operation->lost = report->lease_lost ? c->operation->lost + 1 : 0;
+			c->operation->refused = report->result.too_many ? c->operation->refused + 1 : 0;
+		}
 	}
 }
 

@@ -14,8 +14,14 @@
 
 /* Until a halted PSP is resumed its operations are looked at no more often than this. */
 #define MISCONFIGURED_RETRY_MS 60000
-/* Who was told that there are too many comes again after this, if the PSP does not say when.  The worker sees to its pace by itself. */
+/*
+ * Who was told that there are too many comes again after this, twice as late
+ * each time, and no sooner than the PSP says.  The worker sees to its pace by
+ * itself; but what is refused for a day is refused for its own sake.
+ */
 #define TOO_MANY_RETRY_MS 1000
+#define TOO_MANY_DOUBLINGS 8
+#define TOO_MANY_MAX 340
 
 /* Reasons of dead letters whose schedule has ended. */
 #define RAN_OUT_PENDING "pending_too_long"
@@ -415,10 +421,12 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 	/* While a call is in flight its own answer will set the time. */
 	if (c->claimed_elsewhere)
 		return;
-	if (c->result.too_many)
+	if (c->result.too_many && o->refused <= TOO_MANY_MAX)
 	{
 		/* We were too fast: that is no try. */
-		pay_operation_enqueue(c->set, o, action, c->set->now + Max(c->result.retry_after_ms, TOO_MANY_RETRY_MS) * INT64CONST(1000));
+		int			delay_ms = TOO_MANY_RETRY_MS << Min(Max(o->refused - 1, 0), TOO_MANY_DOUBLINGS);
+
+		pay_operation_enqueue(c->set, o, action, c->set->now + Max(c->result.retry_after_ms, delay_ms) * INT64CONST(1000));
 		return;
 	}
 	if (c->report->again_ms > 0)
@@ -433,7 +441,7 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 		o->try = 0;
 	}
 	o->try++;
-	if (pay_retry_next(schedule, c->payment->psp, o->try, c->result.retry_after_ms, c->set->now, &due))
+	if (!c->result.too_many && pay_retry_next(schedule, c->payment->psp, o->try, c->result.retry_after_ms, c->set->now, &due))
 		pay_operation_enqueue(c->set, o, action, due);
 	else
 	{

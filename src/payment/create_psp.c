@@ -35,6 +35,7 @@ static bool is_name(const char *text, const char *others);
 static void check_base_url(const char *url);
 static void check_config(Jsonb *config, const PayAdapter *adapter);
 static void upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const char *secret, NullableDatum config, bool force);
+static void require_unused(const char *psp);
 static bool moves(const TriggerData *trigger);
 static bool differ(const char *a, const char *b, const char *absent);
 static const char *of_adapter(const char *config);
@@ -66,6 +67,9 @@ static PayStmt count_open = PAY_STMT(SPI_OK_SELECT,
 	" UNION ALL SELECT d.operation_id, true FROM payments.dead_letter d WHERE d.psp = $1 AND d.decision IS NULL) w "
 	"JOIN payments.operation o ON o.operation_id = w.operation_id "
 	"WHERE o.completed_at IS NULL AND (w.asked OR o.key_used_at IS NOT NULL OR o.kind NOT IN ('charge', 'authorize'))", TEXTOID);
+static PayStmt count_waiting = PAY_STMT(SPI_OK_SELECT,
+	"SELECT (SELECT count(*) FROM payments.queue WHERE psp = $1) + (SELECT count(*) FROM payments.dead_letter WHERE psp = $1 AND decision IS NULL)",
+	TEXTOID);
 static PayStmt lock_account = PAY_STMT(SPI_OK_SELECT,
 	"SELECT account_id, account_mode FROM payments.psp WHERE psp = $1 AND adapter = $2 FOR NO KEY UPDATE", TEXTOID, TEXTOID);
 static PayStmt keep_account = PAY_STMT(SPI_OK_UPDATE,
@@ -174,12 +178,18 @@ upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const c
 
 /* ---------- whose account it is ---------- */
 
-/* guard_psp(): BEFORE UPDATE ON payments.psp FOR EACH ROW, which holds the row's lock by then. */
+/* guard_psp(): BEFORE UPDATE OR DELETE ON payments.psp FOR EACH ROW, which holds the row's lock by then. */
 Datum
 pay_guard_psp(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = pay_require_row_trigger(fcinfo, true);
 
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+	{
+		if (!IsLogicalWorker())
+			require_unused(column(trigger->tg_trigtuple, trigger->tg_relation->rd_att, "psp"));
+		return PointerGetDatum(trigger->tg_trigtuple);
+	}
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		return PointerGetDatum(trigger->tg_trigtuple);
 	/* A subscriber gets what was decided where it was published. */
@@ -190,6 +200,26 @@ pay_guard_psp(PG_FUNCTION_ARGS)
 		pay_spi_end();
 	}
 	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* Without its row nothing that is open there would ever go on, and nobody would be told. */
+static void
+require_unused(const char *psp)
+{
+	PayArgs		args = {0};
+	int64		open;
+
+	pay_spi_begin();
+	pay_arg_text(&args, psp);
+	pay_spi_exec(&count_waiting, &args);
+	open = pay_spi_int64(0, 1);
+	pay_spi_end();
+	if (open > 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_PSP_IN_USE),
+				 errmsg("PSP \"%s\" has " INT64_FORMAT " open %s", psp, open, open == 1 ? "operation" : "operations"),
+				 errdetail("Without its row they would never go on."),
+				 errhint("Wait until SELECT * FROM payments.stuck is empty, or decide about dead letters.")));
 }
 
 /* Does it change where requests go, or for whom? */

@@ -108,6 +108,7 @@ pay_redrive(PG_FUNCTION_ARGS)
 	operation->schedule = NULL;
 	operation->try = 0;
 	operation->lost = 0;
+	operation->refused = 0;
 	if (resend && in_doubt)
 	{
 		operation->key_used_at = set->now;

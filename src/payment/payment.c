@@ -49,7 +49,7 @@ static PayStmt lock_free_payments = PAY_STMT(SPI_OK_SELECT, PAYMENT_QUERY " SKIP
 static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
 	" o.key_used_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, o.created_at, "
-	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, q.hinted, "
+	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, q.hinted, q.refused, "
 	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL) "
 	"FROM payments.operation o LEFT JOIN payments.queue q ON q.operation_id = o.operation_id "
 	"WHERE o.payment_id = ANY ($1) ORDER BY o.payment_id, o.created_at, o.operation_id", UUIDARRAYOID);
@@ -179,8 +179,9 @@ load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n)
 			operation->try = pay_spi_int32(row, 21);
 			operation->lost = pay_spi_int32(row, 22);
 			operation->hinted = pay_spi_bool(row, 23);
+			operation->refused = pay_spi_int32(row, 24);
 		}
-		operation->dead_letter = pay_spi_text(row, 24);
+		operation->dead_letter = pay_spi_text(row, 25);
 		payment->operations = lappend(payment->operations, operation);
 	}
 }

@@ -52,6 +52,7 @@ typedef struct PayOperation
 	const char *schedule;		/* NULL: none yet */
 	int			try;			/* on that schedule */
 	int			lost;			/* leases lost in a row */
+	int			refused;		/* answers in a row that said there are too many */
 	bool		hinted;			/* a hint came while it was claimed */
 	PayQueueChange queue_change;
 

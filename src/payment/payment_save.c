@@ -324,19 +324,19 @@ save_operations(PayPayments *set)
 	pay_spi_exec(&update_operations, &args);
 }
 
-#define QUEUE_COLUMNS "u (operation_id, payment_id, psp, action, due_at, claimed_by, attempt, schedule, try, lost) "
-#define QUEUE_UNNEST "FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) " QUEUE_COLUMNS
+#define QUEUE_COLUMNS "u (operation_id, payment_id, psp, action, due_at, claimed_by, attempt, schedule, try, lost, refused) "
+#define QUEUE_UNNEST "FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) " QUEUE_COLUMNS
 #define QUEUE_TYPES UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, \
-	INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID
+	INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID
 
 static PayStmt insert_queue = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.queue (operation_id, payment_id, psp, action, due_at, claimed_by, attempt, schedule, try, lost, enqueued_at) "
-	"SELECT u.*, $11 " QUEUE_UNNEST, QUEUE_TYPES, TIMESTAMPTZOID);
+	"INSERT INTO payments.queue (operation_id, payment_id, psp, action, due_at, claimed_by, attempt, schedule, try, lost, refused, enqueued_at) "
+	"SELECT u.*, $12 " QUEUE_UNNEST, QUEUE_TYPES, TIMESTAMPTZOID);
 
 /* Whatever is written next has heeded the hint. */
 static PayStmt update_queue = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.queue q SET action = u.action, due_at = u.due_at, claimed_by = u.claimed_by, attempt = u.attempt, "
-	" schedule = u.schedule, try = u.try, lost = u.lost, hinted = false " QUEUE_UNNEST "WHERE q.operation_id = u.operation_id", QUEUE_TYPES);
+	" schedule = u.schedule, try = u.try, lost = u.lost, refused = u.refused, hinted = false " QUEUE_UNNEST "WHERE q.operation_id = u.operation_id", QUEUE_TYPES);
 
 static PayStmt delete_queue = PAY_STMT(SPI_OK_DELETE,
 	"DELETE FROM payments.queue WHERE operation_id = ANY ($1)", UUIDARRAYOID);
@@ -364,6 +364,7 @@ save_queue_rows(PayPayments *set, PayQueueChange change)
 	const char **schedules = ARRAY(const char *, room);
 	int32	   *tries = ARRAY(int32, room);
 	int32	   *lost = ARRAY(int32, room);
+	int32	   *refused = ARRAY(int32, room);
 	PayArgs		args = {0};
 
 	FOREACH_OPERATION(set)
@@ -380,6 +381,7 @@ save_queue_rows(PayPayments *set, PayQueueChange change)
 		schedules[n] = operation->schedule;
 		tries[n] = operation->try;
 		lost[n] = operation->lost;
+		refused[n] = operation->refused;
 		n++;
 	}
 	if (n == 0)
@@ -399,6 +401,7 @@ save_queue_rows(PayPayments *set, PayQueueChange change)
 	pay_arg_text_array(&args, schedules, n);
 	pay_arg_int32_array(&args, tries, n);
 	pay_arg_int32_array(&args, lost, n);
+	pay_arg_int32_array(&args, refused, n);
 	if (change == PAY_QUEUE_INSERT)
 		pay_arg_time(&args, set->now);
 	pay_spi_exec(change == PAY_QUEUE_INSERT ? &insert_queue : &update_queue, &args);

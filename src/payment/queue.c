@@ -215,6 +215,7 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	operation->attempts++;
 	operation->dirty = true;
 	claim->attempt = operation->attempts;
+	claim->refused = operation->refused;
 	if (!claim->inquiry)
 	{
 		claim->psp_key = pay_idempotency_psp_key(operation->psp_ref, operation->generation);

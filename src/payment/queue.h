@@ -20,6 +20,7 @@ typedef struct PayClaim
 	pg_uuid_t	payment_id;
 	int			attempt;		/* the fencing token */
 	bool		inquiry;
+	int			refused;		/* answers before this, in a row, that said there are too many calls */
 	const PayAdapter *adapter;
 	PayCommand	command;
 	PayRequest	request;		/* unused for in-process adapters */

@@ -134,6 +134,7 @@ typedef struct PayAnswer
 
 	/* For read_header() to fill. */
 	int			should_retry;	/* the PSP's own word for it, if it has one: 1 true, 0 false, -1 not said */
+	bool		of_one_object;	/* a refusal for too many calls means one object, and not how often we call */
 	char		request_id[PAY_REQUEST_ID_BYTES];	/* for the PSP's support, "" if none */
 } PayAnswer;
 

@@ -18,8 +18,6 @@
 #include "mb/pg_wchar.h"
 #include "utils/formatting.h"
 
-#define RETRY_AFTER_MAX_S (24 * 60 * 60)
-
 #define CODE_BYTES_MAX 64
 #define MESSAGE_BYTES_MAX 300
 
@@ -96,6 +94,8 @@ pay_stripe_read_header(const PayHeader *header, PayAnswer *answer)
 {
 	if (pay_header_is(header, "request-id"))
 		pay_copy_printable(answer->request_id, sizeof(answer->request_id), header->value, header->value_bytes);
+	else if (pay_header_is(header, "stripe-rate-limited-reason"))
+		answer->of_one_object = header->value_bytes == 17 && memcmp(header->value, "resource-specific", 17) == 0;
 }
 
 void
@@ -119,11 +119,11 @@ pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *an
 	}
 
 	if (answer->retry_after_s >= 0)
-		result->retry_after_ms = Min(answer->retry_after_s, RETRY_AFTER_MAX_S) * 1000;
+		result->retry_after_ms = answer->retry_after_s * 1000;
 	json = pay_json_parse(answer->body, answer->body_bytes);
-	/* 429 as well, but of one object that somebody else has locked. */
+	/* 429 as well, but of one object, such as one that somebody else has locked. */
 	code = pay_json_text(json, "error.code");
-	result->too_many = pay_psp_too_many(answer->http_status, answer->retry_after_s) && !(code && strcmp(code, "lock_timeout") == 0);
+	result->too_many = pay_psp_too_many(answer->http_status, answer->retry_after_s) && !answer->of_one_object && !(code && strcmp(code, "lock_timeout") == 0);
 
 	if (answer->http_status == 200)
 		read_success(command, inquiry, json, result);
@@ -134,17 +134,19 @@ pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *an
 }
 
 /*
- * Anything but 200 to a request that was to move money.  A status alone, with
- * no error object of Stripe's, may come from something in between, and then
- * proves nothing; save for the ones that are sent before anything is done.
+ * Anything but 200 to a request that was to move money.  Without an error
+ * object of Stripe's, each of which has a type, it may come from something in between, after Stripe has
+ * charged, and proves nothing whatever its status is.
  */
 static void
 read_refusal(Jsonb *json, int http_status, PayResult *result)
 {
 	Node		error = {json, "error."};
-	const char *type;
+	const char *type = text_at(&error, "type");
 	const char *code;
 
+	if (type == NULL)
+		return;
 	if (http_status == 401 || http_status == 403)
 	{
 		/* Without the message, which spells part of the key. */
@@ -153,18 +155,14 @@ read_refusal(Jsonb *json, int http_status, PayResult *result)
 		add_code(result, "", text_at(&error, "type"));
 		return;
 	}
-	if (pay_json_is_object(json, "error"))
-		read_error(&error, result);
+	read_error(&error, result);
 	if (http_status == 429)
 	{
 		/* Rate limits and lock timeouts come before anything is executed. */
 		result->class = PAY_CLASS_NOT_SENT;
 		return;
 	}
-	if (!pay_json_is_object(json, "error"))
-		return;
 
-	type = text_at(&error, "type");
 	code = text_at(&error, "code");
 	result->psp_payment_id = id_at(&error, "payment_intent.id");
 	if (code != NULL && strcmp(code, "idempotency_key_in_use") == 0)
@@ -177,7 +175,7 @@ read_refusal(Jsonb *json, int http_status, PayResult *result)
 		result->class = PAY_CLASS_UNKNOWN;
 		return;
 	}
-	if (type != NULL && strcmp(type, "idempotency_error") == 0)
+	if (strcmp(type, "idempotency_error") == 0)
 	{
 		/* Another request was sent under this key: which of the two stands is for a person to see. */
 		conflict(result, "idempotency_error");
@@ -208,7 +206,7 @@ read_failed_inquiry(Jsonb *json, int http_status, PayResult *result)
 	const char *code = text_at(&error, "code");
 
 	add_code(result, "", code);
-	if (http_status == 401 || http_status == 403)
+	if ((http_status == 401 || http_status == 403) && text_at(&error, "type") != NULL)
 		result->class = PAY_CLASS_MISCONFIGURED;
 	else if (http_status == 404 && code != NULL && strcmp(code, "resource_missing") == 0)
 		result->inquiry_found_nothing = true;

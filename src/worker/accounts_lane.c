@@ -23,7 +23,9 @@
 #define SLOTS 32
 /* Of these, for PSPs that did not answer when last asked. */
 #define DOUBTFUL_SLOTS (SLOTS / 2)
-#define TIMEOUT_MS 10000
+/* When it is given up, at first; twice as late each time, so that many that hang do not fill the slots for long. */
+#define TIMEOUT_MS 2000
+#define TIMEOUT_MS_MAX 10000
 #define RESPONSE_BYTES_MAX (256 * 1024)
 /* Without an answer, payments wait for so many tries. */
 #define TRIES_MAX 3
@@ -180,7 +182,7 @@ ask(void *arg)
 	question->upstream->adapter->build_account(&wanted);
 	request.tag = pay_accounts_lane.first_tag + (question - asked);
 	request.response_bytes_max = RESPONSE_BYTES_MAX;
-	request.timeout_ms = Min(question->upstream->timeout_ms, TIMEOUT_MS);
+	request.timeout_ms = Min(question->upstream->timeout_ms, Min(TIMEOUT_MS << Min(question->upstream->account.failures, 10), TIMEOUT_MS_MAX));
 	pay_upstream_begun(question->upstream, 1, pay_clock_now());
 	pay_upstream_send(question->upstream, &wanted, NULL, false, &request);
 }
@@ -196,7 +198,8 @@ not_asked(PayQuestion *question)
 static void
 answered(int slot, PayHttpResponse *response)
 {
-	pay_upstream_check_token(asked[slot].upstream, asked[slot].token, response);
+	if (pay_upstream_token_ended(asked[slot].upstream, asked[slot].token, response->http_status))
+		response->transport = PAY_TRANSPORT_NOT_SENT;
 	asked[slot].response = response;
 	asked[slot].note_at = 0;
 }

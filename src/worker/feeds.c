@@ -252,7 +252,8 @@ answered(int slot, PayHttpResponse *response)
 {
 	PayFeedCall *call = &calls[slot];
 
-	pay_upstream_check_token(call->upstream, call->token, response);
+	if (pay_upstream_token_ended(call->upstream, call->token, response->http_status))
+		response->transport = PAY_TRANSPORT_NOT_SENT;
 	call->response = response;
 	call->complete_at = 0;
 	call->complete_tries = 0;

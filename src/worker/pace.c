@@ -6,9 +6,15 @@
  * begin, which doubles them with each round trip.  What is not made use of is
  * taken back, since it says nothing of what the PSP would take now.  A PSP that then says that
  * there are too many is given a pause, and from there on so many calls a second
- * as it has shown to take, less a part.  That rate grows by a fixed step a
- * second while it is made use of, and is cut by a part when the PSP complains
- * again: additive increase, multiplicative decrease.
+ * as it has shown to take, less a part.  While it is made use of, that rate
+ * doubles each second up to what the PSP had taken before, and grows by steps
+ * from there on; it is cut by a part when the PSP complains again.  A PSP that
+ * takes nothing tells nothing of how much it would take: it gets a pause, and
+ * after it one call at a time until it takes one.  A limit of which nothing is
+ * heard for minutes is forgotten.
+ *
+ * That one call is refused again and again while others are taken is no
+ * complaint about the pace: it is refused for its own sake.
  *
  * A complaint about calls that had begun before the last cut says nothing new:
  * a hundred that come back at once are one.
@@ -24,6 +30,12 @@
 #define GROWTH 0.05
 #define STEP_MIN 1.0
 #define RATE_MIN 0.5
+/* Calls a second to a PSP that has taken none since it complained. */
+#define PROBE_RATE 1.0
+/* Of so many calls that are taken one may be refused once more without a word about the pace. */
+#define TAKEN_PER_REPEAT 4
+#define CREDIT_MAX 100
+#define FORGET_AFTER (5 * 60 * USECS_PER_SEC)
 /* A rate that no limit of a PSP's comes near is none. */
 #define RATE_MAX 5000.0
 /* What was not made use of may be made up for this long. */
@@ -33,6 +45,7 @@
 #define PAUSE_MS_MAX 30000
 #define RETRY_AFTER_MS_MAX (60 * 60 * 1000)
 
+static double allowed_rate(const PayPace *pace);
 static double allowance(const PayPace *pace, PaySteady now);
 static double taken_rate(const PayPace *pace, PaySteady now);
 
@@ -59,7 +72,7 @@ pay_pace_room(const PayPace *pace, int inflight, PaySteady now, PaySteady *again
 	left = allowance(pace, now);
 	if (left < 1)
 	{
-		*again = now + 1 + (PaySteady) ((1 - left) / pace->rate * USECS_PER_SEC);
+		*again = now + 1 + (PaySteady) ((1 - left) / allowed_rate(pace) * USECS_PER_SEC);
 		return 0;
 	}
 	return Min(room, (int) left);
@@ -73,11 +86,18 @@ pay_pace_begun(PayPace *pace, int calls, PaySteady now)
 }
 
 static double
+allowed_rate(const PayPace *pace)
+{
+	return pace->refusals > 0 ? Min(pace->rate, PROBE_RATE) : pace->rate;
+}
+
+static double
 allowance(const PayPace *pace, PaySteady now)
 {
-	double		more = pace->rate * (double) (now - pace->counted_at) / USECS_PER_SEC;
+	double		rate = allowed_rate(pace);
+	double		more = rate * (double) (now - pace->counted_at) / USECS_PER_SEC;
 
-	return Min(pace->allowance + more, Max(pace->rate * BURST_S, 1));
+	return Min(pace->allowance + more, Max(rate * BURST_S, 1));
 }
 
 void
@@ -96,11 +116,16 @@ pay_pace_taken(PayPace *pace, int inflight, PaySteady begun_at, PaySteady now)
 	pace->taken++;
 	if (begun_at <= pace->cut_at)
 		return;
-	pace->refusals = 0;
+	if (pace->refusals > 0)
+	{
+		pace->refusals = 0;
+		pace->counted_at = Max(now, pace->paused_until);
+	}
+	pace->credit = Min(pace->credit + 1, CREDIT_MAX);
 	if (inflight >= window / 2)
 		pace->grown = Min(pace->grown + 1, WINDOW_MAX);
 	if (pace->rate > 0)
-		pace->rate += Min(pace->step / pace->rate, pace->rate);
+		pace->rate += Min(pace->rate < pace->known ? 1 : Max(GROWTH * pace->rate, STEP_MIN) / pace->rate, pace->rate);
 	if (pace->rate > RATE_MAX)
 		pace->rate = 0;
 }
@@ -116,11 +141,17 @@ taken_rate(const PayPace *pace, PaySteady now)
 }
 
 void
-pay_pace_refused(PayPace *pace, PaySteady begun_at, int retry_after_ms, PaySteady now)
+pay_pace_refused(PayPace *pace, PaySteady begun_at, bool repeated, int retry_after_ms, PaySteady now)
 {
 	double		taken = taken_rate(pace, now);
 	int			pause_ms = Min(PAUSE_MS << Min(pace->refusals, 16), PAUSE_MS_MAX);
 
+	if (repeated && pace->credit >= TAKEN_PER_REPEAT)
+	{
+		pace->credit -= TAKEN_PER_REPEAT;
+		return;
+	}
+	pace->complained_at = now;
 	if (retry_after_ms >= 0)
 	{
 		pause_ms = Min(retry_after_ms, RETRY_AFTER_MS_MAX);
@@ -128,15 +159,36 @@ pay_pace_refused(PayPace *pace, PaySteady begun_at, int retry_after_ms, PayStead
 	}
 	if (begun_at <= pace->cut_at)
 		return;
-	/* A rate that was not made use of is not what the PSP complains of. */
-	pace->rate = Max(CUT * (pace->rate > 0 ? Min(pace->rate, 2 * taken) : taken), RATE_MIN);
-	pace->step = Max(GROWTH * pace->rate, STEP_MIN);
+	if (pace->refusals == 0)
+	{
+		/* A rate that was not made use of is not what the PSP complains of. */
+		pace->rate = Max(CUT * (pace->rate > 0 ? Min(pace->rate, 2 * taken) : taken), RATE_MIN);
+		pace->known = Max(pace->rate, CUT * pace->known);
+	}
 	pace->paused_until = Max(pace->paused_until, now + pause_ms * INT64CONST(1000));
 	pace->refusals++;
 	pace->cut_at = now;
-	pace->allowance = 0;
+	pace->credit = 0;
+	pace->allowance = 1;
 	pace->counted_at = pace->paused_until;
 	pay_pace_begin_carefully(pace);
+}
+
+void
+pay_pace_resume(PayPace *pace, PaySteady now)
+{
+	pace->paused_until = Min(pace->paused_until, now);
+	pace->counted_at = Min(pace->counted_at, now);
+}
+
+void
+pay_pace_age(PayPace *pace, PaySteady now)
+{
+	if (pace->rate > 0 && now > Max(pace->complained_at, pace->paused_until) + FORGET_AFTER)
+	{
+		pace->rate = pace->known = 0;
+		pay_pace_begin_carefully(pace);
+	}
 }
 
 void

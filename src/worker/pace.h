@@ -14,12 +14,14 @@ typedef struct PayPace
 {
 	int			grown;			/* so many calls more may be in flight than at first */
 	double		rate;			/* calls a second; 0: the PSP has set no limit that we know of */
-	double		step;			/* by which the rate grows in a second in which it is made use of */
+	double		known;			/* below this rate, that the PSP has taken, it is doubled in a second in which it is made use of */
 	double		allowance;		/* calls that might begin at counted_at */
 	PaySteady	counted_at;
 	PaySteady	cut_at;			/* the calls that had begun by then are answered for */
 	PaySteady	paused_until;
-	int			refusals;		/* cuts since a call was last taken */
+	PaySteady	complained_at;
+	int			refusals;		/* complaints since a call was last taken: until one is, they are probed one by one */
+	int			credit;			/* calls taken since, that repeated refusals are set against */
 	PaySteady	taken_since;	/* so many were taken since then, and so many a second before */
 	int			taken;
 	double		taken_rate;
@@ -32,8 +34,15 @@ extern int	pay_pace_room(const PayPace *pace, int inflight, PaySteady now, PaySt
 extern void pay_pace_begun(PayPace *pace, int calls, PaySteady now);
 /* The PSP took a call that had begun then, whatever it made of it.  inflight: with this one. */
 extern void pay_pace_taken(PayPace *pace, int inflight, PaySteady begun_at, PaySteady now);
-/* It took it not, because there are too many.  retry_after_ms: when it wants the next; -1 not said. */
-extern void pay_pace_refused(PayPace *pace, PaySteady begun_at, int retry_after_ms, PaySteady now);
+/*
+ * It took it not, because there are too many.  repeated: the same call had been
+ * refused before.  retry_after_ms: when it wants the next; -1 not said.
+ */
+extern void pay_pace_refused(PayPace *pace, PaySteady begun_at, bool repeated, int retry_after_ms, PaySteady now);
+/* A person has ended the pause. */
+extern void pay_pace_resume(PayPace *pace, PaySteady now);
+/* Forgets a limit of which the PSP has said nothing for minutes. */
+extern void pay_pace_age(PayPace *pace, PaySteady now);
 /* It is not to be hit by all at once. */
 extern void pay_pace_begin_carefully(PayPace *pace);
 

@@ -34,6 +34,8 @@
 #define RESPONSE_BYTES_MAX (1024 * 1024)
 /* When due rows were locked by somebody, look again after this. */
 #define CONTENDED_MS 50
+/* Likewise a PSP's row, twice as late each time up to this. */
+#define LOCKED_MS_MAX 1000
 #define COMPLETE_AGAIN_MS 200
 /* At most one round of claims and one of completing in this time: when much is going on, larger batches cost less each; when little is, nobody waits. */
 #define PACE_MS 20
@@ -99,6 +101,7 @@ typedef struct PayClaimRound
 	PayClaim   *claims;
 	int			n;
 	int			touched;
+	bool		locked;			/* somebody holds the PSP's row */
 	pg_uuid_t	first;			/* of the rows touched */
 	PayWorkError error;
 	PaySteady	next_due;
@@ -273,6 +276,9 @@ claim_from(PayUpstream *upstream, PaySteady now)
 		return again;
 	if (pay_worker_transaction(claim_work, &round, &round.error) == PAY_WORK_FAILED)
 		return claim_failed(&round);
+	upstream->locked_ms = round.locked ? Min(Max(2 * upstream->locked_ms, CONTENDED_MS), LOCKED_MS_MAX) : 0;
+	if (round.locked)
+		return now + upstream->locked_ms * INT64CONST(1000);
 	pay_upstream_begun(upstream, round.n, now);
 	for (int i = 0; i < round.n; i++)
 		begin_call(upstream, &round.claims[i]);
@@ -295,7 +301,7 @@ room_for(PayUpstream *upstream, PaySteady now, PaySteady *again)
 	int			in_use = pay_payments_lane.slots - free_count;
 	int			room = Min(free_count, pay_payments_lane.allowed - in_use);
 
-	return Min(pay_upstream_room(upstream, room, now, again), pay_batch_size);
+	return Min(pay_upstream_room(upstream, room, pay_payments_lane.allowed, now, again), pay_batch_size);
 }
 
 static void
@@ -305,7 +311,9 @@ claim_work(void *arg)
 	PayArgs		args = {0};
 
 	round->touched = 0;
-	pay_upstream_lock(round->upstream);
+	round->locked = !pay_upstream_lock(round->upstream);
+	if (round->locked)
+		return;
 	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, GetCurrentTimestamp(), is_on_its_way,
 							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
 	/* What another adapter built must not be sent there. */
@@ -382,7 +390,9 @@ begin_call(PayUpstream *upstream, const PayClaim *claim)
 		.begun_at = pay_clock_now()
 	};
 	upstream->users++;
-	upstream->inflight++;
+	upstream->began_at = calls[begun.slot].begun_at;
+	if (upstream->inflight++ == 0)
+		upstream->heard_at = upstream->began_at;
 	if (!pay_worker_try(begin_work, &begun, &error))
 		not_begun(begun.slot, &error);
 }
@@ -479,10 +489,11 @@ answered(int slot, PayHttpResponse *response)
 	PayCall    *call = &calls[slot];
 	PayDone    *d = end_call(slot);
 	PaySteady	now = pay_clock_now();
+	bool		token_ended;
 
 	if (response->hindrance == PAY_HTTP_UNHINDERED)
 		pay_upstream_note(call->upstream, response->transport, call->begun_at, now);
-	pay_upstream_check_token(call->upstream, call->token, response);
+	token_ended = pay_upstream_token_ended(call->upstream, call->token, response->http_status);
 	call->answer.transport = response->transport;
 	call->answer.http_status = response->http_status;
 	call->answer.body = response->body;
@@ -503,8 +514,14 @@ answered(int slot, PayHttpResponse *response)
 		d->report.result.class = PAY_CLASS_UNKNOWN;
 		d->report.error = "the answer could not be read; see the server's log";
 	}
+	/* With a new one it goes through: nobody need act. */
+	if (token_ended && d->report.result.class == PAY_CLASS_MISCONFIGURED)
+	{
+		d->report.result.class = call->inquiry ? PAY_CLASS_UNKNOWN : PAY_CLASS_NOT_SENT;
+		d->report.error = "the token had ended; nothing was processed";
+	}
 	if (response->hindrance == PAY_HTTP_UNHINDERED)
-		pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->begun_at, now);
+		pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->claim->refused > 0, call->begun_at, now);
 }
 
 static void

@@ -34,6 +34,10 @@
 #define HEALTH_NOTE_MS 1000
 /* With others beside it, a PSP may have so many calls in flight for each slot that is free. */
 #define SHARE 3
+/* Of all slots one in so many is kept for PSPs that answer; half of these, one each, for those that have not been called yet. */
+#define KEPT_PART 4
+/* Who has calls in flight and has answered none for this long gets one more in as long. */
+#define SILENT_MS 2000
 
 /* By name and adapter, process-local.  An entry never moves. */
 static HTAB *upstreams = NULL;
@@ -64,6 +68,7 @@ static void forget_told(PayUpstream *upstream);
 static void forget_account(PayUpstream *upstream);
 static void drop_secret(PayUpstream *upstream);
 static void note_obstacle(PayUpstream *upstream, const PayObstacle *obstacle);
+static int	trusted_room(const PayUpstream *upstream, int free_slots, int slots, PaySteady now, PaySteady *again);
 static void open_breaker(PayUpstream *upstream, PaySteady now);
 static void keep(char **kept, const char *text);
 static void note_health(PayUpstream *upstream, PaySteady now);
@@ -73,20 +78,22 @@ static void arg_later(PayArgs *args, PaySteady at, PaySteady now);
 static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT s.psp, s.adapter, s.base_url, s.secret, s.inflight_max, (extract(epoch FROM s.timeout) * 1000)::int, "
 	" s.halted_at IS NOT NULL, (SELECT min(q.due_at) FROM payments.queue q WHERE q.psp = s.psp), "
-	" s.account_id IS NULL AND s.account_mode IS NULL, coalesce(s.halted_reason, 'see payments.psp') "
+	" s.account_id IS NULL AND s.account_mode IS NULL, coalesce(s.halted_reason, 'see payments.psp'), "
+	" EXISTS (SELECT FROM payments.psp_health h WHERE h.psp = s.psp AND h.resumed) "
 	"FROM payments.psp s ORDER BY 8 NULLS LAST, s.psp");
 
 static PayStmt write_health = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.psp_health (psp, in_flight_max, calls_per_second, paused_until, silent_until, noted_at, problem) "
 	"VALUES ($1, $2, $3::numeric / 1000, $4, $5, $6, $7) ON CONFLICT (psp) DO UPDATE SET in_flight_max = excluded.in_flight_max, "
 	"calls_per_second = excluded.calls_per_second, paused_until = excluded.paused_until, silent_until = excluded.silent_until, "
-	"noted_at = excluded.noted_at, problem = excluded.problem",
+	"resumed = false, noted_at = excluded.noted_at, problem = excluded.problem",
 	TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
 static PayStmt delete_health = PAY_STMT(SPI_OK_DELETE, "DELETE FROM payments.psp_health WHERE psp = $1", TEXTOID);
 static PayStmt delete_all_health = PAY_STMT_NOARGS(SPI_OK_DELETE, "DELETE FROM payments.psp_health");
 /* Never waits: somebody may be about to change it. */
 static PayStmt lock_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT base_url, secret FROM payments.psp WHERE psp = $1 FOR SHARE SKIP LOCKED", TEXTOID);
+static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.psp WHERE psp = $1", TEXTOID);
 
 /* ---------- reading ---------- */
 
@@ -117,7 +124,7 @@ pay_upstreams_find(const char *psp, const PayAdapter *adapter)
 	return upstream;
 }
 
-void
+bool
 pay_upstream_lock(const PayUpstream *upstream)
 {
 	PayArgs		args = {0};
@@ -125,13 +132,15 @@ pay_upstream_lock(const PayUpstream *upstream)
 			   *secret = NULL;
 
 	if (upstream->adapter->in_process)
-		return;
+		return true;
 	pay_arg_text(&args, upstream->psp);
 	if (pay_spi_exec(&lock_psp, &args) == 1)
 	{
 		base_url = pay_spi_text(0, 1);
 		secret = pay_spi_text(0, 2);
 	}
+	else if (pay_spi_exec(&find_psp, &args) == 1)
+		return false;
 	if (base_url == NULL)
 		base_url = upstream->adapter->default_base_url;
 	if (base_url == NULL || strcmp(base_url, upstream->base_url) != 0 || secret == NULL || strcmp(secret, upstream->secret_name) != 0)
@@ -139,6 +148,7 @@ pay_upstream_lock(const PayUpstream *upstream)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("PSP \"%s\" has got another address or secret", upstream->psp),
 				 errhint("The worker reads it and tries again.")));
+	return true;
 }
 
 void
@@ -178,7 +188,10 @@ pay_upstreams_read(void)
 			forget(upstream);
 	}
 	for (int i = 0; i < upstream_count; i++)
+	{
+		pay_pace_age(&in_turn[i]->pace, now);
 		note_health(in_turn[i], now);
+	}
 }
 
 static void
@@ -216,6 +229,11 @@ read_upstream(uint64 row, const char *unarmed)
 	/* A person has said that it may be another one. */
 	if (upstream->account.told && pay_spi_bool(row, 9))
 		forget_account(upstream);
+	if (pay_spi_bool(row, 11))
+	{
+		pay_pace_resume(&upstream->pace, pay_clock_now());
+		upstream->health_noted = upstream->health_changed = true;
+	}
 	keep(&upstream->base_url, base_url ? base_url : "");
 	upstream->inflight_max = pay_spi_int32(row, 5);
 	upstream->timeout_ms = pay_spi_int32(row, 6);
@@ -436,7 +454,7 @@ arg_later(PayArgs *args, PaySteady at, PaySteady now)
  * answer.
  */
 int
-pay_upstream_room(const PayUpstream *upstream, int free_slots, PaySteady now, PaySteady *again)
+pay_upstream_room(const PayUpstream *upstream, int free_slots, int slots, PaySteady now, PaySteady *again)
 {
 	int			room = Min(upstream->inflight_max - upstream->inflight, free_slots);
 
@@ -454,7 +472,29 @@ pay_upstream_room(const PayUpstream *upstream, int free_slots, PaySteady now, Pa
 		room = Min(room, Max((SHARE * free_slots - upstream->inflight) / (SHARE + 1), upstream->inflight == 0 ? 1 : 0));
 	if (room <= 0 || upstream->adapter->in_process)
 		return room;
+	if (upstream_count > 2)
+		room = Min(room, trusted_room(upstream, free_slots, slots, now, again));
+	if (room <= 0)
+		return room;
 	return Min(room, pay_pace_room(&upstream->pace, upstream->inflight, now, again));
+}
+
+/* What others must not be kept from by one of which it is not known that it answers. */
+static int
+trusted_room(const PayUpstream *upstream, int free_slots, int slots, PaySteady now, PaySteady *again)
+{
+	int			kept = slots / KEPT_PART;
+
+	if (upstream->inflight > 0 && now >= upstream->heard_at + SILENT_MS * 1000)
+	{
+		*again = upstream->began_at + SILENT_MS * 1000;
+		return now >= *again ? Min(free_slots - kept, 1) : 0;
+	}
+	if (upstream->answers)
+		return free_slots;
+	if (upstream->heard_at == 0 && free_slots <= kept)
+		return Min(free_slots - kept / 2, 1);
+	return free_slots - kept;
 }
 
 /*
@@ -465,8 +505,10 @@ pay_upstream_room(const PayUpstream *upstream, int free_slots, PaySteady now, Pa
 void
 pay_upstream_note(PayUpstream *upstream, PayTransport transport, PaySteady begun_at, PaySteady now)
 {
-	if (transport == PAY_TRANSPORT_ANSWERED)
+	upstream->answers = transport == PAY_TRANSPORT_ANSWERED;
+	if (upstream->answers)
 	{
+		upstream->heard_at = now;
 		if (upstream->breaker_ms > 0)
 			ereport(LOG, (errmsg("PSP \"%s\" answers again", upstream->psp)));
 		upstream->losses = 0;
@@ -500,15 +542,18 @@ pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now)
 }
 
 void
-pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, PaySteady begun_at, PaySteady now)
+pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, bool repeated,
+					  PaySteady begun_at, PaySteady now)
 {
 	if (result->too_many)
 	{
-		if (upstream->pace.rate == 0)
+		bool		limited = upstream->pace.rate > 0;
+
+		pay_pace_refused(&upstream->pace, begun_at, repeated, result->retry_after_ms, now);
+		if (!limited && upstream->pace.rate > 0)
 			ereport(LOG,
 					(errmsg("PSP \"%s\" says that it is called too often", upstream->psp),
 					 errhint("It is called more slowly from here on.  See payments.psp_health.")));
-		pay_pace_refused(&upstream->pace, begun_at, result->retry_after_ms, now);
 	}
 	else if (transport == PAY_TRANSPORT_ANSWERED)
 		pay_pace_taken(&upstream->pace, upstream->inflight, begun_at, now);
@@ -536,14 +581,10 @@ pay_upstream_token_serial(const PayUpstream *upstream)
 	return upstream->token ? upstream->token->serial : 0;
 }
 
-void
-pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHttpResponse *response)
+bool
+pay_upstream_token_ended(PayUpstream *upstream, int64 serial, int http_status)
 {
-	if (upstream->token == NULL ||
-		pay_token_answered(upstream->token, serial, response->http_status) != PAY_TOKEN_ENDED)
-		return;
-	response->transport = PAY_TRANSPORT_NOT_SENT;
-	strlcpy(response->error, "the token had ended; nothing was processed", sizeof(response->error));
+	return upstream->token != NULL && pay_token_answered(upstream->token, serial, http_status) == PAY_TOKEN_ENDED;
 }
 
 void

@@ -66,6 +66,10 @@ typedef struct PayUpstream
 	PaySteady	lost_at;		/* the last of these */
 	int			breaker_ms;		/* 0: closed */
 	PaySteady	breaker_until;
+	PaySteady	began_at;		/* the last call */
+	PaySteady	heard_at;		/* the last answer; or, without one since, when a call began that nothing else was waited for beside; 0: never called */
+	bool		answers;		/* to the last call that ended */
+	int			locked_ms;		/* how long a row that somebody holds was left alone the last time; 0: nobody does */
 	uint64		lap;			/* the last in which it had its turn */
 	bool		one_by_one;		/* a batch could not be claimed: find the row that is to blame */
 	int			n_skip;			/* rows that cannot be claimed, left alone until skip_until */
@@ -95,23 +99,24 @@ extern PayUpstream *pay_upstreams_get(int i);
 extern PayUpstream *pay_upstreams_find(const char *psp, const PayAdapter *adapter);
 
 /*
- * Locks the PSP's row to the end of the transaction, before a claim.  Raises
- * likewise when its address or secret is another one than was read, or is just
- * being changed.
+ * Locks the PSP's row to the end of the transaction, before a claim.  False
+ * when somebody has it: perhaps it is just being changed.  Raises likewise when
+ * its address or secret is another one than was read, or it has gone.
  */
-extern void pay_upstream_lock(const PayUpstream *upstream);
+extern bool pay_upstream_lock(const PayUpstream *upstream);
 
 /*
  * How many calls of the payments lane the upstream takes more, when so many
- * slots are free for all upstreams.  None: 0 or less, and *again is when to ask
+ * slots of all are free for all upstreams.  None: 0 or less, and *again is when to ask
  * again, PAY_NEVER if that depends on a call that is on its way.
  */
-extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, PaySteady now, PaySteady *again);
+extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, int slots, PaySteady now, PaySteady *again);
 /* Counts how a call of that lane ended: losses one after the other open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, PaySteady begun_at, PaySteady now);
 
-/* Sets the pace: by what the answer to a call of that lane says of it, and by calls of any lane that begin. */
-extern void pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, PaySteady begun_at, PaySteady now);
+/* Sets the pace: by what the answer to a call of that lane says of it (repeated: one that was refused before), and by calls of any lane that begin. */
+extern void pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, bool repeated,
+								  PaySteady begun_at, PaySteady now);
 extern void pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now);
 
 /* May it be sent anything: is it usable, its token at hand if it wants one, and the account the one that we know? */
@@ -120,12 +125,12 @@ extern bool pay_upstream_admits(const PayUpstream *upstream, PaySteady now);
 extern bool pay_upstream_open(const PayUpstream *upstream, PaySteady now);
 
 /*
- * Which token a request is sent with, to be kept with it; and, for each answer
- * before it is read, what that says of the token.  Where it has ended, the
- * answer becomes one that was not sent, since nothing was processed.
+ * Which token a request is sent with, to be kept with it; and, for each answer,
+ * whether it says that this one has ended.  By its status alone: that nothing
+ * was processed is for the adapter to say.
  */
 extern int64 pay_upstream_token_serial(const PayUpstream *upstream);
-extern void pay_upstream_check_token(PayUpstream *upstream, int64 serial, PayHttpResponse *response);
+extern bool pay_upstream_token_ended(PayUpstream *upstream, int64 serial, int http_status);
 
 /*
  * Sends what an adapter wants to ask.  `key`: the idempotency key; NULL

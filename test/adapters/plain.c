@@ -73,6 +73,7 @@ void
 plain_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result)
 {
 	PaySlice	body = {answer->body, answer->body_bytes};
+	bool		is_refusal = plain_text(body, "error") != NULL;	/* the PSP's own, and no page of something in between */
 
 	pay_result_init(result);
 	result->too_many = pay_psp_too_many(answer->http_status, answer->retry_after_s);
@@ -82,11 +83,11 @@ plain_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer,
 		return;
 	if (answer->http_status == 200)
 		read_operation(body, command, result);
-	else if (answer->http_status == 401 || answer->http_status == 403)
+	else if (is_refusal && (answer->http_status == 401 || answer->http_status == 403))
 		result->class = PAY_CLASS_MISCONFIGURED;
 	else if (inquiry)
-		result->inquiry_found_nothing = answer->http_status == 404;
-	else if (answer->http_status == 429 || answer->should_retry == 1)
+		result->inquiry_found_nothing = is_refusal && answer->http_status == 404;
+	else if (is_refusal && (answer->http_status == 429 || answer->should_retry == 1))
 		result->class = PAY_CLASS_NOT_SENT;
 }
 

@@ -20,6 +20,7 @@ FAULTS = {
     "status_409": "not performed, not stored",
     "status_424": "not performed, not stored",
     "status_429": "not performed, not stored; retry_after (of any status): text of Retry-After",
+    # page: true (of any status): not the PSP's own answer but the page of something in between
     "status_500": "stored under the key (stored: false: not); perform: true charges all the same",
     "status_502": "a gateway's HTML page, not performed (perform: true: performed), not stored",
     # performed and answered, late
@@ -71,7 +72,7 @@ class Rule:
                          for name in ("method", "path", "payment_method", "ref", "key") if name in spec}
         self.perform = spec.pop("perform", None)
         self.options = spec
-        unknown = set(spec) - {"ms", "when", "rst", "retry_after", "stored", "code", "bytes", "should_retry"}
+        unknown = set(spec) - {"ms", "when", "rst", "retry_after", "stored", "code", "bytes", "should_retry", "page", "reason"}
         if unknown:
             raise ValueError("unknown option %s of fault %s" % (sorted(unknown), self.name))
         self.seen = {}

@@ -652,7 +652,7 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
             self.perform(request)
         self.release_key(request)
         retry_after = "Retry-After: %s\r\n" % rule.options["retry_after"] if "retry_after" in rule.options else ""
-        if status in (502, 503, 504):
+        if status in (502, 503, 504) or rule.options.get("page"):
             page = b"<html><body><h1>%d %s</h1></body></html>" % (status, REASONS[status].encode())
             return status, page, "Content-Type: text/html\r\n" + retry_after
         headers = retry_after
@@ -660,7 +660,7 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         if should_retry is not None:
             headers += "Stripe-Should-Retry: %s\r\n" % str(should_retry).lower()
         if status == 429:
-            headers += "Stripe-Rate-Limited-Reason: global-rate\r\n"
+            headers += "Stripe-Rate-Limited-Reason: %s\r\n" % rule.options.get("reason", "global-rate")
         kind, code, message = {
             401: ("invalid_request_error", None, "Invalid API Key provided."),
             403: ("invalid_request_error", None, "The provided key does not have the required permissions."),

@@ -123,6 +123,7 @@ SELECT pg_temp.refused($$UPDATE payments.psp SET base_url = 'https://stripe.exam
 SELECT pg_temp.refused($$UPDATE payments.psp SET secret = 'other'$$, 'for all at once');
 SELECT pg_temp.refused($$UPDATE payments.psp SET adapter = 'sandbox' WHERE psp = 'tap'$$, 'or for another adapter');
 SELECT pg_temp.refused($$SELECT payments.accept_psp_account('tap')$$, 'and another account');
+SELECT pg_temp.refused($$DELETE FROM payments.psp WHERE psp = 'tap'$$, 'nor is it deleted');
 SELECT throws_like($$SELECT payments.create_psp('tap', 'stripe', secret => 'other')$$, 'PSP "tap" has 8 open operations that it may have performed', 'the refusal says how many');
 SELECT lives_ok($$SELECT payments.create_psp('tap', 'stripe', 'https://api.stripe.com', 'tap', '{"feeds": {"interval_s": 30}, "merchant": "a"}')$$, 'what stays the same, feeds and the merchant may change');
 SELECT lives_ok($$UPDATE payments.psp SET timeout = '5 s', inflight_max = 7 WHERE psp = 'tap'$$, 'and so may limits');

@@ -101,6 +101,35 @@ cmp_ok($book->{faults}{lose_answer}, '>=', 5, 'although answers were lost');
 is_deeply($book->{double_charged}, [], 'nobody was charged twice');
 is(scalar @{ $book->{charges} }, 30, '30 charges');
 check_clean($node, 'no keys: check() is clean');
+
+# ---------- a firewall's page in place of the PSP's answer, which had charged
+$peer->control({ reset => JSON::PP::true(), settings => { honour_keys => JSON::PP::true() } });
+no_inquiries($node);
+my %page;
+foreach my $status (401, 403)
+{
+	$peer->faults({ fault => "status_$status", page => JSON::PP::true(), perform => JSON::PP::true(), method => 'POST', count => 1 });
+	$page{$status} = create_payment($node, idempotency_key => "page-$status", amount => 6000 + $status);
+	ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$page{$status}'", 'in_doubt'), "a page with status $status: nobody knows");
+	is(value($node, "SELECT action || ' ' || (o.key_used_at IS NOT NULL) FROM payments.queue JOIN payments.operation o USING (operation_id) WHERE o.payment_id = '$page{$status}'"),
+		'inquire true', "$status: the PSP is asked, and its key counts as used");
+	is(value($node, 'SELECT count(*) FROM payments.psp WHERE halted_at IS NOT NULL'), 0, "$status: it stops nobody else's payments");
+	is(outcome($node, create_payment($node, idempotency_key => "after-$status", amount => 7000 + $status)), 'succeeded', "$status: the next one goes through");
+}
+$peer->faults({ fault => 'status_429', page => JSON::PP::true(), perform => JSON::PP::true(), method => 'POST', count => 1 });
+$page{429} = create_payment($node, idempotency_key => 'page-429', amount => 6429);
+is(outcome($node, $page{429}), 'succeeded', 'a page that says there are too many calls: asked, the PSP tells of the charge');
+is(value($node, "SELECT string_agg(a.action || ':' || r.class, ' ' ORDER BY attempt) FROM payments.attempt a JOIN payments.attempt_answer r USING (operation_id, attempt) JOIN payments.operation o USING (operation_id) WHERE o.payment_id = '$page{429}'"),
+	'send:unknown inquire:approved', 'and it was not sent again');
+is(sqlstate($node, "SELECT payments.cancel_payment('$page{403}', 'page-cancel')"), 'PY008', 'what may be charged is not cancelled');
+fast_schedules($node, tries => 8);
+$peer->control({ forget_keys => JSON::PP::true() });
+value($node, 'UPDATE payments.queue SET due_at = now()');
+at_rest($node);
+is(value($node, "SELECT string_agg(status, ' ') FROM payments.payment WHERE payment_id IN ('$page{401}', '$page{403}')"), 'succeeded succeeded', 'asked, the PSP tells of the charges');
+is_deeply($peer->book(brief => 1)->{double_charged}, [], 'and nobody was charged twice');
+check_clean($node, 'pages: check() is clean');
+
 log_lacks_deadlocks($node);
 $node->stop;
 done_testing();

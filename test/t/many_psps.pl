@@ -51,10 +51,22 @@ is(scalar @{ $peer->book->{charges} }, $PSPS, 'each was charged once');
 is( value($node, q{SELECT count(*) FROM payments.attempt_answer JOIN payments.operation USING (operation_id)
 	WHERE psp ~ 'dead$'}), '0', 'before those that hang had ended');
 
+# ---------- more that do not answer than there are slots
+value($node, sprintf q{SELECT payments.create_psp('d' || i, 'stripe', '%s', 'stripe') FROM generate_series(1, %d) i; UPDATE payments.psp SET timeout = '10 min' WHERE psp ~ '^d[0-9]';
+	SELECT payments.enable_feed(psp, feed, false) FROM payments.psp_feed WHERE psp ~ '^d[0-9]'}, $dead->url, 2 * $SLOTS);
+$dead->faults({ fault => 'hang', method => 'POST' });
+$node->safe_psql('postgres', create_payments("'d' || i", 2 * $SLOTS));
+ok(wait_until($node, "SELECT in_flight >= $SLOTS - 5 FROM payments.worker_status", 't'), 'more PSPs than there are slots do not answer, and those are in flight that may');
+$node->safe_psql('postgres', "SELECT FROM generate_series(1, 50) i, LATERAL payments.create_payment(idempotency_key => 'answers-' || i, amount => 1000, currency => 'EUR', psp => 'p' || i, payment_method => 'pm_card_visa')");
+ok(wait_until($node, q{SELECT count(*) FROM payments.idempotency_key JOIN payments.payment USING (payment_id) WHERE key LIKE 'answers-%' AND payment.status = 'succeeded'}, 50),
+	'those that answer are called all the same');
+is( value($node, q{SELECT count(*) FROM payments.attempt_answer JOIN payments.operation USING (operation_id)
+	WHERE psp ~ '^d[0-9]'}), '0', 'before those that hang had ended');
+
 $dead->faults;
 value($node, 'SELECT pg_terminate_backend(pid) FROM payments.worker_status');
 at_rest($node);
-is(value($node, q{SELECT status, count(*) FROM payments.payment GROUP BY 1}), 'succeeded|' . ($PSPS + 120), 'which succeed once they are answered');
+is(value($node, q{SELECT status, count(*) FROM payments.payment GROUP BY 1}), 'succeeded|' . ($PSPS + 120 + 2 * $SLOTS + 50), 'which succeed once they are answered');
 check_clean($node);
 
 # ---------- one that is gone

@@ -76,6 +76,26 @@ at_rest($node);
 is(value($node, "SELECT DISTINCT status FROM payments.payment WHERE payment_id IN ('$first', '$second')"), 'succeeded', 'afterwards both are sent');
 is(value($node, 'SELECT count(*) FROM payments.psp_health'), 0, 'what the worker before knew is forgotten');
 
+# ---------- a pause that a person ends
+$peer->faults({ fault => 'status_429', count => 1, retry_after => '86400' });
+my $paused = create_payment($node, idempotency_key => "paused", amount => 1000);
+ok(wait_until($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_health}), 'Retry-After holds for an hour at most');
+ok(wait_until($node, "SELECT due_at BETWEEN now() + interval '50 min' AND now() + interval '61 min' FROM payments.queue WHERE psp = 'stripe'", 't'), 'for the payment as well');
+value($node, q{SELECT payments.resume_psp('stripe')});
+is(outcome($node, $paused), 'succeeded', 'resume_psp() ends it');
+
+# ---------- somebody holds the row of a PSP
+my $holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN; SELECT FROM payments.psp WHERE psp = 'stripe' FOR UPDATE});
+my $from = -s $node->logfile;
+my $behind = create_payment($node, idempotency_key => 'behind', amount => 1000);
+worker_had_its_turn("holder-$_") foreach 1 .. 3;
+is(value($node, "SELECT attempts FROM payments.operation WHERE payment_id = '$behind'"), 0, 'nothing is sent while the address may be changing');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile, $from), qr/another address or secret/, 'and that is no error');
+$holder->query_safe('COMMIT');
+$holder->quit;
+is(outcome($node, $behind), 'succeeded', 'then it goes out');
+
 # ---------- an inquiry is no try either
 fast_schedules($node, tries => 1, schedules => ['unknown']);
 $peer->faults({ fault => 'lose_answer', count => 1, method => 'POST' }, { fault => 'status_429', count => 3, method => 'GET' });
@@ -90,6 +110,27 @@ is(outcome($node, create_payment($node, idempotency_key => 'locked', amount => 1
 worker_had_its_turn('locked');
 is(value($node, 'SELECT slowed FROM payments.worker_status'), 0, 'says nothing of our pace');
 at_rest($node);
+
+$peer->faults({ fault => 'status_429', reason => 'resource-specific', count => 1 });
+is(outcome($node, create_payment($node, idempotency_key => 'object', amount => 1000), undef), 'succeeded', 'nor does the reason that it is about one object');
+is(value($node, 'SELECT slowed FROM payments.worker_status'), 0, 'say anything of it');
+
+# One payment that the PSP refuses for ever, beside others that it takes.
+stop_worker($node);
+my $one = create_payment($node, idempotency_key => 'one', amount => 1000);
+my $ref = value($node, "SELECT psp_ref FROM payments.operation WHERE payment_id = '$one'");
+$peer->faults({ fault => 'status_429', ref => "^$ref", method => 'POST' });
+value($node, 'SELECT payments.start_worker()');
+foreach my $round (1 .. 6)
+{
+	ok(wait_until($node, "SELECT refused >= $round AND claimed_by IS NULL FROM payments.queue JOIN payments.operation USING (operation_id) WHERE payment_id = '$one'", 't'), "refused $round times");
+	create_payments("beside-$round", 8);
+	ok(wait_until($node, "SELECT count(*) FROM payments.idempotency_key JOIN payments.payment USING (payment_id) WHERE key LIKE 'beside-$round-%' AND payment.status = 'succeeded'", 8), 'others are taken');
+	$node->safe_psql('postgres', "UPDATE payments.queue q SET due_at = now() FROM payments.operation o WHERE o.operation_id = q.operation_id AND o.payment_id = '$one' AND q.claimed_by IS NULL AND q.refused <= $round");
+}
+$node->safe_psql('postgres', "UPDATE payments.queue q SET refused = 340, due_at = now() FROM payments.operation o WHERE o.operation_id = q.operation_id AND o.payment_id = '$one'");
+ok(wait_until($node, "SELECT reason FROM payments.dead_letter WHERE payment_id = '$one'", 'psp_unreachable'), 'what was refused for a day is a dead letter');
+is(value($node, "SELECT count(*) FROM payments.payment WHERE payment_id <> '$one' AND status <> 'succeeded' AND psp = 'stripe'"), 0, 'and no other payment has waited for it');
 
 $peer->faults({ fault => 'status_503', count => 1, retry_after => '3600' });
 my $overloaded = create_payment($node, idempotency_key => 'overloaded', amount => 1000);

@@ -178,6 +178,11 @@ test_answers(const PayAdapter *adapter)
 		{200, ""}, {200, "{"}, {200, "null"}, {200, "[]"}, {200, "<html>"}, {200, "{\"status\":\"done\"}"}, {200, "{\"id\":7,\"status\":[]}"},
 		{204, ""}, {301, ""}, {404, ""}, {500, ""}, {502, "<html>"}, {999, ""},
 	};
+	/* What stands between us and the PSP answers for it, and may do so after the PSP has charged. */
+	static const int refusals[] = {400, 401, 402, 403, 404, 407, 409, 424, 429, 451, 500, 502, 503, 504};
+	static const char *const pages[] = {
+		"", "<html><body><h1>403 Forbidden</h1></body></html>", "{\"message\":\"Forbidden\"}", "{\"error\":{\"code\":429,\"message\":\"quota\"}}",
+	};
 
 	for (int inquiry = 0; inquiry <= 1; inquiry++)
 	{
@@ -199,6 +204,15 @@ test_answers(const PayAdapter *adapter)
 			answer.body_bytes = strlen(nonsense[i].body);
 			adapter->classify(&command, inquiry, &answer, &result);
 			OK(result.class == PAY_CLASS_UNKNOWN && result.effect == PAY_EFFECT_NONE, "%s: %d with nonsense is unknown", adapter->name, nonsense[i].status);
+		}
+		for (size_t i = 0; i < lengthof(refusals) * lengthof(pages); i++)
+		{
+			answer.http_status = refusals[i / lengthof(pages)];
+			answer.body = pages[i % lengthof(pages)];
+			answer.body_bytes = strlen(answer.body);
+			adapter->classify(&command, inquiry, &answer, &result);
+			OK(result.class == PAY_CLASS_UNKNOWN && !result.inquiry_found_nothing && result.too_many == (answer.http_status == 429),
+			   "%s: %d of something in between proves nothing", adapter->name, answer.http_status);
 		}
 	}
 }

@@ -34,8 +34,8 @@ test_headers(void)
 	OK(retry_after("120") == 120, "retry-after 120");
 	OK(retry_after(" 120\t\r\n") == 120, "blanks around it");
 	OK(retry_after("00000000000000000000000012") == 12, "leading zeros");
-	OK(retry_after("86400") == 86400 && retry_after("86401") == 86400, "at most a day");
-	OK(retry_after("99999999999999999999999999999999") == 86400, "no overflow");
+	OK(retry_after("3600") == 3600 && retry_after("3601") == 3600, "at most an hour");
+	OK(retry_after("99999999999999999999999999999999") == 3600, "no overflow");
 	OK(retry_after("") == -1 && retry_after("  ") == -1, "nothing is not said");
 	OK(retry_after("-5") == -1 && retry_after("+5") == -1, "signs are garbage");
 	OK(retry_after("1.5") == -1 && retry_after("5s") == -1 && retry_after("0x10") == -1, "so is anything but digits");

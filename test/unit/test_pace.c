@@ -93,7 +93,7 @@ run(PayPace *pace, Psp *psp, int payments, PaySteady *clock)
 			outcome.refused++;
 			if (psp->retry_after_ms >= 0)
 				asked_until = *clock + psp->retry_after_ms * MS;
-			pay_pace_refused(pace, calls[first].begun_at, psp->retry_after_ms, *clock);
+			pay_pace_refused(pace, calls[first].begun_at, false, psp->retry_after_ms, *clock);
 		}
 		room = pay_pace_room(pace, n - first, *clock, &again);
 		if (room > payments - outcome.taken - (n - first))
@@ -191,32 +191,88 @@ test_one_by_one(void)
 
 	for (int i = 0; i < 100; i++)
 		pay_pace_taken(&pace, 32, now - S, now);
-	pay_pace_refused(&pace, now - S, -1, now);
+	pay_pace_refused(&pace, now - S, false, -1, now);
 	rate = pace.rate;
 	OK(rate == 70, "the first cut leaves a part of what was taken");
 	OK(pay_pace_room(&pace, 0, now, &again) == 0 && again == now + 250 * MS, "and a pause");
 	for (int i = 0; i < 50; i++)
-		pay_pace_refused(&pace, now - S, -1, now + MS);
+		pay_pace_refused(&pace, now - S, false, -1, now + MS);
 	OK(pace.rate == rate && pace.paused_until == now + 250 * MS, "fifty that had begun before are the same complaint");
-	pay_pace_refused(&pace, now - S, 5000, now + MS);
+	pay_pace_refused(&pace, now - S, false, 5000, now + MS);
 	OK(pace.rate == rate && pace.paused_until == now + 5001 * MS, "but when the PSP says how long, it is believed");
-	pay_pace_refused(&pace, now - S, 24 * 60 * 60 * 1000, now + MS);
+	pay_pace_refused(&pace, now - S, false, 24 * 60 * 60 * 1000, now + MS);
 	OK(pace.paused_until == now + MS + 3600 * S, "an hour at most");
 
-	memset(&pace, 0, sizeof(pace));
 	for (int i = 1; i <= 40; i++)
 	{
 		now = Max(now, pace.paused_until) + 10 * S;
-		pay_pace_refused(&pace, now - MS, -1, now);
+		pay_pace_refused(&pace, now - MS, false, -1, now);
 	}
-	OK(pace.rate == 0.5 && pace.paused_until == now + 30 * S, "who refuses everything is asked every half minute");
-	now = pace.paused_until + 2 * S;
+	OK(pace.rate == rate && pace.paused_until == now + 30 * S, "who takes nothing is asked every half minute, and says nothing of how much it would take");
+	now = pace.paused_until;
 	OK(pay_pace_room(&pace, 0, now, &again) == 1, "with one call");
 	pay_pace_begun(&pace, 1, now);
-	OK(pay_pace_room(&pace, 1, now, &again) == 0 && again > now && again <= now + 2 * S + MS, "and when there is room for no more, it is known when there will be");
-	pay_pace_taken(&pace, 32, now, now + MS);
-	OK(pace.refusals == 0 && pace.rate == 1, "until it takes one");
-	OK(pay_pace_room(&pace, 33, now + 2 * S, &again) == 0 && again == PAY_NEVER, "what depends on calls in flight has no time");
+	OK(pay_pace_room(&pace, 1, now, &again) == 0 && again > now && again <= now + S + MS, "and when there is room for no more, it is known when there will be");
+	pay_pace_taken(&pace, 1, now, now + MS);
+	OK(pace.refusals == 0 && pace.rate > rate, "until it takes one");
+	OK(pay_pace_room(&pace, 2, now + 100 * MS, &again) > 1, "and from there on it is as fast as before");
+	OK(pay_pace_room(&pace, 33, now + 2 * S, &again) <= 0 && again == PAY_NEVER, "what depends on calls in flight has no time");
+	pay_pace_age(&pace, now + 299 * S);
+	OK(pace.rate > 0, "a limit holds");
+	pay_pace_age(&pace, now + 301 * S);
+	OK(pace.rate == 0, "until nothing was heard of it for minutes");
+}
+
+/* Maintenance: nothing is taken for a while. */
+static void
+test_recovery(void)
+{
+	PayPace		pace = {0};
+	PaySteady	clock = 1000 * S;
+	Psp			psp = {.rate = 100, .burst = 100, .latency = 100 * MS, .retry_after_ms = -1};
+	double		before;
+	Outcome		outcome;
+
+	run(&pace, &psp, 5000, &clock);
+	before = pace.rate;
+	for (int i = 0; i < 20; i++)
+	{
+		clock = Max(clock, pace.paused_until) + psp.latency;
+		pay_pace_refused(&pace, clock - psp.latency, false, 10000, clock);
+	}
+	clock = pace.paused_until;
+	outcome = run(&pace, &psp, 500, &clock);
+	printf("# %.1f a second before, 500 after it took %d ms\n", before, (int) (outcome.took / MS));
+	OK(outcome.took <= 10 * S, "when a maintenance is over, the PSP is called as before within seconds");
+	OK(outcome.refused <= 20, "and not too often");
+}
+
+/* One call is refused whenever it comes, beside `rate` others a second that are taken. */
+static void
+test_one_of_many(void)
+{
+	PayPace		pace = {0};
+	PaySteady	now = 1000 * S;
+	int			cuts = 0;
+
+	for (int second = 0; second < 300; second++)
+	{
+		PaySteady	cut_at = pace.cut_at;
+
+		for (int i = 0; i < 40; i++, now += 25 * MS)
+			pay_pace_taken(&pace, 4, now - MS, now);
+		if ((second & (second - 1)) == 0)
+			pay_pace_refused(&pace, now - MS, second > 0, -1, now);
+		cuts += pace.cut_at > cut_at;
+		pay_pace_age(&pace, now);
+	}
+	OK(cuts == 1, "one that is refused for ever is a complaint once (%d)", cuts);
+	for (int i = 0; i < 100; i++, now += 25 * MS)
+	{
+		pay_pace_taken(&pace, 4, now - MS, now);
+		pay_pace_refused(&pace, now - MS, true, -1, now);
+	}
+	OK(pace.cut_at > 1010 * S, "but half of all calls, though all were refused before, are one again");
 }
 
 int
@@ -226,5 +282,7 @@ main(void)
 	test_no_limit();
 	test_more_later();
 	test_one_by_one();
+	test_recovery();
+	test_one_of_many();
 	return tap_done();
 }

@@ -392,6 +392,7 @@ CREATE TABLE IF NOT EXISTS payments.exception (
 		('after_cancel', 'conflicted', 'orphan', 'over_refunded', 'duplicate', 'refund_failed', 'disputed')),
 	psp text NOT NULL,
 	object_id text,
+	psp_ref text,
 	payment_id uuid,
 	operation_id uuid,
 	amount bigint,
@@ -404,6 +405,8 @@ CREATE TABLE IF NOT EXISTS payments.exception (
 );
 
 CREATE UNIQUE INDEX IF NOT EXISTS exception_once ON payments.exception (psp, object_id, kind) WHERE object_id IS NOT NULL;
+-- For the worker, before it sends what it has not sent.
+CREATE INDEX IF NOT EXISTS exception_psp_ref ON payments.exception (psp_ref) WHERE psp_ref IS NOT NULL;
 -- Resolved when a later word takes back what was too much, and then may come again.
 CREATE UNIQUE INDEX IF NOT EXISTS exception_over_refunded ON payments.exception (payment_id) WHERE kind = 'over_refunded' AND resolved_at IS NULL;
 
@@ -412,6 +415,7 @@ COMMENT ON COLUMN payments.exception.exception_id IS 'UUIDv7';
 COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed';
 COMMENT ON COLUMN payments.exception.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.exception.object_id IS 'the PSP''s id of the object; opened once for each object and kind';
+COMMENT ON COLUMN payments.exception.psp_ref IS 'of an orphan, operation.psp_ref that it names: should a client repeat the call, the PSP is asked first; else null';
 COMMENT ON COLUMN payments.exception.payment_id IS 'payment.payment_id; null for an orphan';
 COMMENT ON COLUMN payments.exception.operation_id IS 'operation.operation_id; null: none of ours';
 COMMENT ON COLUMN payments.exception.amount IS 'minor units; of an orphan, in the PSP''s units; null: not known';

@@ -19,6 +19,7 @@
 #include "base/uuid.h"
 #include "core/arming.h"
 #include "core/spi.h"
+#include "core/wake.h"
 #include "payment/apply.h"
 #include "payment/payment.h"
 #include "payment/queue.h"
@@ -112,6 +113,13 @@ pay_claim_sql(PG_FUNCTION_ARGS)
 	{
 		sweep(worker);
 		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, NULL, 0, &claims, &touched, &first);
+	}
+	if (n > 0 && base_url)
+	{
+		/* In the same commit; the worker, or the next of these calls, makes it final. */
+		pay_arms_used();
+		(void) pay_take_arms(false);
+		pay_wake_at_commit();
 	}
 	pay_spi_end();
 	/* What a crash forgets after it was sent looks as if it never was. */
@@ -278,6 +286,7 @@ pay_complete_sql(PG_FUNCTION_ARGS)
 	report.elapsed_ms = (int) Min(Max((now - row.claimed_at) / 1000, 0), PG_INT32_MAX);
 	classify(&row, headers, &answer, now, actor, &report);
 	pay_apply(&report, 1, true, now, actor);
+	(void) pay_take_arms(false);
 	pay_spi_end();
 	ForceSyncCommit();
 	PG_RETURN_TEXT_P(cstring_to_text(report.status));

@@ -28,6 +28,7 @@
 
 #include "worker/worker.h"
 
+#include "core/arming.h"
 #include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
@@ -300,7 +301,7 @@ look_due(void)
 	PaySteady	due = PAY_NEVER;
 
 	if (idle)
-		due = work_noted ? 0 : idle_look_at;
+		due = work_noted ? 0 : Min(idle_look_at, pay_arms_due());
 	else
 		for (int i = 0; i < (int) lengthof(lanes); i++)
 			due = Min(due, lanes[i]->next_look(work_noted));
@@ -409,6 +410,8 @@ look_work(void *arg)
 				(errmsg("payments worker is of version %s but the extension is of version %s", PAY_VERSION, version),
 				 errhint("Restart the server after an upgrade, and run ALTER EXTENSION payments UPDATE.")));
 	}
+	if (look->of_our_version && !look->enabled && pay_arms_due() <= pay_clock_now())
+		(void) pay_take_arms(true);
 	if (!look->enabled || !look->of_our_version)
 		return;
 	for (int i = 0; i < (int) lengthof(lanes); i++)

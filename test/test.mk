@@ -24,6 +24,15 @@ fuzz:
 bench:
 	@bash test/bench/run.sh
 
+# Which lines of the C code the tests run, as pages in test/output/coverage; those where money is decided must be run,
+# or be named in test/not_covered.  make coverage KIND=pgtap STAGE=FOLDER counts on from what was counted there.
+coverage:
+	@bash test/coverage
+
+# All that has a server once more, with AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize:
+	@bash test/sanitize
+
 # Real payments on throwaway data, as tables; KEEP=1 keeps server and PSP running.
 demo:
 	@bash test/demo.sh $(DEMO_ARGS)
@@ -36,4 +45,4 @@ test-versions:
 docs/states.md:
 	@ci/states --write
 
-.PHONY: test test-long test-model fuzz bench demo test-versions docs/states.md
+.PHONY: test test-long test-model fuzz bench coverage sanitize demo test-versions docs/states.md

@@ -13,6 +13,7 @@ CREATE FUNCTION payments.check() RETURNS TABLE (invariant text, ok boolean, viol
 BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._require_snapshot();
+	RETURN QUERY SELECT * FROM payments._check_setup();
 	RETURN QUERY SELECT * FROM payments._check_payments();
 	RETURN QUERY SELECT * FROM payments._check_ledger();
 	RETURN QUERY SELECT * FROM payments._check_seal();

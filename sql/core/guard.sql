@@ -20,13 +20,17 @@ CREATE FUNCTION payments.guard_psp() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_psp';
 COMMENT ON FUNCTION payments.guard_psp() IS 'Trigger: refuses another address, secret or account of a PSP while it may have performed something that is open here, and to delete it while anything is (PY409).';
 
+CREATE FUNCTION payments._has_rows(name text) RETURNS boolean
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_has_rows';
+COMMENT ON FUNCTION payments._has_rows(text) IS 'Internal: has the table rows now, whatever the transaction''s snapshot shows?';
+
 CREATE FUNCTION payments.guard_salt() RETURNS trigger
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	-- Before data are restored into tables that setup() has made, its own one gives way to theirs.
 	IF tg_op = 'DELETE' THEN
 		LOCK TABLE payments.operation IN SHARE MODE;
-		IF NOT EXISTS (SELECT FROM payments.operation) THEN
+		IF NOT payments._has_rows('operation') THEN
 			RETURN old;
 		END IF;
 	END IF;
@@ -58,6 +62,44 @@ CREATE FUNCTION payments._tables()
 	LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 60 AS 'MODULE_PATHNAME', 'pay_tables';
 COMMENT ON FUNCTION payments._tables() IS
 'Internal: the tables that setup() makes, by name, and what holds for their rows, as compiled into the library: src/core/table.h says what the columns mean. guards: the triggers that must be there.';
+
+-- Under the name of a guard there may be another trigger: one that fires for something else, under a condition, or
+-- calls a function of others.
+CREATE FUNCTION payments._guards_off() RETURNS TABLE (root text, tbl text, guard text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT d.name, c.relname, g.trg
+	FROM payments._tables() d
+	CROSS JOIN unnest(d.guards) g (trg)
+	-- Its partitions, too.
+	JOIN LATERAL (
+		SELECT to_regclass('payments.' || d.name)::oid AS oid, d.name AS relname
+		UNION ALL
+		SELECT p.oid, p.relname
+		FROM pg_inherits i
+		JOIN pg_class p ON p.oid = i.inhrelid
+		WHERE i.inhparent = to_regclass('payments.' || d.name)
+	) c ON true
+	-- Bits of tgtype: each row 1, before 2, insert 4, delete 8, update 16, truncate 32.
+	CROSS JOIN LATERAL (
+		SELECT CASE WHEN g.trg IN ('guard_truncate', 'guard_delete') THEN 'guard_append_only' ELSE g.trg END,
+			CASE g.trg
+				WHEN 'guard_truncate' THEN 2 + 32
+				WHEN 'guard_delete' THEN 1 + 2 + 8
+				WHEN 'guard_append_only'
+					THEN 1 + 2 + 16 + CASE d.rows WHEN 'append_only' THEN 8 ELSE 0 END
+				WHEN 'guard_facts' THEN 1 + 2 + 4 + 8 + 16
+				WHEN 'guard_status' THEN 1 + 4
+				WHEN 'guard_account' THEN 1 + 2 + 16 + CASE d.name WHEN 'account' THEN 4 + 8 ELSE 0 END
+				WHEN 'guard_salt' THEN 1 + 2 + 8 + 16
+				WHEN 'guard_psp' THEN 1 + 2 + 16
+			END,
+			CASE g.trg WHEN 'guard_psp' THEN 4 ELSE 0 END
+	) must (function, type, columns)
+	LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = g.trg
+	WHERE (t.tgenabled::text, t.tgfoid, t.tgtype::int, t.tgqual IS NULL, cardinality(t.tgattr))
+		IS DISTINCT FROM ('A', to_regproc('payments.' || must.function)::oid, must.type, true, must.columns)
+$$;
+COMMENT ON FUNCTION payments._guards_off() IS 'Internal: the guards of tables and their partitions that are missing, off, or another trigger.';
 
 CREATE FUNCTION payments._require_setup() RETURNS void
 	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pay_require_setup_sql';

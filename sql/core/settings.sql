@@ -14,6 +14,7 @@ BEGIN
 	FOR f IN
 		SELECT p.oid::regprocedure AS signature, s.name, s.value
 		FROM pg_catalog.pg_proc p
+		JOIN pg_catalog.pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 		CROSS JOIN (
 			VALUES ('standard_conforming_strings', 'on'), ('transform_null_equals', 'off'),

@@ -4,16 +4,20 @@ CREATE FUNCTION payments.setup() RETURNS void
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_setup';
 COMMENT ON FUNCTION payments.setup() IS
-'Makes the tables, views and triggers of payments in this database, the merchant "default" and the PSP "sandbox". May be run again at any time: it makes what is missing and changes nothing else. Where nothing is missing it keeps nobody waiting; otherwise it needs all tables for a moment, for which it waits at most 10 seconds. Raises 55P03 when it did not get them.';
+'Makes the tables, views and triggers of payments in this database, the merchant "default" and the PSP "sandbox". May be run again at any time: it makes what is missing, and anew what is no longer as it made it, or warns of it, and changes nothing else. Where nothing is missing it keeps nobody waiting; otherwise it needs all tables for a moment, for which it waits at most 10 seconds. Raises 55P03 when it did not get them.';
 
+-- A newer server may write the same definition otherwise, so what another one has found is no measure.
 CREATE FUNCTION payments._setup_script() RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT md5(concat_ws(' ', payments.version(), p.prosrc, (SELECT array_agg(t) FROM payments._tables() t)))
+	SELECT md5(
+			concat_ws(' ', payments.version(), current_setting('server_version_num')::int / 10000, p.prosrc,
+				(SELECT array_agg(t) FROM payments._tables() t)))
 	FROM pg_proc p
 	WHERE p.oid = 'payments._setup_tables()'::regprocedure
 $$;
-COMMENT ON FUNCTION payments._setup_script() IS 'Internal: digest of what setup() would run.';
+COMMENT ON FUNCTION payments._setup_script() IS 'Internal: digest of what setup() would run, and of the version of the server.';
 
+-- By their definitions, as the server writes them: of two things of one name one may do nothing.
 CREATE FUNCTION payments._setup_found() RETURNS SETOF text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	WITH class AS MATERIALIZED (
@@ -23,43 +27,87 @@ CREATE FUNCTION payments._setup_found() RETURNS SETOF text
 		-- Months come and go.
 		AND c.relname !~ '(^retired_|_[0-9]{4}_[0-9]{2}(_|$))'
 	)
-	SELECT format('relation %s %s', c.relname, c.relkind) FROM class c
+	SELECT concat_ws(' ', 'relation', c.relname, c.relkind, c.relpersistence, c.relowner::regrole,
+			CASE WHEN c.relrowsecurity THEN 'row security' END,
+			CASE WHEN c.relforcerowsecurity THEN 'forced' END)
+	FROM class c
+	WHERE c.relkind NOT IN ('i', 'I')
 	UNION ALL
-	SELECT format('column %s %s', c.relname, a.attname)
+	SELECT concat_ws(' ', 'view', c.relname, c.reloptions, md5(pg_get_viewdef(c.oid)))
+	FROM class c
+	WHERE c.relkind = 'v'
+	UNION ALL
+	SELECT concat_ws(' ', 'index', c.relname, pg_get_indexdef(c.oid),
+			CASE WHEN NOT i.indisvalid THEN 'invalid' END)
+	FROM class c
+	JOIN pg_index i ON i.indexrelid = c.oid
+	UNION ALL
+	SELECT concat_ws(' ', 'column', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+			CASE WHEN a.attnotnull THEN 'not null' END, a.attidentity, pg_get_expr(d.adbin, d.adrelid))
 	FROM class c
 	JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+	LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 	WHERE c.relkind IN ('r', 'p', 'v')
 	UNION ALL
-	SELECT format('constraint %s %s', c.relname, n.conname)
+	SELECT concat_ws(' ', 'constraint', c.relname, n.conname, pg_get_constraintdef(n.oid))
 	FROM class c
 	JOIN pg_constraint n ON n.conrelid = c.oid
 	WHERE n.contype IN ('p', 'u', 'c', 'f')
 	UNION ALL
-	SELECT format('trigger %s %s %s', c.relname, t.tgname, t.tgenabled)
+	SELECT concat_ws(' ', 'trigger', c.relname, t.tgname, t.tgenabled, pg_get_triggerdef(t.oid))
 	FROM class c
 	JOIN pg_trigger t ON t.tgrelid = c.oid
 	WHERE NOT t.tgisinternal
 	UNION ALL
-	SELECT format('policy %s %s', c.relname, p.polname)
-	FROM class c
+	SELECT concat_ws(' ', CASE WHEN p.polpermissive THEN 'permits' ELSE 'policy' END, p.polrelid::regclass,
+			p.polname, p.polcmd, p.polroles::regrole[], pg_get_expr(p.polqual, p.polrelid),
+			pg_get_expr(p.polwithcheck, p.polrelid))
+	FROM pg_class c
 	JOIN pg_policy p ON p.polrelid = c.oid
+	WHERE c.relnamespace = 'payments'::regnamespace
 	UNION ALL
-	SELECT format('row security %s', c.relname) FROM class c WHERE c.relrowsecurity
-	UNION ALL
-	SELECT format('grant %s %s %s', c.relname, r.rolname, x.privilege_type)
-	FROM class c
-	CROSS JOIN LATERAL aclexplode(c.relacl) x
-	JOIN pg_roles r ON r.oid = x.grantee
-	WHERE starts_with(r.rolname, 'payments_')
-	UNION ALL
-	SELECT format('grant %s.%s %s %s', c.relname, a.attname, r.rolname, x.privilege_type)
-	FROM class c
-	JOIN pg_attribute a ON a.attrelid = c.oid
-	CROSS JOIN LATERAL aclexplode(a.attacl) x
-	JOIN pg_roles r ON r.oid = x.grantee
-	WHERE starts_with(r.rolname, 'payments_')
+	SELECT concat_ws(' ', 'grant', concat_ws('.', c.relname, x.attname), coalesce(r.rolname, 'PUBLIC'),
+			(x.acl).privilege_type)
+	FROM pg_class c
+	CROSS JOIN LATERAL (
+		SELECT NULL AS attname, aclexplode(c.relacl) AS acl
+		UNION ALL
+		SELECT a.attname, aclexplode(a.attacl)
+		FROM pg_attribute a
+		WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL
+	) x
+	LEFT JOIN pg_roles r ON r.oid = (x.acl).grantee
+	WHERE c.relnamespace = 'payments'::regnamespace
+	AND (x.acl).grantee <> c.relowner
+	-- Others have what a superuser gave them, but there is no reason to give them these.
+	AND (
+		(x.acl).grantee = 0
+		OR starts_with(r.rolname, 'payments_')
+		OR c.relispartition
+		OR c.relname = 'installation_salt'
+	)
 $$;
-COMMENT ON FUNCTION payments._setup_found() IS 'Internal: what is there of the kinds of things that setup() makes.';
+COMMENT ON FUNCTION payments._setup_found() IS 'Internal: what is there of the kinds of things that setup() makes, each with its definition.';
+
+-- More than there was is somebody's own, unless somebody may read or write by it.
+CREATE FUNCTION payments._setup_differs() RETURNS TABLE (line text, is_missing boolean)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT line, f.there IS NULL
+	FROM (
+		SELECT unnest(i.made) AS line, true AS made
+		FROM payments.installation i
+		WHERE i.script = payments._setup_script()
+	) m
+	FULL JOIN (SELECT f AS line, true AS there FROM payments._setup_found() f) f USING (line)
+	WHERE f.there IS NULL
+	OR (
+		m.made IS NULL
+		AND (starts_with(line, 'grant ') OR starts_with(line, 'permits '))
+		AND EXISTS (SELECT FROM payments.installation i WHERE i.script = payments._setup_script())
+	)
+$$;
+COMMENT ON FUNCTION payments._setup_differs() IS
+'Internal: what setup() has made and is not there any more, or is another thing now; and privileges, and policies that permit, beyond those that it has given.';
 
 CREATE FUNCTION payments._setup_is_done() RETURNS boolean
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -69,23 +117,65 @@ BEGIN
 		OR to_regclass('payments.psp') IS NULL THEN
 		RETURN false;
 	END IF;
-	RETURN EXISTS (
-			SELECT FROM payments.installation i
-			WHERE i.script = payments._setup_script()
-			AND i.made <@ ARRAY(SELECT payments._setup_found())
-		)
+	RETURN EXISTS (SELECT FROM payments.installation i WHERE i.script = payments._setup_script())
+		AND NOT EXISTS (SELECT FROM payments._setup_differs())
+		AND NOT EXISTS (SELECT FROM payments._guards_off())
 		AND EXISTS (SELECT FROM payments.merchant m WHERE m.merchant = 'default')
 		AND EXISTS (SELECT FROM payments.psp p WHERE p.psp = 'sandbox');
 END
 $$;
-COMMENT ON FUNCTION payments._setup_is_done() IS 'Internal: is all there that setup() would make? Reads, and locks nothing.';
+COMMENT ON FUNCTION payments._setup_is_done() IS 'Internal: is all there that setup() would make, as it would make it? Reads, and locks nothing.';
 
+-- What the script does not make anew, as a column's type, is not taken as it is: the list stays.  An index that is
+-- gone altogether was somebody else's: ours is there again.
 CREATE FUNCTION payments._setup_record() RETURNS void
-	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	lacks text[] := ARRAY(
+		SELECT d.line
+		FROM payments._setup_differs() d
+		WHERE d.is_missing
+		AND (
+			d.line !~ '^index '
+			OR to_regclass(format('payments.%I', split_part(d.line, ' ', 2))) IS NOT NULL
+		)
+		ORDER BY 1
+	);
+BEGIN
+	IF lacks <> '{}' THEN
+		RAISE WARNING USING
+			MESSAGE = format(
+				'%s things are not as setup() made them, and it cannot make them anew: %s',
+				cardinality(lacks), lacks[1]),
+			DETAIL = coalesce(nullif(array_to_string(lacks[2:20], E'\n'), ''), 'There are no others.'),
+			HINT = 'Somebody has altered it. Make it again as it was, and call setup() again.';
+		RETURN;
+	END IF;
 	UPDATE payments.installation
-	SET script = payments._setup_script(), made = ARRAY(SELECT payments._setup_found())
+	SET script = payments._setup_script(), made = ARRAY(SELECT payments._setup_found());
+END
 $$;
-COMMENT ON FUNCTION payments._setup_record() IS 'Internal: writes down what setup() has made.';
+COMMENT ON FUNCTION payments._setup_record() IS 'Internal: writes down what setup() has made, and says what it could not make as it was.';
+
+CREATE FUNCTION payments._check_setup()
+	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT v.*
+	FROM (
+		SELECT count(*) FILTER (WHERE NOT d.is_missing) AS more,
+			min(d.line) FILTER (WHERE NOT d.is_missing) AS one_more,
+			count(*) FILTER (WHERE d.is_missing) AS lacking,
+			min(d.line) FILTER (WHERE d.is_missing) AS one_lacking
+		FROM payments._setup_differs() d
+	) d
+	CROSS JOIN LATERAL (
+		SELECT * FROM payments._violation('nobody reads or writes but who is listed', d.more, d.one_more)
+		UNION ALL
+		SELECT *
+		FROM payments._violation('tables and views are as setup() made them', d.lacking, d.one_lacking)
+	) v
+$$;
+COMMENT ON FUNCTION payments._check_setup() IS 'Internal: the invariants of what setup() makes, for check().';
 
 CREATE FUNCTION payments.migrate() RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

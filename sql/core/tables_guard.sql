@@ -6,6 +6,16 @@ DO $guards$
 DECLARE
 	t record;
 BEGIN
+	-- One for each row, under the name of one for statements, would stay in partitions if only
+	-- replaced.
+	FOR t IN
+		SELECT g.root, g.guard
+		FROM payments._guards_off() g
+		JOIN pg_trigger r ON r.tgrelid = to_regclass('payments.' || g.root) AND r.tgname = g.guard
+		WHERE g.tbl = g.root
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON payments.%I', t.guard, t.root);
+	END LOOP;
 	FOR t IN SELECT r.name, r.rows FROM payments._tables() r WHERE r.rows <> 'free' LOOP
 		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
 			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t.name);

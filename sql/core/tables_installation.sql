@@ -27,13 +27,13 @@ COMMENT ON COLUMN payments.installation.armed_database IS 'oid of the database t
 COMMENT ON COLUMN payments.installation.armed_host IS 'name of the host then';
 COMMENT ON COLUMN payments.installation.armed_at IS 'when arm() was called: what is older may have been sent by another copy, and is inquired first';
 COMMENT ON COLUMN payments.installation.armed_by IS 'database role that called it';
-COMMENT ON COLUMN payments.installation.armed_token IS 'what the arming file outside of the data directory has too; changes with each start of the server, so that no copy of an earlier state has it';
+COMMENT ON COLUMN payments.installation.armed_token IS 'what the arming file outside of the data directory has too; changes within a second of what is sent, so that no copy of an earlier state has it';
 COMMENT ON COLUMN payments.installation.first_armed_at IS 'when arm() was called first: since then the sandbox is used only where it is named; null: never';
-COMMENT ON COLUMN payments.installation.script IS 'digest of the script that setup() ran; while that is the same and all it made is there, setup() makes nothing';
-COMMENT ON COLUMN payments.installation.made IS 'what was there then: tables, columns, indexes, constraints, triggers, policies and grants';
+COMMENT ON COLUMN payments.installation.script IS 'digest of the script that setup() ran, and of the version of the server; while that is the same and all it made is there, setup() makes nothing';
+COMMENT ON COLUMN payments.installation.made IS 'what was there then, with its definition: tables, views, columns, indexes, constraints, triggers, policies and grants';
 
--- What is routed when nobody names a PSP depends on it.
-CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.installation
+-- What is routed when nobody names a PSP depends on it; the token changes each second.
+CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OF first_armed_at OR DELETE OR TRUNCATE ON payments.installation
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 ALTER TABLE payments.installation ENABLE ALWAYS TRIGGER forget_routes;
 

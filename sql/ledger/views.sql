@@ -17,7 +17,9 @@ WITH line AS (
 		account_id, false AS is_total
 	FROM line
 	UNION ALL
-	SELECT NULL, currency, 'TOTAL', NULL, sum(debits), sum(credits), sum(debits) - sum(credits), NULL, true
+	-- With names and types, or a restored one is written otherwise than it was.
+	SELECT NULL::text AS merchant, currency, 'TOTAL'::text AS code, NULL::text AS type, sum(debits) AS debits,
+		sum(credits) AS credits, sum(debits) - sum(credits) AS balance, NULL::bigint AS account_id, true AS is_total
 	FROM line GROUP BY currency
 )
 SELECT l.merchant, l.currency, l.code, l.type, l.debits, l.credits, l.balance,

@@ -247,20 +247,8 @@ BEGIN
 
 	SELECT count(*), min(x.name) INTO n, s
 	FROM (
-		SELECT c.relname || '.' || g.trg AS name
-		FROM payments._tables() d
-		CROSS JOIN unnest(d.guards) g (trg)
-		-- Its partitions, too.
-		JOIN LATERAL (
-			SELECT to_regclass('payments.' || d.name) AS oid, d.name AS relname
-			UNION ALL
-			SELECT p.oid, p.relname
-			FROM pg_inherits i
-			JOIN pg_class p ON p.oid = i.inhrelid
-			WHERE i.inhparent = to_regclass('payments.' || d.name)
-		) c ON true
-		LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = g.trg
-		WHERE t.tgenabled IS DISTINCT FROM 'A'
+		SELECT g.tbl || '.' || g.guard AS name
+		FROM payments._guards_off() g
 		UNION ALL
 		SELECT c.relname || ' is not logged'
 		FROM pg_class c

@@ -160,10 +160,10 @@ COMMENT ON COLUMN payments.payment_status.hash IS 'SHA-256 over this row and the
 -- There is no OR REPLACE for triggers of this kind.
 DO $guard$
 BEGIN
-	IF NOT EXISTS (
-		SELECT FROM pg_trigger t
-		WHERE t.tgrelid = 'payments.payment_status'::regclass AND t.tgname = 'guard_status'
+	IF EXISTS (
+		SELECT FROM payments._guards_off() g WHERE g.root = 'payment_status' AND g.guard = 'guard_status'
 	) THEN
+		DROP TRIGGER IF EXISTS guard_status ON payments.payment_status;
 		CREATE CONSTRAINT TRIGGER guard_status AFTER INSERT ON payments.payment_status
 			DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW EXECUTE FUNCTION payments.guard_status();
 		ALTER TABLE payments.payment_status ENABLE ALWAYS TRIGGER guard_status;
@@ -307,7 +307,7 @@ COMMENT ON COLUMN payments.dead_letter.operation_id IS 'operation.operation_id; 
 COMMENT ON COLUMN payments.dead_letter.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.dead_letter.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.dead_letter.action IS 'what was next: send or inquire';
-COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_complete or booked_elsewhere';
+COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_claim, cannot_complete or booked_elsewhere';
 COMMENT ON COLUMN payments.dead_letter.detail IS 'the last error or the PSP''s words, for people';
 COMMENT ON COLUMN payments.dead_letter.attempts IS 'rows in attempt by then';
 COMMENT ON COLUMN payments.dead_letter.created_at IS 'when it was buried';
@@ -392,6 +392,7 @@ CREATE TABLE IF NOT EXISTS payments.exception (
 		('after_cancel', 'conflicted', 'orphan', 'over_refunded', 'duplicate', 'refund_failed', 'disputed')),
 	psp text NOT NULL,
 	object_id text,
+	psp_ref text,
 	payment_id uuid,
 	operation_id uuid,
 	amount bigint,
@@ -404,6 +405,8 @@ CREATE TABLE IF NOT EXISTS payments.exception (
 );
 
 CREATE UNIQUE INDEX IF NOT EXISTS exception_once ON payments.exception (psp, object_id, kind) WHERE object_id IS NOT NULL;
+-- For the worker, before it sends what it has not sent.
+CREATE INDEX IF NOT EXISTS exception_psp_ref ON payments.exception (psp_ref) WHERE psp_ref IS NOT NULL;
 -- Resolved when a later word takes back what was too much, and then may come again.
 CREATE UNIQUE INDEX IF NOT EXISTS exception_over_refunded ON payments.exception (payment_id) WHERE kind = 'over_refunded' AND resolved_at IS NULL;
 
@@ -412,6 +415,7 @@ COMMENT ON COLUMN payments.exception.exception_id IS 'UUIDv7';
 COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed';
 COMMENT ON COLUMN payments.exception.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.exception.object_id IS 'the PSP''s id of the object; opened once for each object and kind';
+COMMENT ON COLUMN payments.exception.psp_ref IS 'of an orphan, operation.psp_ref that it names: should a client repeat the call, the PSP is asked first; else null';
 COMMENT ON COLUMN payments.exception.payment_id IS 'payment.payment_id; null for an orphan';
 COMMENT ON COLUMN payments.exception.operation_id IS 'operation.operation_id; null: none of ours';
 COMMENT ON COLUMN payments.exception.amount IS 'minor units; of an orphan, in the PSP''s units; null: not known';

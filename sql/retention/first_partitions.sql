@@ -4,15 +4,7 @@ DECLARE
 	name text;
 BEGIN
 	-- They are gone when the extension was dropped in between.
-	FOR name IN
-		SELECT p.partition
-		FROM payments._partitions() p
-		WHERE NOT EXISTS (
-			SELECT FROM pg_trigger t
-			WHERE t.tgrelid = to_regclass('payments.' || quote_ident(p.partition))
-			AND t.tgname = 'guard_truncate'
-			AND t.tgenabled = 'A'
-		)
+	FOR name IN SELECT p.partition FROM payments._partitions() p
 	LOOP
 		PERFORM payments._guard_partition(name);
 	END LOOP;

@@ -280,15 +280,10 @@ BEGIN
 	FROM payments._verify_chain(1, 9223372036854775807) c;
 
 	RETURN QUERY
-	SELECT 'the seals are guarded', count(*) = 0, count(*), min(g.tbl || '.' || g.trg)
-	FROM (
-		SELECT t.name AS tbl, x.trg
-		FROM payments._tables() t
-		CROSS JOIN unnest(t.guards) x (trg)
-		WHERE t.seal_key IS NOT NULL OR t.name IN ('seal', 'seal_table', 'seal_leaf', 'seal_epoch')
-	) g
-	LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass('payments.' || g.tbl) AND t.tgname = g.trg
-	WHERE t.tgenabled IS DISTINCT FROM 'A';
+	SELECT 'the seals are guarded', count(*) = 0, count(*), min(g.tbl || '.' || g.guard)
+	FROM payments._guards_off() g
+	JOIN payments._tables() t ON t.name = g.root
+	WHERE t.seal_key IS NOT NULL OR t.name IN ('seal', 'seal_table', 'seal_leaf', 'seal_epoch');
 END
 $$;
 COMMENT ON FUNCTION payments._check_seal() IS 'Internal: the invariants of sealing, for check().';

@@ -3,6 +3,13 @@
 -- adjustments, exchange).  In steps, each a transaction of the job; a step that
 -- is repeated finds its work done.
 
+CREATE FUNCTION payments._is_no_fault(_state text) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT left(_state, 2) IN ('40', '53', '57') OR _state = '55P03'
+$$;
+COMMENT ON FUNCTION payments._is_no_fault(text) IS
+'Internal: is this error that of the server, or of who runs beside us, and not of what was to be done?  All is tried again then.';
+
 CREATE FUNCTION payments._settlement_apply(
 	psp text, batch_ids bigint[], line_nos int[], payment_ids uuid[], object_ids text[], amounts bigint[],
 	with_fee boolean[], wait boolean
@@ -10,6 +17,45 @@ CREATE FUNCTION payments._settlement_apply(
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_apply';
 COMMENT ON FUNCTION payments._settlement_apply(text, bigint[], int[], uuid[], text[], bigint[], boolean[], boolean) IS
 'Internal: apply_psp_result() for settlement lines. amounts: what moved, where other lines take back a part; null: what the line says. outcome: applied, no_effect, or locked: somebody holds the payment, and wait is false.';
+
+-- One payment that cannot be booked must not hold up the others: its line stays
+-- open, as a discrepancy.
+CREATE FUNCTION payments._settlement_apply_each(
+	_psp text, _batch_ids bigint[], _line_nos int[], _payment_ids uuid[], _object_ids text[],
+	_amounts bigint[], _with_fee boolean[]
+) RETURNS TABLE (place int, outcome text, status text)
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	BEGIN
+		RETURN QUERY
+		SELECT a.place, a.outcome, a.status
+		FROM payments._settlement_apply(_psp, _batch_ids, _line_nos, _payment_ids, _object_ids, _amounts,
+			_with_fee, true) a;
+		RETURN;
+	EXCEPTION WHEN others THEN
+		IF payments._is_no_fault(sqlstate) THEN
+			RAISE;
+		END IF;
+	END;
+	FOR i IN 1 .. cardinality(_line_nos) LOOP
+		BEGIN
+			RETURN QUERY
+			SELECT i, a.outcome, a.status
+			FROM payments._settlement_apply(_psp, _batch_ids[i:i], _line_nos[i:i], _payment_ids[i:i],
+				_object_ids[i:i], _amounts[i:i], _with_fee[i:i], true) a;
+		EXCEPTION WHEN others THEN
+			IF payments._is_no_fault(sqlstate) THEN
+				RAISE;
+			END IF;
+			RAISE WARNING 'line %:% of payment % cannot be booked: %', _batch_ids[i], _line_nos[i],
+				_payment_ids[i], sqlerrm
+				USING ERRCODE = sqlstate, HINT = 'It stays an open discrepancy; see payments.discrepancy.';
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION payments._settlement_apply_each(text, bigint[], int[], uuid[], text[], bigint[], boolean[]) IS
+'Internal: _settlement_apply() for all at once, or if one cannot be booked, for each by itself.';
 
 -- Lines that bring news of a payment that we know.  A second charge of a payment
 -- is none: a person decides about it.
@@ -190,8 +236,8 @@ BEGIN
 			ORDER BY y.batch_id, y.line_no
 		) x
 	) w,
-		LATERAL payments._settlement_apply(_psp, w.batch_ids, w.line_nos, w.payment_ids,
-			w.object_ids, w.amounts, w.with_fee, true) a
+		LATERAL payments._settlement_apply_each(_psp, w.batch_ids, w.line_nos, w.payment_ids,
+			w.object_ids, w.amounts, w.with_fee) a
 	WHERE w.batch_ids IS NOT NULL;
 	-- What the PSP's word has settled is written down as found and resolved.
 	WITH found AS (

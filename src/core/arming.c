@@ -7,11 +7,13 @@
  * both.  None of these tells all copies: a restore or a promoted standby has
  * another timeline, a template copy another database, a clone another host or,
  * beside the original, another data directory.  All of them have the same file,
- * so of those that see it one is armed.  A snapshot of the whole volume
- * has all of them; but each start of a server changes the token, in the file
- * and in the database, so only one of the two goes on, and an earlier state of
- * the same volume does not either.  While the worker runs it keeps the file
- * locked against a copy that is started beside it.
+ * so of those that see it one is armed.  A snapshot of the whole volume has all
+ * of them; but the token changes, in the file and in the database, with each
+ * start of the server that sends, and within a second of what is handed out to
+ * be sent: so only one of the two goes on, and a state of before does not
+ * either.  While nothing is sent it stays, and a state of then may go on.
+ * While the worker runs it keeps the file locked against a copy that is started
+ * beside it.
  *
  * What is always true: the file has the database's token whatever crashes and
  * whatever rolls back, or nobody is armed.  A new one is written as `next` to
@@ -25,6 +27,7 @@
 
 #include "core/arming_file.h"
 #include "core/cluster.h"
+#include "core/installation.h"
 #include "core/spi.h"
 #include "core/wake.h"
 
@@ -37,6 +40,10 @@
 #include "utils/timestamp.h"
 
 #define NO_TOKEN "-"
+#define OTHER_STATE "the arming file is not of this state of the database: a copy has taken it over, or this is one"
+#define BUSY "somebody is changing it at this moment"
+/* So often the token changes while payments are sent. */
+#define RENEW_MS 1000
 #define HELD_ELSEWHERE "another worker is running that is armed: this database or that one is a copy"
 
 /* The row, and the file that belongs to it. */
@@ -47,18 +54,38 @@ typedef struct PayArming
 	PayArmingFile file;
 } PayArming;
 
+static const char *look(PayArming *arming, PayStmt *stmt);
 static const char *read_arming(PayArming *arming, PayStmt *stmt);
 static bool token_is(const PayArming *arming, const char *token);
-static const char *take_once(PayArming *arming);
-static const char *take(PayArming *arming, bool keep);
+static const char *take_once(PayArming *arming, bool renew);
+static const char *take(PayArming *arming, bool keep, bool renew);
+static bool written_just_now(void);
+static void settle(const char *token);
 static const char *new_token(void);
 static bool is_ours(const PayArmingFile *file);
 static const char *this_database(void);
 static void arm(void);
+static TimestampTz arming_time(void);
+static void require_own_salt(void);
 static void lock_or_refuse(const PayArmingFile *file);
 
 /* Process-local, see pay_armed_since(). */
 static TimestampTz armed_since = DT_NOEND;
+
+/*
+ * Process-local: what was handed out, and which of it no state of before can
+ * send again, because the token has changed since.  A change counts when it was
+ * seen committed.
+ */
+static struct
+{
+	uint64		handed_out;
+	uint64		covered;
+	uint64		will_cover;
+	char		token[PAY_ARMING_TOKEN_BYTES];	/* of the change under way; empty: none */
+	uint64		written_in;		/* transaction that wrote the row last */
+	PaySteady	next;			/* none before this */
+} renewal;
 
 #define READ_ARMING \
 	"SELECT armed_system, armed_timeline, armed_database::bigint, armed_host, armed_token, armed_at, first_armed_at "\
@@ -66,6 +93,12 @@ static TimestampTz armed_since = DT_NOEND;
 
 static PayStmt read_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING);
 static PayStmt lock_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING " FOR NO KEY UPDATE");
+/* What may be sent was made before we are armed, whatever the clock says. */
+static PayStmt find_newest = PAY_STMT_NOARGS(SPI_OK_SELECT,
+	"SELECT max(o.created_at) + interval '1 microsecond' FROM payments.operation o WHERE o.operation_id IN ("
+	"SELECT q.operation_id FROM payments.queue q UNION ALL SELECT d.operation_id FROM payments.dead_letter d WHERE d.decision IS NULL)");
+static PayStmt find_reference = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT psp_ref FROM payments.operation LIMIT 1");
+static PayStmt share_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING " FOR SHARE");
 static PayStmt lock_free_row = PAY_STMT_NOARGS(SPI_OK_SELECT, READ_ARMING " FOR NO KEY UPDATE SKIP LOCKED");
 static PayStmt write_row = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.installation SET armed_system = $1, armed_timeline = $2, armed_database = $3::bigint::oid, "
@@ -79,6 +112,15 @@ PAY_FUNCTION(pay_unarmed_reason_sql);
 
 /* ---------- look ---------- */
 
+/* The row is read before the file, and both may have changed in between; not twice in a second. */
+static const char *
+look(PayArming *arming, PayStmt *stmt)
+{
+	const char *reason = read_arming(arming, stmt);
+
+	return reason && strcmp(reason, OTHER_STATE) == 0 ? read_arming(arming, stmt) : reason;
+}
+
 /* Everything but who holds it now. */
 static const char *
 read_arming(PayArming *arming, PayStmt *stmt)
@@ -87,7 +129,7 @@ read_arming(PayArming *arming, PayStmt *stmt)
 	bool		absent;
 
 	if (pay_spi_exec(stmt, NULL) != 1)
-		return "somebody is changing it at this moment";
+		return BUSY;
 	if (pay_spi_isnull(0, 1))
 		return pay_spi_isnull(0, 7) ? "nobody has armed this database" : "somebody has disarmed this database";
 	arming->token = pay_spi_text(0, 5);
@@ -106,7 +148,7 @@ read_arming(PayArming *arming, PayStmt *stmt)
 	if (strcmp(arming->file.place, pay_cluster_place()) != 0)
 		return "armed in another data directory: this is a copy on the same host";
 	if (!token_is(arming, arming->file.token) && !token_is(arming, arming->file.next))
-		return "the arming file is not of this state of the database: a copy has taken it over, or this is one";
+		return OTHER_STATE;
 	return NULL;
 }
 
@@ -124,12 +166,22 @@ pay_unarmed_reason(void)
 
 	if (RecoveryInProgress())
 		return "this is a standby";
-	reason = read_arming(&arming, &read_row);
+	reason = look(&arming, &read_row);
 	if (reason)
 		return reason;
 	if (!is_ours(&arming.file) && pay_arming_file_held())
 		return HELD_ELSEWHERE;
 	return NULL;
+}
+
+bool
+pay_perhaps_sent_elsewhere(TimestampTz made_at)
+{
+	PayArming	arming;
+
+	if (pay_spi_exec(&read_row, NULL) != 1 || pay_spi_isnull(0, 7))
+		return false;
+	return pay_unarmed_reason() != NULL || look(&arming, &read_row) != NULL || made_at < arming.armed_at;
 }
 
 TimestampTz
@@ -148,11 +200,28 @@ pay_take_arms(bool keep)
 
 	if (RecoveryInProgress())
 		return "this is a standby";
-	reason = read_arming(&arming, &read_row);
-	/* Once for each start of the server: all else has been said. */
-	if (reason == NULL && (!is_ours(&arming.file) || !token_is(&arming, arming.file.token) ||
-						   (keep && !pay_arming_file_locked())))
-		reason = keep ? take(&arming, true) : take_once(&arming);
+	/* A snapshot of before the last change is told so, and tries again. */
+	reason = look(&arming, IsolationUsesXactSnapshot() ? &share_row : &read_row);
+	/* What this transaction has written it may still take back. */
+	if (reason == NULL && !written_just_now())
+	{
+		bool		held = !keep || pay_arming_file_locked();
+		bool		ours = is_ours(&arming.file);
+		bool		renew;
+
+		settle(arming.token);
+		renew = renewal.covered != renewal.handed_out && pay_clock_now() >= renewal.next;
+		if (!ours || !token_is(&arming, arming.file.token) || !token_is(&arming, arming.file.next) || !held || renew)
+			reason = keep ? take(&arming, true, renew) : take_once(&arming, renew);
+		/* Another process of ours is at it. */
+		if (reason && strcmp(reason, BUSY) == 0 && ours && held)
+			reason = NULL;
+	}
+	if (reason)
+		renewal.token[0] = '\0';
+	/* It was wanted, and could not be. */
+	if (renewal.token[0] == '\0' && renewal.covered != renewal.handed_out && pay_clock_now() >= renewal.next)
+		renewal.next = pay_clock_now() + (PaySteady) RENEW_MS * 1000;
 	if (reason && keep)
 		pay_arming_file_release();
 	armed_since = reason ? DT_NOEND : arming.armed_at;
@@ -161,13 +230,13 @@ pay_take_arms(bool keep)
 
 /* Of a session, which must not hold the file when it fails. */
 static const char *
-take_once(PayArming *arming)
+take_once(PayArming *arming, bool renew)
 {
 	const char *volatile reason = NULL;
 
 	PG_TRY();
 	{
-		reason = take(arming, false);
+		reason = take(arming, false, renew);
 	}
 	PG_CATCH();
 	{
@@ -180,7 +249,7 @@ take_once(PayArming *arming)
 }
 
 static const char *
-take(PayArming *arming, bool keep)
+take(PayArming *arming, bool keep, bool renew)
 {
 	PayArmingFile file;
 	PayArgs		args = {0};
@@ -202,20 +271,56 @@ take(PayArming *arming, bool keep)
 			return reason;
 		file = arming->file;
 	}
-	if (ours && token_is(arming, file.token))
+	renew = renew || !ours;
+	if (!renew && token_is(arming, file.token) && token_is(arming, file.next))
 		return NULL;
 	strlcpy(file.token, arming->token, sizeof(file.token));
-	strlcpy(file.next, NO_TOKEN, sizeof(file.next));
-	if (!ours)
-	{
-		strlcpy(file.database, this_database(), sizeof(file.database));
-		strlcpy(file.run, pay_cluster_run(), sizeof(file.run));
-		strlcpy(file.next, new_token(), sizeof(file.next));
-		pay_arg_text(&args, file.next);
-		pay_spi_exec(&write_token, &args);
-		ForceSyncCommit();
-	}
-	return pay_arming_file_write(&file);
+	/* As long as ever: what a crash leaves in the file is the one or the other. */
+	strlcpy(file.next, renew ? new_token() : file.token, sizeof(file.next));
+	strlcpy(file.database, this_database(), sizeof(file.database));
+	strlcpy(file.run, pay_cluster_run(), sizeof(file.run));
+	reason = pay_arming_file_write(&file);
+	if (reason || !renew)
+		return reason;
+	pay_arg_text(&args, file.next);
+	pay_spi_exec(&write_token, &args);
+	ForceSyncCommit();
+	strlcpy(renewal.token, file.next, sizeof(renewal.token));
+	renewal.will_cover = renewal.handed_out;
+	renewal.written_in = U64FromFullTransactionId(GetTopFullTransactionId());
+	renewal.next = pay_clock_now() + (PaySteady) RENEW_MS * 1000;
+	return NULL;
+}
+
+static bool
+written_just_now(void)
+{
+	return renewal.written_in != 0 && renewal.written_in == U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+}
+
+/* Whether it was committed shows in the row. */
+static void
+settle(const char *token)
+{
+	if (renewal.token[0] == '\0')
+		return;
+	if (strcmp(renewal.token, token) == 0)
+		renewal.covered = renewal.will_cover;
+	renewal.token[0] = '\0';
+}
+
+void
+pay_arms_used(void)
+{
+	renewal.handed_out++;
+}
+
+PaySteady
+pay_arms_due(void)
+{
+	if (renewal.token[0] != '\0')
+		return 0;
+	return renewal.covered != renewal.handed_out ? renewal.next : PAY_NEVER;
 }
 
 /* Taken last by this server, for this database: then a lock on it is of our own worker. */
@@ -278,6 +383,7 @@ arm(void)
 	bool		absent;
 	const char *problem;
 
+	require_own_salt();
 	problem = read_arming(&arming, &lock_row);
 	(void) pay_arming_file_read(&file, &absent);
 	if (!absent && !is_ours(&file))
@@ -297,16 +403,42 @@ arm(void)
 	pay_arg_int32(&args, (int32) GetWALInsertionTimeLine());
 	pay_arg_int64(&args, (int64) MyDatabaseId);
 	pay_arg_text(&args, pay_cluster_host());
-	pay_arg_time(&args, GetCurrentTimestamp());
+	pay_arg_time(&args, arming_time());
 	pay_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
 	pay_arg_text(&args, file.next);
 	pay_spi_exec(&write_row, &args);
+	renewal.written_in = U64FromFullTransactionId(GetTopFullTransactionId());
 	problem = pay_arming_file_write(&file);
 	if (problem)
 		ereport(ERROR,
 				(errcode(PAY_ERR_NOT_ARMED),
 				 errmsg("cannot arm this server: %s", problem),
 				 errhint("Its file lies beside that of payments.secrets_file, in a folder that the server's user may write to; payments.arming_file names another place.")));
+}
+
+/* The clock may be behind that of the server which was armed before. */
+static TimestampTz
+arming_time(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	pay_spi_exec(&find_newest, NULL);
+	return pay_spi_isnull(0, 1) ? now : Max(now, pay_spi_time(0, 1));
+}
+
+/* With another salt the same call would be another one to the PSP. */
+static void
+require_own_salt(void)
+{
+	PayInstallation installation = pay_installation();
+	const char *tag = installation.tag;
+
+	if (pay_spi_exec(&find_reference, NULL) == 0 || strncmp(pay_spi_text(0, 1), tag, strlen(tag)) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_ARMED),
+			 errmsg("cannot arm this database: its operations were made with another salt"),
+			 errhint("A restore has left out payments.installation_salt, and what a client repeats would be charged again.  Restore it from the dump first.")));
 }
 
 /*

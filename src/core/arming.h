@@ -5,7 +5,7 @@
 #ifndef PAY_ARMING_H
 #define PAY_ARMING_H
 
-#include "datatype/timestamp.h"
+#include "core/clock.h"
 
 /*
  * Compares what arm() recorded with where we are.  Returns NULL when armed,
@@ -20,6 +20,17 @@ extern const char *pay_unarmed_reason(void);
  * it from now on, and no other server sends while it lives.
  */
 extern const char *pay_take_arms(bool keep);
+
+/*
+ * Something was handed out to be sent: a state of before must not send it too,
+ * so the next pay_take_arms() after pay_arms_due() changes the token, and the
+ * one after its commit makes that final.  PAY_NEVER: there is nothing to do.
+ */
+extern void pay_arms_used(void);
+extern PaySteady pay_arms_due(void);
+
+/* May what was made then have been sent by another copy of this database?  Between pay_spi_begin() and pay_spi_end() too. */
+extern bool pay_perhaps_sent_elsewhere(TimestampTz made_at);
 
 /* When it was armed, as pay_take_arms() has last seen it: who sent before is not known here. */
 extern TimestampTz pay_armed_since(void);

@@ -8,9 +8,9 @@
  * projection let only the projection change.  When the library is preloaded a
  * utility hook refuses the DDL that would get around the triggers: disabling,
  * replacing or dropping them, rules, column rewrites, UNLOGGED, detached
- * partitions, dropped tables, another name of the schema; and policies taken
- * away.  The hook meets whatever anybody may type, before rights are looked at:
- * nothing in a parse tree is taken for what it usually is (test/t/ddl_fuzz.pl).
+ * partitions, dropped tables and unique indexes, another name of the schema;
+ * and policies taken away.  The hook meets whatever anybody may type: nothing
+ * in a parse tree is taken for what it usually is (test/t/ddl_fuzz.pl).
  *
  * What a restore from pg_dump needs stays allowed: CREATE TABLE, adding
  * constraints and indexes, our own triggers, ENABLE ALWAYS, OWNER TO.  What a
@@ -21,6 +21,7 @@
 #include "core/guard.h"
 
 #include "core/arguments.h"
+#include "core/ddl_rights.h"
 #include "core/spi.h"
 #include "core/table.h"
 
@@ -32,6 +33,7 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_trigger.h"
@@ -42,6 +44,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parse_func.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -69,7 +72,6 @@ static void check_statement(Node *statement);
 static void check_create_table(CreateStmt *statement);
 static void check_rename(RenameStmt *statement);
 static void check_alter_table(AlterTableStmt *statement);
-static const RangeVar *brought_in(const AlterTableCmd *cmd);
 static bool is_guarded_already(const RangeVar *relation);
 static void check_create_trigger(CreateTrigStmt *statement);
 static bool trigger_is_ours(Oid table, const char *name);
@@ -78,16 +80,20 @@ static void check_create_function(CreateFunctionStmt *statement);
 static void check_extension_contents(AlterExtensionContentsStmt *statement);
 static void check_drop_owned(DropOwnedStmt *statement);
 static void check_drop(DropStmt *statement);
+static void check_drop_index(Oid index);
 static bool name_is_guarded(const char *schema, const char *table);
 static bool range_is_guarded(const RangeVar *relation);
+static bool is_guarded(Oid oid);
 static const char *table_name(Oid oid);
 static bool has_rows(Oid oid);
+static bool finds_rows(Oid oid);
 static bool schema_has_rows(void);
 static Oid	schema_owner(void);
 pg_noreturn static void refuse(const char *what, const char *table);
 
 PAY_FUNCTION(pay_guard_append_only);
 PAY_FUNCTION(pay_guard_facts);
+PAY_FUNCTION(pay_has_rows);
 
 /* ---------- triggers ---------- */
 
@@ -148,6 +154,15 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 	}
 	check_words(table, desc, trigger->tg_newtuple);
 	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* _has_rows(name): for guards that are not in C. */
+Datum
+pay_has_rows(PG_FUNCTION_ARGS)
+{
+	Oid			oid = get_relname_relid(text_to_cstring(PG_GETARG_TEXT_PP(0)), pay_schema_oid());
+
+	PG_RETURN_BOOL(OidIsValid(oid) && finds_rows(oid));
 }
 
 static bool
@@ -222,6 +237,7 @@ guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 static void
 check_statement(Node *statement)
 {
+	pay_ddl_rights(statement);
 	switch (nodeTag(statement))
 	{
 		case T_CreateStmt:
@@ -302,7 +318,7 @@ check_rename(RenameStmt *statement)
 				 errhint("Its name is a part of what protects them.")));
 }
 
-/* Has setup() been here?  A restore attaches partitions before it makes the triggers. */
+/* Has setup() been here? */
 static bool
 is_guarded_already(const RangeVar *relation)
 {
@@ -330,7 +346,7 @@ check_alter_table(AlterTableStmt *statement)
 
 		if (!guarded)
 		{
-			const RangeVar *other = brought_in(cmd);
+			const RangeVar *other = pay_ddl_brought_in(cmd);
 
 			if (other && range_is_guarded(other))
 				refuse("have parents, partitions or children made by hand", other->relname);
@@ -363,25 +379,20 @@ check_alter_table(AlterTableStmt *statement)
 			case AT_DropInherit:
 			case AT_DisableRowSecurity:
 				refuse("be altered in this way", statement->relation->relname);
+			/* A restore does these before it makes the triggers. */
 			case AT_AttachPartition:
+			case AT_ColumnDefault:
+			case AT_SetIdentity:
+			case AT_DropIdentity:
+			case AT_DropExpression:
+			case AT_ForceRowSecurity:
 				if (is_guarded_already(statement->relation))
-					refuse("have partitions or children made by hand", statement->relation->relname);
+					refuse("be altered in this way", statement->relation->relname);
 				break;
 			default:
 				break;
 		}
 	}
-}
-
-/* The table that the command makes a parent or a part of the one that it alters. */
-static const RangeVar *
-brought_in(const AlterTableCmd *cmd)
-{
-	if (cmd->subtype == AT_AddInherit)
-		return (RangeVar *) cmd->def;
-	if (cmd->subtype == AT_AttachPartition)
-		return castNode(PartitionCmd, cmd->def)->name;
-	return NULL;
 }
 
 /*
@@ -510,12 +521,30 @@ check_drop(DropStmt *statement)
 			if (range_is_guarded(relation))
 				refuse("lose its triggers or policies", relation->relname);
 		}
+		else if (statement->removeType == OBJECT_INDEX)
+			check_drop_index(RangeVarGetRelid(makeRangeVarFromNameList((List *) object), NoLock, true));
 		else if (statement->removeType == OBJECT_SCHEMA && strcmp(strVal(object), PAY_SCHEMA) == 0 && schema_has_rows())
 			ereport(ERROR,
 					(errcode(PAY_ERR_GUARDED_DDL),
 					 errmsg("schema \"%s\" cannot be dropped while there are payments in it", PAY_SCHEMA),
 					 errhint("Drop the database, or remove payments from shared_preload_libraries first.")));
 	}
+}
+
+/* What there must be only one of is money that moves once. */
+static void
+check_drop_index(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	Oid			table = InvalidOid;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	if (((Form_pg_index) GETSTRUCT(tuple))->indisunique)
+		table = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
+	ReleaseSysCache(tuple);
+	if (is_guarded(table))
+		refuse("lose a unique index", table_name(table));
 }
 
 static bool
@@ -530,11 +559,13 @@ name_is_guarded(const char *schema, const char *table)
 static bool
 range_is_guarded(const RangeVar *relation)
 {
-	Oid			oid;
+	return (relation->schemaname && name_is_guarded(relation->schemaname, relation->relname)) ||
+		is_guarded(RangeVarGetRelid(relation, NoLock, true));
+}
 
-	if (relation->schemaname && name_is_guarded(relation->schemaname, relation->relname))
-		return true;
-	oid = RangeVarGetRelid(relation, NoLock, true);
+static bool
+is_guarded(Oid oid)
+{
 	return OidIsValid(oid) && get_rel_namespace(oid) == pay_schema_oid() && name_is_guarded(PAY_SCHEMA, table_name(oid));
 }
 
@@ -550,29 +581,48 @@ table_name(Oid oid)
 	return name ? name : "";
 }
 
+/*
+ * Whoever may drop it gets the lock for that now, when it looks empty: what
+ * others are about to commit is seen as well.
+ */
 static bool
 has_rows(Oid oid)
 {
+	if (!OidIsValid(oid))
+		return false;
+	if (finds_rows(oid))
+		return true;
+	if (!PayClassOwnercheck(oid, GetUserId()))
+		return false;
+	LockRelationOid(oid, AccessExclusiveLock);
+	return finds_rows(oid);
+}
+
+/* As of now, however old the transaction's snapshot. */
+static bool
+finds_rows(Oid oid)
+{
 	Relation	relation;
+	Snapshot	snapshot;
 	TableScanDesc scan;
 	bool		found = false;
 
-	if (!OidIsValid(oid))
-		return false;
 	if (get_rel_relkind(oid) == RELKIND_PARTITIONED_TABLE)
 	{
 		ListCell   *cell;
 
 		foreach(cell, find_inheritance_children(oid, AccessShareLock))
-			found = found || has_rows(lfirst_oid(cell));
+			found = found || finds_rows(lfirst_oid(cell));
 		return found;
 	}
 	if (get_rel_relkind(oid) != RELKIND_RELATION)
 		return false;
 	relation = table_open(oid, AccessShareLock);
-	scan = table_beginscan(relation, GetTransactionSnapshot(), 0, NULL);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan(relation, snapshot, 0, NULL);
 	found = heap_getnext(scan, ForwardScanDirection) != NULL;
 	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
 	table_close(relation, AccessShareLock);
 	return found;
 }

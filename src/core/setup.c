@@ -37,6 +37,7 @@
 
 static void run_setup(void);
 static bool is_done(void);
+static void require_salt(void);
 static void run(const char *query);
 static void take_all(TimestampTz until);
 static List *our_tables(void);
@@ -82,6 +83,7 @@ run_setup(void)
 	/* One at a time, the first to the end of its transaction. */
 	if (!pay_lock_all(list_make1_oid(get_relname_relid(SETUP_TABLE, pay_schema_oid())), ShareRowExclusiveLock, GIVE_UP_MS))
 		refuse_to_wait();
+	require_salt();
 	if (is_done())
 	{
 		run("SELECT payments._make_partitions('3 months', NULL)");
@@ -99,6 +101,27 @@ is_done(void)
 
 	run("SELECT payments._setup_is_done()");
 	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* A new one would make of every call that a client repeats another one for the PSP. */
+static void
+require_salt(void)
+{
+	Oid			schema = pay_schema_oid();
+	bool		isnull;
+
+	if (!OidIsValid(get_relname_relid("operation", schema)))
+		return;
+	if (OidIsValid(get_relname_relid("installation_salt", schema)))
+		run("SELECT EXISTS (SELECT FROM payments.operation) AND NOT EXISTS (SELECT FROM payments.installation_salt)");
+	else
+		run("SELECT EXISTS (SELECT FROM payments.operation)");
+	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)))
+		return;
+	ereport(ERROR,
+			(errcode(PAY_ERR_NOT_SET_UP),
+			 errmsg("there are operations, but not the salt that they were made with"),
+			 errhint("Restore payments.installation_salt from the dump that the operations are from: with a new one, what a client repeats would be charged again.")));
 }
 
 static void

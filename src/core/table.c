@@ -157,7 +157,7 @@ compare_name(const void *name, const void *table)
 bool
 pay_table_guarded(const PayTable *table)
 {
-	return table->rows >= PAY_ROWS_CONSUMED || table->own_guard != NULL;
+	return table->rows != PAY_ROWS_FREE || table->own_guard != NULL;
 }
 
 bool

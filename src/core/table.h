@@ -64,7 +64,7 @@ extern int	pay_table_count(void);
 /* NULL if there is none of that name. */
 extern const PayTable *pay_table_find(const char *name);
 
-/* Is it protected from DDL as well?  Those are whose rows have a guard each. */
+/* Is it protected from DDL as well?  Those are whose rows have a guard. */
 extern bool pay_table_guarded(const PayTable *table);
 extern bool pay_table_sealed(const PayTable *table);
 

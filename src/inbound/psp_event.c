@@ -41,9 +41,9 @@ static PayStmt find_account = PAY_STMT(SPI_OK_SELECT,
 	"SELECT account_id, account_mode FROM payments.psp WHERE psp = $1", TEXTOID);
 static PayStmt find_elsewhere = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.operation WHERE psp_ref = $1", TEXTOID);
 static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, amount, currency, detail, created_at) "
-	"VALUES ($1, 'orphan', $2, $3, nullif($4, 0), $5, $6, $7) ON CONFLICT DO NOTHING",
-	UUIDOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
+	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, amount, currency, detail, created_at, psp_ref) "
+	"VALUES ($1, 'orphan', $2, $3, nullif($4, 0), $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+	UUIDOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
 
 void
 pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, const char *actor)
@@ -226,5 +226,6 @@ note_orphan(const char *psp, const PayPspEvent *event, TimestampTz now)
 	pay_arg_text(&args, event->result.currency);
 	pay_arg_text(&args, psprintf("%s for an operation that is not here; amount in the PSP's units", event->event_type));
 	pay_arg_time(&args, now);
+	pay_arg_text(&args, event->result.psp_ref);
 	pay_spi_exec(&insert_orphan, &args);
 }

@@ -9,6 +9,8 @@
 
 #include "payment/ability.h"
 
+#include "core/arming.h"
+
 const char *
 pay_route_refusal(const PayRoute *route, bool manual_capture, int *sqlstate, const char **hint)
 {
@@ -39,4 +41,26 @@ pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount)
 				(errcode(PAY_ERR_NOT_SUPPORTED),
 				 errmsg("PSP \"%s\" does not support this: %s", payment->psp, refusal),
 				 errhint("Ask for what it can do, or do it on the PSP's own pages.")));
+}
+
+/* A copy of this database may have sent what is unsent here: the worker will ask the PSP. */
+void
+pay_require_unsent(const PayPayment *payment)
+{
+	ListCell   *cell;
+
+	if (payment->adapter == NULL || payment->adapter->in_process)
+		return;
+	foreach(cell, payment->operations)
+	{
+		PayOperation *open = lfirst(cell);
+
+		if (!pay_operation_is_open(open) || !pay_perhaps_sent_elsewhere(open->created_at))
+			continue;
+		ereport(ERROR,
+				(errcode(PAY_ERR_OPERATION_IN_PROGRESS),
+				 errmsg("cannot cancel a payment that is perhaps at the PSP"),
+				 errdetail("It is older than the arming of this database, or that is not armed: another copy may have sent it."),
+				 errhint("Once armed, the worker asks the PSP first: wait for the result with wait_payment(), then cancel or refund it.")));
+	}
 }

@@ -40,7 +40,6 @@
 
 static void locate(PayReport *report);
 static bool locate_among(PayPayments *set, PayReport *report);
-static void apply_one(PayPayments *set, PayReport *report);
 static void find_operation(PayContext *c);
 static bool is_present(const PayContext *c);
 static void ask_psp(PayContext *c);
@@ -50,6 +49,8 @@ static const char *source_name(PaySource source);
 static PayOperation *operation_completed(const PayContext *c);
 static void keep_answer(PayContext *c);
 static bool rescale(PayContext *c);
+static bool is_too_much(const PayContext *c, const char *kind);
+static bool is_of_second(const PayContext *c);
 static bool disagrees(PayContext *c);
 static void keep_ids(PayContext *c);
 static void decide(PayContext *c);
@@ -59,7 +60,9 @@ static PayStmt find_by_operation = PAY_STMT(SPI_OK_SELECT,
 static PayStmt find_by_ref = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id, operation_id FROM payments.operation WHERE psp_ref = $1 AND psp = $2", TEXTOID, TEXTOID);
 static PayStmt find_by_psp_payment = PAY_STMT(SPI_OK_SELECT,
-	"SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2", TEXTOID, TEXTOID);
+	"SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2 "
+	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1",
+	TEXTOID, TEXTOID);
 
 static PayStmt find_last_inquiry = PAY_STMT(SPI_OK_SELECT,
 	"SELECT max(claimed_at) FROM payments.attempt WHERE operation_id = $1 AND action = 'inquire'", UUIDOID);
@@ -84,7 +87,7 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 	set = wait ? pay_payments_load(ids, found, now, actor) : pay_payments_load_skipping_locked(ids, found, now, actor);
 	for (int i = 0; i < n; i++)
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED || locate_among(set, &reports[i]))
-			apply_one(set, &reports[i]);
+			pay_apply_one(set, &reports[i]);
 	pay_apply_save(set);
 	for (int i = 0; i < n; i++)
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED && reports[i].outcome != PAY_OUTCOME_LOCKED)
@@ -94,18 +97,10 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 void
 pay_apply_save(PayPayments *set)
 {
-	PayUnmatched *found = NULL;
-	int			n = pay_unmatched_find(set, &found);
-
-	for (int i = 0; i < n; i++)
-	{
-		found[i].report.outcome = PAY_OUTCOME_NO_EFFECT;
-		apply_one(set, &found[i].report);
-	}
 	pay_payments_save(set);
-	pay_unmatched_note(found, n);
 	if (set->wake)
 		pay_wake_at_commit();
+	pay_unmatched_apply(set);
 }
 
 /* Which payment does it speak of?  Fills payment_id and, where known, operation_id. */
@@ -170,8 +165,8 @@ locate_among(PayPayments *set, PayReport *report)
 	return false;
 }
 
-static void
-apply_one(PayPayments *set, PayReport *report)
+void
+pay_apply_one(PayPayments *set, PayReport *report)
 {
 	PayContext	c = {0};
 	PaySums		before;
@@ -193,12 +188,21 @@ apply_one(PayPayments *set, PayReport *report)
 		return;
 	}
 
+	/* Known by that id alone, as what came beside the word that made it known. */
+	if (report->source == PAY_SOURCE_WEBHOOK && c.operation == NULL && !report->payment_known && report->result.psp_payment_id)
+		pay_unmatched_learn(c.payment, report->result.psp_payment_id);
 	find_operation(&c);
 	/* That a refund has failed is a fact about its object, whoever tells it. */
 	if (c.result.class == PAY_CLASS_DECLINED && c.result.effect == PAY_EFFECT_REFUND_FAILED && c.result.object_id)
 		c.result.class = PAY_CLASS_APPROVED;
 	if (!rescale(&c) || disagrees(&c))
 		c.result.class = PAY_CLASS_CONFLICTED;
+	else if (is_of_second(&c))
+	{
+		c.result.class = PAY_CLASS_CONFLICTED;
+		c.conflict = "of a second charge of this payment, which stands in suspense: book it by hand";
+		c.operation = NULL;
+	}
 	pay_apply_sum_up(c.payment, &before);
 	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
 		decide(&c);
@@ -378,7 +382,8 @@ source_name(PaySource source)
 /*
  * Settlement lines name the payment, not our operation on it.  The object that
  * they are about may be known from an answer; else it is that of an operation
- * which waits for such an effect, of a refund only in the same amount.
+ * which waits for such an effect, of a refund only that which the line refers to:
+ * another's may be of the same amount.
  */
 static PayOperation *
 operation_completed(const PayContext *c)
@@ -394,7 +399,8 @@ operation_completed(const PayContext *c)
 			continue;
 		if (o->psp_object_id && c->result.object_id && strcmp(o->psp_object_id, c->result.object_id) == 0)
 			return o;
-		if (o->kind == PAY_OP_REFUND && (o->psp_object_id != NULL || o->amount != c->result.amount || o->claimed_by != NULL))
+		if (o->kind == PAY_OP_REFUND && (o->psp_object_id != NULL || c->result.psp_ref == NULL || o->psp_ref == NULL ||
+										 strcmp(o->psp_ref, c->result.psp_ref) != 0))
 			continue;
 		if (waiting == NULL || o->kind == PAY_OP_CAPTURE)
 			waiting = o;
@@ -427,20 +433,46 @@ keep_answer(PayContext *c)
 	c->set->answers = lappend(c->set->answers, answer);
 }
 
-/* From the PSP's units to ours; false when the amounts do not translate. */
+/* From the PSP's units to ours; false when the amounts do not translate, or are none that could be booked. */
 static bool
 rescale(PayContext *c)
 {
 	int			to = c->payment->exponent;
 	int			from = c->report->source == PAY_SOURCE_SETTLEMENT ? to : c->payment->psp_exponent;
 
-	if (c->result.amount != 0 && !pay_money_rescale(c->result.amount, from, to, &c->result.amount))
+	if (c->result.amount != 0 &&
+		(!pay_money_rescale(c->result.amount, from, to, &c->result.amount) || c->result.amount > PAY_AMOUNT_MAX))
 		return false;
 	/* A fee in a currency that is not the payment's is left to reconciliation. */
 	if (c->result.fee != 0 && (c->result.fee_currency == NULL || strcmp(c->result.fee_currency, c->payment->currency) != 0 ||
-							   !pay_money_rescale(c->result.fee, from, to, &c->result.fee)))
+							   !pay_money_rescale(c->result.fee, from, to, &c->result.fee) || c->result.fee > PAY_AMOUNT_MAX))
 		c->result.fee = 0;
 	return true;
+}
+
+/* Would the payment's sums, with this, be more than could be booked? */
+static bool
+is_too_much(const PayContext *c, const char *kind)
+{
+	return !pay_payment_moved(c->payment, kind, c->result.object_id) &&
+		pay_payment_sum(c->payment, kind) > PAY_AMOUNT_MAX - c->result.amount;
+}
+
+/*
+ * A refund or dispute of what was captured beside the payment, and is no part of
+ * its amounts: neither may this be.
+ */
+static bool
+is_of_second(const PayContext *c)
+{
+	const PayResult *r = &c->result;
+
+	return c->report->source == PAY_SOURCE_WEBHOOK && r->class == PAY_CLASS_APPROVED && r->psp_payment_id &&
+		(r->effect == PAY_EFFECT_REFUNDED || r->effect == PAY_EFFECT_REFUND_FAILED ||
+		 r->effect == PAY_EFFECT_DISPUTED || r->effect == PAY_EFFECT_DISPUTE_WON) &&
+		(c->operation == NULL || c->operation->kind != PAY_OP_REFUND) &&
+		c->payment->psp_payment_id && strcmp(c->payment->psp_payment_id, r->psp_payment_id) != 0 &&
+		pay_payment_moved(c->payment, "late_capture", r->psp_payment_id);
 }
 
 /* An approval in another currency, or of more than was asked, is neither yes nor no. */
@@ -458,15 +490,15 @@ disagrees(PayContext *c)
 		case PAY_EFFECT_AUTHORIZED:
 			return r->amount != c->payment->amount || r->object_id == NULL;
 		case PAY_EFFECT_CAPTURED:
-			if (r->amount <= 0 || r->amount > c->payment->amount || r->object_id == NULL)
+			if (r->amount <= 0 || r->amount > c->payment->amount || r->object_id == NULL || is_too_much(c, "late_capture"))
 				return true;
 			return c->operation && pay_apply_answers(c->operation, r->effect) && pay_operation_is_first(c->operation) &&
 				c->operation->kind == PAY_OP_CHARGE && r->amount != c->operation->amount;
 		case PAY_EFFECT_REFUNDED:
-			return r->amount <= 0 || r->object_id == NULL ||
+			return r->amount <= 0 || r->object_id == NULL || is_too_much(c, "refund") ||
 				(c->operation && c->operation->kind == PAY_OP_REFUND && r->amount != c->operation->amount);
 		case PAY_EFFECT_DISPUTED:
-			return r->amount <= 0 || r->object_id == NULL;
+			return r->amount <= 0 || r->object_id == NULL || is_too_much(c, "dispute");
 		case PAY_EFFECT_REFUND_FAILED:
 		case PAY_EFFECT_DISPUTE_WON:
 			return r->object_id == NULL;
@@ -509,14 +541,15 @@ keep_ids(PayContext *c)
 
 	if (o == NULL)
 		return;
-	if (r->psp_payment_id && pay_operation_is_first(o) && !is_bad_news(c) &&
+	if (r->psp_payment_id && pay_operation_is_first(o) && !is_bad_news(c) && !(c->stale && r->class == PAY_CLASS_CONFLICTED) &&
 		(d->psp_payment_id == NULL || (!c->stale && strcmp(d->psp_payment_id, r->psp_payment_id) != 0)))
 	{
 		d->psp_payment_id = r->psp_payment_id;
 		d->dirty = true;
-		d->learned = true;
+		pay_unmatched_learn(d, r->psp_payment_id);
 	}
-	if (r->object_id && o->psp_object_id == NULL && r->class == PAY_CLASS_APPROVED && pay_apply_answers(o, r->effect))
+	if (r->object_id && o->psp_object_id == NULL && r->class == PAY_CLASS_APPROVED && pay_apply_answers(o, r->effect) &&
+		!(c->stale && r->effect == PAY_EFFECT_VOIDED))
 	{
 		o->psp_object_id = r->object_id;
 		o->dirty = true;

@@ -18,6 +18,7 @@
 #include "payment/apply_private.h"
 #include "payment/state.h"
 
+static PayMoved *booked(PayContext *c, const char *kind);
 static void authorized(PayContext *c);
 static bool captured(PayContext *c);
 static void captured_otherwise(PayContext *c, PayOperation *capture);
@@ -64,6 +65,9 @@ pay_apply_money(PayContext *c)
 		case PAY_EFFECT_NONE:
 			break;
 	}
+	/* That another object was cancelled is no answer to our cancellation. */
+	if (c->stale && c->result.effect == PAY_EFFECT_VOIDED)
+		return;
 	if (c->operation == NULL || !pay_operation_is_open(c->operation) ||
 		(c->result.effect == PAY_EFFECT_VOIDED && c->operation->kind != PAY_OP_VOID))
 		return;
@@ -76,6 +80,23 @@ pay_apply_money(PayContext *c)
 		pay_apply_finish(c, "succeeded");
 	else if (c->report->source == PAY_SOURCE_INQUIRY && !c->stale)
 		pay_apply_resend(c);	/* the PSP knows the payment, but not this operation */
+}
+
+/*
+ * What is booked of the object.  One object moves money once: if it is told
+ * again in another amount, a person looks which is right.  Of charges the PSP's
+ * book says in several lines how much; what its sums say reconciliation knows.
+ */
+static PayMoved *
+booked(PayContext *c, const char *kind)
+{
+	PayMoved   *moved = pay_payment_moved(c->payment, kind, c->result.object_id);
+
+	if (moved && c->result.amount > 0 && c->result.amount != moved->amount &&
+		(c->report->source != PAY_SOURCE_SETTLEMENT || c->result.effect != PAY_EFFECT_CAPTURED))
+		pay_payment_exception(c->set, c->payment, c->operation, "conflicted", moved->object_id, c->result.amount,
+							  psprintf("told again in another amount; booked is a %s of " INT64_FORMAT, kind, moved->amount));
+	return moved;
 }
 
 static void
@@ -109,7 +130,7 @@ captured(PayContext *c)
 	PayOperation *capture = pay_payment_open_operation(d, PAY_OP_CAPTURE);
 	int64		amount = c->result.amount;
 
-	if (pay_payment_moved(d, "capture", c->result.object_id) || pay_payment_moved(d, "late_capture", c->result.object_id))
+	if (booked(c, "capture") || booked(c, "late_capture"))
 		return false;
 	count_applied(c);
 	if (!pay_payment_can(d, "capture"))
@@ -118,6 +139,8 @@ captured(PayContext *c)
 		pay_payment_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
 		pay_payment_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
 							  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
+		if (c->result.psp_payment_id)
+			pay_unmatched_learn(d, c->result.psp_payment_id);
 		return true;
 	}
 	d->authorized = Max(d->authorized, amount);
@@ -258,7 +281,7 @@ refunded(PayContext *c)
 		pay_payment_release(d, c->operation);
 		pay_apply_finish(c, "succeeded");
 	}
-	if (pay_payment_moved(d, "refund", c->result.object_id))
+	if (booked(c, "refund"))
 		return;
 	count_applied(c);
 	pay_payment_move(c->set, d, c->operation, "refund", c->result.object_id, c->result.amount, c->source);
@@ -275,7 +298,7 @@ refund_failed(PayContext *c)
 	if (pay_payment_moved(d, "refund_failed", c->result.object_id) || pay_payment_moved(d, "refund_undone", c->result.object_id))
 		return;
 	count_applied(c);
-	if (pay_payment_moved(d, "refund", c->result.object_id))
+	if (booked(c, "refund"))
 	{
 		refund_ended(c);
 		return;
@@ -314,7 +337,7 @@ disputed(PayContext *c)
 {
 	PayPayment *d = c->payment;
 
-	if (pay_payment_moved(d, "dispute", c->result.object_id))
+	if (booked(c, "dispute"))
 		return;
 	count_applied(c);
 	pay_payment_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount, "disputed");
@@ -335,7 +358,7 @@ static void
 dispute_won(PayContext *c)
 {
 	PayPayment *d = c->payment;
-	PayMoved   *dispute = pay_payment_moved(d, "dispute", c->result.object_id);
+	PayMoved   *dispute = booked(c, "dispute");
 
 	if (pay_payment_moved(d, "dispute_won", c->result.object_id) || pay_payment_moved(d, "dispute_undone", c->result.object_id))
 		return;

@@ -358,7 +358,7 @@ conflicted(PayContext *c)
 
 	count_applied(c);
 	pay_payment_exception(c->set, c->payment, o, "conflicted", c->result.object_id, c->result.amount,
-						  "the PSP's answer differs from what was asked in amount or currency; look at the PSP's dashboard");
+						  c->conflict ? c->conflict : "the PSP's answer differs from what was asked in amount or currency; look at the PSP's dashboard");
 	if (o == NULL || !pay_operation_is_open(o))
 		return;
 	/* As in pay_apply_money(): in flight, its own answer decides; waiting, it must not be sent once more. */

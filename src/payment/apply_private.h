@@ -18,6 +18,7 @@ typedef struct PayContext
 	PayReport  *report;
 	PayResult	result;			/* amounts in ISO minor units */
 	const char *source;
+	const char *conflict;		/* of what is conflicted: why, unless by amount or currency */
 	bool		stale;			/* from a worker that has lost its lease */
 	bool		claimed_elsewhere;	/* a webhook, while a call is in flight */
 } PayContext;
@@ -41,20 +42,18 @@ extern bool pay_apply_done(const PayContext *c);
  */
 extern bool pay_apply_ask_first(PayContext *c);
 
-/* An event that waits in psp_event for its payment. */
-typedef struct PayUnmatched
-{
-	const char *event_id;
-	PayReport	report;
-} PayUnmatched;
-
-/* apply.c: applies those of the payments whose id is news, and saves the set. */
+/* apply.c: one report on a payment of the set. */
+extern void pay_apply_one(PayPayments *set, PayReport *report);
+/* Saves the set, and applies what was kept for those of its payments whose id is news. */
 extern void pay_apply_save(PayPayments *set);
 
-/* apply_unmatched.c: those of the payments whose id at the PSP was learned just now, oldest first.  Returns how many. */
-extern int	pay_unmatched_find(PayPayments *set, PayUnmatched **found);
-/* Writes what came of them. */
-extern void pay_unmatched_note(const PayUnmatched *found, int n);
+/*
+ * apply_unmatched.c: what was kept for ids of payments of the saved set, oldest
+ * first; what cannot be applied is an exception, and the rest goes on.
+ */
+extern void pay_unmatched_apply(PayPayments *set);
+/* By this id the payment may have been told of before. */
+extern void pay_unmatched_learn(PayPayment *payment, const char *psp_payment_id);
 
 /* apply_money.c: an approval. */
 extern void pay_apply_money(PayContext *c);

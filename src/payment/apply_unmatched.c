@@ -15,10 +15,13 @@
 
 #include "payment/apply_private.h"
 #include "core/spi.h"
+#include "core/wake.h"
 
+#include "access/xact.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
-/* Nobody has so many refunds and disputes; the next word of the payment brings the rest. */
+/* At once; the rest after these. */
 #define FOUND_MAX 1000
 
 #define SWEPT_AT_ONCE 50
@@ -36,7 +39,19 @@ static const char *const effects[] = {
 	[PAY_EFFECT_DISPUTE_WON] = "dispute_won",
 };
 
+/* An event that waits in psp_event for its payment. */
+typedef struct Kept
+{
+	const char *event_id;
+	PayReport	report;
+} Kept;
+
 static PayEffect parse_effect(const char *name);
+static int	find_kept(PayPayments *set, Kept **found);
+static const char *try_kept(PayPayments *set, Kept *kept, int n);
+static void apply_kept(PayPayments *set, Kept *kept, int n);
+static void refuse_kept(PayPayments *set, Kept *kept, const char *reason);
+static void note_kept(const Kept *kept);
 
 static PayStmt keep_event = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.psp_event SET psp_payment_id = $3, effect = $4, object_id = $5, amount = $6, currency = $7, code = $8 "
@@ -55,9 +70,10 @@ static PayStmt note_event = PAY_STMT(SPI_OK_UPDATE,
 	TEXTOID, TEXTOID, TEXTOID, UUIDOID);
 
 static PayStmt find_missed = PAY_STMT(SPI_OK_SELECT,
-	"SELECT p.payment_id FROM payments.psp_event e "
-	"JOIN payments.payment p ON p.psp = e.psp AND p.psp_payment_id = e.psp_payment_id "
-	"WHERE e.outcome = 'unmatched' AND e.effect IS NOT NULL AND e.received_at > $1 LIMIT $2", TIMESTAMPTZOID, INT8OID);
+	"SELECT coalesce(p.payment_id, m.payment_id), e.psp_payment_id FROM payments.psp_event e "
+	"LEFT JOIN payments.payment p ON p.psp = e.psp AND p.psp_payment_id = e.psp_payment_id "
+	"LEFT JOIN payments.movement m ON m.psp = e.psp AND m.object_id = e.psp_payment_id AND m.kind = 'late_capture' "
+	"WHERE (p.payment_id IS NOT NULL OR m.payment_id IS NOT NULL) AND e.outcome = 'unmatched' AND e.effect IS NOT NULL AND e.received_at > $1 LIMIT $2", TIMESTAMPTZOID, INT8OID);
 
 static PayEffect
 parse_effect(const char *name)
@@ -87,31 +103,64 @@ pay_unmatched_keep(const char *psp, const char *event_id, const PayResult *resul
 	pay_spi_exec(&keep_event, &args);
 }
 
-int
-pay_unmatched_find(PayPayments *set, PayUnmatched **found)
+void
+pay_unmatched_learn(PayPayment *payment, const char *psp_payment_id)
 {
-	PayPayment **learned = palloc(sizeof(PayPayment *) * Max(set->n, 1));
-	const char **psps = palloc(sizeof(char *) * Max(set->n, 1));
-	const char **ids = palloc(sizeof(char *) * Max(set->n, 1));
+	ListCell   *cell;
+
+	foreach(cell, payment->learned)
+		if (strcmp(lfirst(cell), psp_payment_id) == 0)
+			return;
+	payment->learned = lappend(payment->learned, pstrdup(psp_payment_id));
+}
+
+void
+pay_unmatched_apply(PayPayments *set)
+{
+	Kept	   *found;
+	int			n;
+
+	while ((n = find_kept(set, &found)) > 0)
+		if (try_kept(set, found, n) != NULL)
+			for (int i = 0; i < n; i++)
+			{
+				const char *reason = try_kept(set, &found[i], 1);
+
+				if (reason)
+					refuse_kept(set, &found[i], reason);
+			}
+}
+
+static int
+find_kept(PayPayments *set, Kept **found)
+{
+	int			room = 0,
+				n = 0;
+	PayPayment **learned;
+	const char **psps;
+	const char **ids;
 	PayArgs		args = {0};
-	int			n = 0;
+	ListCell   *cell;
 
 	for (PayPayment *payment = set->list; payment < set->list + set->n; payment++)
-	{
-		if (!payment->learned || payment->psp_payment_id == NULL)
-			continue;
-		payment->learned = false;
-		learned[n] = payment;
-		psps[n] = payment->psp;
-		ids[n++] = payment->psp_payment_id;
-	}
-	if (n == 0)
+		room += list_length(payment->learned);
+	if (room == 0)
 		return 0;
+	learned = palloc(sizeof(PayPayment *) * room);
+	psps = palloc(sizeof(char *) * room);
+	ids = palloc(sizeof(char *) * room);
+	for (PayPayment *payment = set->list; payment < set->list + set->n; payment++)
+		foreach(cell, payment->learned)
+		{
+			learned[n] = payment;
+			psps[n] = payment->psp;
+			ids[n++] = lfirst(cell);
+		}
 	pay_arg_text_array(&args, psps, n);
 	pay_arg_text_array(&args, ids, n);
 	pay_arg_int64(&args, FOUND_MAX);
 	n = (int) pay_spi_exec(&find_events, &args);
-	*found = palloc0(sizeof(PayUnmatched) * Max(n, 1));
+	*found = palloc0(sizeof(Kept) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		const PayPayment *payment = learned[pay_spi_int32(i, 1)];
@@ -122,6 +171,7 @@ pay_unmatched_find(PayPayments *set, PayUnmatched **found)
 		report->psp = payment->psp;
 		report->payment_known = true;
 		report->payment_id = payment->payment_id;
+		report->outcome = PAY_OUTCOME_NO_EFFECT;
 		report->result.class = PAY_CLASS_APPROVED;
 		report->result.psp_payment_id = pay_spi_text(i, 3);
 		report->result.effect = parse_effect(pay_spi_text(i, 4));
@@ -134,19 +184,91 @@ pay_unmatched_find(PayPayments *set, PayUnmatched **found)
 	return n;
 }
 
-void
-pay_unmatched_note(const PayUnmatched *found, int n)
+/* In a subtransaction: money of a payment must not be held up by what somebody told of it before.  Returns NULL, or why not. */
+static const char *
+try_kept(PayPayments *set, Kept *kept, int n)
 {
+	const char *volatile reason = NULL;
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		apply_kept(set, kept, n);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *data;
+		int			class;
+
+		MemoryContextSwitchTo(context);
+		data = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		class = ERRCODE_TO_CATEGORY(data->sqlerrcode);
+		/* Not the event's fault: all is tried again. */
+		if (class == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) || class == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+			class == ERRCODE_TO_CATEGORY(ERRCODE_T_R_SERIALIZATION_FAILURE) || data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			ReThrowError(data);
+		reason = data->message;
+	}
+	PG_END_TRY();
+	return reason;
+}
+
+/* The payments are locked by this transaction. */
+static void
+apply_kept(PayPayments *set, Kept *kept, int n)
+{
+	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * n);
+	PayPayments *told;
+
+	for (int i = 0; i < n; i++)
+		ids[i] = kept[i].report.payment_id;
+	told = pay_payments_load(ids, n, set->now, set->actor);
 	for (int i = 0; i < n; i++)
 	{
-		PayArgs		args = {0};
-
-		pay_arg_text(&args, found[i].report.psp);
-		pay_arg_text(&args, found[i].event_id);
-		pay_arg_text(&args, found[i].report.outcome == PAY_OUTCOME_APPLIED ? "applied" : "no_effect");
-		pay_arg_uuid(&args, &found[i].report.payment_id);
-		pay_spi_exec(&note_event, &args);
+		kept[i].report.outcome = PAY_OUTCOME_NO_EFFECT;
+		pay_apply_one(told, &kept[i].report);
 	}
+	pay_payments_save(told);
+	for (int i = 0; i < n; i++)
+		note_kept(&kept[i]);
+	for (PayPayment *payment = told->list; payment < told->list + told->n; payment++)
+		pay_payments_find(set, &payment->payment_id)->status = payment->status;
+	if (told->wake)
+		pay_wake_at_commit();
+}
+
+static void
+refuse_kept(PayPayments *set, Kept *kept, const char *reason)
+{
+	PayPayments *alone = pay_payments_load(&kept->report.payment_id, 1, set->now, set->actor);
+
+	pay_payment_exception(alone, &alone->list[0], NULL, "conflicted", kept->report.result.object_id, kept->report.result.amount,
+						  psprintf("what the PSP told of this cannot be booked: %s", reason));
+	pay_payments_save(alone);
+	kept->report.outcome = PAY_OUTCOME_NO_EFFECT;
+	note_kept(kept);
+}
+
+static void
+note_kept(const Kept *kept)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, kept->report.psp);
+	pay_arg_text(&args, kept->event_id);
+	pay_arg_text(&args, kept->report.outcome == PAY_OUTCOME_APPLIED ? "applied" : "no_effect");
+	pay_arg_uuid(&args, &kept->report.payment_id);
+	pay_spi_exec(&note_event, &args);
 }
 
 void
@@ -154,6 +276,7 @@ pay_unmatched_sweep(TimestampTz now, const char *actor)
 {
 	PayArgs		args = {0};
 	pg_uuid_t	ids[SWEPT_AT_ONCE];
+	char	   *told[SWEPT_AT_ONCE];
 	PayPayments *set;
 	int			n;
 
@@ -161,11 +284,19 @@ pay_unmatched_sweep(TimestampTz now, const char *actor)
 	pay_arg_int64(&args, SWEPT_AT_ONCE);
 	n = (int) pay_spi_exec(&find_missed, &args);
 	for (int i = 0; i < n; i++)
+	{
 		ids[i] = pay_spi_uuid(i, 1);
+		told[i] = pay_spi_text(i, 2);
+	}
 	if (n == 0)
 		return;
 	set = pay_payments_load_skipping_locked(ids, n, now, actor);
-	for (int i = 0; i < set->n; i++)
-		set->list[i].learned = true;
+	for (int i = 0; i < n; i++)
+	{
+		PayPayment *payment = pay_payments_find(set, &ids[i]);
+
+		if (payment)
+			pay_unmatched_learn(payment, told[i]);
+	}
 	pay_apply_save(set);
 }

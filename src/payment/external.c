@@ -19,6 +19,7 @@
 #include "base/uuid.h"
 #include "core/arming.h"
 #include "core/spi.h"
+#include "core/wake.h"
 #include "payment/apply.h"
 #include "payment/payment.h"
 #include "payment/queue.h"
@@ -40,6 +41,8 @@
 /* As much as the worker reads of an answer. */
 #define BODY_BYTES_MAX (1024 * 1024)
 #define ERROR_BYTES_MAX 128
+/* claim() looks no more often than this, in a session, for what was kept. */
+#define SWEEP_MS 1000
 
 /* Whose answer complete() brings. */
 typedef struct PayAttemptRow
@@ -51,6 +54,7 @@ typedef struct PayAttemptRow
 	TimestampTz claimed_at;
 } PayAttemptRow;
 
+static void sweep(const char *worker);
 static char *external_name(FunctionCallInfo fcinfo, int n);
 static int	lease_ms(const Interval *lease);
 static const char *find_route(const char *psp, bool *halted);
@@ -106,13 +110,36 @@ pay_claim_sql(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	base_url = find_route(psp, &halted);
 	if (!halted)
+	{
+		sweep(worker);
 		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, NULL, 0, &claims, &touched, &first);
+	}
+	if (n > 0 && base_url)
+	{
+		/* In the same commit; the worker, or the next of these calls, makes it final. */
+		pay_arms_used();
+		(void) pay_take_arms(false);
+		pay_wake_at_commit();
+	}
 	pay_spi_end();
 	/* What a crash forgets after it was sent looks as if it never was. */
 	ForceSyncCommit();
 	for (int i = 0; i < n; i++)
 		put_claim(rsinfo, &claims[i], base_url);
 	return (Datum) 0;
+}
+
+/* As the worker does; cheap, as next to nothing waits so. */
+static void
+sweep(const char *worker)
+{
+	static TimestampTz swept_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now >= swept_at && now < swept_at + SWEEP_MS * INT64CONST(1000))
+		return;
+	swept_at = now;
+	pay_unmatched_sweep(now, worker);
 }
 
 /* Marked, so that no external worker takes the name under which the worker recovers its own leases. */
@@ -259,6 +286,7 @@ pay_complete_sql(PG_FUNCTION_ARGS)
 	report.elapsed_ms = (int) Min(Max((now - row.claimed_at) / 1000, 0), PG_INT32_MAX);
 	classify(&row, headers, &answer, now, actor, &report);
 	pay_apply(&report, 1, true, now, actor);
+	(void) pay_take_arms(false);
 	pay_spi_end();
 	ForceSyncCommit();
 	PG_RETURN_TEXT_P(cstring_to_text(report.status));

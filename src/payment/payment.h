@@ -98,7 +98,7 @@ typedef struct PayPayment
 	const char *failure_code;
 	const char *failure_message;
 	bool		dirty;
-	bool		learned;		/* psp_payment_id was not known before */
+	List	   *learned;		/* ids at the PSP that may have been told of before they were known as this payment's */
 
 	const PayAdapter *adapter;	/* NULL when the library has none of that name */
 	const char *adapter_name;

@@ -41,6 +41,8 @@ static void complete_lost(const pg_uuid_t *operations, const int *attempts, cons
 static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 					  int lease_ms, PayClaim *claim);
 static void doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
+static void doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const pg_uuid_t *operations, int n);
+static void doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at);
 static TimestampTz generation_began(const PayOperation *operation);
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
@@ -54,6 +56,11 @@ static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
 	"SELECT method, path, content_type, body FROM payments.attempt "
 	"WHERE operation_id = $1 AND action = 'send' AND generation = $2 ORDER BY attempt LIMIT 1", UUIDOID, INT4OID);
+
+static PayStmt find_told = PAY_STMT(SPI_OK_SELECT,
+	"SELECT r.i::int FROM unnest($2) WITH ORDINALITY r(ref, i) "
+	"WHERE EXISTS (SELECT FROM payments.settlement_line l WHERE l.reference = r.ref AND l.psp = $1) "
+	"OR EXISTS (SELECT FROM payments.exception e WHERE e.psp_ref = r.ref AND e.psp = $1)", TEXTOID, TEXTARRAYOID);
 
 static PayStmt find_earlier_generation = PAY_STMT(SPI_OK_SELECT,
 	"SELECT max(claimed_at) FROM payments.attempt WHERE operation_id = $1 AND generation < $2", UUIDOID, INT4OID);
@@ -141,6 +148,7 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 		return 0;
 
 	set = pay_payments_load(payments, n, now, worker);
+	doubt_told(set, psp, payments, operations, n);
 	rows = n;
 	n = 0;
 	for (int i = 0; i < rows; i++)
@@ -252,7 +260,54 @@ doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, cons
 	if (adapter == NULL || adapter->in_process || operation->key_used_at != 0 ||
 		strcmp(operation->action, "send") != 0 || operation->created_at >= pay_armed_since())
 		return;
-	operation->key_used_at = generation_began(operation);
+	doubt(set, payment, operation, generation_began(operation));
+}
+
+/*
+ * Never sent from here, and yet the PSP has told of it: rows were lost, by a
+ * restore perhaps, and a client has repeated its call.  It is not sent again
+ * whatever the PSP says: when it was done we do not know.
+ */
+static void
+doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const pg_uuid_t *operations, int n)
+{
+	PayPayment **whose = palloc(sizeof(PayPayment *) * n);
+	PayOperation **unsent = palloc(sizeof(PayOperation *) * n);
+	const char **refs = palloc(sizeof(char *) * n);
+	PayArgs		args = {0};
+	int			candidates = 0;
+	int			told;
+
+	for (int i = 0; i < n; i++)
+	{
+		PayPayment *payment = pay_payments_find(set, &payments[i]);
+		PayOperation *operation = payment ? pay_payment_operation(payment, &operations[i]) : NULL;
+
+		if (operation == NULL || !operation->queued || operation->attempts > 0 || strcmp(operation->action, "send") != 0 ||
+			payment->adapter == NULL || payment->adapter->in_process)
+			continue;
+		whose[candidates] = payment;
+		unsent[candidates] = operation;
+		refs[candidates++] = operation->psp_ref;
+	}
+	if (candidates == 0)
+		return;
+	pay_arg_text(&args, psp);
+	pay_arg_text_array(&args, refs, candidates);
+	told = (int) pay_spi_exec(&find_told, &args);
+	for (int i = 0; i < told; i++)
+	{
+		PayOperation *operation = unsent[pay_spi_int32(i, 1) - 1];
+		TimestampTz long_ago = operation->created_at - (TimestampTz) whose[pay_spi_int32(i, 1) - 1]->adapter->key_valid_s * USECS_PER_SEC;
+
+		doubt(set, whose[pay_spi_int32(i, 1) - 1], operation, long_ago);
+	}
+}
+
+static void
+doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at)
+{
+	operation->key_used_at = key_used_at;
 	operation->action = "inquire";
 	operation->status = "in_doubt";
 	if (pay_operation_is_first(operation) && pay_payment_can(payment, "doubt"))

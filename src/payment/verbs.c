@@ -634,7 +634,10 @@ add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *
 	refuse_while_open(payment, PAY_OP_CAPTURE, "cancel");
 	refuse_while_open(payment, PAY_OP_VOID, "cancel");
 	if (pay_payment_can(payment, "cancel"))
+	{
+		pay_require_unsent(payment);
 		cancel_unsent(set, payment, f, result);
+	}
 	else if (strcmp(payment->status, "authorized") == 0 || strcmp(payment->status, "requires_action") == 0)
 		add_operation(set, payment, f, payment->amount, result);
 	else if (strcmp(payment->status, "processing") == 0 || strcmp(payment->status, "in_doubt") == 0)

@@ -115,7 +115,10 @@ pay_verify_rows(PG_FUNCTION_ARGS)
 	check.out = (ReturnSetInfo *) fcinfo->resultinfo;
 	check.table = pay_seal_table_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	if (check.table == NULL)
-		elog(ERROR, "table is not sealed");
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("table \"%s\" is not sealed", text_to_cstring(PG_GETARG_TEXT_PP(0))),
+				 errhint("Those that are have a seal_key in payments._tables().")));
 	check.last_block = PG_GETARG_INT64(1) - 1;
 	check.end_block = PG_GETARG_INT64(2);
 	check.findings_max = PG_GETARG_INT32(3);

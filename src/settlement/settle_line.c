@@ -47,7 +47,7 @@ PAY_FUNCTION(pay_settlement_apply);
 static PayStmt read_lines = PAY_STMT(SPI_OK_SELECT,
 	"SELECT u.n, l.kind, coalesce(u.amount, payments._line_moved(l.kind, l.gross, l.original_amount)),"
 	"       coalesce(l.original_currency, l.currency), l.fee, l.currency,"
-	"       coalesce(l.entry_id, u.object_id), l.psp_payment_id, u.object_id, u.payment_id, u.with_fee"
+	"       coalesce(l.entry_id, u.object_id), l.psp_payment_id, u.object_id, u.payment_id, u.with_fee, l.reference"
 	" FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY u (batch_id, line_no, payment_id, object_id, amount, with_fee, n)"
 	" JOIN payments.settlement_line l ON l.batch_id = u.batch_id AND l.line_no = u.line_no"
 	" ORDER BY u.n", INT8ARRAYOID, INT4ARRAYOID, UUIDARRAYOID, TEXTARRAYOID, INT8ARRAYOID, BOOLARRAYOID);
@@ -74,7 +74,10 @@ pay_settlement_apply(PG_FUNCTION_ARGS)
 		pay_arg_datum(&args, PG_GETARG_DATUM(i), false);
 	rows = pay_spi_exec(&read_lines, &args);
 	if (rows > LINES_MAX)
-		elog(ERROR, "too many settlement lines at once: " UINT64_FORMAT, rows);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("too many settlement lines at once: " UINT64_FORMAT, rows),
+				 errhint("At most %d.", LINES_MAX)));
 	reports = palloc0(sizeof(PayReport) * Max(rows, 1));
 	places = palloc(sizeof(int) * Max(rows, 1));
 	for (uint64 row = 0; row < rows; row++)
@@ -119,6 +122,7 @@ read_line(uint64 row, const char *psp, PayReport *report)
 			r->currency = pay_spi_text(row, 4);
 			r->object_id = pay_spi_text(row, 9);
 			r->psp_payment_id = pay_spi_text(row, 8);
+			r->psp_ref = pay_spi_text(row, 12);
 			r->retry_after_ms = -1;
 			if (r->effect == PAY_EFFECT_CAPTURED && fee > 0 && pay_spi_bool(row, 11))
 			{

@@ -16,6 +16,7 @@
 
 #include "worker/lane.h"
 
+#include "core/arming.h"
 #include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
@@ -209,7 +210,7 @@ look(void)
 static PaySteady
 next_look(bool noted)
 {
-	return Max(noted ? 0 : claim_at, claimed_at + PACE_MS * 1000);
+	return Max(noted ? 0 : Min(claim_at, pay_arms_due()), claimed_at + PACE_MS * 1000);
 }
 
 /*
@@ -316,6 +317,8 @@ claim_work(void *arg)
 		return;
 	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, GetCurrentTimestamp(), is_on_its_way,
 							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
+	if (round->n > 0 && !round->upstream->adapter->in_process)
+		pay_arms_used();
 	/* What another adapter built must not be sent there. */
 	for (int i = 0; i < round->n; i++)
 		(void) pay_upstreams_find(round->upstream->psp, round->claims[i].adapter);

@@ -16,16 +16,23 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 
-#define LOCK_TIMEOUT "200ms"
+#define LOCK_WAIT "200ms"
+
+/* Is there a step that a cancel can end? */
+static volatile sig_atomic_t in_step = false;
 
 static bool run_as_owner(void (*work) (void *), void *arg, MemoryContext context);
 static Oid	lock_set_up(void);
+static void end_step(void);
 static void report(MemoryContext context, PayWorkError *error);
 
 /* ALTER DATABASE and ALTER ROLE settings reach workers too; these must not be theirs to decide. */
@@ -41,7 +48,7 @@ pay_worker_pin_settings(void)
 		{"statement_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		/* Shorter than deadlock_timeout: when a client and we want each other's locks, we give way. */
-		{"lock_timeout", LOCK_TIMEOUT},
+		{"lock_timeout", LOCK_WAIT},
 		{"timezone", "UTC"},
 		{"jit", "off"},
 		{"application_name", "payments worker"},
@@ -49,6 +56,18 @@ pay_worker_pin_settings(void)
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * SIGINT: our own lock_timeout, which speaks by it, or somebody's cancel.  The
+ * latter ends a step, not the worker, so between steps it is nothing; nor in a
+ * commit, where it would end the wait for a synchronous standby.
+ */
+void
+pay_worker_cancel_handler(SIGNAL_ARGS)
+{
+	if (in_step || get_timeout_indicator(LOCK_TIMEOUT, false))
+		StatementCancelHandler(postgres_signal_arg);
 }
 
 PayWorkEnd
@@ -67,6 +86,7 @@ pay_worker_transaction(void (*work) (void *), void *arg, PayWorkError *error)
 		end = PAY_WORK_FAILED;
 	}
 	PG_END_TRY();
+	end_step();
 	MemoryContextSwitchTo(context);
 	/* Without this the tables look untouched to autovacuum. */
 	pgstat_report_stat(false);
@@ -92,7 +112,10 @@ run_as_owner(void (*work) (void *), void *arg, MemoryContext context)
 		GetUserIdAndSecContext(&user, &security);
 		SetUserIdAndSecContext(pay_owner_oid(), security | SECURITY_LOCAL_USERID_CHANGE);
 		pay_spi_begin();
+		in_step = true;
 		work(arg);
+		in_step = false;
+		CHECK_FOR_INTERRUPTS();
 		pay_spi_end();
 		SetUserIdAndSecContext(user, security);
 	}
@@ -135,6 +158,15 @@ pay_worker_try(void (*work) (void *), void *arg, PayWorkError *error)
 	return done;
 }
 
+/* What was to end it came too late, and must not end what comes next. */
+static void
+end_step(void)
+{
+	in_step = false;
+	QueryCancelPending = false;
+	(void) get_timeout_indicator(LOCK_TIMEOUT, true);
+}
+
 /* When memory is what there is none of, nothing is copied: an error in here would end the process. */
 static void
 report(MemoryContext context, PayWorkError *error)
@@ -152,6 +184,10 @@ report(MemoryContext context, PayWorkError *error)
 	}
 	FlushErrorState();
 	AbortCurrentTransaction();
+	end_step();
+	/* Whoever waits for a lock resets the latch, and with it what it had to tell. */
+	if (found.sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
+		SetLatch(MyLatch);
 	MemoryContextSwitchTo(context);
 	ereport(LOG,
 			(errmsg("payments worker could not finish a step: %s", found.message),

@@ -21,6 +21,8 @@ typedef struct PayWorkError
 
 /* Pins what these transactions rely on; once, at the start. */
 extern void pay_worker_pin_settings(void);
+/* For SIGINT: ends a step, never the worker. */
+extern void pay_worker_cancel_handler(SIGNAL_ARGS);
 /*
  * Runs work(arg) outside of transactions.  False, and logged, when it raised: so that what was taken for it can be given
  * back.  `error` may be NULL.

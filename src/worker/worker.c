@@ -28,6 +28,7 @@
 
 #include "worker/worker.h"
 
+#include "core/arming.h"
 #include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
@@ -115,7 +116,7 @@ pay_worker_main(Datum arg)
 	/* `die`, so that synchronous replication and lock waits give up too; before signals are unblocked. */
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, pay_worker_cancel_handler);
 	BackgroundWorkerUnblockSignals();
 
 	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
@@ -161,12 +162,15 @@ pin_settings(void)
 		{"default_transaction_deferrable", "off"},
 		{"session_replication_role", "origin"},
 		{"row_security", "on"},
+		{"restrict_nonsystem_relation_kind", ""},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "0"},
 		{"transaction_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
 		{"standard_conforming_strings", "on"},
+		/* Else a step that fails would end the worker. */
+		{"exit_on_error", "off"},
 		{"transform_null_equals", "off"},
 		{"array_nulls", "on"},
 		{"quote_all_identifiers", "off"},
@@ -297,7 +301,7 @@ look_due(void)
 	PaySteady	due = PAY_NEVER;
 
 	if (idle)
-		due = work_noted ? 0 : idle_look_at;
+		due = work_noted ? 0 : Min(idle_look_at, pay_arms_due());
 	else
 		for (int i = 0; i < (int) lengthof(lanes); i++)
 			due = Min(due, lanes[i]->next_look(work_noted));
@@ -406,6 +410,8 @@ look_work(void *arg)
 				(errmsg("payments worker is of version %s but the extension is of version %s", PAY_VERSION, version),
 				 errhint("Restart the server after an upgrade, and run ALTER EXTENSION payments UPDATE.")));
 	}
+	if (look->of_our_version && !look->enabled && pay_arms_due() <= pay_clock_now())
+		(void) pay_take_arms(true);
 	if (!look->enabled || !look->of_our_version)
 		return;
 	for (int i = 0; i < (int) lengthof(lanes); i++)

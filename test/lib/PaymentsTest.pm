@@ -90,6 +90,30 @@ my %log_starts_at;    # node name -> bytes
 
 my $json = JSON::PP->new->utf8->canonical;
 
+# Where it is counted which lines run, a process that is killed does not say so: Cluster.pm kills what a script leaves,
+# and before a script kills a server its worker is ended.
+my @to_be_counted;
+END
+{
+	my $status = $?;
+
+	foreach my $node (@to_be_counted) { $node->stop('fast', fail_ok => 1) if defined $node->{_pid}; }
+	$? = $status;
+}
+if (($ENV{PAY_BUILD} // '') eq 'coverage')
+{
+	no warnings 'redefine';
+	my $stop = \&PostgreSQL::Test::Cluster::stop;
+
+	*PostgreSQL::Test::Cluster::stop = sub {
+		my ($node, $mode) = @_;
+
+		eval { $node->psql('postgres', q{SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE usename = 'payments_worker'}) }
+		  if ($mode // '') eq 'immediate' && defined $node->{_pid};
+		return $stop->(@_);
+	};
+}
+
 # Cluster->init runs pg_regress --config-auth; beside PGXS it lies here.
 if (!defined $ENV{PG_REGRESS})
 {
@@ -134,6 +158,7 @@ sub new_payments_node
 	my $worker    = $extension && ($options{worker} // 1);
 	my $node      = PostgreSQL::Test::Cluster->new($name, $options{install_path} ? (install_path => $options{install_path}) : ());
 
+	push @to_be_counted, $node if ($ENV{PAY_BUILD} // '') eq 'coverage';
 	# The log of an earlier run may lie there: log_lacks_deadlocks() starts behind it.
 	$log_starts_at{$name} = -s $node->logfile // 0;
 	# The environment says nothing of an encoding, and setup() takes UTF8 alone.

@@ -2,13 +2,14 @@
 
 A line of these that no test runs must be named in the file of exemptions:
 
-	src/payment/apply.c | text of the line | why no test runs it
+	src/payment/apply.c | function | text of the line | why no test runs it
 
-A text that is not in the file any more is a complaint too.  A line of a block is
-enough: the lines that follow without a gap in what is run are covered by it.
+A text that is not in the function any more is a complaint too.  A line of a block
+is enough: the lines that follow without a gap in what is run are covered by it.
 """
 import argparse
 import fnmatch
+import re
 import sys
 
 MONEY = ["src/payment/*.c", "src/ledger/*.c", "src/seal/*.c", "src/http/*.c", "src/worker/*.c", "src/inbound/*.c"]
@@ -34,15 +35,15 @@ def read_trace(path, source):
 
 
 def read_exemptions(path):
-    """file -> {text: reason}"""
+    """file -> {(function, text): reason}"""
     found = {}
     for number, line in enumerate(open(path, encoding="utf-8"), 1):
         if not line.strip() or line.startswith("#"):
             continue
         parts = [p.strip() for p in line.split(" | ")]
-        if len(parts) != 3 or not parts[2]:
-            sys.exit(f"{path}:{number}: not of the form FILE | TEXT | WHY")
-        found.setdefault(parts[0], {})[parts[1]] = parts[2]
+        if len(parts) != 4 or not parts[3]:
+            sys.exit(f"{path}:{number}: not of the form FILE | FUNCTION | TEXT | WHY")
+        found.setdefault(parts[0], {})[parts[1], parts[2]] = parts[3]
     return found
 
 
@@ -63,18 +64,28 @@ def share(part, whole):
     return f"{100 * part / whole:5.1f} %" if whole else "      -"
 
 
+def places(path):
+    """(function, text) of each line; functions begin at the margin, as C files here are laid out."""
+    function, found = "", []
+    for line in open(path, encoding="utf-8"):
+        begins = re.match(r"(\w+)\(", line)
+        function = begins[1] if begins else function
+        found.append((function, line.strip()))
+    return found
+
+
 def judge(name, found, exempt, source):
     """Prints what is wrong with one file; True if nothing is."""
-    text = [line.strip() for line in open(f"{source}/{name}", encoding="utf-8")]
+    text = places(f"{source}/{name}")
     good = True
     for block in blocks(found["lines"]):
         if not any(text[n - 1] in exempt for n in block):
             good = False
-            print(f"{name}:{block[0]}: not run by any test, nor named as such: {text[block[0] - 1]}")
+            print(f"{name}:{block[0]}: not run by any test, nor named as such: {text[block[0] - 1][1]}")
     for line in exempt:
         if line not in text:
             good = False
-            print(f"{name}: has no line \"{line}\" that could be exempt")
+            print(f"{name}: {line[0]}() has no line \"{line[1]}\" that could be exempt")
     return good
 
 

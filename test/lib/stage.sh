@@ -125,11 +125,13 @@ stage() {
 		(cd / && cp -a --parents ".$bin" ".$("$PG_CONFIG" --pkglibdir)" ".$("$PG_CONFIG" --sharedir)" "$PGTREE") || return 1
 		ln -s "$include" "$PGTREE$include"
 	fi
-	rsync -a --delete --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude=output --exclude=build "$project/" "$SRC/"
+	rsync -a --delete --exclude=.git --exclude='*.o' --exclude='*.bc' --exclude='*.so' --exclude='*.gcno' --exclude='*.gcda' --exclude=output --exclude=build "$project/" "$SRC/"
 	preload_sanitizer "$PGTREE$bin" || return 1
 	[ "$(id -u)" -eq 0 ] && chown -R postgres: "$STAGE"
 	export PATH="$PGTREE$bin:$PATH"
 	export PG_CONFIG="$PGTREE$bin/pg_config"
+	# For tests that link a library of their own from the objects.
+	export PAY_BUILD_FLAGS=$flags
 	as_postgres make -s -C "$SRC" -j2 with_llvm=no "COPT=$flags" "PG_CONFIG=$PG_CONFIG" all > "$STAGE/build.log" 2>&1 &&
 		as_postgres make -s -C "$SRC" with_llvm=no "COPT=$flags" "PG_CONFIG=$PG_CONFIG" install >> "$STAGE/build.log" 2>&1 ||
 		{ cat "$STAGE/build.log" >&2; return 1; }

@@ -419,20 +419,38 @@ def with_text(text):
     return breaker
 
 
+def of_another_payment(one):
+    return dict(one, id=one.get("id", "pi_")[:3] + name_of("another payment"), metadata={"payments_ref": "ANOTHERPAYMENT"})
+
+
 def with_wrong_id(peer, rule, answer):
     status, body, headers = answer
     value = json.loads(body)
-    target = value.get("error", {}).get("payment_intent") or value
-    target["id"] = target.get("id", "pi_")[:3] + name_of("another payment")
-    target["metadata"] = {"payments_ref": "ANOTHERPAYMENT"}
+    if "data" in value:
+        value["data"] = [of_another_payment(one) for one in value["data"]]
+    elif "payment_intent" in value.get("error", {}):
+        value["error"]["payment_intent"] = of_another_payment(value["error"]["payment_intent"])
+    else:
+        value = of_another_payment(value)
     return status, to_json(value).encode(), headers
+
+
+def with_duplicate_fields(peer, rule, answer):
+    def twice(one):
+        return to_json(one)[:-1] + ',"amount":1,"status":"succeeded"}'
+    status, body, headers = answer
+    value = json.loads(body)
+    text = twice(value)
+    if "data" in value:
+        text = to_json(dict(value, data="HERE")).replace('"HERE"', "[" + ",".join(map(twice, value["data"])) + "]")
+    return status, text.encode(), headers
 
 
 BREAKERS = {
     **faults.BREAKERS,
     "nul_in_json": with_text("nul \0 here"),
     "bad_utf8": with_text("BAD_UTF8"),
-    "duplicate_fields": faults.with_body(lambda rule, body: body[:-1] + b',"amount":1,"status":"succeeded"}'),
+    "duplicate_fields": with_duplicate_fields,
     "huge_amount": faults.with_body(lambda rule, body: re.sub(rb'"(amount|amount_received)":\d+',
                                                               rb'"\1":9223372036854775808', body)),
     "wrong_id": with_wrong_id,

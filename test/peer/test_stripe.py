@@ -515,6 +515,18 @@ class PeerTest(unittest.TestCase):
         self.assertEqual(json.loads(body_of("drip", "s")[1])["amount"], 700)
         self.assertEqual(self.book()["captured"], {"eur": 700 * 11})
 
+    def test_broken_search_results(self):
+        _, intent, _ = self.create("k1")
+        search = "/v1/payment_intents/search?query=" + quote('metadata["payments_ref"]:"R1"')
+        self.control(faults=[{"fault": "wrong_id"}])
+        found = self.api("GET", search)[1]["data"]
+        self.assertEqual([one["metadata"] for one in found], [{"payments_ref": "ANOTHERPAYMENT"}])
+        self.assertNotEqual(found[0]["id"], intent["id"])
+        self.control(faults=[{"fault": "duplicate_fields"}])
+        _, body, _ = self.ask("GET", search, headers={"Authorization": "Bearer " + SECRET})
+        self.assertIn(b'"amount":1000,', body)
+        self.assertEqual([(one["amount"], one["status"]) for one in json.loads(body)["data"]], [(1, "succeeded")])
+
     def test_endless_headers(self):
         self.control(faults=[{"fault": "endless_headers", "count": 1}])
         self.lost(lambda: self.create("k1"))

@@ -103,14 +103,14 @@ CREATE FUNCTION pg_temp.answer(s sent, http int, body text) RETURNS void LANGUAG
 	UPDATE sent SET told = true WHERE n = s.n;
 	SELECT payments.complete(s.operation_id, s.attempt, http, '{}', convert_to(body, 'UTF8'))
 $$;
-CREATE FUNCTION pg_temp.line(kind text, object text, gross text, fee text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.line(kind text, object text, gross text, fee text, ours boolean DEFAULT false) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	w world;
 BEGIN
 	SELECT * INTO w FROM world;
 	PERFORM payments.import_settlement('tap', 'csv', format(E'kind,entry_id,psp_object_id,psp_payment_id,reference,gross,fee,currency,occurred_at,payout_ref\n%s,%s,%s,%s,%s,%s,%s,EUR,%s,po_%s\n',
 		kind, CASE kind WHEN 'charge' THEN 'txn_' || (w.truth ->> 'intent') ELSE 'txn_' || kind || object END, object, w.truth ->> 'intent',
-		CASE kind WHEN 'charge' THEN w.psp_ref END, gross, fee, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), nextval('ids')));
+		CASE WHEN kind = 'charge' THEN w.psp_ref WHEN ours THEN w.refund_ref END, gross, fee, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), nextval('ids')));
 	PERFORM payments.reconcile('tap');
 END
 $$;
@@ -174,7 +174,7 @@ BEGIN
 				jsonb_build_object('id', p[3], 'object', 'dispute', 'amount', p[4]::bigint, 'currency', 'eur', 'payment_intent', w.truth ->> 'intent',
 					'reason', 'fraudulent', 'status', CASE p[2] WHEN 'dispute' THEN 'needs_response' ELSE p[2] END, 'metadata', '{}'::jsonb));
 		WHEN 'line:charge' THEN PERFORM pg_temp.line('charge', 'ch_' || (w.truth ->> 'intent'), ((w.truth ->> 'received')::numeric / 100)::numeric(10, 2)::text, '0.30');
-		WHEN 'line:refund' THEN PERFORM pg_temp.line('refund', p[3], (-p[4]::numeric / 100)::numeric(10, 2)::text, '0');
+		WHEN 'line:refund' THEN PERFORM pg_temp.line('refund', p[3], (-p[4]::numeric / 100)::numeric(10, 2)::text, '0', coalesce(p[5] = 'ours', false));
 		WHEN 'line:refund_failed' THEN PERFORM pg_temp.line('refund_failure', p[3], (p[4]::numeric / 100)::numeric(10, 2)::text, '0');
 		WHEN 'line:dispute' THEN PERFORM pg_temp.line('chargeback', p[3], (-p[4]::numeric / 100)::numeric(10, 2)::text, '0');
 		WHEN 'line:won' THEN PERFORM pg_temp.line('chargeback_reversal', p[3], (p[4]::numeric / 100)::numeric(10, 2)::text, '0');
@@ -224,6 +224,8 @@ INSERT INTO scenario VALUES
 		'{psp:answer:authorized,hook:authorize,hook:cancel:pi_1:1,we:ask}'),
 	('cancelled by us', 'manual', '{"intent": "pi_1", "status": "canceled", "received": 0}', '{we:claim,psp:answer:authorized,we:cancel,we:claim}',
 		'{psp:answer,hook:authorize,hook:cancel:pi_1:1,we:ask}'),
+	('cancelled by us, and so are others in our name', 'manual', '{"intent": "pi_1", "status": "canceled", "received": 0}', '{we:claim,psp:answer:authorized,we:cancel,we:claim,psp:answer:limit}',
+		'{hook:cancel:pi_other:1,hook:cancel:pi_0:0,hook:authorize,we:ask}'),
 	('captured by us', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 800}', '{we:claim,psp:answer:authorized,we:capture,we:claim}',
 		'{psp:answer,hook:authorize,hook:charge|line:charge,we:ask,hook:refund:re_1:800}'),
 	('captured in the dashboard while ours waits', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 800}', '{we:claim,psp:answer:authorized,we:capture,we:claim,psp:answer:limit}',
@@ -235,7 +237,7 @@ INSERT INTO scenario VALUES
 	('captured in the dashboard, in another amount, while ours is in flight', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 500}', '{we:claim,psp:answer:authorized,we:capture,we:claim}',
 		'{hook:charge,psp:answer,we:ask}'),
 	('refunded by us', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000, "refund": "re_9", "refund_status": "succeeded"}', '{we:claim,psp:answer,we:refund,we:claim}',
-		'{psp:answer|psp:answer:lost|psp:answer:pending,hook:refund_pending:re_9:400:ours,hook:refund:re_9:400:ours|line:refund:re_9:400,we:ask,hook:dispute:dp_1:600}'),
+		'{psp:answer|psp:answer:lost|psp:answer:pending,hook:refund_pending:re_9:400:ours,hook:refund:re_9:400:ours|line:refund:re_9:400|line:refund:re_9:400:ours,we:ask,hook:dispute:dp_1:600}'),
 	('refunded by us, and the answer comes late', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000, "refund": "re_9", "refund_status": "succeeded"}', '{we:claim,psp:answer,we:refund,we:claim,we:lose,we:claim}',
 		'{psp:answer,psp:answer:nothing,hook:refund:re_9:400:ours}'),
 	('refunded by us, and that failed', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000, "refund": "re_9", "refund_status": "failed"}', '{we:claim,psp:answer,we:refund,we:claim}',
@@ -349,6 +351,119 @@ CREATE TEMP TABLE result AS
 SELECT s.name, d.* FROM scenario s, pg_temp.differing(s, :'asked', 6) d;
 SELECT is(differ, 0::bigint, format('%s: %s orders, one end%s', name, tried, E'\n' || example)) FROM result ORDER BY name;
 SELECT cmp_ok(sum(tried), '>=', 150::numeric, format('%s orders in all', sum(tried))) FROM result;
+
+-- ---------- words that no true story has ----------
+
+-- Sent, and not answered yet.
+CREATE FUNCTION pg_temp.charge(intent text, capture text DEFAULT 'automatic') RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+	made uuid := (SELECT payment_id FROM payments.create_payment(intent, 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', capture => charge.capture));
+BEGIN
+	DELETE FROM world;
+	DELETE FROM sent;
+	INSERT INTO world SELECT made, o.psp_ref, NULL, jsonb_build_object('intent', intent, 'status', CASE capture WHEN 'manual' THEN 'requires_capture' ELSE 'succeeded' END,
+		'received', CASE capture WHEN 'manual' THEN 0 ELSE 1000 END), 1 FROM payments.operation o WHERE o.payment_id = made;
+	PERFORM pg_temp.claim();
+	DELETE FROM sent s USING payments.operation o WHERE o.operation_id = s.operation_id AND o.payment_id <> made;
+	RETURN made;
+END
+$$;
+CREATE FUNCTION pg_temp.moved(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(format('%s %s %s', m.kind, m.object_id, m.amount), ', ' ORDER BY m.kind, m.object_id) FROM payments.movement m WHERE m.payment_id = id AND m.kind NOT IN ('fee', 'authorize')
+$$;
+CREATE FUNCTION pg_temp.exceptions(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(format('%s %s %s', x.kind, x.object_id, x.amount), ', ' ORDER BY x.kind, x.object_id) FROM payments.exception x WHERE x.payment_id = id AND x.kind <> 'disputed'
+$$;
+-- As if it had been told in a transaction beside that in which the payment became known.
+CREATE FUNCTION pg_temp.missed(intent text, object text, n int DEFAULT 1) RETURNS void LANGUAGE sql AS $$
+	INSERT INTO payments.psp_event (psp, event_id, event_type, received_at, headers, body, outcome, source, psp_payment_id, effect, object_id, amount, currency)
+	SELECT 'tap', 'evt_' || nextval('ids'), 'refund.created', clock_timestamp(), '{}', '', 'unmatched', 'webhook', intent, 'refund', object || i, 1, 'EUR' FROM generate_series(1, n) i
+$$;
+
+-- Refunds of the same amount: a line ends the one that it refers to, and none else.
+SELECT pg_temp.charge('pi_refunds') AS id \gset
+SELECT pg_temp.tell('psp:answer');
+SELECT payments.refund_payment(:'id', 'first', 400), payments.refund_payment(:'id', 'second', 400);
+SELECT pg_temp.line('refund', 're_dashboard', '-4.00', '0');
+UPDATE world SET refund_ref = 'SHOP-77';
+SELECT pg_temp.line('refund', 're_shop', '-1.00', '0', true);
+SELECT is((SELECT string_agg(status, ', ') FROM payments.operation WHERE payment_id = :'id' AND kind = 'refund'), 'initiated, initiated', 'the refunds of others end none of ours');
+SELECT is(pg_temp.moved(:'id'), 'capture pi_refunds 1000, refund re_dashboard 400, refund re_shop 100', 'they are booked');
+UPDATE world SET refund_ref = (SELECT psp_ref FROM payments.operation WHERE payment_id = :'id' AND kind = 'refund' ORDER BY created_at, operation_id LIMIT 1 OFFSET 1);
+SELECT pg_temp.line('refund', 're_second', '-4.00', '0', true);
+SELECT is((SELECT string_agg(o.psp_object_id, ', ') FROM payments.operation o JOIN world w ON w.refund_ref = o.psp_ref WHERE o.status = 'succeeded'), 're_second', 'a line that refers to one of ours ends that');
+SELECT is((SELECT string_agg(o.status, ', ') FROM payments.operation o JOIN world w ON w.refund_ref <> o.psp_ref WHERE o.payment_id = :'id' AND o.kind = 'refund'), 'initiated', 'and not the other');
+
+-- Another's cancellation is no answer to ours.
+SELECT pg_temp.charge('pi_void', 'manual') AS id \gset
+SELECT pg_temp.tell('psp:answer');
+SELECT payments.cancel_payment(:'id', 'void');
+SELECT pg_temp.tell('hook:cancel:pi_stranger:1');
+SELECT results_eq(format('SELECT p.status, o.status, o.psp_object_id FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE p.payment_id = %L AND o.kind = ''void''', :'id'),
+	$$VALUES ('authorized', 'initiated', NULL)$$, 'a stranger is cancelled: our own cancellation waits to be sent');
+
+-- Amounts that cannot be booked hold nothing up.
+SELECT pg_temp.charge('pi_absurd') AS id \gset
+SELECT lives_ok(format('SELECT pg_temp.tell(%L)', 'hook:dispute:dp_' || n || ':' || amount), 'a dispute of ' || amount) FROM (VALUES (1, 9223372036854775807), (2, 1000000000000000), (3, 999999999999999), (4, 999999999999999)) x (n, amount);
+SELECT lives_ok($$SELECT pg_temp.tell('psp:answer')$$, 'the charge can be booked');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_1 9223372036854775807, conflicted dp_2 1000000000000000, conflicted dp_4 999999999999999, over_refunded  999999999998999', 'and what cannot be is told');
+SELECT is(pg_temp.moved(:'id'), 'capture pi_absurd 1000, dispute dp_3 999999999999999', 'the rest is booked');
+SELECT pg_temp.charge('pi_known') AS id \gset
+SELECT pg_temp.tell('psp:answer');
+SELECT lives_ok(format('SELECT pg_temp.tell(%L)', 'hook:dispute:dp_known_' || n || ':9223372036854775807'), 'of a payment that is known, ' || n) FROM generate_series(1, 2) n;
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_known_1 9223372036854775807, conflicted dp_known_2 9223372036854775807', 'as well');
+
+-- What was kept is applied, whoever comes next.
+SELECT pg_temp.charge('pi_many') AS id \gset
+SELECT pg_temp.missed('pi_many', 're_many_', 1003);
+SELECT pg_temp.tell('psp:answer');
+SELECT is((SELECT count(*) FROM payments.movement WHERE payment_id = :'id' AND kind = 'refund'), 1003::bigint, 'however much it is');
+SELECT pg_temp.missed('pi_many', 're_next_');
+SELECT pg_temp.tell('hook:dispute:dp_many:1');
+SELECT is((SELECT count(*) FROM payments.movement WHERE payment_id = :'id' AND object_id IN ('re_next_1', 'dp_many')), 2::bigint, 'the next event brings it along');
+SELECT pg_temp.missed('pi_many', 're_last_');
+SELECT pg_sleep(1.1);	-- a session sweeps once a second
+SELECT pg_temp.claim();
+SELECT is((SELECT count(*) FROM payments.movement WHERE payment_id = :'id' AND object_id = 're_last_1'), 1::bigint, 'and so does an external worker that claims');
+
+-- One object, told in two amounts: booked once, and a person is told.
+SELECT pg_temp.charge('pi_partly', 'manual') AS id \gset
+SELECT pg_temp.tell('psp:answer');
+SELECT pg_temp.line('charge', 'ch_pi_partly', '10.00', '0');
+UPDATE world SET truth = truth || '{"received": 800, "status": "succeeded"}';
+SELECT pg_temp.tell('hook:charge'), pg_temp.tell('hook:charge');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted pi_partly 800', 'a capture');
+SELECT pg_temp.charge('pi_twice') AS id \gset
+SELECT pg_temp.tell('psp:answer');
+SELECT pg_temp.tell('hook:dispute:dp_twice:300'), pg_temp.tell('hook:dispute:dp_twice:700'), pg_temp.tell('hook:refund:re_twice:200'), pg_temp.tell('hook:refund:re_twice:100');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_twice 700, conflicted re_twice 100', 'a dispute, a refund');
+SELECT pg_temp.charge('pi_back') AS id \gset
+SELECT pg_temp.tell('psp:answer');
+SELECT pg_temp.tell('hook:dispute:dp_back:600'), pg_temp.tell('hook:refund:re_back:400'), pg_temp.tell('line:won:dp_back:500'), pg_temp.tell('line:refund_failed:re_back:100');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_back 500, conflicted re_back 100, refund_failed re_back 400', 'what takes them back');
+
+-- A second charge stands beside the payment; so does what takes it back, and a person is told.
+SELECT pg_temp.charge('pi_one') AS id \gset
+SELECT pg_temp.tell('psp:answer');
+UPDATE world SET truth = truth || '{"intent": "pi_two"}';
+SELECT pg_temp.tell('hook:dispute:dp_two:500');
+SELECT pg_temp.tell('hook:charge'), pg_temp.tell('hook:refund:re_two:1000'), pg_temp.tell('hook:refund:re_two:1000');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_two 500, conflicted re_two 1000, duplicate pi_two 1000', 'before it is heard of, and after');
+SELECT results_eq(format('SELECT status, captured, refunded, disputed FROM payments.payment WHERE payment_id = %L', :'id'), $$VALUES ('succeeded', 1000::bigint, 0::bigint, 0::bigint)$$,
+	'the payment is as it was');
+
+-- A line that cannot be booked holds up no other.
+SELECT payments.create_merchant('shut'), payments.create_account('merchant_balance', 'EUR', 'liability', 'shut', max_balance => 500);
+SELECT payment_id AS shut FROM payments.create_payment('shut', 1000, 'EUR', merchant => 'shut', psp => 'tap', payment_method => 'pm_card_visa') \gset
+SELECT pg_temp.charge('pi_open') AS id \gset
+SELECT lines FROM payments.import_settlement('tap', 'csv', (SELECT E'kind,entry_id,psp_object_id,psp_payment_id,reference,gross,fee,currency,occurred_at,payout_ref\n'
+	|| string_agg(format('charge,txn_%1$s,ch_%1$s,pi_%1$s,%2$s,10.00,0,EUR,%3$s,po_open', CASE WHEN o.payment_id = :'shut' THEN 'shut' ELSE 'open' END, o.psp_ref,
+		to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')), E'\n' ORDER BY o.payment_id = :'id') || E'\n'
+	FROM payments.operation o WHERE o.payment_id IN (:'shut', :'id')));
+SELECT lives_ok($$SELECT payments.reconcile('tap')$$, 'reconciled, though one line cannot be booked');
+SELECT is((SELECT string_agg(p.status, ', ' ORDER BY p.merchant) FROM payments.payment p WHERE p.payment_id IN (:'shut', :'id')), 'succeeded, processing', 'the other is');
+SELECT is((SELECT string_agg(d.kind, ', ') FROM payments.discrepancy d WHERE d.payment_id = :'shut' AND d.status = 'open'), 'status', 'and it stays for a person');
+SELECT results_eq('SELECT invariant FROM payments.check() WHERE NOT ok', $$VALUES ('at most one charge of a payment succeeded')$$, 'check() knows of the second charge, and is clean else');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -116,6 +116,7 @@ SELECT is(count(*) FILTER (WHERE v.ok)::int, 0, count(*) || ' proofs with one ch
 	SELECT overlay(:'long' PLACING substr(:'long', i, 1) || substr(:'long', i, 1) FROM i FOR 1) FROM generate_series(1, length(:'long') - 1) i) f,
 	payments.verify_proof(f.forged, :'three') v WHERE rtrim(f.forged, E'\n') <> rtrim(:'long', E'\n');
 SELECT throws_ok($$SELECT payments.seal_proof('payment', '{}')$$, '22023', NULL, 'of a table that is not sealed');
+SELECT throws_ok($$SELECT payments._verify_rows('queue', 1, 1, 1)$$, '22023', NULL, 'nor are its rows verified');
 SELECT throws_ok($$SELECT payments.seal_proof('posting', '7')$$, '22023', NULL, 'without a key');
 SELECT throws_ok($$SELECT payments.seal_proof('posting', '{"posting_id": 999999}')$$, 'PY702', NULL, 'of no row');
 SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}', 99)$$, :first), '22023', NULL, 'up to no block');

@@ -47,16 +47,18 @@ sub link_library
 	my ($to) = @_;
 	my $build = PostgreSQL::Test::Utils::tempdir();
 	my @objects = grep { !m{/psp/psp\.o$} } glob("$root/src/*.o $root/src/*/*.o");
+	# What those were compiled with beside, see test/lib/stage.sh.
+	my @flags = split ' ', $ENV{PAY_BUILD_FLAGS} // '';
 
 	BAIL_OUT('src/ is not built') if @objects < 50;
 	foreach my $source ("$root/src/psp/psp.c", glob("$root/test/adapters/*.c"))
 	{
 		my ($name) = $source =~ m{([^/]+)\.c$};
 		push @objects, "$build/test_$name.o";
-		PostgreSQL::Test::Utils::system_or_bail('cc', '-c', '-std=gnu99', '-O1', '-g', '-fPIC', '-fvisibility=hidden', '-Wall', '-Werror',
+		PostgreSQL::Test::Utils::system_or_bail('cc', '-c', '-std=gnu99', '-O1', '-g', @flags, '-fPIC', '-fvisibility=hidden', '-Wall', '-Werror',
 			"-I$root/test/adapters", "-I$root/src", '-isystem', pg_config('includedir-server'), $source, '-o', $objects[-1]);
 	}
-	PostgreSQL::Test::Utils::system_or_bail('cc', '-shared', '-o', $to, @objects, '-lcurl');
+	PostgreSQL::Test::Utils::system_or_bail('cc', '-shared', @flags, '-o', $to, @objects, '-lcurl');
 	return;
 }
 

@@ -47,6 +47,15 @@ sub sends_nothing
 	return;
 }
 
+# As a snapshot of the volume comes back: in the same place, the file that is asked for its number included.
+sub restore_in_place
+{
+	my ($from, $to) = @_;
+
+	PostgreSQL::Test::Utils::system_or_bail('find', $to, '-mindepth', 1, '-maxdepth', 1, '!', '-name', 'PG_VERSION', '-exec', 'rm', '-rf', '{}', '+');
+	return PostgreSQL::Test::Utils::system_or_bail('sh', '-c', "cd '$from' && tar cf - --exclude=./PG_VERSION . | tar xpf - -C '$to'");
+}
+
 later(0);
 my $peer = start_peer();
 my $main = with_clock(sub { new_payments_node('original', init => [ allows_streaming => 1 ], conf => "max_wal_senders = 10\nmax_worker_processes = 16") });
@@ -191,12 +200,29 @@ with_clock(sub { $main->start });
 value($main, 'SELECT payments.start_worker()');
 is(outcome($main, $late), 'succeeded', 'what was waiting is sent');
 $main->stop;
-# As a snapshot brings it back: in the same place, the file that is asked for its number included.
-PostgreSQL::Test::Utils::system_or_bail('find', $data, '-mindepth', 1, '-maxdepth', 1, '!', '-name', 'PG_VERSION', '-exec', 'rm', '-rf', '{}', '+');
-PostgreSQL::Test::Utils::system_or_bail('sh', '-c', "cd '$snapshot' && tar cf - --exclude=./PG_VERSION . | tar xpf - -C '$data'");
+restore_in_place($snapshot, $data);
 with_clock(sub { $main->start });
 value($main, 'SELECT payments.start_worker()');
 sends_nothing($main, 'an earlier state of the volume', qr/not of this state/, $late);
+$main->stop;
+
+# ---------- a state of the same volume from while it ran: no start of the server lies between
+with_clock(sub { $main->start });
+value($main, 'SELECT payments.arm()');
+sends($main, 'armed for what comes');
+stop_worker($main);
+my $hot = create_payment($main, idempotency_key => 'hot snapshot', amount => 906);
+$main->backup('hot');
+$token = value($main, 'SELECT armed_token FROM payments.installation');
+value($main, 'SELECT payments.start_worker()');
+is(outcome($main, $hot), 'succeeded', 'what waits in the snapshot is sent');
+ok(wait_until($main, "SELECT armed_token <> '$token' FROM payments.installation"), 'what is sent changes the token');
+ok(wait_until($main, "SELECT pg_read_file('$file') !~ '$token'"), 'and its file has the one of before no more');
+$main->stop('immediate');
+restore_in_place($main->backup_dir . '/hot', $data);
+with_clock(sub { $main->start });
+value($main, 'SELECT payments.start_worker()');
+sends_nothing($main, 'a state from while it ran', qr/not of this state/, $hot);
 $main->stop;
 
 # ---------- a failover a day later: what is unsent here was charged there
@@ -215,6 +241,8 @@ sends_nothing($standby, 'a promoted standby', qr/timeline/, $waiting);
 # The PSP's word on what is unsent here.
 is((deliver_event($standby, (grep { $_->{type} eq 'payment_intent.payment_failed' } $peer->events(t => time + 3600 * $hours))[-1]))[0], 0, 'the PSP tells of one');
 is(value($standby, "SELECT p.status || ' ' || o.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = '$declined'"), 'initiated initiated', 'which the PSP must be asked about first');
+is(sqlstate($standby, "SELECT payments.cancel_payment('$waiting', 'cancel it')"), 'PY008', 'what it has not sent is not cancelled: the primary may have');
+is(sqlstate($standby, "BEGIN; SELECT payments.arm(); SELECT payments.cancel_payment('$waiting', 'cancel it')"), 'PY008', 'nor once it is armed, before the PSP was asked');
 value($standby, 'SELECT payments.arm()');
 is(outcome($standby, $declined), 'failed', 'what was declined there is found, when it can be asked');
 is(outcome($standby, $waiting), 'succeeded', 'what the primary had charged is found');
@@ -229,7 +257,7 @@ my $after = create_payment($standby, idempotency_key => 'after', amount => 905);
 is(outcome($standby, $after), 'succeeded', 'what comes after the arming');
 is(value($standby, "SELECT string_agg(a.action, ' ') FROM payments.attempt a JOIN payments.operation USING (operation_id) WHERE payment_id = '$after'"), 'send', 'is sent at once');
 my $book = $peer->book;
-foreach my $amount (800, 900 .. 905)
+foreach my $amount (800, 900 .. 906)
 {
 	next if $amount == 901;
 	is(scalar(grep { $_->{amount} == $amount } $peer->charges), 1, "$amount was charged once");
@@ -237,5 +265,21 @@ foreach my $amount (800, 900 .. 905)
 is_deeply($book->{double_charged}, [], 'nobody was charged twice');
 at_rest($standby);
 check_clean($standby, 'after the failover: check() is clean');
+
+# ---------- a restore that leaves out the salt: what clients repeat would be other calls
+value($standby, 'CREATE DATABASE nosalt TEMPLATE template0');
+PostgreSQL::Test::Utils::system_or_bail('sh', '-c', sprintf q{pg_dump -T payments.installation_salt -d '%s' | psql -Xq -o /dev/null -d '%s'}, map { $standby->connstr($_) } qw(postgres nosalt));
+is(value($standby, 'SELECT count(*) > 0 FROM payments.operation', dbname => 'nosalt'), 't', 'restored without the salt');
+is(sqlstate($standby, 'SELECT payments.setup()', dbname => 'nosalt'), 'PY001', 'setup() makes no other salt');
+value($standby, q{CREATE TABLE IF NOT EXISTS payments.installation_salt (singleton boolean DEFAULT true, salt bytea); ALTER TABLE payments.installation_salt OWNER TO payments_owner; INSERT INTO payments.installation_salt (salt) VALUES (sha256('another'))}, dbname => 'nosalt');
+is(sqlstate($standby, 'SELECT payments.arm()', dbname => 'nosalt'), 'PY405', 'and where somebody made one, nothing is armed');
+
+# ---------- armed by a clock that is behind
+stop_worker($standby);
+create_payment($standby, idempotency_key => 'behind', amount => 907);
+later(-30);
+value($standby, 'SELECT payments.disarm()');
+value($standby, 'SELECT payments.arm()');
+is(value($standby, 'SELECT i.armed_at > max(q.enqueued_at) FROM payments.installation i, payments.queue q GROUP BY i.armed_at'), 't', 'what was there counts as older all the same');
 $standby->stop;
 done_testing();

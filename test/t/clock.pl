@@ -19,6 +19,8 @@ with_clock(sub { $node->start });
 $node->safe_psql('postgres', 'CREATE EXTENSION payments; SELECT payments.setup()');
 create_stripe_psp($node, $peer);
 no_inquiries($node);
+# Armed long ago: by a clock that was set back, what is new would be older than that, and asked about first.
+value($node, q{UPDATE payments.installation SET armed_at = '2000-01-01 00:00+00'});
 $node->safe_psql('postgres', q{INSERT INTO payments.retry_schedule (schedule, try, delay, builtin) VALUES ('not_sent', 1, '10 min', false)});
 
 sub waits_at_most

@@ -9,8 +9,16 @@ use PaymentsTest;
 use Test::More;
 
 my $node = new_payments_node('ddl');
+# Of a snapshot before the first of all.
+my %old = map { $_ => $node->background_psql('postgres', on_error_stop => 0) } qw(salt table);
+$_->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM payments.operation') foreach values %old;
 create_payment($node, idempotency_key => 'ddl-1', amount => 1000, psp => 'sandbox', payment_method => 'sandbox_ok');
 at_rest($node);
+$old{salt}->query('DELETE FROM payments.installation_salt; COMMIT');
+$old{table}->query('DROP TABLE payments.payment CASCADE; COMMIT');
+$_->quit foreach values %old;
+is(value($node, q{SELECT to_regclass('payments.payment') IS NOT NULL, count(*) FROM payments.installation_salt}), 't|1',
+	'who does not see it yet can neither drop the tables nor take the salt away');
 
 $node->safe_psql('postgres', q{CREATE FOREIGN DATA WRAPPER far; CREATE SERVER far FOREIGN DATA WRAPPER far;
 	CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
@@ -44,7 +52,18 @@ my @refused = (
 	'DROP OWNED BY founder CASCADE',
 	'CREATE FOREIGN TABLE payments.far PARTITION OF payments.posting DEFAULT SERVER far',
 	q{CREATE TABLE above (LIKE payments.payment) PARTITION BY LIST (status); ALTER TABLE above ATTACH PARTITION payments.payment DEFAULT},
+	# What there must be only one of.
+	'DROP INDEX payments.operation_psp_ref',
+	'DROP INDEX payments.dead_letter_open, payments.exception_once',
+	'SET search_path = payments; DROP INDEX IF EXISTS payment_psp_payment_id CASCADE',
+	# What is yet to be done, and what is written where nothing is said.
+	'DROP TRIGGER guard_truncate ON payments.queue',
+	'ALTER TABLE payments.queue DISABLE TRIGGER ALL',
+	'CREATE TRIGGER swallow BEFORE INSERT ON payments.queue FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+	'ALTER TABLE payments.queue ALTER COLUMN attempts SET DEFAULT 7',
+	'ALTER TABLE payments.posting ALTER COLUMN booked_at DROP DEFAULT',
 	# What a merchant may see.
+	'ALTER TABLE payments.posting FORCE ROW LEVEL SECURITY',
 	'ALTER TABLE payments.payment DISABLE ROW LEVEL SECURITY',
 	'DROP POLICY by_merchant ON payments.posting',
 	'ALTER POLICY by_merchant ON payments.posting USING (true)',
@@ -96,5 +115,47 @@ foreach my $sql (@allowed)
 {
 	is($node->psql('postgres', "BEGIN;\n$sql;\nROLLBACK;", on_error_stop => 1), 0, "allowed: $sql");
 }
+
+# ---------- who may not do it does not wait for it, with all others behind him
+$node->safe_psql('postgres', q{
+	CREATE ROLE stranger; GRANT USAGE ON SCHEMA payments TO stranger; CREATE SCHEMA his AUTHORIZATION stranger;
+	SET ROLE stranger;
+	CREATE TABLE his.one (i int PRIMARY KEY); CREATE TABLE his.parts (i int) PARTITION BY LIST (i); CREATE INDEX parts_i ON his.parts (i);
+	CREATE FUNCTION his.noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'});
+my $reader = $node->background_psql('postgres');
+$reader->query_safe('BEGIN; LOCK TABLE payments.queue, payments.currency, pg_catalog.pg_database IN ROW EXCLUSIVE MODE; '
+	. 'SELECT count(*) FROM payments.queue');
+foreach my $table ('payments.queue', 'payments.currency', 'pg_catalog.pg_database')
+{
+	my $index = $table eq 'pg_catalog.pg_database' ? 'pg_catalog.pg_database_oid_index' : "${table}_pkey";
+
+	foreach my $sql (
+		"CREATE RULE mine AS ON INSERT TO $table DO INSTEAD NOTHING",
+		"CREATE TRIGGER mine AFTER INSERT ON $table FOR EACH ROW EXECUTE FUNCTION his.noted()",
+		"CREATE TABLE his.new (i text REFERENCES $table)",
+		"CREATE TABLE his.new (i text, FOREIGN KEY (i) REFERENCES $table)",
+		"CREATE TABLE his.new PARTITION OF $table DEFAULT",
+		"ALTER TABLE his.one ADD COLUMN c text REFERENCES $table",
+		"ALTER TABLE his.one ADD FOREIGN KEY (i) REFERENCES $table",
+		"ALTER TABLE his.parts ATTACH PARTITION $table DEFAULT",
+		"ALTER TABLE his.parts DETACH PARTITION $table",
+		"ALTER INDEX his.parts_i ATTACH PARTITION $index",
+		"ALTER INDEX $table DEPENDS ON EXTENSION plpgsql",
+		# Where the server looks first.
+		"CREATE POLICY mine ON $table", "TRUNCATE $table", "BEGIN; LOCK TABLE $table", "DROP TABLE $table", "DROP TRIGGER guard_truncate ON $table",
+		"ALTER TABLE $table ADD COLUMN mine int", "CREATE INDEX ON $table ((1))", "REINDEX TABLE $table", "CLUSTER $table USING mine", "COMMENT ON TABLE $table IS 'mine'",
+		"CREATE STATISTICS his.mine ON (1), (2) FROM $table")
+	{
+		like(sqlstate($node, "SET lock_timeout = '1 s'; SET ROLE stranger; $sql"), qr/^(42501|42704|PY012)$/, "at once: $sql");
+	}
+}
+$reader->quit;
+is($node->psql('postgres', q{SET ROLE stranger; CREATE TABLE his.two (i int PRIMARY KEY REFERENCES his.one);
+	ALTER TABLE his.two ADD COLUMN j int REFERENCES his.two, ADD FOREIGN KEY (j) REFERENCES his.one;
+	CREATE RULE mine AS ON INSERT TO his.two DO INSTEAD NOTHING; CREATE TRIGGER mine AFTER INSERT ON his.two FOR EACH ROW EXECUTE FUNCTION his.noted();
+	CREATE TABLE his.part PARTITION OF his.parts DEFAULT; ALTER TABLE his.parts DETACH PARTITION his.part; ALTER TABLE his.parts ATTACH PARTITION his.part DEFAULT;
+	RESET ROLE; GRANT REFERENCES (i), TRIGGER ON his.one TO payments_auditor; GRANT ALL ON SCHEMA his TO payments_auditor; SET ROLE payments_auditor;
+	CREATE TABLE his.three (i int REFERENCES his.one); CREATE TRIGGER theirs AFTER INSERT ON his.one FOR EACH ROW EXECUTE FUNCTION his.noted()},
+	on_error_stop => 1), 0, 'who may, may');
 check_clean($node);
 done_testing();

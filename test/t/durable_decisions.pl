@@ -48,6 +48,7 @@ my @decisions = (
 	[ resolve_exception    => q{SELECT payments.resolve_exception(exception_id, 'refunded by hand') FROM payments.exception} ],
 	[ claim                => q{SELECT * FROM payments.claim('me', psp => 'sandbox')} ],
 	[ resume_psp           => q{SELECT payments.resume_psp('tap')} ],
+	[ accept_psp_account   => q{SELECT payments.accept_psp_account('tap', true)} ],
 	[ create_psp           => q{SELECT payments.create_psp('another', 'stripe', secret => 'stripe')} ],
 	[ create_merchant      => q{SELECT payments.create_merchant('another')} ],
 	[ enable_feed          => q{SELECT payments.enable_feed('tap', 'events', false)} ],

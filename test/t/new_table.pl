@@ -91,7 +91,7 @@ foreach my $what (sort keys %how)
 }
 unlink below('pkglibdir') . '/payments.so', glob(below('sharedir') . '/extension/payments*');
 $ENV{PATH} = below('bindir') . ":$ENV{PATH}";
-run_ok('it builds and installs', 'make', '-s', '-C', $copy, 'with_llvm=no', 'PG_CONFIG=' . below('bindir') . '/pg_config', 'install');
+run_ok('it builds and installs', 'make', '-s', '-C', $copy, 'with_llvm=no', 'COPT=' . ($ENV{PAY_BUILD_FLAGS} // ''), 'PG_CONFIG=' . below('bindir') . '/pg_config', 'install');
 set_clock('2024-04-10');
 my $node = with_clock(sub { new_payments_node('new_table', conf => "payments.seal_interval = 0\ntimezone = 'UTC'") });
 ok(-e below('pkglibdir') . '/payments.so' && !-l below('pkglibdir') . '/payments.so', 'there and nowhere else');

@@ -8,6 +8,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
+use JSON::PP ();
 use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
 use POSIX qw(strftime);
@@ -125,6 +126,8 @@ is($peer->book(brief => 1)->{requests}, $requests, 'and is not sent');
 # ---------- clients that do not know of a restore
 is(value($node, 'SELECT payment_id, replayed FROM ' . PaymentsTest::create_payment_sql(@accepted)), "$accepted|t", 'a client asks again for what was accepted');
 my $replays = $peer->book(brief => 1)->{keys}{replays};
+# A day later it has forgotten them: sent again it would be charged again.
+$peer->control({ forget_keys => JSON::PP::true() });
 my $again = create_payment($node, @orphan);
 isnt($again, $adopted, 'another asks again for the orphan, of which the key is lost');
 my $DEAD = "SELECT reason FROM payments.dead_letter WHERE payment_id = '$again' AND decision IS NULL";
@@ -132,7 +135,7 @@ ok(wait_until($node, $DEAD, 'booked_elsewhere'), 'it becomes a dead letter: the 
 is(value($node, "SELECT p.payment_id FROM payments.dead_letter d JOIN payments.payment p ON d.detail LIKE '%' || p.psp_payment_id || '%' WHERE d.payment_id = '$again'"), $adopted,
 	'and says whose');
 is(outcome($node, $again, 5), 'in_doubt', 'nobody is told that it failed');
-is($peer->book(brief => 1)->{keys}{replays}, $replays + 1, 'the PSP was sent the key that it had, and answered as before');
+is($peer->book(brief => 1)->{keys}{replays}, $replays, 'the PSP was asked, and sent nothing: it had told us of this charge');
 is(value($node, 'SELECT count(*) FROM payments.queue'), 0, 'nothing is tried again and again');
 works('asked again');
 value($node, "SELECT payments.redrive((SELECT dead_letter_id FROM payments.dead_letter WHERE payment_id = '$again' AND decision IS NULL))");

@@ -57,7 +57,7 @@ value($node, q{
 				SET LOCAL lock_timeout = '1ms';
 				-- pg_dump itself fails where a view goes while it reads.
 				IF random() < 0.3 AND EXISTS (SELECT FROM ended WHERE client = 3) THEN
-					DROP VIEW IF EXISTS payments.worker_status;
+					DROP VIEW IF EXISTS payments.partition_status;
 				END IF;
 			EXCEPTION WHEN lock_not_available THEN
 				NULL;

@@ -1,0 +1,167 @@
+# If this fails, what somebody else has made is taken for ours: a schema or a
+# role that he prepared before CREATE EXTENSION, a trigger, policy or privilege
+# that he put in place of ours while the guards were gone.  Then setup() says
+# that all is in place, and he reads every merchant's payments, or alters them.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use PaymentsTest;
+use PostgreSQL::Test::Utils ();
+use Test::More;
+
+# No library is preloaded: a session's own DDL guard is not there before it calls something of ours.
+my $node = new_payments_node('foreign', worker => 0);
+sub said { my ($sql, $db) = @_; my ($out, $err); $node->psql($db // 'postgres', $sql, stdout => \$out, stderr => \$err); return $err =~ /^(?:psql:.*?)?((?:ERROR|WARNING):.*)/ms ? $1 : '' }
+sub wrong { return value($node, q{SELECT coalesce(string_agg(invariant || ': ' || sample, '; ' ORDER BY invariant), '') FROM payments.check() WHERE NOT ok}) }
+
+# ---------- the code goes and comes again: everybody has what he had
+# Whose is what: every relation and column with each grantee, and nothing of the owner's own.
+my $PRIVILEGES = q{
+	SELECT string_agg(concat_ws(' ', c.relname, x.attname, (x.acl).grantee::regrole, (x.acl).privilege_type), E'\n' ORDER BY c.relname, x.attname, (x.acl).grantee::regrole::text, (x.acl).privilege_type)
+	FROM pg_class c CROSS JOIN LATERAL (
+		SELECT NULL AS attname, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS acl
+		UNION ALL SELECT a.attname, aclexplode(a.attacl) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL) x
+	WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND (x.acl).grantee <> c.relowner};
+my $TABLES = $PRIVILEGES =~ s/AND c\.relkind/AND EXISTS (SELECT FROM lived l WHERE l.oid = c.oid) AND c.relkind/r;
+value($node, q{SELECT payments.create_payment('o', 1000, 'EUR', payment_method => 'sandbox_ok')});
+value($node, q{CREATE TABLE lived AS SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p')
+	AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')});
+my ($before, $tables) = (value($node, $PRIVILEGES), value($node, $TABLES));
+unlike($before, qr/^(\w+_(default|\d{4}_\d\d)|installation_salt) /m, 'nobody reads a partition, or the salt');
+value($node, 'DROP EXTENSION payments CASCADE');
+value($node, 'CREATE EXTENSION payments');
+is(value($node, $TABLES), $tables, 'of tables that outlive the extension CREATE EXTENSION grants nothing');
+value($node, 'SELECT payments.setup()');
+is(value($node, $PRIVILEGES), $before, 'and after setup() all privileges are what they were');
+is(wrong(), '', 'and check() has nothing against it');
+
+# A definition that a dump brings is written by the server as the one that setup() made.
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'it is dumped');
+value($node, 'CREATE DATABASE restored');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'restored', $dump ], 'and restored');
+is($node->safe_psql('restored', 'SELECT payments._setup_is_done()'), 't', 'and there, too, all is as setup() made it');
+
+# ---------- what setup() makes is altered: it makes it anew, and check() names it before
+my @repaired = (
+	[ 'a partition is granted', 'GRANT SELECT ON payments.posting_default TO payments_app', qr/who is listed: grant posting_default payments_app SELECT/ ],
+	[ 'the salt is granted', 'GRANT SELECT ON payments.installation_salt TO payments_auditor', qr/who is listed: grant installation_salt payments_auditor SELECT/ ],
+	[ 'a column is granted', 'GRANT SELECT (salt) ON payments.installation_salt TO payments_app', qr/who is listed: grant installation_salt.salt payments_app SELECT/ ],
+	[ 'all may write', 'GRANT ALL ON payments.posting TO PUBLIC', qr/who is listed: grant posting PUBLIC DELETE/ ],
+	[ 'all may write rules', 'GRANT UPDATE ON payments.retry_schedule TO PUBLIC', qr/who is listed: grant retry_schedule PUBLIC UPDATE/ ],
+	[ 'a privilege is gone', 'REVOKE SELECT ON payments.payment FROM payments_app', qr/as setup\(\) made them: grant payment payments_app SELECT/ ],
+	[ 'a policy permits all', 'CREATE POLICY too ON payments.payment USING (true)', qr/who is listed: permits payments.payment too/ ],
+	[ 'the policy permits all', 'ALTER POLICY by_merchant ON payments.posting USING (true)', qr/who is listed: permits payments.posting by_merchant/ ],
+	[ 'row security binds the owner', 'ALTER TABLE payments.payment FORCE ROW LEVEL SECURITY', qr/as setup\(\) made them: relation payment r/ ],
+	[ 'a view shows all', 'CREATE OR REPLACE VIEW payments._my_merchant AS SELECT m.merchant FROM payments.merchant m', qr/as setup\(\) made them: view _my_merchant/ ],
+	[ 'a guard is off', 'ALTER TABLE payments.queue DISABLE TRIGGER ALL', qr/guards are armed: queue\.guard_truncate/ ],
+	[ 'a guard of a partition is off', q{SET allow_system_table_mods = on; UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'payments.payment_status_default'::regclass AND tgname = 'guard_append_only'}, qr/guards are armed: payment_status_default\.guard_append_only/ ],
+	[ 'a guard has a condition', 'CREATE OR REPLACE TRIGGER guard_append_only BEFORE UPDATE OR DELETE ON payments.attempt_answer FOR EACH ROW WHEN (false) EXECUTE FUNCTION payments.guard_append_only(); ALTER TABLE payments.attempt_answer ENABLE ALWAYS TRIGGER guard_append_only', qr/guards are armed: attempt_answer\.guard_append_only/ ],
+	[ 'a guard sees less', 'CREATE OR REPLACE TRIGGER guard_facts BEFORE UPDATE OF merchant ON payments.payment FOR EACH ROW EXECUTE FUNCTION payments.guard_facts(); ALTER TABLE payments.payment ENABLE ALWAYS TRIGGER guard_facts', qr/guards are armed: payment\.guard_facts/ ],
+	[ 'a trigger is another', 'CREATE OR REPLACE TRIGGER forget_routes AFTER TRUNCATE ON payments.merchant FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes(); ALTER TABLE payments.merchant ENABLE ALWAYS TRIGGER forget_routes', qr/as setup\(\) made them: trigger merchant forget_routes/ ],
+);
+foreach my $case (@repaired)
+{
+	my ($name, $sql, $expected) = @$case;
+	value($node, $sql);
+	like(wrong(), $expected, "$name: check() says so");
+	is(said('SELECT payments.setup()'), '', "$name: setup() makes it anew");
+	is(wrong(), '', "$name: as it was");
+}
+is(value($node, $PRIVILEGES), $before, 'no privilege is left, none is lost');
+
+# ---------- what it does not make anew it does not take for its own either
+foreach my $case (
+	[ 'a column may be null', 'ALTER TABLE payments.queue ALTER psp DROP NOT NULL', 'ALTER TABLE payments.queue ALTER psp SET NOT NULL', qr/column queue psp text not null/ ],
+	[ 'a default is another', q{ALTER TABLE payments.merchant ALTER created_at SET DEFAULT '2020-01-01'}, 'ALTER TABLE payments.merchant ALTER created_at SET DEFAULT now()', qr/column merchant created_at .* now\(\)/ ],
+	[ 'a constraint is weaker', 'ALTER TABLE payments.merchant DROP CONSTRAINT merchant_name_length, ADD CONSTRAINT merchant_name_length CHECK (true)',
+		'ALTER TABLE payments.merchant DROP CONSTRAINT merchant_name_length, ADD CONSTRAINT merchant_name_length CHECK (length(merchant) BETWEEN 1 AND 63)', qr/constraint merchant merchant_name_length CHECK \(.*63/ ],
+	[ 'an index is another', 'DROP INDEX payments.dead_letter_open; CREATE INDEX dead_letter_open ON payments.dead_letter (operation_id)', undef, qr/index dead_letter_open CREATE/ ])
+{
+	my ($name, $sql, $back, $expected) = @$case;
+	$back //= 'DROP INDEX payments.dead_letter_open';
+	value($node, $sql);
+	like(said('SELECT payments.setup()'), qr/^WARNING:  1 things are not as setup\(\) made them.*$expected/, "$name: setup() says so");
+	like(said('SELECT payments.setup()'), $expected, "$name: each time");
+	like(wrong(), qr/as setup\(\) made them: $expected/, "$name: check(), too");
+	value($node, $back);
+	is(said('SELECT payments.setup()'), '', "$name: until it is as it was");
+	is(wrong(), '', "$name: then all is well");
+}
+value($node, 'CREATE INDEX own ON payments.payment (created_at)');
+value($node, q{UPDATE payments.installation SET made = '{}'});
+is(said('SELECT payments.setup()'), '', 'a list that is lost is made again');
+value($node, 'DROP INDEX payments.own');
+is(said('SELECT payments.setup()') . wrong(), '', 'an index of your own comes and goes');
+my $began = time;
+value($node, 'SELECT payments.setup() FROM generate_series(1, 5)');
+diag('five times setup() where all is in place took ' . (time - $began) . ' s');
+
+# ---------- triggers of others under our names, made while the extension was away
+value($node, q{
+	CREATE TABLE ours AS SELECT d.name AS tbl, g AS trg FROM payments._tables() d, unnest(d.guards) g;
+	DROP EXTENSION payments CASCADE;
+	CREATE FUNCTION public.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+	DO $$ DECLARE o record; BEGIN
+		FOR o IN SELECT * FROM ours LOOP
+			EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON payments.%I FOR EACH ROW EXECUTE FUNCTION public.nothing()', o.trg, o.tbl);
+			EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER %I', o.tbl, o.trg);
+		END LOOP;
+	END $$;
+	CREATE EXTENSION payments});
+cmp_ok(value($node, q{SELECT count(*) FROM payments._guards_off()}), '>', 50, 'triggers of others are no guards');
+value($node, 'SELECT payments.setup()');
+is(value($node, q{SELECT count(*) FROM payments._guards_off()}) . wrong(), '0', 'setup() makes its own in their place');
+is(sqlstate($node, q{UPDATE payments.payment_status SET actor = 'evil'}), 'PY003', 'and they guard');
+
+# ---------- a schema that somebody has made before
+value($node, 'CREATE ROLE planter LOGIN');
+my $n = 0;
+foreach my $case (
+	[ 'CREATE SCHEMA payments AUTHORIZATION planter', qr/belongs to a role that is not a superuser/ ],
+	[ q{CREATE SCHEMA payments; CREATE FUNCTION payments.pwn(s text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'begin execute s; end'}, qr/holds function payments\.pwn\(text\)/ ],
+	[ 'CREATE SCHEMA payments; CREATE DOMAIN payments.money AS int', qr/holds type payments\.money/ ],
+	[ 'CREATE SCHEMA payments; CREATE OPERATOR payments.### (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = pg_catalog.int8eq)', qr/holds operator/ ],
+	[ 'CREATE SCHEMA payments; CREATE TABLE payments.payment (payment_id uuid)', qr/holds table payments\.payment/ ],
+	[ 'CREATE SCHEMA payments; CREATE SEQUENCE payments.posting_id', qr/holds sequence/ ],
+	[ 'CREATE SCHEMA payments; ALTER DEFAULT PRIVILEGES IN SCHEMA payments GRANT SELECT ON TABLES TO planter', qr/holds default privileges/ ],
+	[ 'CREATE SCHEMA payments; GRANT CREATE ON SCHEMA payments TO planter', qr/others may make something in it/ ],
+	[ 'CREATE SCHEMA payments; GRANT CREATE ON SCHEMA payments TO PUBLIC', qr/others may make something in it/ ])
+{
+	my $db = 'planted' . ++$n;
+	value($node, "CREATE DATABASE $db");
+	$node->safe_psql($db, $case->[0]);
+	like(said('\set VERBOSITY verbose' . "\nCREATE EXTENSION payments", $db), qr/^ERROR:  42501: schema "payments" is there and cannot be trusted: .*$case->[1].*HINT:  Drop the schema/s, "planted: $case->[0]");
+	$node->safe_psql($db, 'DROP SCHEMA payments CASCADE; CREATE SCHEMA payments; CREATE EXTENSION payments; SELECT payments.setup()');
+}
+
+# ---------- roles that somebody has made before
+my $bare = new_payments_node('squatted', extension => 0);
+$bare->safe_psql('postgres', 'CREATE ROLE mallory LOGIN');
+foreach my $case (
+	[ 'CREATE ROLE payments_owner LOGIN', 'ALTER ROLE payments_owner NOLOGIN' ],
+	[ 'GRANT payments_owner TO mallory', 'REVOKE payments_owner FROM mallory' ],
+	[ 'GRANT pg_read_all_data TO payments_owner', 'REVOKE pg_read_all_data FROM payments_owner' ],
+	[ 'CREATE ROLE payments_worker LOGIN', undef ],
+	[ 'GRANT payments_worker TO mallory', 'REVOKE payments_worker FROM mallory' ],
+	[ q{ALTER ROLE payments_worker PASSWORD 'x'}, 'ALTER ROLE payments_worker PASSWORD NULL' ],
+	[ 'CREATE ROLE payments_app', undef ],
+	[ 'GRANT payments_app TO mallory', undef ],
+	(map { [ "ALTER ROLE payments_app $_", "ALTER ROLE payments_app NO$_" ] } qw(SUPERUSER CREATEROLE CREATEDB REPLICATION BYPASSRLS)))
+{
+	my ($sql, $repair) = @$case;
+	my $err = '';
+	$bare->safe_psql('postgres', $sql);
+	$bare->psql('postgres', "\\set VERBOSITY verbose\nBEGIN; CREATE EXTENSION payments; ROLLBACK", stderr => \$err);
+	if (!$repair) { unlike($err, qr/ERROR/, "accepted: $sql"); next }
+	like($err, qr/ERROR:  42501: role "payments_\w+" is there already.*HINT:  Find out who made it\. Then run \Q$repair\E;/s, "refused: $sql");
+	$bare->safe_psql('postgres', $repair);
+}
+$bare->safe_psql('postgres', 'CREATE EXTENSION payments; SELECT payments.setup(); CREATE DATABASE second');
+$bare->safe_psql('second', 'CREATE EXTENSION payments; SELECT payments.setup()');
+is($bare->safe_psql('second', 'SELECT bool_and(ok) FROM payments.check()'), 't', 'a second database takes the roles that the first has made');
+
+$_->stop foreach $node, $bare;
+done_testing();

@@ -1,0 +1,54 @@
+# If this fails, one client that holds a lock keeps all payments of all merchants
+# waiting, or a cancelled statement, or one that fails, ends the worker.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use PaymentsTest;
+use PostgreSQL::Test::Utils ();
+use Test::More;
+
+my $node = new_payments_node('locks', worker => 0);
+$node->safe_psql('postgres', q{
+	ALTER ROLE payments_worker SET exit_on_error = on;
+	SELECT payments.create_merchant('holder', psp => 'sandbox'), payments.create_merchant('other', psp => 'sandbox');
+	SELECT payments.create_account('merchant_balance', 'EUR', 'liability', merchant) FROM (VALUES ('holder'), ('other')) m (merchant)});
+my $pid = value($node, 'SELECT payments.start_worker()');
+
+my $made = 0;
+sub pay { return create_payment($node, idempotency_key => 'lock-' . ++$made, amount => 1000, psp => 'sandbox', payment_method => 'sandbox_ok', merchant => $_[0]) }
+sub said { return PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ $_[0] ? 1 : 0 }
+sub same { is(value($node, 'SELECT pid FROM payments.worker_status'), $pid, "$_[0]: it is the same worker"); return }
+
+is(outcome($node, pay($_)), 'succeeded', "$_: payments go through") for qw(holder other);
+
+# ---------- one client, one lock
+my $client = $node->background_psql('postgres');
+$client->query_safe(q{BEGIN; SELECT FROM payments.account WHERE merchant = 'holder' FOR UPDATE});
+my $held = pay('holder');
+ok(wait_until($node, "SELECT count(*) > 0 FROM pg_locks WHERE pid = $pid AND NOT granted", 't'), 'the worker waits for what a client has locked');
+is(outcome($node, pay('other')), 'succeeded', 'and for all that, the payment of another merchant succeeds');
+is(value($node, "SELECT status NOT IN ('succeeded', 'failed') FROM payments.payment WHERE payment_id = '$held'"), 't', 'the one that is held is not done');
+ok(said(qr/could not finish a step: canceling statement due to lock timeout/), 'the log says why');
+$client->query_safe('ROLLBACK');
+is(outcome($node, $held), 'succeeded', 'it is when the lock is gone');
+same('locks');
+
+# ---------- a cancel, between steps and in one
+value($node, "SELECT count(pg_cancel_backend($pid)) FROM generate_series(1, 20)");
+is(outcome($node, pay('other')), 'succeeded', 'cancelled between two steps, it goes on');
+$node->safe_psql('postgres', q{
+	CREATE TABLE dawdles AS SELECT 600 AS s;
+	GRANT SELECT ON dawdles TO PUBLIC;
+	CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(s) FROM public.dawdles; RETURN NULL; END $$;
+	CREATE TRIGGER dawdle AFTER INSERT ON payments.attempt FOR EACH ROW EXECUTE FUNCTION dawdle()});
+my $slow = pay('other');
+ok(wait_until($node, "SELECT wait_event FROM pg_stat_activity WHERE pid = $pid", 'PgSleep'), 'a step takes long');
+$node->safe_psql('postgres', "DELETE FROM dawdles; SELECT pg_cancel_backend($pid)");
+is(outcome($node, $slow), 'succeeded', 'cancelled, it is done again');
+ok(said(qr/could not finish a step: canceling statement due to user request/), 'the log says so');
+same('cancels');
+check_clean($node);
+$node->stop;
+done_testing();

@@ -91,7 +91,7 @@ CREATE FUNCTION payments._guards_off() RETURNS TABLE (root text, tbl text, guard
 				WHEN 'guard_status' THEN 1 + 4
 				WHEN 'guard_account' THEN 1 + 2 + 16 + CASE d.name WHEN 'account' THEN 4 + 8 ELSE 0 END
 				WHEN 'guard_salt' THEN 1 + 2 + 8 + 16
-				WHEN 'guard_psp' THEN 1 + 2 + 16
+				WHEN 'guard_psp' THEN 1 + 2 + 8 + 16
 			END,
 			CASE g.trg WHEN 'guard_psp' THEN 4 ELSE 0 END
 	) must (function, type, columns)

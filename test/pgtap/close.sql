@@ -168,7 +168,7 @@ BEGIN
 	UPDATE pg_trigger SET tgenabled = 'D' WHERE tgname = 'guard_append_only';
 	UPDATE pg_class SET relhastriggers = relhastriggers WHERE relnamespace = 'payments'::regnamespace;
 	EXECUTE sql;
-	found := coalesce((SELECT string_agg(DISTINCT c.invariant, '; ' ORDER BY c.invariant) FROM payments.check() c WHERE NOT c.ok AND c.invariant NOT IN ('the guards are armed', 'the seals are guarded')), 'clean')
+	found := coalesce((SELECT string_agg(DISTINCT c.invariant, '; ' ORDER BY c.invariant) FROM payments.check() c WHERE NOT c.ok AND c.invariant NOT IN ('the guards are armed', 'tables and views are as setup() made them', 'the seals are guarded')), 'clean')
 		|| ' / ' || coalesce((SELECT string_agg(v.subject, '; ') FROM payments.verify_close('shop', number) v WHERE NOT v.ok), '');
 	RAISE EXCEPTION USING ERRCODE = 'P0003', MESSAGE = found;
 EXCEPTION WHEN SQLSTATE 'P0003' THEN

@@ -92,7 +92,7 @@ SELECT is(pg_temp.books(:'id'), 'authorize 1000, capture 1000', 'charged once');
 SELECT pg_temp.make('refused') AS id \gset
 SELECT is(pg_temp.two(:'id'), 101, 'two in flight: with another key of ours');
 SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_3', 'succeeded', 1000)::text, 1), 'succeeded', 'the first: charged');
-SELECT is(pg_temp.answer(401), 'succeeded', 'the second was refused');
+SELECT is(pg_temp.answer(401, '{"error": {"type": "invalid_request_error"}}'), 'succeeded', 'the second was refused');
 SELECT is(pg_temp.state(:'id'), 'succeeded: charge succeeded', 'the payment is done all the same');
 SELECT isnt((SELECT halted_at FROM payments.psp WHERE psp = 'tap'), NULL, 'and the PSP is halted');
 SELECT payments.resume_psp('tap');
@@ -205,7 +205,7 @@ SELECT is(pg_temp.waits(:'id'), 'send charge', 'rule: so it is sent once more');
 
 SELECT pg_temp.make('no-code') AS id \gset
 SELECT is(pg_temp.claim(:'id'), 1, 'rule: claimed');
-SELECT is(pg_temp.answer(402, '{"error": {"message": "No."}}'), 'failed', 'rule: a decline without any code is one');
+SELECT is(pg_temp.answer(402, '{"error": {"type": "card_error", "message": "No."}}'), 'failed', 'rule: a decline without any code is one');
 
 -- ---------- longer ago than the PSP keeps a key
 SELECT pg_temp.make('horizon') AS id \gset

@@ -85,7 +85,7 @@ SELECT is(payments._seal_hash(p.previous, 1, '0', '1', now(), p.names, p.rows, p
 FROM (VALUES ('\x00'::bytea, '{}'::text[], '{}'::bigint[], '{}'::bytea[], 'a hash that is none'), (decode(repeat('00', 32), 'hex'), '{a}', '{}', '{}', 'a table without rows'),
 	(decode(repeat('00', 32), 'hex'), '{a}', '{1}', '{"\\x00"}', 'a root that is none')) p (previous, names, rows, roots, why);
 
-SELECT throws_ok($$SELECT * FROM payments._verify_rows('nonsense', 1, 1, 1)$$, 'XX000', NULL, 'nor are rows of what is not sealed compared');
+SELECT throws_ok($$SELECT * FROM payments._verify_rows('nonsense', 1, 1, 1)$$, '22023', NULL, 'nor are rows of what is not sealed compared');
 
 -- ---------- what somebody changes where no guard stops him
 \if :unguarded

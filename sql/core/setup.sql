@@ -31,7 +31,7 @@ CREATE FUNCTION payments._setup_found() RETURNS SETOF text
 			CASE WHEN c.relrowsecurity THEN 'row security' END,
 			CASE WHEN c.relforcerowsecurity THEN 'forced' END)
 	FROM class c
-	WHERE c.relkind NOT IN ('i', 'I')
+	WHERE c.relkind NOT IN ('i', 'I', 'c')
 	UNION ALL
 	SELECT concat_ws(' ', 'view', c.relname, c.reloptions, md5(pg_get_viewdef(c.oid)))
 	FROM class c

@@ -89,7 +89,7 @@ sub sends_nothing
 	my ($node, $dbname, $name, $reason) = @_;
 
 	# The launcher's own, which is off: start_worker() would run into it while it starts.
-	ok(wait_until($node, 'SELECT running FROM payments.worker_status', 't', undef, dbname => $dbname), "$name: there is a worker");
+	ok(wait_until($node, 'SELECT pid IS NOT NULL FROM payments.worker_status', 't', undef, dbname => $dbname), "$name: there is a worker");
 	value($node, 'SELECT payments.start_worker()', dbname => $dbname);
 	ok(wait_until($node, q{SELECT running AND enabled AND NOT armed AND hint LIKE '%nothing is sent%' FROM payments.worker_status}, 't', undef, dbname => $dbname), "$name: the worker runs and is not armed");
 	# A sandbox payment made now is done, so the worker has been through its whole round.

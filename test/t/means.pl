@@ -47,6 +47,8 @@ sub pay
 my $node = new_payments_node('means', conf => "payments.lease = '1 h'");
 my $peer = start_peer(faults => [ { fault => 'hold' } ]);
 create_stripe_psp($node, $peer);
+# A PSP that is silent gets new calls one by one: none of them is to be given up before enough of them hang.
+value($node, q{UPDATE payments.psp SET timeout = '10 min'});
 # One try, and it is not to be used up: a second would be one too many.
 fast_schedules($node, schedules => ['not_sent'], tries => 1);
 my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;

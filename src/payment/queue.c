@@ -35,9 +35,21 @@
 
 #define CLAIM_MAX 5000
 
-static void renew_lease(const pg_uuid_t *operation_id, TimestampTz until);
-static void complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
-						  const char *psp, TimestampTz now, const char *actor);
+/* Rows that are due: free ones, those whose worker is dead, and those that are at the PSP by our own hand. */
+typedef struct PayDue
+{
+	pg_uuid_t  *operations;		/* free */
+	pg_uuid_t  *payments;		/* theirs */
+	int			n_free;
+	PayReport  *lost;
+	int			n_lost;
+	const pg_uuid_t **on_way;
+	int			n_on_way;
+} PayDue;
+
+static void read_due(PayDue *due, int rows, bool (*on_its_way) (const pg_uuid_t *));
+static void renew_leases(const pg_uuid_t *const *operations, int n, TimestampTz until);
+static void complete_lost(PayReport *reports, int n, const char *psp, TimestampTz now, const char *actor);
 static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 					  int lease_ms, PayClaim *claim);
 static void doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
@@ -68,8 +80,8 @@ static PayStmt find_earlier_generation = PAY_STMT(SPI_OK_SELECT,
 static PayStmt expire_leases = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.queue SET due_at = least(due_at, $2) WHERE claimed_by = $1", TEXTOID, TIMESTAMPTZOID);
 
-static PayStmt prolong_lease = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.queue SET due_at = $2 WHERE operation_id = $1", UUIDOID, TIMESTAMPTZOID);
+static PayStmt prolong_leases = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.queue SET due_at = $2 WHERE operation_id = ANY ($1)", UUIDARRAYOID, TIMESTAMPTZOID);
 
 /*
  * When a row was written say its latest exchange and its beginning: in the
@@ -95,13 +107,8 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 	PayArgs		args = {0};
 	const pg_uuid_t **skipped = palloc(sizeof(pg_uuid_t *) * Max(n_skip, 1));
 	int			rows,
-				n = 0,
-				lost = 0;
-	pg_uuid_t  *operations,
-			   *payments,
-			   *lost_operations;
-	int		   *lost_attempts;
-	bool	   *lost_inquiries;
+				n = 0;
+	PayDue		due;
 	PayPayments *set;
 
 	max = Min(max, CLAIM_MAX);
@@ -113,48 +120,24 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 	pay_arg_uuid_array(&args, skipped, n_skip);
 	rows = (int) pay_spi_exec(&find_due, &args);
 	*touched = rows;
-	if (rows > 0)
-		*first = pay_spi_uuid(0, 1);
 	*claims = palloc0(sizeof(PayClaim) * Max(rows, 1));
 	if (rows == 0)
 		return 0;
-
-	operations = palloc(sizeof(pg_uuid_t) * rows);
-	payments = palloc(sizeof(pg_uuid_t) * rows);
-	lost_operations = palloc(sizeof(pg_uuid_t) * rows);
-	lost_attempts = palloc(sizeof(int) * rows);
-	lost_inquiries = palloc(sizeof(bool) * rows);
-	for (int i = 0; i < rows; i++)
-	{
-		if (pay_spi_bool(i, 4))
-		{
-			operations[n] = pay_spi_uuid(i, 1);
-			if (on_its_way && on_its_way(&operations[n]))
-			{
-				renew_lease(&operations[n], now + (TimestampTz) lease_ms * 1000);
-				continue;
-			}
-			lost_operations[lost] = operations[n];
-			lost_attempts[lost] = pay_spi_int32(i, 3);
-			lost_inquiries[lost++] = pay_spi_bool(i, 5);
-			continue;
-		}
-		operations[n] = pay_spi_uuid(i, 1);
-		payments[n++] = pay_spi_uuid(i, 2);
-	}
-	if (lost > 0)
-		complete_lost(lost_operations, lost_attempts, lost_inquiries, lost, psp, now, worker);
-	if (n == 0)
+	*first = pay_spi_uuid(0, 1);
+	read_due(&due, rows, on_its_way);
+	if (due.n_on_way > 0)
+		renew_leases(due.on_way, due.n_on_way, now + (TimestampTz) lease_ms * 1000);
+	if (due.n_lost > 0)
+		complete_lost(due.lost, due.n_lost, psp, now, worker);
+	if (due.n_free == 0)
 		return 0;
 
-	set = pay_payments_load(payments, n, now, worker);
-	doubt_told(set, psp, payments, operations, n);
-	rows = n;
-	n = 0;
-	for (int i = 0; i < rows; i++)
+	set = pay_payments_load(due.payments, due.n_free, now, worker);
+	doubt_told(set, psp, due.payments, due.operations, due.n_free);
+	for (int i = 0; i < due.n_free; i++)
 	{
-		PayPayment *payment = pay_payments_find(set, &payments[i]);
-		PayOperation *operation = payment ? pay_payment_operation(payment, &operations[i]) : NULL;
+		PayPayment *payment = pay_payments_find(set, &due.payments[i]);
+		PayOperation *operation = payment ? pay_payment_operation(payment, &due.operations[i]) : NULL;
 
 		if (operation && operation->queued && claim_one(set, payment, operation, worker, lease_ms, &(*claims)[n]))
 			n++;
@@ -163,30 +146,56 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 	return n;
 }
 
-/* Few: the clock is set ahead once in a blue moon. */
+/* Sorts the rows of find_due, all of them before anything else is asked. */
 static void
-renew_lease(const pg_uuid_t *operation_id, TimestampTz until)
+read_due(PayDue *due, int rows, bool (*on_its_way) (const pg_uuid_t *))
+{
+	memset(due, 0, sizeof(PayDue));
+	due->operations = palloc(sizeof(pg_uuid_t) * rows);
+	due->payments = palloc(sizeof(pg_uuid_t) * rows);
+	due->lost = palloc0(sizeof(PayReport) * rows);
+	due->on_way = palloc(sizeof(pg_uuid_t *) * rows);
+	for (int i = 0; i < rows; i++)
+	{
+		pg_uuid_t  *id = &due->operations[i];
+
+		*id = pay_spi_uuid(i, 1);
+		if (!pay_spi_bool(i, 4))
+		{
+			due->payments[due->n_free] = pay_spi_uuid(i, 2);
+			due->operations[due->n_free++] = *id;
+		}
+		else if (on_its_way && on_its_way(id))
+			due->on_way[due->n_on_way++] = memcpy(palloc(sizeof(pg_uuid_t)), id, sizeof(pg_uuid_t));
+		else
+		{
+			PayReport  *report = &due->lost[due->n_lost++];
+
+			report->source = pay_spi_bool(i, 5) ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
+			report->operation_id = *id;
+			report->attempt = pay_spi_int32(i, 3);
+		}
+	}
+}
+
+/* They run out by the time of day alone. */
+static void
+renew_leases(const pg_uuid_t *const *operations, int n, TimestampTz until)
 {
 	PayArgs		args = {0};
 
-	pay_arg_uuid(&args, operation_id);
+	pay_arg_uuid_array(&args, operations, n);
 	pay_arg_time(&args, until);
-	pay_spi_exec(&prolong_lease, &args);
+	pay_spi_exec(&prolong_leases, &args);
 }
 
 /* Their worker died in mid-call: an answer that says "nobody knows". */
 static void
-complete_lost(const pg_uuid_t *operations, const int *attempts, const bool *inquiries, int n,
-			  const char *psp, TimestampTz now, const char *actor)
+complete_lost(PayReport *reports, int n, const char *psp, TimestampTz now, const char *actor)
 {
-	PayReport  *reports = palloc0(sizeof(PayReport) * n);
-
 	for (int i = 0; i < n; i++)
 	{
-		reports[i].source = inquiries[i] ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
 		reports[i].psp = psp;
-		reports[i].operation_id = operations[i];
-		reports[i].attempt = attempts[i];
 		reports[i].error = "lease ran out before an answer was recorded";
 		reports[i].lease_lost = true;
 		reports[i].result.class = PAY_CLASS_UNKNOWN;

@@ -78,14 +78,17 @@ $holder->quit;
 is(outcome($node, $late[0]), 'succeeded', 'and is found when it is free');
 
 # ---------- ahead
-$peer->faults({ fault => 'hold', count => 1 });
-my $on_its_way = create_payment($node, idempotency_key => 'on-its-way', amount => 1000);
-$peer->wait_held(1);
+# Several: what is asked about one must not lose sight of the others.
+$peer->faults({ fault => 'hold', count => 3 });
+my ($on_its_way, @beside) = map { create_payment($node, idempotency_key => "on-its-way-$_", amount => 1000) } 1 .. 3;
+$peer->wait_held(3);
 set_clock($DAY, 15);
 is(outcome($node, create_payment($node, idempotency_key => 'after', amount => 1000)), 'succeeded', 'the clock is set ahead by hours: payments go on');
 is(value($node, "SELECT status FROM payments.payment WHERE payment_id = '$on_its_way'"), 'processing', 'a call that is on its way is not given up');
 $peer->release;
 is(outcome($node, $on_its_way), 'succeeded', 'its answer is taken');
+is(join(' ', map { outcome($node, $_) } @beside), 'succeeded succeeded', 'and of those beside it');
+is(value($node, 'SELECT count(*) FROM payments.dead_letter'), 0, 'nothing is a dead letter');
 is(value($node, "SELECT string_agg(class || ' ' || late, ',') FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = '$on_its_way'"),
 	'approved false', 'in time, and as the first');
 

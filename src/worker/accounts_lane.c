@@ -56,9 +56,6 @@ static int	busy = 0;
 static int	doubtful = 0;
 static bool settled = false;	/* one, since the last look */
 
-static void init(void);
-static void recover(void);
-static void look(void);
 static PaySteady next_look(bool noted);
 static void claim(void);
 static PayUpstream *first_in_turn(PaySteady now);
@@ -76,31 +73,13 @@ static void release(PayQuestion *question);
 
 PayLane		pay_accounts_lane = {
 	.name = "accounts",
-	.init = init,
-	.recover = recover,
-	.look = look,
+	.slots = SLOTS,
 	.next_look = next_look,
 	.claim = claim,
 	.answered = answered,
 	.next = next,
 	.step = step,
 };
-
-static void
-init(void)
-{
-	pay_accounts_lane.slots = SLOTS;
-}
-
-static void
-recover(void)
-{
-}
-
-static void
-look(void)
-{
-}
 
 /* ---------- ask ---------- */
 

@@ -16,15 +16,18 @@
 typedef struct PayLane
 {
 	const char *name;
-	int			slots;			/* so many requests at a time; written by init() */
+	int			slots;			/* so many requests at a time */
 	int			allowed;		/* of these, so many may be used now; written by the loop before claim() */
 	uint64		first_tag;		/* of its requests, slot by slot from here on; written by the loop at the start */
 
-	/* At the start of the process, outside of transactions. */
+	/*
+	 * NULL where a lane has nothing to do; next_look, claim and answered all
+	 * have.  At the start of the process, outside of transactions.
+	 */
 	void		(*init) (void);
 	/* In the first transaction in which the worker looks around: who held leases before is dead. */
 	void		(*recover) (void);
-	/* In a transaction: due times that a clock which was ahead has set come nearer.  False when some are left; NULL: there are none. */
+	/* In a transaction: due times that a clock which was ahead has set come nearer.  False when some are left. */
 	bool		(*retime) (void);
 	/* In each look: reads what is due. */
 	void		(*look) (void);
@@ -38,7 +41,7 @@ typedef struct PayLane
 	PaySteady	(*next) (bool idle);
 	/* Works off what is here already.  `idle`: the worker is not wanted, and does no more than it must. */
 	void		(*step) (bool idle);
-	/* Settings were read again; NULL: of none is anything kept. */
+	/* Settings were read again. */
 	void		(*reload) (void);
 } PayLane;
 

@@ -42,9 +42,6 @@ static int	busy = 0;
 static int	doubtful = 0;
 static bool arrived = false;	/* a token, since the last look */
 
-static void init(void);
-static void recover(void);
-static void look(void);
 static PaySteady next_look(bool noted);
 static void claim(void);
 static PayUpstream *first_in_turn(PaySteady now, PaySteady *at);
@@ -55,36 +52,14 @@ static PayUpstream *free_slot(int slot);
 static void answered(int slot, PayHttpResponse *response);
 static void read_work(void *arg);
 static void no_token(PayUpstream *upstream, const PayHttpResponse *response);
-static PaySteady next(bool idle);
-static void step(bool idle);
 
 PayLane		pay_tokens_lane = {
 	.name = "tokens",
-	.init = init,
-	.recover = recover,
-	.look = look,
+	.slots = SLOTS,
 	.next_look = next_look,
 	.claim = claim,
 	.answered = answered,
-	.next = next,
-	.step = step,
 };
-
-static void
-init(void)
-{
-	pay_tokens_lane.slots = SLOTS;
-}
-
-static void
-recover(void)
-{
-}
-
-static void
-look(void)
-{
-}
 
 static PaySteady
 next_look(bool noted)
@@ -248,15 +223,4 @@ no_token(PayUpstream *upstream, const PayHttpResponse *response)
 			(errmsg("payments worker got no token from PSP \"%s\": %s", upstream->psp,
 					response->transport == PAY_TRANSPORT_ANSWERED ? psprintf("HTTP status %d", response->http_status) : response->error),
 			 errhint("It is asked for again and again; nothing is sent to the PSP until it comes.  Check the PSP's entry in the secrets file.")));
-}
-
-static PaySteady
-next(bool idle)
-{
-	return PAY_NEVER;
-}
-
-static void
-step(bool idle)
-{
 }

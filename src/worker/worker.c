@@ -211,7 +211,8 @@ start_lanes(void)
 	for (int i = 0; i < (int) lengthof(lanes); i++)
 	{
 		lanes[i]->first_tag = LANE_TAG(i);
-		lanes[i]->init();
+		if (lanes[i]->init)
+			lanes[i]->init();
 		ereport(DEBUG1, (errmsg_internal("payments worker has %d slots for %s", lanes[i]->slots, lanes[i]->name)));
 		slots += lanes[i]->slots;
 	}
@@ -273,7 +274,7 @@ static bool
 nothing_left(void)
 {
 	for (int i = 0; i < (int) lengthof(lanes); i++)
-		if (lanes[i]->next(true) != PAY_NEVER)
+		if (lanes[i]->next && lanes[i]->next(true) != PAY_NEVER)
 			return false;
 	return pay_http_inflight() == 0;
 }
@@ -286,7 +287,8 @@ wait_ms(void)
 	PaySteady	next = look_due();
 
 	for (int i = 0; i < (int) lengthof(lanes); i++)
-		next = Min(next, lanes[i]->next(idle));
+		if (lanes[i]->next)
+			next = Min(next, lanes[i]->next(idle));
 	if (!idle)
 		next = Min(next, pay_maintenance_next());
 	if (next <= now)
@@ -321,7 +323,8 @@ tick(void *arg)
 	for (int i = 0; i < (int) lengthof(lanes); i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		lanes[i]->step(idle);
+		if (lanes[i]->step)
+			lanes[i]->step(idle);
 	}
 	CHECK_FOR_INTERRUPTS();
 	if (pay_clock_now() >= look_due())
@@ -416,11 +419,12 @@ look_work(void *arg)
 		return;
 	for (int i = 0; i < (int) lengthof(lanes); i++)
 	{
-		if (!recovered)
+		if (!recovered && lanes[i]->recover)
 			lanes[i]->recover();
 		if (look->retime && lanes[i]->retime && !lanes[i]->retime())
 			look->retimed = false;
-		lanes[i]->look();
+		if (lanes[i]->look)
+			lanes[i]->look();
 	}
 }
 

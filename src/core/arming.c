@@ -54,6 +54,7 @@ typedef struct PayArming
 	PayArmingFile file;
 } PayArming;
 
+static const char *unarmed_reason(PayArming *arming);
 static const char *look(PayArming *arming, PayStmt *stmt);
 static const char *read_arming(PayArming *arming, PayStmt *stmt);
 static bool token_is(const PayArming *arming, const char *token);
@@ -162,14 +163,22 @@ const char *
 pay_unarmed_reason(void)
 {
 	PayArming	arming;
+
+	return unarmed_reason(&arming);
+}
+
+/* When there is none, all of *arming is filled. */
+static const char *
+unarmed_reason(PayArming *arming)
+{
 	const char *reason;
 
 	if (RecoveryInProgress())
 		return "this is a standby";
-	reason = look(&arming, &read_row);
+	reason = look(arming, &read_row);
 	if (reason)
 		return reason;
-	if (!is_ours(&arming.file) && pay_arming_file_held())
+	if (!is_ours(&arming->file) && pay_arming_file_held())
 		return HELD_ELSEWHERE;
 	return NULL;
 }
@@ -181,7 +190,7 @@ pay_perhaps_sent_elsewhere(TimestampTz made_at)
 
 	if (pay_spi_exec(&read_row, NULL) != 1 || pay_spi_isnull(0, 7))
 		return false;
-	return pay_unarmed_reason() != NULL || look(&arming, &read_row) != NULL || made_at < arming.armed_at;
+	return unarmed_reason(&arming) != NULL || made_at < arming.armed_at;
 }
 
 TimestampTz

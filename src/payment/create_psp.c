@@ -34,7 +34,7 @@
 static bool is_name(const char *text, const char *others);
 static void check_base_url(const char *url);
 static void check_config(Jsonb *config, const PayAdapter *adapter);
-static void upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const char *secret, NullableDatum config, bool force);
+static bool upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const char *secret, NullableDatum config, bool force);
 static void require_unused(const char *psp);
 static bool moves(const TriggerData *trigger);
 static bool differ(const char *a, const char *b, const char *absent);
@@ -59,7 +59,7 @@ static PayStmt upsert_psp = PAY_STMT(SPI_OK_INSERT_RETURNING,
 	"ON CONFLICT (psp) DO UPDATE SET base_url = coalesce(excluded.base_url, p.base_url), secret = coalesce(excluded.secret, p.secret), "
 	" config = CASE WHEN excluded.config = '{}' THEN p.config ELSE excluded.config END, "
 	" account_id = CASE WHEN NOT $6 THEN p.account_id END, account_mode = CASE WHEN NOT $6 THEN p.account_mode END "
-	"WHERE p.adapter = excluded.adapter RETURNING base_url IS NULL", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID);
+	"WHERE p.adapter = excluded.adapter RETURNING base_url IS NULL, secret IS NULL", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID);
 /* An operation that was never sent is nowhere; what follows a payment goes where that is. */
 static PayStmt count_open = PAY_STMT(SPI_OK_SELECT,
 	"SELECT count(*) FROM ("
@@ -92,6 +92,7 @@ pay_create_psp(PG_FUNCTION_ARGS)
 			   *base_url = pay_text_argument(fcinfo, 2),
 			   *secret = pay_text_argument(fcinfo, 3);
 	const PayAdapter *adapter;
+	bool		has_secret;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -130,10 +131,10 @@ pay_create_psp(PG_FUNCTION_ARGS)
 		check_config(PG_GETARG_JSONB_P(4), adapter);
 
 	pay_spi_begin();
-	upsert(psp, adapter, base_url, secret, fcinfo->args[4], !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
+	has_secret = upsert(psp, adapter, base_url, secret, fcinfo->args[4], !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 	pay_psp_create_feeds(psp, adapter);
 	pay_spi_end();
-	if (secret == NULL && !adapter->in_process)
+	if (!has_secret && !adapter->in_process)
 		ereport(NOTICE,
 				(errmsg("PSP \"%s\" has no secret, so nothing is sent to it", psp),
 				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and create it once more with secret => 'name'.")));
@@ -142,7 +143,8 @@ pay_create_psp(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static void
+/* Whether it has a secret now, given or kept. */
+static bool
 upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const char *secret, NullableDatum config, bool force)
 {
 	PayArgs		args = {0};
@@ -174,6 +176,7 @@ upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const c
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("adapter \"%s\" does not know where its PSP is", adapter->name),
 				 errhint("Pass base_url => 'https://...', as the PSP's documentation of its API says.")));
+	return !pay_spi_bool(0, 2);
 }
 
 /* ---------- whose account it is ---------- */
@@ -219,7 +222,8 @@ require_unused(const char *psp)
 				(errcode(PAY_ERR_PSP_IN_USE),
 				 errmsg("PSP \"%s\" has " INT64_FORMAT " open %s", psp, open, open == 1 ? "operation" : "operations"),
 				 errdetail("Without its row they would never go on."),
-				 errhint("Wait until SELECT * FROM payments.stuck is empty, or decide about dead letters.")));
+				 errhint("Wait until they are over, or decide about their dead letters: SELECT * FROM payments.operation WHERE psp = %s AND completed_at IS NULL lists them.",
+						 quote_literal_cstr(psp))));
 }
 
 /* Does it change where requests go, or for whom? */

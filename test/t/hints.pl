@@ -61,6 +61,8 @@ my (undef, undef, $notice) = $node->psql('postgres', q{SELECT payments.create_ps
 like($notice, qr/NOTICE:.*PSP "later" has no secret.*HINT/s, 'create_psp() without a secret says so');
 (undef, undef, $notice) = $node->psql('postgres', q{SELECT payments.create_psp(psp => 'play', adapter => 'sandbox')});
 is($notice, '', 'but not of the sandbox');
+(undef, undef, $notice) = $node->psql('postgres', q{SELECT payments.create_psp(psp => 'stripe', adapter => 'stripe')});
+is($notice, '', 'nor of one that keeps the secret it has');
 ok(hint(qr/^PSP "later" is not called: no secret is configured$/), 'and so does worker_status');
 value($node, q{DELETE FROM payments.psp_feed WHERE psp = 'later'; DELETE FROM payments.psp WHERE psp = 'later'});
 ok(hint('all is well'), 'until it is gone');

@@ -30,7 +30,7 @@ CREATE TEMP TABLE sent (n int GENERATED ALWAYS AS IDENTITY, operation_id uuid, a
 CREATE TEMP SEQUENCE ids;
 
 CREATE TEMP TABLE hmac AS
-SELECT string_agg(set_byte('\x00', 0, get_byte(k, i) # 54), '' ORDER BY i) AS inner_pad, string_agg(set_byte('\x00', 0, get_byte(k, i) # 92), '' ORDER BY i) AS outer_pad
+SELECT string_agg(set_byte(decode('00', 'hex'), 0, get_byte(k, i) # 54), '' ORDER BY i) AS inner_pad, string_agg(set_byte(decode('00', 'hex'), 0, get_byte(k, i) # 92), '' ORDER BY i) AS outer_pad
 FROM (SELECT decode(rpad(encode('whsec_of_the_tests', 'hex'), 128, '0'), 'hex') AS k) k, generate_series(0, 63) i;
 
 CREATE FUNCTION pg_temp.webhook(type text, object jsonb) RETURNS void LANGUAGE plpgsql AS $$

@@ -48,13 +48,13 @@ FROM (VALUES ('{"debits": -1}', 'debits'), ('{"held_credits": -1}', 'held_credit
 CREATE TEMP TABLE bare (payment_id uuid, seq int, status text, event text, operation_id uuid, source text, actor text, code text, recorded_at timestamptz, hash bytea);
 CREATE TRIGGER guard AFTER INSERT OR UPDATE ON bare FOR EACH ROW EXECUTE FUNCTION payments.guard_status();
 SELECT throws_ok($$INSERT INTO bare (seq, status, event, recorded_at) VALUES (1, 'initiated', 'create', now())$$, '23502', NULL, 'a status without a hash');
-SELECT throws_ok($$INSERT INTO bare (seq, event, recorded_at, hash) VALUES (1, 'create', now(), '\x00')$$, '23502', NULL, 'no status');
+SELECT throws_ok($$INSERT INTO bare (seq, event, recorded_at, hash) VALUES (1, 'create', now(), decode('00', 'hex'))$$, '23502', NULL, 'no status');
 ALTER TABLE bare DISABLE TRIGGER guard;
 INSERT INTO bare VALUES (NULL);
 ALTER TABLE bare ENABLE TRIGGER guard;
 SELECT throws_ok('UPDATE bare SET seq = 2', '39P01', NULL, 'it is one for INSERT');
 ALTER TABLE bare DROP COLUMN code;
-SELECT throws_ok($$INSERT INTO bare (seq, status, event, recorded_at, hash) VALUES (1, 'initiated', 'create', now(), '\x00')$$, 'XX000', NULL, 'and for tables that have its columns');
+SELECT throws_ok($$INSERT INTO bare (seq, status, event, recorded_at, hash) VALUES (1, 'initiated', 'create', now(), decode('00', 'hex'))$$, 'XX000', NULL, 'and for tables that have its columns');
 
 -- ---------- a trigger that swallows rows
 CREATE FUNCTION pg_temp.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
@@ -82,8 +82,8 @@ SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": 
 FROM (VALUES (0), (10000000)) v (h);
 SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}', 2)$$, :second), NULL, NULL, 'nor against one that is not there yet');
 SELECT is(payments._seal_hash(p.previous, 1, '0', '1', now(), p.names, p.rows, p.roots), NULL, format('what cannot be a block has no hash: %s', p.why))
-FROM (VALUES ('\x00'::bytea, '{}'::text[], '{}'::bigint[], '{}'::bytea[], 'a hash that is none'), (decode(repeat('00', 32), 'hex'), '{a}', '{}', '{}', 'a table without rows'),
-	(decode(repeat('00', 32), 'hex'), '{a}', '{1}', '{"\\x00"}', 'a root that is none')) p (previous, names, rows, roots, why);
+FROM (VALUES (decode('00', 'hex'), '{}'::text[], '{}'::bigint[], '{}'::bytea[], 'a hash that is none'), (decode(repeat('00', 32), 'hex'), '{a}', '{}', '{}', 'a table without rows'),
+	(decode(repeat('00', 32), 'hex'), '{a}', '{1}', ARRAY[decode('00', 'hex')], 'a root that is none')) p (previous, names, rows, roots, why);
 
 SELECT throws_ok($$SELECT * FROM payments._verify_rows('nonsense', 1, 1, 1)$$, '22023', NULL, 'nor are rows of what is not sealed compared');
 
@@ -107,7 +107,7 @@ ROLLBACK;
 -- Rows of a payment.
 ALTER TABLE payments.payment DISABLE TRIGGER ALL;
 BEGIN;
-UPDATE payments.payment SET status_hash = '\x00' WHERE payment_id = :'id';
+UPDATE payments.payment SET status_hash = decode('00', 'hex') WHERE payment_id = :'id';
 SELECT throws_ok(format($$SELECT payments.cancel_payment(%L, 'x')$$, :'id'), 'PY004', NULL, 'a payment whose chain was cut');
 ROLLBACK;
 BEGIN;

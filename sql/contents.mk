@@ -75,7 +75,10 @@ SQL_CODE = \
 	settlement/resolve.sql \
 	settlement/apply_lines.sql \
 	settlement/bank.sql \
+	statement/content.sql \
 	statement/issue.sql \
+	statement/read.sql \
+	statement/check_statements.sql \
 	core/setup.sql \
 	core/cluster.sql \
 	core/merchant.sql \

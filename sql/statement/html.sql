@@ -1,5 +1,5 @@
 -- A statement as a page that prints.  It says what the rows of
--- statement/issue.sql say, and depends on nothing else: the same statement is the same bytes.
+-- statement/content.sql say, and depends on nothing else: the same statement is the same bytes.
 
 CREATE FUNCTION payments._html(_words text) RETURNS text
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

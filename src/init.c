@@ -4,6 +4,7 @@
  */
 #include "payments.h"
 
+#include "core/arming_file.h"
 #include "core/guard.h"
 #include "core/guc.h"
 #include "core/wake.h"
@@ -23,6 +24,7 @@ _PG_init(void)
 {
 	pay_guc_init();
 	pay_wake_init();
+	pay_arming_file_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	pay_guard_init();

@@ -483,7 +483,7 @@ pay_disarm(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	/* That of a copy is not ours to take away. */
 	if (read_arming(&arming, &lock_row) == NULL)
-		pay_arming_file_remove();
+		pay_arming_file_remove_at_commit();
 	for (int i = 0; i < 7; i++)
 		pay_arg_null(&args);
 	pay_spi_exec(&write_row, &args);

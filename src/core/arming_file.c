@@ -25,6 +25,7 @@
 #include "core/guc.h"
 #include "core/installation.h"
 
+#include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "storage/fd.h"
 
@@ -39,12 +40,18 @@
 /* Descriptor that holds the lock; -1: none. */
 static int	lock_fd = -1;
 
+/* What this transaction removes when it commits, and the subtransaction that has asked for it. */
+static char remove_path[PATH_MAX];
+static SubTransactionId remove_asked_in = InvalidSubTransactionId;
+
 static const char *file_path(char *path);
 static int	open_file(int flags, const char **problem);
 static bool parse(char *text, PayArmingFile *file);
 static bool take_line(char **text, const char *name, char *value, size_t size);
 static struct flock whole_file(void);
 static bool same_file(int fd);
+static void at_transaction_end(XactEvent event, void *arg);
+static void at_subtransaction_end(SubXactEvent event, SubTransactionId subtransaction, SubTransactionId parent, void *arg);
 
 /* Returns the problem, or NULL. */
 static const char *
@@ -155,6 +162,7 @@ pay_arming_file_write(const PayArmingFile *file)
 
 	if (fd < 0)
 		return problem;
+	remove_asked_in = InvalidSubTransactionId;
 	initStringInfo(&text);
 	appendStringInfo(&text, "place %s\ndatabase %s\nrun %s\ntoken %s\nnext %s\nend\n",
 					 file->place, file->database, file->run, file->token, file->next);
@@ -166,12 +174,38 @@ pay_arming_file_write(const PayArmingFile *file)
 }
 
 void
-pay_arming_file_remove(void)
+pay_arming_file_init(void)
 {
-	char		path[PATH_MAX];
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+}
 
-	if (file_path(path) == NULL)
-		(void) unlink(path);
+void
+pay_arming_file_remove_at_commit(void)
+{
+	if (file_path(remove_path) == NULL)
+		remove_asked_in = GetCurrentSubTransactionId();
+}
+
+/* Before the commit: after it the row is free, and the file might be the next one's. */
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT && remove_asked_in != InvalidSubTransactionId)
+		(void) unlink(remove_path);
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		remove_asked_in = InvalidSubTransactionId;
+}
+
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId subtransaction, SubTransactionId parent, void *arg)
+{
+	if (subtransaction != remove_asked_in)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		remove_asked_in = parent;
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		remove_asked_in = InvalidSubTransactionId;
 }
 
 /* Of an open file, not of a process: whatever else opens and closes the file leaves it alone. */

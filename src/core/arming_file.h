@@ -31,7 +31,13 @@ extern const char *pay_arming_file_read(PayArmingFile *file, bool *absent);
 /* Makes it if need be.  On disk when it returns. */
 extern const char *pay_arming_file_write(const PayArmingFile *file);
 
-extern void pay_arming_file_remove(void);
+/*
+ * When the transaction commits, and not if it, or the subtransaction that asks,
+ * rolls back.  A commit that fails after that, as a serializable one may, leaves
+ * nobody armed.
+ */
+extern void pay_arming_file_remove_at_commit(void);
+extern void pay_arming_file_init(void);
 
 /*
  * The worker of the database that is armed holds the file locked while it

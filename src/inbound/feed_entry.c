@@ -11,13 +11,11 @@
 #include "inbound/feed_entry.h"
 
 #include "core/spi.h"
+#include "core/subtransaction.h"
 #include "inbound/psp_event.h"
 
-#include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
 /* Applying an event takes a millisecond or so, and payments wait meanwhile. */
 #define EVENTS_AT_ONCE 25
@@ -34,10 +32,20 @@
 #define REASON_UNMATCHED "no payment of ours yet"
 #define UNMATCHED_TRIES_MAX 4
 
-static const char *take_event(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
-							  TimestampTz now, const char *worker);
-static const char *take_event_work(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
-								   TimestampTz now, const char *worker);
+/* An event of a feed, new or tried before. */
+typedef struct Taken
+{
+	const char *psp;
+	const PayFeed *feed;		/* NULL: the adapter has it no more */
+	const char *body;
+	size_t		bytes;
+	int			tries;			/* before this one */
+	TimestampTz now;
+	const char *worker;
+} Taken;
+
+static const char *take_event(const Taken *taken);
+static const char *take_event_work(void *arg);
 static bool may_match_later(const PayPspEvent *event);
 static void keep_entry(const char *psp, const char *feed, const char *id, const char *body, const char *reason);
 static void drop_entry(const char *psp, const char *feed, const char *id);
@@ -104,7 +112,7 @@ pay_feed_apply_events(const char *psp, const PayFeed *feed, const PayFeedPage *p
 	{
 		const PaySlice *entry = &page->entries[which[i]];
 		const char *body = pnstrdup(entry->at, entry->bytes);
-		const char *reason = take_event(psp, feed, body, entry->bytes, 0, now, worker);
+		const char *reason = take_event(&(Taken) {psp, feed, body, entry->bytes, 0, now, worker});
 
 		if (reason)
 			keep_entry(psp, feed->name, page->ids[which[i]], body, reason);
@@ -114,69 +122,33 @@ pay_feed_apply_events(const char *psp, const PayFeed *feed, const PayFeedPage *p
 	return added;
 }
 
-/*
- * In a subtransaction: what goes wrong with one event is undone and told, and
- * the others go on.  Returns NULL, or the reason.
- */
+/* What goes wrong with one event is undone and told, and the others go on.  Returns NULL, or the reason. */
 static const char *
-take_event(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
-		   TimestampTz now, const char *worker)
+take_event(const Taken *taken)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	const char *volatile reason = NULL;
+	ErrorData  *error;
+	const char *reason = pay_try(take_event_work, (void *) taken, &error);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		reason = take_event_work(psp, feed, body, bytes, tries, now, worker);
-		if (reason)
-			RollbackAndReleaseCurrentSubTransaction();
-		else
-			ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *data;
-		int			class;
-
-		MemoryContextSwitchTo(context);
-		data = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		class = ERRCODE_TO_CATEGORY(data->sqlerrcode);
-		/* Not the event's fault, and it would be that of the next as well. */
-		if (class == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) || class == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION))
-			ReThrowError(data);
-		reason = data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || class == ERRCODE_TO_CATEGORY(ERRCODE_T_R_SERIALIZATION_FAILURE)
-			? REASON_LOCKED : pstrdup(data->message);
-		FreeErrorData(data);
-	}
-	PG_END_TRY();
-	return reason;
+	return error && pay_error_passes(error) ? REASON_LOCKED : reason;
 }
 
 static const char *
-take_event_work(const char *psp, const PayFeed *feed, const char *body, size_t bytes, int tries,
-				TimestampTz now, const char *worker)
+take_event_work(void *arg)
 {
+	const Taken *taken = arg;
+	const PayFeed *feed = taken->feed;
 	PayPspEvent event = {0};
-	PayInboundEvent entry = {.psp = psp, .event = &event, .source = "feed", .body = body, .body_bytes = bytes};
+	PayInboundEvent entry = {.psp = taken->psp, .event = &event, .source = "feed", .body = taken->body, .body_bytes = taken->bytes};
 
-	if (feed == NULL || feed->read_event == NULL || !feed->read_event(body, bytes, &event))
+	if (feed == NULL || feed->read_event == NULL || !feed->read_event(taken->body, taken->bytes, &event))
 		return "this is not an event";
 	entry.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	pay_events_take(&entry, 1, false, now, worker);
+	pay_events_take(&entry, 1, false, taken->now, taken->worker);
 	if (entry.duplicate)
 		return NULL;
 	if (entry.report.outcome == PAY_OUTCOME_LOCKED)
 		return REASON_LOCKED;
-	if (entry.report.outcome == PAY_OUTCOME_UNMATCHED && may_match_later(&event) && tries < UNMATCHED_TRIES_MAX)
+	if (entry.report.outcome == PAY_OUTCOME_UNMATCHED && may_match_later(&event) && taken->tries < UNMATCHED_TRIES_MAX)
 		return REASON_UNMATCHED;
 	return NULL;
 }
@@ -265,7 +237,7 @@ pay_feed_retry(TimestampTz now, const char *worker)
 			pay_spi_exec(&import_one, &one);
 			continue;
 		}
-		reason = take_event(w->psp, feed, w->body, strlen(w->body), w->tries, now, worker);
+		reason = take_event(&(Taken) {w->psp, feed, w->body, strlen(w->body), w->tries, now, worker});
 		if (reason)
 			keep_entry(w->psp, w->feed, w->id, w->body, reason);
 		else

@@ -15,10 +15,9 @@
 
 #include "payment/apply_private.h"
 #include "core/spi.h"
+#include "core/subtransaction.h"
 #include "core/wake.h"
 
-#include "access/xact.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 /* At once; the rest after these. */
@@ -46,10 +45,18 @@ typedef struct Kept
 	PayReport	report;
 } Kept;
 
+/* Some of them, of payments that are locked here. */
+typedef struct Round
+{
+	PayPayments *set;
+	Kept	   *kept;
+	int			n;
+} Round;
+
 static PayEffect parse_effect(const char *name);
 static int	find_kept(PayPayments *set, Kept **found);
 static const char *try_kept(PayPayments *set, Kept *kept, int n);
-static void apply_kept(PayPayments *set, Kept *kept, int n);
+static const char *apply_kept(void *arg);
 static void refuse_kept(PayPayments *set, Kept *kept, const char *reason);
 static void note_kept(const Kept *kept);
 
@@ -184,49 +191,27 @@ find_kept(PayPayments *set, Kept **found)
 	return n;
 }
 
-/* In a subtransaction: money of a payment must not be held up by what somebody told of it before.  Returns NULL, or why not. */
+/* Money of a payment must not be held up by what somebody told of it before.  Returns NULL, or why not. */
 static const char *
 try_kept(PayPayments *set, Kept *kept, int n)
 {
-	const char *volatile reason = NULL;
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error;
+	const char *reason = pay_try(apply_kept, &(Round) {set, kept, n}, &error);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		apply_kept(set, kept, n);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *data;
-		int			class;
-
-		MemoryContextSwitchTo(context);
-		data = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		class = ERRCODE_TO_CATEGORY(data->sqlerrcode);
-		/* Not the event's fault: all is tried again. */
-		if (class == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) || class == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
-			class == ERRCODE_TO_CATEGORY(ERRCODE_T_R_SERIALIZATION_FAILURE) || data->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-			ReThrowError(data);
-		reason = data->message;
-	}
-	PG_END_TRY();
+	/* Not the event's fault: all is tried again. */
+	if (error && pay_error_passes(error))
+		ReThrowError(error);
 	return reason;
 }
 
 /* The payments are locked by this transaction. */
-static void
-apply_kept(PayPayments *set, Kept *kept, int n)
+static const char *
+apply_kept(void *arg)
 {
+	const Round *round = arg;
+	PayPayments *set = round->set;
+	Kept	   *kept = round->kept;
+	int			n = round->n;
 	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * n);
 	PayPayments *told;
 
@@ -245,6 +230,7 @@ apply_kept(PayPayments *set, Kept *kept, int n)
 		pay_payments_find(set, &payment->payment_id)->status = payment->status;
 	if (told->wake)
 		pay_wake_at_commit();
+	return NULL;
 }
 
 static void

@@ -7,9 +7,9 @@
 #include "core/arguments.h"
 
 #include "base/pan.h"
+#include "core/spi.h"
 
 #include "access/htup_details.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 

@@ -51,7 +51,7 @@ GRANT INSERT (line) ON payments.settlement_staging TO payments_operator, payment
 -- An application sees the merchants that it may act for.  A role that is gone
 -- has no members, and must not make the rows of all others unreadable: so it is
 -- not asked for by its name.
-CREATE OR REPLACE VIEW payments._my_merchant AS
+CREATE OR REPLACE VIEW payments._my_merchant WITH (security_barrier) AS
 SELECT m.merchant FROM payments.merchant m
 WHERE m.app_role IS NULL OR pg_has_role(to_regrole(quote_ident(m.app_role)), 'MEMBER')
 OR pg_has_role('payments_auditor', 'MEMBER') OR pg_has_role('payments_operator', 'MEMBER') OR pg_has_role('payments_admin', 'MEMBER');

@@ -135,6 +135,9 @@ SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', concat('
 	$$VALUES ('head', NULL::bigint)$$, 'heads of another database alone');
 -- A line that was cut short anywhere, alone or grown together with what was written behind it.
 SELECT payments._seal_head_line(block, hash, sealed_at) AS line FROM payments.seal WHERE block = 2 \gset
+SET ROLE payments_app;
+SELECT is((SELECT count(h.*)::int FROM payments.seal_head h WHERE h.head <> ''), 1, 'an application reads the head, to hand it on');
+RESET ROLE;
 SELECT is_empty(format($$SELECT n, w.* FROM generate_series(1, length(%1$L) - 1) n, payments._witnessed_heads(left(%1$L, n) || E'\n' || %2$L) w
 	WHERE NOT EXISTS (SELECT FROM payments.seal s WHERE s.block = w.block AND encode(s.hash, 'hex') = w.hash)$$, :'line', :'heads'), 'a line cut short contradicts nothing');
 SELECT is_empty(format($$SELECT n, w.* FROM generate_series(1, length(%1$L) - 1) n, payments._witnessed_heads(left(%1$L, n) || %2$L) w

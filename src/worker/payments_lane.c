@@ -16,6 +16,7 @@
 
 #include "worker/lane.h"
 
+#include "base/uuid.h"
 #include "core/arming.h"
 #include "core/clock.h"
 #include "core/guc.h"
@@ -627,6 +628,12 @@ complete_range(const int *which, int n)
 			PayDone    *d = &done[which[i]];
 
 			d->completed = d->report.outcome != PAY_OUTCOME_LOCKED;
+			if (d->report.outcome == PAY_OUTCOME_UNMATCHED)
+				ereport(LOG,
+						(errmsg("PSP \"%s\" has answered about a payment that is here no more", d->report.psp),
+						 errdetail("It is payment %s, of which a call was in flight; an earlier state of the database may have been restored meanwhile.",
+								   pay_uuid_text(&d->report.payment_id)),
+						 errhint("What the PSP has charged, its events and settlement lines tell: compare them before you arm().")));
 			d->not_before = pay_clock_now() + CONTENDED_MS * 1000;
 		}
 		return;

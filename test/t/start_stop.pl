@@ -31,6 +31,20 @@ foreach my $round (1 .. 12)
 	value($hand, 'SELECT payments.start_worker()');
 	pays($hand, "round-$round", "round $round: after stop_worker() and start_worker() there is a worker");
 }
+# ---------- stopped while a call is in flight
+my $peer = start_peer();
+create_stripe_psp($hand, $peer);
+$peer->faults({ fault => 'hold' });
+my $in_flight = create_payment($hand, idempotency_key => 'in flight', amount => 1000);
+ok($peer->wait_held(1), 'a call is in flight');
+value($hand, 'SELECT payments.stop_worker()');
+my $waits = create_payment($hand, idempotency_key => 'waits', amount => 1000);
+$peer->release;
+is(outcome($hand, $in_flight), 'succeeded', 'stopped by hand, the worker takes the answer first');
+ok(wait_until($hand, 'SELECT pid IS NULL FROM payments.worker_status'), 'then it ends');
+is(value($hand, "SELECT status FROM payments.payment WHERE payment_id = '$waits'"), 'initiated', 'and sends nothing more');
+value($hand, 'SELECT payments.start_worker()');
+is(outcome($hand, $waits), 'succeeded', 'until it is started');
 # ---------- a lock that anybody can take keeps no worker out
 my $pid = worker_pid($hand);
 value($hand, 'SELECT payments.stop_worker()');
@@ -76,7 +90,6 @@ $hand->stop;
 
 # ---------- preloaded, beside one that was started by hand; and the last of many databases
 my $node = new_payments_node('preloaded', databases => '', conf => "payments.poll_interval = '1 h'\nmax_worker_processes = 20");
-my $peer = start_peer();
 create_stripe_psp($node, $peer);
 fast_schedules($node);
 $pid = value($node, 'SELECT payments.start_worker()');

@@ -126,6 +126,12 @@ sends($main, 'the original goes on');
 value($main, "BEGIN; SELECT payments.disarm(); $_") foreach 'ROLLBACK', 'SELECT payments.arm(); COMMIT';
 value($main, 'BEGIN; SAVEPOINT s; SELECT payments.disarm(); ROLLBACK TO s; COMMIT');
 sends($main, 'disarmed by nobody who rolls back, or arms again at once');
+foreach my $both ('disarm(), payments.arm()', 'disarm(), payments.arm(), payments.disarm(), payments.arm()')
+{
+	value($main, "BEGIN; SELECT payments.$both; ROLLBACK");
+	is(reason($main), '', "nor by who takes back both: $both");
+	value($main, 'SELECT payments.arm()');
+}
 value($main, 'BEGIN; SAVEPOINT s; SELECT payments.disarm(); RELEASE s; COMMIT');
 is(scalar(my @left = arming_files($main)), 0, 'what is disarmed leaves no file');
 like(reason($main), qr/somebody has disarmed/, 'disarmed is another thing than never armed');

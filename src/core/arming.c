@@ -227,7 +227,8 @@ pay_take_arms(bool keep)
 		bool		renew;
 
 		settle(arming.token);
-		renew = renewal.covered != renewal.handed_out && pay_clock_now() >= renewal.next;
+		/* A session may not come again. */
+		renew = renewal.covered != renewal.handed_out && (!keep || pay_clock_now() >= renewal.next);
 		if (!ours || !token_is(&arming, arming.file.token) || !token_is(&arming, arming.file.next) || !held || renew)
 			reason = keep ? take(&arming, true, renew) : take_once(&arming, renew);
 		/* Another process of ours is at it. */

@@ -630,10 +630,8 @@ complete_range(const int *which, int n)
 			d->completed = d->report.outcome != PAY_OUTCOME_LOCKED;
 			if (d->report.outcome == PAY_OUTCOME_UNMATCHED)
 				ereport(LOG,
-						(errmsg("PSP \"%s\" has answered about a payment that is here no more", d->report.psp),
-						 errdetail("It is payment %s, of which a call was in flight; an earlier state of the database may have been restored meanwhile.",
-								   pay_uuid_text(&d->report.payment_id)),
-						 errhint("What the PSP has charged, its events and settlement lines tell: compare them before you arm().")));
+						(errmsg("PSP \"%s\" has answered about payment %s, which is not here any more", d->report.psp, pay_uuid_text(&d->report.payment_id)),
+						 errhint("If an earlier state was restored: what the PSP has charged since, its events and settlement lines tell.")));
 			d->not_before = pay_clock_now() + CONTENDED_MS * 1000;
 		}
 		return;

@@ -40,6 +40,7 @@
 
 static void locate(PayReport *report);
 static bool locate_among(PayPayments *set, PayReport *report);
+static bool is_here(const pg_uuid_t *payment_id);
 static void find_operation(PayContext *c);
 static bool is_present(const PayContext *c);
 static void ask_psp(PayContext *c);
@@ -64,6 +65,7 @@ static PayStmt find_by_psp_payment = PAY_STMT(SPI_OK_SELECT,
 	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1",
 	TEXTOID, TEXTOID);
 
+static PayStmt find_payment = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.payment WHERE payment_id = $1", UUIDOID);
 static PayStmt find_last_inquiry = PAY_STMT(SPI_OK_SELECT,
 	"SELECT max(claimed_at) FROM payments.attempt WHERE operation_id = $1 AND action = 'inquire'", UUIDOID);
 static PayStmt keep_hint = PAY_STMT(SPI_OK_UPDATE,
@@ -178,7 +180,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	c.payment = pay_payments_find(set, &report->payment_id);
 	if (c.payment == NULL)
 	{
-		report->outcome = PAY_OUTCOME_LOCKED;
+		report->outcome = is_here(&report->payment_id) ? PAY_OUTCOME_LOCKED : PAY_OUTCOME_UNMATCHED;
 		return;
 	}
 	c.operation = pay_payment_operation(c.payment, &report->operation_id);
@@ -210,6 +212,16 @@ pay_apply_one(PayPayments *set, PayReport *report)
 					 c.source, pay_apply_code(&c.result));
 	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
 		ask_soon(&c, c.operation);
+}
+
+/* A call may outlast its payment: an earlier state of the database is restored beneath the worker. */
+static bool
+is_here(const pg_uuid_t *payment_id)
+{
+	PayArgs		args = {0};
+
+	pay_arg_uuid(&args, payment_id);
+	return pay_spi_exec(&find_payment, &args) == 1;
 }
 
 /* Which operation does it answer, and is it heeded?  Keeps the answer to a call of ours. */
@@ -408,14 +420,17 @@ operation_completed(const PayContext *c)
 	return waiting;
 }
 
-/* The answer is a row of its own, whatever comes of it. */
+/* The answer is a row of its own, whatever comes of it; but none without its attempt, which a restore may have taken away. */
 static void
 keep_answer(PayContext *c)
 {
-	PayAttemptAnswer *answer = palloc0(sizeof(PayAttemptAnswer));
+	PayAttemptAnswer *answer;
 	PayReport  *report = c->report;
 	size_t		bytes = Min(report->body_bytes, ANSWER_BYTES_KEPT);
 
+	if (c->operation == NULL || report->attempt > c->operation->attempts)
+		return;
+	answer = palloc0(sizeof(PayAttemptAnswer));
 	answer->operation_id = report->operation_id;
 	answer->attempt = report->attempt;
 	answer->class = pay_class_name(c->result.class);

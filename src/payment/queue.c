@@ -34,6 +34,8 @@
 #include "utils/timestamp.h"
 
 #define CLAIM_MAX 5000
+/* Adapters leave an hour of a key's life for clocks and queues: so much of it is for a clock that was set back. */
+#define SET_BACK_US (30 * 60 * USECS_PER_SEC)
 
 /* Rows that are due: free ones, those whose worker is dead, and those that are at the PSP by our own hand. */
 typedef struct PayDue
@@ -53,6 +55,7 @@ static void complete_lost(PayReport *reports, int n, const char *psp, TimestampT
 static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 					  int lease_ms, PayClaim *claim);
 static void doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
+static void doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now);
 static void doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const pg_uuid_t *operations, int n);
 static void doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at);
 static TimestampTz generation_began(const PayOperation *operation);
@@ -216,6 +219,7 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	claim->payment_id = payment->payment_id;
 	claim->adapter = payment->adapter;
 	doubt_older(set, payment, operation, payment->adapter);
+	doubt_key(operation, payment->adapter, set->now);
 	claim->inquiry = strcmp(operation->action, "inquire") == 0;
 	if (payment->adapter == NULL)
 		problem = "the library has no such adapter";
@@ -270,6 +274,16 @@ doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, cons
 		strcmp(operation->action, "send") != 0 || operation->created_at >= pay_armed_since())
 		return;
 	doubt(set, payment, operation, generation_began(operation));
+}
+
+/* Used in what is the future, by a clock that has been set back since: how long ago that was nobody knows. */
+static void
+doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now)
+{
+	if (adapter == NULL || adapter->in_process || operation->key_used_at <= now + SET_BACK_US)
+		return;
+	operation->key_used_at = now - (TimestampTz) adapter->key_valid_s * USECS_PER_SEC;
+	operation->dirty = true;
 }
 
 /*

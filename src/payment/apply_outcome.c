@@ -231,6 +231,7 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	c->payment->psp_payment_id = NULL;
 	o->status = "awaiting_retry";
 	o->generation++;
+	o->psp_object_id = NULL;
 	o->key_used_at = 0;
 	o->failure_code = code;
 	o->failure_message = c->result.message;

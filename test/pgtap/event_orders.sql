@@ -461,6 +461,73 @@ SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_two 500, conflicted re_two 1
 SELECT results_eq(format('SELECT status, captured, refunded, disputed FROM payments.payment WHERE payment_id = %L', :'id'), $$VALUES ('succeeded', 1000::bigint, 0::bigint, 0::bigint)$$,
 	'the payment is as it was');
 
+-- The first generation was declined, and has the money in the end: it is the payment, whatever becomes of the second.
+CREATE FUNCTION pg_temp.second_generation(name text, capture text DEFAULT 'automatic') RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+	made uuid := (SELECT payment_id FROM payments.create_payment(name, 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', capture => second_generation.capture, off_session => true));
+BEGIN
+	DELETE FROM world;
+	DELETE FROM sent;
+	INSERT INTO world SELECT made, o.psp_ref, NULL, jsonb_build_object('intent', 'pi_' || name || '_1', 'status', CASE capture WHEN 'manual' THEN 'requires_capture' ELSE 'succeeded' END,
+		'received', CASE capture WHEN 'manual' THEN 0 ELSE 1000 END), 1 FROM payments.operation o WHERE o.payment_id = made;
+	PERFORM pg_temp.claim();
+	DELETE FROM sent s USING payments.operation o WHERE o.operation_id = s.operation_id AND o.payment_id <> made;
+	PERFORM pg_temp.tell('psp:answer:soft');
+	RETURN made;
+END
+$$;
+CREATE FUNCTION pg_temp.payment_of(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT format('%s as %s, captured %s, disputed %s; %s', p.status, p.psp_payment_id, p.captured, p.disputed,
+		(SELECT string_agg(o.kind || ' ' || o.status, ', ' ORDER BY o.created_at) FROM payments.operation o WHERE o.payment_id = p.payment_id)) FROM payments.payment p WHERE p.payment_id = id
+$$;
+SELECT pg_temp.second_generation('waits') AS id \gset
+SELECT pg_temp.tell('hook:charge');
+SELECT is(pg_temp.payment_of(:'id'), 'succeeded as pi_waits_1, captured 1000, disputed 0; charge succeeded', 'the second is not sent, nor asked for');
+
+SELECT pg_temp.second_generation('refused') AS id \gset
+SELECT pg_temp.claim();
+SELECT pg_temp.tell('hook:charge');
+SELECT pg_temp.answer(s, 402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor", "payment_intent": {"id": "pi_refused_2"}}}') FROM sent s WHERE NOT told;
+SELECT pg_temp.tell('hook:dispute:dp_refused:300');
+SELECT is(pg_temp.payment_of(:'id'), 'disputed as pi_refused_1, captured 1000, disputed 300; charge succeeded', 'the second is refused: what is told of the first is heard');
+SELECT payments.refund_payment(:'id', 'back to the first');
+DELETE FROM sent;
+SELECT pg_temp.claim();
+SELECT matches(a.body, '^payment_intent=pi_refused_1&', 'and refunded is the first') FROM payments.attempt a JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id' AND o.kind = 'refund';
+
+SELECT pg_temp.second_generation('both') AS id \gset
+SELECT pg_temp.claim();
+SELECT pg_temp.tell('hook:charge');
+UPDATE world SET truth = truth || '{"intent": "pi_both_2"}', generation = 2;
+SELECT pg_temp.tell('psp:answer'), pg_temp.tell('hook:dispute:dp_both_2:300');
+UPDATE world SET truth = truth || '{"intent": "pi_both_1"}', generation = 1;
+SELECT pg_temp.tell('hook:dispute:dp_both_1:400');
+SELECT is(pg_temp.payment_of(:'id'), 'disputed as pi_both_1, captured 1000, disputed 400; charge succeeded', 'both are charged: the first is the payment');
+SELECT is(pg_temp.moved(:'id'), 'capture pi_both_1 1000, dispute dp_both_1 400, late_capture pi_both_2 1000', 'the second stands in suspense');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_both_2 300, duplicate pi_both_2 1000', 'and so does its dispute');
+
+SELECT pg_temp.second_generation('lost') AS id \gset
+SELECT pg_temp.claim();
+SELECT pg_temp.tell('hook:charge'), pg_temp.tell('psp:answer:lost');
+UPDATE world SET truth = truth || '{"intent": "pi_lost_2"}', generation = 2;
+SELECT pg_temp.tell('we:ask');
+SELECT is(pg_temp.moved(:'id'), 'capture pi_lost_1 1000, late_capture pi_lost_2 1000', 'what became of the second is found out when its answer is lost');
+SELECT is(pg_temp.payment_of(:'id'), 'succeeded as pi_lost_1, captured 1000, disputed 0; charge succeeded', 'the first is the payment');
+
+SELECT pg_temp.second_generation('held', 'manual') AS id \gset
+SELECT pg_temp.claim();
+SELECT pg_temp.tell('hook:authorize');
+SELECT pg_temp.answer(s, 402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor", "payment_intent": {"id": "pi_held_2"}}}') FROM sent s WHERE NOT told;
+SELECT is(pg_temp.payment_of(:'id'), 'authorized as pi_held_1, captured 0, disputed 0; authorize succeeded', 'held by the first: it is what will be captured');
+
+SELECT pg_temp.second_generation('held_twice', 'manual') AS id \gset
+SELECT pg_temp.claim();
+UPDATE world SET truth = truth || '{"status": "succeeded", "received": 1000}';
+SELECT pg_temp.tell('hook:charge');
+UPDATE world SET truth = '{"intent": "pi_held_twice_2", "status": "requires_capture", "received": 0}', generation = 2;
+SELECT pg_temp.tell('psp:answer');
+SELECT is(pg_temp.exceptions(:'id'), 'after_cancel pi_held_twice_2 1000', 'captured from the first, and held by the second: a person is told');
+
 -- A line that cannot be booked holds up no other.
 SELECT payments.create_merchant('shut'), payments.create_account('merchant_balance', 'EUR', 'liability', 'shut', max_balance => 500);
 SELECT payment_id AS shut FROM payments.create_payment('shut', 1000, 'EUR', merchant => 'shut', psp => 'tap', payment_method => 'pm_card_visa') \gset

@@ -316,7 +316,10 @@ pay_apply_ask_first(PayContext *c)
 	if (o == NULL)
 		o = pay_payment_open_operation(c->payment, PAY_OP_AUTHORIZE);
 	if (c->report->source != PAY_SOURCE_WEBHOOK || o == NULL || !o->queued || c->payment->adapter == NULL ||
-		c->payment->adapter->build_inquiry == NULL || pay_payment_open_operation(c->payment, PAY_OP_VOID))
+		c->payment->adapter->build_inquiry == NULL)
+		return false;
+	/* What we have asked for is no surprise. */
+	if (c->result.effect == PAY_EFFECT_VOIDED && pay_payment_open_operation(c->payment, PAY_OP_VOID))
 		return false;
 	count_applied(c);
 	if (o->claimed_by != NULL)

@@ -218,7 +218,9 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	TimestampTz due;
 	int			try = o->generation;	/* each soft decline began a new one */
 
+	/* Who has asked for a cancellation wants no further try. */
 	if (!pay_operation_is_first(o) || !c->payment->off_session || needs_person(o) || !pay_payment_can(c->payment, "soft_decline") ||
+		pay_payment_open_operation(c->payment, PAY_OP_VOID) ||
 		!pay_retry_next(schedule, c->payment->psp, try, c->result.retry_after_ms, c->set->now, &due))
 	{
 		pay_apply_declined(c, code);

@@ -532,6 +532,21 @@ UPDATE world SET truth = '{"intent": "pi_held_twice_2", "status": "requires_capt
 SELECT pg_temp.tell('psp:answer');
 SELECT is(pg_temp.exceptions(:'id'), 'after_cancel pi_held_twice_2 1000', 'captured from the first, and held by the second: a person is told');
 
+-- A cancellation that was accepted ends the tries.
+SELECT payment_id AS id FROM payments.create_payment('no more', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', off_session => true) \gset
+DELETE FROM world;
+DELETE FROM sent;
+INSERT INTO world SELECT :'id', psp_ref, NULL, '{"intent": "pi_no_more", "status": "requires_payment_method", "received": 0}', 1 FROM payments.operation WHERE payment_id = :'id';
+SELECT pg_temp.claim();
+DELETE FROM sent s USING payments.operation o WHERE o.operation_id = s.operation_id AND o.payment_id <> :'id';
+SELECT pg_temp.tell('psp:answer:action');
+SELECT payments.cancel_payment(:'id', 'no more, please');
+SELECT pg_temp.tell('hook:processing');
+SELECT pg_temp.claim();
+SELECT pg_temp.answer(s, 200, jsonb_set(pg_temp.intent('pi_no_more', 1, 'requires_payment_method', 0, false), '{last_payment_error,decline_code}', '"insufficient_funds"')::text)
+FROM sent s JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id' AND s.method = 'GET';
+SELECT is(pg_temp.payment_of(:'id'), 'failed as pi_no_more, captured 0, disputed 0; charge failed, void processing', 'a soft decline begins no further try while we cancel');
+
 -- A line that cannot be booked holds up no other.
 SELECT payments.create_merchant('shut'), payments.create_account('merchant_balance', 'EUR', 'liability', 'shut', max_balance => 500);
 SELECT payment_id AS shut FROM payments.create_payment('shut', 1000, 'EUR', merchant => 'shut', psp => 'tap', payment_method => 'pm_card_visa') \gset

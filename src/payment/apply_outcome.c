@@ -231,9 +231,9 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	c->payment->failure_code = code;
 	c->payment->failure_message = c->result.message;
 	c->payment->psp_payment_id = NULL;
+	o->psp_object_id = NULL;
 	o->status = "awaiting_retry";
 	o->generation++;
-	o->psp_object_id = NULL;
 	o->key_used_at = 0;
 	o->failure_code = code;
 	o->failure_message = c->result.message;
@@ -372,6 +372,12 @@ conflicted(PayContext *c)
 		/* Somebody else's, in another amount than we asked for, and known already. */
 		o->failure_code = "captured_otherwise";
 		pay_apply_finish(c, "failed");
+		return;
+	}
+	if (pay_apply_done(c))
+	{
+		/* What contradicts it is told; nothing is left that could be sent. */
+		pay_operation_finish(c->set, o, "succeeded");
 		return;
 	}
 	if (pay_operation_is_first(o) && pay_payment_can(c->payment, "doubt"))

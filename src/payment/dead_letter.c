@@ -113,6 +113,12 @@ pay_redrive(PG_FUNCTION_ARGS)
 				 errmsg("cannot send what the PSP has accepted once more"),
 				 errdetail("The operation is in status \"%s\".", operation->status),
 				 errhint("Leave out resend: the PSP is asked what became of it.")));
+	if (resend && pay_operation_is_first(operation) && pay_payment_has_money(&set->list[0]))
+		ereport(ERROR,
+				(errcode(PAY_ERR_WRONG_STATE),
+				 errmsg("cannot charge a payment again whose money has come"),
+				 errdetail("The payment is in status \"%s\".", set->list[0].status),
+				 errhint("Leave out resend: the PSP is asked what is left to know.")));
 	operation->schedule = NULL;
 	operation->try = 0;
 	operation->lost = 0;

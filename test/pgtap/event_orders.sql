@@ -547,6 +547,23 @@ SELECT pg_temp.answer(s, 200, jsonb_set(pg_temp.intent('pi_no_more', 1, 'require
 FROM sent s JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id' AND s.method = 'GET';
 SELECT is(pg_temp.payment_of(:'id'), 'failed as pi_no_more, captured 0, disputed 0; charge failed, void processing', 'a soft decline begins no further try while we cancel');
 
+-- What has its money is not charged again, not even by a person's word.
+SELECT pg_temp.charge('pi_paid') AS id \gset
+SELECT pg_temp.tell('psp:answer:limit'), pg_temp.tell('hook:charge'), pg_temp.claim();
+SELECT pg_temp.answer(s, 200, pg_temp.intent('pi_paid', 1, 'succeeded', 999, true)::text) FROM sent s WHERE NOT told;
+SELECT is(pg_temp.payment_of(:'id'), 'succeeded as pi_paid, captured 1000, disputed 0; charge succeeded', 'what contradicts a capture leaves nothing to be sent');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted pi_paid 999', 'and is told');
+INSERT INTO payments.posting_rule (event, leg, debit, credit, builtin) VALUES ('fee', 1, 'no_such_account', 'merchant_balance', false);
+SELECT pg_temp.charge('pi_feeless') AS id \gset
+SELECT pg_temp.tell('psp:answer:limit'), pg_temp.tell('hook:charge'), pg_temp.tell('we:ask');
+SELECT is(pg_temp.payment_of(:'id'), 'succeeded as pi_feeless, captured 1000, disputed 0; charge in_doubt', 'its fee cannot be booked: a dead letter');
+SELECT dead_letter_id AS dead FROM payments.dead_letter WHERE payment_id = :'id' AND decision IS NULL \gset
+SELECT throws_ok(format('SELECT payments.redrive(%L, true, ''send it'')', :'dead'), 'PY006', NULL, 'it is not sent for that');
+DELETE FROM payments.posting_rule WHERE NOT builtin;
+SELECT payments.redrive(:'dead');
+SELECT pg_temp.tell('we:ask');
+SELECT is((SELECT sum(amount)::bigint FROM payments.movement WHERE payment_id = :'id' AND kind = 'fee'), 30::bigint, 'but asked for');
+
 -- A line that cannot be booked holds up no other.
 SELECT payments.create_merchant('shut'), payments.create_account('merchant_balance', 'EUR', 'liability', 'shut', max_balance => 500);
 SELECT payment_id AS shut FROM payments.create_payment('shut', 1000, 'EUR', merchant => 'shut', psp => 'tap', payment_method => 'pm_card_visa') \gset

@@ -135,9 +135,11 @@ INSERT INTO payments.posting_rule (event, leg, debit, credit, builtin) VALUES ('
 SELECT pg_temp.make('unbookable') AS id \gset
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'unbookable: claimed');
 SET LOCAL client_min_messages = error;
-SELECT is(pg_temp.answer(200, jsonb_set(pg_temp.intent(1000, 'succeeded', 'pi_unbookable')::jsonb, '{latest_charge}',
-	'{"id": "ch_unbookable", "balance_transaction": {"id": "txn_unbookable", "fee": 30, "currency": "eur"}}')::text), 'in_doubt', 'unbookable: in doubt');
+SELECT jsonb_set(pg_temp.intent(1000, 'succeeded', 'pi_unbookable')::jsonb, '{latest_charge}',
+	'{"id": "ch_unbookable", "balance_transaction": {"id": "txn_unbookable", "fee": 30, "currency": "eur"}}')::text AS with_fee \gset
+SELECT is(pg_temp.answer(200, :'with_fee'), 'in_doubt', 'unbookable: in doubt');
 SELECT is((SELECT reason FROM payments.dead_letter WHERE payment_id = :'id'), 'cannot_complete', 'unbookable: a dead letter says why');
+SELECT throws_ok(format('SELECT pg_temp.answer(200, %L)', :'with_fee'), 'PY207', NULL, 'unbookable: told once more, when there is nothing left to bury, it is raised');
 SELECT is(pg_temp.answer(200, pg_temp.intent(1000, 'succeeded', 'pi_unbookable')), 'succeeded', 'unbookable: a capture without its fee can be booked');
 SELECT pg_temp.make('unbookable, twice') AS id \gset
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'booked elsewhere: claimed');

@@ -328,7 +328,10 @@ pay_apply_ask_first(PayContext *c)
 	if (o == NULL)
 		o = pay_payment_open_operation(c->payment, PAY_OP_AUTHORIZE);
 	if (c->report->source != PAY_SOURCE_WEBHOOK || o == NULL || !o->queued || c->payment->adapter == NULL ||
-		c->payment->adapter->build_inquiry == NULL || pay_payment_open_operation(c->payment, PAY_OP_VOID))
+		c->payment->adapter->build_inquiry == NULL)
+		return false;
+	/* What we have asked for is no surprise. */
+	if (c->result.effect == PAY_EFFECT_VOIDED && pay_payment_open_operation(c->payment, PAY_OP_VOID))
 		return false;
 	count_applied(c);
 	if (o->claimed_by != NULL)
@@ -545,7 +548,8 @@ is_bad_news(const PayContext *c)
  * Ids that the PSP gave are worth keeping whatever it said: inquiries and
  * refunds name the payment by them.  A late word fills in what nobody has told
  * yet, but replaces nothing; bad news that nobody asked for may be of another
- * object.
+ * object.  Once there is money, the payment is the object that has it; and what
+ * an earlier generation made is not what the operation has made now.
  */
 static void
 keep_ids(PayContext *c)
@@ -557,18 +561,27 @@ keep_ids(PayContext *c)
 	if (o == NULL)
 		return;
 	if (r->psp_payment_id && pay_operation_is_first(o) && !is_bad_news(c) && !(c->stale && r->class == PAY_CLASS_CONFLICTED) &&
-		(d->psp_payment_id == NULL || (!c->stale && strcmp(d->psp_payment_id, r->psp_payment_id) != 0)))
-	{
-		d->psp_payment_id = r->psp_payment_id;
-		d->dirty = true;
-		pay_unmatched_learn(d, r->psp_payment_id);
-	}
+		(d->psp_payment_id == NULL || (!c->stale && !pay_payment_has_money(d))))
+		pay_apply_known_as(c);
 	if (r->object_id && o->psp_object_id == NULL && r->class == PAY_CLASS_APPROVED && pay_apply_answers(o, r->effect) &&
-		!(c->stale && r->effect == PAY_EFFECT_VOIDED))
+		!(c->stale && (r->effect == PAY_EFFECT_VOIDED || (r->generation > 0 && r->generation != o->generation))))
 	{
 		o->psp_object_id = r->object_id;
 		o->dirty = true;
 	}
+}
+
+void
+pay_apply_known_as(PayContext *c)
+{
+	PayPayment *d = c->payment;
+	const char *id = c->result.psp_payment_id;
+
+	if (id == NULL || (d->psp_payment_id && strcmp(d->psp_payment_id, id) == 0))
+		return;
+	d->psp_payment_id = id;
+	d->dirty = true;
+	pay_unmatched_learn(d, id);
 }
 
 bool
@@ -583,7 +596,7 @@ pay_apply_done(const PayContext *c)
 		case PAY_OP_CAPTURE:
 			return d->captured > 0;
 		case PAY_OP_AUTHORIZE:
-			return d->captured > 0 || pay_payment_sum(d, "authorize") > 0;
+			return pay_payment_has_money(d);
 		case PAY_OP_VOID:
 			return strcmp(d->status, "cancelled") == 0;
 		case PAY_OP_REFUND:

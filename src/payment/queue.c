@@ -59,6 +59,7 @@ static void doubt_key(PayOperation *operation, const PayAdapter *adapter, Timest
 static void doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const pg_uuid_t *operations, int n);
 static void doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at);
 static TimestampTz generation_began(const PayOperation *operation);
+static bool is_elsewhere(const PayPayment *payment, const PayOperation *operation);
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
 
@@ -349,6 +350,16 @@ generation_began(const PayOperation *operation)
 	return pay_spi_isnull(0, 1) ? operation->created_at : pay_spi_time(0, 1);
 }
 
+/* Has the payment its money from an object that this operation did not make?  What it has made has then another id. */
+static bool
+is_elsewhere(const PayPayment *payment, const PayOperation *operation)
+{
+	const char *own = operation->psp_object_id;
+
+	return pay_operation_is_first(operation) && pay_payment_has_money(payment) &&
+		(own == NULL || (pay_payment_moved(payment, "capture", own) == NULL && pay_payment_moved(payment, "authorize", own) == NULL));
+}
+
 bool
 pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayCommand *command)
 {
@@ -364,7 +375,7 @@ pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayC
 	command->off_session = payment->off_session;
 	command->psp_ref = operation->psp_ref;
 	command->generation = operation->generation;
-	command->psp_payment_id = payment->psp_payment_id;
+	command->psp_payment_id = is_elsewhere(payment, operation) ? NULL : payment->psp_payment_id;
 	command->psp_object_id = operation->psp_object_id;
 	command->config = payment->config;
 	return pay_money_rescale(operation->amount, payment->exponent, payment->psp_exponent, &command->amount) &&

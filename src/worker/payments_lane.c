@@ -652,11 +652,8 @@ complete_range(const int *which, int n)
 static void
 give_up(PayDone *d, const PayWorkError *error)
 {
-	PayBurial	burial = {d->report.operation_id, "cannot_complete", error->message};
+	PayBurial	burial = {d->report.operation_id, pay_dead_letter_reason(error->sqlstate), error->message};
 
-	/* What the PSP says that it has charged, or refunded, is booked for another payment: one that was adopted after a restore. */
-	if (error->sqlstate == ERRCODE_UNIQUE_VIOLATION)
-		burial.reason = "booked_elsewhere";
 	d->completed = true;
 	if (pay_worker_transaction(bury_work, &burial, NULL) == PAY_WORK_NOT_SET_UP)
 	{

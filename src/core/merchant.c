@@ -62,7 +62,7 @@ pay_require_merchant(const char *merchant)
 	if (merchant == NULL || !find_role(merchant, &app_role))
 		ereport(ERROR,
 				(errcode(PAY_ERR_MERCHANT_UNKNOWN),
-				 errmsg("merchant \"%s\" does not exist", merchant ? merchant : ""),
+				 merchant ? errmsg("merchant \"%s\" does not exist", merchant) : errmsg("merchant must not be null"),
 				 errhint("Create it with payments.create_merchant().")));
 	if (InSecurityRestrictedOperation())
 		ereport(ERROR,

@@ -267,7 +267,7 @@ pay_require_account(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(PAY_ERR_ACCOUNT_NOT_FOUND),
 				 errmsg("account " INT64_FORMAT " does not exist", account_id),
-				 errhint("payments.trial_balance lists the accounts; payments.create_account() makes one.")));
+				 errhint("payments.account lists them; payments.create_account() makes one, or returns its id.")));
 	pay_require_merchant(pay_spi_text(0, 1));
 	pay_spi_end();
 	PG_RETURN_VOID();

@@ -58,6 +58,7 @@ typedef struct PayOperation
 
 	const char *dead_letter;	/* reason of the open one, NULL: none */
 	bool		dead_letter_resolved;	/* of one that was open */
+	const char *resolution;		/* why; NULL: the PSP said what became of it */
 	const char *dead_reason;	/* set: to be dead-lettered now */
 	const char *dead_detail;
 } PayOperation;

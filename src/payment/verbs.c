@@ -276,7 +276,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 	{
 		*sqlstate = PAY_ERR_MERCHANT_UNKNOWN;
 		*hint = "Create it with payments.create_merchant().";
-		return psprintf("merchant \"%s\" does not exist", create->merchant ? create->merchant : "");
+		return create->merchant ? psprintf("merchant \"%s\" does not exist", create->merchant) : "merchant must not be null";
 	}
 	pay_require_merchant(create->merchant);
 	if (route->psp == NULL)
@@ -292,7 +292,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 	{
 		*sqlstate = PAY_ERR_CURRENCY_UNKNOWN;
 		*hint = "Use an ISO 4217 code in upper case, as in payments.currency.";
-		return psprintf("currency \"%s\" does not exist", create->currency ? create->currency : "");
+		return create->currency ? psprintf("currency \"%s\" does not exist", create->currency) : "currency must not be null";
 	}
 	if (route->amount_max > 0 && create->amount > route->amount_max)
 	{
@@ -661,8 +661,10 @@ cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstRes
 	{
 		PayOperation *open = lfirst(cell);
 
-		if (pay_operation_is_open(open))
-			pay_operation_finish(set, open, "cancelled");
+		if (!pay_operation_is_open(open))
+			continue;
+		open->resolution = "the payment was cancelled before it was sent";
+		pay_operation_finish(set, open, "cancelled");
 	}
 	operation = add_operation(set, payment, f, payment->amount, result);
 	pay_operation_finish(set, operation, "succeeded");

@@ -22,6 +22,8 @@ SELECT is((SELECT replayed FROM payments.create_payment('before', 1000, 'EUR')),
 SELECT is(pg_temp.psp_of('named', 'named'), 'sandbox', 'by the merchant');
 SELECT is(pg_temp.psp_of('real', 'real'), 'tap', 'whose own is another one, if it says so');
 SELECT lives_ok($$SELECT payments.create_payment('call', 1000, 'EUR', psp => 'sandbox')$$, 'or by the call');
+SELECT throws_ok($$SELECT payments.create_payment('null', 1000, NULL, psp => 'sandbox')$$, 'PY013', 'currency must not be null', 'nor is a currency that is null one without a name');
+SELECT throws_ok($$SELECT payments.create_payment('null', 1000, 'EUR', merchant => NULL)$$, 'PY010', 'merchant must not be null', 'nor such a merchant');
 SELECT payments.disarm();
 SELECT throws_ok($$SELECT pg_temp.psp_of('disarmed')$$, 'PY401', NULL, 'disarmed for a while: as before');
 SELECT payments.create_merchant('named');

@@ -90,7 +90,7 @@ foreach my $wrong ([ 'heads', 'payments.seal_file is not an absolute path' ], [ 
 my @said = slurp_file($node->logfile) =~ /cannot write heads of sealed blocks: (.*)/g;
 is(scalar(@said), 6, 'each is told once, with the full disk') or diag join "\n", @said;
 named("$folder/heads");
-ok(wait_until($node, 'SELECT head FROM payments.seal_head WHERE pg_stat_file(' . sql_literal("$folder/heads") . ', true) IS NOT NULL AND strpos(pg_read_file(' . sql_literal("$folder/heads") . '), head) = 1', qr/^\d+ /), 'a right one begins with the newest head');
+ok(wait_until($node, 'SELECT head FROM payments.seal_head WHERE strpos(pg_read_file(' . sql_literal("$folder/heads") . ', 0, 1000000, true), head) = 1', qr/^\d+ /), 'a right one begins with the newest head');
 check_clean($node, 'check() is clean');
 
 # ---------- a secrets file that is read while somebody writes it

@@ -71,12 +71,6 @@ pay_ledger_raise(const PayPosting *posting)
 					 errdetail("Its books are closed up to %s.", timestamptz_to_str(account->closed_until)),
 					 errhint("Pass a time from then on, or none, and say in the description what it is about.")));
 			break;
-		case PAY_ERR_LINKED_FAILED:
-			ereport(ERROR,
-					(errcode(PAY_ERR_LINKED_FAILED),
-					 errmsg("a posting of the same group was refused"),
-					 errhint("The group is posted as a whole; correct the one that has another error.")));
-			break;
 		case ERRCODE_INVALID_PARAMETER_VALUE:
 			raise_invalid(posting);
 			break;

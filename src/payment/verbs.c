@@ -177,10 +177,7 @@ pay_create_payment(PG_FUNCTION_ARGS)
 	if (!insert_payment(&create, hash, &result, now))
 	{
 		if (!pay_idempotency_find(create.merchant, create.key, "create_payment", hash, &result))
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not take the idempotency key"),
-					 errhint("Repeat the transaction with the same key.")));
+			elog(ERROR, "idempotency key was neither inserted nor found");
 		pay_spi_end();
 		return create_result(fcinfo, &result.payment_id, result.status, true);
 	}
@@ -550,9 +547,9 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 
 	if (!pay_idempotency_insert(merchant, f->key, f->verb, hash, &result, now))
 	{
-		/* Taken meanwhile for another payment of this merchant: certainly another request. */
+		/* Taken meanwhile for another payment of this merchant: certainly another request, which this raises. */
 		pay_idempotency_find(merchant, f->key, f->verb, hash, &result);
-		elog(ERROR, "idempotency key vanished");
+		elog(ERROR, "idempotency key was neither inserted nor found");
 	}
 	pay_payments_save(set);
 	pay_spi_end();

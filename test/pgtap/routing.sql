@@ -53,6 +53,7 @@ SELECT is((SELECT count(*) FROM payments.currency c WHERE c.exponent > 2 AND NOT
 -- ---------- older than the arming
 SELECT payment_id AS id FROM payments.create_payment('older', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
 SELECT payments.arm();
+SELECT throws_ok(format('SELECT payments.cancel_payment(%L, %L)', :'id', 'older-cancel'), 'PY008', 'cannot cancel a payment that is perhaps at the PSP', 'what another copy may have sent is not cancelled unasked');
 CREATE FUNCTION pg_temp.next(id uuid) RETURNS text LANGUAGE sql AS $$
 	UPDATE payments.queue SET due_at = clock_timestamp() - interval '1 s' WHERE claimed_by IS NULL;
 	SELECT c.method || coalesce(' ' || c.psp_key, '') FROM payments.claim('me', psp => 'tap') c JOIN payments.operation o USING (operation_id) WHERE o.payment_id = $1

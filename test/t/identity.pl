@@ -155,5 +155,17 @@ foreach my $fault ({ fault => 'status_403' }, { fault => 'status_404' }, { fault
 }
 ok(psp_is("$account test"), 'and it is the account that it was');
 
+# ---------- a PSP that somebody takes away while it is asked
+$peer->faults({ fault => 'hold', path => '^/v1/account$' });
+value($node, sprintf q{SELECT payments.create_psp('brief', 'stripe', '%s', 'stripe')}, $peer->url);
+ok($peer->wait_held(1), 'one that is new is asked');
+my $away = $node->background_psql('postgres');
+$away->query_safe(q{BEGIN; DELETE FROM payments.psp_feed WHERE psp = 'brief'; DELETE FROM payments.psp WHERE psp = 'brief'});
+$peer->release;
+ok(wait_until($node, 'SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pid = payments._worker_pid()'), 'its answer cannot be kept yet');
+$away->query_safe('COMMIT');
+$away->quit;
+is(outcome($node, pay('beside', 106)), 'succeeded', 'nor at all: the worker goes on with the others');
+
 check_clean($node, 'the books');
 done_testing();

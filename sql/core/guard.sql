@@ -20,6 +20,10 @@ CREATE FUNCTION payments.guard_psp() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_psp';
 COMMENT ON FUNCTION payments.guard_psp() IS 'Trigger: refuses another address, secret or account of a PSP while it may have performed something that is open here, and to delete it while anything is (PY409); the feeds of one that is deleted go with it.';
 
+CREATE FUNCTION payments._refuse_card_number(value text, name text) RETURNS void
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_refuse_card_number_sql';
+COMMENT ON FUNCTION payments._refuse_card_number(text, text) IS 'Internal: raises PY009 when a value of that name holds what looks like a card number.';
+
 CREATE FUNCTION payments._has_rows(name text) RETURNS boolean
 	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_has_rows';
 COMMENT ON FUNCTION payments._has_rows(text) IS 'Internal: has the table rows now, whatever the transaction''s snapshot shows?';

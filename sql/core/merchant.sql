@@ -7,6 +7,7 @@ CREATE FUNCTION payments.create_merchant(
 BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._commit_durably();
+	PERFORM payments._refuse_card_number(create_merchant.merchant, 'merchant');
 	IF create_merchant.psp IS NOT NULL
 		AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = create_merchant.psp)
 	THEN
@@ -28,4 +29,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.create_merchant(text, name, text) IS
-'Makes a merchant, or changes who acts for it and which PSP it uses by default. What is left out, or null, stays as it is. app_role: only its members act for this merchant; a new one without it, or with payments_app, is every application''s. psp: without one, calls must name it, but for the sandbox in a database that was never armed. Raises PY401 for an unknown PSP, 42704 for an unknown role.';
+'Makes a merchant, or changes who acts for it and which PSP it uses by default. What is left out, or null, stays as it is. app_role: only its members act for this merchant; a new one without it, or with payments_app, is every application''s. psp: without one, calls must name it, but for the sandbox in a database that was never armed. Raises PY401 for an unknown PSP, 42704 for an unknown role, PY009 for a name that holds a card number.';

@@ -298,9 +298,10 @@ BEGIN
 		WHERE q.table_name = _table_name AND q.to_time <= now() - _older_than
 		ORDER BY q.from_time
 	LOOP
-		-- Waits for whoever is still writing into it, and keeps others out.
-		EXECUTE format('LOCK TABLE ONLY payments.%I IN SHARE MODE', p.partition);
-		reason := coalesce(payments._still_needed(_table_name, p.from_time, p.to_time, now() - _older_than),
+		-- Keeps others from writing into it.
+		reason := coalesce(
+			CASE WHEN NOT payments._lock_partitioning(p.partition::text, 'SHARE') THEN 'a transaction that is open may write into it' END,
+			payments._still_needed(_table_name, p.from_time, p.to_time, now() - _older_than),
 			payments._unsealed(p.partition));
 		IF reason IS NOT NULL THEN
 			-- None may be older than those that are here, or balances had gaps: this is the end.
@@ -328,7 +329,7 @@ CREATE FUNCTION payments.retire_partitions(
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10
 	AS 'MODULE_PATHNAME', 'pay_retire_partitions';
 COMMENT ON FUNCTION payments.retire_partitions(text, interval, boolean, boolean) IS
-'Takes the months of posting, payment_status or event out that ended longer ago than older_than (a month at least), oldest first, and returns a row for each. References, sums of accounts and ends of histories stay. keep: the partition becomes a plain table payments.retired_..., yours to dump and drop; false: it is dropped. check_first: nothing is retired while check() finds violations; it reads everything. It ends at the first month that is still needed or not sealed, and says in refused why that stays. Others wait for milliseconds at its end, so it cannot run in a transaction block. Raises 22023, 25001, 55P03 (somebody reads the table for long, or retires it), PY217 (violations).';
+'Takes the months of posting, payment_status or event out that ended longer ago than older_than (a month at least), oldest first, and returns a row for each. References, sums of accounts and ends of histories stay. keep: the partition becomes a plain table payments.retired_..., yours to dump and drop; false: it is dropped. check_first: nothing is retired while check() finds violations; it reads everything. It ends at the first month that is still needed, not sealed, or that an open transaction may write into, and says in refused why that stays. Others wait for milliseconds at its end, so it cannot run in a transaction block. Raises 22023, 25001, 55P03 (somebody reads the table for long, or retires it), PY217 (violations).';
 
 CREATE FUNCTION payments._require_retained(_at timestamptz) RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

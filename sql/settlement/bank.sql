@@ -91,12 +91,11 @@ $$;
 COMMENT ON FUNCTION payments._payouts_open() IS 'Internal: payouts of all PSPs that no entry of a bank, or only a part of one, has been found for.';
 
 -- Several accounts may be waiting for the same payout, and the turn of one keeps
--- nobody from the other.  The lock lets what we read next be what they left; above
--- READ COMMITTED our snapshot is older than that, and the turns of the PSPs say so.
+-- nobody from the other: so who matches takes the turns of all PSPs that have
+-- payouts, in one order.  No lock of the table: everybody may take that.
 CREATE FUNCTION payments._payouts_turn() RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	LOCK TABLE payments.bank_match IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM payments._settlement_turn(s.psp)
 	FROM (
 		SELECT x.psp

@@ -124,6 +124,7 @@ BEGIN
 		WHERE r.reference = _last.reference;
 		PERFORM payments.reverse_posting(posting_id => posting, reason => _why);
 	ELSIF _last.action = 'link' AND _found.kind = 'unmatched_bank' THEN
+		PERFORM payments._payouts_turn();
 		FOR m IN
 			SELECT x.*
 			FROM payments.bank_match x

@@ -13,6 +13,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+PAY_FUNCTION(pay_refuse_card_number_sql);
+
 char *
 pay_text_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -56,6 +58,14 @@ pay_refuse_card_number(const char *text, const char *name)
 				 errhint("Card numbers are never stored; pass the PSP's token for the card instead."),
 				 errhidestmt(true),
 				 errhidecontext(true)));
+}
+
+/* _refuse_card_number(value, name) */
+Datum
+pay_refuse_card_number_sql(PG_FUNCTION_ARGS)
+{
+	pay_refuse_card_number(text_to_cstring(PG_GETARG_TEXT_PP(0)), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_VOID();
 }
 
 void

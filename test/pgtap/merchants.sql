@@ -38,6 +38,7 @@ SET ROLE merchants_app;
 SELECT is(pg_temp.seen(), 'default, gone, mine', 'it is given to every application');
 SELECT lives_ok($$SELECT payments.create_payment('l', 100, 'EUR', merchant => 'gone')$$, 'and they act for it');
 RESET ROLE;
+SELECT throws_ok($$SELECT payments.create_merchant('4111111111111111')$$, 'PY009', NULL, 'no merchant is called by a card number');
 
 -- ---------- what an application has written, run by somebody else's session
 

@@ -101,14 +101,14 @@ pay_http_request_problem(const PayHttpRequest *request, PayHttpHindrance *hindra
 {
 	bool		plain = is_plain(request->url);
 
+	/* Neither setting can be less. */
+	Assert(request->timeout_ms > 0 && request->connect_timeout_ms > 0);
 	*hindrance = PAY_HTTP_NOT_ALLOWED;
 	if (plain && !pay_allow_http)
 		return "plain http is not allowed";
 	*hindrance = PAY_HTTP_NOT_SENDABLE;
 	if (!plain && pg_strncasecmp(request->url, "https://", 8) != 0)
 		return "malformed URL";
-	if (request->timeout_ms <= 0 || request->connect_timeout_ms <= 0)
-		return "no timeout given";
 	for (int i = 0; request->headers != NULL && request->headers[i] != NULL; i++)
 		if (!header_ok(request->headers[i]))
 			return "malformed header";

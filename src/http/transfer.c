@@ -66,8 +66,7 @@ pay_http_finished_create(uint64 tag)
 {
 	PayFinished *finished;
 
-	if (slist_is_empty(&unused))
-		return NULL;
+	Assert(!slist_is_empty(&unused));
 	finished = slist_container(PayFinished, node, slist_pop_head_node(&unused));
 	memset(finished, 0, sizeof(*finished));
 	finished->response.tag = tag;

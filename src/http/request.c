@@ -228,9 +228,8 @@ set_trust(CURL *easy)
 {
 	bool		own = pay_ca_file != NULL && pay_ca_file[0] != '\0';
 
-	if ((own || ca_bundle_built_in) && curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) != CURLE_OK)
-		return false;
-	return !own || curl_easy_setopt(easy, CURLOPT_CAINFO, pay_ca_file) == CURLE_OK;
+	return (!(own || ca_bundle_built_in) || curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK) &&
+		(!own || curl_easy_setopt(easy, CURLOPT_CAINFO, pay_ca_file) == CURLE_OK);
 }
 
 static bool

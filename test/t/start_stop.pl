@@ -141,7 +141,7 @@ foreach my $case ([ 'dropped', '', '1 h' ], [ 'not set up', 'CREATE EXTENSION pa
 	is(value($node, "SELECT count(*) FROM payments.attempt JOIN payments.operation USING (operation_id) WHERE payment_id = '$id'"), '1', 'without another call');
 	check_clean($node, "$name: check() is clean");
 }
-# To what else was asked.  What came meanwhile shows in nothing: half a second is for the worker to have had its turn.
+# To what else was asked.  What came meanwhile shows in nothing: a second is for the worker to have had its turn.
 $node->append_conf('postgresql.conf', "payments.lease = '1 h'");
 reload($node);
 foreach my $case (
@@ -155,7 +155,7 @@ foreach my $case (
 	ok($peer->wait_held(1), "$name: the question is on its way");
 	$node->safe_psql('postgres', 'DROP EXTENSION payments CASCADE');
 	$peer->release;
-	$node->safe_psql('postgres', 'SELECT pg_sleep(0.5)');
+	$node->safe_psql('postgres', 'SELECT pg_sleep(1)');
 	$node->safe_psql('postgres', 'CREATE EXTENSION payments; SELECT payments.setup()');
 	my $id = create_payment($node, idempotency_key => $name, amount => 5432);
 	is(outcome($node, $id), 'succeeded', "$name: when the extension is back the worker goes on");

@@ -155,6 +155,17 @@ foreach my $fault ({ fault => 'status_403' }, { fault => 'status_404' }, { fault
 }
 ok(psp_is("$account test"), 'and it is the account that it was');
 
+# An answer about a secret that is in use no more is none.
+$peer->faults({ fault => 'hold', path => '^/v1/account$', count => 1 });
+secret(stripe => 'sk_test_stranger');
+ok($peer->wait_held(1), 'the PSP is asked about a secret of another account');
+secret(stripe => $PaymentsTest::SECRET);
+value($node, q{SELECT payments.create_psp('beside', 'sandbox')});
+is(outcome($node, create_payment($node, idempotency_key => 'beside', amount => 1, psp => 'beside', payment_method => 'sandbox_ok')), 'succeeded', 'the worker has read the right one');
+$peer->release;
+is(outcome($node, pay('taken back', 108)), 'succeeded', 'which was taken back before the PSP answered: payments go on');
+is(value($node, "SELECT halted_at IS NULL FROM payments.psp WHERE psp = 'stripe'"), 't', 'and it is not halted');
+
 # An answer that cannot be noted, since somebody has the row, is not lost.
 my $log_from = -s $node->logfile;
 my $holder = $node->background_psql('postgres');

@@ -213,9 +213,16 @@ BEGIN
 				IF last_section <> 'check' THEN
 					RETURN NEXT '';
 				END IF;
-				RETURN NEXT format('%s %s: %s and %s %s', CASE WHEN l.ok THEN 'ok   ' ELSE 'WRONG' END,
+				RETURN NEXT format('%s %s: %s and %s%s %s', CASE WHEN l.ok THEN 'ok   ' ELSE 'WRONG' END,
 					l.item, payments._close_amount(l.debits, l.currency),
-					payments._close_amount(l.credits, l.currency), l.currency);
+					payments._close_amount(l.credits, l.currency),
+					-- Right, they differ by the postings with other merchants.
+					CASE
+						WHEN l.ok AND l.closing <> 0
+							THEN CASE WHEN l.closing > 0 THEN ' + ' ELSE ' - ' END
+								|| payments._close_amount(abs(l.closing), l.currency)
+					END,
+					l.currency);
 				balanced := balanced AND l.ok;
 			ELSE
 				IF last_section <> 'remark' THEN

@@ -20,4 +20,4 @@ COMMENT ON FUNCTION payments.start_worker() IS
 CREATE FUNCTION payments.stop_worker() RETURNS void
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_stop_worker';
-COMMENT ON FUNCTION payments.stop_worker() IS 'No more calls to PSPs from this database until start_worker(). Payments are still accepted and wait in the queue.';
+COMMENT ON FUNCTION payments.stop_worker() IS 'No more calls to PSPs from this database until start_worker(); those already in flight end normally. Payments are still accepted and wait in the queue.';

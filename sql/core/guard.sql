@@ -18,7 +18,7 @@ COMMENT ON FUNCTION payments.forget_routes() IS 'Trigger: tells every session to
 
 CREATE FUNCTION payments.guard_psp() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_psp';
-COMMENT ON FUNCTION payments.guard_psp() IS 'Trigger: refuses another address, secret or account of a PSP while it may have performed something that is open here, and to delete it while anything is (PY409).';
+COMMENT ON FUNCTION payments.guard_psp() IS 'Trigger: refuses another address, secret or account of a PSP while it may have performed something that is open here, and to delete it while anything is (PY409); the feeds of one that is deleted go with it.';
 
 CREATE FUNCTION payments._has_rows(name text) RETURNS boolean
 	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_has_rows';

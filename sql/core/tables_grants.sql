@@ -45,13 +45,16 @@ GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_bala
 -- Rates are an administrator's, like rules and schedules.
 GRANT INSERT, UPDATE, DELETE ON payments.vat_rule TO payments_admin;
 
+-- How many calls a PSP gets, and how long one may take; the rest of its row is create_psp()'s.
+GRANT UPDATE (inflight_max, timeout) ON payments.psp TO payments_admin;
+
 -- Files come by COPY into here, to be imported in the same transaction.
 GRANT INSERT (line) ON payments.settlement_staging TO payments_operator, payments_admin;
 
 -- An application sees the merchants that it may act for.  A role that is gone
 -- has no members, and must not make the rows of all others unreadable: so it is
 -- not asked for by its name.
-CREATE OR REPLACE VIEW payments._my_merchant AS
+CREATE OR REPLACE VIEW payments._my_merchant WITH (security_barrier) AS
 SELECT m.merchant FROM payments.merchant m
 WHERE m.app_role IS NULL OR pg_has_role(to_regrole(quote_ident(m.app_role)), 'MEMBER')
 OR pg_has_role('payments_auditor', 'MEMBER') OR pg_has_role('payments_operator', 'MEMBER') OR pg_has_role('payments_admin', 'MEMBER');

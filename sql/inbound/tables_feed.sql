@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS payments.psp_feed (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 COMMENT ON TABLE payments.psp_feed IS 'how far the worker has read each list that a PSP offers: docs/feeds.md';
-COMMENT ON COLUMN payments.psp_feed.psp IS 'psp.psp; no foreign key, see check()';
+COMMENT ON COLUMN payments.psp_feed.psp IS 'psp.psp; no foreign key, but goes with the PSP unless entries of it wait: see check()';
 COMMENT ON COLUMN payments.psp_feed.feed IS 'settlement: movements of the balance at the PSP, for import_settlement(); events: what webhooks tell';
 COMMENT ON COLUMN payments.psp_feed.enabled IS 'see enable_feed()';
 COMMENT ON COLUMN payments.psp_feed.watermark IS 'everything that the PSP created before this moment was read; whole seconds';

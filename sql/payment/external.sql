@@ -17,4 +17,4 @@ CREATE FUNCTION payments.complete(
 	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_complete_sql';
 COMMENT ON FUNCTION payments.complete(uuid, int, int, jsonb, bytea, text) IS
-'Reports what became of a call that claim() handed out, and returns the payment''s status. headers and body as received; http_status null when there was no answer, or not a whole one: the PSP may have done it, so it is asked. An answer whose lease has gone to another is recorded as late, and counts only if it says that money moved. Raises PY302 for an attempt that was never made, 22023.';
+'Reports what became of a call that claim() handed out, and returns the payment''s status. headers and body as received; http_status null when there was no answer, or not a whole one: the PSP may have done it, so it is asked. An answer whose lease has gone to another is recorded as late, and counts only if it says that money moved. One that cannot be booked makes a dead letter, and a warning. Raises PY302 for an attempt that was never made, 22023.';

@@ -311,7 +311,7 @@ COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unkno
 COMMENT ON COLUMN payments.dead_letter.detail IS 'the last error or the PSP''s words, for people';
 COMMENT ON COLUMN payments.dead_letter.attempts IS 'rows in attempt by then';
 COMMENT ON COLUMN payments.dead_letter.created_at IS 'when it was buried';
-COMMENT ON COLUMN payments.dead_letter.decision IS 'redriven, discarded, or resolved: the PSP said what became of it; null: open';
+COMMENT ON COLUMN payments.dead_letter.decision IS 'redriven, discarded, or resolved: the PSP said what became of it, or the payment was cancelled; null: open';
 COMMENT ON COLUMN payments.dead_letter.decided_at IS 'when it was decided';
 COMMENT ON COLUMN payments.dead_letter.decided_by IS 'database role that decided, or that brought the PSP''s word';
 COMMENT ON COLUMN payments.dead_letter.decision_reason IS 'why, as given to discard()';

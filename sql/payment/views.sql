@@ -54,7 +54,7 @@ SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
 		WHEN payments._worker_trouble() IS NOT NULL THEN payments._worker_trouble()
 		ELSE nullif(concat_ws('; ',
 			CASE WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp r WHERE r.adapter <> 'sandbox')
-				THEN 'nothing is sent to real PSPs: ' || u.reason || ': SELECT payments.arm()' END,
+				THEN 'nothing is sent to real PSPs: ' || u.reason || ': SELECT payments.arm(), once no other copy of this database sends' END,
 			(SELECT string_agg(format('PSP "%s" is halted: %s: SELECT payments.resume_psp(%L)', h.psp, coalesce(h.halted_reason, 'see payments.psp'), h.psp), '; ' ORDER BY h.psp)
 			 FROM payments.psp h WHERE h.halted_at IS NOT NULL),
 			s.unfit,

@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS payments.psp (
 	adapter text NOT NULL,
 	base_url text,
 	secret text CONSTRAINT psp_secret_is_a_name CHECK (secret ~ '^[A-Za-z][A-Za-z0-9_.-]{0,62}$'),
-	config jsonb NOT NULL DEFAULT '{}',
+	config jsonb NOT NULL DEFAULT '{}' CONSTRAINT psp_config_is_an_object CHECK (jsonb_typeof(config) = 'object'),
 	inflight_max int NOT NULL DEFAULT 2000 CONSTRAINT psp_inflight_positive CHECK (inflight_max > 0),
 	timeout interval NOT NULL DEFAULT '30 s' CONSTRAINT psp_timeout_range CHECK (timeout BETWEEN interval '100 ms' AND interval '10 min'),
 	halted_at timestamptz,

@@ -384,7 +384,7 @@ BEGIN
 		OR coalesce(import_settlement.options ->> 'totals', 'none') NOT IN ('none', 'payout') THEN
 		PERFORM payments._settlement_fail(
 			'22023',
-			'psp, format or an option is missing or has a value that is not known',
+			'psp or format is missing, or options is no JSON object, or its amounts or totals is not known',
 			NULL,
 			'docs/reconciliation.md lists the options of each format.');
 	END IF;
@@ -413,6 +413,14 @@ BEGIN
 			'the name of the bank account is not a simple name',
 			NULL,
 			'Use up to 63 lower-case letters, digits and "_", beginning with a letter.');
+	ELSIF f.source = 'bank'
+		AND EXISTS (SELECT FROM payments.psp p WHERE p.psp = import_settlement.psp) THEN
+		PERFORM payments._settlement_fail(
+			'22023',
+			format('"%s" is a PSP, and format "%s" is of bank statements',
+				import_settlement.psp, import_settlement.format),
+			'reconcile() would take its lines for those of the PSP, and never look at the bank''s.',
+			'Give the bank account a name of its own, such as "giro".');
 	END IF;
 	body := payments._mask_card_numbers(coalesce(import_settlement.content, payments._settlement_unstage()));
 	import_settlement.content := NULL;

@@ -291,17 +291,19 @@ DECLARE
 BEGIN
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
-	IF resolve_discrepancy.reason IS NULL
-		OR resolve_discrepancy.reason !~ '[^[:space:]]'
-		OR resolve_discrepancy.action IS NULL
+	IF resolve_discrepancy.action IS NULL
 		OR resolve_discrepancy.action NOT IN (
 			'accept', 'adjust', 'refund', 'create', 'link', 'ignore', 'reopen')
 	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = 'action is not known, or the reason is missing',
-			HINT = 'action: accept, adjust, refund, create, link, ignore, reopen; reason: why, for whoever '
-				'reads it in a year.';
+			MESSAGE = format('action "%s" does not exist', resolve_discrepancy.action),
+			HINT = 'Use accept, adjust, refund, create, link, ignore or reopen; to wait, do nothing.';
+	ELSIF resolve_discrepancy.reason IS NULL OR resolve_discrepancy.reason !~ '[^[:space:]]' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'a decision needs a reason',
+			HINT = 'Say why, for whoever reads it in a year.';
 	END IF;
 	SELECT f.* INTO d
 	FROM payments.discrepancy_found f

@@ -7,7 +7,9 @@
 #include "core/arguments.h"
 
 #include "base/pan.h"
+#include "core/spi.h"
 
+#include "access/htup_details.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -89,4 +91,18 @@ pay_require_row_trigger(FunctionCallInfo fcinfo, bool before)
 						before ? "BEFORE" : "AFTER"),
 				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 	return trigger;
+}
+
+Datum
+pay_trigger_column(Relation relation, HeapTuple row, const char *column, Oid type, bool *isnull)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	int			number = SPI_fnumber(desc, column);
+
+	if (number <= 0 || SPI_gettypeid(desc, number) != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("table \"%s\" has no column \"%s\" of the type that its trigger reads", RelationGetRelationName(relation), column),
+				 errhint("Triggers of payments are for its own tables; run SELECT payments.setup(), it attaches them.")));
+	return heap_getattr(row, number, desc, isnull);
 }

@@ -22,5 +22,11 @@ extern void pay_require_text(const char *text, size_t bytes_max, const char *nam
 extern TriggerData *pay_require_trigger(FunctionCallInfo fcinfo);
 /* Likewise, and when there is no row that it could look at: before it is written, to answer with, or after. */
 extern TriggerData *pay_require_row_trigger(FunctionCallInfo fcinfo, bool before);
+/*
+ * What a trigger reads of its row.  Raises when the table has no such column,
+ * or one of another type: whoever may call the function can make it a trigger of
+ * a table of his own.
+ */
+extern Datum pay_trigger_column(Relation relation, HeapTuple row, const char *column, Oid type, bool *isnull);
 
 #endif							/* PAY_ARGUMENTS_H */

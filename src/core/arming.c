@@ -66,6 +66,7 @@ static const char *new_token(void);
 static bool is_ours(const PayArmingFile *file);
 static const char *this_database(void);
 static void arm(void);
+static const char *token_before(const PayArming *arming);
 static TimestampTz arming_time(void);
 static void require_own_salt(void);
 static void lock_or_refuse(const PayArmingFile *file);
@@ -87,6 +88,13 @@ static struct
 	uint64		written_in;		/* transaction that wrote the row last */
 	PaySteady	next;			/* none before this */
 } renewal;
+
+/* Process-local: the token that a transaction has disarmed.  Until it commits, that is what is armed. */
+static struct
+{
+	char		token[PAY_ARMING_TOKEN_BYTES];
+	uint64		by;				/* that transaction */
+} disarmed;
 
 #define READ_ARMING \
 	"SELECT armed_system, armed_timeline, armed_database::bigint, armed_host, armed_token, armed_at, first_armed_at "\
@@ -219,7 +227,8 @@ pay_take_arms(bool keep)
 		bool		renew;
 
 		settle(arming.token);
-		renew = renewal.covered != renewal.handed_out && pay_clock_now() >= renewal.next;
+		/* A session may not come again. */
+		renew = renewal.covered != renewal.handed_out && (!keep || pay_clock_now() >= renewal.next);
 		if (!ours || !token_is(&arming, arming.file.token) || !token_is(&arming, arming.file.next) || !held || renew)
 			reason = keep ? take(&arming, true, renew) : take_once(&arming, renew);
 		/* Another process of ours is at it. */
@@ -391,6 +400,7 @@ arm(void)
 	PayArmingFile file;
 	bool		absent;
 	const char *problem;
+	const char *before;
 
 	require_own_salt();
 	problem = read_arming(&arming, &lock_row);
@@ -401,8 +411,11 @@ arm(void)
 	if (problem == NULL)
 		return;
 	/* What rolls back leaves armed what was. */
-	if (strcmp(file.place, pay_cluster_place()) != 0 || strcmp(file.database, this_database()) != 0 || !token_is(&arming, file.token))
-		strlcpy(file.token, NO_TOKEN, sizeof(file.token));
+	before = token_before(&arming);
+	if (strcmp(file.place, pay_cluster_place()) != 0 || strcmp(file.database, this_database()) != 0 ||
+		before == NULL || (strcmp(file.token, before) != 0 && strcmp(file.next, before) != 0))
+		before = NO_TOKEN;
+	strlcpy(file.token, before, sizeof(file.token));
 	strlcpy(file.place, pay_cluster_place(), sizeof(file.place));
 	strlcpy(file.database, this_database(), sizeof(file.database));
 	strlcpy(file.run, pay_cluster_run(), sizeof(file.run));
@@ -423,6 +436,15 @@ arm(void)
 				(errcode(PAY_ERR_NOT_ARMED),
 				 errmsg("cannot arm this server: %s", problem),
 				 errhint("Its file lies beside that of payments.secrets_file, in a folder that the server's user may write to; payments.arming_file names another place.")));
+}
+
+/* The row's, as it is if this transaction rolls back; NULL: none that counts. */
+static const char *
+token_before(const PayArming *arming)
+{
+	if (disarmed.by != 0 && disarmed.by == U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
+		return disarmed.token;
+	return arming->token;
 }
 
 /* The clock may be behind that of the server which was armed before. */
@@ -483,7 +505,14 @@ pay_disarm(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	/* That of a copy is not ours to take away. */
 	if (read_arming(&arming, &lock_row) == NULL)
+	{
 		pay_arming_file_remove_at_commit();
+		if (!written_just_now())
+		{
+			strlcpy(disarmed.token, arming.token, sizeof(disarmed.token));
+			disarmed.by = U64FromFullTransactionId(GetTopFullTransactionId());
+		}
+	}
 	for (int i = 0; i < 7; i++)
 		pay_arg_null(&args);
 	pay_spi_exec(&write_row, &args);

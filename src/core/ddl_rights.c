@@ -6,7 +6,8 @@
  * or from reading, and looks at rights when it has it.  While it waits, all who
  * come later wait behind it: so anybody who may log in could stop all payments,
  * by a rule on a table, or on a catalog, that another session of theirs reads
- * in an open transaction.  Here the same is asked before.
+ * in an open transaction.  So it does with a whole database, and nobody could
+ * connect.  Here the same is asked before.
  */
 #include "payments.h"
 
@@ -16,6 +17,8 @@
 #include "catalog/objectaddress.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -28,6 +31,7 @@ static void of_create_table(const CreateStmt *statement);
 static void of_alter_table(const AlterTableStmt *statement);
 static void of_column(const Node *column);
 static void of_constraint(const Node *constraint);
+static void owns_database(const char *name);
 static void refuse(AclResult why, Oid relation);
 
 void
@@ -52,6 +56,16 @@ pay_ddl_rights(Node *statement)
 			break;
 		case T_AlterTableStmt:
 			of_alter_table((AlterTableStmt *) statement);
+			break;
+		case T_DropdbStmt:
+			owns_database(((DropdbStmt *) statement)->dbname);
+			break;
+		case T_AlterDatabaseStmt:
+			owns_database(((AlterDatabaseStmt *) statement)->dbname);
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+				owns_database(((RenameStmt *) statement)->subname);
 			break;
 		default:
 			break;
@@ -129,7 +143,7 @@ of_alter_table(const AlterTableStmt *statement)
 		const AlterTableCmd *command = lfirst(cell);
 
 		owns(pay_ddl_brought_in(command));
-		if (command->subtype == AT_DetachPartition)
+		if (command->subtype == AT_DetachPartition || command->subtype == AT_DetachPartitionFinalize)
 			owns_or_parent(castNode(PartitionCmd, command->def)->name);
 		else if (command->subtype == AT_AddColumn)
 			of_column(command->def);
@@ -153,6 +167,15 @@ of_constraint(const Node *constraint)
 {
 	if (constraint && IsA(constraint, Constraint) && ((const Constraint *) constraint)->contype == CONSTR_FOREIGN)
 		may(((const Constraint *) constraint)->pktable, ACL_REFERENCES);
+}
+
+static void
+owns_database(const char *name)
+{
+	Oid			oid = get_database_oid(name, true);
+
+	if (OidIsValid(oid) && !PayDatabaseOwnercheck(oid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_DATABASE, name);
 }
 
 static void

@@ -37,6 +37,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type_d.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -64,7 +65,7 @@ static ProcessUtility_hook_type previous_hook = NULL;
 static bool ddl_allowed = false;
 
 static bool in_projection(const PayTable *table, const char *column);
-static void check_words(const PayTable *table, TupleDesc desc, HeapTuple tuple);
+static void check_words(const PayTable *table, Relation relation, HeapTuple tuple);
 static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 						  ProcessUtilityContext context, ParamListInfo params,
 						  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
@@ -124,7 +125,7 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(trigger->tg_relation);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 	{
-		check_words(table, desc, trigger->tg_trigtuple);
+		check_words(table, trigger->tg_relation, trigger->tg_trigtuple);
 		return PointerGetDatum(trigger->tg_trigtuple);
 	}
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
@@ -152,7 +153,7 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 					 errmsg("column \"%s\" of table \"%s\" cannot be changed", NameStr(column->attname), name),
 					 errhint("It is a fact; only what follows from later facts changes.")));
 	}
-	check_words(table, desc, trigger->tg_newtuple);
+	check_words(table, trigger->tg_relation, trigger->tg_newtuple);
 	return PointerGetDatum(trigger->tg_newtuple);
 }
 
@@ -176,7 +177,7 @@ in_projection(const PayTable *table, const char *column)
 
 /* What would be CHECKs on lists of words, if those were not parsed anew in every statement. */
 static void
-check_words(const PayTable *table, TupleDesc desc, HeapTuple tuple)
+check_words(const PayTable *table, Relation relation, HeapTuple tuple)
 {
 	for (int i = 0; table && i < (int) lengthof(table->words) && table->words[i].column; i++)
 	{
@@ -185,11 +186,8 @@ check_words(const PayTable *table, TupleDesc desc, HeapTuple tuple)
 					known = false;
 		Datum		value;
 		char	   *word;
-		int			column = SPI_fnumber(desc, w->column);
 
-		if (column <= 0)
-			continue;
-		value = heap_getattr(tuple, column, desc, &isnull);
+		value = pay_trigger_column(relation, tuple, w->column, TEXTOID, &isnull);
 		if (isnull)
 			continue;
 		word = TextDatumGetCString(value);

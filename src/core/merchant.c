@@ -4,6 +4,10 @@
  *
  * Verbs are SECURITY DEFINER, so the current role is payments_owner; the role
  * that counts is the one the session had before: GetOuterUserId().
+ *
+ * But not where the server runs what a table's owner has written while somebody
+ * else, a superuser as a rule, or autovacuum, maintains the table: in ANALYZE,
+ * an index, a materialized view.  Who calls there, nobody can tell.
  */
 #include "payments.h"
 
@@ -58,8 +62,13 @@ pay_require_merchant(const char *merchant)
 	if (merchant == NULL || !find_role(merchant, &app_role))
 		ereport(ERROR,
 				(errcode(PAY_ERR_MERCHANT_UNKNOWN),
-				 errmsg("merchant \"%s\" does not exist", merchant ? merchant : ""),
+				 merchant ? errmsg("merchant \"%s\" does not exist", merchant) : errmsg("merchant must not be null"),
 				 errhint("Create it with payments.create_merchant().")));
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("nobody acts for merchant \"%s\" while a table is maintained", merchant),
+				 errhint("Call it elsewhere than in an index, a materialized view, or what ANALYZE runs.")));
 	if (app_role == NULL || decides())
 		return;
 	role = get_role_oid(app_role, true);
@@ -104,6 +113,8 @@ reads_all_merchants(void)
 {
 	static const char *const readers[] = {"payments_operator", "payments_admin", "payments_auditor"};
 
+	if (InSecurityRestrictedOperation())
+		return false;
 	for (int i = 0; i < (int) lengthof(readers); i++)
 	{
 		Oid			role = get_role_oid(readers[i], true);

@@ -40,6 +40,8 @@ typedef enum PayEntry
 	ENTRY_UNUSABLE
 } PayEntry;
 
+static const char no_entry[] = "";
+
 static int	open_secrets(const char *path, const char **problem);
 static const char *judge_path(const char *path, char *resolved);
 static const char *judge_file(int fd);
@@ -87,6 +89,8 @@ pay_secret_find(const char *name, const char **problem)
 		explicit_bzero(value, PAY_SECRET_BYTES_MAX + 1);
 		pfree(value);
 	}
+	if (*problem == no_entry)
+		*problem = psprintf("payments.secrets_file has no entry \"%s\"", name);
 	return NULL;
 }
 
@@ -237,7 +241,7 @@ find_entry(const char *text, size_t bytes, const char *name, char *value)
 		}
 		line += line_bytes + 1;
 	}
-	return found ? NULL : "payments.secrets_file has no entry of that name";
+	return found ? NULL : no_entry;
 }
 
 /*

@@ -119,6 +119,9 @@ find_columns(PayCsvFile *file)
 	for (int i = 0; i < format->n; i++)
 		if (format->columns[i].required && file->column_of[format->columns[i].cell] < 0)
 			return pay_file_broken(&file->problem, 1, "the header has no column \"%s\"", format->columns[i].name);
+	if (format->either[0] != format->either[1] && file->column_of[format->either[0]] < 0 && file->column_of[format->either[1]] < 0)
+		return pay_file_broken(&file->problem, 1, "the header has neither a column \"%s\" nor \"%s\"",
+							   pay_cell_names[format->either[0]], pay_cell_names[format->either[1]]);
 	return PAY_FILE_ROW;
 }
 

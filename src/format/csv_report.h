@@ -24,6 +24,8 @@ typedef struct PayCsvFormat
 	int			n;
 	/* Makes a row of the cells; line, cells and what has no special meaning are filled in. */
 	PayFileResult (*interpret) (PayCsvFile *file, PaySettlementRow *row);
+	/* Cells of which the header must have one; the same twice: no such rule. */
+	PayCell		either[2];
 } PayCsvFormat;
 
 struct PayCsvFile
@@ -56,6 +58,8 @@ typedef struct PayKindWord
 	const char *kind;
 } PayKindWord;
 extern const char *pay_csv_kind(const PayCsvFile *file, const char *type, const PayKindWord *words, int n);
+/* May options.kinds give a type this kind? */
+extern bool pay_csv_is_kind(const char *word);
 /* Two kinds that one word of a PSP can mean, by the direction of the money. */
 extern const char *pay_csv_by_sign(const PayDecimal *net, const char *positive, const char *negative);
 

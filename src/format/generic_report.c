@@ -32,7 +32,8 @@ static const PayColumnName columns[] = {
 	{PAY_CELL_DESCRIPTION, "description"},
 };
 
-const PayCsvFormat pay_csv_generic = {columns, lengthof(columns), interpret};
+/* Without an amount, what stands there as the header is a line of a file that has none: its money would be left out. */
+const PayCsvFormat pay_csv_generic = {columns, lengthof(columns), interpret, {PAY_CELL_GROSS, PAY_CELL_NET}};
 
 static const PayKindWord words[] = {
 	{"charge", "charge"}, {"refund", "refund"}, {"refund_failure", "refund_failure"}, {"fee", "fee"}, {"chargeback", "chargeback"},
@@ -40,6 +41,15 @@ static const PayKindWord words[] = {
 	{"reserve_release", "reserve_release"}, {"transfer", "transfer"}, {"payout", "payout"}, {"payout_failure", "payout_failure"},
 	{"fx", "fx"},
 };
+
+bool
+pay_csv_is_kind(const char *word)
+{
+	for (size_t i = 0; i < lengthof(words); i++)
+		if (strcmp(words[i].kind, word) == 0)
+			return true;
+	return strcmp(word, "unknown") == 0;
+}
 
 static PayFileResult
 interpret(PayCsvFile *file, PaySettlementRow *row)

@@ -54,7 +54,7 @@ static int64 insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const
 
 static void require_sound(Relation relation, HeapTuple row);
 static bool is_among(const char *name, const char *const *names);
-static bool works_unlocked(TupleDesc desc, const Datum *values, const bool *nulls);
+static bool works_unlocked(Relation relation, HeapTuple row);
 
 PAY_FUNCTION(pay_create_account);
 PAY_FUNCTION(pay_require_account);
@@ -267,7 +267,7 @@ pay_require_account(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(PAY_ERR_ACCOUNT_NOT_FOUND),
 				 errmsg("account " INT64_FORMAT " does not exist", account_id),
-				 errhint("payments.trial_balance lists the accounts; payments.create_account() makes one.")));
+				 errhint("payments.account lists them; payments.create_account() makes one, or returns its id.")));
 	pay_require_merchant(pay_spi_text(0, 1));
 	pay_spi_end();
 	PG_RETURN_VOID();
@@ -318,7 +318,7 @@ pay_guard_account(PG_FUNCTION_ARGS)
 			(!old_nulls[i] && !new_nulls[i] && datum_image_eq(old_values[i], new_values[i], column->attbyval, column->attlen)))
 			continue;
 		if (is_among(name, sums) ? DatumGetInt64(new_values[i]) > DatumGetInt64(old_values[i]) :
-			is_among(name, layout) ? works_unlocked(desc, new_values, new_nulls) :
+			is_among(name, layout) ? works_unlocked(trigger->tg_relation, trigger->tg_newtuple) :
 			strcmp(name, "closed_at") == 0 ? old_nulls[i] : !is_among(name, facts))
 			continue;
 		ereport(ERROR,
@@ -345,6 +345,7 @@ require_sound(Relation relation, HeapTuple row)
 {
 	static const char *const columns[] = {"type", "debits", "credits", "held_debits", "held_credits", "min_balance", "max_balance",
 	"hot", "parts"};
+	static const Oid types[] = {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BOOLOID, INT4OID};
 	enum {TYPE_, DEBITS, CREDITS, HELD_DEBITS, HELD_CREDITS, MINIMUM, MAXIMUM, HOT_, PARTS_, N};
 	Datum		values[N];
 	bool		nulls[N];
@@ -353,7 +354,7 @@ require_sound(Relation relation, HeapTuple row)
 	if (strcmp(RelationGetRelationName(relation), "account") != 0)
 		return;
 	for (int i = 0; i < N; i++)
-		values[i] = heap_getattr(row, SPI_fnumber(RelationGetDescr(relation), columns[i]), RelationGetDescr(relation), &nulls[i]);
+		values[i] = pay_trigger_column(relation, row, columns[i], types[i], &nulls[i]);
 	for (int i = TYPE_; i <= HELD_CREDITS; i++)
 		if (nulls[i])
 			return;				/* NOT NULL says so */
@@ -400,13 +401,18 @@ is_among(const char *name, const char *const *names)
 
 /* Nothing held, no history, and limits in parts only, so that postings may do without the row's lock? */
 static bool
-works_unlocked(TupleDesc desc, const Datum *values, const bool *nulls)
+works_unlocked(Relation relation, HeapTuple row)
 {
-#define COLUMN(name_) (SPI_fnumber(desc, name_) - 1)
-	bool		limited = !nulls[COLUMN("min_balance")] || !nulls[COLUMN("max_balance")];
-	bool		split = !nulls[COLUMN("parts")];
+	bool		no_minimum,
+				no_maximum,
+				whole,
+				isnull;
 
-	return DatumGetInt64(values[COLUMN("held_debits")]) == 0 && DatumGetInt64(values[COLUMN("held_credits")]) == 0 &&
-		!DatumGetBool(values[COLUMN("history")]) && split == (limited && DatumGetBool(values[COLUMN("hot")]));
-#undef COLUMN
+	(void) pay_trigger_column(relation, row, "min_balance", INT8OID, &no_minimum);
+	(void) pay_trigger_column(relation, row, "max_balance", INT8OID, &no_maximum);
+	(void) pay_trigger_column(relation, row, "parts", INT4OID, &whole);
+	return DatumGetInt64(pay_trigger_column(relation, row, "held_debits", INT8OID, &isnull)) == 0 &&
+		DatumGetInt64(pay_trigger_column(relation, row, "held_credits", INT8OID, &isnull)) == 0 &&
+		!DatumGetBool(pay_trigger_column(relation, row, "history", BOOLOID, &isnull)) &&
+		!whole == ((!no_minimum || !no_maximum) && DatumGetBool(pay_trigger_column(relation, row, "hot", BOOLOID, &isnull)));
 }

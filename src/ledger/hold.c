@@ -271,9 +271,8 @@ reserve(Hold *hold)
 	if (pay_spi_exec(&insert_hold, &args) == 0)
 	{
 		/* Somebody with other accounts had the reference first; so this raises which field differs. */
-		if (!find_hold(hold))
-			elog(ERROR, "hold was neither inserted nor found");
-		return;
+		find_hold(hold);
+		elog(ERROR, "hold was neither inserted nor found");
 	}
 	hold->hold_id = pay_spi_int64(0, 1);
 	if (hold->expires)

@@ -32,14 +32,14 @@ pay_ledger_raise(const PayPosting *posting)
 					 errdetail("Account " INT64_FORMAT " is in %s, account " INT64_FORMAT " in %s.",
 							   posting->debit, posting->debit_account->currency,
 							   posting->credit, posting->credit_account->currency),
-					 errhint("Exchange by two postings, each between accounts of one currency.")));
+					 errhint("Post in one currency; payments.exchange() posts between two.")));
 			break;
 		case PAY_ERR_ACCOUNT_NOT_FOUND:
 			ereport(ERROR,
 					(errcode(PAY_ERR_ACCOUNT_NOT_FOUND),
 					 errmsg("account " INT64_FORMAT " does not exist",
 							posting->debit_account ? posting->credit : posting->debit),
-					 errhint("payments.trial_balance lists the accounts; payments.create_account() makes one.")));
+					 errhint("payments.account lists them; payments.create_account() makes one, or returns its id.")));
 			break;
 		case PAY_ERR_ACCOUNT_CLOSED:
 			ereport(ERROR,
@@ -70,12 +70,6 @@ pay_ledger_raise(const PayPosting *posting)
 					 errmsg("effective_at lies in a closed period of merchant \"%s\"", account->merchant),
 					 errdetail("Its books are closed up to %s.", timestamptz_to_str(account->closed_until)),
 					 errhint("Pass a time from then on, or none, and say in the description what it is about.")));
-			break;
-		case PAY_ERR_LINKED_FAILED:
-			ereport(ERROR,
-					(errcode(PAY_ERR_LINKED_FAILED),
-					 errmsg("a posting of the same group was refused"),
-					 errhint("The group is posted as a whole; correct the one that has another error.")));
 			break;
 		case ERRCODE_INVALID_PARAMETER_VALUE:
 			raise_invalid(posting);

@@ -40,6 +40,7 @@
 
 static void locate(PayReport *report);
 static bool locate_among(PayPayments *set, PayReport *report);
+static bool is_here(const pg_uuid_t *payment_id);
 static void find_operation(PayContext *c);
 static bool is_present(const PayContext *c);
 static void ask_psp(PayContext *c);
@@ -64,6 +65,7 @@ static PayStmt find_by_psp_payment = PAY_STMT(SPI_OK_SELECT,
 	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1",
 	TEXTOID, TEXTOID);
 
+static PayStmt find_payment = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.payment WHERE payment_id = $1", UUIDOID);
 static PayStmt find_last_inquiry = PAY_STMT(SPI_OK_SELECT,
 	"SELECT max(claimed_at) FROM payments.attempt WHERE operation_id = $1 AND action = 'inquire'", UUIDOID);
 static PayStmt keep_hint = PAY_STMT(SPI_OK_UPDATE,
@@ -178,7 +180,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	c.payment = pay_payments_find(set, &report->payment_id);
 	if (c.payment == NULL)
 	{
-		report->outcome = PAY_OUTCOME_LOCKED;
+		report->outcome = is_here(&report->payment_id) ? PAY_OUTCOME_LOCKED : PAY_OUTCOME_UNMATCHED;
 		return;
 	}
 	c.operation = pay_payment_operation(c.payment, &report->operation_id);
@@ -210,6 +212,16 @@ pay_apply_one(PayPayments *set, PayReport *report)
 					 c.source, pay_apply_code(&c.result));
 	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
 		ask_soon(&c, c.operation);
+}
+
+/* A call may outlast its payment: an earlier state of the database is restored beneath the worker. */
+static bool
+is_here(const pg_uuid_t *payment_id)
+{
+	PayArgs		args = {0};
+
+	pay_arg_uuid(&args, payment_id);
+	return pay_spi_exec(&find_payment, &args) == 1;
 }
 
 /* Which operation does it answer, and is it heeded?  Keeps the answer to a call of ours. */
@@ -316,7 +328,10 @@ pay_apply_ask_first(PayContext *c)
 	if (o == NULL)
 		o = pay_payment_open_operation(c->payment, PAY_OP_AUTHORIZE);
 	if (c->report->source != PAY_SOURCE_WEBHOOK || o == NULL || !o->queued || c->payment->adapter == NULL ||
-		c->payment->adapter->build_inquiry == NULL || pay_payment_open_operation(c->payment, PAY_OP_VOID))
+		c->payment->adapter->build_inquiry == NULL)
+		return false;
+	/* What we have asked for is no surprise. */
+	if (c->result.effect == PAY_EFFECT_VOIDED && pay_payment_open_operation(c->payment, PAY_OP_VOID))
 		return false;
 	count_applied(c);
 	if (o->claimed_by != NULL)
@@ -408,14 +423,17 @@ operation_completed(const PayContext *c)
 	return waiting;
 }
 
-/* The answer is a row of its own, whatever comes of it. */
+/* The answer is a row of its own, whatever comes of it; but none without its attempt, which a restore may have taken away. */
 static void
 keep_answer(PayContext *c)
 {
-	PayAttemptAnswer *answer = palloc0(sizeof(PayAttemptAnswer));
+	PayAttemptAnswer *answer;
 	PayReport  *report = c->report;
 	size_t		bytes = Min(report->body_bytes, ANSWER_BYTES_KEPT);
 
+	if (c->operation == NULL || report->attempt > c->operation->attempts)
+		return;
+	answer = palloc0(sizeof(PayAttemptAnswer));
 	answer->operation_id = report->operation_id;
 	answer->attempt = report->attempt;
 	answer->class = pay_class_name(c->result.class);
@@ -530,7 +548,8 @@ is_bad_news(const PayContext *c)
  * Ids that the PSP gave are worth keeping whatever it said: inquiries and
  * refunds name the payment by them.  A late word fills in what nobody has told
  * yet, but replaces nothing; bad news that nobody asked for may be of another
- * object.
+ * object.  Once there is money, the payment is the object that has it; and what
+ * an earlier generation made is not what the operation has made now.
  */
 static void
 keep_ids(PayContext *c)
@@ -542,18 +561,27 @@ keep_ids(PayContext *c)
 	if (o == NULL)
 		return;
 	if (r->psp_payment_id && pay_operation_is_first(o) && !is_bad_news(c) && !(c->stale && r->class == PAY_CLASS_CONFLICTED) &&
-		(d->psp_payment_id == NULL || (!c->stale && strcmp(d->psp_payment_id, r->psp_payment_id) != 0)))
-	{
-		d->psp_payment_id = r->psp_payment_id;
-		d->dirty = true;
-		pay_unmatched_learn(d, r->psp_payment_id);
-	}
+		(d->psp_payment_id == NULL || (!c->stale && !pay_payment_has_money(d))))
+		pay_apply_known_as(c);
 	if (r->object_id && o->psp_object_id == NULL && r->class == PAY_CLASS_APPROVED && pay_apply_answers(o, r->effect) &&
-		!(c->stale && r->effect == PAY_EFFECT_VOIDED))
+		!(c->stale && (r->effect == PAY_EFFECT_VOIDED || (r->generation > 0 && r->generation != o->generation))))
 	{
 		o->psp_object_id = r->object_id;
 		o->dirty = true;
 	}
+}
+
+void
+pay_apply_known_as(PayContext *c)
+{
+	PayPayment *d = c->payment;
+	const char *id = c->result.psp_payment_id;
+
+	if (id == NULL || (d->psp_payment_id && strcmp(d->psp_payment_id, id) == 0))
+		return;
+	d->psp_payment_id = id;
+	d->dirty = true;
+	pay_unmatched_learn(d, id);
 }
 
 bool
@@ -568,7 +596,7 @@ pay_apply_done(const PayContext *c)
 		case PAY_OP_CAPTURE:
 			return d->captured > 0;
 		case PAY_OP_AUTHORIZE:
-			return d->captured > 0 || pay_payment_sum(d, "authorize") > 0;
+			return pay_payment_has_money(d);
 		case PAY_OP_VOID:
 			return strcmp(d->status, "cancelled") == 0;
 		case PAY_OP_REFUND:

@@ -104,11 +104,14 @@ authorized(PayContext *c)
 {
 	PayPayment *d = c->payment;
 	bool		is_void = pay_payment_moved(d, "void", c->result.object_id) != NULL;
+	/* It may be told after its capture. */
+	bool		is_captured = d->captured > 0 && (c->result.psp_payment_id == NULL || d->psp_payment_id == NULL ||
+												  strcmp(c->result.psp_payment_id, d->psp_payment_id) == 0);
 
 	if (pay_payment_moved(d, "authorize", c->result.object_id))
 		return;
 	count_applied(c);
-	if (!pay_payment_can(d, "authorize") && d->captured == 0 && !is_void)
+	if (!pay_payment_can(d, "authorize") && !is_captured && !is_void)
 	{
 		pay_payment_exception(c->set, d, c->operation, "after_cancel", c->result.object_id, c->result.amount,
 							  psprintf("authorized at the PSP while our status is \"%s\"; cancel it there", d->status));
@@ -117,7 +120,10 @@ authorized(PayContext *c)
 	d->authorized = Max(d->authorized, c->result.amount);
 	pay_payment_move(c->set, d, c->operation, "authorize", c->result.object_id, c->result.amount, c->source);
 	if (pay_payment_can(d, "authorize"))
+	{
+		pay_apply_known_as(c);
 		pay_payment_event(c->set, d, "authorize", c->operation, c->source, NULL);
+	}
 	if (is_void)
 		end_voided(c);
 }
@@ -143,6 +149,7 @@ captured(PayContext *c)
 			pay_unmatched_learn(d, c->result.psp_payment_id);
 		return true;
 	}
+	pay_apply_known_as(c);
 	d->authorized = Max(d->authorized, amount);
 	if (capture)
 		pay_payment_release(d, capture);
@@ -206,7 +213,7 @@ fee_is_missing(PayContext *c)
 {
 	const PayAdapter *adapter = c->payment->adapter;
 
-	return c->report->source == PAY_SOURCE_WEBHOOK && c->result.effect == PAY_EFFECT_CAPTURED && c->result.fee == 0 &&
+	return c->report->source == PAY_SOURCE_WEBHOOK && !c->stale && c->result.effect == PAY_EFFECT_CAPTURED && c->result.fee == 0 &&
 		adapter && adapter->fee_by_inquiry && c->operation->claimed_by == NULL;
 }
 

@@ -218,7 +218,9 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	TimestampTz due;
 	int			try = o->generation;	/* each soft decline began a new one */
 
+	/* Who has asked for a cancellation wants no further try. */
 	if (!pay_operation_is_first(o) || !c->payment->off_session || needs_person(o) || !pay_payment_can(c->payment, "soft_decline") ||
+		pay_payment_open_operation(c->payment, PAY_OP_VOID) ||
 		!pay_retry_next(schedule, c->payment->psp, try, c->result.retry_after_ms, c->set->now, &due))
 	{
 		pay_apply_declined(c, code);
@@ -229,6 +231,7 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	c->payment->failure_code = code;
 	c->payment->failure_message = c->result.message;
 	c->payment->psp_payment_id = NULL;
+	o->psp_object_id = NULL;
 	o->status = "awaiting_retry";
 	o->generation++;
 	o->key_used_at = 0;
@@ -369,6 +372,12 @@ conflicted(PayContext *c)
 		/* Somebody else's, in another amount than we asked for, and known already. */
 		o->failure_code = "captured_otherwise";
 		pay_apply_finish(c, "failed");
+		return;
+	}
+	if (pay_apply_done(c))
+	{
+		/* What contradicts it is told; nothing is left that could be sent. */
+		pay_operation_finish(c->set, o, "succeeded");
 		return;
 	}
 	if (pay_operation_is_first(o) && pay_payment_can(c->payment, "doubt"))

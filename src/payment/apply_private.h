@@ -34,6 +34,8 @@ extern bool pay_apply_answers(const PayOperation *operation, PayEffect effect);
 /* The code for people, or NULL. */
 extern const char *pay_apply_code(const PayResult *result);
 
+/* The payment is this object at the PSP: what was told of it before applies to it. */
+extern void pay_apply_known_as(PayContext *c);
 /* Has what the operation was for been done, by whatever word? */
 extern bool pay_apply_done(const PayContext *c);
 /*

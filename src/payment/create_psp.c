@@ -35,7 +35,7 @@ static bool is_name(const char *text, const char *others);
 static void check_base_url(const char *url);
 static void check_config(Jsonb *config, const PayAdapter *adapter);
 static bool upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const char *secret, NullableDatum config, bool force);
-static void require_unused(const char *psp);
+static void let_go(const char *psp);
 static bool moves(const TriggerData *trigger);
 static bool differ(const char *a, const char *b, const char *absent);
 static const char *of_adapter(const char *config);
@@ -82,6 +82,10 @@ static PayStmt insert_feed = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.psp_feed (psp, feed, watermark, due_at, attempt) SELECT s.psp, $2, date_trunc('second', s.created_at), "
 	"clock_timestamp(), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint "
 	"FROM payments.psp s WHERE s.psp = $1 ON CONFLICT DO NOTHING", TEXTOID, TEXTOID);
+/* One with entries that wait is for a person to look at: check() says so. */
+static PayStmt delete_feeds = PAY_STMT(SPI_OK_DELETE,
+	"DELETE FROM payments.psp_feed f WHERE f.psp = $1 "
+	"AND NOT EXISTS (SELECT FROM payments.feed_entry e WHERE e.psp = f.psp AND e.feed = f.feed)", TEXTOID);
 
 /* create_psp(psp, adapter, base_url, secret, config, force): again with the same adapter, it changes what it is given. */
 Datum
@@ -190,7 +194,7 @@ pay_guard_psp(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
 	{
 		if (!IsLogicalWorker())
-			require_unused(column(trigger->tg_trigtuple, trigger->tg_relation->rd_att, "psp"));
+			let_go(column(trigger->tg_trigtuple, trigger->tg_relation->rd_att, "psp"));
 		return PointerGetDatum(trigger->tg_trigtuple);
 	}
 	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
@@ -205,9 +209,9 @@ pay_guard_psp(PG_FUNCTION_ARGS)
 	return PointerGetDatum(trigger->tg_newtuple);
 }
 
-/* Without its row nothing that is open there would ever go on, and nobody would be told. */
+/* Without its row nothing that is open there would ever go on, and nobody would be told.  Its feeds go with it. */
 static void
-require_unused(const char *psp)
+let_go(const char *psp)
 {
 	PayArgs		args = {0};
 	int64		open;
@@ -216,6 +220,8 @@ require_unused(const char *psp)
 	pay_arg_text(&args, psp);
 	pay_spi_exec(&count_waiting, &args);
 	open = pay_spi_int64(0, 1);
+	if (open == 0)
+		pay_spi_exec(&delete_feeds, &args);
 	pay_spi_end();
 	if (open > 0)
 		ereport(ERROR,
@@ -367,8 +373,8 @@ check_base_url(const char *url)
 {
 	PayNetworks networks;
 
-	if (!pay_networks_parse(pay_allow_networks ? pay_allow_networks : "", &networks))
-		networks.n = 0;
+	/* What cannot be parsed does not get past the setting's check; it would allow nothing. */
+	(void) pay_networks_parse(pay_allow_networks ? pay_allow_networks : "", &networks);
 	switch (pay_url_check(url, pay_allow_http, &networks))
 	{
 		case PAY_URL_OK:

@@ -41,7 +41,14 @@ static PayStmt decide_dead_letter = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.dead_letter SET decision = $2, decided_at = $3, decided_by = $4, decision_reason = $5 "
 	"WHERE dead_letter_id = $1 AND decision IS NULL", UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
 
-void
+/* What the PSP says that it has charged, or refunded, is booked for another payment: one that was adopted after a restore. */
+const char *
+pay_dead_letter_reason(int sqlstate)
+{
+	return sqlstate == ERRCODE_UNIQUE_VIOLATION ? "booked_elsewhere" : "cannot_complete";
+}
+
+bool
 pay_dead_letter_bury(const pg_uuid_t *operation_id, const char *reason, const char *detail,
 					 TimestampTz now, const char *actor)
 {
@@ -52,14 +59,12 @@ pay_dead_letter_bury(const pg_uuid_t *operation_id, const char *reason, const ch
 
 	pay_arg_uuid(&args, operation_id);
 	if (pay_spi_exec(&find_payment, &args) == 0)
-		return;
+		return false;
 	payment_id = pay_spi_uuid(0, 1);
 	set = pay_payments_load(&payment_id, 1, now, actor);
-	if (set->n == 0)
-		return;
-	operation = pay_payment_operation(&set->list[0], operation_id);
+	operation = set->n == 1 ? pay_payment_operation(&set->list[0], operation_id) : NULL;
 	if (operation == NULL || !operation->queued)
-		return;
+		return false;
 	/* Something was sent and its answer could not be used: nobody knows. */
 	if (operation->attempts > 0 && pay_operation_is_open(operation))
 	{
@@ -70,6 +75,7 @@ pay_dead_letter_bury(const pg_uuid_t *operation_id, const char *reason, const ch
 	}
 	pay_operation_bury(operation, reason, detail);
 	pay_payments_save(set);
+	return true;
 }
 
 /*
@@ -105,6 +111,12 @@ pay_redrive(PG_FUNCTION_ARGS)
 				 errmsg("cannot send what the PSP has accepted once more"),
 				 errdetail("The operation is in status \"%s\".", operation->status),
 				 errhint("Leave out resend: the PSP is asked what became of it.")));
+	if (resend && pay_operation_is_first(operation) && pay_payment_has_money(&set->list[0]))
+		ereport(ERROR,
+				(errcode(PAY_ERR_WRONG_STATE),
+				 errmsg("cannot charge a payment again whose money has come"),
+				 errdetail("The payment is in status \"%s\".", set->list[0].status),
+				 errhint("Leave out resend: the PSP is asked what is left to know.")));
 	operation->schedule = NULL;
 	operation->try = 0;
 	operation->lost = 0;

@@ -19,8 +19,10 @@
 #include "base/uuid.h"
 #include "core/arming.h"
 #include "core/spi.h"
+#include "core/subtransaction.h"
 #include "core/wake.h"
 #include "payment/apply.h"
+#include "payment/dead_letter.h"
 #include "payment/payment.h"
 #include "payment/queue.h"
 
@@ -54,6 +56,14 @@ typedef struct PayAttemptRow
 	TimestampTz claimed_at;
 } PayAttemptRow;
 
+/* What is applied, or buried. */
+typedef struct PayOutside
+{
+	PayReport  *report;
+	TimestampTz now;
+	const char *actor;
+} PayOutside;
+
 static void sweep(const char *worker);
 static char *external_name(FunctionCallInfo fcinfo, int n);
 static int	lease_ms(const Interval *lease);
@@ -61,6 +71,8 @@ static const char *find_route(const char *psp, bool *halted);
 static void put_claim(ReturnSetInfo *rsinfo, const PayClaim *claim, const char *base_url);
 static Datum claim_headers(const PayClaim *claim);
 static void put_header(StringInfo json, const char *line);
+static void apply_or_bury(PayOutside *outside);
+static const char *apply_work(void *arg);
 static PayAttemptRow find_attempt(const pg_uuid_t *operation_id, int attempt);
 static void read_answer(FunctionCallInfo fcinfo, PayAnswer *answer, PayReport *report);
 static void read_headers(const PayAdapter *adapter, Jsonb *headers, PayAnswer *answer);
@@ -72,6 +84,8 @@ PAY_FUNCTION(pay_complete_sql);
 /* Locked, so that it is not another account's by the commit of the claim; see payment/create_psp.c. */
 static PayStmt read_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT adapter, base_url, halted_at IS NOT NULL FROM payments.psp WHERE psp = $1 FOR SHARE", TEXTOID);
+static PayStmt read_status = PAY_STMT(SPI_OK_SELECT,
+	"SELECT p.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE o.operation_id = $1", UUIDOID);
 static PayStmt read_attempt = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.psp, a.action = 'inquire', a.generation, a.claimed_at "
 	"FROM payments.attempt a JOIN payments.operation o ON o.operation_id = a.operation_id "
@@ -285,11 +299,42 @@ pay_complete_sql(PG_FUNCTION_ARGS)
 	report.source = row.inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
 	report.elapsed_ms = (int) Min(Max((now - row.claimed_at) / 1000, 0), PG_INT32_MAX);
 	classify(&row, headers, &answer, now, actor, &report);
-	pay_apply(&report, 1, true, now, actor);
+	apply_or_bury(&(PayOutside) {&report, now, actor});
 	(void) pay_take_arms(false);
 	pay_spi_end();
 	ForceSyncCommit();
 	PG_RETURN_TEXT_P(cstring_to_text(report.status));
+}
+
+/* As of the worker: an answer that cannot be booked is a dead letter, instead of one that is asked for again and again. */
+static void
+apply_or_bury(PayOutside *outside)
+{
+	ErrorData  *error;
+	const char *problem = pay_try(apply_work, outside, &error);
+	PayArgs		args = {0};
+
+	if (problem == NULL)
+		return;
+	if (pay_error_passes(error) ||
+		!pay_dead_letter_bury(&outside->report->operation_id, pay_dead_letter_reason(error->sqlerrcode), problem, outside->now, outside->actor))
+		ReThrowError(error);
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("the answer cannot be booked: %s", problem),
+			 errhint("Its operation is a dead letter: see payments.dead_letter.")));
+	pay_arg_uuid(&args, &outside->report->operation_id);
+	pay_spi_exec(&read_status, &args);
+	outside->report->status = pay_spi_text(0, 1);
+}
+
+static const char *
+apply_work(void *arg)
+{
+	PayOutside *outside = arg;
+
+	pay_apply(outside->report, 1, true, outside->now, outside->actor);
+	return NULL;
 }
 
 static PayAttemptRow

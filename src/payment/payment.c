@@ -291,7 +291,7 @@ pay_payment_open_operation(PayPayment *payment, PayOpKind kind)
 }
 
 PayMoved *
-pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id)
+pay_payment_moved(const PayPayment *payment, const char *kind, const char *object_id)
 {
 	ListCell   *cell;
 
@@ -319,6 +319,12 @@ pay_payment_sum(const PayPayment *payment, const char *kind)
 			sum += moved->amount;
 	}
 	return sum;
+}
+
+bool
+pay_payment_has_money(const PayPayment *payment)
+{
+	return payment->captured > 0 || pay_payment_sum(payment, "authorize") > 0;
 }
 
 /* Kept beside those that do, since each is known by the same key. */

@@ -58,6 +58,7 @@ typedef struct PayOperation
 
 	const char *dead_letter;	/* reason of the open one, NULL: none */
 	bool		dead_letter_resolved;	/* of one that was open */
+	const char *resolution;		/* why; NULL: the PSP said what became of it */
 	const char *dead_reason;	/* set: to be dead-lettered now */
 	const char *dead_detail;
 } PayOperation;
@@ -169,9 +170,11 @@ extern PayPayment *pay_payments_find(PayPayments *set, const pg_uuid_t *payment_
 extern PayOperation *pay_payment_operation(PayPayment *payment, const pg_uuid_t *operation_id);
 /* First operation of that kind that is not finished, or NULL. */
 extern PayOperation *pay_payment_open_operation(PayPayment *payment, PayOpKind kind);
-extern PayMoved *pay_payment_moved(PayPayment *payment, const char *kind, const char *object_id);
+extern PayMoved *pay_payment_moved(const PayPayment *payment, const char *kind, const char *object_id);
 /* Sum of the movements of that kind. */
 extern int64 pay_payment_sum(const PayPayment *payment, const char *kind);
+/* Has the PSP taken or held anything for it? */
+extern bool pay_payment_has_money(const PayPayment *payment);
 /* Does a movement of that kind move money?  The others only say what has happened. */
 extern bool pay_movement_moves(const char *kind);
 

@@ -34,6 +34,8 @@
 #include "utils/timestamp.h"
 
 #define CLAIM_MAX 5000
+/* Adapters leave an hour of a key's life for clocks and queues: so much of it is for a clock that was set back. */
+#define SET_BACK_US (30 * 60 * USECS_PER_SEC)
 
 /* Rows that are due: free ones, those whose worker is dead, and those that are at the PSP by our own hand. */
 typedef struct PayDue
@@ -53,9 +55,11 @@ static void complete_lost(PayReport *reports, int n, const char *psp, TimestampT
 static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 					  int lease_ms, PayClaim *claim);
 static void doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
+static void doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now);
 static void doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const pg_uuid_t *operations, int n);
 static void doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at);
 static TimestampTz generation_began(const PayOperation *operation);
+static bool is_elsewhere(const PayPayment *payment, const PayOperation *operation);
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
 
@@ -216,6 +220,7 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	claim->payment_id = payment->payment_id;
 	claim->adapter = payment->adapter;
 	doubt_older(set, payment, operation, payment->adapter);
+	doubt_key(operation, payment->adapter, set->now);
 	claim->inquiry = strcmp(operation->action, "inquire") == 0;
 	if (payment->adapter == NULL)
 		problem = "the library has no such adapter";
@@ -270,6 +275,16 @@ doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, cons
 		strcmp(operation->action, "send") != 0 || operation->created_at >= pay_armed_since())
 		return;
 	doubt(set, payment, operation, generation_began(operation));
+}
+
+/* Used in what is the future, by a clock that has been set back since: how long ago that was nobody knows. */
+static void
+doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now)
+{
+	if (adapter == NULL || adapter->in_process || operation->key_used_at <= now + SET_BACK_US)
+		return;
+	operation->key_used_at = now - (TimestampTz) adapter->key_valid_s * USECS_PER_SEC;
+	operation->dirty = true;
 }
 
 /*
@@ -335,6 +350,16 @@ generation_began(const PayOperation *operation)
 	return pay_spi_isnull(0, 1) ? operation->created_at : pay_spi_time(0, 1);
 }
 
+/* Has the payment its money from an object that this operation did not make?  What it has made has then another id. */
+static bool
+is_elsewhere(const PayPayment *payment, const PayOperation *operation)
+{
+	const char *own = operation->psp_object_id;
+
+	return pay_operation_is_first(operation) && pay_payment_has_money(payment) &&
+		(own == NULL || (pay_payment_moved(payment, "capture", own) == NULL && pay_payment_moved(payment, "authorize", own) == NULL));
+}
+
 bool
 pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayCommand *command)
 {
@@ -350,7 +375,7 @@ pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayC
 	command->off_session = payment->off_session;
 	command->psp_ref = operation->psp_ref;
 	command->generation = operation->generation;
-	command->psp_payment_id = payment->psp_payment_id;
+	command->psp_payment_id = is_elsewhere(payment, operation) ? NULL : payment->psp_payment_id;
 	command->psp_object_id = operation->psp_object_id;
 	command->config = payment->config;
 	return pay_money_rescale(operation->amount, payment->exponent, payment->psp_exponent, &command->amount) &&

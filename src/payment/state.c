@@ -130,7 +130,7 @@ static void check_status_row(Relation partition, const PayStatusRow *row, const 
 static const char *read_previous(Relation partition, const PayStatusRow *row, bytea **hash);
 static const char *read_retired(const PayStatusRow *row, bytea **hash);
 static char *tuple_text(TriggerData *trigger, const char *column);
-static Datum tuple_datum(TriggerData *trigger, const char *column, bool *isnull);
+static Datum tuple_datum(TriggerData *trigger, const char *column, Oid type, bool *isnull);
 
 const char *
 pay_state_next(const char *from, const char *event)
@@ -207,13 +207,13 @@ pay_guard_status(PG_FUNCTION_ARGS)
 				 errmsg("guard_status() must be called as an insert trigger"),
 				 errhint("Run SELECT payments.setup(); it attaches the triggers.")));
 
-	value = tuple_datum(trigger, "payment_id", &isnull);
+	value = tuple_datum(trigger, "payment_id", UUIDOID, &isnull);
 	if (!isnull)
 		row.payment_id = *DatumGetUUIDP(value);
-	row.seq = DatumGetInt32(tuple_datum(trigger, "seq", &isnull));
+	row.seq = DatumGetInt32(tuple_datum(trigger, "seq", INT4OID, &isnull));
 	row.status = tuple_text(trigger, "status");
 	row.event = tuple_text(trigger, "event");
-	value = tuple_datum(trigger, "operation_id", &isnull);
+	value = tuple_datum(trigger, "operation_id", UUIDOID, &isnull);
 	if (!isnull)
 	{
 		operation_id = *DatumGetUUIDP(value);
@@ -222,8 +222,8 @@ pay_guard_status(PG_FUNCTION_ARGS)
 	row.source = tuple_text(trigger, "source");
 	row.actor = tuple_text(trigger, "actor");
 	row.code = tuple_text(trigger, "code");
-	row.recorded_at = DatumGetTimestampTz(tuple_datum(trigger, "recorded_at", &isnull));
-	value = tuple_datum(trigger, "hash", &isnull);
+	row.recorded_at = DatumGetTimestampTz(tuple_datum(trigger, "recorded_at", TIMESTAMPTZOID, &isnull));
+	value = tuple_datum(trigger, "hash", BYTEAOID, &isnull);
 
 	if (row.status == NULL || row.event == NULL || isnull)
 		ereport(ERROR,
@@ -335,21 +335,16 @@ read_retired(const PayStatusRow *row, bytea **hash)
 }
 
 static Datum
-tuple_datum(TriggerData *trigger, const char *column, bool *isnull)
+tuple_datum(TriggerData *trigger, const char *column, Oid type, bool *isnull)
 {
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	int			number = SPI_fnumber(desc, column);
-
-	if (number <= 0)
-		elog(ERROR, "table \"%s\" has no column \"%s\"", RelationGetRelationName(trigger->tg_relation), column);
-	return heap_getattr(trigger->tg_trigtuple, number, desc, isnull);
+	return pay_trigger_column(trigger->tg_relation, trigger->tg_trigtuple, column, type, isnull);
 }
 
 static char *
 tuple_text(TriggerData *trigger, const char *column)
 {
 	bool		isnull;
-	Datum		value = tuple_datum(trigger, column, &isnull);
+	Datum		value = tuple_datum(trigger, column, TEXTOID, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
 }

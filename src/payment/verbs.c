@@ -177,10 +177,7 @@ pay_create_payment(PG_FUNCTION_ARGS)
 	if (!insert_payment(&create, hash, &result, now))
 	{
 		if (!pay_idempotency_find(create.merchant, create.key, "create_payment", hash, &result))
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not take the idempotency key"),
-					 errhint("Repeat the transaction with the same key.")));
+			elog(ERROR, "idempotency key was neither inserted nor found");
 		pay_spi_end();
 		return create_result(fcinfo, &result.payment_id, result.status, true);
 	}
@@ -276,7 +273,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 	{
 		*sqlstate = PAY_ERR_MERCHANT_UNKNOWN;
 		*hint = "Create it with payments.create_merchant().";
-		return psprintf("merchant \"%s\" does not exist", create->merchant ? create->merchant : "");
+		return create->merchant ? psprintf("merchant \"%s\" does not exist", create->merchant) : "merchant must not be null";
 	}
 	pay_require_merchant(create->merchant);
 	if (route->psp == NULL)
@@ -292,7 +289,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 	{
 		*sqlstate = PAY_ERR_CURRENCY_UNKNOWN;
 		*hint = "Use an ISO 4217 code in upper case, as in payments.currency.";
-		return psprintf("currency \"%s\" does not exist", create->currency ? create->currency : "");
+		return create->currency ? psprintf("currency \"%s\" does not exist", create->currency) : "currency must not be null";
 	}
 	if (route->amount_max > 0 && create->amount > route->amount_max)
 	{
@@ -550,9 +547,9 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 
 	if (!pay_idempotency_insert(merchant, f->key, f->verb, hash, &result, now))
 	{
-		/* Taken meanwhile for another payment of this merchant: certainly another request. */
+		/* Taken meanwhile for another payment of this merchant: certainly another request, which this raises. */
 		pay_idempotency_find(merchant, f->key, f->verb, hash, &result);
-		elog(ERROR, "idempotency key vanished");
+		elog(ERROR, "idempotency key was neither inserted nor found");
 	}
 	pay_payments_save(set);
 	pay_spi_end();
@@ -661,8 +658,10 @@ cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstRes
 	{
 		PayOperation *open = lfirst(cell);
 
-		if (pay_operation_is_open(open))
-			pay_operation_finish(set, open, "cancelled");
+		if (!pay_operation_is_open(open))
+			continue;
+		open->resolution = "the payment was cancelled before it was sent";
+		pay_operation_finish(set, open, "cancelled");
 	}
 	operation = add_operation(set, payment, f, payment->amount, result);
 	pay_operation_finish(set, operation, "succeeded");

@@ -120,16 +120,12 @@ write_all(int fd, const char *text, size_t bytes)
 {
 	while (bytes > 0)
 	{
-		ssize_t		n = write(fd, text, bytes);
+		ssize_t		n;
 
-		if (n < 0 && errno == EINTR)
-			continue;
+		errno = ENOSPC;			/* unless it says another reason */
+		n = write(fd, text, bytes);
 		if (n <= 0)
-		{
-			if (n == 0)
-				errno = ENOSPC;
 			return false;
-		}
 		text += n;
 		bytes -= n;
 	}

@@ -48,7 +48,6 @@ typedef struct PayRowShape
 {
 	const PaySealTable *table;
 	int			n;
-	int			natts;
 	int			xid;			/* index of column xid */
 	PayColumn  *columns;
 	Datum	   *values;
@@ -320,7 +319,7 @@ make_shape(const PaySealTable *table, TupleDesc desc)
 	PayRowShape *shape = palloc0(sizeof(PayRowShape));
 
 	shape->table = table;
-	shape->natts = desc->natts;
+	shape->n = desc->natts;
 	shape->xid = -1;
 	shape->columns = palloc(sizeof(PayColumn) * desc->natts);
 	shape->values = palloc(sizeof(Datum) * desc->natts);
@@ -328,11 +327,9 @@ make_shape(const PaySealTable *table, TupleDesc desc)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		PayColumn  *column = &shape->columns[shape->n];
+		PayColumn  *column = &shape->columns[i];
 		bool		varlena;
 
-		if (attribute->attisdropped)
-			continue;
 		column->index = i;
 		column->name = NameStr(attribute->attname);
 		column->type = attribute->atttypid;
@@ -341,7 +338,6 @@ make_shape(const PaySealTable *table, TupleDesc desc)
 			getTypeOutputInfo(attribute->atttypid, &column->output, &varlena);
 		if (attribute->atttypid == XID8OID && strcmp(column->name, "xid") == 0)
 			shape->xid = i;
-		shape->n++;
 	}
 	qsort(shape->columns, shape->n, sizeof(PayColumn), compare_columns);
 	if (shape->xid < 0)
@@ -391,7 +387,7 @@ write_row(PayRowShape *shape, TupleDesc desc, HeapTuple tuple, StringInfo bytes)
 {
 	uint32		name_bytes = strlen(shape->table->name);
 
-	Assert(desc->natts == shape->natts);
+	Assert(desc->natts == shape->n);
 	heap_deform_tuple(tuple, desc, shape->values, shape->nulls);
 	resetStringInfo(bytes);
 	appendStringInfoChar(bytes, PAY_ROW_PREFIX);

@@ -33,6 +33,9 @@
 /* Process-local.  Block written to the file last; -1: not known. */
 static int64 exported = -1;
 
+/* Has the log been told that heads cannot be written? */
+static bool complained = false;
+
 /* Since when each step has found something to seal; 0: the last one did not. */
 static PaySteady behind_since = 0;
 
@@ -79,8 +82,6 @@ pay_sealer_work(void *arg)
 PaySteady
 pay_sealer_done(bool ok, PaySteady now)
 {
-	static bool complained = false;
-
 	if (ok && lines)
 	{
 		const char *problem = pay_seal_file_append(lines);
@@ -107,8 +108,10 @@ pay_sealer_done(bool ok, PaySteady now)
 	return now + (PaySteady) Max(pay_seal_interval_ms / LOOKS, LOOK_MS_MIN) * 1000;
 }
 
+/* Another file may be named: it gets the newest head, and what is wrong with it is told. */
 void
 pay_sealer_reload(void)
 {
 	exported = -1;
+	complained = false;
 }

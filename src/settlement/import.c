@@ -266,7 +266,7 @@ pay_mask_staged(PG_FUNCTION_ARGS)
 	tuple = trigger->tg_trigtuple;
 	desc = RelationGetDescr(trigger->tg_relation);
 	column = SPI_fnumber(desc, "line");
-	value = heap_getattr(tuple, column, desc, &isnull);
+	value = pay_trigger_column(trigger->tg_relation, tuple, "line", TEXTOID, &isnull);
 	if (isnull)
 		return PointerGetDatum(tuple);
 	line = DatumGetTextPCopy(value);

@@ -70,7 +70,9 @@ static void all_rows(FunctionCallInfo fcinfo, PayNext next, void *file, const Pa
 static char *writable(text *content, const char **original, size_t *bytes);
 static void read_options(Jsonb *json, PayFileOptions *options, PayZone *zone);
 static void read_keys(Jsonb *json, const char *allowed);
+static void read_columns(Jsonb *json, PayFileOptions *options);
 static void read_kinds(Jsonb *json, PayFileOptions *options);
+static int	read_pairs(Jsonb *json, const char *name, const char *example, const char **keys, const char **values);
 static const char *option_word(Jsonb *json, const char *name, const char *const *words);
 static bool find_zone(const char *name, PayZone *zone);
 pg_noreturn static void refuse(const PayFileProblem *problem);
@@ -326,8 +328,7 @@ read_options(Jsonb *json, PayFileOptions *options, PayZone *zone)
 				 errmsg("option \"timezone\" is not the name of a time zone"),
 				 errhint("For example \"Europe/Berlin\"; pg_timezone_names lists them."),
 				 errhidestmt(true)));
-	for (int i = 0; i < PAY_CELLS_NAMED; i++)
-		options->columns[i] = pay_json_text(json, psprintf("columns.%s", pay_cell_names[i]));
+	read_columns(json, options);
 	read_kinds(json, options);
 }
 
@@ -363,35 +364,72 @@ read_keys(Jsonb *json, const char *allowed)
 }
 
 static void
+read_columns(Jsonb *json, PayFileOptions *options)
+{
+	const char *cells[PAY_KINDS_MAX],
+			   *names[PAY_KINDS_MAX];
+	int			n = read_pairs(json, "columns", "{\"columns\": {\"gross\": \"Amount\"}}", cells, names);
+
+	for (int i = 0; i < n; i++)
+	{
+		int			cell = 0;
+
+		while (cell < PAY_CELLS_NAMED && strcmp(pay_cell_names[cell], cells[i]) != 0)
+			cell++;
+		if (cell == PAY_CELLS_NAMED)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"columns\" names \"%s\", which no line has", cells[i]),
+					 errhint("docs/reconciliation.md lists what a column can mean."),
+					 errhidestmt(true)));
+		options->columns[cell] = names[i];
+	}
+}
+
+static void
 read_kinds(Jsonb *json, PayFileOptions *options)
 {
-	JsonbValue	kinds,
+	options->kinds = read_pairs(json, "kinds", "{\"kinds\": {\"Sale\": \"charge\"}}", options->types, options->kind_of_type);
+	for (int i = 0; i < options->kinds; i++)
+		if (!pay_csv_is_kind(options->kind_of_type[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"kinds\" names \"%s\", which is no kind of a line", options->kind_of_type[i]),
+					 errhint("docs/reconciliation.md lists the kinds."),
+					 errhidestmt(true)));
+}
+
+/* The keys and values of an option that is an object of strings; 0 when it is left out. */
+static int
+read_pairs(Jsonb *json, const char *name, const char *example, const char **keys, const char **values)
+{
+	JsonbValue	pairs,
 				v;
 	JsonbIterator *it;
 	JsonbIteratorToken token;
+	int			n = 0;
+	bool		fits;
 
-	if (getKeyJsonValueFromContainer(&json->root, "kinds", strlen("kinds"), &kinds) == NULL)
-		return;
-	if (kinds.type != jbvBinary)
+	if (getKeyJsonValueFromContainer(&json->root, name, strlen(name), &pairs) == NULL)
+		return 0;
+	fits = pairs.type == jbvBinary && JsonContainerIsObject(pairs.val.binary.data);
+	it = fits ? JsonbIteratorInit(pairs.val.binary.data) : NULL;
+	while (fits && (token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY && n < PAY_KINDS_MAX)
+			keys[n] = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (token == WJB_VALUE && v.type == jbvString)
+			values[n++] = pnstrdup(v.val.string.val, v.val.string.len);
+		else
+			fits = token == WJB_BEGIN_OBJECT || token == WJB_END_OBJECT;
+	}
+	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"kinds\" must be an object"),
-				 errhint("For example '{\"kinds\": {\"Sale\": \"charge\"}}'."),
+				 errmsg("option \"%s\" must be an object of at most %d strings", name, PAY_KINDS_MAX),
+				 errhint("For example '%s'.", example),
 				 errhidestmt(true)));
-	it = JsonbIteratorInit(kinds.val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY && options->kinds < PAY_KINDS_MAX)
-			options->types[options->kinds] = pnstrdup(v.val.string.val, v.val.string.len);
-		else if (token == WJB_VALUE && v.type == jbvString && options->kinds < PAY_KINDS_MAX)
-			options->kind_of_type[options->kinds++] = pnstrdup(v.val.string.val, v.val.string.len);
-		else if (token != WJB_BEGIN_OBJECT && token != WJB_END_OBJECT)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"kinds\" must be an object of at most %d strings", PAY_KINDS_MAX),
-					 errhint("For example '{\"kinds\": {\"Sale\": \"charge\"}}'."),
-					 errhidestmt(true)));
-	}
+	return n;
 }
 
 /* The text of an option, one of words unless that is NULL. */

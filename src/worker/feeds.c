@@ -19,7 +19,6 @@
 #include "worker/lane.h"
 
 #include "core/clock.h"
-#include "core/guc.h"
 #include "inbound/feed.h"
 #include "inbound/feed_entry.h"
 #include "worker/transaction.h"
@@ -36,8 +35,6 @@
 #define PAGE_BYTES_MAX (1024 * 1024)
 /* A page cannot be smaller than one entry: this much it may have. */
 #define ENTRY_BYTES_MAX (8 * 1024 * 1024)
-/* A lease must outlast the call. */
-#define LEASE_SPARE_MS (60 * 1000)
 /* Looks for due pages, and steps that failed, come no sooner than this. */
 #define PACE_MS 100
 #define COMPLETE_AGAIN_MS 200
@@ -220,12 +217,11 @@ static void
 claim_work(void *arg)
 {
 	PayFeedRound *round = arg;
-	int			timeout_ms = 0;
+	int			lease_ms = 0;
 
 	for (int i = 0; i < pay_upstreams_count(); i++)
-		timeout_ms = Max(timeout_ms, pay_upstreams_get(i)->timeout_ms);
-	round->claimed = pay_feed_claim(round->psps, round->n, PAY_WORKER_ROLE, Max(pay_lease_ms, timeout_ms + LEASE_SPARE_MS),
-									round->room, GetCurrentTimestamp(), round->claims);
+		lease_ms = Max(lease_ms, pay_upstream_lease_ms(pay_upstreams_get(i)));
+	round->claimed = pay_feed_claim(round->psps, round->n, PAY_WORKER_ROLE, lease_ms, round->room, GetCurrentTimestamp(), round->claims);
 	for (int i = 0; i < round->claimed; i++)
 		round->upstreams[i] = pay_upstreams_find(round->claims[i].psp, round->claims[i].adapter);
 	pages_at = pay_clock_of(pay_feed_due(round->psps, round->n));

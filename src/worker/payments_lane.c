@@ -16,6 +16,7 @@
 
 #include "worker/lane.h"
 
+#include "base/uuid.h"
 #include "core/arming.h"
 #include "core/clock.h"
 #include "core/guc.h"
@@ -316,8 +317,9 @@ claim_work(void *arg)
 	round->locked = !pay_upstream_lock(round->upstream);
 	if (round->locked)
 		return;
-	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_lease_ms, GetCurrentTimestamp(), is_on_its_way,
-							   round->upstream->skip, round->upstream->n_skip, &round->claims, &round->touched, &round->first);
+	round->n = pay_queue_claim(round->upstream->psp, PAY_WORKER_ROLE, round->room, pay_upstream_lease_ms(round->upstream),
+							   GetCurrentTimestamp(), is_on_its_way, round->upstream->skip, round->upstream->n_skip,
+							   &round->claims, &round->touched, &round->first);
 	if (round->n > 0 && !round->upstream->adapter->in_process)
 		pay_arms_used();
 	/* What another adapter built must not be sent there. */
@@ -338,10 +340,11 @@ claim_work(void *arg)
 static bool
 is_on_its_way(const pg_uuid_t *operation_id)
 {
-	PaySteady	since = pay_clock_now() - (PaySteady) pay_lease_ms * 1000;
+	PaySteady	now = pay_clock_now();
 
 	for (int i = 0; i < pay_payments_lane.slots; i++)
-		if (calls[i].upstream && calls[i].begun_at > since && memcmp(&calls[i].operation_id, operation_id, UUID_LEN) == 0)
+		if (calls[i].upstream && memcmp(&calls[i].operation_id, operation_id, UUID_LEN) == 0 &&
+			calls[i].begun_at > now - pay_upstream_lease_ms(calls[i].upstream) * INT64CONST(1000))
 			return true;
 	return false;
 }
@@ -635,6 +638,10 @@ complete_range(const int *which, int n)
 			PayDone    *d = &done[which[i]];
 
 			d->completed = d->report.outcome != PAY_OUTCOME_LOCKED;
+			if (d->report.outcome == PAY_OUTCOME_UNMATCHED)
+				ereport(LOG,
+						(errmsg("PSP \"%s\" has answered about payment %s, which is not here any more", d->report.psp, pay_uuid_text(&d->report.payment_id)),
+						 errhint("If an earlier state was restored: what the PSP has charged since, its events and settlement lines tell.")));
 			d->not_before = pay_clock_now() + CONTENDED_MS * 1000;
 		}
 		return;
@@ -658,11 +665,8 @@ complete_range(const int *which, int n)
 static void
 give_up(PayDone *d, const PayWorkError *error)
 {
-	PayBurial	burial = {d->report.operation_id, "cannot_complete", error->message};
+	PayBurial	burial = {d->report.operation_id, pay_dead_letter_reason(error->sqlstate), error->message};
 
-	/* What the PSP says that it has charged, or refunded, is booked for another payment: one that was adopted after a restore. */
-	if (error->sqlstate == ERRCODE_UNIQUE_VIOLATION)
-		burial.reason = "booked_elsewhere";
 	d->completed = true;
 	if (pay_worker_transaction(bury_work, &burial, NULL) == PAY_WORK_NOT_SET_UP)
 	{

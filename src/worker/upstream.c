@@ -32,6 +32,7 @@
 #define BREAKER_MS_MIN 250
 #define BREAKER_MS_MAX 60000
 #define HEALTH_NOTE_MS 1000
+#define LEASE_SPARE_MS (60 * 1000)
 /* With others beside it, a PSP may have so many calls in flight for each slot that is free. */
 #define SHARE 3
 /* Of all slots one in so many is kept for PSPs that answer; half of these, one each, for those that have not been called yet. */
@@ -544,6 +545,12 @@ open_breaker(PayUpstream *upstream, PaySteady now)
 	upstream->breaker_ms = Min(Max(upstream->breaker_ms * 2, BREAKER_MS_MIN), BREAKER_MS_MAX);
 	upstream->breaker_until = now + upstream->breaker_ms * INT64CONST(1000);
 	pay_pace_begin_carefully(&upstream->pace);
+}
+
+int
+pay_upstream_lease_ms(const PayUpstream *upstream)
+{
+	return Max(pay_lease_ms, upstream->timeout_ms + LEASE_SPARE_MS);
 }
 
 void

@@ -114,6 +114,8 @@ extern bool pay_upstream_lock(const PayUpstream *upstream);
 extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, int slots, PaySteady now, PaySteady *again);
 /* Why it may not even be asked whose account its secret is of, for all to see; NULL: it may. */
 extern void pay_upstream_hinder(PayUpstream *upstream, const char *why);
+/* So long a call of it that is claimed belongs to the worker: it outlasts the call, whatever payments.lease says. */
+extern int	pay_upstream_lease_ms(const PayUpstream *upstream);
 /* Counts how a call of that lane ended: losses one after the other open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, PaySteady begun_at, PaySteady now);
 

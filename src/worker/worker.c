@@ -77,6 +77,7 @@ static int	slots = 0;			/* of all lanes */
 static bool work_noted = false;	/* the latch was seen and is still set */
 static bool idle = false;		/* not set up, disabled, or of another version */
 static bool other_version = false;	/* the extension's, when last looked */
+static bool stopping = false;	/* by hand, as soon as what is in flight has ended */
 static bool recovered = false;
 static PaySteady idle_look_at = 0;
 static PaySteady failed_until = 0;	/* no look before this */
@@ -303,7 +304,7 @@ look_due(void)
 	PaySteady	due = PAY_NEVER;
 
 	if (idle)
-		due = work_noted ? 0 : Min(idle_look_at, pay_arms_due());
+		due = work_noted || (stopping && nothing_left()) ? 0 : Min(idle_look_at, pay_arms_due());
 	else
 		for (int i = 0; i < (int) lengthof(lanes); i++)
 			due = Min(due, lanes[i]->next_look(work_noted));
@@ -437,8 +438,9 @@ stop_if_by_hand(const PayLook *look)
 
 	if (look->enabled)
 		was_enabled = true;
-	else if (order.by_hand && was_enabled && look->of_our_version &&
-			 pay_worker_transaction(retire_work, &retired, NULL) == PAY_WORK_DONE && retired)
+	stopping = !look->enabled && order.by_hand && was_enabled && look->of_our_version;
+	if (stopping && nothing_left() &&
+		pay_worker_transaction(retire_work, &retired, NULL) == PAY_WORK_DONE && retired)
 	{
 		ereport(LOG, (errmsg("payments worker for database \"%s\" was stopped", order.database)));
 		proc_exit(0);

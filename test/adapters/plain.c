@@ -103,7 +103,8 @@ read_operation(PaySlice body, const PayCommand *command, PayResult *result)
 	result->psp_payment_id = plain_text(body, "payment");
 	result->psp_ref = plain_text(body, "ref");
 	result->currency = plain_text(body, "currency");
-	if (!is_word(result->object_id) || !is_word(result->psp_payment_id) || !is_word(result->psp_ref) || status == NULL || kind == NULL ||
+	/* What was not asked for need not say of which payment it is. */
+	if (!is_word(result->object_id) || !((command == NULL && result->psp_payment_id == NULL) || is_word(result->psp_payment_id)) || !is_word(result->psp_ref) || status == NULL || kind == NULL ||
 		result->currency == NULL || !plain_int64(body, "amount", &result->amount) ||
 		!plain_int64(body, "generation", &generation) || generation < 1 || generation > PG_INT32_MAX)
 		return;

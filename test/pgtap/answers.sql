@@ -225,6 +225,27 @@ SELECT is(pg_temp.dead(:'id'), NULL, 'poison: counted from the start');
 SELECT is(pg_temp.turn(:'id', 200, format('{"object": "search_result", "has_more": false, "data": [%s]}',
 	(SELECT jsonb_set(pg_temp.intent('succeeded', 'pi_dies', 1000)::jsonb, '{metadata}', jsonb_build_object('payments_ref', psp_ref, 'payments_generation', '1')) FROM payments.operation WHERE payment_id = :'id'))), 'succeeded', 'poison: and done');
 
+-- The same to one that the PSP has accepted: until then nothing was in doubt.
+INSERT INTO payments.retry_schedule (schedule, try, delay, builtin) SELECT 'pending', n, '1 s', false FROM generate_series(1, 60) n;
+SELECT pg_temp.make('dies asking') AS id \gset
+SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('processing', 'pi_asking')), 'processing', 'poison for who asks: on its way');
+DO $$
+DECLARE
+	id uuid := (SELECT payment_id FROM payments.idempotency_key WHERE key = 'dies asking');
+BEGIN
+	FOR i IN 1..60 LOOP
+		UPDATE payments.queue SET due_at = clock_timestamp() WHERE payment_id = id;
+		EXIT WHEN NOT FOUND;
+		PERFORM payments.claim('dies', psp => 'tap');
+		IF i = 20 AND (SELECT status FROM payments.payment WHERE payment_id = id) <> 'processing' THEN
+			RAISE 'in doubt too early';
+		END IF;
+	END LOOP;
+END
+$$;
+SELECT matches(pg_temp.dead(:'id'), '^worker_died: ', 'poison for who asks: a dead letter');
+SELECT results_eq(format('SELECT p.status, o.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE p.payment_id = %L', :'id'), $$VALUES ('in_doubt', 'in_doubt')$$, 'poison for who asks: nobody knows any more');
+
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'check() is clean');
 
 SELECT * FROM finish();

@@ -128,6 +128,8 @@ SELECT is((SELECT string_agg(format('%s %s %s', item, closing, ok), '; ') FROM p
 SELECT is((SELECT count(*)::int FROM payments.close_lines('shop', 1, accounts => true) WHERE section = 'account'), 7, 'with all accounts');
 SELECT ok((SELECT bool_or(r = 'The period balances.') AND bool_or(r ~ '^ok    debits = credits: 139.80 and 139.80 EUR$') AND bool_or(r ~ '^- 2 holds open at the end: 4.70 EUR$')
 	AND bool_or(r ~ '^asset, total +0 +5000 +0 +5000$') AND bool_or(r ~ '^SHA-256    [0-9a-f]{64}$') FROM payments.close_report('shop', 1) r), 'as lines of text');
+SELECT is((SELECT count(*)::int FROM payments.close_report('shop', 2) r
+	WHERE r ~ '^ok    (debits = credits|assets .*equity) [+] postings with other merchants: [0-9.]+ and [0-9.]+ [+] 0[.]09 EUR$'), 2, 'whose two sides are equal as they are printed');
 SELECT payments.void_hold(:half, 'later') \g /dev/null
 SELECT is((SELECT closing FROM payments.close_lines('shop', 1) WHERE item ~ 'holds'), 470::numeric, 'what happens later changes no report');
 INSERT INTO payments.discrepancy_found (psp, kind, subject, run_id, occurred_at, found_at) VALUES

@@ -226,6 +226,10 @@ INSERT INTO scenario VALUES
 		'{psp:answer,hook:authorize,hook:cancel:pi_1:1,we:ask}'),
 	('cancelled by us, and so are others in our name', 'manual', '{"intent": "pi_1", "status": "canceled", "received": 0}', '{we:claim,psp:answer:authorized,we:cancel,we:claim,psp:answer:limit}',
 		'{hook:cancel:pi_other:1,hook:cancel:pi_0:0,hook:authorize,we:ask}'),
+	('cancelled by us while the payer tries again', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:action,we:cancel,we:claim}',
+		'{hook:failed:do_not_honor,hook:charge|line:charge,psp:answer,we:ask}'),
+	('cancelled by us while the payer fails', 'automatic', '{"intent": "pi_1", "status": "canceled", "received": 0}', '{we:claim,psp:answer:action,we:cancel,we:claim}',
+		'{psp:answer|psp:answer:lost,hook:cancel:pi_1:1,hook:failed:do_not_honor,hook:action,we:ask}'),
 	('captured by us', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 800}', '{we:claim,psp:answer:authorized,we:capture,we:claim}',
 		'{psp:answer,hook:authorize,hook:charge|line:charge,we:ask,hook:refund:re_1:800}'),
 	('captured in the dashboard while ours waits', 'manual', '{"intent": "pi_1", "status": "succeeded", "received": 800}', '{we:claim,psp:answer:authorized,we:capture,we:claim,psp:answer:limit}',
@@ -460,6 +464,105 @@ SELECT pg_temp.tell('hook:charge'), pg_temp.tell('hook:refund:re_two:1000'), pg_
 SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_two 500, conflicted re_two 1000, duplicate pi_two 1000', 'before it is heard of, and after');
 SELECT results_eq(format('SELECT status, captured, refunded, disputed FROM payments.payment WHERE payment_id = %L', :'id'), $$VALUES ('succeeded', 1000::bigint, 0::bigint, 0::bigint)$$,
 	'the payment is as it was');
+
+-- The first generation was declined, and has the money in the end: it is the payment, whatever becomes of the second.
+CREATE FUNCTION pg_temp.second_generation(name text, capture text DEFAULT 'automatic') RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+	made uuid := (SELECT payment_id FROM payments.create_payment(name, 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', capture => second_generation.capture, off_session => true));
+BEGIN
+	DELETE FROM world;
+	DELETE FROM sent;
+	INSERT INTO world SELECT made, o.psp_ref, NULL, jsonb_build_object('intent', 'pi_' || name || '_1', 'status', CASE capture WHEN 'manual' THEN 'requires_capture' ELSE 'succeeded' END,
+		'received', CASE capture WHEN 'manual' THEN 0 ELSE 1000 END), 1 FROM payments.operation o WHERE o.payment_id = made;
+	PERFORM pg_temp.claim();
+	DELETE FROM sent s USING payments.operation o WHERE o.operation_id = s.operation_id AND o.payment_id <> made;
+	PERFORM pg_temp.tell('psp:answer:soft');
+	RETURN made;
+END
+$$;
+CREATE FUNCTION pg_temp.payment_of(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT format('%s as %s, captured %s, disputed %s; %s', p.status, p.psp_payment_id, p.captured, p.disputed,
+		(SELECT string_agg(o.kind || ' ' || o.status, ', ' ORDER BY o.created_at) FROM payments.operation o WHERE o.payment_id = p.payment_id)) FROM payments.payment p WHERE p.payment_id = id
+$$;
+SELECT pg_temp.second_generation('waits') AS id \gset
+SELECT pg_temp.tell('hook:charge');
+SELECT is(pg_temp.payment_of(:'id'), 'succeeded as pi_waits_1, captured 1000, disputed 0; charge succeeded', 'the second is not sent, nor asked for');
+
+SELECT pg_temp.second_generation('refused') AS id \gset
+SELECT pg_temp.claim();
+SELECT pg_temp.tell('hook:charge');
+SELECT pg_temp.answer(s, 402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor", "payment_intent": {"id": "pi_refused_2"}}}') FROM sent s WHERE NOT told;
+SELECT pg_temp.tell('hook:dispute:dp_refused:300');
+SELECT is(pg_temp.payment_of(:'id'), 'disputed as pi_refused_1, captured 1000, disputed 300; charge succeeded', 'the second is refused: what is told of the first is heard');
+SELECT payments.refund_payment(:'id', 'back to the first');
+DELETE FROM sent;
+SELECT pg_temp.claim();
+SELECT matches(a.body, '^payment_intent=pi_refused_1&', 'and refunded is the first') FROM payments.attempt a JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id' AND o.kind = 'refund';
+
+SELECT pg_temp.second_generation('both') AS id \gset
+SELECT pg_temp.claim();
+SELECT pg_temp.tell('hook:charge');
+UPDATE world SET truth = truth || '{"intent": "pi_both_2"}', generation = 2;
+SELECT pg_temp.tell('psp:answer'), pg_temp.tell('hook:dispute:dp_both_2:300');
+UPDATE world SET truth = truth || '{"intent": "pi_both_1"}', generation = 1;
+SELECT pg_temp.tell('hook:dispute:dp_both_1:400');
+SELECT is(pg_temp.payment_of(:'id'), 'disputed as pi_both_1, captured 1000, disputed 400; charge succeeded', 'both are charged: the first is the payment');
+SELECT is(pg_temp.moved(:'id'), 'capture pi_both_1 1000, dispute dp_both_1 400, late_capture pi_both_2 1000', 'the second stands in suspense');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_both_2 300, duplicate pi_both_2 1000', 'and so does its dispute');
+
+SELECT pg_temp.second_generation('lost') AS id \gset
+SELECT pg_temp.claim();
+SELECT pg_temp.tell('hook:charge'), pg_temp.tell('psp:answer:lost');
+UPDATE world SET truth = truth || '{"intent": "pi_lost_2"}', generation = 2;
+SELECT pg_temp.tell('we:ask');
+SELECT is(pg_temp.moved(:'id'), 'capture pi_lost_1 1000, late_capture pi_lost_2 1000', 'what became of the second is found out when its answer is lost');
+SELECT is(pg_temp.payment_of(:'id'), 'succeeded as pi_lost_1, captured 1000, disputed 0; charge succeeded', 'the first is the payment');
+
+SELECT pg_temp.second_generation('held', 'manual') AS id \gset
+SELECT pg_temp.claim();
+SELECT pg_temp.tell('hook:authorize');
+SELECT pg_temp.answer(s, 402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor", "payment_intent": {"id": "pi_held_2"}}}') FROM sent s WHERE NOT told;
+SELECT is(pg_temp.payment_of(:'id'), 'authorized as pi_held_1, captured 0, disputed 0; authorize succeeded', 'held by the first: it is what will be captured');
+
+SELECT pg_temp.second_generation('held_twice', 'manual') AS id \gset
+SELECT pg_temp.claim();
+UPDATE world SET truth = truth || '{"status": "succeeded", "received": 1000}';
+SELECT pg_temp.tell('hook:charge');
+UPDATE world SET truth = '{"intent": "pi_held_twice_2", "status": "requires_capture", "received": 0}', generation = 2;
+SELECT pg_temp.tell('psp:answer');
+SELECT is(pg_temp.exceptions(:'id'), 'after_cancel pi_held_twice_2 1000', 'captured from the first, and held by the second: a person is told');
+
+-- A cancellation that was accepted ends the tries.
+SELECT payment_id AS id FROM payments.create_payment('no more', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', off_session => true) \gset
+DELETE FROM world;
+DELETE FROM sent;
+INSERT INTO world SELECT :'id', psp_ref, NULL, '{"intent": "pi_no_more", "status": "requires_payment_method", "received": 0}', 1 FROM payments.operation WHERE payment_id = :'id';
+SELECT pg_temp.claim();
+DELETE FROM sent s USING payments.operation o WHERE o.operation_id = s.operation_id AND o.payment_id <> :'id';
+SELECT pg_temp.tell('psp:answer:action');
+SELECT payments.cancel_payment(:'id', 'no more, please');
+SELECT pg_temp.tell('hook:processing');
+SELECT pg_temp.claim();
+SELECT pg_temp.answer(s, 200, jsonb_set(pg_temp.intent('pi_no_more', 1, 'requires_payment_method', 0, false), '{last_payment_error,decline_code}', '"insufficient_funds"')::text)
+FROM sent s JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id' AND s.method = 'GET';
+SELECT is(pg_temp.payment_of(:'id'), 'failed as pi_no_more, captured 0, disputed 0; charge failed, void processing', 'a soft decline begins no further try while we cancel');
+
+-- What has its money is not charged again, not even by a person's word.
+SELECT pg_temp.charge('pi_paid') AS id \gset
+SELECT pg_temp.tell('psp:answer:limit'), pg_temp.tell('hook:charge'), pg_temp.claim();
+SELECT pg_temp.answer(s, 200, pg_temp.intent('pi_paid', 1, 'succeeded', 999, true)::text) FROM sent s WHERE NOT told;
+SELECT is(pg_temp.payment_of(:'id'), 'succeeded as pi_paid, captured 1000, disputed 0; charge succeeded', 'what contradicts a capture leaves nothing to be sent');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted pi_paid 999', 'and is told');
+INSERT INTO payments.posting_rule (event, leg, debit, credit, builtin) VALUES ('fee', 1, 'no_such_account', 'merchant_balance', false);
+SELECT pg_temp.charge('pi_feeless') AS id \gset
+SELECT pg_temp.tell('psp:answer:limit'), pg_temp.tell('hook:charge'), pg_temp.tell('we:ask');
+SELECT is(pg_temp.payment_of(:'id'), 'succeeded as pi_feeless, captured 1000, disputed 0; charge in_doubt', 'its fee cannot be booked: a dead letter');
+SELECT dead_letter_id AS dead FROM payments.dead_letter WHERE payment_id = :'id' AND decision IS NULL \gset
+SELECT throws_ok(format('SELECT payments.redrive(%L, true, ''send it'')', :'dead'), 'PY006', NULL, 'it is not sent for that');
+DELETE FROM payments.posting_rule WHERE NOT builtin;
+SELECT payments.redrive(:'dead');
+SELECT pg_temp.tell('we:ask');
+SELECT is((SELECT sum(amount)::bigint FROM payments.movement WHERE payment_id = :'id' AND kind = 'fee'), 30::bigint, 'but asked for');
 
 -- A line that cannot be booked holds up no other.
 SELECT payments.create_merchant('shut'), payments.create_account('merchant_balance', 'EUR', 'liability', 'shut', max_balance => 500);

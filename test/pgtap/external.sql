@@ -130,6 +130,24 @@ SELECT is(pg_temp.answer(200, pg_temp.intent(1000, 'succeeded', 'pi_contradictio
 SELECT is_empty(format('SELECT FROM payments.queue WHERE payment_id = %L', :'id'), 'contradiction: not sent again');
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 0, 'contradiction: nothing to claim');
 
+-- An answer that cannot be booked is a dead letter, as of the worker, and is booked once it can be.
+INSERT INTO payments.posting_rule (event, leg, debit, credit, builtin) VALUES ('fee', 1, 'no_such_account', 'merchant_balance', false);
+SELECT pg_temp.make('unbookable') AS id \gset
+SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'unbookable: claimed');
+SET LOCAL client_min_messages = error;
+SELECT jsonb_set(pg_temp.intent(1000, 'succeeded', 'pi_unbookable')::jsonb, '{latest_charge}',
+	'{"id": "ch_unbookable", "balance_transaction": {"id": "txn_unbookable", "fee": 30, "currency": "eur"}}')::text AS with_fee \gset
+SELECT is(pg_temp.answer(200, :'with_fee'), 'in_doubt', 'unbookable: in doubt');
+SELECT is((SELECT reason FROM payments.dead_letter WHERE payment_id = :'id'), 'cannot_complete', 'unbookable: a dead letter says why');
+SELECT throws_ok(format('SELECT pg_temp.answer(200, %L)', :'with_fee'), 'PY207', NULL, 'unbookable: told once more, when there is nothing left to bury, it is raised');
+SELECT is(pg_temp.answer(200, pg_temp.intent(1000, 'succeeded', 'pi_unbookable')), 'succeeded', 'unbookable: a capture without its fee can be booked');
+SELECT pg_temp.make('unbookable, twice') AS id \gset
+SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'booked elsewhere: claimed');
+SELECT is(pg_temp.answer(200, pg_temp.intent(1000, 'succeeded', 'pi_unbookable')), 'in_doubt', 'booked elsewhere: in doubt');
+SELECT is((SELECT reason FROM payments.dead_letter WHERE payment_id = :'id'), 'booked_elsewhere', 'booked elsewhere: a dead letter says why');
+DELETE FROM payments.posting_rule WHERE NOT builtin;
+RESET client_min_messages;
+
 -- Credentials refused: the channel stops, nothing is lost.
 SELECT pg_temp.make('halt') AS id \gset
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, '401: claimed');

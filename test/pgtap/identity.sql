@@ -126,7 +126,10 @@ SELECT pg_temp.refused($$SELECT payments.accept_psp_account('tap')$$, 'and anoth
 SELECT pg_temp.refused($$DELETE FROM payments.psp WHERE psp = 'tap'$$, 'nor is it deleted');
 SELECT throws_like($$SELECT payments.create_psp('tap', 'stripe', secret => 'other')$$, 'PSP "tap" has 8 open operations that it may have performed', 'the refusal says how many');
 SELECT lives_ok($$SELECT payments.create_psp('tap', 'stripe', 'https://api.stripe.com', 'tap', '{"feeds": {"interval_s": 30}, "merchant": "a"}')$$, 'what stays the same, feeds and the merchant may change');
-SELECT lives_ok($$UPDATE payments.psp SET timeout = '5 s', inflight_max = 7 WHERE psp = 'tap'$$, 'and so may limits');
+SET ROLE payments_admin;
+SELECT lives_ok($$UPDATE payments.psp SET timeout = '5 s', inflight_max = 7 WHERE psp = 'tap'$$, 'and so may limits, which are an administrator''s');
+SELECT throws_ok($$UPDATE payments.psp SET halted_at = NULL WHERE psp = 'tap'$$, '42501', NULL, 'who writes nothing else of it');
+RESET ROLE;
 SELECT lives_ok($$SELECT payments.create_psp('twin', 'stripe', 'https://stripe.example', 'other')$$, 'a PSP that nothing is open at may move');
 SELECT payments.create_payment('unsent', 1000, 'EUR', psp => 'twin', payment_method => 'pm_card_visa') \g /dev/null
 SELECT lives_ok($$SELECT payments.create_psp('twin', 'stripe', 'https://two.example', 'other')$$, 'what was never sent is nowhere');

@@ -126,6 +126,37 @@ SELECT is(pg_temp.waits(:'id'), 'send charge', 'a hold: sent once more');
 SELECT is(pg_temp.claim(:'id'), 1, 'a hold: claimed again');
 SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_6', 'succeeded', 1000)::text), 'succeeded', 'a hold: charged');
 
+-- It is not done because the second time it was not executed: the first may have been.
+SELECT pg_temp.make('first of two') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'first of two: claimed');
+SELECT is(pg_temp.answer(NULL), 'in_doubt', 'first of two: no answer');
+SELECT is(pg_temp.claim(:'id'), 1, 'first of two: asked for');
+SELECT is(pg_temp.answer(200, '{"object": "search_result", "has_more": false, "data": []}'), 'in_doubt', 'first of two: not found');
+SELECT is(pg_temp.claim(:'id'), 1, 'first of two: sent once more');
+SELECT is(pg_temp.answer(409, '{"error": {"type": "invalid_request_error", "code": "lock_timeout"}}'), 'in_doubt', 'first of two: the second was not executed');
+SELECT is(pg_temp.waits(:'id'), 'inquire charge', 'first of two: the PSP is asked what the first has done');
+SELECT is(pg_temp.claim(:'id'), 1, 'first of two: asked for again');
+SELECT is(pg_temp.answer(200, pg_temp.found(pg_temp.intent(:'id', 'pi_first', 'processing'))), 'processing', 'first of two: it is on its way, so there is no doubt any more');
+
+-- Bad news while a call is in flight that is then lost: asked for at once, and not when the schedule says.
+SELECT pg_temp.make('news in flight') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'news in flight: claimed');
+SELECT is(pg_temp.webhook('payment_intent.payment_failed', pg_temp.intent(:'id', 'pi_news', 'requires_payment_method') ||
+	'{"last_payment_error": {"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor"}}'), 'processing', 'news in flight: a decline');
+SELECT is(pg_temp.answer(NULL), 'in_doubt', 'news in flight: no answer');
+SELECT is((SELECT q.action || (q.due_at <= clock_timestamp()) FROM payments.queue q WHERE q.payment_id = :'id'), 'inquiretrue', 'news in flight: asked for at once');
+
+-- A person knows that nothing is there.
+SELECT pg_temp.make('nothing there') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'nothing there: claimed');
+SELECT is(pg_temp.answer(200, (pg_temp.intent(:'id', 'pi_nothing', 'succeeded', 900) || '{"amount": 900}')::text), 'in_doubt', 'nothing there: another amount');
+UPDATE payments.operation SET key_used_at = key_used_at - interval '40 days' WHERE payment_id = :'id';
+SELECT lives_ok(format('SELECT payments.redrive(dead_letter_id, true, %L) FROM payments.dead_letter WHERE payment_id = %L AND decision IS NULL', 'not on the dashboard', :'id'), 'nothing there: so it may be sent');
+SELECT is(pg_temp.waits(:'id'), 'send charge', 'nothing there: not asked for');
+SELECT is(pg_temp.claim(:'id'), 1, 'nothing there: claimed again');
+SELECT is((SELECT a.action || ' ' || a.method FROM payments.attempt a JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id' ORDER BY a.attempt DESC LIMIT 1), 'send POST',
+	'nothing there: the key counts from that word on');
+
 -- ---------- after the end
 SELECT pg_temp.make('gone', 'manual') AS id \gset
 SELECT is(pg_temp.claim(:'id'), 1, 'gone: claimed');
@@ -167,6 +198,33 @@ SELECT is(pg_temp.webhook('payment_intent.payment_failed', pg_temp.intent(:'id',
 	'{"last_payment_error": {"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor"}}'), 'awaiting_retry', 'bad news: a decline of what was not sent');
 SELECT is(pg_temp.waits(:'id'), 'inquire charge', 'bad news: asked for first');
 
+-- ---------- told before anybody knew that the payment is ours
+SELECT is(pg_temp.webhook('refund.created', '{"id": "re_stranger", "object": "refund", "amount": 5, "currency": "eur", "status": "succeeded", "metadata": {"payments_ref": "another"}}', 'evt_stranger'), NULL,
+	'what names no payment, and no operation that is here, changes nothing');
+SELECT is((SELECT outcome FROM payments.psp_event WHERE event_id = 'evt_stranger'), 'unmatched', 'and is kept');
+
+-- That it is over is only believed when the PSP is asked.
+SELECT pg_temp.make('over') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'over: claimed');
+SELECT is(pg_temp.webhook('payment_intent.canceled', pg_temp.intent(:'id', 'pi_over', 'canceled') || '{"metadata": {}}'), NULL, 'over: cancelled, somebody');
+SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_over', 'processing')::text), 'processing', 'over: that was us, says the answer');
+SELECT is((SELECT q.action || (q.due_at <= clock_timestamp()) FROM payments.queue q WHERE q.payment_id = :'id'), 'inquiretrue', 'over: so the PSP is asked at once');
+
+-- ---------- rows were lost, and the client has repeated its call
+SAVEPOINT lost;
+SELECT pg_temp.make('lost') AS id \gset
+SELECT psp_ref AS ref FROM payments.operation WHERE payment_id = :'id' \gset
+ROLLBACK TO lost;
+SELECT is(pg_temp.webhook('payment_intent.succeeded', jsonb_build_object('id', 'pi_lost', 'object', 'payment_intent', 'amount', 1000, 'amount_received', 1000, 'currency', 'eur',
+	'status', 'succeeded', 'metadata', jsonb_build_object('payments_ref', :'ref'))), NULL, 'lost: charged, says the PSP, for an operation that is not here');
+SELECT pg_temp.make('lost') AS id \gset
+SELECT is((SELECT psp_ref FROM payments.operation WHERE payment_id = :'id'), :'ref', 'lost: the same call has the same name');
+SELECT is(pg_temp.claim(:'id'), 1, 'lost: handed out');
+SELECT is((SELECT a.action || ' ' || a.method FROM payments.attempt a JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id'), 'inquire GET', 'lost: for a question, as the PSP has told of it');
+SELECT is(pg_temp.state(:'id'), 'in_doubt: charge in_doubt', 'lost: nobody knows');
+SELECT is(pg_temp.answer(200, '{"object": "search_result", "has_more": false, "data": []}'), 'in_doubt', 'lost: not found');
+SELECT is(pg_temp.waits(:'id'), 'inquire charge', 'lost: and never sent, as nobody knows since when it is there');
+
 -- ---------- a dead letter, and then the PSP's word
 SELECT pg_temp.make('buried') AS id \gset
 SELECT is(pg_temp.claim(:'id'), 1, 'buried: claimed');
@@ -205,7 +263,20 @@ SELECT is(pg_temp.waits(:'id'), 'send charge', 'rule: so it is sent once more');
 
 SELECT pg_temp.make('no-code') AS id \gset
 SELECT is(pg_temp.claim(:'id'), 1, 'rule: claimed');
-SELECT is(pg_temp.answer(402, '{"error": {"type": "card_error", "message": "No."}}'), 'failed', 'rule: a decline without any code is one');
+SELECT is(pg_temp.answer(402, '{"error": {"type": "card_error", "message": "No."}}'), 'failed', 'rule: a decline without a code is one');
+SELECT pg_temp.make('no-word') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'rule: claimed');
+SELECT is(pg_temp.answer(402, '{"error": {"type": "of no kind", "message": "No."}}'), 'failed', 'rule: so is one for which there is no rule at all');
+SELECT is(pg_temp.state(:'id'), 'failed: charge failed', 'rule: without a code');
+
+-- Of a payment that is being cancelled the PSP is not asked: a rule may say that it was not done, and the same key is as good as before.
+SELECT pg_temp.make('rule-3') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'rule: claimed');
+SELECT is(pg_temp.answer(200, (pg_temp.intent(:'id', 'pi_rule', 'requires_action') || '{"next_action": {"redirect_to_url": {"url": "https://bank.example"}}}')::text), 'requires_action', 'rule: the payer must act');
+SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'rule-3-cancel')), 'initiated', 'rule: given up');
+SELECT is(pg_temp.webhook('payment_intent.payment_failed', pg_temp.intent(:'id', 'pi_rule', 'requires_payment_method') ||
+	'{"last_payment_error": {"type": "card_error", "code": "card_declined", "decline_code": "try_not_sent"}}'), 'requires_action', 'rule: and not done');
+SELECT isnt((SELECT key_used_at FROM payments.operation WHERE payment_id = :'id' AND kind = 'charge'), NULL, 'rule: its key has been used all the same');
 
 -- ---------- longer ago than the PSP keeps a key
 SELECT pg_temp.make('horizon') AS id \gset
@@ -229,6 +300,54 @@ SELECT is(pg_temp.books(:'id'), NULL, 'units: nothing is booked');
 
 INSERT INTO payments.psp (psp, adapter) VALUES ('gone', 'gone');
 SELECT throws_ok($$SELECT payments.claim('tap', psp => 'gone')$$, 'PY402', NULL, 'a PSP whose adapter the library has not');
+SELECT payment_id AS id FROM payments.create_payment('of another library', 1000, 'EUR', psp => 'sandbox', payment_method => 'sandbox_ok') \gset
+SELECT payments.complete(operation_id, attempt, 200) FROM payments.claim('tap', psp => 'sandbox');
+UPDATE payments.psp SET adapter = 'gone' WHERE psp = 'sandbox';
+SELECT is((SELECT status FROM payments.refund_payment(:'id', 'of another library-1', 400)), 'initiated', 'what it can do is not known: a refund is taken down all the same');
+SELECT throws_ok($$SELECT payments.claim('tap', psp => 'sandbox')$$, 'PY402', NULL, 'and waits for the library that has it');
+SELECT throws_ok($$UPDATE payments.psp SET adapter = 'sandbox' WHERE psp = 'sandbox'$$, 'PY409', NULL, 'another one is not given it meanwhile');
+
+-- ---------- what somebody changes where no guard stops him
+SELECT current_setting('shared_preload_libraries') NOT LIKE '%payments%' AS unguarded \gset
+\if :unguarded
+-- A trigger of somebody's refuses what is booked of some objects.
+CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.object_id LIKE 're_bad%' THEN
+		RAISE EXCEPTION 'not this one' USING ERRCODE = right(NEW.object_id, 5);
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER refuse BEFORE INSERT ON payments.movement FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse();
+CREATE FUNCTION pg_temp.refunded_early(intent text, object text) RETURNS text LANGUAGE sql AS $$
+	SELECT pg_temp.webhook('refund.created', jsonb_build_object('id', object, 'object', 'refund', 'amount', 100, 'currency', 'eur', 'status', 'succeeded', 'payment_intent', intent), 'evt_' || object)
+$$;
+SELECT pg_temp.make('early') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'early: claimed');
+SELECT is(pg_temp.refunded_early('pi_early', object), NULL, 'early: a refund before the charge') FROM unnest(ARRAY['re_good_1', 're_bad_23514', 're_good_2']) object;
+SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_early', 'succeeded', 1000)::text), 'partially_refunded', 'early: what cannot be booked holds up neither the charge nor the others');
+SELECT is(pg_temp.books(:'id'), 'capture 1000, refund 100, refund 100', 'early: they are booked');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted 100', 'early: of that one a person is told');
+SELECT is((SELECT detail FROM payments.exception WHERE payment_id = :'id'), 'what the PSP told of this cannot be booked: not this one', 'early: and why');
+SELECT is((SELECT string_agg(outcome, ' ' ORDER BY event_id) FROM payments.psp_event WHERE psp_payment_id = 'pi_early'), 'no_effect applied applied', 'early: nothing of it is left to be tried');
+
+SELECT pg_temp.make('passes') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'passes: claimed');
+SELECT is(pg_temp.refunded_early('pi_passes', 're_bad_55P03'), NULL, 'passes: a refund before the charge');
+SELECT throws_ok(format('SELECT pg_temp.answer(200, %L)', pg_temp.intent(:'id', 'pi_passes', 'succeeded', 1000)), '55P03', NULL, 'passes: what only somebody''s lock is in the way of is no fault of the event: the answer is to be repeated');
+SELECT is((SELECT outcome FROM payments.psp_event WHERE event_id = 'evt_re_bad_55P03'), 'unmatched', 'passes: it waits');
+DROP TRIGGER refuse ON payments.movement;
+SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_passes', 'succeeded', 1000)::text), 'partially_refunded', 'passes: and then both are booked');
+
+-- A row of the queue that has lost its operation.
+SELECT pg_temp.make('beside') AS id \gset
+UPDATE payments.queue SET due_at = clock_timestamp() WHERE payment_id = :'id';
+INSERT INTO payments.queue (operation_id, payment_id, psp, action, due_at, enqueued_at, claimed_by, attempt)
+SELECT gen_random_uuid(), payment_id, psp, action, due_at, enqueued_at, 'external:gone', 1 FROM payments.queue WHERE payment_id = :'id';
+SELECT is((SELECT count(*)::int FROM payments.claim('tap', psp => 'tap') JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id'), 1, 'a row of nothing holds nobody up');
+DELETE FROM payments.queue q WHERE NOT EXISTS (SELECT FROM payments.operation o WHERE o.operation_id = q.operation_id);
+\endif
 
 SELECT is((SELECT string_agg(invariant, '; ') FROM payments.check() WHERE NOT ok), 'at most one charge of a payment succeeded', 'check() tells of the payment that was charged twice, and of nothing else');
 

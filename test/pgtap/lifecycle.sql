@@ -212,7 +212,8 @@ BEGIN
 END
 $$;
 SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'unreachable-2-c')), 'succeeded', 'a dead letter that was never sent can be cancelled');
-SELECT results_eq(format('SELECT decision FROM payments.dead_letter WHERE payment_id = %L', :'id'), $$VALUES ('resolved')$$, 'and is resolved by that');
+SELECT results_eq(format('SELECT decision, decision_reason FROM payments.dead_letter WHERE payment_id = %L', :'id'),
+	$$VALUES ('resolved', 'the payment was cancelled before it was sent')$$, 'and is resolved by that, not by a word of the PSP''s');
 
 -- ---------- not yet ----------
 SELECT pg_temp.make('action', 'sandbox_requires_action') AS id \gset

@@ -1,6 +1,7 @@
 -- If this fails, one role that was dropped, or mistyped, takes all rows away
 -- from all applications; or a merchant that is called once more for another
--- reason is open to every application again.
+-- reason is open to every application again; or an application refunds another
+-- merchant's payments, or reads whom it sells for.
 
 \ir ../lib/prelude.sql
 BEGIN;
@@ -36,6 +37,34 @@ SELECT payments.create_merchant('gone', app_role => 'payments_app');
 SET ROLE merchants_app;
 SELECT is(pg_temp.seen(), 'default, gone, mine', 'it is given to every application');
 SELECT lives_ok($$SELECT payments.create_payment('l', 100, 'EUR', merchant => 'gone')$$, 'and they act for it');
+RESET ROLE;
+
+-- ---------- what an application has written, run by somebody else's session
+
+CREATE ROLE merchants_other;
+GRANT payments_app TO merchants_other;
+CREATE SCHEMA merchants_other AUTHORIZATION merchants_other;
+SELECT p.payment_id FROM payments.payment p WHERE p.merchant = 'mine' \gset
+SET ROLE merchants_other;
+CREATE TABLE merchants_other.t AS SELECT 'SELECT payments.' || v AS call
+FROM unnest(ARRAY[format('cancel_payment(%L, ''x'')', :'payment_id'), format('get_payment(%L)', :'payment_id'), $$create_payment('x', 1, 'EUR')$$]) v;
+CREATE FUNCTION merchants_other.f(call text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	EXECUTE call;
+	RETURN 'done';
+EXCEPTION WHEN insufficient_privilege THEN
+	RETURN 'refused';
+END $$;
+CREATE INDEX ON merchants_other.t (merchants_other.f(call));
+RESET ROLE;
+ANALYZE merchants_other.t;
+SELECT is((SELECT most_common_vals::text FROM pg_stats WHERE schemaname = 'merchants_other' AND attname = 'f'), '{refused}', 'in ANALYZE by a superuser nobody acts for a merchant');
+SELECT is((SELECT status FROM payments.get_payment(:'payment_id')), 'initiated', 'and nothing has come of it');
+SET ROLE merchants_other;
+CREATE FUNCTION pg_temp.tells(word text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN INSERT INTO told VALUES (word); RETURN true; END $$;
+CREATE TEMP TABLE told (word text);
+SELECT count(*) FROM payments._my_merchant WHERE pg_temp.tells(merchant) \g /dev/null
+SELECT is((SELECT count(*)::int FROM told WHERE word = 'mine'), 0, 'a condition of one''s own does not see the names of others'' merchants');
 RESET ROLE;
 
 SELECT * FROM finish();

@@ -54,7 +54,7 @@ INSERT INTO bare VALUES (NULL);
 ALTER TABLE bare ENABLE TRIGGER guard;
 SELECT throws_ok('UPDATE bare SET seq = 2', '39P01', NULL, 'it is one for INSERT');
 ALTER TABLE bare DROP COLUMN code;
-SELECT throws_ok($$INSERT INTO bare (seq, status, event, recorded_at, hash) VALUES (1, 'initiated', 'create', now(), decode('00', 'hex'))$$, 'XX000', NULL, 'and for tables that have its columns');
+SELECT throws_ok($$INSERT INTO bare (seq, status, event, recorded_at, hash) VALUES (1, 'initiated', 'create', now(), decode('00', 'hex'))$$, '39P01', NULL, 'and for tables that have its columns');
 
 -- ---------- a trigger that swallows rows
 CREATE FUNCTION pg_temp.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
@@ -69,11 +69,16 @@ END
 $$;
 SELECT CASE WHEN :'unguarded' THEN 'PY901' ELSE 'PY012' END AS refused \gset
 SELECT is(pg_temp.swallowed('UPDATE', 'account_part', format('SELECT payments.post(%s, %s, 5)', :till, :shop)), :'refused', 'no posting is made without its row in account_part');
-SELECT is(pg_temp.swallowed('INSERT', 'posting', format($$SELECT payments.post_batch(ARRAY[%s], ARRAY[%s], ARRAY[5], ARRAY['swallowed'], ARRAY['x'])$$, :till, :sales)), :'refused', 'nor with all its columns');
+SELECT is(pg_temp.swallowed('INSERT', 'posting', format('SELECT payments.post(%s, %s, 5)', :till, :sales)), :'refused', 'nor a posting without its row');
+SELECT is(pg_temp.swallowed('INSERT', 'posting', format($$SELECT payments.post_batch(ARRAY[%1$s, %1$s], ARRAY[%2$s, %2$s], ARRAY[5, 6], ARRAY['swallowed', NULL])$$, :till, :sales)), :'refused', 'nor several that differ');
 SELECT is(pg_temp.swallowed('INSERT', 'posting_reference', format($$SELECT payments.post(%s, %s, 5, 'swallowed-2')$$, :till, :sales)), v.code, 'nor without its reference')
 FROM (SELECT CASE WHEN :'unguarded' THEN 'XX000' ELSE 'PY012' END) v (code);
 SELECT payment_id AS id FROM payments.create_payment('swallowed', 1000, 'EUR', payment_method => 'sandbox_ok') \gset
 SELECT is(pg_temp.swallowed('INSERT', 'payment_status', format($$SELECT payments.cancel_payment(%L, 'swallowed-1')$$, :'id')), :'refused', 'no payment changes without its status row');
+
+-- ---------- PSPs
+SELECT throws_ok(format('SELECT payments.create_psp(%L, %L)', n, 'sandbox'), '22023', NULL, format('a PSP called %L', n)) FROM unnest(ARRAY['', 'Shop', 'a-b', '1st', repeat('a', 64)]) n;
+SELECT throws_ok(format('UPDATE payments.psp SET config = %s', c.value), c.code, NULL, format('a config that is %s', c.value)) FROM (VALUES ($$'[1]'$$, '23514'), ('NULL', '23502')) c (value, code);
 
 -- ---------- the proofs' arguments
 SELECT payments.post(:till, :sales, 100) AS first, payments.post(:till, :sales, 200) AS second \gset
@@ -93,6 +98,28 @@ ALTER TABLE payments.posting DISABLE TRIGGER guard_append_only;
 UPDATE payments.posting SET amount = 201 WHERE posting_id = :second;
 ALTER TABLE payments.posting ENABLE ALWAYS TRIGGER guard_append_only;
 SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}')$$, :second), 'PY704', NULL, 'what was changed cannot be proved');
+BEGIN;
+ALTER TABLE payments.seal_table DISABLE TRIGGER ALL;
+ALTER TABLE payments.seal_table DROP CONSTRAINT seal_table_root_length;
+UPDATE payments.seal_table SET root = decode('00', 'hex') WHERE name = 'posting';
+SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}')$$, :first), 'PY704', NULL, 'nor what a root is missing for');
+ROLLBACK;
+BEGIN;
+ALTER TABLE payments.seal DISABLE TRIGGER ALL;
+DO $$ DECLARE c text; BEGIN FOR c IN SELECT conname FROM pg_constraint WHERE conrelid = 'payments.seal'::regclass AND contype = 'c' LOOP EXECUTE format('ALTER TABLE payments.seal DROP CONSTRAINT %I', c); END LOOP; END $$;
+UPDATE payments.seal SET previous = decode('00', 'hex');
+SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}')$$, :first), 'PY704', 'a stored hash is not 32 bytes long', 'nor where the chain is broken');
+ROLLBACK;
+BEGIN;
+ALTER TABLE payments.posting ALTER xid DROP NOT NULL;
+ALTER TABLE payments.posting DISABLE TRIGGER guard_append_only;
+UPDATE payments.posting SET xid = NULL WHERE posting_id = :first;
+SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}')$$, :first), 'PY704', NULL, 'nor what has lost its transaction');
+ROLLBACK;
+BEGIN;
+ALTER TABLE payments.posting DROP COLUMN xid;
+SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}')$$, :first), 'PY701', NULL, 'nor anything of a table that has none');
+ROLLBACK;
 ALTER TABLE payments.seal_leaf DISABLE TRIGGER guard_append_only;
 UPDATE payments.seal_leaf SET leaves = set_byte(leaves, length(leaves) - 1, get_byte(leaves, length(leaves) - 1) # 1) WHERE name = 'posting';
 SELECT throws_ok(format($$SELECT payments.seal_proof('posting', '{"posting_id": %s}')$$, :first), 'PY704', NULL, 'nor its neighbour, when the leaves do not lead to the root');

@@ -104,6 +104,8 @@ SELECT results_eq('SELECT * FROM pg_temp.open()', $$VALUES ('amount 3000/3100'),
 	('missing_here -/200'), ('missing_here -/3500'), ('payout 100/99900'), ('unknown_line -/-50')$$, 'each for what it is');
 SELECT results_eq($$SELECT discovered, explained, still_open FROM payments.reconcile('tap')$$, 'VALUES (0::bigint, 0::bigint, 10::bigint)', 'found again, they are no new ones');
 SELECT is((SELECT count(*)::int FROM payments.discrepancy WHERE status = 'open' AND (suggestion IS NULL OR age < interval '0' OR description IS NULL)), 0, 'each has an age and a suggestion');
+SELECT results_eq($$SELECT DISTINCT theirs, suggestion FROM payments.discrepancy WHERE kind = 'missing_here' AND theirs IN (200, 3500) ORDER BY theirs$$,
+	$$VALUES (200::bigint, 'link'), (3500, 'create')$$, 'one that can be done: only a charge is created');
 SELECT results_eq($$SELECT open, up_to_1_day, overdue, amount_text FROM payments.discrepancy_ageing WHERE kind = 'missing_here'$$,
 	$$VALUES (2::bigint, 2::bigint, 0::bigint, '37.00 EUR')$$, 'and is counted by age');
 -- The lines reach nine days ahead, and all of our movements are younger than two days.
@@ -148,6 +150,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 SELECT is(pg_temp.raised(v.statement), v.code, v.what) FROM (VALUES
+	('22023', 'to wait is none', format('SELECT payments.resolve_discrepancy(%s, ''wait'', ''x'')', pg_temp.d('late', 3300))),
 	('22023', 'a decision needs a reason', format('SELECT payments.resolve_discrepancy(%s, ''accept'', '' '')', pg_temp.d('late', 3300))),
 	('22023', 'and must be a known one', format('SELECT payments.resolve_discrepancy(%s, ''forget'', ''x'')', pg_temp.d('late', 3300))),
 	('PY609', 'and be about something', 'SELECT payments.resolve_discrepancy(-1, ''accept'', ''x'')'),

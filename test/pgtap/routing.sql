@@ -22,6 +22,8 @@ SELECT is((SELECT replayed FROM payments.create_payment('before', 1000, 'EUR')),
 SELECT is(pg_temp.psp_of('named', 'named'), 'sandbox', 'by the merchant');
 SELECT is(pg_temp.psp_of('real', 'real'), 'tap', 'whose own is another one, if it says so');
 SELECT lives_ok($$SELECT payments.create_payment('call', 1000, 'EUR', psp => 'sandbox')$$, 'or by the call');
+SELECT throws_ok($$SELECT payments.create_payment('null', 1000, NULL, psp => 'sandbox')$$, 'PY013', 'currency must not be null', 'nor is a currency that is null one without a name');
+SELECT throws_ok($$SELECT payments.create_payment('null', 1000, 'EUR', merchant => NULL)$$, 'PY010', 'merchant must not be null', 'nor such a merchant');
 SELECT payments.disarm();
 SELECT throws_ok($$SELECT pg_temp.psp_of('disarmed')$$, 'PY401', NULL, 'disarmed for a while: as before');
 SELECT payments.create_merchant('named');
@@ -51,6 +53,7 @@ SELECT is((SELECT count(*) FROM payments.currency c WHERE c.exponent > 2 AND NOT
 -- ---------- older than the arming
 SELECT payment_id AS id FROM payments.create_payment('older', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
 SELECT payments.arm();
+SELECT throws_ok(format('SELECT payments.cancel_payment(%L, %L)', :'id', 'older-cancel'), 'PY008', 'cannot cancel a payment that is perhaps at the PSP', 'what another copy may have sent is not cancelled unasked');
 CREATE FUNCTION pg_temp.next(id uuid) RETURNS text LANGUAGE sql AS $$
 	UPDATE payments.queue SET due_at = clock_timestamp() - interval '1 s' WHERE claimed_by IS NULL;
 	SELECT c.method || coalesce(' ' || c.psp_key, '') FROM payments.claim('me', psp => 'tap') c JOIN payments.operation o USING (operation_id) WHERE o.payment_id = $1

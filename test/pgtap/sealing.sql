@@ -111,10 +111,24 @@ SELECT ok((SELECT row_data -> 'payload' ->> 'status' = 'initiated' FROM payments
 SELECT is((SELECT reason FROM payments.verify_proof(:'proof', :'three')), 'its last block does not have the hash of the head', 'not against another head');
 SELECT is((SELECT reason FROM payments.verify_proof(:'proof', 'abc')), 'head_hash is not 64 lower-case hex digits', 'nor against nonsense');
 SELECT is(count(*) FILTER (WHERE v.ok)::int, 0, count(*) || ' proofs with one character changed, dropped or doubled are refused') FROM (
-	SELECT overlay(:'long' PLACING r.c FROM i FOR 1) AS forged FROM generate_series(1, length(:'long')) i, (VALUES ('0'), ('7'), ('e'), (''), (' '), (E'\n')) r (c)
+	SELECT overlay(:'long' PLACING r.c FROM i FOR 1) AS forged FROM generate_series(1, length(:'long')) i, (VALUES ('0'), ('7'), ('e'), ('g'), (''), (' '), (E'\n')) r (c)
 	UNION
 	SELECT overlay(:'long' PLACING substr(:'long', i, 1) || substr(:'long', i, 1) FROM i FOR 1) FROM generate_series(1, length(:'long') - 1) i) f,
 	payments.verify_proof(f.forged, :'three') v WHERE rtrim(f.forged, E'\n') <> rtrim(:'long', E'\n');
+SELECT is((SELECT ok FROM payments.verify_proof(regexp_replace(:'long', E'(path [0-9a-f]+\n)', E'\\1\\1'), :'three')), false, 'nor is one whose way leads beyond the root taken');
+SELECT is((SELECT v.row_data ->> 'hash' FROM payments.verify_proof(payments.seal_proof('payment_status', jsonb_build_object('payment_id', :'payment_id', 'seq', 1)), :'one') v),
+	(SELECT E'\\x' || encode(hash, 'hex') FROM payments.payment_status WHERE payment_id = :'payment_id' AND seq = 1), 'bytes are told as hex digits');
+-- One of one's own making may say anything: of what is no value of its column, the bytes.
+SELECT is(v.row_data ->> 'booked_at', f.told, format('a proof of one''s own making, with %s', f.told))
+FROM (VALUES ('m', int8send(9223372036854775807), 'infinity'), ('m', int8send(-9223372036854775807), '-infinity'), ('m', int4send(5), E'\\x00000005'), ('?', int4send(5), E'\\x00000005')) f (kind, value, told),
+	LATERAL (SELECT '\x00'::bytea || int4send(7) || 'posting' || '\x09'::bytea || 'booked_at' || f.kind::bytea || int4send(length(f.value)) || f.value AS bytes) r,
+	LATERAL (SELECT sha256(r.bytes) AS root) l,
+	payments.verify_proof(concat_ws(E'\n', 'payments proof 1', 'row ' || encode(r.bytes, 'hex'), 'leaf 0 of 1', format('block 1 %s 0 1 0', repeat('0', 64)), format('table posting 1 %s', encode(l.root, 'hex'))),
+		encode(payments._seal_hash(decode(repeat('00', 32), 'hex'), 1, '0', '1', '1970-01-01 00:00:00+00', '{posting}', '{1}', ARRAY[l.root]), 'hex')) v;
+-- Days without end, whatever the settings.
+INSERT INTO payments.bank_statement (batch_id, statement_no, line_no, account, currency, opening_date, closing_date, entries) VALUES (1000, 1, 1, 'giro', 'EUR', '-infinity', 'infinity', 0);
+SELECT ok(position(convert_to('opening_dateo', 'UTF8') || int4send(9) || convert_to('-infinity', 'UTF8') IN s.row) > 0 AND position(convert_to('closing_dateo', 'UTF8') || int4send(8) || convert_to('infinity', 'UTF8') IN s.row) > 0,
+	'days without end are sealed as such') FROM (SELECT payments._seal_row('bank_statement', '{"batch_id": 1000, "statement_no": 1}') AS row) s;
 SELECT throws_ok($$SELECT payments.seal_proof('payment', '{}')$$, '22023', NULL, 'of a table that is not sealed');
 SELECT throws_ok($$SELECT payments._verify_rows('queue', 1, 1, 1)$$, '22023', NULL, 'nor are its rows verified');
 SELECT throws_ok($$SELECT payments.seal_proof('posting', '7')$$, '22023', NULL, 'without a key');
@@ -135,6 +149,9 @@ SELECT results_eq(format('SELECT kind, block FROM payments.verify(%L)', concat('
 	$$VALUES ('head', NULL::bigint)$$, 'heads of another database alone');
 -- A line that was cut short anywhere, alone or grown together with what was written behind it.
 SELECT payments._seal_head_line(block, hash, sealed_at) AS line FROM payments.seal WHERE block = 2 \gset
+SET ROLE payments_app;
+SELECT is((SELECT count(h.*)::int FROM payments.seal_head h WHERE h.head <> ''), 1, 'an application reads the head, to hand it on');
+RESET ROLE;
 SELECT is_empty(format($$SELECT n, w.* FROM generate_series(1, length(%1$L) - 1) n, payments._witnessed_heads(left(%1$L, n) || E'\n' || %2$L) w
 	WHERE NOT EXISTS (SELECT FROM payments.seal s WHERE s.block = w.block AND encode(s.hash, 'hex') = w.hash)$$, :'line', :'heads'), 'a line cut short contradicts nothing');
 SELECT is_empty(format($$SELECT n, w.* FROM generate_series(1, length(%1$L) - 1) n, payments._witnessed_heads(left(%1$L, n) || %2$L) w
@@ -142,6 +159,18 @@ SELECT is_empty(format($$SELECT n, w.* FROM generate_series(1, length(%1$L) - 1)
 SELECT is((SELECT detail FROM payments.verify('1' || :'line' || E'\n' || :'heads')) ~ ', 4 heads and 1 lines that are none;', true, 'it is counted as what it is');
 SELECT is((SELECT string_agg(kind || block, ' ') FROM payments.verify(E'9 ' || :'one' || E'\n1' || :'line')), 'head9', 'and hides no other');
 SELECT is_empty(format('SELECT * FROM payments._witnessed_heads(%L)', E'nonsense\n1 short\n-1 ' || :'one'), 'what is no head is passed over');
+
+-- More than a block should hold: several, of which none ends in the midst of a transaction, and leaves of more than one row of seal_leaf.
+SELECT payments.seal_blocks() AS rest \gset
+SELECT block AS behind FROM payments.seal_head \gset
+SELECT count(*) AS posted FROM payments.post_batch(array_fill(:till, ARRAY[7000]), array_fill(:sales, ARRAY[7000]), array_fill(1, ARRAY[7000])) \gset
+SELECT count(*) + :posted AS posted FROM payments.post_batch(array_fill(:till, ARRAY[7000]), array_fill(:sales, ARRAY[7000]), array_fill(1, ARRAY[7000])) \gset
+SELECT count(*) + :posted AS posted, max(posting_id) AS newest FROM payments.post_batch(array_fill(:till, ARRAY[7000]), array_fill(:sales, ARRAY[7000]), array_fill(1, ARRAY[7000])) \gset
+SELECT cmp_ok(payments.seal_blocks(), '>', 1, 'much at once is sealed in several blocks');
+SELECT is(sum(rows), :posted::numeric, 'all of it') FROM payments.seal_table WHERE block > :behind AND name = 'posting';
+SELECT is_empty(format('SELECT * FROM payments.seal_table WHERE block > %s AND (rows > 20000 OR name = %L AND rows %% 7000 <> 0)', :behind, 'posting'), 'in whole transactions, and none too large');
+SELECT is((SELECT ok FROM payments.seal_head h, payments.verify_proof(payments.seal_proof('posting', jsonb_build_object('posting_id', :newest), h.block), (SELECT encode(hash, 'hex') FROM payments.seal s WHERE s.block = h.block))), true, 'a proof of one of many');
+SELECT results_eq('SELECT kind FROM payments.verify()', $$VALUES ('ok')$$, 'nothing is wrong');
 
 -- Retention.
 CREATE TABLE payments.part (LIKE payments.posting);
@@ -157,6 +186,16 @@ SELECT current_setting('shared_preload_libraries') = '' AS unguarded \gset
 DELETE FROM payments.posting WHERE posting_id IN (:first, :fourth);
 SELECT results_eq('SELECT kind FROM payments.verify()', $$VALUES ('ok')$$, 'once they are gone all is well');
 SELECT is((SELECT count(*)::int FROM payments.posting WHERE posting_id = :second), 1, 'their neighbour of the same block is there');
+BEGIN;
+ALTER TABLE payments.seal_leaf DISABLE TRIGGER ALL;
+UPDATE payments.seal_leaf SET leaves = substr(leaves, 1, length(leaves) - 32) WHERE block = 3 AND name = 'posting';
+SELECT results_eq('SELECT kind, block FROM payments.verify()', $$VALUES ('root', 3::bigint)$$, 'their leaves must not go with them');
+ROLLBACK;
+BEGIN;
+ALTER TABLE payments.seal_table DISABLE TRIGGER ALL;
+DELETE FROM payments.seal_table WHERE block = 2;
+SELECT is((SELECT reason FROM payments.verify_proof(payments.seal_proof('posting', jsonb_build_object('posting_id', :second), 3), :'three')), 'its blocks are not a chain', 'a block that has lost what it held proves nothing');
+ROLLBACK;
 UPDATE payments.posting SET amount = 1 WHERE posting_id = :second;
 SELECT results_eq('SELECT kind, block, row_key FROM payments.verify()', format($$VALUES ('changed', 1::bigint, '{"posting_id": "%s"}'::jsonb)$$, :second), 'and is still watched');
 DELETE FROM payments.posting WHERE posting_id = :second;

@@ -45,6 +45,19 @@ SELECT is(pg_temp.import(''), 'PY602 line 1 of the settlement file cannot be rea
 SELECT is(pg_temp.import(E'a,A\n1,2\n'), 'PY602 line 1 of the settlement file cannot be read: columns 1 and 2 of the header have the same name', 'two columns of a name');
 SELECT is(pg_temp.import('x,y', format => 'stripe_payout', psp => 'stripe'), 'PY602 line 1 of the settlement file cannot be read: the header has no column "balance_transaction_id"', 'another file than announced');
 SELECT is(pg_temp.import(pg_temp.csv(), '{"columns": {"fee": "Fees"}}'), 'PY602 line 1 of the settlement file cannot be read: the header has no column "Fees", which the options name for fee', 'a mapping to nowhere');
+SELECT is(pg_temp.import(E'charge,c1,10.00,EUR\n'), 'PY602 line 1 of the settlement file cannot be read: the header has neither a column "gross" nor "net"', 'a line where the header belongs');
+SELECT is(pg_temp.import(pg_temp.csv('charge,c1,,10,,,EUR,'), o.options), '22023 ' || o.says, o.options::text)
+FROM (VALUES
+	('{"columns": {"gros": "gross"}}'::jsonb, 'option "columns" names "gros", which no line has'),
+	('{"columns": {"gross": 4}}', 'option "columns" must be an object of at most 200 strings'),
+	('{"columns": ["gross"]}', 'option "columns" must be an object of at most 200 strings'),
+	('{"columns": 4}', 'option "columns" must be an object of at most 200 strings'),
+	('{"kinds": {"Sale": "sale"}}', 'option "kinds" names "sale", which is no kind of a line'),
+	('{"kinds": {"Sale": null}}', 'option "kinds" must be an object of at most 200 strings'),
+	('{"amounts": "cents"}', 'psp or format is missing, or options is no JSON object, or its amounts or totals is not known')
+) o (options, says);
+SELECT is(pg_temp.import(E':20:X\n', format => 'mt940'), '22023 "sandbox" is a PSP, and format "mt940" is of bank statements '
+	|| 'reconcile() would take its lines for those of the PSP, and never look at the bank''s.', 'a bank account with the name of a PSP');
 
 -- ---------- what is fine
 
@@ -83,7 +96,7 @@ SELECT is(pg_temp.import('x', format => 'mt940', psp => 'My Bank'), '22023 the n
 SELECT is(pg_temp.import('x', '{"decimals": ","}'), '22023 option "decimals" is not known to this format', 'an option that nobody reads');
 SELECT is(pg_temp.import('x', '{"timezone": "Atlantis"}'), '22023 option "timezone" is not the name of a time zone', 'zone');
 SELECT is(pg_temp.import('x', '{"decimal": "x"}'), '22023 option "decimal" has a value that is not known', 'decimal');
-SELECT is(pg_temp.import('x', '[]'), '22023 psp, format or an option is missing or has a value that is not known', 'options');
+SELECT is(pg_temp.import('x', '[]'), '22023 psp or format is missing, or options is no JSON object, or its amounts or totals is not known', 'options');
 SELECT is(pg_temp.import(NULL), '22023 content is missing, and this transaction has staged no lines', 'no file');
 SELECT is(pg_temp.import(pg_temp.csv('charge,e1,p1,10,0,10,EUR,')), (SELECT 'PY604 the settlement file was imported with another format or other options Batch ' || batch_id || ', format "csv", options '
 	|| '{"expected": {"net": {"EUR": 1000}, "lines": 1, "payouts": {"p1": 1000}}}.' FROM payments.settlement_batch WHERE options ? 'expected'), 'a file is read once, in one way');

@@ -1,5 +1,6 @@
 -- If this fails, a trigger function that somebody attaches in another way than
--- setup() does looks at rows that are not there: the server crashes.
+-- setup() does looks at rows that are not there, or takes a number for a text:
+-- the server crashes.
 
 \ir ../lib/prelude.sql
 BEGIN;
@@ -52,6 +53,25 @@ WHERE each = 'ROW' AND moment = 'BEFORE' AND said <> CASE
 	WHEN function IN ('guard_account', 'guard_facts') THEN 'none'
 	ELSE said
 END;
+
+-- ---------- the names of our tables and columns, and other types
+CREATE SCHEMA odd;
+SELECT format('CREATE TABLE odd.%I (%s)', c.relname, string_agg(format('%I %s', a.attname, CASE a.atttypid WHEN 'text'::regtype THEN 'int DEFAULT 1' ELSE 'text DEFAULT ''1''' END), ', '))
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'payments'::regnamespace AND c.relname IN ('account', 'operation', 'payment', 'payment_status', 'settlement_staging')
+GROUP BY c.relname \gexec
+INSERT INTO odd.account DEFAULT VALUES;
+CREATE TEMP TABLE mistaken AS
+SELECT p.proname AS function, t.relname AS tbl,
+	pg_temp.said(p.proname, t.oid, CASE p.proname WHEN 'guard_status' THEN 'AFTER' ELSE 'BEFORE' END, c.event, 'ROW', c.change) AS said
+FROM pg_proc p
+CROSS JOIN pg_class t
+CROSS JOIN (VALUES ('INSERT', 'INSERT INTO %s DEFAULT VALUES'), ('UPDATE', $$UPDATE %s SET hot = 'x'$$)) c (event, change)
+WHERE p.pronamespace = 'payments'::regnamespace AND p.proname ~ '^(guard_(account|facts|status)|mask_staged)$' AND t.relnamespace = 'odd'::regnamespace AND t.relkind = 'r'
+AND (c.event = 'INSERT' OR t.relname = 'account' AND p.proname = 'guard_account');
+SELECT is(string_agg(function || ' ' || tbl || ' ' || said, ', '), NULL, 'who reads a column looks at its type')
+FROM mistaken
+WHERE said <> '39P01' AND (function, tbl) IN (('guard_account', 'account'), ('guard_facts', 'operation'), ('guard_facts', 'payment'), ('guard_status', 'payment_status'), ('mask_staged', 'settlement_staging'));
 
 SELECT finish();
 ROLLBACK;

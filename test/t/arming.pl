@@ -126,6 +126,12 @@ sends($main, 'the original goes on');
 value($main, "BEGIN; SELECT payments.disarm(); $_") foreach 'ROLLBACK', 'SELECT payments.arm(); COMMIT';
 value($main, 'BEGIN; SAVEPOINT s; SELECT payments.disarm(); ROLLBACK TO s; COMMIT');
 sends($main, 'disarmed by nobody who rolls back, or arms again at once');
+foreach my $both ('disarm(), payments.arm()', 'disarm(), payments.arm(), payments.disarm(), payments.arm()')
+{
+	value($main, "BEGIN; SELECT payments.$both; ROLLBACK");
+	is(reason($main), '', "nor by who takes back both: $both");
+	value($main, 'SELECT payments.arm()');
+}
 value($main, 'BEGIN; SAVEPOINT s; SELECT payments.disarm(); RELEASE s; COMMIT');
 is(scalar(my @left = arming_files($main)), 0, 'what is disarmed leaves no file');
 like(reason($main), qr/somebody has disarmed/, 'disarmed is another thing than never armed');
@@ -153,6 +159,14 @@ $main->append_conf('postgresql.conf', "payments.databases = 'postgres'");
 reload($main);
 value($main, 'SELECT payments.arm()');
 sends($main, 'armed again after the copies');
+
+# ---------- what a session hands out changes the token too, each time
+stop_worker($main);
+my @handed = map { create_payment($main, idempotency_key => "handed out $_", amount => 700) } 1, 2;
+is(value($main, join '; ', map { q{SELECT count(*) FROM payments.claim('me', 1, '1 s', 'stripe'); SELECT armed_token <> lag FROM payments.installation, coalesce(nullif(current_setting('test.token', true), ''), '-') lag; SELECT set_config('test.token', armed_token, false) FROM payments.installation} } 1, 2) =~ s/^[0-9a-f]{30,}$/token/mgr,
+	"1\nt\ntoken\n1\nt\ntoken", 'within a second as well');
+value($main, 'SELECT payments.start_worker()');
+is(outcome($main, $_), 'succeeded', 'what was handed out and lost is found out') foreach @handed;
 
 # ---------- a copy beside the original
 stop_worker($main);

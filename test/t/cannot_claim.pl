@@ -4,6 +4,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
+use JSON::PP ();
 use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
 use Test::More;
@@ -28,6 +29,7 @@ $node->safe_psql('postgres', q{
 		RETURN NEW;
 	END $$;
 	CREATE TRIGGER refuse BEFORE INSERT ON payments.attempt FOR EACH ROW EXECUTE FUNCTION public.refuse();
+	CREATE TRIGGER refuse BEFORE INSERT ON payments.attempt_answer FOR EACH ROW EXECUTE FUNCTION public.refuse();
 	CREATE TRIGGER refuse BEFORE INSERT ON payments.dead_letter FOR EACH ROW EXECUTE FUNCTION public.refuse();});
 
 sub poison { return value($node, "INSERT INTO public.poison VALUES ($_[0], '$_[1]')") }
@@ -62,6 +64,20 @@ my $left = create_payment($node, idempotency_key => 'left', amount => 8888);
 is(outcome($node, create_payment($node, idempotency_key => "beside-$_", amount => 2000 + $_)), 'succeeded', 'another goes through beside it') foreach 1 .. 3;
 is(status_of($left), 'initiated, initiated', 'it waits');
 
+# ---------- answered by hand meanwhile, and then the worker's own answer cannot be written down
+$peer->faults({ fault => 'hold', method => 'POST', count => 1 });
+poison(5555, 'attempt_answer');
+my $twice = create_payment($node, idempotency_key => 'twice', amount => 5555);
+ok($peer->wait_held(1), 'the answer is kept back');
+my $charged = JSON::PP::encode_json({ id => 'pi_by_hand', object => 'payment_intent', amount => 5555, amount_received => 5555, amount_capturable => 0, currency => 'eur', status => 'succeeded' });
+value($node, 'BEGIN; ALTER TABLE payments.attempt_answer DISABLE TRIGGER refuse; '
+	. "SELECT payments.complete(a.operation_id, a.attempt, 200, '{}', convert_to('$charged', 'UTF8')) FROM payments.attempt a JOIN payments.operation o USING (operation_id) WHERE o.payment_id = '$twice'; "
+	. 'ALTER TABLE payments.attempt_answer ENABLE TRIGGER refuse; COMMIT');
+$peer->release;
+is(outcome($node, create_payment($node, idempotency_key => 'behind', amount => 3000)), 'succeeded', 'others go on');
+ok(wait_until($node, sprintf(q{SELECT pg_read_file(%s) ~ 'refused by attempt_answer'}, sql_literal($node->logfile))), 'it is not written down');
+is(status_of($twice) . dead($twice), 'succeeded, succeeded', 'nothing comes of it: what is over is no dead letter');
+
 # ---------- when the reason is gone
 value($node, 'DELETE FROM public.poison');
 is(outcome($node, $left), 'succeeded', 'what was left alone is done by itself');
@@ -72,7 +88,7 @@ redrive($asked);
 ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$asked'", 'succeeded'), 'what was sent is asked for, and found');
 at_rest($node);
 is_deeply($peer->book->{double_charged}, [], 'nobody was charged twice');
-is(scalar($peer->charges), 16, 'all once');
+is(scalar($peer->charges), 18, 'all once');
 check_clean($node);
 $node->stop;
 done_testing();

@@ -1,6 +1,6 @@
 # If this fails, a server whose clock is set back takes no payments until it
 # has caught up, or one whose clock is set ahead gives up calls that are on
-# their way and takes their answers for late.
+# their way and takes their answers for late, as would one with a short lease.
 use strict;
 use warnings FATAL => 'all';
 
@@ -91,6 +91,19 @@ is(join(' ', map { outcome($node, $_) } @beside), 'succeeded succeeded', 'and of
 is(value($node, 'SELECT count(*) FROM payments.dead_letter'), 0, 'nothing is a dead letter');
 is(value($node, "SELECT string_agg(class || ' ' || late, ',') FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = '$on_its_way'"),
 	'approved false', 'in time, and as the first');
+
+# ---------- a call may take longer than the lease
+$node->append_conf('postgresql.conf', "payments.lease = '1 s'");
+reload($node);
+$peer->faults({ fault => 'hold', count => 1 });
+my $long = create_payment($node, idempotency_key => 'long', amount => 1000);
+$peer->wait_held(1);
+ok(wait_until($node, "SELECT clock_timestamp() > claimed_at + interval '2 s' FROM payments.attempt JOIN payments.operation USING (operation_id) WHERE payment_id = '$long'"), 'two leases later');
+is(outcome($node, create_payment($node, idempotency_key => 'beside', amount => 1000)), 'succeeded', 'the worker has looked');
+is(value($node, "SELECT status FROM payments.payment WHERE payment_id = '$long'"), 'processing', 'a call that may take so long is not given up');
+$peer->release;
+is(outcome($node, $long), 'succeeded', 'its answer is taken');
+is(value($node, "SELECT count(*) FROM payments.attempt JOIN payments.operation USING (operation_id) WHERE payment_id = '$long'"), '1', 'as that of the only call');
 
 at_rest($node);
 check_clean($node);

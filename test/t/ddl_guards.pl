@@ -139,6 +139,7 @@ foreach my $table ('payments.queue', 'payments.currency', 'pg_catalog.pg_databas
 		"ALTER TABLE his.one ADD FOREIGN KEY (i) REFERENCES $table",
 		"ALTER TABLE his.parts ATTACH PARTITION $table DEFAULT",
 		"ALTER TABLE his.parts DETACH PARTITION $table",
+		"ALTER TABLE his.parts DETACH PARTITION $table FINALIZE",
 		"ALTER INDEX his.parts_i ATTACH PARTITION $index",
 		"ALTER INDEX $table DEPENDS ON EXTENSION plpgsql",
 		# Where the server looks first.
@@ -150,6 +151,17 @@ foreach my $table ('payments.queue', 'payments.currency', 'pg_catalog.pg_databas
 	}
 }
 $reader->quit;
+# A lock that anybody gets; who waits for the other one keeps everybody from connecting.
+$node->safe_psql('postgres', 'CREATE DATABASE shop');
+my $holder = $node->background_psql('postgres');
+$holder->query_safe(q{SET ROLE stranger; BEGIN; ALTER ROLE stranger IN DATABASE shop SET work_mem = '4MB'});
+foreach my $sql ('DROP DATABASE shop', 'ALTER DATABASE shop RENAME TO mine', 'ALTER DATABASE shop SET TABLESPACE pg_default')
+{
+	is(sqlstate($node, "SET lock_timeout = '1 s'; SET ROLE stranger; $sql"), '42501', "at once: $sql");
+}
+$holder->quit;
+is(sqlstate($node, 'ALTER DATABASE shop OWNER TO stranger; ALTER ROLE stranger CREATEDB; SET ROLE stranger; ALTER DATABASE shop RENAME TO mine; DROP DATABASE mine'),
+	'', 'whose it is may');
 is($node->psql('postgres', q{SET ROLE stranger; CREATE TABLE his.two (i int PRIMARY KEY REFERENCES his.one);
 	ALTER TABLE his.two ADD COLUMN j int REFERENCES his.two, ADD FOREIGN KEY (j) REFERENCES his.one;
 	CREATE RULE mine AS ON INSERT TO his.two DO INSTEAD NOTHING; CREATE TRIGGER mine AFTER INSERT ON his.two FOR EACH ROW EXECUTE FUNCTION his.noted();

@@ -161,7 +161,7 @@ secret(stripe => 'sk_test_stranger');
 ok($peer->wait_held(1), 'the PSP is asked about a secret of another account');
 secret(stripe => $PaymentsTest::SECRET);
 value($node, q{SELECT payments.create_psp('beside', 'sandbox')});
-is(outcome($node, create_payment($node, idempotency_key => 'beside', amount => 1, psp => 'beside', payment_method => 'sandbox_ok')), 'succeeded', 'the worker has read the right one');
+is(outcome($node, create_payment($node, idempotency_key => 'by the sandbox', amount => 1, psp => 'beside', payment_method => 'sandbox_ok')), 'succeeded', 'the worker has read the right one');
 $peer->release;
 is(outcome($node, pay('taken back', 108)), 'succeeded', 'which was taken back before the PSP answered: payments go on');
 is(value($node, "SELECT halted_at IS NULL FROM payments.psp WHERE psp = 'stripe'"), 't', 'and it is not halted');
@@ -194,6 +194,18 @@ is(value($node, "SELECT p.status, count(a.*) FROM payments.payment p LEFT JOIN p
 value($node, sprintf q{UPDATE payments.psp SET base_url = '%s' WHERE psp = 'stripe'; SELECT payments.resume_psp('stripe')}, $peer->url);
 is(outcome($node, $moved), 'succeeded', 'and goes to where it is');
 is(charges($peer, 107), 1, 'once');
+
+# ---------- a PSP that somebody takes away while it is asked
+$peer->faults({ fault => 'hold', path => '^/v1/account$' });
+value($node, sprintf q{SELECT payments.create_psp('brief', 'stripe', '%s', 'stripe')}, $peer->url);
+ok($peer->wait_held(1), 'one that is new is asked');
+my $away = $node->background_psql('postgres');
+$away->query_safe(q{BEGIN; DELETE FROM payments.psp_feed WHERE psp = 'brief'; DELETE FROM payments.psp WHERE psp = 'brief'});
+$peer->release;
+ok(wait_until($node, 'SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pid = payments._worker_pid()'), 'its answer cannot be kept yet');
+$away->query_safe('COMMIT');
+$away->quit;
+is(outcome($node, pay('beside', 106)), 'succeeded', 'nor at all: the worker goes on with the others');
 
 check_clean($node, 'the books');
 done_testing();

@@ -86,6 +86,21 @@ value($node, "SELECT payments.redrive('$letter', resend => true, reason => 'no c
 is(outcome($node, $id), 'succeeded', 'redrive(resend => true) sends it');
 is(value($node, "SELECT decision, decision_reason FROM payments.dead_letter WHERE dead_letter_id = '$letter'"), 'redriven|no charge on the dashboard', 'and who said so is written down');
 is(scalar(grep { $_->{amount} == 1003 } $peer->charges), 1, 'charged once');
+
+# ---------- sent by a clock that was days ahead: how old the key is, it does not say any more
+later(72);
+$peer->faults({ fault => 'reset_before', method => 'POST', count => 1 }, { fault => 'status_409', method => 'POST' });
+$id = create_payment($node, idempotency_key => 'ahead', amount => 1004);
+ok(wait_until($node, "SELECT count(*) >= 2 FROM payments.attempt JOIN payments.operation USING (operation_id) WHERE payment_id = '$id' AND action = 'send'"), 'lost, by a clock that is ahead');
+stop_worker($node);
+$sends = value($node, "SELECT count(*) FROM payments.attempt JOIN payments.operation USING (operation_id) WHERE payment_id = '$id' AND action = 'send'");
+$peer->faults;
+later(25 - 72);
+value($node, 'SELECT payments.start_worker()');
+ok(wait_until($node, "SELECT reason FROM payments.dead_letter WHERE payment_id = '$id'", 'outcome_unknown'), 'set right, and a day later, it is inquired until a person must decide');
+is(value($node, "SELECT count(*) FROM payments.attempt JOIN payments.operation USING (operation_id) WHERE payment_id = '$id' AND action = 'send'"), $sends, 'and not sent');
+value($node, "SELECT payments.redrive(dead_letter_id, resend => true, reason => 'no charge on the dashboard') FROM payments.dead_letter WHERE payment_id = '$id' AND decision IS NULL");
+is(outcome($node, $id), 'succeeded', 'but by a person');
 at_rest($node);
 check_clean($node);
 $node->stop;

@@ -7,6 +7,7 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
+use POSIX qw(mkfifo);
 use PostgreSQL::Test::Utils qw(slurp_file append_to_file);
 use Test::More;
 
@@ -63,6 +64,33 @@ foreach my $left ('1', substr($last, 0, 66), substr($last, 0, -1), $last, "\0\0\
 	my $kept = tail(0) =~ s/\0//gr;
 	like(value($node, sprintf 'SELECT kind, detail FROM payments.verify(%s)', sql_literal($kept)), qr/^ok\|/, "$name: verify() is not misled");
 }
+
+# ---------- a file that is none
+my $folder = $node->basedir . '/folder';
+mkdir $folder or die $!;
+mkfifo("$folder/fifo", 0600) or die $!;
+sub named
+{
+	my ($path) = @_;
+	$node->append_conf('postgresql.conf', "payments.seal_file = '$path'");
+	return reload($node);
+}
+foreach my $wrong ([ 'heads', 'payments.seal_file is not an absolute path' ], [ "$folder/none/heads", 'could not find the folder .*: No such file' ],
+	[ $node->data_dir . '/heads', 'the file that payments.seal_file names is inside the data directory' ],
+	[ $folder, 'could not open the file .*: Is a directory' ], [ "$folder/fifo", 'payments.seal_file does not name a regular file' ])
+{
+	my ($path, $why) = @$wrong;
+	named($path);
+	value($node, 'SELECT payments.post(1, 2, 5)');
+	ok(wait_until($node, sprintf(q{SELECT pg_read_file(%s) ~ %s}, sql_literal($node->logfile), sql_literal("cannot write heads of sealed blocks: $why"))), "the log says: $why");
+	my $blocks = value($node, 'SELECT max(block) FROM payments.seal');
+	value($node, 'SELECT payments.post(1, 2, 6)');
+	ok(wait_until($node, 'SELECT max(block) FROM payments.seal', qr/^(?!$blocks$)/), 'sealing goes on');
+}
+my @said = slurp_file($node->logfile) =~ /cannot write heads of sealed blocks: (.*)/g;
+is(scalar(@said), 6, 'each is told once, with the full disk') or diag join "\n", @said;
+named("$folder/heads");
+ok(wait_until($node, 'SELECT head FROM payments.seal_head WHERE strpos(pg_read_file(' . sql_literal("$folder/heads") . ', 0, 1000000, true), head) = 1', qr/^\d+ /), 'a right one begins with the newest head');
 check_clean($node, 'check() is clean');
 
 # ---------- a secrets file that is read while somebody writes it

@@ -40,6 +40,21 @@ $client->query_safe('ROLLBACK');
 is(outcome($node, $_), 'succeeded', 'it is when the lock is gone') foreach $held, @behind;
 same('locks');
 
+# ---------- one who has posted and not committed, and one who waits for all who post
+value($node, q{CREATE TABLE acct AS SELECT payments.create_account('hot', 'EUR', 'asset', hot => true) AS hot, payments.create_account('sink', 'EUR', 'asset') AS sink});
+my $closer = $node->background_psql('postgres', on_error_stop => 0);
+$client->query_safe('BEGIN; SELECT payments.post(hot, sink, 1) FROM acct');
+$closer->query_until(qr/closing/, "\\echo closing\nSELECT payments.set_account_hot(hot, false) FROM acct;\n");
+ok(wait_until($node, q{SELECT count(*) > 0 FROM pg_locks WHERE relation = 'payments.account_delta'::regclass AND NOT granted}, 't'), 'somebody waits until nobody posts');
+is(sqlstate($node, q{SET lock_timeout = '5 s'; CREATE TABLE more AS SELECT payments.post(payments.create_account('a', 'EUR', 'asset'), payments.create_account('b', 'EUR', 'asset'), 1)}),
+	'', 'and for all that, others post');
+is(outcome($node, pay('other')), 'succeeded', 'and payments go through');
+ok(wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT payments.set_account_hot%' AND state = 'active'}, 0), 'he gives up');
+ok(said(qr/could not keep others from posting/), 'and is told why');
+$client->query_safe('COMMIT');
+is(value($node, 'SELECT payments.set_account_hot(hot, false) FROM acct'), 't', 'later it is done');
+same('a hot account');
+
 # ---------- a cancel, between steps and in one
 value($node, "SELECT count(pg_cancel_backend($pid)) FROM generate_series(1, 20)");
 is(outcome($node, pay('other')), 'succeeded', 'cancelled between two steps, it goes on');

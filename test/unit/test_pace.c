@@ -275,6 +275,23 @@ test_one_of_many(void)
 	OK(pace.cut_at > 1010 * S, "but half of all calls, though all were refused before, are one again");
 }
 
+/* A limit that nothing comes near any more is none, and a person may end a pause. */
+static void
+test_ends(void)
+{
+	PayPace		pace = {.rate = 4900, .known = 4900};
+	PaySteady	now = 1000 * S,
+				again;
+
+	for (int i = 0; i < 100000 && pace.rate > 0; i++, now += MS / 5)
+		pay_pace_taken(&pace, 32, now - MS / 10, now);
+	OK(pace.rate == 0, "a rate that no PSP limits to is no limit");
+	pay_pace_refused(&pace, now, false, 60000, now);
+	OK(pay_pace_room(&pace, 0, now + S, &again) == 0 && again == now + 60 * S, "the PSP asks for a pause");
+	pay_pace_resume(&pace, now + S);
+	OK(pay_pace_room(&pace, 0, now + 2 * S, &again) > 0, "which a person ends");
+}
+
 int
 main(void)
 {
@@ -284,5 +301,6 @@ main(void)
 	test_one_by_one();
 	test_recovery();
 	test_one_of_many();
+	test_ends();
 	return tap_done();
 }

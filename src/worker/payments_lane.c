@@ -566,27 +566,20 @@ static void
 complete(void)
 {
 	PaySteady	now = pay_clock_now();
-	int			untried,
-				n = 0,
+	int			n = 0,
 				kept = 0;
 
 	/* What waits for somebody's lock comes last: it would use up the round each time. */
-	for (int i = 0; i < done_count; i++)
-		if (done[i].not_before <= now && !done[i].contended)
-			ready[n++] = i;
-	untried = n;
-	for (int i = 0; i < done_count; i++)
-		if (done[i].not_before <= now && done[i].contended)
-			ready[n++] = i;
+	for (int contended = 0; contended < 2; contended++)
+		for (int i = 0; i < done_count; i++)
+			if (done[i].not_before <= now && done[i].contended == contended)
+				ready[n++] = i;
 	none_set_up = false;
 	if (n > 0)
 		completed_at = now;
 	contended_items = 0;
-	for (int from = 0, to; from < n; from = to)
-	{
-		to = Min(from + pay_batch_size, from < untried ? untried : n);
-		complete_range(ready + from, to - from);
-	}
+	for (int from = 0; from < n; from += pay_batch_size)
+		complete_range(ready + from, Min(n - from, pay_batch_size));
 
 	for (int i = 0; i < done_count; i++)
 	{
@@ -652,11 +645,9 @@ complete_range(const int *which, int n)
 			complete_range(which + i, 1);
 		return;
 	}
-	if (pay_worker_error_passes(&error) && ++contended_items)
-	{
-		done[which[0]].contended = true;
+	done[which[0]].contended = pay_worker_error_passes(&error);
+	if (done[which[0]].contended && ++contended_items)
 		done[which[0]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
-	}
 	else
 		give_up(&done[which[0]], &error);
 }

@@ -118,8 +118,8 @@ pay_http_host_leave(PayTransfer *transfer, CURLcode code)
 		return false;
 	host->leader = NULL;
 	hosts_changed = true;
-	return !transfer->connecting &&
-		(code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_OPERATION_TIMEDOUT);
+	/* Who leads has no address yet. */
+	return code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_OPERATION_TIMEDOUT;
 }
 
 PayTransfer *
@@ -137,7 +137,6 @@ pay_http_host_note_address(PayTransfer *transfer)
 {
 	PayHost    *host = transfer->host;
 
-	transfer->connecting = true;
 	if (host == NULL)
 		return;
 	/* A little less than curl's cache holds it. */

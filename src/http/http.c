@@ -199,7 +199,7 @@ pay_http_start(const PayHttpRequest *request)
 	PayFinished *finished = pay_http_finished_create(request->tag);
 	const char *problem;
 
-	Assert(multi != NULL && finished != NULL);
+	Assert(multi != NULL);
 	problem = start_transfer(finished, request);
 	if (problem != NULL)
 	{
@@ -385,10 +385,8 @@ create_handles(void)
 
 	errno = ENOMEM;
 	multi = curl_multi_init();
-	if (multi == NULL)
-		return "a libcurl multi handle";
-
-	if (curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
+	if (multi == NULL ||
+		curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING) != CURLM_OK)
 		return "a libcurl multi handle";
 	set_bound(bound_max);
@@ -545,10 +543,9 @@ append_finished(PayFinished *finished)
 static void
 arm_timer(void)
 {
-	long		ms = -1;
+	long		ms = 0;
 
-	if (curl_multi_timeout(multi, &ms) != CURLM_OK)
-		ms = 0;
+	curl_multi_timeout(multi, &ms);
 	deadline_us = -1;
 	set_deadline(ms);
 }

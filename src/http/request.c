@@ -101,14 +101,14 @@ pay_http_request_problem(const PayHttpRequest *request, PayHttpHindrance *hindra
 {
 	bool		plain = is_plain(request->url);
 
+	/* Neither setting can be less. */
+	Assert(request->timeout_ms > 0 && request->connect_timeout_ms > 0);
 	*hindrance = PAY_HTTP_NOT_ALLOWED;
 	if (plain && !pay_allow_http)
 		return "plain http is not allowed";
 	*hindrance = PAY_HTTP_NOT_SENDABLE;
 	if (!plain && pg_strncasecmp(request->url, "https://", 8) != 0)
 		return "malformed URL";
-	if (request->timeout_ms <= 0 || request->connect_timeout_ms <= 0)
-		return "no timeout given";
 	for (int i = 0; request->headers != NULL && request->headers[i] != NULL; i++)
 		if (!header_ok(request->headers[i]))
 			return "malformed header";
@@ -228,9 +228,8 @@ set_trust(CURL *easy)
 {
 	bool		own = pay_ca_file != NULL && pay_ca_file[0] != '\0';
 
-	if ((own || ca_bundle_built_in) && curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) != CURLE_OK)
-		return false;
-	return !own || curl_easy_setopt(easy, CURLOPT_CAINFO, pay_ca_file) == CURLE_OK;
+	return (!(own || ca_bundle_built_in) || curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK) &&
+		(!own || curl_easy_setopt(easy, CURLOPT_CAINFO, pay_ca_file) == CURLE_OK);
 }
 
 static bool

@@ -66,8 +66,7 @@ pay_http_finished_create(uint64 tag)
 {
 	PayFinished *finished;
 
-	if (slist_is_empty(&unused))
-		return NULL;
+	Assert(!slist_is_empty(&unused));
 	finished = slist_container(PayFinished, node, slist_pop_head_node(&unused));
 	memset(finished, 0, sizeof(*finished));
 	finished->response.tag = tag;
@@ -245,8 +244,7 @@ describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size)
 
 	if (transfer->lacking != 0)
 		snprintf(error, size, "no means on this host: %s", strerror(transfer->lacking));
-	else if (transfer->refused && !transfer->sending &&
-			 (code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK))
+	else if (transfer->refused && !transfer->sending && (code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK))
 		strlcpy(error, "address refused", size);
 	else if (transfer->repeated)
 		strlcpy(error, "connection lost before an answer", size);
@@ -254,8 +252,7 @@ describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size)
 		strlcpy(error, "answer too large", size);
 	else if (code == CURLE_OK)
 		strlcpy(error, "answer without a length may have been cut", size);
-	else if ((code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR) &&
-			 transfer->curl_error[0] != '\0')
+	else if ((code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR) && transfer->curl_error[0] != '\0')
 	{
 		/* Holds names out of the peer's certificate. */
 		pay_copy_printable(error, size, transfer->curl_error, strlen(transfer->curl_error));

@@ -37,7 +37,6 @@ typedef struct PayTransfer
 	int64		started_us;
 	bool		plain;			/* http, not https */
 	bool		repeatable;		/* GET: curl may send it again */
-	bool		connecting;		/* has an address: the lookup is over */
 	bool		sending;		/* bytes of the request may have left */
 	bool		refused;		/* we refused an address */
 	int			lacking;		/* errno of a descriptor or of memory that could not be had; 0: none */

@@ -168,8 +168,7 @@ read_headers(Jsonb *headers, PayInbound *inbound)
 			continue;
 		header->name = v.val.string.val;
 		header->name_bytes = v.val.string.len;
-		if (JsonbIteratorNext(&it, &v, true) != WJB_VALUE)
-			continue;
+		(void) JsonbIteratorNext(&it, &v, true);
 		header->value = v.type == jbvString ? v.val.string.val : NULL;
 		header->value_bytes = v.type == jbvString ? v.val.string.len : 0;
 		inbound->n_headers++;

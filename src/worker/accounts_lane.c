@@ -220,6 +220,7 @@ conclude(PayQuestion *question)
 		release(question);
 		return;
 	}
+	pay_upstream_hinder(upstream, response->hindrance == PAY_HTTP_NOT_ALLOWED || response->hindrance == PAY_HTTP_NOT_SENDABLE ? response->error : NULL);
 	if (response->hindrance != PAY_HTTP_UNHINDERED)
 	{
 		not_asked(question);

@@ -79,6 +79,7 @@ typedef struct PayDone
 	PayHttpResponse *response;	/* NULL: in-process adapter */
 	PayReport	report;
 	PaySteady	not_before;		/* could not be completed yet */
+	bool		contended;		/* tried alone: somebody holds what it needs */
 	bool		completed;
 } PayDone;
 
@@ -568,9 +569,11 @@ complete(void)
 	int			n = 0,
 				kept = 0;
 
-	for (int i = 0; i < done_count; i++)
-		if (done[i].not_before <= now)
-			ready[n++] = i;
+	/* What waits for somebody's lock comes last: it would use up the round each time. */
+	for (int contended = 0; contended < 2; contended++)
+		for (int i = 0; i < done_count; i++)
+			if (done[i].not_before <= now && done[i].contended == contended)
+				ready[n++] = i;
 	none_set_up = false;
 	if (n > 0)
 		completed_at = now;
@@ -642,7 +645,8 @@ complete_range(const int *which, int n)
 			complete_range(which + i, 1);
 		return;
 	}
-	if (pay_worker_error_passes(&error) && ++contended_items)
+	done[which[0]].contended = pay_worker_error_passes(&error);
+	if (done[which[0]].contended && ++contended_items)
 		done[which[0]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
 	else
 		give_up(&done[which[0]], &error);

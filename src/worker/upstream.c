@@ -240,8 +240,11 @@ read_upstream(uint64 row, const char *unarmed)
 	upstream->timeout_ms = pay_spi_int32(row, 6);
 	upstream->due_at = pay_spi_isnull(row, 8) ? PAY_NEVER : pay_clock_of(pay_spi_time(row, 8));
 	obstacle = find_obstacle(upstream, unarmed, pay_spi_bool(row, 7) ? pay_spi_text(row, 10) : NULL, pay_spi_text(row, 4));
-	note_obstacle(upstream, &obstacle);
 	upstream->usable = obstacle.why == NULL;
+	/* It is asked all the same: somebody may have changed the rule. */
+	if (upstream->usable && upstream->account.hindered)
+		obstacle = (PayObstacle) {upstream->account.hindered, "Nothing is sent before the PSP could be asked whose account the secret is of.  Check its base_url, and the settings payments.allow_networks, payments.allow_http and payments.ca_file.", false};
+	note_obstacle(upstream, &obstacle);
 	return upstream;
 }
 
@@ -283,6 +286,7 @@ forget(PayUpstream *upstream)
 	keep(&upstream->base_url, NULL);
 	keep(&upstream->problem, NULL);
 	keep(&upstream->secret_problem, NULL);
+	keep(&upstream->account.hindered, NULL);
 	hash_search(upstreams, upstream, HASH_REMOVE, NULL);
 }
 
@@ -351,6 +355,13 @@ forget_account(PayUpstream *upstream)
 	upstream->account.told = false;
 	upstream->account.failures = 0;
 	upstream->account.ask_at = 0;
+	pay_upstream_hinder(upstream, NULL);
+}
+
+void
+pay_upstream_hinder(PayUpstream *upstream, const char *why)
+{
+	keep(&upstream->account.hindered, why);
 }
 
 static void

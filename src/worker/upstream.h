@@ -56,6 +56,7 @@ typedef struct PayUpstream
 		bool		settled;	/* it is the one that we know, or the PSP does not say */
 		bool		told;		/* the PSP has said something of it */
 		bool		asking;
+		char	   *hindered;	/* why we do not let ourselves ask; NULL: we do */
 		int			failures;	/* tries in a row without an answer */
 		PaySteady	ask_at;			/* PAY_NEVER: not again */
 	}			account;
@@ -111,6 +112,8 @@ extern bool pay_upstream_lock(const PayUpstream *upstream);
  * again, PAY_NEVER if that depends on a call that is on its way.
  */
 extern int	pay_upstream_room(const PayUpstream *upstream, int free_slots, int slots, PaySteady now, PaySteady *again);
+/* Why it may not even be asked whose account its secret is of, for all to see; NULL: it may. */
+extern void pay_upstream_hinder(PayUpstream *upstream, const char *why);
 /* So long a call of it that is claimed belongs to the worker: it outlasts the call, whatever payments.lease says. */
 extern int	pay_upstream_lease_ms(const PayUpstream *upstream);
 /* Counts how a call of that lane ended: losses one after the other open the breaker, an answer closes it. */

@@ -113,6 +113,8 @@ class Control:
 
     def go_down(self, seconds):
         self.server.close()
+        if self.other_server is not None:
+            self.other_server.close()
         for connection in list(self.connections):
             connection.reset()
 

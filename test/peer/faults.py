@@ -34,11 +34,15 @@ FAULTS = {
     "duplicate_fields": "amount and status twice, the second ones wrong; of a list, in each of its objects",
     "huge_amount": "amount 2^63",
     "wrong_id": "the ids and metadata of another payment; of a list, in each of its objects",
+    "same_page": "of a list, the first page each time, and more behind it",
     "garbage": "200 with bytes that are no JSON",
     "garbage_http": "bytes that are no HTTP",
     "empty_body": "200 without a body",
     "drip": "one byte every ms: N (default 20)",
     "endless_headers": "header lines for ever",
+    # performed and answered well, framed otherwise
+    "chunked": "in chunks, with trailers that say something else",
+    "no_length": "ends where the connection ends",
 }
 
 
@@ -270,5 +274,9 @@ class Faulty:
             connection.send_raw(b"\x16\x03\x01\x00\xff" + bytes(range(256)))
         elif name == "endless_headers":
             connection.send_headers_for_ever()
+        elif name == "chunked":
+            connection.send_chunked(*answer)
+        elif name == "no_length":
+            connection.send_without_length(*answer)
         else:
             connection.send(*answer)

@@ -135,6 +135,20 @@ class Connection(asyncio.Protocol):
         elif self.buffer:
             self.peer.loop.call_soon(self.parse)
 
+    def send_chunked(self, status, body, headers):
+        if self.transport is None:
+            return
+        head = self.response(status, b"", headers).replace(b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n")
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:]) if part)
+        self.transport.write(head + chunks + b"0\r\nRetry-After: 3600\r\n\r\n")
+        self.busy = False
+        self.parse()
+
+    def send_without_length(self, status, body, headers):
+        if self.transport is not None:
+            self.transport.write(self.response(status, b"", headers).replace(b"Content-Length: 0\r\n", b"") + body)
+            self.transport.close()
+
     def send_half(self, status, body, headers):
         if self.transport is not None:
             whole = self.response(status, body, headers)
@@ -186,7 +200,7 @@ class Listening:
     refusal = b'{}'
 
     def __init__(self):
-        self.loop = self.server = self.port = None
+        self.loop = self.server = self.other_server = self.port = None
         self.connections = set()
 
     def reset(self):
@@ -198,6 +212,10 @@ class Listening:
         self.server = await self.loop.create_server(lambda: Connection(self), "127.0.0.1", port, backlog=4096,
                                                     reuse_address=True)
         self.port = self.server.sockets[0].getsockname()[1]
+        try:
+            self.other_server = await self.loop.create_server(lambda: Connection(self), "::1", self.port)
+        except OSError:             # a host without IPv6, or somebody else has that port
+            self.other_server = None
 
 
 # --------------------------------------------------------------------------

@@ -446,8 +446,17 @@ def with_duplicate_fields(peer, rule, answer):
     return status, text.encode(), headers
 
 
+def with_same_page(peer, rule, answer):
+    """Of a list: its first entry, whatever was asked for, and more behind it."""
+    status, body, headers = answer
+    value = json.loads(body)
+    first = rule.options.setdefault("first", value["data"][:1])
+    return status, to_json(dict(value, data=first, has_more=True)).encode(), headers
+
+
 BREAKERS = {
     **faults.BREAKERS,
+    "same_page": with_same_page,
     "nul_in_json": with_text("nul \0 here"),
     "bad_utf8": with_text("BAD_UTF8"),
     "duplicate_fields": with_duplicate_fields,

@@ -512,8 +512,18 @@ class PeerTest(unittest.TestCase):
         self.assertIn(b'"amount":9223372036854775808,', body_of("huge_amount", "h")[1])
         self.assertEqual(json.loads(body_of("duplicate_fields", "d")[1])["amount"], 1)
         self.assertEqual(json.loads(body_of("wrong_id", "w")[1])["metadata"], {"payments_ref": "ANOTHERPAYMENT"})
-        self.assertEqual(json.loads(body_of("drip", "s")[1])["amount"], 700)
-        self.assertEqual(self.book()["captured"], {"eur": 700 * 11})
+        for fault in ("drip", "chunked", "no_length"):
+            self.assertEqual(json.loads(body_of(fault, fault)[1])["amount"], 700)
+        self.assertEqual(self.book()["captured"], {"eur": 700 * 13})
+
+    def test_same_page(self):
+        for key in ("k1", "k2", "k3"):
+            self.create(key)
+        self.control(faults=[{"fault": "same_page", "path": "balance_transactions"}])
+        pages = [self.api("GET", "/v1/balance_transactions?limit=1")[1]]
+        pages.append(self.api("GET", "/v1/balance_transactions?limit=1&starting_after=" + pages[0]["data"][0]["id"])[1])
+        self.assertEqual(pages[0], pages[1])
+        self.assertTrue(pages[1]["has_more"])
 
     def test_broken_search_results(self):
         _, intent, _ = self.create("k1")

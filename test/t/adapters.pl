@@ -304,7 +304,13 @@ my ($given, $unauthorized) = @$book{qw(tokens_given unauthorized)};
 ok(eventually(sub { $peer{oauth}->book->{tokens_given} > $given + 1 }), 'is renewed before it ends, by itself');
 is(outcome($node, pay('oauth', 'renewed')), 'succeeded', 'charged with a later one');
 is($peer{oauth}->book->{unauthorized}, $unauthorized, 'none was used after its end');
+$peer{oauth}->control({ valid_s => 0, end_tokens => JSON::PP::true });
+value($node, 'SELECT pg_terminate_backend(pid) FROM payments.worker_status');
+my $never = pay('oauth', 'never valid');
+ok(eventually(sub { PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /got no token from PSP "oauth": HTTP status 200/ }), 'one that is over as it comes is none, and the log says so');
+is(status_of($never), 'initiated', 'nothing is sent with it');
 $peer{oauth}->control({ valid_s => 3600 });
+is(outcome($node, $never), 'succeeded', 'but with the next that is good');
 
 $id = pending('oauth', 'headers');
 $body = $json->encode({ %{ operation_of('oauth', $id) }, event => 'h1', status => 'done' });

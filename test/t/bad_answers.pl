@@ -130,6 +130,19 @@ is(value($node, "SELECT string_agg(status, ' ') FROM payments.payment WHERE paym
 is_deeply($peer->book(brief => 1)->{double_charged}, [], 'and nobody was charged twice');
 check_clean($node, 'pages: check() is clean');
 
+# ---------- answers that say how long they are in another way, or not at all
+foreach my $case ([ 'chunked', 'send:approved' ], [ 'no_length', 'send:unknown inquire:approved' ])
+{
+	my ($fault, $calls) = @$case;
+
+	$peer->faults({ fault => $fault, method => 'POST', count => 1 });
+	my $framed = create_payment($node, idempotency_key => $fault, amount => 8000);
+	is(outcome($node, $framed), 'succeeded', "$fault: it succeeds");
+	is(value($node, "SELECT string_agg(a.action || ':' || r.class, ' ' ORDER BY attempt) FROM payments.attempt a JOIN payments.attempt_answer r USING (operation_id, attempt) JOIN payments.operation o USING (operation_id) WHERE o.payment_id = '$framed'"),
+		$calls, $fault eq 'chunked' ? 'at once' : 'when it was asked: what may have been cut counts as no answer');
+}
+check_clean($node, 'framed otherwise: check() is clean');
+
 log_lacks_deadlocks($node);
 $node->stop;
 done_testing();

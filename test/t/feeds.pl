@@ -178,6 +178,61 @@ ok(wait_until($node, q{SELECT due_at BETWEEN last_error_at + interval '2900 ms' 
 $peer->faults;
 ok(read_to_the_end(), 'it goes on by itself');
 is(feed('failing_since IS NULL'), 't', 'and is well again');
+
+# Answers that are no page, and pages that lead nowhere.
+foreach my $case (
+	[ { fault => 'status_502' }, 'HTTP status 502', 'the page of a gateway, which has no word for it' ],
+	[ { fault => 'bad_utf8' }, 'the answer is not UTF-8', 'bytes that are no text' ],
+	[ { fault => 'same_page' }, 'the list does not go on behind the last entry', 'a list that begins anew with each page' ])
+{
+	my ($fault, $error, $name) = @$case;
+
+	$peer->faults({ %$fault, path => 'balance_transactions' });
+	value($node, q{UPDATE payments.psp_feed SET page_size = 1 WHERE feed = 'settlement'; SELECT payments.refetch('stripe', 'settlement', now() - interval '1 hour')});
+	ok(wait_until($node, q{SELECT last_error FROM payments.psp_feed WHERE feed = 'settlement'}, $error), $name);
+}
+# What cannot be stored is not passed over, and what cannot be claimed stops nothing else.
+$peer->faults;
+ok(read_to_the_end(), 'well again');
+$node->safe_psql('postgres', q{
+	CREATE TABLE refused (what text);
+	GRANT SELECT ON refused TO PUBLIC;
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF EXISTS (SELECT FROM public.refused WHERE what = TG_TABLE_NAME || TG_ARGV[0]) THEN RAISE 'refused by %', TG_TABLE_NAME; END IF;
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER refuse_page BEFORE UPDATE ON payments.psp_feed FOR EACH ROW WHEN (NEW.pages > OLD.pages) EXECUTE FUNCTION refuse(' page');
+	CREATE TRIGGER refuse_claim BEFORE UPDATE ON payments.psp_feed FOR EACH ROW WHEN (NEW.attempt > OLD.attempt) EXECUTE FUNCTION refuse(' claim');
+	CREATE TRIGGER refuse BEFORE UPDATE ON payments.feed_entry FOR EACH ROW EXECUTE FUNCTION refuse('');
+	INSERT INTO refused VALUES ('psp_feed page')});
+ok(wait_until($node, q{SELECT last_error, watermark < failing_since FROM payments.psp_feed WHERE feed = 'settlement'}, 'refused by psp_feed|t'), 'a page that cannot be stored: the feed says why, and stands where it stood');
+my $log_from = -s $node->logfile;
+value($node, q{TRUNCATE refused; INSERT INTO refused VALUES ('psp_feed claim'), ('feed_entry');
+	SELECT payments._feed_keep('stripe', 'events', 'evt_none', '{"id": "evt_none"}', 'of a test'); UPDATE payments.psp_feed SET due_at = now()});
+value($node, q{ALTER TABLE payments.feed_entry DISABLE TRIGGER refuse; UPDATE payments.feed_entry SET due_at = now(); ALTER TABLE payments.feed_entry ENABLE TRIGGER refuse});
+$node->wait_for_log(qr/could not finish a step: refused by $_/, $log_from) foreach 'psp_feed', 'feed_entry';
+is(outcome($node, create_payment($node, idempotency_key => 'beside-refused', amount => 2050)), 'succeeded', 'feeds that cannot be claimed: payments go on');
+$node->safe_psql('postgres', 'DROP FUNCTION refuse() CASCADE');
+ok(wait_until($node, q{SELECT reason, tries FROM payments.feed_entry}, 'this is not an event|2'), 'an entry that is no event is tried again, and waits on');
+value($node, q{DELETE FROM payments.feed_entry});
+my ($known) = $peer->events(type => 'payment_intent.succeeded');
+value($node, sprintf q{SELECT payments._feed_keep('stripe', 'events', %s, %s, 'of a test'); UPDATE payments.feed_entry SET due_at = now()}, map { sql_literal($_) } @$known{qw(id body)});
+ok(wait_until($node, 'SELECT count(*) FROM payments.feed_entry', 0), 'one that came by another way meanwhile is done with');
+ok(read_to_the_end(), 'and the feeds go on');
+
+# One of another version of the library, and an answer to a call that was made anew.
+value($node, q{INSERT INTO payments.psp_feed (psp, feed, watermark, due_at) VALUES ('stripe', 'of_tomorrow', now(), now())});
+ok(wait_until($node, q{SELECT due_at > now(), attempt FROM payments.psp_feed WHERE feed = 'of_tomorrow'}, 't|0'), 'a feed that nobody knows is put off');
+value($node, q{DELETE FROM payments.psp_feed WHERE feed = 'of_tomorrow'});
+$peer->faults({ fault => 'hold', path => '/v1/balance_transactions', count => 1 });
+ok($peer->wait_held(1), 'a page is asked for');
+my $stands = value($node, q{SELECT payments.enable_feed('stripe', 'settlement', false), payments.refetch('stripe', 'settlement', now() - interval '2 hours')}) =~ s/^.*\|//r;
+$peer->release;
+is(outcome($node, create_payment($node, idempotency_key => 'beside-stale', amount => 2060)), 'succeeded', 'its answer has come');
+is(feed('watermark'), $stands, 'and does not move a feed that was set back meanwhile');
+value($node, q{SELECT payments.enable_feed('stripe', 'settlement')});
+ok(read_to_the_end(), 'which is read from there');
 $peer->faults({ fault => 'status_403', path => 'balance_transactions' });
 ok(wait_until($node, q{SELECT problem FROM payments.feed_status WHERE feed = 'settlement'}, qr/HTTP status 403/), 'a key that may not list: the feed says so');
 is(value($node, q{SELECT halted_at IS NULL FROM payments.psp WHERE psp = 'stripe'}), 't', 'and payments go on');

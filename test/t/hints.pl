@@ -67,6 +67,18 @@ ok(hint(qr/^PSP "later" is not called: no secret is configured$/), 'and so does 
 value($node, q{DELETE FROM payments.psp WHERE psp = 'later'});
 ok(hint('all is well'), 'until it is gone');
 
+# ---------- another version of the extension than of the library
+$log_from = -s $node->logfile;
+my $version = value($node, q{SELECT extversion FROM pg_extension WHERE extname = 'payments'});
+$node->safe_psql('postgres', q{UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'payments'});
+my $later = create_payment($node, idempotency_key => 'of another version', amount => 1000);
+ok(hint(qr/the worker is of another version than the extension: restart the server, and run ALTER EXTENSION payments UPDATE/), 'the worker is of another version: worker_status says so');
+$node->wait_for_log(qr/WARNING:  payments worker is of version \S+ but the extension is of version 0\.0\n.*HINT:  Restart the server/, $log_from);
+is(value($node, "SELECT status FROM payments.payment WHERE payment_id = '$later'"), 'initiated', 'and does nothing');
+$node->safe_psql('postgres', "UPDATE pg_extension SET extversion = '$version' WHERE extname = 'payments'");
+is(outcome($node, $later), 'succeeded', 'when they are the same it goes on');
+ok(hint('all is well'), 'without a hint');
+
 # ---------- a name in payments.databases that is mistyped
 my $pid = value($node, 'SELECT pid FROM payments.worker_status');
 $log_from = -s $node->logfile;

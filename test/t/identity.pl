@@ -155,6 +155,46 @@ foreach my $fault ({ fault => 'status_403' }, { fault => 'status_404' }, { fault
 }
 ok(psp_is("$account test"), 'and it is the account that it was');
 
+# An answer about a secret that is in use no more is none.
+$peer->faults({ fault => 'hold', path => '^/v1/account$', count => 1 });
+secret(stripe => 'sk_test_stranger');
+ok($peer->wait_held(1), 'the PSP is asked about a secret of another account');
+secret(stripe => $PaymentsTest::SECRET);
+value($node, q{SELECT payments.create_psp('beside', 'sandbox')});
+is(outcome($node, create_payment($node, idempotency_key => 'by the sandbox', amount => 1, psp => 'beside', payment_method => 'sandbox_ok')), 'succeeded', 'the worker has read the right one');
+$peer->release;
+is(outcome($node, pay('taken back', 108)), 'succeeded', 'which was taken back before the PSP answered: payments go on');
+is(value($node, "SELECT halted_at IS NULL FROM payments.psp WHERE psp = 'stripe'"), 't', 'and it is not halted');
+
+# An answer that cannot be noted, since somebody has the row, is not lost.
+my $log_from = -s $node->logfile;
+my $holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN; SELECT FROM payments.psp WHERE psp = 'stripe' FOR UPDATE});
+secret(stripe => 'sk_test_rotated');
+$node->wait_for_log(qr/could not finish a step: canceling statement due to lock timeout/, $log_from);
+$holder->query_safe('COMMIT');
+$holder->quit;
+is(outcome($node, pay('noted late', 106)), 'succeeded', 'it is noted when the row is free, and payments go on');
+
+# ---------- an address that is changed between two transactions of the worker: of the look at the PSPs, and of the claim
+$node->safe_psql('postgres', q{
+	CREATE TABLE dawdles ();
+	GRANT SELECT ON dawdles TO PUBLIC;
+	CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN WHILE EXISTS (SELECT FROM public.dawdles) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT OR UPDATE ON payments.psp_health DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()});
+# The look that finds a PSP without its secret writes it down, and so takes as long as we like.
+my $moved = value($node, sprintf q{BEGIN; INSERT INTO dawdles DEFAULT VALUES; SELECT payment_id FROM %s; SELECT FROM payments.create_psp('unfit', 'stripe', secret => 'nowhere'); COMMIT},
+	PaymentsTest::create_payment_sql(idempotency_key => 'moved', amount => 107)) =~ s/\n//gr;
+ok(wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'payments_worker' AND wait_event = 'PgSleep'}, 1), 'the worker has looked');
+$log_from = -s $node->logfile;
+value($node, q{UPDATE payments.psp SET base_url = NULL, halted_at = now(), halted_reason = 'of a test' WHERE psp = 'stripe'; DELETE FROM dawdles});
+$node->wait_for_log(qr/could not finish a step: PSP "stripe" has got another address or secret/, $log_from);
+is(value($node, "SELECT p.status, count(a.*) FROM payments.payment p LEFT JOIN payments.operation o USING (payment_id) LEFT JOIN payments.attempt a USING (operation_id) WHERE payment_id = '$moved' GROUP BY 1"),
+	'initiated|0', 'what it then wants to claim is not sent to where the PSP was');
+value($node, sprintf q{UPDATE payments.psp SET base_url = '%s' WHERE psp = 'stripe'; SELECT payments.resume_psp('stripe')}, $peer->url);
+is(outcome($node, $moved), 'succeeded', 'and goes to where it is');
+is(charges($peer, 107), 1, 'once');
+
 # ---------- a PSP that somebody takes away while it is asked
 $peer->faults({ fault => 'hold', path => '^/v1/account$' });
 value($node, sprintf q{SELECT payments.create_psp('brief', 'stripe', '%s', 'stripe')}, $peer->url);

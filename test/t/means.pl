@@ -123,7 +123,7 @@ sub fail_every
 
 system_or_bail('cc', '-O1', '-shared', '-fPIC', '-o', $short, dirname(__FILE__) . '/../lib/short.c');
 fail_every(0, 0);
-my $poor = new_payments_node('poor', start => 0, conf => "payments.inflight_max = $SLOTS\npayments.lease = '1 h'");
+my $poor = new_payments_node('poor', start => 0, worker => 0, conf => "payments.inflight_max = $SLOTS\npayments.lease = '1 h'\npayments.connect_timeout = '1 s'");
 {
 	local $ENV{LD_PRELOAD} = $short;
 	local $ENV{PAY_SHORT}  = $orders;
@@ -132,8 +132,22 @@ my $poor = new_payments_node('poor', start => 0, conf => "payments.inflight_max 
 $poor->safe_psql('postgres', 'CREATE EXTENSION payments; SELECT payments.setup();');
 create_stripe_psp($poor, $peer);
 fast_schedules($poor);
-ok(wait_until($poor, 'SELECT running FROM payments.worker_status'), 'a worker');
-$pid = worker_pid($poor);
+# Already when the worker begins: each thing that it needs in turn.
+my ($needs, $lacked) = (0, '');
+while ($lacked !~ /libcurl multi handle/ && $needs++ < 20)
+{
+	$log_from = -s $poor->logfile;
+	fail_every(-1, $needs);
+	$poor->psql('postgres', 'SELECT payments.start_worker()');
+	fail_every(0, 0);
+	$poor->wait_for_log(qr/payments worker started|could not create|could not initialize libcurl/, $log_from);
+	my ($what) = slurp_file($poor->logfile, $log_from) =~ /could not create ([a-z ]+): Cannot allocate memory/ or last;
+	$lacked .= "$what, ";
+	wait_until($poor, 'SELECT pid IS NULL FROM payments.worker_status');
+}
+like($lacked, qr/^room for answers, an epoll descriptor, a timer descriptor, an epoll entry, a libcurl multi handle, $/, 'a worker that cannot begin says what it lacks');
+$pid = value($poor, 'SELECT payments.start_worker()');
+ok(wait_until($poor, 'SELECT running FROM payments.worker_status'), 'when there is enough, it begins');
 my $made = 0;
 foreach my $every (3, 7, 20, 50)
 {

@@ -60,6 +60,7 @@ value($hand, 'SELECT payments.stop_worker()');
 ok(wait_until($hand, 'SELECT pid IS NULL FROM payments.worker_status'), 'none runs');
 foreach my $case (
 	[ 'ALTER ROLE payments_worker NOLOGIN', 'ALTER ROLE payments_worker LOGIN', qr/may not log in/ ],
+	[ 'ALTER ROLE payments_worker RENAME TO other_worker', 'ALTER ROLE other_worker RENAME TO payments_worker', qr/role payments_worker does not exist: CREATE EXTENSION makes it/ ],
 	[ 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC', 'GRANT CONNECT ON DATABASE postgres TO PUBLIC', qr/may not connect/ ])
 {
 	my ($break, $repair, $reason) = @$case;
@@ -122,6 +123,14 @@ $node->wait_for_log(qr/cannot start the payments worker for database "postgres":
 $node->safe_psql('postgres', 'ALTER ROLE payments_worker LOGIN');
 pays($node, 'may again', 'the launcher starts it when it may again');
 
+# ---------- nor does a database that lets nobody in
+$log_from = -s $node->logfile;
+$node->safe_psql('postgres', 'ALTER DATABASE served_last ALLOW_CONNECTIONS false');
+value($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'served_last'});
+$node->wait_for_log(qr/cannot start the payments worker for database "served_last": the database allows no connections: ALTER DATABASE/, $log_from);
+$node->safe_psql('postgres', 'ALTER DATABASE served_last ALLOW_CONNECTIONS true');
+ok(wait_until($node, 'SELECT running FROM payments.worker_status', 't', undef, dbname => 'served_last'), 'and it is served again when it does');
+
 # ---------- an answer that comes while the extension is away
 foreach my $case ([ 'dropped', '' ], [ 'not set up', 'CREATE EXTENSION payments' ], [ 'dropped for longer than the lease', '', 'UPDATE payments.queue SET due_at = clock_timestamp()' ])
 {
@@ -142,5 +151,37 @@ foreach my $case ([ 'dropped', '' ], [ 'not set up', 'CREATE EXTENSION payments'
 	is(value($node, "SELECT count(*) FROM payments.attempt JOIN payments.operation USING (operation_id) WHERE payment_id = '$id'"), '1', 'without another call');
 	check_clean($node, "$name: check() is clean");
 }
+# To what else was asked.  What came meanwhile shows in nothing: a second is for the worker to have had its turn.
+$node->append_conf('postgresql.conf', "payments.lease = '1 h'");
+reload($node);
+foreach my $case (
+	[ 'whose account it is', '^/v1/account$', 'pg_terminate_backend(pid) FROM payments.worker_status' ],
+	[ 'a page', 'balance_transactions', q{payments.enable_feed('stripe', 'settlement')} ])
+{
+	my ($name, $path, $ask) = @$case;
+
+	$peer->faults({ fault => 'hold', path => $path, count => 1 });
+	value($node, "SELECT $ask");
+	ok($peer->wait_held(1), "$name: the question is on its way");
+	$node->safe_psql('postgres', 'DROP EXTENSION payments CASCADE');
+	$peer->release;
+	$node->safe_psql('postgres', 'SELECT pg_sleep(1)');
+	$node->safe_psql('postgres', 'CREATE EXTENSION payments; SELECT payments.setup()');
+	my $id = create_payment($node, idempotency_key => $name, amount => 5432);
+	is(outcome($node, $id), 'succeeded', "$name: when the extension is back the worker goes on");
+}
+ok(wait_until($node, q{SELECT pages, tries FROM payments.psp_feed WHERE feed = 'settlement'}, qr/^[1-9]\d*\|0$/), 'the page is stored then');
+check_clean($node);
+
+# ---------- servers without a place for it, and those that pg_upgrade starts
+$log_from = -s $node->logfile;
+$node->append_conf('postgresql.conf', 'max_worker_processes = 2');
+$node->restart;
+$node->wait_for_log(qr/could not register the payments worker for database "postgres"\n.*HINT:  Raise max_worker_processes/, $log_from);
+$node->append_conf('postgresql.conf', 'max_worker_processes = 20');
+$node->stop;
+PostgreSQL::Test::Utils::system_or_bail($node->installed_command('pg_ctl'), '-w', '-s', '-D', $node->data_dir, '-l', $node->logfile, '-o', '-b', 'start');
+$node->_update_pid(1);
+is(value($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ '^payments'}), 0, 'where pg_upgrade works there is no launcher, and nothing is sent');
 $node->stop;
 done_testing();

@@ -14,6 +14,8 @@ $node->safe_psql('postgres', q{
 	ALTER ROLE payments_worker SET exit_on_error = on;
 	SELECT payments.create_merchant('holder', psp => 'sandbox'), payments.create_merchant('other', psp => 'sandbox');
 	SELECT payments.create_account('merchant_balance', 'EUR', 'liability', merchant) FROM (VALUES ('holder'), ('other')) m (merchant)});
+# What it does beside is tried as it begins; that it fails keeps nobody waiting.
+$node->safe_psql('postgres', 'ALTER FUNCTION payments.make_partitions RENAME TO make_partitions_kept');
 my $pid = value($node, 'SELECT payments.start_worker()');
 
 my $made = 0;
@@ -22,17 +24,20 @@ sub said { return PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ $_[0] ?
 sub same { is(value($node, 'SELECT pid FROM payments.worker_status'), $pid, "$_[0]: it is the same worker"); return }
 
 is(outcome($node, pay($_)), 'succeeded', "$_: payments go through") for qw(holder other);
+$node->wait_for_log(qr/could not finish a step: function payments\.make_partitions\(\) does not exist/);
+$node->safe_psql('postgres', 'ALTER FUNCTION payments.make_partitions_kept RENAME TO make_partitions');
 
 # ---------- one client, one lock
 my $client = $node->background_psql('postgres');
 $client->query_safe(q{BEGIN; SELECT FROM payments.account WHERE merchant = 'holder' FOR UPDATE});
-my $held = pay('holder');
+# More than it tries one by one in a round.
+my ($held, @behind) = map { pay('holder') } 1 .. 13;
 ok(wait_until($node, "SELECT count(*) > 0 FROM pg_locks WHERE pid = $pid AND NOT granted", 't'), 'the worker waits for what a client has locked');
 is(outcome($node, pay('other')), 'succeeded', 'and for all that, the payment of another merchant succeeds');
 is(value($node, "SELECT status NOT IN ('succeeded', 'failed') FROM payments.payment WHERE payment_id = '$held'"), 't', 'the one that is held is not done');
 ok(said(qr/could not finish a step: canceling statement due to lock timeout/), 'the log says why');
 $client->query_safe('ROLLBACK');
-is(outcome($node, $held), 'succeeded', 'it is when the lock is gone');
+is(outcome($node, $_), 'succeeded', 'it is when the lock is gone') foreach $held, @behind;
 same('locks');
 
 # ---------- one who has posted and not committed, and one who waits for all who post
@@ -64,6 +69,26 @@ $node->safe_psql('postgres', "DELETE FROM dawdles; SELECT pg_cancel_backend($pid
 is(outcome($node, $slow), 'succeeded', 'cancelled, it is done again');
 ok(said(qr/could not finish a step: canceling statement due to user request/), 'the log says so');
 same('cancels');
+
+# ---------- start_worker() while it is about to obey stop_worker()
+$node->safe_psql('postgres', 'INSERT INTO dawdles VALUES (600)');
+$slow = pay('other');
+ok(wait_until($node, "SELECT wait_event FROM pg_stat_activity WHERE pid = $pid", 'PgSleep'), 'it has not heard yet that it is stopped');
+value($node, 'SELECT payments.stop_worker()');
+$client->query_safe('BEGIN');
+is($client->query_safe('SELECT payments.start_worker()'), $pid, 'nor that it is started again');
+$node->safe_psql('postgres', "DELETE FROM dawdles; SELECT pg_cancel_backend($pid)");
+# As soon as it waits for the row that says so: it does not wait for long.
+$client->query_safe("DO \$\$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE pid = $pid AND NOT granted) LOOP PERFORM pg_sleep(0.001); END LOOP; END \$\$");
+$client->query_safe('COMMIT');
+is(outcome($node, $slow), 'succeeded', 'and serves on');
+same('stopped and started');
+
+# ---------- claims that take long: several PSPs, and none is left behind
+$node->safe_psql('postgres', q{SELECT payments.create_psp('slow' || i, 'sandbox') FROM generate_series(1, 3) i; INSERT INTO dawdles VALUES (0.15)});
+my @several = split /\n/, value($node, q{SELECT p.payment_id FROM generate_series(1, 3) i,
+	LATERAL payments.create_payment('several-' || i, 1000, 'EUR', psp => 'slow' || i, payment_method => 'sandbox_ok') p});
+is(outcome($node, $_), 'succeeded', 'each has its turn, in one round or the next') foreach @several;
 check_clean($node);
 $node->stop;
 done_testing();

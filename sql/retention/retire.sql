@@ -300,7 +300,10 @@ BEGIN
 	LOOP
 		-- Keeps others from writing into it.
 		reason := coalesce(
-			CASE WHEN NOT payments._lock_partitioning(p.partition::text, 'SHARE') THEN 'a transaction that is open may write into it' END,
+			CASE
+				WHEN NOT payments._lock_partitioning(p.partition::text, 'SHARE')
+					THEN 'a transaction that is open may write into it'
+			END,
 			payments._still_needed(_table_name, p.from_time, p.to_time, now() - _older_than),
 			payments._unsealed(p.partition));
 		IF reason IS NOT NULL THEN

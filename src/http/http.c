@@ -258,7 +258,7 @@ pay_http_drive(void)
 		epoll_errno = 0;
 		ereport(LOG,
 				(errmsg("could not watch a socket of payments: %m"),
-				 errdetail("The request on it will time out.")));
+				 errdetail("The request on it is looked at by and by, or times out.")));
 	}
 }
 
@@ -450,7 +450,8 @@ run_admitted(void)
 
 /*
  * curl says which events it wants of a socket.  A failure is noted, not
- * returned: that would abort every transfer, where now one times out.
+ * returned: that would abort every transfer, where now one goes on when curl's
+ * timers look at it, or times out.
  */
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socket)

@@ -223,21 +223,15 @@ wait_for_part(PayAccount *account, const Need *need, int start)
 
 	for (int part = 0; part < account->n_parts; part++)
 		enough += suffices(account, part, need);
-	if (2 * enough < account->n_parts)
+	if (enough == 0 || 2 * enough < account->n_parts)
 		return -1;
-	for (int i = 0; i < account->n_parts; i++)
-	{
-		int			part = (start + i) % account->n_parts;
-
-		if (!suffices(account, part, need))
-			continue;
-		try_part(account, part, true);
-		read_parts(account, false);
-		if (suffices(account, part, need))
-			return part;
-		let_go(account, part);
-		return -1;
-	}
+	while (!suffices(account, start, need))
+		start = (start + 1) % account->n_parts;
+	try_part(account, start, true);
+	read_parts(account, false);
+	if (suffices(account, start, need))
+		return start;
+	let_go(account, start);
 	return -1;
 }
 

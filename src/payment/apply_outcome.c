@@ -248,8 +248,8 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 static void
 not_sent(PayContext *c)
 {
-	/* That this call went nowhere says nothing of an earlier one: stay in doubt. */
-	if (c->report->source == PAY_SOURCE_INQUIRY || strcmp(c->operation->status, "in_doubt") == 0)
+	/* Only the answer to what we sent says that it went nowhere, and nothing of an earlier call: stay in doubt. */
+	if (c->report->source != PAY_SOURCE_ANSWER || strcmp(c->operation->status, "in_doubt") == 0)
 	{
 		unknown(c);
 		return;
@@ -397,8 +397,6 @@ conflicted(PayContext *c)
 static void
 key_is_unused(PayContext *c)
 {
-	if (c->report->source != PAY_SOURCE_ANSWER)
-		return;
 	c->operation->key_used_at = 0;
 	c->operation->dirty = true;
 }

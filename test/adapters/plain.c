@@ -77,6 +77,8 @@ plain_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer,
 
 	pay_result_init(result);
 	result->too_many = pay_psp_too_many(answer->http_status, answer->retry_after_s);
+	if (answer->retry_after_s >= 0)
+		result->retry_after_ms = Min(answer->retry_after_s, 24 * 60 * 60) * 1000;
 	if (answer->transport == PAY_TRANSPORT_NOT_SENT && !inquiry)
 		result->class = PAY_CLASS_NOT_SENT;
 	if (answer->transport != PAY_TRANSPORT_ANSWERED)

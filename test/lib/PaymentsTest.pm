@@ -71,6 +71,7 @@ our @EXPORT = qw(
   deliver_event
   webhook_sql
   wait_until
+  eventually
   at_rest
   check_clean
   many_sessions
@@ -540,6 +541,27 @@ sub wait_until
 		usleep($pause_us);
 		$pause_us = $pause_us * 1.5 if $pause_us < 200_000;
 	}
+}
+
+=pod
+
+=item eventually(look)
+
+The same of what SQL does not tell: asks the function until it says yes.
+
+=cut
+
+sub eventually
+{
+	my ($look) = @_;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	until ($look->())
+	{
+		return 0 if time > $until;
+		usleep(100_000);
+	}
+	return 1;
 }
 
 =pod

@@ -14,6 +14,7 @@ then done), "lost" (done, and the answer is a 500 that says nothing), else done.
                       {"end_tokens": true}       tokens that were given are no good any more
                       {"refuse_tokens": true}    nor will be those that are given from now on
                       {"valid_s": 5}             so long are tokens valid that are given from now on
+                      {"too_many_s": 60}         each operation is answered with 429 and this Retry-After; 0: no more
 """
 import argparse
 import base64
@@ -31,7 +32,7 @@ class Book:
         self.auth, self.secret = auth, secret
         self.by_key, self.operations, self.requests, self.failed_once = {}, [], [], set()
         self.tokens_given, self.tokens_good, self.valid_s, self.refuse_tokens = 0, {}, 3600, False
-        self.unauthorized = 0
+        self.unauthorized = self.tokens_refused = self.too_many_s = 0
 
     def basic(self):
         return "Basic " + base64.b64encode(self.secret.encode()).decode()
@@ -46,6 +47,7 @@ class Book:
 
     def give_token(self, headers, body):
         if headers.get("Authorization") != self.basic() or body != b"grant_type=client_credentials":
+            self.tokens_refused += 1
             return 401, {"error": "invalid_client"}
         self.tokens_given += 1
         token = "token-%d" % self.tokens_given
@@ -82,10 +84,12 @@ class Book:
             self.tokens_good.clear()
         self.refuse_tokens = orders.get("refuse_tokens", self.refuse_tokens)
         self.valid_s = orders.get("valid_s", self.valid_s)
+        self.too_many_s = orders.get("too_many_s", self.too_many_s)
         return 200, {}
 
     def show(self):
         return 200, {"operations": self.operations, "requests": self.requests, "tokens_given": self.tokens_given,
+                     "tokens_refused": self.tokens_refused,
                      "unauthorized": self.unauthorized}
 
 
@@ -101,6 +105,8 @@ def handler(book):
             self.send_header("Trace-Id", "req_%d" % len(book.requests))
             if status == 503:
                 self.send_header("Transient-Error", "true")
+            if status == 429:
+                self.send_header("Retry-After", str(book.too_many_s))
             self.end_headers()
             self.wfile.write(body)
 
@@ -117,6 +123,8 @@ def handler(book):
             if not book.authorized(self.headers):
                 book.unauthorized += 1
                 return 401, {"error": "unauthorized"}
+            if book.too_many_s > 0:
+                return 429, {"error": "too_many"}
             if self.command == "POST" and path == "/operations" and self.headers.get("Request-Key"):
                 return book.perform(self.headers["Request-Key"], body)
             parts = path.strip("/").split("/")

@@ -340,6 +340,31 @@ SELECT is((SELECT outcome FROM payments.psp_event WHERE event_id = 'evt_re_bad_5
 DROP TRIGGER refuse ON payments.movement;
 SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_passes', 'succeeded', 1000)::text), 'partially_refunded', 'passes: and then both are booked');
 
+-- ---------- cancelled once more, when nothing is at the PSP any more
+SELECT payment_id AS id FROM payments.create_payment('cancelled twice', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', off_session => true) \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'cancelled twice: claimed');
+SELECT is(pg_temp.answer(200, (pg_temp.intent(:'id', 'pi_twice', 'requires_action') || '{"next_action": {"redirect_to_url": {"url": "https://bank.example"}}}')::text), 'requires_action', 'cancelled twice: the payer must act');
+SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'twice-1')), 'initiated', 'cancelled twice: given up');
+SELECT is(pg_temp.claim(:'id'), 2, 'cancelled twice: the PSP is asked what became of it, and to cancel');
+SELECT is(pg_temp.answer(402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "lost_card"}}'), 'requires_action', 'cancelled twice: it does not');
+SELECT is(pg_temp.webhook('payment_intent.processing', pg_temp.intent(:'id', 'pi_twice', 'processing')), 'processing', 'cancelled twice: the payer has acted');
+SELECT is((SELECT payments.complete(s.operation_id, s.attempt, 200, '{}', convert_to((pg_temp.intent(:'id', 'pi_twice', 'requires_payment_method')
+	|| '{"last_payment_error": {"type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds"}}')::text, 'UTF8'))
+	FROM sent s JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id' AND o.kind = 'charge' ORDER BY n DESC LIMIT 1), 'awaiting_retry', 'cancelled twice: and is declined, for now');
+SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'twice-2')), 'succeeded', 'cancelled twice: given up again, and over at once');
+SELECT is(pg_temp.state(:'id'), 'cancelled: charge cancelled insufficient_funds, void failed lost_card, void succeeded', 'cancelled twice: what had failed before stays as it was');
+
+-- ---------- what is signed and is no event, and headers that are no text
+CREATE FUNCTION pg_temp.signed(body text, more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
+	SELECT r.event_id FROM hmac h, (SELECT extract(epoch FROM clock_timestamp())::bigint::text) t (t),
+		payments.receive_webhook('tap', more || jsonb_build_object('Stripe-Signature', format('t=%s,v1=%s', t.t,
+			encode(sha256(h.outer_pad || sha256(h.inner_pad || convert_to(t.t || '.' || body, 'UTF8'))), 'hex'))), convert_to(body, 'UTF8')) r
+$$;
+SELECT throws_ok(format('SELECT pg_temp.signed(%L)', body), 'PY503', 'webhook body is not an event of PSP "tap"', format('signed, and no event: %s', body))
+FROM unnest(ARRAY['', '[]', '{"id": 5}', '{"id": "evt_x"']) body;
+SELECT is(pg_temp.signed('{"id": "evt_headers", "object": "event", "type": "ping", "data": {"object": {}}}', '{"X-Number": 5, "X-None": null, "X-Text": "kept"}'), 'evt_headers', 'headers that are no text hurt nobody');
+SELECT is((SELECT headers - 'Stripe-Signature' FROM payments.psp_event WHERE event_id = 'evt_headers'), '{"X-Text": "kept"}', 'and are not kept');
+
 -- A row of the queue that has lost its operation.
 SELECT pg_temp.make('beside') AS id \gset
 UPDATE payments.queue SET due_at = clock_timestamp() WHERE payment_id = :'id';

@@ -21,23 +21,9 @@ use lib "$FindBin::RealBin/../lib";
 use PaymentsTest;
 use PostgreSQL::Test::Utils ();
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $root = "$FindBin::RealBin/../..";
 my $json = JSON::PP->new->canonical;
-
-sub eventually
-{
-	my ($look) = @_;
-	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
-
-	until ($look->())
-	{
-		return 0 if time > $until;
-		usleep(100_000);
-	}
-	return 1;
-}
 
 sub pg_config { my ($what) = @_; chomp(my $said = `pg_config --$what`); return $said }
 
@@ -312,6 +298,17 @@ is(status_of($never), 'initiated', 'nothing is sent with it');
 $peer{oauth}->control({ valid_s => 3600 });
 is(outcome($node, $never), 'succeeded', 'but with the next that is good');
 
+# A pause that the PSP wants holds for its tokens too, also when the one that is here ends meanwhile.
+$peer{oauth}->control({ valid_s => 2, end_tokens => JSON::PP::true, too_many_s => 3000 });
+my $limited = pay('oauth', 'limited');
+ok(wait_until($node, "SELECT paused_until > now() + interval '10 min' FROM payments.psp_health WHERE psp = 'oauth'"), 'the PSP wants a pause');
+$given = $peer{oauth}->book->{tokens_given};
+value($node, 'SELECT pg_sleep(3)');
+is($peer{oauth}->book->{tokens_given}, $given, 'while it lasts no token is asked for');
+$peer{oauth}->control({ valid_s => 3600, too_many_s => 0 });
+value($node, "SELECT payments.resume_psp('oauth'); UPDATE payments.queue SET due_at = clock_timestamp()");
+is(outcome($node, $limited), 'succeeded', 'resumed by a person: charged');
+
 $id = pending('oauth', 'headers');
 $body = $json->encode({ %{ operation_of('oauth', $id) }, event => 'h1', status => 'done' });
 sub signed { my ($body, $t) = @_; $t //= time; return ('X-Event-Id' => 'd1', 'x-event-time' => "$t", 'X-EVENT-SIGNATURE' => hmac_sha256_hex("d1.$t.$body", 'sign-oauth')) }
@@ -336,6 +333,8 @@ my $patient = pay('oauth', 'patient');
 my $log = sub { return PostgreSQL::Test::Utils::slurp_file($node->logfile) };
 ok(eventually(sub { $log->() =~ /got no token from PSP "oauth": HTTP status 401/ }), 'a wrong secret: the log says that there is no token');
 is(status_of($patient), 'initiated', 'nothing is sent without one');
+ok(eventually(sub { $peer{oauth}->book->{tokens_refused} > 2 }), 'it is asked for again');
+is(scalar(() = $log->() =~ /got no token from PSP "oauth": HTTP status 401/g), 1, 'which is said once');
 write_secrets($node, %secrets);
 reload($node);
 is(outcome($node, $patient), 'succeeded', 'the right secret: charged');
@@ -374,6 +373,18 @@ close $in_flight;
 ok(eventually(sub { $log->() =~ /got no token from PSP "asked": (HTTP status 200|Timeout was reached)/ }), 'the answer is read by the adapter that asked');
 is(outcome($node, pay('asked', 'behind', 'sandbox_ok')), 'succeeded', 'and changes nothing');
 is(lives(), $lives, 'the worker goes on through all of it');
+
+# ---------- means run out as a token is asked for
+my $worker = value($node, 'SELECT pid FROM payments.worker_status');
+my $free = 0;
+$free++ while -e "/proc/$worker/fd/$free" || -l "/proc/$worker/fd/$free";
+PostgreSQL::Test::Utils::system_or_bail('prlimit', '--pid', $worker, "--nofile=$free:");
+value($node, "SELECT payments.create_psp('short', 'oauth', '$silent_url', 'oauth'); SELECT pg_sleep(2)");
+PostgreSQL::Test::Utils::system_or_bail('prlimit', '--pid', $worker, '--nofile=1024:');
+close held();
+ok(eventually(sub { $log->() =~ /got no token from PSP "short"/ }), 'it is asked for when there are means, and then it is the PSP that gives none');
+unlike($log->(), qr/got no token from PSP "short": no means/, 'what this host lacks is not the PSP\'s doing');
+value($node, "DELETE FROM payments.psp WHERE psp = 'short'");
 
 # ---------- token endpoints that hang
 # More than there are slots: without a timeout of their own they would keep them for an hour.

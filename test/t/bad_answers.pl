@@ -64,7 +64,10 @@ is_deeply($peer->book(brief => 1)->{double_charged}, [], 'nobody was charged twi
 is($peer->book(brief => 1)->{keys}{keys_with_many_bodies}, 0, 'no key was sent with other bytes');
 my ($pid_after, $after) = worker_memory();
 is($pid_after, $pid, 'the worker is the same process');
-cmp_ok($after - $before, '<', 64 * 1024, "its memory has grown by little ($before kB, $after kB)");
+SKIP: {
+	skip 'a sanitizer keeps what was freed', 1 if ($ENV{PAY_BUILD} // '') eq 'sanitize';
+	cmp_ok($after - $before, '<', 64 * 1024, "its memory has grown by little ($before kB, $after kB)");
+}
 check_clean($node, 'bad answers: check() is clean');
 
 # ---------- when the PSP has come to its senses

@@ -99,6 +99,18 @@ is(scalar(@{ $other->book->{charges} }), 120, 'and are charged once each');
 ok(wait_until($node, 'SELECT hint IS NULL FROM payments.worker_status'), 'the hint goes');
 is(worker_pid($node), $pid, 'all the while it was the same worker');
 
+# ---------- a name that cannot be looked up for want of files looks like one that nobody has
+$log_from = -s $node->logfile;
+$free = 0;
+$free++ while -e "/proc/$pid/fd/$free" || -l "/proc/$pid/fd/$free";
+limit_files($pid, $free, '');
+create_stripe_psp($node, bless({ url => 'https://psp.invalid' }, 'NamedPeer'), psp => 'nameless', arm => 0);
+# It is asked whose account this is, every second.
+value($node, 'SELECT pg_sleep(3)');
+unlike(slurp_file($node->logfile, $log_from), qr/PSP "nameless" does not say/, 'it is not the PSP that is at fault');
+limit_files($pid, 1024, '');
+$node->wait_for_log(qr/PSP "nameless" does not say whose account/, $log_from);
+
 # ---------- an address that we do not allow says nothing of the PSP either
 $node->append_conf('postgresql.conf', 'payments.allow_http = off');
 reload($node);
@@ -111,13 +123,21 @@ check_clean($node);
 $node->stop;
 
 # ---------- memory runs out, here and there in the middle of a call
+# A sanitizer brings its own.
+if (($ENV{PAY_BUILD} // '') eq 'sanitize')
+{
+	done_testing();
+	exit;
+}
 my $dir = PostgreSQL::Test::Utils::tempdir();
+# What is asked for, see short.c.
+my ($CURLS, $OURS, $DESCRIPTORS, $ANYTHING) = (1, 2, 4, 7);
 my ($short, $orders) = ("$dir/short.so", "$dir/orders");
 
 sub fail_every
 {
 	open my $file, -e $orders ? '+<' : '>', $orders or die "$orders: $!";
-	syswrite $file, pack 'ii', @_;
+	syswrite $file, pack 'iii', @_[ 0, 1 ], $_[2] // $ANYTHING;
 	return close $file;
 }
 
@@ -148,18 +168,30 @@ while ($lacked !~ /libcurl multi handle/ && $needs++ < 20)
 like($lacked, qr/^room for answers, an epoll descriptor, a timer descriptor, an epoll entry, a libcurl multi handle, $/, 'a worker that cannot begin says what it lacks');
 $pid = value($poor, 'SELECT payments.start_worker()');
 ok(wait_until($poor, 'SELECT running FROM payments.worker_status'), 'when there is enough, it begins');
+# And has asked whose account it is: without an answer to that it sends nothing.
+is(outcome($poor, create_payment($poor, idempotency_key => 'warm', amount => 1000)), 'succeeded', 'and works');
 my $made = 0;
-foreach my $every (3, 7, 20, 50)
+# A socket that cannot be watched is looked at by and by.
+$log_from = -s $poor->logfile;
+fail_every($pid, 1, $DESCRIPTORS);
+pay($poor, 'poor-' . $made++, 20, 'stripe');
+$poor->wait_for_log(qr/could not watch a socket of payments: Cannot allocate memory/, $log_from);
+ok(at_rest($poor), 'no descriptor to wait on: calls go on');
+fail_every($pid, 0);
+foreach my $case ((map { [ $_, $OURS ] } 1 .. 3), [3], [7])
 {
-	fail_every($pid, $every);
+	my ($every, $kind) = @$case;
+
+	fail_every($pid, $every, $kind);
 	my $before = value($poor, q{SELECT count(*) FROM payments.attempt_answer WHERE error ~ 'memory|no means|set up'});
+	my $most = $made + 40;
 	do { pay($poor, 'poor-' . $made++, 20, 'stripe') }
-	until wait_until($poor, qq{SELECT count(*) > $before + 4 FROM payments.attempt_answer WHERE error ~ 'memory|no means|set up'}, 't', 10) || $made > 40;
+	until wait_until($poor, qq{SELECT count(*) > $before FROM payments.attempt_answer WHERE error ~ 'memory|no means|set up'}, 't', 10) || $made > $most;
 	fail_every($pid, 0);
-	cmp_ok($made, '<=', 40, "one in $every allocations fails, and calls with it");
+	cmp_ok($made, '<=', $most, "one in $every requests " . ($kind ? 'of ours ' : '') . 'fails, and calls with it');
 }
 at_rest($poor);
-is(value($poor, 'SELECT status, count(*) FROM payments.payment GROUP BY 1'), 'succeeded|' . 20 * $made, 'all succeed in the end');
+is(value($poor, 'SELECT status, count(*) FROM payments.payment GROUP BY 1'), 'succeeded|' . (20 * $made + 1), 'all succeed in the end');
 is_deeply($peer->book(brief => 1)->{double_charged}, [], 'charged once each');
 $peer->faults({ fault => 'hold' });
 pay($poor, 'last', 2 * $SLOTS, 'stripe');

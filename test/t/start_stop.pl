@@ -94,6 +94,17 @@ my $node = new_payments_node('preloaded', databases => '', conf => "payments.pol
 create_stripe_psp($node, $peer);
 fast_schedules($node);
 $pid = value($node, 'SELECT payments.start_worker()');
+# At the same moment: both are there for a while before they look whether they are alone.
+$node->safe_psql('postgres', 'CREATE DATABASE at_once');
+$node->safe_psql('at_once', 'CREATE EXTENSION payments; SELECT payments.setup();');
+my $by_hand = $node->background_psql('at_once');
+$node->append_conf('postgresql.conf', "payments.databases = 'at_once'\npost_auth_delay = 3");
+reload($node);
+my $started = $by_hand->query_safe('SELECT payments.start_worker()');
+$by_hand->quit;
+$node->append_conf('postgresql.conf', 'post_auth_delay = 0');
+reload($node);
+ok(wait_until($node, 'SELECT pid FROM payments.worker_status', $started, undef, dbname => 'at_once'), 'started by hand and by the launcher at once: start_worker() tells of the one that serves');
 $node->safe_psql('postgres', 'CREATE DATABASE served_last');
 $node->safe_psql('served_last', 'CREATE EXTENSION payments; SELECT payments.setup();');
 my $log_from = -s $node->logfile;
@@ -146,7 +157,8 @@ foreach my $case ([ 'dropped', '' ], [ 'not set up', 'CREATE EXTENSION payments'
 	is($node->safe_psql('postgres', "SELECT count(*) FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = '$id'"), '0',
 		'its answer waits: nothing is written without guards');
 	$node->safe_psql('postgres', 'CREATE EXTENSION payments') unless $before;
-	$node->safe_psql('postgres', 'SELECT payments.setup()');
+	# Somebody pays at once, so that the worker has something to claim; the answer that waits comes before that.
+	$node->safe_psql('postgres', "SELECT payments.setup(); SELECT payments.create_payment('beside $name', 1000, 'EUR', psp => 'sandbox', payment_method => 'sandbox_ok')");
 	is(outcome($node, $id), 'succeeded', 'and is taken up when the extension is back');
 	is(value($node, "SELECT count(*) FROM payments.attempt JOIN payments.operation USING (operation_id) WHERE payment_id = '$id'"), '1', 'without another call');
 	check_clean($node, "$name: check() is clean");

@@ -31,7 +31,8 @@ $node->safe_psql('postgres', 'ALTER FUNCTION payments.make_partitions_kept RENAM
 my $client = $node->background_psql('postgres');
 $client->query_safe(q{BEGIN; SELECT FROM payments.account WHERE merchant = 'holder' FOR UPDATE});
 # More than it tries one by one in a round.
-my ($held, @behind) = map { pay('holder') } 1 .. 13;
+my ($held, @behind) = split /\n/, value($node, q{SELECT p.payment_id FROM generate_series(1, 13) i,
+	LATERAL payments.create_payment('behind-' || i, 1000, 'EUR', psp => 'sandbox', payment_method => 'sandbox_ok', merchant => 'holder') p});
 ok(wait_until($node, "SELECT count(*) > 0 FROM pg_locks WHERE pid = $pid AND NOT granted", 't'), 'the worker waits for what a client has locked');
 is(outcome($node, pay('other')), 'succeeded', 'and for all that, the payment of another merchant succeeds');
 is(value($node, "SELECT status NOT IN ('succeeded', 'failed') FROM payments.payment WHERE payment_id = '$held'"), 't', 'the one that is held is not done');
@@ -39,6 +40,26 @@ ok(said(qr/could not finish a step: canceling statement due to lock timeout/), '
 $client->query_safe('ROLLBACK');
 is(outcome($node, $_), 'succeeded', 'it is when the lock is gone') foreach $held, @behind;
 same('locks');
+
+# ---------- a PSP that somebody is about to change: its payments wait until it is known where it is
+my $peer = start_peer();
+create_stripe_psp($node, $peer);
+is(outcome($node, create_payment($node, idempotency_key => 'called', amount => 1000)), 'succeeded', 'it is called');
+$client->query_safe(q{BEGIN; UPDATE payments.psp SET timeout = interval '1 min' WHERE psp = 'stripe'});
+my $kept = create_payment($node, idempotency_key => 'kept', amount => 1000);
+is(outcome($node, pay('other')), 'succeeded', 'payments through others go on') for 1 .. 3;
+is(scalar(@{ $peer->book->{charges} }), 1, 'those through it are not sent');
+$client->query_safe('COMMIT');
+is(outcome($node, $kept), 'succeeded', 'until he is done');
+
+# ---------- nor can it look around
+my $log_from = -s $node->logfile;
+$client->query_safe('BEGIN; LOCK TABLE payments.installation IN ACCESS EXCLUSIVE MODE');
+reload($node);
+$node->wait_for_log(qr/could not finish a step: canceling statement due to lock timeout/, $log_from);
+$client->query_safe('ROLLBACK');
+is(outcome($node, pay('other')), 'succeeded', 'afterwards it looks again');
+same('a look');
 
 # ---------- one who has posted and not committed, and one who waits for all who post
 value($node, q{CREATE TABLE acct AS SELECT payments.create_account('hot', 'EUR', 'asset', hot => true) AS hot, payments.create_account('sink', 'EUR', 'asset') AS sink});

@@ -52,8 +52,23 @@ is(scalar(@{ $peer->book->{charges} }), 1, 'those through it are not sent');
 $client->query_safe('COMMIT');
 is(outcome($node, $kept), 'succeeded', 'until he is done');
 
-# ---------- nor can it look around
+# ---------- a page that is here, and somebody who holds what it is noted in
+create_stripe_psp($node, $peer, psp => 'told', feeds => { interval_s => 1, lag_s => 0 }, arm => 0);
+ok(wait_until($node, q{SELECT bool_and(pages > 0) FROM payments.psp_feed WHERE psp = 'told'}), 'its feeds are read');
+$peer->faults({ fault => 'hold', method => 'GET', count => 1 });
+ok($peer->wait_held(1), 'a page is on its way');
 my $log_from = -s $node->logfile;
+$client->query_safe('BEGIN; LOCK TABLE payments.psp_feed IN ACCESS EXCLUSIVE MODE');
+$peer->release;
+$node->wait_for_log(qr/could not finish a step: canceling statement due to lock timeout/, $log_from);
+is(outcome($node, pay('other')), 'succeeded', 'payments go on');
+$client->query_safe('ROLLBACK');
+my $pages = value($node, q{SELECT sum(pages) FROM payments.psp_feed WHERE psp = 'told'});
+ok(wait_until($node, qq{SELECT sum(pages) > $pages + 2 FROM payments.psp_feed WHERE psp = 'told'}), 'and so do the feeds, when he is done');
+value($node, q{SELECT payments.enable_feed(psp, feed, false) FROM payments.psp_feed WHERE psp = 'told'});
+
+# ---------- nor can it look around
+$log_from = -s $node->logfile;
 $client->query_safe('BEGIN; LOCK TABLE payments.installation IN ACCESS EXCLUSIVE MODE');
 reload($node);
 $node->wait_for_log(qr/could not finish a step: canceling statement due to lock timeout/, $log_from);
@@ -106,8 +121,8 @@ is(outcome($node, $slow), 'succeeded', 'and serves on');
 same('stopped and started');
 
 # ---------- claims that take long: several PSPs, and none is left behind
-$node->safe_psql('postgres', q{SELECT payments.create_psp('slow' || i, 'sandbox') FROM generate_series(1, 3) i; INSERT INTO dawdles VALUES (0.15)});
-my @several = split /\n/, value($node, q{SELECT p.payment_id FROM generate_series(1, 3) i,
+$node->safe_psql('postgres', q{SELECT payments.create_psp('slow' || i, 'sandbox') FROM generate_series(1, 6) i; INSERT INTO dawdles VALUES (0.15)});
+my @several = split /\n/, value($node, q{SELECT p.payment_id FROM generate_series(1, 6) i,
 	LATERAL payments.create_payment('several-' || i, 1000, 'EUR', psp => 'slow' || i, payment_method => 'sandbox_ok') p});
 is(outcome($node, $_), 'succeeded', 'each has its turn, in one round or the next') foreach @several;
 check_clean($node);

@@ -147,3 +147,10 @@ pay_http_host_note_address(PayTransfer *transfer)
 		hosts_changed = true;
 	}
 }
+
+void
+pay_http_host_forget(void)
+{
+	for (int i = 0; i < HOSTS_MAX; i++)
+		hosts[i].known_until_us = 0;
+}

@@ -37,5 +37,7 @@ extern bool pay_http_host_leave(PayTransfer *transfer, CURLcode code);
 extern PayTransfer *pay_http_host_first_waiting(PayHost *host);
 /* Curl has an address for the transfer. */
 extern void pay_http_host_note_address(PayTransfer *transfer);
+/* Curl has none any more, for any host. */
+extern void pay_http_host_forget(void);
 
 #endif							/* PAY_HTTP_HOST_H */

@@ -66,12 +66,12 @@
 #define GROWTH 2
 
 /* Written by init only. */
-static CURLM *multi = NULL;
 static int	epoll_fd = -1;
 static int	timer_fd = -1;
 static int	bound_max = 0;
 
 /* Written by start, drive and what they call. */
+static CURLM *multi = NULL;		/* NULL: given up, and none is running; the next to run makes another */
 static int	inflight = 0;		/* running and waiting */
 static int	bound = 0;			/* so many may be */
 static bool scarce = false;		/* means have run out: the bound is less, and grows again */
@@ -89,11 +89,14 @@ static void set_bound(int n);
 static void shrink(void);
 static void check_curl(void);
 static const char *create_handles(void);
+static bool create_multi(void);
 static const char *start_transfer(PayFinished *finished, const PayHttpRequest *request);
 static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socket);
 static void run(PayTransfer *transfer);
 static void run_admitted(void);
+static void act(void);
 static void collect(void);
+static void give_up_multi(void);
 static void finish(PayTransfer *transfer, CURLcode code);
 static void append_finished(PayFinished *finished);
 static void arm_timer(void);
@@ -199,7 +202,7 @@ pay_http_start(const PayHttpRequest *request)
 	PayFinished *finished = pay_http_finished_create(request->tag);
 	const char *problem;
 
-	Assert(multi != NULL);
+	Assert(epoll_fd >= 0);
 	problem = start_transfer(finished, request);
 	if (problem != NULL)
 	{
@@ -214,10 +217,7 @@ pay_http_start(const PayHttpRequest *request)
 void
 pay_http_drive(void)
 {
-	struct epoll_event events[EVENTS_MAX];
 	sigset_t	before;
-	int			still_running;
-	int			n;
 
 	/* Promise 10, and cheap enough to be kept in production builds too. */
 	Assert(!IsTransactionState());
@@ -226,27 +226,13 @@ pay_http_drive(void)
 				(errcode(PAY_ERR_INTERNAL),
 				 errmsg("cannot send HTTP requests inside a transaction"),
 				 errhint("This is a bug in payments; please report it with the server's log.")));
-	Assert(multi != NULL);
+	Assert(epoll_fd >= 0);
 
 	pay_http_request_refresh();
 	block_signals(&before);
 
-	n = epoll_wait(epoll_fd, events, EVENTS_MAX, 0);
-	for (int i = 0; i < n; i++)
-	{
-		int			mask = 0;
-
-		if (events[i].data.fd == timer_fd)
-			continue;
-		/* On an error, let curl read or write and see it for itself. */
-		if (events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP))
-			mask |= CURL_CSELECT_IN;
-		if (events[i].events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
-			mask |= CURL_CSELECT_OUT;
-		curl_multi_socket_action(multi, events[i].data.fd, mask, &still_running);
-	}
-	curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &still_running);
-	collect();
+	if (multi != NULL)
+		act();
 	run_admitted();
 	arm_timer();
 
@@ -327,6 +313,8 @@ static void
 set_bound(int n)
 {
 	bound = Min(n, bound_max);
+	if (multi == NULL)
+		return;
 	/*
 	 * The total is a cap on descriptors only, and hardly more than `bound`
 	 * connections are ever in use, so a request never queues inside curl
@@ -384,13 +372,24 @@ create_handles(void)
 		return "an epoll entry";
 
 	errno = ENOMEM;
+	return create_multi() ? NULL : "a libcurl multi handle";
+}
+
+static bool
+create_multi(void)
+{
 	multi = curl_multi_init();
-	if (multi == NULL ||
-		curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
+	if (multi == NULL)
+		return false;
+	if (curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING) != CURLM_OK)
-		return "a libcurl multi handle";
-	set_bound(bound_max);
-	return NULL;
+	{
+		curl_multi_cleanup(multi);
+		multi = NULL;
+		return false;
+	}
+	set_bound(bound);
+	return true;
 }
 
 /*
@@ -408,12 +407,12 @@ start_transfer(PayFinished *finished, const PayHttpRequest *request)
 	if (problem != NULL)
 		return problem;
 	*hindrance = PAY_HTTP_NO_MEANS;
-	transfer = pay_http_transfer_take();
+	transfer = pay_http_transfer_create();
 	if (transfer == NULL)
 		return "out of memory";
 	if (!pay_http_request_prepare(request, transfer))
 	{
-		pay_http_transfer_release(transfer);
+		pay_http_transfer_free(transfer);
 		return "could not set up the request";
 	}
 	*hindrance = PAY_HTTP_UNHINDERED;
@@ -434,7 +433,7 @@ static void
 run(PayTransfer *transfer)
 {
 	dlist_push_tail(&running, &transfer->node);
-	if (curl_multi_add_handle(multi, transfer->easy) != CURLM_OK)
+	if ((multi == NULL && !create_multi()) || curl_multi_add_handle(multi, transfer->easy) != CURLM_OK)
 		finish(transfer, CURLE_FAILED_INIT);
 }
 
@@ -487,6 +486,35 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *per_socke
 	return 0;
 }
 
+/* Tells curl what has happened, and takes what has ended. */
+static void
+act(void)
+{
+	struct epoll_event events[EVENTS_MAX];
+	CURLMcode	code = CURLM_OK;
+	int			still_running;
+	int			n = epoll_wait(epoll_fd, events, EVENTS_MAX, 0);
+
+	for (int i = 0; i < n && code != CURLM_OUT_OF_MEMORY; i++)
+	{
+		int			mask = 0;
+
+		if (events[i].data.fd == timer_fd)
+			continue;
+		/* On an error, let curl read or write and see it for itself. */
+		if (events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+			mask |= CURL_CSELECT_IN;
+		if (events[i].events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+			mask |= CURL_CSELECT_OUT;
+		code = curl_multi_socket_action(multi, events[i].data.fd, mask, &still_running);
+	}
+	if (code != CURLM_OUT_OF_MEMORY)
+		code = curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &still_running);
+	collect();
+	if (code == CURLM_OUT_OF_MEMORY)
+		give_up_multi();
+}
+
 static void
 collect(void)
 {
@@ -506,6 +534,28 @@ collect(void)
 	}
 }
 
+/*
+ * curl had no memory to note who waits on a socket.  Before 8.13 it then has a
+ * table without slots for that socket, or for the next one of that number, and
+ * when it looks there it divides by their number: SIGFPE.  Nobody but the multi
+ * handle can forget it, so that goes, and what runs with it.
+ */
+static void
+give_up_multi(void)
+{
+	while (!dlist_is_empty(&running))
+	{
+		PayTransfer *transfer = dlist_container(PayTransfer, node, dlist_head_node(&running));
+
+		curl_multi_remove_handle(multi, transfer->easy);
+		finish(transfer, CURLE_OUT_OF_MEMORY);
+	}
+	curl_multi_cleanup(multi);
+	multi = NULL;
+	/* It knew the addresses. */
+	pay_http_host_forget();
+}
+
 /* A transfer that curl no longer has: makes it a response, and likewise all whose lookup failed with its own. */
 static void
 finish(PayTransfer *transfer, CURLcode code)
@@ -523,7 +573,7 @@ finish(PayTransfer *transfer, CURLcode code)
 	if (ended->response.hindrance == PAY_HTTP_NO_MEANS)
 		shrink();
 	append_finished(ended);
-	pay_http_transfer_release(transfer);
+	pay_http_transfer_free(transfer);
 }
 
 static void
@@ -544,9 +594,10 @@ append_finished(PayFinished *finished)
 static void
 arm_timer(void)
 {
-	long		ms = 0;
+	long		ms;
 
-	curl_multi_timeout(multi, &ms);
+	if (multi == NULL || curl_multi_timeout(multi, &ms) != CURLM_OK)
+		ms = -1;
 	deadline_us = -1;
 	set_deadline(ms);
 }

@@ -12,7 +12,7 @@ extern void pay_http_request_init(bool curl_has_ca_bundle);
 extern void pay_http_request_refresh(void);
 /* NULL, or why it cannot be sent, and what of ours is in the way. */
 extern const char *pay_http_request_problem(const PayHttpRequest *request, PayHttpHindrance *hindrance);
-/* Makes the transfer ready to run.  False leaves it fit for release only. */
+/* Makes the transfer ready to run.  False leaves it fit to be freed only. */
 extern bool pay_http_request_prepare(const PayHttpRequest *request, PayTransfer *transfer);
 
 #endif							/* PAY_HTTP_REQUEST_H */

@@ -1,10 +1,12 @@
 /*
  * src/http/transfer.c
- *		A request on its way, what becomes of it, and the pool of their handles.
+ *		A request on its way, and what becomes of it.
  *
- * A transfer is in one list at a time: running (http.c), waiting (host.c) or
- * idle (here).  Its memory is malloc'd, for curl's callbacks write to it; the
- * handles of ended requests are kept and used again.
+ * A transfer is in one list at a time: running (http.c) or waiting (host.c).
+ * Its memory is malloc'd, for curl's callbacks write to it.  Each has a handle
+ * of its own: curl_easy_reset() does not say that it lacked memory (before curl
+ * 8.17), and leaves a handle that reads its answer into a buffer of one byte.
+ * Connections, names and CA files are kept by the multi handle.
  */
 #include "payments.h"
 
@@ -21,9 +23,6 @@
 #define BODY_BYTES_FIRST 4096
 /* What a name lookup opens at a time: its answer's two ends, files of the system, sockets to name servers. */
 #define LOOKUP_DESCRIPTORS 6
-
-/* Handles to be used again. */
-static dlist_head idle = DLIST_STATIC_INIT(idle);
 
 /* Answers to be filled: made at the start, so that no request is without one when memory runs out. */
 static slist_head unused = SLIST_STATIC_INIT(unused);
@@ -95,30 +94,18 @@ drop_body(PayHttpResponse *response)
 }
 
 PayTransfer *
-pay_http_transfer_take(void)
+pay_http_transfer_create(void)
 {
-	PayTransfer *transfer;
-	CURL	   *easy;
+	PayTransfer *transfer = calloc(1, sizeof(PayTransfer));
 
-	if (!dlist_is_empty(&idle))
+	if (transfer == NULL)
+		return NULL;
+	transfer->easy = curl_easy_init();
+	if (transfer->easy == NULL)
 	{
-		transfer = dlist_container(PayTransfer, node, dlist_pop_head_node(&idle));
-		easy = transfer->easy;
-		curl_easy_reset(easy);
+		free(transfer);
+		return NULL;
 	}
-	else
-	{
-		transfer = malloc(sizeof(PayTransfer));
-		easy = curl_easy_init();
-		if (transfer == NULL || easy == NULL)
-		{
-			free(transfer);
-			curl_easy_cleanup(easy);
-			return NULL;
-		}
-	}
-	memset(transfer, 0, sizeof(*transfer));
-	transfer->easy = easy;
 	return transfer;
 }
 
@@ -268,13 +255,12 @@ describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size)
 }
 
 void
-pay_http_transfer_release(PayTransfer *transfer)
+pay_http_transfer_free(PayTransfer *transfer)
 {
+	curl_easy_cleanup(transfer->easy);
 	wipe_headers(transfer->headers);
-	transfer->headers = NULL;
 	free(transfer->body);
-	transfer->body = NULL;
-	dlist_push_head(&idle, &transfer->node);
+	free(transfer);
 }
 
 /* One of them is the authorization. */

@@ -1,6 +1,6 @@
 /*
  * src/http/transfer.h
- *		A request on its way, what becomes of it, and the pool of their handles.
+ *		A request on its way, and what becomes of it.
  *
  * The only file that includes curl.  Above it host.c, request.c and http.c, in
  * this order; of two of them one knows the other, never both.
@@ -23,7 +23,7 @@ typedef struct PayFinished
 
 typedef struct PayTransfer
 {
-	dlist_node	node;			/* in running, idle, or a host's waiting */
+	dlist_node	node;			/* in running, or a host's waiting */
 	CURL	   *easy;			/* lives as long as this struct */
 	PayFinished *finished;		/* what we are filling */
 	struct PayHost *host;		/* NULL: not gated */
@@ -52,16 +52,16 @@ extern bool pay_http_finished_init(int n);
 extern PayFinished *pay_http_finished_create(uint64 tag);
 extern void pay_http_finished_free(PayFinished *finished);
 
-/* From the pool, or a new one; NULL when out of memory. */
-extern PayTransfer *pay_http_transfer_take(void);
+/* NULL when out of memory. */
+extern PayTransfer *pay_http_transfer_create(void);
 /* Adds to the response's body.  False when that is too much, or there is no memory. */
 extern bool pay_http_transfer_add_body(PayTransfer *transfer, const char *bytes, size_t n);
 /* Says in its response how a transfer that curl no longer has ended, and gives that up. */
 extern PayFinished *pay_http_transfer_end(PayTransfer *transfer, CURLcode code);
 /* Can this process open a few descriptors more, and start a thread?  Call with signals blocked. */
 extern bool pay_http_has_means(void);
-/* Puts a transfer that is in no list back into the pool. */
-extern void pay_http_transfer_release(PayTransfer *transfer);
+/* For one that is in no list, and that curl no longer has. */
+extern void pay_http_transfer_free(PayTransfer *transfer);
 
 /* Monotonic. */
 extern int64 pay_http_now_us(void);

@@ -171,7 +171,7 @@ ok(wait_until($poor, 'SELECT running FROM payments.worker_status'), 'when there 
 # And has asked whose account it is: without an answer to that it sends nothing.
 is(outcome($poor, create_payment($poor, idempotency_key => 'warm', amount => 1000)), 'succeeded', 'and works');
 my $made = 0;
-foreach my $case ((map { [ $_, $OURS ] } 2, 3, 1), [3], [7], [20])
+foreach my $case ((map { [ $_, $OURS ] } 2, 3, 1), [3], [7], [20], [50])
 {
 	my ($every, $kind) = @$case;
 

@@ -1,0 +1,243 @@
+/*
+ * test/unit/test_http.c
+ *		If this fails, a moment without memory has the worker write beyond its
+ *		own, or end with all of the server; or it loses requests, or slots.
+ *
+ * The peer is a thread.  Of what a call asks memory for through libcurl, each
+ * fails once, and only that one; then one of the first, where a handle is made
+ * ready, and another with it.  The calls after it must not suffer.
+ */
+// sources: ../../src/http/http.c ../../src/http/host.c ../../src/http/request.c ../../src/http/transfer.c ../../src/base/header.c ../../src/base/address.c
+// libs: -lcurl -lpthread
+#include "payments.h"
+
+#include "http/http.h"
+
+#include "access/xact.h"
+#include "core/guc.h"
+#include "libpq/pqsignal.h"
+#include "storage/fd.h"
+
+#include "tap.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define REQUESTS_MAX 400
+#define FIRST_MAX 8
+#define ANSWER "{\"answer\": \"as long as no buffer of a byte or two would hold it\"}"
+
+/* What http.c wants of the server. */
+int			max_safe_fds = 64;
+bool		pay_allow_http = true;
+char	   *pay_allow_networks = "";
+char	   *pay_ca_file = "";
+
+bool
+IsTransactionState(void)
+{
+	return false;
+}
+
+pqsigfunc
+pqsignal(int signal_number, pqsigfunc handler)
+{
+	signal(signal_number, handler);
+	return NULL;
+}
+
+/* Which of libcurl's requests for memory fails, and those that follow so many later; 0: none. */
+static int	failing = 0;
+static int	step = 0;
+static int	asked = 0;
+
+static bool
+fails(void)
+{
+	if (failing == 0 || ++asked != failing)
+		return false;
+	failing += step;
+	return true;
+}
+
+static void *
+lacking_malloc(size_t bytes)
+{
+	return fails() ? NULL : malloc(bytes);
+}
+
+static void *
+lacking_calloc(size_t n, size_t bytes)
+{
+	return fails() ? NULL : calloc(n, bytes);
+}
+
+static void *
+lacking_realloc(void *old, size_t bytes)
+{
+	return fails() ? NULL : realloc(old, bytes);
+}
+
+static char *
+lacking_strdup(const char *text)
+{
+	return fails() ? NULL : strdup(text);
+}
+
+/* Answers all that it is asked. */
+static void *
+serve(void *context)
+{
+	int			connection = (int) (intptr_t) context;
+	bool		keeps = connection % 2 == 0;
+	char		request[4096];
+	char		answer[256];
+	int			bytes = 0;
+	ssize_t		got;
+
+	while ((got = read(connection, request + bytes, sizeof(request) - 1 - bytes)) > 0)
+	{
+		bytes += got;
+		request[bytes] = '\0';
+		if (strstr(request, "\r\n\r\namount=1000") == NULL)
+			continue;
+		bytes = snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n%s\r\n" ANSWER, strlen(ANSWER), keeps ? "" : "Connection: close\r\n");
+		if (write(connection, answer, bytes) != bytes || !keeps)
+			break;
+		bytes = 0;
+	}
+	close(connection);
+	return NULL;
+}
+
+static void *
+listen_for(void *context)
+{
+	int			listener = *(int *) context;
+	pthread_t	thread;
+
+	for (;;)
+	{
+		int			connection = accept(listener, NULL, NULL);
+
+		if (connection < 0 || pthread_create(&thread, NULL, serve, (void *) (intptr_t) connection) != 0)
+			abort();
+		pthread_detach(thread);
+	}
+	return NULL;
+}
+
+static int
+start_peer(void)
+{
+	static int	listener;
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t	bytes = sizeof(address);
+	pthread_t	thread;
+
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	if (bind(listener, (struct sockaddr *) &address, bytes) != 0 || listen(listener, 16) != 0 ||
+		getsockname(listener, (struct sockaddr *) &address, &bytes) != 0 ||
+		pthread_create(&thread, NULL, listen_for, &listener) != 0)
+		abort();
+	return ntohs(address.sin_port);
+}
+
+static void
+start(const char *url)
+{
+	static const char *const headers[] = {"Authorization: Bearer secret", "Idempotency-Key: key", NULL};
+	PayHttpRequest request = {
+		.method = "POST", .url = url, .headers = headers, .body = "amount=1000", .body_bytes = 11,
+		/* What lacks memory may have to end by time. */
+		.timeout_ms = failing ? 400 : 30000, .connect_timeout_ms = failing ? 400 : 30000, .response_bytes_max = 10000
+	};
+
+	pay_http_start(&request);
+}
+
+/* The response to what was started; the caller frees it. */
+static PayHttpResponse *
+wait_response(void)
+{
+	PayHttpResponse *response;
+
+	while ((response = pay_http_next()) == NULL)
+	{
+		struct pollfd ready = {.fd = pay_http_fd(), .events = POLLIN};
+		long		ms = pay_http_timeout_ms();
+
+		poll(&ready, 1, ms < 0 || ms > 100 ? 100 : (int) ms);
+		pay_http_drive();
+	}
+	return response;
+}
+
+/* Is a call answered, with all of the answer? */
+static bool
+call(const char *url)
+{
+	PayHttpResponse *response;
+	bool		answered;
+
+	start(url);
+	response = wait_response();
+	answered = response->transport == PAY_TRANSPORT_ANSWERED && strcmp(response->body, ANSWER) == 0;
+	pay_http_free(response);
+	return answered;
+}
+
+/* Twice, for the connection may be kept. */
+static bool
+calls_work(const char *url)
+{
+	bool		first = call(url);
+
+	return call(url) && first;
+}
+
+int
+main(void)
+{
+	char		url[64];
+	int			n = 0;
+	int			hindered = 0;
+	bool		work = true;
+
+	if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, lacking_malloc, free, lacking_realloc, lacking_strdup, lacking_calloc) != CURLE_OK)
+		abort();
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/", start_peer());
+	pay_http_init(4);
+	do
+	{
+		asked = 0;
+		failing = ++n;
+		hindered += !call(url);
+		failing = 0;
+		work &= calls_work(url);
+	} while (asked >= n && n < REQUESTS_MAX);
+	OK(n > 20 && n < REQUESTS_MAX && hindered > 10, "of %d requests for memory each fails once, and %d calls with them", n, hindered);
+	OK(work, "the calls after it are answered");
+
+	hindered = 0;
+	for (int first = 1; first <= FIRST_MAX; first++)
+		for (step = 1; first + step <= n; step++)
+		{
+			asked = 0;
+			failing = first;
+			hindered += !call(url);
+			failing = 0;
+			work &= calls_work(url);
+		}
+	OK(hindered > 100, "two at once and more, and %d calls with them", hindered);
+	OK(work, "the calls after it are answered");
+	OK(pay_http_inflight() == 0, "none is left");
+	return tap_done();
+}

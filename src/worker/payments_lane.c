@@ -574,11 +574,9 @@ complete(void)
 		for (int i = 0; i < done_count; i++)
 			if (done[i].not_before <= now && done[i].contended == contended)
 				ready[n++] = i;
+	none_set_up = none_set_up && n == 0;
 	if (n > 0)
-	{
-		none_set_up = false;
 		completed_at = now;
-	}
 	contended_items = 0;
 	for (int from = 0; from < n; from += pay_batch_size)
 		complete_range(ready + from, Min(n - from, pay_batch_size));

@@ -95,7 +95,7 @@ same('a hot account');
 value($node, "SELECT count(pg_cancel_backend($pid)) FROM generate_series(1, 20)");
 is(outcome($node, pay('other')), 'succeeded', 'cancelled between two steps, it goes on');
 $node->safe_psql('postgres', q{
-	CREATE TABLE dawdles AS SELECT 600 AS s;
+	CREATE TABLE dawdles AS SELECT 600::float8 AS s;
 	GRANT SELECT ON dawdles TO PUBLIC;
 	CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(s) FROM public.dawdles; RETURN NULL; END $$;
 	CREATE TRIGGER dawdle AFTER INSERT ON payments.attempt FOR EACH ROW EXECUTE FUNCTION dawdle()});

@@ -51,6 +51,7 @@ SQL_TABLES = \
 	retention/first_partitions.sql
 
 SQL_CODE = \
+	core/caller.sql \
 	core/guard.sql \
 	core/installation.sql \
 	seal/xid.sql \

@@ -38,7 +38,7 @@ CREATE FUNCTION payments.close_lines(merchant text, number int DEFAULT NULL, acc
 		section text, currency text, item text, opening numeric, debits numeric, credits numeric,
 		closing numeric, ok boolean
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' ROWS 50 AS $$
 DECLARE
 	c payments.period_close;
@@ -166,7 +166,7 @@ COMMENT ON FUNCTION payments._close_amount(numeric, text) IS 'Internal: an amoun
 
 CREATE FUNCTION payments.close_report(merchant text, number int DEFAULT NULL, accounts boolean DEFAULT false)
 	RETURNS SETOF text
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' ROWS 50 AS $$
 DECLARE
 	c payments.period_close;

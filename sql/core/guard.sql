@@ -132,6 +132,6 @@ COMMENT ON FUNCTION payments._worker_trouble() IS
 'Internal: what keeps this database''s worker from serving, or from starting; null when nothing is known to.';
 
 CREATE FUNCTION payments._unarmed_reason() RETURNS text
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_unarmed_reason_sql';
 COMMENT ON FUNCTION payments._unarmed_reason() IS 'Internal: why nothing is sent for real from here, null when armed.';

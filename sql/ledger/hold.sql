@@ -9,7 +9,7 @@ CREATE FUNCTION payments.hold(
 	description text DEFAULT NULL,
 	balancing boolean DEFAULT false
 ) RETURNS TABLE (hold_id bigint, amount bigint)
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1
+LANGUAGE c SET search_path = pg_catalog, pg_temp ROWS 1
 AS 'MODULE_PATHNAME', 'pay_hold';
 COMMENT ON FUNCTION payments.hold(bigint, bigint, bigint, text, timestamptz, text, boolean) IS
 	'reserves an amount (minor units) to be posted later from the credited to the debited account; the limits of both are checked now, and posting it never breaks them.  balancing => true: as much as the limits allow, up to amount; returns how much.  expires_at: from then on it cannot be posted.  reference: your own id for exactly-once, unique per merchant among holds; the same call again returns the first hold.  Errors: 22023 (also: a hot account), PY009, PY201, PY202, PY203, PY204, PY205, PY206';
@@ -17,18 +17,18 @@ COMMENT ON FUNCTION payments.hold(bigint, bigint, bigint, text, timestamptz, tex
 CREATE FUNCTION payments.post_hold(
 	hold_id bigint, amount bigint DEFAULT NULL, final boolean DEFAULT true, reference text DEFAULT NULL
 ) RETURNS bigint
-	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_post_hold';
+	LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_post_hold';
 COMMENT ON FUNCTION payments.post_hold(bigint, bigint, boolean, text) IS
 	'posts what is held, or an amount of it, and returns the posting''s id.  final: the rest is released; final => false: the rest stays held.  reference: as for payments.post(); the same call again returns the first posting''s id.  Errors: 22023, PY009, PY206, PY208 (no such hold), PY209 (nothing is left of it), PY210 (expired), PY214 (more than is left)';
 
 CREATE FUNCTION payments.void_hold(hold_id bigint, reason text DEFAULT NULL) RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_void_hold';
 COMMENT ON FUNCTION payments.void_hold(bigint, text) IS
 	'releases what is left of a hold and returns how much that was.  Errors: 22023, PY009, PY208 (no such hold), PY209 (nothing is left of it), PY210 (expired)';
 
 CREATE FUNCTION payments.release_expired_holds(max int DEFAULT 1000) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	moment timestamptz := clock_timestamp();
@@ -114,7 +114,7 @@ COMMENT ON FUNCTION payments.release_expired_holds(int) IS
 
 CREATE FUNCTION payments.reverse_posting(posting_id bigint, reason text, reference text DEFAULT NULL)
 	RETURNS bigint
-	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_reverse_posting';
 COMMENT ON FUNCTION payments.reverse_posting(bigint, text, text) IS
 	'takes a posting back by one of the same amount the other way round, which names it in posting.reverses, and returns its id.  Limits and closed accounts are checked as for any posting.  reference: as for payments.post().  Errors: those of payments.post(), PY211 (reversed already), PY212 (a reversal, or a posting of a payment: refund that), PY213 (no such posting)';

@@ -7,7 +7,7 @@ $$;
 COMMENT ON FUNCTION payments._report_amount(numeric, text) IS 'Internal: an amount in a report.';
 
 CREATE FUNCTION payments.reconciliation_report(run bigint) RETURNS TABLE (line text)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' AS $$
 DECLARE
 	r payments.reconciliation_run;

@@ -28,6 +28,7 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "ledger/part.h"
@@ -89,8 +90,7 @@ static PayStmt find_account_merchant = PAY_STMT(SPI_OK_SELECT,
 
 /* ---------- opening ---------- */
 
-Datum
-pay_create_account(PG_FUNCTION_ARGS)
+PAY_VERB(pay_create_account)
 {
 	static const char *const names[] = {"code", "currency", "type", "merchant", "hot"};
 	char	   *code,

@@ -40,6 +40,7 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
@@ -133,8 +134,7 @@ static PayStmt insert_resolution = PAY_STMT(SPI_OK_INSERT,
 
 /* ---------- reserve ---------- */
 
-Datum
-pay_hold(PG_FUNCTION_ARGS)
+PAY_VERB(pay_hold)
 {
 	Hold		hold = {0};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -296,8 +296,7 @@ change_held(Hold *hold, int64 amount)
 
 /* ---------- resolve ---------- */
 
-Datum
-pay_post_hold(PG_FUNCTION_ARGS)
+PAY_VERB(pay_post_hold)
 {
 	Hold		hold = {0};
 	PayPosting *posting = &hold.posting;
@@ -346,8 +345,7 @@ pay_post_hold(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(posting_id);
 }
 
-Datum
-pay_void_hold(PG_FUNCTION_ARGS)
+PAY_VERB(pay_void_hold)
 {
 	Hold		hold = {0};
 	char	   *reason = pay_text_argument(fcinfo, 1);

@@ -9,6 +9,7 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
@@ -50,8 +51,7 @@ PAY_FUNCTION(pay_post_movements);
 
 /* ---------- posting ---------- */
 
-Datum
-pay_post(PG_FUNCTION_ARGS)
+PAY_VERB(pay_post)
 {
 	PayPosting	posting = {0};
 	PayPostingBatch batch = {.all_or_nothing = true,.n = 1,.postings = &posting};
@@ -119,8 +119,7 @@ require_posting(const PayPosting *posting)
 
 /* ---------- batches ---------- */
 
-Datum
-pay_post_batch(PG_FUNCTION_ARGS)
+PAY_VERB(pay_post_batch)
 {
 	PayPostingBatch batch = {0};
 

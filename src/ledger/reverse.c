@@ -24,6 +24,7 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
@@ -81,8 +82,7 @@ static PayStmt insert_reversals = PAY_STMT(SPI_OK_INSERT_RETURNING,
 	" ON CONFLICT DO NOTHING RETURNING posting_id",
 	INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID);
 
-Datum
-pay_reverse_posting(PG_FUNCTION_ARGS)
+PAY_VERB(pay_reverse_posting)
 {
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		posting_id;
@@ -103,8 +103,7 @@ pay_reverse_posting(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(posting_id);
 }
 
-Datum
-pay_reverse_transaction(PG_FUNCTION_ARGS)
+PAY_VERB(pay_reverse_transaction)
 {
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		transaction_id;

@@ -27,30 +27,13 @@ AS 'MODULE_PATHNAME', 'pay_void_hold';
 COMMENT ON FUNCTION payments.void_hold(bigint, text) IS
 	'releases what is left of a hold and returns how much that was.  Errors: 22023, PY009, PY208 (no such hold), PY209 (nothing is left of it), PY210 (expired)';
 
-CREATE FUNCTION payments.release_expired_holds(max int DEFAULT 1000) RETURNS bigint
-LANGUAGE payments SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION payments._release_holds(_expired bigint[], _moment timestamptz) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	moment timestamptz := clock_timestamp();
-	expired bigint[];
 	locked bigint[];
 	released bigint;
 BEGIN
-	IF release_expired_holds.max IS NULL OR release_expired_holds.max < 1 THEN
-		RAISE EXCEPTION USING
-			ERRCODE = '22023',
-			MESSAGE = 'max must be above zero',
-			HINT = 'Leave it out for 1000.';
-	END IF;
-	expired := ARRAY(
-		SELECT d.hold_id
-		FROM payments.ledger_hold_due d
-		WHERE d.expires_at <= moment
-		ORDER BY d.expires_at, d.hold_id LIMIT release_expired_holds.max
-	);
-	IF cardinality(expired) = 0 THEN
-		RETURN 0;
-	END IF;
 	-- Accounts that somebody else has locked are left for the next time:
 	-- releasing neither waits nor deadlocks.
 	SELECT array_agg(l.account_id) INTO locked
@@ -61,7 +44,7 @@ BEGIN
 			SELECT s.account_id
 			FROM payments.ledger_hold h
 			CROSS JOIN LATERAL (VALUES (h.debit_account), (h.credit_account)) s(account_id)
-			WHERE h.hold_id = ANY (expired)
+			WHERE h.hold_id = ANY (_expired)
 		)
 		ORDER BY a.account_id FOR NO KEY UPDATE SKIP LOCKED
 	) l;
@@ -70,7 +53,7 @@ BEGIN
 	WITH gone AS (
 		DELETE FROM payments.ledger_hold_due d
 		USING payments.ledger_hold h
-		WHERE d.hold_id = ANY (expired)
+		WHERE d.hold_id = ANY (_expired)
 		AND h.hold_id = d.hold_id
 		AND h.debit_account = ANY (locked)
 		AND h.credit_account = ANY (locked)
@@ -88,7 +71,7 @@ BEGIN
 	), noted AS (
 		INSERT INTO payments.ledger_hold_resolution (hold_id, seq, kind, final, posted, released, remaining,
 			resolved_at)
-		SELECT e.hold_id, e.seq, 'expire', true, 0, e.remaining, 0, moment
+		SELECT e.hold_id, e.seq, 'expire', true, 0, e.remaining, 0, _moment
 		FROM ended e
 		ORDER BY e.hold_id
 		RETURNING 1
@@ -106,6 +89,45 @@ BEGIN
 		WHERE a.account_id = t.account_id
 	)
 	SELECT count(*) INTO released FROM noted;
+	RETURN released;
+END
+$$;
+COMMENT ON FUNCTION payments._release_holds(bigint[], timestamptz) IS
+	'Internal: releases those of these holds whose accounts nobody has locked, and returns how many.';
+
+CREATE FUNCTION payments.release_expired_holds(max int DEFAULT 1000) RETURNS bigint
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	moment timestamptz := clock_timestamp();
+	before timestamptz := '-infinity';
+	before_id bigint := 0;
+	asked int;
+	expired bigint[];
+	released bigint := 0;
+BEGIN
+	IF release_expired_holds.max IS NULL OR release_expired_holds.max < 1 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'max must be above zero',
+			HINT = 'Leave it out for 1000.';
+	END IF;
+	-- However many are locked, those behind them have their turn.
+	LOOP
+		asked := release_expired_holds.max - released;
+		SELECT array_agg(d.hold_id), max(d.expires_at),
+			(array_agg(d.hold_id ORDER BY d.expires_at DESC, d.hold_id DESC))[1]
+		INTO expired, before, before_id
+		FROM (
+			SELECT x.hold_id, x.expires_at
+			FROM payments.ledger_hold_due x
+			WHERE x.expires_at <= moment AND (x.expires_at, x.hold_id) > (before, before_id)
+			ORDER BY x.expires_at, x.hold_id LIMIT asked
+		) d;
+		EXIT WHEN expired IS NULL;
+		released := released + payments._release_holds(expired, moment);
+		EXIT WHEN cardinality(expired) < asked OR released * 2 >= release_expired_holds.max;
+	END LOOP;
 	RETURN released;
 END
 $$;

@@ -179,14 +179,16 @@ BEGIN
 	SELECT x.* INTO STRICT c
 	FROM payments.period_close x
 	WHERE x.merchant = close_report.merchant AND x.number = close_report.number;
-	RETURN NEXT format('Close %s of merchant "%s"', c.number, c.merchant);
+	RETURN NEXT format('Close %s of merchant "%s"', c.number, payments._one_line(c.merchant));
 	RETURN NEXT format(
 		'Period     from %s until before %s', coalesce(c.from_time::text, 'the beginning'), c.to_time);
-	RETURN NEXT format('Closed     %s by %s', date_trunc('second', c.closed_at), c.closed_by);
+	RETURN NEXT format('Closed     %s by %s', date_trunc('second', c.closed_at),
+		payments._one_line(c.closed_by));
 	RETURN NEXT format('Postings   %s, of transactions below %s', c.postings, c.to_xid);
 	RETURN NEXT format('SHA-256    %s', encode(c.sha256, 'hex'));
 	FOR l IN
-		SELECT x.*
+		SELECT x.section, x.currency, payments._one_line(x.item) AS item, x.opening, x.debits, x.credits,
+			x.closing, x.ok
 		FROM payments.close_lines(c.merchant, c.number, close_report.accounts) WITH ORDINALITY x
 		ORDER BY x.ordinality
 	LOOP

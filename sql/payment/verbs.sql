@@ -151,8 +151,9 @@ BEGIN
 				MESSAGE = coalesce('payment ' || wait_payment.payment_id || ' does not exist',
 					'payment_id must not be null'),
 				HINT = 'Pass the payment_id that create_payment() returned.';
-		ELSIF p.done THEN
-			PERFORM payments._require_merchant(p.merchant);
+		END IF;
+		PERFORM payments._require_merchant(p.merchant);
+		IF p.done THEN
 			RETURN p.status;
 		ELSIF p.mine THEN
 			RAISE EXCEPTION USING
@@ -160,7 +161,6 @@ BEGIN
 				MESSAGE = 'cannot wait for what this transaction has not committed',
 				HINT = 'COMMIT first: the worker sees the payment only then.';
 		ELSIF clock_timestamp() >= deadline THEN
-			PERFORM payments._require_merchant(p.merchant);
 			RETURN p.status;
 		END IF;
 		PERFORM pg_sleep(

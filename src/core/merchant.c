@@ -52,6 +52,7 @@ static bool decides(void);
 static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
 	"SELECT app_role FROM payments.merchant WHERE merchant = $1", TEXTOID);
 
+/* The refusal names neither merchant nor role: who guesses ids is not to learn whose they are. */
 void
 pay_require_merchant(const char *merchant)
 {
@@ -69,8 +70,8 @@ pay_require_merchant(const char *merchant)
 	if (!OidIsValid(role) || !has_privs_of_role(pay_caller(), role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for merchant \"%s\"", merchant),
-				 errhint("Only members of role \"%s\" act for this merchant.", app_role)));
+				 errmsg("permission denied for the merchant"),
+				 errhint("Only members of a merchant's role act for it, with what is its own; an administrator of payments may grant it.")));
 }
 
 /* False if there is no such merchant.  Only what was found is cached, so what is created later is seen at once. */

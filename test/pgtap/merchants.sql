@@ -33,12 +33,49 @@ RESET ROLE;
 SET ROLE merchants_auditor;
 SELECT is(pg_temp.seen(), 'default, gone, mine', 'an auditor sees it');
 RESET ROLE;
+ALTER ROLE merchants_app RENAME TO merchants_renamed;
+SET ROLE merchants_renamed;
+SELECT is(pg_temp.seen(), 'default', 'of a role that has another name nothing is left');
+SELECT throws_ok($$SELECT payments.create_payment('l', 100, 'EUR', merchant => 'mine')$$, '42501', NULL, 'nobody acts for its merchant');
+SET ROLE merchants_auditor;
+SELECT is(pg_temp.seen(), 'default, gone, mine', 'an auditor sees it still');
+RESET ROLE;
+SELECT payments.create_merchant('mine', app_role => 'merchants_renamed');
+SET ROLE merchants_renamed;
+SELECT is(pg_temp.seen(), 'default, mine', 'until the merchant is given the new name');
+RESET ROLE;
+ALTER ROLE merchants_renamed RENAME TO merchants_app;
+SELECT payments.create_merchant('mine', app_role => 'merchants_app');
 SELECT payments.create_merchant('gone', app_role => 'payments_app');
 SET ROLE merchants_app;
 SELECT is(pg_temp.seen(), 'default, gone, mine', 'it is given to every application');
 SELECT lives_ok($$SELECT payments.create_payment('l', 100, 'EUR', merchant => 'gone')$$, 'and they act for it');
 RESET ROLE;
 SELECT throws_ok($$SELECT payments.create_merchant('4111111111111111')$$, 'PY009', NULL, 'no merchant is called by a card number');
+
+-- ---------- whose an id is
+
+SELECT p.payment_id FROM payments.payment p WHERE p.merchant = 'mine' \gset
+SELECT payments.create_account('vault', 'EUR', 'asset', 'mine') AS vault \gset
+CREATE FUNCTION pg_temp.says(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	hint text;
+BEGIN
+	EXECUTE call;
+	RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN concat_ws(' ', sqlstate, sqlerrm, hint);
+END
+$$;
+CREATE ROLE merchants_curious;
+GRANT payments_app TO merchants_curious;
+SET ROLE merchants_curious;
+SELECT ok(said ~ '^42501' AND said !~ 'mine|merchants_app', 'the refusal does not say whose it is: ' || said)
+FROM unnest(ARRAY[format('get_payment(%L)', :'payment_id'), format('payment_history(%L)', :'payment_id'), format('wait_payment(%L, ''0'')', :'payment_id'), format('cancel_payment(%L, ''c'')', :'payment_id'),
+	format('refund_payment(%L, ''c'')', :'payment_id'), format('capture_payment(%L, ''c'')', :'payment_id'), format('balance(%s)', :vault), format('statement(%s, now(), now())', :vault), format('account_totals(%s)', :vault),
+	format('balance_at(%s, now())', :vault)]) v, pg_temp.says('SELECT payments.' || v) said;
+RESET ROLE;
 
 -- ---------- what an application's own condition sees
 

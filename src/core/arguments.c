@@ -7,7 +7,6 @@
 #include "core/arguments.h"
 
 #include "base/pan.h"
-#include "core/line.h"
 #include "core/spi.h"
 
 #include "access/htup_details.h"
@@ -40,7 +39,6 @@ pay_require_length(const char *text, size_t bytes_max, const char *name)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must have 1 to %zu bytes", name, bytes_max),
 				 errhint("Pass a shorter text that is not empty.")));
-	pay_require_line(text, name);
 }
 
 bool

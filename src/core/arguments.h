@@ -10,7 +10,7 @@
 
 /* NULL for SQL NULL. */
 extern char *pay_text_argument(FunctionCallInfo fcinfo, int n);
-/* The others raise 22023, and PAY_ERR_CARD_NUMBER.  What has a length is one line. */
+/* The others raise 22023, and PAY_ERR_CARD_NUMBER. */
 extern void pay_require_given(FunctionCallInfo fcinfo, int n, const char *name);
 extern void pay_require_length(const char *text, size_t bytes_max, const char *name);
 extern bool pay_holds_card_number(const char *text);

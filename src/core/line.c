@@ -2,9 +2,9 @@
  * src/core/line.c
  *		Texts of others that are to be one line.
  *
- * Reports are lines that somebody signs.  A code or a description that ends a
- * line would begin one of its own there, and that one would say what its
- * author likes.  So ledger texts have no control characters, and what reports
+ * Reports are lines that somebody signs.  A name that ends a line would begin
+ * one of its own there, and that one would say what its author likes.  So what
+ * names something in the ledger has no control characters, and what reports
  * show of any text is made one line, whoever wrote it.
  */
 #include "payments.h"
@@ -22,7 +22,7 @@ static int	control_at(const unsigned char *text, int bytes);
 void
 pay_require_line(const char *text, const char *name)
 {
-	int			bytes = (int) strlen(text);
+	int			bytes = text ? (int) strlen(text) : 0;
 
 	for (int i = 0; i < bytes; i++)
 		if (control_at((const unsigned char *) text + i, bytes - i) > 0)

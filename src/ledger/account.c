@@ -29,6 +29,7 @@
 
 #include "core/arguments.h"
 #include "core/caller.h"
+#include "core/line.h"
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "ledger/part.h"
@@ -108,6 +109,7 @@ PAY_VERB(pay_create_account)
 	merchant = pay_text_argument(fcinfo, MERCHANT);
 
 	pay_require_length(code, CODE_MAX, "code");
+	pay_require_line(code, "code");
 	pay_refuse_card_number(code, "code");
 	require_type(type);
 	require_limits(fcinfo);

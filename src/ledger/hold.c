@@ -41,6 +41,7 @@
 
 #include "core/arguments.h"
 #include "core/caller.h"
+#include "core/line.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
@@ -195,6 +196,7 @@ read_hold_arguments(FunctionCallInfo fcinfo, Hold *hold)
 				 errmsg("expires_at must be a finite time"),
 				 errhint("Leave it out for a hold that does not expire.")));
 	pay_require_text(hold->reference, PAY_REFERENCE_MAX, "reference");
+	pay_require_line(hold->reference, "reference");
 	pay_require_text(hold->description, PAY_DESCRIPTION_MAX, "description");
 }
 
@@ -316,6 +318,7 @@ PAY_VERB(pay_post_hold)
 				 errmsg("amount must be above zero"),
 				 errhint("Leave it out to post all that is left; to post nothing, use payments.void_hold().")));
 	pay_require_text(hold.reference, PAY_REFERENCE_MAX, "reference");
+	pay_require_line(hold.reference, "reference");
 
 	pay_spi_begin();
 	lock_hold(&hold, PG_GETARG_INT64(0));

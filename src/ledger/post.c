@@ -10,6 +10,7 @@
 
 #include "core/arguments.h"
 #include "core/caller.h"
+#include "core/line.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
@@ -108,10 +109,14 @@ require_posting(const PayPosting *posting)
 				 errmsg("effective_at must be a finite time"),
 				 errhint("Leave it out for now.")));
 	if (posting->reference)
+	{
 		pay_require_length(posting->reference, PAY_REFERENCE_MAX, "reference");
+		pay_require_line(posting->reference, "reference");
+	}
 	if (posting->description && posting->description[0] != '\0')
 		pay_require_length(posting->description, PAY_DESCRIPTION_MAX, "description");
 	pay_require_length(posting->kind, PAY_KIND_MAX, "kind");
+	pay_require_line(posting->kind, "kind");
 	pay_refuse_card_number(posting->reference, "reference");
 	pay_refuse_card_number(posting->description, "description");
 	pay_refuse_card_number(posting->kind, "kind");

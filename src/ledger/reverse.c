@@ -25,6 +25,7 @@
 
 #include "core/arguments.h"
 #include "core/caller.h"
+#include "core/line.h"
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
@@ -174,6 +175,7 @@ read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch, int reference_max)
 	pay_require_given(fcinfo, 1, "reason");
 	pay_require_text(reason, PAY_DESCRIPTION_MAX, "reason");
 	pay_require_text(reference, reference_max, "reference");
+	pay_require_line(reference, "reference");
 	for (int i = 0; i < batch->n; i++)
 	{
 		batch->postings[i].description = reason;

@@ -237,7 +237,7 @@ CREATE FUNCTION payments.close_period(to_time timestamptz, merchant text DEFAULT
 		merchant_name text, number int, from_time timestamptz, closed_until timestamptz, postings bigint,
 		late bigint, sha256 text, repeated boolean
 	)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
 DECLARE
 	names text[];
 	fresh text[];
@@ -312,7 +312,7 @@ BEGIN
 					'pg_prepared_xacts show them.';
 		END IF;
 		PERFORM payments._close_write(fresh, close_period.to_time, horizon,
-			CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END);
+			payments._caller());
 	END IF;
 	RETURN QUERY
 	SELECT c.merchant, c.number, c.from_time, c.to_time, c.postings, c.late, encode(c.sha256, 'hex'),
@@ -326,8 +326,10 @@ COMMENT ON FUNCTION payments.close_period(timestamptz, text) IS
 'Closes the books of a merchant, or of all that have accounts, up to a time: writes what each account came to, and from then on no posting takes effect before that time (PY218). Returns a row for each close; the same call again returns the same, repeated. A period begins where the last one ended; late counts postings that were booked before that and committed after it. All or nothing. Merchants that are closed beyond that time are left out, or, if one is named, refused. Raises PY630 (try again: transactions still run that may have booked in the period), PY631 (closed beyond), PY216 (its months are retired), PY010, 22023.';
 
 CREATE FUNCTION payments._job_close(from_time timestamptz, to_time timestamptz) RETURNS bigint
-	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT count(*) FROM payments.close_period(_job_close.to_time) c WHERE NOT c.repeated
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (SELECT count(*) FROM payments.close_period(_job_close.to_time) c WHERE NOT c.repeated);
+END
 $$;
 COMMENT ON FUNCTION payments._job_close(timestamptz, timestamptz) IS 'Internal: close_period() of all merchants for the job close_month; returns how many it closed. An error leaves the month to the next run.';
 
@@ -393,7 +395,7 @@ COMMENT ON FUNCTION payments._close_retired(text, int) IS
 
 CREATE FUNCTION payments.verify_close(merchant text, number int DEFAULT NULL)
 	RETURNS TABLE (subject text, ok boolean, violations bigint, detail text)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
 DECLARE
 	c payments.period_close;
 	p payments.period_close;
@@ -525,7 +527,7 @@ COMMENT ON FUNCTION payments.verify_close(text, int) IS
 -- the cut: so only the postings of the open period are read.
 CREATE FUNCTION payments._check_close()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
 	since timestamptz;

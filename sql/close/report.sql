@@ -38,7 +38,7 @@ CREATE FUNCTION payments.close_lines(merchant text, number int DEFAULT NULL, acc
 		section text, currency text, item text, opening numeric, debits numeric, credits numeric,
 		closing numeric, ok boolean
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' ROWS 50 AS $$
 DECLARE
 	c payments.period_close;
@@ -166,7 +166,7 @@ COMMENT ON FUNCTION payments._close_amount(numeric, text) IS 'Internal: an amoun
 
 CREATE FUNCTION payments.close_report(merchant text, number int DEFAULT NULL, accounts boolean DEFAULT false)
 	RETURNS SETOF text
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' ROWS 50 AS $$
 DECLARE
 	c payments.period_close;
@@ -179,14 +179,16 @@ BEGIN
 	SELECT x.* INTO STRICT c
 	FROM payments.period_close x
 	WHERE x.merchant = close_report.merchant AND x.number = close_report.number;
-	RETURN NEXT format('Close %s of merchant "%s"', c.number, c.merchant);
+	RETURN NEXT format('Close %s of merchant "%s"', c.number, payments._one_line(c.merchant));
 	RETURN NEXT format(
 		'Period     from %s until before %s', coalesce(c.from_time::text, 'the beginning'), c.to_time);
-	RETURN NEXT format('Closed     %s by %s', date_trunc('second', c.closed_at), c.closed_by);
+	RETURN NEXT format('Closed     %s by %s', date_trunc('second', c.closed_at),
+		payments._one_line(c.closed_by));
 	RETURN NEXT format('Postings   %s, of transactions below %s', c.postings, c.to_xid);
 	RETURN NEXT format('SHA-256    %s', encode(c.sha256, 'hex'));
 	FOR l IN
-		SELECT x.*
+		SELECT x.section, x.currency, payments._one_line(x.item) AS item, x.opening, x.debits, x.credits,
+			x.closing, x.ok
 		FROM payments.close_lines(c.merchant, c.number, close_report.accounts) WITH ORDINALITY x
 		ORDER BY x.ordinality
 	LOOP

@@ -24,6 +24,10 @@ CREATE FUNCTION payments._refuse_card_number(value text, name text) RETURNS void
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_refuse_card_number_sql';
 COMMENT ON FUNCTION payments._refuse_card_number(text, text) IS 'Internal: raises PY009 when a value of that name holds what looks like a card number.';
 
+CREATE FUNCTION payments._one_line(value text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_one_line';
+COMMENT ON FUNCTION payments._one_line(text) IS 'Internal: a text for a report: what ends a line, and other control characters, are question marks.';
+
 CREATE FUNCTION payments._has_rows(name text) RETURNS boolean
 	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_has_rows';
 COMMENT ON FUNCTION payments._has_rows(text) IS 'Internal: has the table rows now, whatever the transaction''s snapshot shows?';
@@ -132,6 +136,6 @@ COMMENT ON FUNCTION payments._worker_trouble() IS
 'Internal: what keeps this database''s worker from serving, or from starting; null when nothing is known to.';
 
 CREATE FUNCTION payments._unarmed_reason() RETURNS text
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_unarmed_reason_sql';
 COMMENT ON FUNCTION payments._unarmed_reason() IS 'Internal: why nothing is sent for real from here, null when armed.';

@@ -3,7 +3,7 @@
 CREATE FUNCTION payments.create_merchant(
 	merchant text, app_role name DEFAULT NULL, psp text DEFAULT NULL
 ) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._commit_durably();

@@ -1,7 +1,7 @@
 -- Making the tables, bringing them up to date, and waking the worker.
 
 CREATE FUNCTION payments.setup() RETURNS void
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_setup';
 COMMENT ON FUNCTION payments.setup() IS
 'Makes the tables, views and triggers of payments in this database, the merchant "default" and the PSP "sandbox". May be run again at any time: it makes what is missing, and anew what is no longer as it made it, or warns of it, and changes nothing else. Where nothing is missing it keeps nobody waiting; otherwise it needs all tables for a moment, for which it waits at most 10 seconds. Raises 55P03 when it did not get them.';
@@ -178,7 +178,7 @@ $$;
 COMMENT ON FUNCTION payments._check_setup() IS 'Internal: the invariants of what setup() makes, for check().';
 
 CREATE FUNCTION payments.migrate() RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments.setup();
 	UPDATE payments.installation

@@ -51,13 +51,14 @@ GRANT UPDATE (inflight_max, timeout) ON payments.psp TO payments_admin;
 -- Files come by COPY into here, to be imported in the same transaction.
 GRANT INSERT (line) ON payments.settlement_staging TO payments_operator, payments_admin;
 
--- An application sees the merchants that it may act for.  A role that is gone
+-- An application sees the merchants that it may act for, by the roles whose
+-- rights it has without taking them.  A role that is gone
 -- has no members, and must not make the rows of all others unreadable: so it is
 -- not asked for by its name.
 CREATE OR REPLACE VIEW payments._my_merchant WITH (security_barrier) AS
 SELECT m.merchant FROM payments.merchant m
-WHERE m.app_role IS NULL OR pg_has_role(to_regrole(quote_ident(m.app_role)), 'MEMBER')
-OR pg_has_role('payments_auditor', 'MEMBER') OR pg_has_role('payments_operator', 'MEMBER') OR pg_has_role('payments_admin', 'MEMBER');
+WHERE m.app_role IS NULL OR pg_has_role(to_regrole(quote_ident(m.app_role)), 'USAGE')
+OR pg_has_role('payments_auditor', 'USAGE') OR pg_has_role('payments_operator', 'USAGE') OR pg_has_role('payments_admin', 'USAGE');
 COMMENT ON VIEW payments._my_merchant IS 'internal: merchants whose rows the current role may read';
 COMMENT ON COLUMN payments._my_merchant.merchant IS 'the merchant';
 GRANT SELECT ON payments._my_merchant TO payments_app, payments_operator, payments_admin, payments_auditor;

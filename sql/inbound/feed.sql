@@ -40,7 +40,7 @@ $$;
 COMMENT ON FUNCTION payments._require_feed(text, text) IS 'Internal: raises PY640 unless there is such a feed.';
 
 CREATE FUNCTION payments.refetch(psp text, feed text, from_time timestamptz DEFAULT NULL) RETURNS timestamptz
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	mark timestamptz;
 BEGIN
@@ -71,7 +71,7 @@ COMMENT ON FUNCTION payments.refetch(text, text, timestamptz) IS
 'Lets the worker read a feed again from this moment on; null: try now, where it stands. Never forwards: nothing is left out. Entries that are here already change nothing. Returns the watermark. Raises PY640 for an unknown feed, 22023 for a time in the future.';
 
 CREATE FUNCTION payments.enable_feed(psp text, feed text, enabled boolean DEFAULT true) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_feed(enable_feed.psp, enable_feed.feed);
@@ -85,7 +85,7 @@ COMMENT ON FUNCTION payments.enable_feed(text, text, boolean) IS
 'Lets the worker read a feed, or not; it goes on where it stopped. Raises PY640.';
 
 CREATE FUNCTION payments.discard_feed_entry(psp text, feed text, entry_id text, reason text) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_feed(discard_feed_entry.psp, discard_feed_entry.feed);
@@ -96,7 +96,7 @@ BEGIN
 			HINT = 'Say how you know that it changes nothing.';
 	END IF;
 	UPDATE payments.feed_entry AS e
-	SET discarded_at = now(), discarded_by = session_user,
+	SET discarded_at = now(), discarded_by = payments._caller(),
 		discard_reason = payments._mask_card_numbers(discard_feed_entry.reason)
 	WHERE e.psp = discard_feed_entry.psp
 	AND e.feed = discard_feed_entry.feed

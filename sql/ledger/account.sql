@@ -23,7 +23,7 @@ CREATE FUNCTION payments.create_account(
 	history boolean DEFAULT false,
 	parts int DEFAULT NULL
 ) RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_create_account';
 COMMENT ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean, int) IS
 	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits unless parts (2 to 64) says into how many parts it is split; parent: account of the same merchant, currency and type that it is totalled under, for good; history => true: keeps the balance after each posting, so that balance_at() costs the same for any time.  Errors: 22023, PY009, PY010, PY013, PY202 (no such parent), PY015 (exists with another definition)';
@@ -86,7 +86,7 @@ COMMENT ON FUNCTION payments._lock_account_alone(bigint, text) IS
 	'internal: locks an account''s row and, if it is hot, waits for all transactions that are posting and keeps others out; returns whether it is hot.  What is read afterwards, at READ COMMITTED, is all there is.  Errors: 25001, 40001';
 
 CREATE FUNCTION payments.close_account(account bigint) RETURNS timestamptz
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	a record;
@@ -151,7 +151,7 @@ COMMENT ON FUNCTION payments._split_account(bigint) IS
 	'internal: makes the parts of an account that nobody can post to yet, with its balance and limits shared between them';
 
 CREATE FUNCTION payments.set_account_hot(account bigint, hot boolean, parts int DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	a record;
@@ -253,7 +253,7 @@ CREATE FUNCTION payments.account_totals(account bigint)
 		depth int, account_id bigint, code text, balance numeric, total numeric, total_text text,
 		parent bigint
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._require_account(account_totals.account);
 	RETURN QUERY

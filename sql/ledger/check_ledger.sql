@@ -2,7 +2,7 @@
 
 CREATE FUNCTION payments._check_ledger()
 RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	-- Of retired postings their ids are not kept, but none was larger; the others were booked later.

@@ -21,7 +21,7 @@ CREATE FUNCTION payments.post(
 	balancing boolean DEFAULT false,
 	imported boolean DEFAULT false
 ) RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_post';
 COMMENT ON FUNCTION payments.post(bigint, bigint, bigint, text, text, text, timestamptz, boolean, boolean) IS
 	'moves an amount (minor units) from the credited to the debited account and returns the posting''s id.  reference: your own id for exactly-once posting, unique per merchant; the same call again returns the first posting''s id, another content raises PY206.  balancing => true: as much as the limits of both accounts allow, up to amount (posting.amount says how much; PY204 if nothing).  effective_at: when it counts for the business, in the past only with imported => true.  Errors: 22023, PY009 (card number), PY201 (currencies differ), PY202 (no such account), PY203 (closed), PY204 (limit), PY205 (overflow), PY206, PY218 (effective_at lies in a closed period)';
@@ -39,14 +39,14 @@ CREATE FUNCTION payments.post_batch(
 	all_or_nothing boolean DEFAULT false,
 	imported boolean DEFAULT false
 ) RETURNS TABLE (index int, posting_id bigint, error text, amount bigint)
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1000
+LANGUAGE c SET search_path = pg_catalog, pg_temp ROWS 1000
 AS 'MODULE_PATHNAME', 'pay_post_batch';
 COMMENT ON FUNCTION payments.post_batch(bigint[], bigint[], bigint[], text[], text[], text[], timestamptz[], int[], boolean[], boolean, boolean) IS
 	'posts many, in order, each on its own: a row per element with its number from 1, the posting''s id and amount (minor units), or the SQLSTATE of payments.post() that kept it from being posted.  groups: neighbours of one number (from 1) are posted together or not at all; those that another of the group kept back have PY215, those posted share posting.transaction_id.  all_or_nothing => true raises what is wrong with the first element that cannot be valid, or else the first refusal, and nothing is posted.  references: as for payments.post(); what was refused under a reference stays refused, with the same SQLSTATE.  Raises for the call as a whole: 22023 (arrays of different lengths, groups that are not neighbours, more than 100000 elements), 42501';
 
 CREATE FUNCTION payments.balance(account bigint)
 RETURNS TABLE (debits bigint, credits bigint, held_debits bigint, held_credits bigint, balance bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1
+LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp ROWS 1
 AS $$
 BEGIN
 	PERFORM payments._require_account(balance.account);
@@ -75,7 +75,7 @@ COMMENT ON FUNCTION payments.balance(bigint) IS
 -- Generic plans: the executor leaves out the months that are not asked for.
 -- The planner would do it too, anew in every call and for ten times the price.
 CREATE FUNCTION payments.balance_at(account bigint, at timestamptz) RETURNS bigint
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
 	PERFORM payments._require_account(balance_at.account);
@@ -130,7 +130,7 @@ CREATE FUNCTION payments.statement(account bigint, from_time timestamptz, to_tim
 		posting_id bigint, booked_at timestamptz, kind text, counterpart text, description text, debit bigint,
 		credit bigint, balance bigint, amount_text text, balance_text text
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
 	-- From the beginning is from when on postings are here: the opening balance
@@ -213,7 +213,7 @@ COMMENT ON FUNCTION payments.statement(bigint, timestamptz, timestamptz) IS
 	'what was booked on an account from from_time up to but not at to_time (null: no bound), with the balance after each posting; the first row is the opening balance, the last the closing balance, both without a posting_id.  Minor units; balances on the account''s normal side; counterpart is the other account''s code, with its merchant if that is another.  For people, in major units: amount_text is what the posting did to the balance, with its sign, balance_text the balance.  Where postings were retired, no bound is from when on they are here.  Errors: 22023, PY202, PY216 (retired), 42501';
 
 CREATE FUNCTION payments.fold_hot_accounts(max_rows int DEFAULT 10000) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	folded bigint;
@@ -254,7 +254,7 @@ COMMENT ON FUNCTION payments.fold_hot_accounts(int) IS
 	'adds what was posted to hot accounts lately into the accounts'' rows, so that reading their balance stays cheap; the worker calls it.  Looks at max_rows deltas to choose accounts, folds those completely, and returns the number of deltas folded';
 
 CREATE FUNCTION payments.format_amount(amount bigint, currency text) RETURNS text
-LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	decimals int;

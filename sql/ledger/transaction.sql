@@ -129,7 +129,7 @@ CREATE FUNCTION payments.post_transaction(
 	effective_at timestamptz DEFAULT NULL,
 	imported boolean DEFAULT false
 ) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	n int := cardinality(post_transaction.debits);
@@ -160,7 +160,7 @@ CREATE FUNCTION payments.get_transaction(transaction_id bigint)
 		amount bigint, currency text, kind text, reference text, description text, effective_at timestamptz,
 		booked_at timestamptz, reversed_by bigint, amount_text text
 	)
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
+	LANGUAGE payments SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
 BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._require_merchant(a.merchant)
@@ -198,7 +198,7 @@ COMMENT ON FUNCTION payments.get_transaction(bigint) IS
 
 CREATE FUNCTION payments.reverse_transaction(transaction_id bigint, reason text, reference text DEFAULT NULL)
 	RETURNS bigint
-	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_reverse_transaction';
 COMMENT ON FUNCTION payments.reverse_transaction(bigint, text, text) IS
 	'takes all legs of a transaction back, all or none, the last first, and returns the id of the transaction that does so; each of its postings names the one it takes back in posting.reverses.  Limits and closed accounts are checked as for any posting.  reference: as for payments.post_transaction().  Errors: those of payments.reverse_posting(); PY211 also when a single leg has been reversed, PY213 (no such transaction)';
@@ -217,7 +217,7 @@ CREATE FUNCTION payments.post_split(
 	kind text DEFAULT 'split',
 	effective_at timestamptz DEFAULT NULL
 ) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	one bigint;
@@ -315,7 +315,7 @@ CREATE FUNCTION payments.exchange(
 	description text DEFAULT NULL,
 	effective_at timestamptz DEFAULT NULL
 ) RETURNS TABLE (transaction_id bigint, sold bigint, bought bigint, spread bigint)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1
+LANGUAGE payments SET search_path = pg_catalog, pg_temp ROWS 1
 AS $$
 DECLARE
 	wrong text;

@@ -1,4 +1,4 @@
--- The verbs.  SECURITY DEFINER, owned by payments_owner; who may call what is
+-- The verbs.  They act as payments_owner (core/caller.sql); who may call what is
 -- in core/grants.sql.
 
 CREATE FUNCTION payments.create_payment(
@@ -8,7 +8,7 @@ CREATE FUNCTION payments.create_payment(
 	description text DEFAULT NULL, metadata jsonb DEFAULT '{}', off_session boolean DEFAULT false,
 	OUT payment_id uuid, OUT status text, OUT replayed boolean
 ) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_create_payment';
 COMMENT ON FUNCTION payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean) IS
 'Accepts a payment in the caller''s transaction; the PSP is called after its commit. amount: whole minor units. idempotency_key: names the intent, 1 to 255 characters; the same call again gives the first result with replayed = true, another call with the key raises PY102. capture: automatic, or manual to hold the amount until capture_payment(). off_session: no customer is waiting, so soft declines are retried by schedule. Raises PY101 PY102 (key), PY014 (amount), PY013 (currency), PY010 (merchant), PY401 (PSP), PY009 (card number in a text).';
@@ -17,7 +17,7 @@ CREATE FUNCTION payments.capture_payment(
 	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, OUT operation_id uuid, OUT status text,
 	OUT replayed boolean
 ) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_capture_payment';
 COMMENT ON FUNCTION payments.capture_payment(uuid, text, bigint) IS
 'Takes an authorized amount, or a part of it (minor units); the rest is released. Raises PY006 (wrong status), PY007 (more than authorized), PY008 (a capture or cancel is in progress), PY005, PY101, PY102.';
@@ -26,7 +26,7 @@ CREATE FUNCTION payments.cancel_payment(
 	payment_id uuid, idempotency_key text, reason text DEFAULT NULL, OUT operation_id uuid, OUT status text,
 	OUT replayed boolean
 ) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_cancel_payment';
 COMMENT ON FUNCTION payments.cancel_payment(uuid, text, text) IS
 'Cancels a payment that was not captured: at once while nothing is at the PSP, else by a void there. Raises PY006 (captured or over), PY008 (a call is in flight), PY005, PY101, PY102.';
@@ -35,7 +35,7 @@ CREATE FUNCTION payments.refund_payment(
 	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL,
 	OUT operation_id uuid, OUT status text, OUT replayed boolean
 ) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_refund_payment';
 COMMENT ON FUNCTION payments.refund_payment(uuid, text, bigint, text) IS
 'Gives captured money back, all that is left or a part of it (minor units); may be called several times. Raises PY006 (nothing captured), PY007 (more than is left after refunds, pending refunds and disputes), PY005, PY101, PY102.';
@@ -48,7 +48,7 @@ CREATE FUNCTION payments.get_payment(
 	OUT next_action_url text, OUT failure_code text, OUT failure_message text, OUT pending_operation text,
 	OUT created_at timestamptz, OUT updated_at timestamptz
 ) RETURNS record
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._require_setup();
 	SELECT p.status, p.amount, p.currency, payments.format_amount(p.amount, p.currency), p.authorized,
@@ -88,7 +88,7 @@ CREATE FUNCTION payments.payment_history(payment_id uuid)
 	RETURNS TABLE (
 		seq int, status text, event text, source text, actor text, code text, recorded_at timestamptz
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
 	owner text;
@@ -119,7 +119,7 @@ COMMENT ON FUNCTION payments.payment_history(uuid) IS
 'Every status a payment has had, oldest first: what happened, who said so (client, worker, answer, inquiry, webhook, person) and the PSP''s code. Where rows were retired, a first row with the event retired stands for them: the last status, by whom and when it was retired. Raises PY005.';
 
 CREATE FUNCTION payments.wait_payment(payment_id uuid, timeout interval DEFAULT '30 s') RETURNS text
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	deadline timestamptz := clock_timestamp() + wait_payment.timeout;
 	pause double precision := 0.005;
@@ -151,8 +151,9 @@ BEGIN
 				MESSAGE = coalesce('payment ' || wait_payment.payment_id || ' does not exist',
 					'payment_id must not be null'),
 				HINT = 'Pass the payment_id that create_payment() returned.';
-		ELSIF p.done THEN
-			PERFORM payments._require_merchant(p.merchant);
+		END IF;
+		PERFORM payments._require_merchant(p.merchant);
+		IF p.done THEN
 			RETURN p.status;
 		ELSIF p.mine THEN
 			RAISE EXCEPTION USING
@@ -160,7 +161,6 @@ BEGIN
 				MESSAGE = 'cannot wait for what this transaction has not committed',
 				HINT = 'COMMIT first: the worker sees the payment only then.';
 		ELSIF clock_timestamp() >= deadline THEN
-			PERFORM payments._require_merchant(p.merchant);
 			RETURN p.status;
 		END IF;
 		PERFORM pg_sleep(

@@ -1,13 +1,13 @@
 -- Sealing: cutting blocks, verifying them, proofs.
 
 CREATE FUNCTION payments.seal_horizon() RETURNS xid8
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_seal_horizon_sql';
 COMMENT ON FUNCTION payments.seal_horizon() IS
 'Every transaction that writes rows with a smaller xid has ended: a reader of an append-only table that stays below this misses none.';
 
 CREATE FUNCTION payments.seal_blocks(max_blocks int DEFAULT 1000, every interval DEFAULT '0') RETURNS int
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
 	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1
 	AS 'MODULE_PATHNAME', 'pay_seal_blocks';
 COMMENT ON FUNCTION payments.seal_blocks(int, interval) IS
@@ -144,7 +144,7 @@ CREATE FUNCTION payments.verify(
 	heads text DEFAULT NULL, from_block bigint DEFAULT 1, to_block bigint DEFAULT NULL,
 	max_findings int DEFAULT 100
 ) RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
 	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
 DECLARE
 	newest bigint;
@@ -224,7 +224,7 @@ COMMENT ON FUNCTION payments._seal_row(text, jsonb) IS 'Internal: a row as the b
 
 CREATE FUNCTION payments.seal_proof(table_name text, row_key jsonb, head_block bigint DEFAULT NULL)
 	RETURNS text
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
 	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1
 	AS 'MODULE_PATHNAME', 'pay_seal_proof';
 COMMENT ON FUNCTION payments.seal_proof(text, jsonb, bigint) IS

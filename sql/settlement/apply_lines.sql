@@ -267,7 +267,7 @@ BEGIN
 			),
 			0) + 1,
 		'applied', format('the settlement line has settled it: the payment is %s', p.status), f.payment_id,
-		session_user, clock_timestamp()
+		payments._caller(), clock_timestamp()
 	FROM (SELECT * FROM found UNION ALL SELECT * FROM known) f
 	JOIN payments.payment p ON p.payment_id = f.payment_id;
 	IF NOT left_over THEN

@@ -193,7 +193,7 @@ BEGIN
 		rule, run_id, matched_at, matched_by)
 	SELECT c.batch_id, c.statement_no, c.entry_no, c.psp, c.payout_ref, c.currency,
 		CASE WHEN c.payouts = 1 THEN least(c.entry_left, c.payout_left) ELSE c.payout_left END,
-		_rule.rule, _run, clock_timestamp(), session_user
+		_rule.rule, _run, clock_timestamp(), payments._caller()
 	FROM (
 		SELECT x.*, sum(x.entry_left) OVER payout AS entries_left, count(*) OVER payout AS entries,
 			sum(x.payout_left) OVER entry AS payouts_left, count(*) OVER entry AS payouts

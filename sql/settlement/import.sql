@@ -363,12 +363,11 @@ CREATE FUNCTION payments.import_settlement(
 	psp text, format text, content text DEFAULT NULL, file_name text DEFAULT NULL, options jsonb DEFAULT '{}',
 	OUT batch_id bigint, OUT lines int, OUT duplicate boolean, OUT known int, OUT doubtful int
 ) RETURNS record
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	f payments.settlement_format;
 	first record;
 	sums record;
-	query text;
 	body text;
 	hash bytea;
 	problem text;
@@ -430,8 +429,6 @@ BEGIN
 	-- and rows that were there before are seen.  Above READ COMMITTED, who has waited for another's file
 	-- gets 40001.
 	PERFORM payments._settlement_turn(import_settlement.psp);
-	-- Not before: the function may be another since.
-	query := payments._settlement_query(f);
 	SELECT b.batch_id, b.lines, b.format, b.options INTO first
 	FROM payments.settlement_batch b
 	WHERE b.psp = import_settlement.psp AND b.sha256 = hash;
@@ -457,12 +454,12 @@ BEGIN
 			SELECT i.lines, i.known, i.doubtful
 			INTO import_settlement.lines, import_settlement.known, import_settlement.doubtful
 			FROM payments._settlement_import_lines(
-				batch_id, import_settlement.psp, query, body, import_settlement.options) i;
+				batch_id, import_settlement.psp, f, body, import_settlement.options) i;
 		ELSE
 			SELECT i.lines, i.known, 0
 			INTO import_settlement.lines, import_settlement.known, import_settlement.doubtful
 			FROM payments._settlement_import_entries(
-				batch_id, import_settlement.psp, query, body, import_settlement.options) i;
+				batch_id, import_settlement.psp, f, body, import_settlement.options) i;
 		END IF;
 	EXCEPTION WHEN SQLSTATE 'PY602' OR SQLSTATE 'PY603' THEN
 		-- The same again, without the page of SQL that it came through.
@@ -480,7 +477,7 @@ BEGIN
 	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source,
 		payments._mask_card_numbers(import_settlement.file_name), hash, import_settlement.options,
 		import_settlement.lines, import_settlement.known, import_settlement.doubtful, sums.totals,
-		sums.period_from, sums.period_to, now(), session_user);
+		sums.period_from, sums.period_to, now(), payments._caller());
 	INSERT INTO payments.settlement_progress (batch_id, psp, sums)
 	SELECT import_settlement.batch_id, import_settlement.psp, coalesce(jsonb_agg(k), '[]')
 	FROM (

@@ -32,7 +32,7 @@ CREATE FUNCTION payments._resolve_by_run(_ids bigint[], _action text, _reason te
 			coalesce(
 				(SELECT max(r.seq) FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = i.id), 0)
 				+ 1,
-			_action, _reason, session_user, clock_timestamp()
+			_action, _reason, payments._caller(), clock_timestamp()
 		FROM unnest(_ids) i (id)
 		RETURNING 1
 	)
@@ -386,7 +386,7 @@ BEGIN
 		found, explained, still_open, totals, kinds, started_at, ended_at, run_by)
 	VALUES (run, _psp, CASE WHEN _fresh IS NULL THEN 'period' ELSE 'new' END, _since, _til,
 		sums.lines, _applied, greatest(sums.comparable - judged, 0), discovered, explained,
-		still_open, sums.totals, kinds, started, clock_timestamp(), session_user);
+		still_open, sums.totals, kinds, started, clock_timestamp(), payments._caller());
 	RETURN run;
 END
 $$;
@@ -398,7 +398,7 @@ CREATE FUNCTION payments.reconcile(
 	apply boolean DEFAULT true, OUT run_id bigint, OUT lines bigint, OUT applied bigint, OUT matched bigint,
 	OUT discovered bigint, OUT explained bigint, OUT still_open bigint
 ) RETURNS record
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	step record;
 BEGIN
@@ -439,7 +439,7 @@ COMMENT ON FUNCTION payments.reconcile(text, timestamptz, timestamptz, boolean) 
 -- For the worker, which has little time for it: what is new, without waiting
 -- for anybody.  What is not done yet is done the next time.
 CREATE FUNCTION payments._reconcile_new(_psp text) RETURNS bigint
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	began timestamptz := clock_timestamp();
 	step record;
@@ -476,7 +476,7 @@ COMMENT ON FUNCTION payments._reconcile_new(text) IS
 -- A step: lines of one PSP are taken, or it is compared as a whole.  One that
 -- fails is a finding, and does not keep the job from those behind it.
 CREATE FUNCTION payments._job_reconcile(watermark text, days int) RETURNS SETOF jsonb
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	name text;
 	step record;

@@ -152,7 +152,7 @@ BEGIN
 	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount,
 		rule, matched_at, matched_by)
 	VALUES (_found.batch_id, _found.statement_no, _found.entry_no, _psp, _payout, _found.their_currency,
-		_amount, _rule, clock_timestamp(), session_user)
+		_amount, _rule, clock_timestamp(), payments._caller())
 	RETURNING bank_match_id INTO id;
 	PERFORM payments._bank_post(id);
 END
@@ -279,11 +279,11 @@ CREATE FUNCTION payments.resolve_discrepancy(
 	discrepancy_id bigint, action text, reason text, account text DEFAULT NULL, payment_id uuid DEFAULT NULL,
 	payout text DEFAULT NULL, merchant text DEFAULT NULL, OUT status text, OUT seq int
 ) RETURNS record
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	d payments.discrepancy_found;
 	last payments.discrepancy_resolution;
-	who text := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+	who text := payments._caller();
 	house text;
 	reference text;
 	amount bigint;

@@ -377,7 +377,7 @@ $$;
 COMMENT ON FUNCTION payments._statement_html_party(text, jsonb, text) IS 'Internal: issuer or recipient on a statement.';
 
 CREATE FUNCTION payments.statement_html(statement_id bigint) RETURNS text
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	s payments.issued_statement;
 	fees text;

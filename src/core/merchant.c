@@ -2,12 +2,10 @@
  * src/core/merchant.c
  *		Who may act for a merchant.
  *
- * Verbs are SECURITY DEFINER, so the current role is payments_owner; the role
- * that counts is the one the session had before: GetOuterUserId().
- *
- * But not where the server runs what a table's owner has written while somebody
- * else, a superuser as a rule, or autovacuum, maintains the table: in ANALYZE,
- * an index, a materialized view.  Who calls there, nobody can tell.
+ * The role that counts is the one that called the verb, pay_caller(), whoever's
+ * session it is: what a merchant's role has wrapped into a function of its own
+ * works for everybody who may call that, and what another role has put into
+ * the way of a client, or of a superuser's ANALYZE, has that other's rights.
  */
 #include "payments.h"
 
@@ -15,6 +13,7 @@
 
 #include "core/arguments.h"
 #include "core/cache.h"
+#include "core/caller.h"
 #include "core/spi.h"
 
 #include "access/xact.h"
@@ -53,6 +52,7 @@ static bool decides(void);
 static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
 	"SELECT app_role FROM payments.merchant WHERE merchant = $1", TEXTOID);
 
+/* The refusal names neither merchant nor role: who guesses ids is not to learn whose they are. */
 void
 pay_require_merchant(const char *merchant)
 {
@@ -64,19 +64,14 @@ pay_require_merchant(const char *merchant)
 				(errcode(PAY_ERR_MERCHANT_UNKNOWN),
 				 merchant ? errmsg("merchant \"%s\" does not exist", merchant) : errmsg("merchant must not be null"),
 				 errhint("Create it with payments.create_merchant().")));
-	if (InSecurityRestrictedOperation())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("nobody acts for merchant \"%s\" while a table is maintained", merchant),
-				 errhint("Call it elsewhere than in an index, a materialized view, or what ANALYZE runs.")));
 	if (app_role == NULL || decides())
 		return;
 	role = get_role_oid(app_role, true);
-	if (!OidIsValid(role) || !has_privs_of_role(GetOuterUserId(), role))
+	if (!OidIsValid(role) || !has_privs_of_role(pay_caller(), role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for merchant \"%s\"", merchant),
-				 errhint("Only members of role \"%s\" act for this merchant.", app_role)));
+				 errmsg("permission denied for the merchant"),
+				 errhint("Only members of a merchant's role act for it, with what is its own; an administrator of payments may grant it.")));
 }
 
 /* False if there is no such merchant.  Only what was found is cached, so what is created later is seen at once. */
@@ -113,13 +108,11 @@ reads_all_merchants(void)
 {
 	static const char *const readers[] = {"payments_operator", "payments_admin", "payments_auditor"};
 
-	if (InSecurityRestrictedOperation())
-		return false;
 	for (int i = 0; i < (int) lengthof(readers); i++)
 	{
 		Oid			role = get_role_oid(readers[i], true);
 
-		if (OidIsValid(role) && has_privs_of_role(GetOuterUserId(), role))
+		if (OidIsValid(role) && has_privs_of_role(pay_caller(), role))
 			return true;
 	}
 	return false;

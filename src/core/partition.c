@@ -25,6 +25,7 @@
 #include "payments.h"
 
 #include "core/guard.h"
+#include "core/caller.h"
 #include "core/spi.h"
 
 #include "access/table.h"
@@ -77,8 +78,7 @@ run_with_ddl(PayStmt *stmt, PayArgs *args)
 }
 
 /* make_partitions(ahead, since) */
-Datum
-pay_make_partitions(PG_FUNCTION_ARGS)
+PAY_VERB(pay_make_partitions)
 {
 	PayArgs		args = {0};
 	int32		made;
@@ -93,8 +93,7 @@ pay_make_partitions(PG_FUNCTION_ARGS)
 }
 
 /* retire_partitions(table_name, older_than, keep, check_first) */
-Datum
-pay_retire_partitions(PG_FUNCTION_ARGS)
+PAY_VERB(pay_retire_partitions)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	PayArgs		args = {0};
@@ -110,7 +109,7 @@ pay_retire_partitions(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	for (int i = 0; i < 4; i++)
 		pay_arg_datum(&args, PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i), PG_ARGISNULL(i));
-	pay_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
+	pay_arg_text(&args, pay_caller_name());
 	n = run_with_ddl(&retire_partitions, &args);
 	for (uint64 row = 0; row < n; row++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[row]);

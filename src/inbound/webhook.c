@@ -9,6 +9,7 @@
 #include "payments.h"
 
 #include "core/secrets.h"
+#include "core/caller.h"
 #include "core/spi.h"
 #include "inbound/psp_event.h"
 
@@ -43,8 +44,7 @@ static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT adapter, secret, nullif(config, '{}')::text FROM payments.psp WHERE psp = $1", TEXTOID);
 
 /* receive_webhook(psp, headers, body) */
-Datum
-pay_receive_webhook(PG_FUNCTION_ARGS)
+PAY_VERB(pay_receive_webhook)
 {
 	ErrorContextCallback callback = {.previous = error_context_stack, .callback = hide_statement};
 	PayEvents	events = {0};
@@ -296,7 +296,7 @@ take(const char *psp, const PayInbound *inbound, const PayEvents *events, bool h
 		taken[i].body_bytes = event->raw.at ? event->raw.bytes : inbound->body_bytes;
 		taken[i].hint = hint;
 	}
-	pay_events_take(taken, events->n, true, now, GetUserNameFromId(GetOuterUserId(), false));
+	pay_events_take(taken, events->n, true, now, pay_caller_name());
 	return taken;
 }
 

@@ -28,6 +28,8 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
+#include "core/line.h"
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "ledger/part.h"
@@ -89,8 +91,7 @@ static PayStmt find_account_merchant = PAY_STMT(SPI_OK_SELECT,
 
 /* ---------- opening ---------- */
 
-Datum
-pay_create_account(PG_FUNCTION_ARGS)
+PAY_VERB(pay_create_account)
 {
 	static const char *const names[] = {"code", "currency", "type", "merchant", "hot"};
 	char	   *code,
@@ -108,6 +109,7 @@ pay_create_account(PG_FUNCTION_ARGS)
 	merchant = pay_text_argument(fcinfo, MERCHANT);
 
 	pay_require_length(code, CODE_MAX, "code");
+	pay_require_line(code, "code");
 	pay_refuse_card_number(code, "code");
 	require_type(type);
 	require_limits(fcinfo);

@@ -40,6 +40,8 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
+#include "core/line.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
@@ -133,8 +135,7 @@ static PayStmt insert_resolution = PAY_STMT(SPI_OK_INSERT,
 
 /* ---------- reserve ---------- */
 
-Datum
-pay_hold(PG_FUNCTION_ARGS)
+PAY_VERB(pay_hold)
 {
 	Hold		hold = {0};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -195,6 +196,7 @@ read_hold_arguments(FunctionCallInfo fcinfo, Hold *hold)
 				 errmsg("expires_at must be a finite time"),
 				 errhint("Leave it out for a hold that does not expire.")));
 	pay_require_text(hold->reference, PAY_REFERENCE_MAX, "reference");
+	pay_require_line(hold->reference, "reference");
 	pay_require_text(hold->description, PAY_DESCRIPTION_MAX, "description");
 }
 
@@ -296,8 +298,7 @@ change_held(Hold *hold, int64 amount)
 
 /* ---------- resolve ---------- */
 
-Datum
-pay_post_hold(PG_FUNCTION_ARGS)
+PAY_VERB(pay_post_hold)
 {
 	Hold		hold = {0};
 	PayPosting *posting = &hold.posting;
@@ -317,6 +318,7 @@ pay_post_hold(PG_FUNCTION_ARGS)
 				 errmsg("amount must be above zero"),
 				 errhint("Leave it out to post all that is left; to post nothing, use payments.void_hold().")));
 	pay_require_text(hold.reference, PAY_REFERENCE_MAX, "reference");
+	pay_require_line(hold.reference, "reference");
 
 	pay_spi_begin();
 	lock_hold(&hold, PG_GETARG_INT64(0));
@@ -346,8 +348,7 @@ pay_post_hold(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(posting_id);
 }
 
-Datum
-pay_void_hold(PG_FUNCTION_ARGS)
+PAY_VERB(pay_void_hold)
 {
 	Hold		hold = {0};
 	char	   *reason = pay_text_argument(fcinfo, 1);

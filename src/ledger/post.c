@@ -9,6 +9,8 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
+#include "core/line.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
@@ -50,8 +52,7 @@ PAY_FUNCTION(pay_post_movements);
 
 /* ---------- posting ---------- */
 
-Datum
-pay_post(PG_FUNCTION_ARGS)
+PAY_VERB(pay_post)
 {
 	PayPosting	posting = {0};
 	PayPostingBatch batch = {.all_or_nothing = true,.n = 1,.postings = &posting};
@@ -108,10 +109,14 @@ require_posting(const PayPosting *posting)
 				 errmsg("effective_at must be a finite time"),
 				 errhint("Leave it out for now.")));
 	if (posting->reference)
+	{
 		pay_require_length(posting->reference, PAY_REFERENCE_MAX, "reference");
+		pay_require_line(posting->reference, "reference");
+	}
 	if (posting->description && posting->description[0] != '\0')
 		pay_require_length(posting->description, PAY_DESCRIPTION_MAX, "description");
 	pay_require_length(posting->kind, PAY_KIND_MAX, "kind");
+	pay_require_line(posting->kind, "kind");
 	pay_refuse_card_number(posting->reference, "reference");
 	pay_refuse_card_number(posting->description, "description");
 	pay_refuse_card_number(posting->kind, "kind");
@@ -119,8 +124,7 @@ require_posting(const PayPosting *posting)
 
 /* ---------- batches ---------- */
 
-Datum
-pay_post_batch(PG_FUNCTION_ARGS)
+PAY_VERB(pay_post_batch)
 {
 	PayPostingBatch batch = {0};
 

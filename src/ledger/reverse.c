@@ -24,6 +24,8 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
+#include "core/line.h"
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
@@ -81,8 +83,7 @@ static PayStmt insert_reversals = PAY_STMT(SPI_OK_INSERT_RETURNING,
 	" ON CONFLICT DO NOTHING RETURNING posting_id",
 	INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID);
 
-Datum
-pay_reverse_posting(PG_FUNCTION_ARGS)
+PAY_VERB(pay_reverse_posting)
 {
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		posting_id;
@@ -103,8 +104,7 @@ pay_reverse_posting(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(posting_id);
 }
 
-Datum
-pay_reverse_transaction(PG_FUNCTION_ARGS)
+PAY_VERB(pay_reverse_transaction)
 {
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		transaction_id;
@@ -175,6 +175,7 @@ read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch, int reference_max)
 	pay_require_given(fcinfo, 1, "reason");
 	pay_require_text(reason, PAY_DESCRIPTION_MAX, "reason");
 	pay_require_text(reference, reference_max, "reference");
+	pay_require_line(reference, "reference");
 	for (int i = 0; i < batch->n; i++)
 	{
 		batch->postings[i].description = reason;

@@ -11,6 +11,7 @@
 #include "payment/dead_letter.h"
 #include "base/uuid.h"
 #include "core/arguments.h"
+#include "core/caller.h"
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/apply.h"
@@ -83,8 +84,7 @@ pay_dead_letter_bury(const pg_uuid_t *operation_id, const char *reason, const ch
  * is in doubt is inquired first.  With `resend` it is a person's word that the
  * PSP has not done it: it is sent, and the PSP's key counts from now.
  */
-Datum
-pay_redrive(PG_FUNCTION_ARGS)
+PAY_VERB(pay_redrive)
 {
 	pg_uuid_t  *id;
 	bool		resend = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
@@ -143,8 +143,7 @@ pay_redrive(PG_FUNCTION_ARGS)
 }
 
 /* discard(dead_letter_id, reason): a person has decided that it did not happen. */
-Datum
-pay_discard(PG_FUNCTION_ARGS)
+PAY_VERB(pay_discard)
 {
 	pg_uuid_t  *id;
 	char	   *reason = pay_text_argument(fcinfo, 1);
@@ -212,7 +211,7 @@ load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb)
 				 errhint("SELECT * FROM payments.dead_letter WHERE decision IS NULL lists the open ones.")));
 	operation_id = pay_spi_uuid(0, 1);
 	payment_id = pay_spi_uuid(0, 2);
-	*set = pay_payments_load(&payment_id, 1, GetCurrentTimestamp(), GetUserNameFromId(GetOuterUserId(), false));
+	*set = pay_payments_load(&payment_id, 1, GetCurrentTimestamp(), pay_caller_name());
 
 	pay_arg_uuid(&again, id);
 	pay_spi_exec(&read_decision, &again);

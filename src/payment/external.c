@@ -18,6 +18,7 @@
 #include "base/pan.h"
 #include "base/uuid.h"
 #include "core/arming.h"
+#include "core/caller.h"
 #include "core/spi.h"
 #include "core/subtransaction.h"
 #include "core/wake.h"
@@ -94,8 +95,7 @@ static PayStmt read_attempt = PAY_STMT(SPI_OK_SELECT,
 /* ---------- claim ---------- */
 
 /* claim(worker, max, lease, psp) */
-Datum
-pay_claim_sql(PG_FUNCTION_ARGS)
+PAY_VERB(pay_claim_sql)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *worker = external_name(fcinfo, 0);
@@ -269,11 +269,10 @@ put_header(StringInfo json, const char *line)
 /* ---------- complete ---------- */
 
 /* complete(operation_id, attempt, http_status, headers, body, error) */
-Datum
-pay_complete_sql(PG_FUNCTION_ARGS)
+PAY_VERB(pay_complete_sql)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	const char *actor = GetUserNameFromId(GetOuterUserId(), false);
+	const char *actor = pay_caller_name();
 	PayAttemptRow row;
 	Jsonb	   *headers = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
 	PayAnswer	answer;

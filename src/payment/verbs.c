@@ -13,6 +13,7 @@
 #include "base/money.h"
 #include "base/uuid.h"
 #include "core/arguments.h"
+#include "core/caller.h"
 #include "core/guc.h"
 #include "core/merchant.h"
 #include "core/spi.h"
@@ -141,8 +142,7 @@ check_key(const char *key)
 /* ---------- create ---------- */
 
 /* create_payment(idempotency_key, amount, currency, ...) */
-Datum
-pay_create_payment(PG_FUNCTION_ARGS)
+PAY_VERB(pay_create_payment)
 {
 	PayCreate	create = {0};
 	PayFirstResult result;
@@ -349,7 +349,7 @@ insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirs
 	row.status = "initiated";
 	row.event = "create";
 	row.source = "client";
-	row.actor = GetUserNameFromId(GetOuterUserId(), false);
+	row.actor = pay_caller_name();
 	row.recorded_at = now;
 	pay_state_hash(&row, NULL, status_hash);
 
@@ -448,8 +448,7 @@ read_follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 }
 
 /* capture_payment(payment_id, idempotency_key, amount) */
-Datum
-pay_capture_payment(PG_FUNCTION_ARGS)
+PAY_VERB(pay_capture_payment)
 {
 	PayFollowUp f = {.verb = "capture_payment", .kind = PAY_OP_CAPTURE};
 
@@ -460,8 +459,7 @@ pay_capture_payment(PG_FUNCTION_ARGS)
 }
 
 /* cancel_payment(payment_id, idempotency_key, reason) */
-Datum
-pay_cancel_payment(PG_FUNCTION_ARGS)
+PAY_VERB(pay_cancel_payment)
 {
 	PayFollowUp f = {.verb = "cancel_payment", .kind = PAY_OP_VOID};
 
@@ -471,8 +469,7 @@ pay_cancel_payment(PG_FUNCTION_ARGS)
 }
 
 /* refund_payment(payment_id, idempotency_key, amount, reason) */
-Datum
-pay_refund_payment(PG_FUNCTION_ARGS)
+PAY_VERB(pay_refund_payment)
 {
 	PayFollowUp f = {.verb = "refund_payment", .kind = PAY_OP_REFUND};
 
@@ -528,7 +525,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	}
 
 	/* Twins with the same key queue up at this lock, and the later one then finds the key. */
-	set = pay_payments_load(&f->payment_id, 1, now, GetUserNameFromId(GetOuterUserId(), false));
+	set = pay_payments_load(&f->payment_id, 1, now, pay_caller_name());
 	if (set->n != 1)
 		elog(ERROR, "payment vanished");
 	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))

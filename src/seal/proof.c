@@ -10,6 +10,7 @@
 #include "payments.h"
 
 #include "base/digest.h"
+#include "core/caller.h"
 #include "seal/leaf.h"
 #include "seal/row.h"
 
@@ -53,8 +54,7 @@ PAY_FUNCTION(pay_seal_row_sql);
 /* ---------- making ---------- */
 
 /* seal_proof(table_name, row_key, head_block) */
-Datum
-pay_seal_proof(PG_FUNCTION_ARGS)
+PAY_VERB(pay_seal_proof)
 {
 	PaySealTable *table = table_argument(fcinfo, 0);
 	PayHasher  *hasher;

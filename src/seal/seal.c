@@ -21,6 +21,7 @@
 #include "payments.h"
 
 #include "core/lock.h"
+#include "core/caller.h"
 #include "seal/brin.h"
 #include "seal/leaf.h"
 #include "seal/row.h"
@@ -81,8 +82,7 @@ PAY_FUNCTION(pay_seal_count);
 PAY_FUNCTION(pay_seal_hash);
 
 /* seal_blocks(max_blocks, every): how many blocks were cut. */
-Datum
-pay_seal_blocks(PG_FUNCTION_ARGS)
+PAY_VERB(pay_seal_blocks)
 {
 	int			max = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
 	PayChainEnd end;

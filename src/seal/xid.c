@@ -28,6 +28,7 @@
 
 #include "seal/xid.h"
 
+#include "core/caller.h"
 #include "core/cluster.h"
 #include "core/spi.h"
 
@@ -196,8 +197,7 @@ pay_seal_horizon(void)
 }
 
 /* seal_horizon() */
-Datum
-pay_seal_horizon_sql(PG_FUNCTION_ARGS)
+PAY_VERB(pay_seal_horizon_sql)
 {
 	uint64		horizon;
 

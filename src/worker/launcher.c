@@ -17,6 +17,7 @@
 #include "worker/trouble.h"
 #include "worker/worker.h"
 
+#include "core/caller.h"
 #include "core/clock.h"
 #include "core/cluster.h"
 #include "core/guc.h"
@@ -386,8 +387,7 @@ static PayStmt enable_worker = PAY_STMT(SPI_OK_UPDATE,
  * stop_worker() locks the same row, and has given the lock of those that serve
  * back when it lets go of it (retire() in worker.c).  So whoever is seen here stays.
  */
-Datum
-pay_start_worker(PG_FUNCTION_ARGS)
+PAY_VERB(pay_start_worker)
 {
 	PayArgs		args = {0};
 	int			pid;
@@ -441,8 +441,7 @@ start_by_hand(void)
 }
 
 /* stop_worker(): no more calls from this database until start_worker(). */
-Datum
-pay_stop_worker(PG_FUNCTION_ARGS)
+PAY_VERB(pay_stop_worker)
 {
 	PayArgs		args = {0};
 

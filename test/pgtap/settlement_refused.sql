@@ -206,7 +206,7 @@ COMMIT;
 SELECT throws_ok($$INSERT INTO payments.settlement_line (batch_id) VALUES (1)$$, '42501', NULL, 'and writes nothing by hand');
 SELECT throws_ok($$INSERT INTO payments.settlement_format (format, function) VALUES ('x', 'x.x')$$, '42501', NULL, 'nor makes formats');
 RESET ROLE;
-SELECT is((SELECT imported_by FROM payments.settlement_batch ORDER BY batch_id DESC LIMIT 1), session_user::text, 'who it was');
+SELECT is((SELECT imported_by FROM payments.settlement_batch ORDER BY batch_id DESC LIMIT 1), 'tap_settlement_operator', 'who it was');
 SET ROLE tap_settlement_app;
 SELECT throws_ok($$SELECT payments.import_settlement('sandbox', 'csv', 'x')$$, '42501', NULL, 'an application does not');
 SELECT throws_ok('SELECT FROM payments.settlement_line', '42501', NULL, 'nor reads');

@@ -13,6 +13,7 @@
 #include "ledger/batch.h"
 #include "ledger/check.h"
 #include "ledger/movement.h"
+#include "ledger/permission.h"
 #include "ledger/refusal.h"
 #include "ledger/write.h"
 
@@ -75,8 +76,7 @@ pay_post(PG_FUNCTION_ARGS)
 	require_posting(&posting);
 
 	pay_spi_begin();
-	pay_ledger_lock_accounts(&batch);
-	pay_ledger_require_merchants(&batch);
+	pay_ledger_lock_own_accounts(&batch);
 	posting.invalid = pay_ledger_check_accounts(&posting);
 	if (posting.invalid)
 	{
@@ -130,8 +130,7 @@ pay_post_batch(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	pay_spi_begin();
-	pay_ledger_lock_accounts(&batch);
-	pay_ledger_require_merchants(&batch);
+	pay_ledger_lock_own_accounts(&batch);
 	for (int i = 0; i < batch.n; i++)
 	{
 		PayPosting *posting = &batch.postings[i];

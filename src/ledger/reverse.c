@@ -28,6 +28,7 @@
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
+#include "ledger/permission.h"
 #include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
@@ -226,8 +227,7 @@ find_retired(FunctionCallInfo fcinfo, bool whole)
 static int64
 reverse_all(PayPostingBatch *batch)
 {
-	pay_ledger_lock_accounts(batch);
-	pay_ledger_require_merchants(batch);
+	pay_ledger_lock_own_accounts(batch);
 	for (int i = 0; i < batch->n; i++)
 		batch->postings[i].invalid = pay_ledger_check_accounts(&batch->postings[i]);
 	refuse_second(batch);

@@ -11,6 +11,20 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'pay_require_account';
 COMMENT ON FUNCTION payments._require_account(bigint) IS
 	'raises unless the account exists (PY202) and the calling role may act for its merchant (42501)';
 
+CREATE FUNCTION payments._template_of(_code text) RETURNS SETOF payments.account_template
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp ROWS 1
+AS $$
+	SELECT t.*
+	FROM payments.account_template t
+	WHERE _code LIKE replace(
+		replace(
+			replace(replace(replace(t.code, '!', '!!'), '%', '!%'), '_', '!_'), '{psp}', '%'),
+		'{bank}', '%') ESCAPE '!'
+	ORDER BY t.code = _code DESC, t.builtin LIMIT 1
+$$;
+COMMENT ON FUNCTION payments._template_of(text) IS
+	'internal: the template that an account of this code is opened from, if there is one';
+
 CREATE FUNCTION payments.create_account(
 	code text,
 	currency text,
@@ -26,7 +40,7 @@ CREATE FUNCTION payments.create_account(
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_create_account';
 COMMENT ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean, int) IS
-	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits unless parts (2 to 64) says into how many parts it is split; parent: account of the same merchant, currency and type that it is totalled under, for good; history => true: keeps the balance after each posting, so that balance_at() costs the same for any time.  Errors: 22023, PY009, PY010, PY013, PY202 (no such parent), PY015 (exists with another definition)';
+	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits unless parts (2 to 64) says into how many parts it is split; parent: account of the same merchant, currency and type that it is totalled under, for good; history => true: keeps the balance after each posting, so that balance_at() costs the same for any time.  A code of account_template, such as merchant_balance: opens the account that movements of payments post to, as its template has it, hot or not.  Errors: 22023, PY009, PY010, PY013, PY202 (no such parent), PY015 (exists with another definition, or its template has another)';
 
 -- All who post wait behind whoever waits for this: give up soon, let them through, try again.
 CREATE FUNCTION payments._lock_deltas_alone() RETURNS void
@@ -93,6 +107,13 @@ DECLARE
 BEGIN
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_account(close_account.account);
+	-- For good, and there is no other that a capture could go to.
+	IF (SELECT x.from_template FROM payments.account x WHERE x.account_id = close_account.account) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY219',
+			MESSAGE = format('account %s is one that movements of payments post to', close_account.account),
+			HINT = 'Leave it; an account without postings costs nothing.';
+	END IF;
 	PERFORM payments._lock_account_alone(close_account.account, 'close');
 	SELECT closed_at, held_debits, held_credits INTO STRICT a
 	FROM payments.account
@@ -121,7 +142,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.close_account(bigint) IS
-	'ends an account for good: nothing can be posted to it any more (PY203).  Its balance must be zero (PY204).  Closing a hot account waits for all transactions that are posting, up to ten seconds.  Returns when it was closed; again: the same.  Errors: PY202, PY204, 25001 (a hot one above READ COMMITTED), 40001 (it was being switched to hot), 42501, 55P03 (others were posting all the while)';
+	'ends an account for good: nothing can be posted to it any more (PY203).  Its balance must be zero (PY204).  Closing a hot account waits for all transactions that are posting, up to ten seconds.  Returns when it was closed; again: the same.  Errors: PY202, PY204, PY219 (one of account_template), 25001 (a hot one above READ COMMITTED), 40001 (it was being switched to hot), 42501, 55P03 (others were posting all the while)';
 
 CREATE FUNCTION payments._split_account(_account bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -8,7 +8,14 @@ CREATE FUNCTION payments._post_movements(
 ) RETURNS void
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_post_movements';
 COMMENT ON FUNCTION payments._post_movements(bigint[], text[], text[], text, text, text, uuid, text) IS
-	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; below zero an amount is posted the other way; without a payment the references are the merchant''s.  For settlements, tests, and a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
+	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; below zero an amount is posted the other way; references are unique among all that the system posts.  For settlements, tests, and a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
+
+CREATE FUNCTION payments._post_own(
+	debit bigint, credit bigint, amount bigint, reference text, description text, kind text
+) RETURNS bigint
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_post_own';
+COMMENT ON FUNCTION payments._post_own(bigint, bigint, bigint, text, text, text) IS
+	'internal, granted to nobody: payments.post() of the system itself, between any merchants'' accounts, under a reference that no verb can take.  Errors: those of payments.post()';
 
 CREATE FUNCTION payments.post(
 	debit bigint,

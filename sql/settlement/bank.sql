@@ -241,8 +241,8 @@ BEGIN
 		ORDER BY 1, 3, 4, 5
 	LOOP
 		PERFORM payments._post_movements(ARRAY[m.amount], ARRAY['settled_at_bank'],
-			ARRAY[format('bank:%s:%s:%s', m.first, m.psp, m.currency)], m.merchant, m.psp, m.currency, NULL,
-			m.bank);
+			ARRAY[format('bank:%s:%s:%s:%s', m.first, m.psp, m.currency, m.merchant)], m.merchant, m.psp,
+			m.currency, NULL, m.bank);
 	END LOOP;
 END
 $$;

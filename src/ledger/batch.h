@@ -86,6 +86,7 @@ typedef struct PayPosting
 	const char *reference;		/* NULL: none */
 	const char *description;	/* NULL: none */
 	const pg_uuid_t *payment_id;	/* NULL: not a payment's */
+	bool		own;			/* of the system, not of a verb: its reference is in a name space of ours */
 	bool		has_effective_at;	/* false: when it is booked */
 	bool		imported;		/* effective_at may lie in the past */
 	TimestampTz effective_at;

@@ -57,6 +57,20 @@ BEGIN
 	) bad;
 
 	RETURN QUERY
+	SELECT 'what is posted to an account fits into its counters', count(*) = 0, count(*),
+		min(format('account %s: debits %s, credits %s', account_id, debits, credits))
+	FROM (
+		SELECT a.account_id, a.debits + d.debits AS debits, a.credits + d.credits AS credits
+		FROM payments.account a
+		JOIN (
+			SELECT t.account_id, sum(t.debits) AS debits, sum(t.credits) AS credits
+			FROM payments._account_tail t
+			GROUP BY t.account_id
+		) d ON d.account_id = a.account_id
+		WHERE greatest(a.debits + d.debits, a.credits + d.credits) > 9223372036854775807
+	) bad;
+
+	RETURN QUERY
 	SELECT 'no account is beyond its limits', count(*) = 0, count(*),
 		min(format(
 			'account %s: balance %s, minimum %s, maximum %s', account_id, balance, min_balance, max_balance))

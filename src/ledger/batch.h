@@ -19,10 +19,7 @@
 #define PAY_DESCRIPTION_MAX 1000
 #define PAY_KIND_MAX 63
 
-/*
- * A hot account's counters may grow to half the range; its unfolded tail, which
- * nobody reads when posting, has the other half.
- */
+/* A hot account's counters may grow to half the range; the other half is for what is not folded yet, and not counted (ledger/tail.c). */
 #define PAY_HOT_COUNTER_MAX (INT64CONST(1) << 62)
 
 typedef enum PayLimit
@@ -60,7 +57,7 @@ typedef struct PayAccount
 	TimestampTz closed_until;	/* nothing takes effect before; read only for postings that say when they do, see ledger/period.c */
 	int64		minimum;
 	int64		maximum;
-	int64		debits;			/* as read under the lock; without the tail if hot */
+	int64		debits;			/* as read under the lock; if hot, with the tail only where much is posted */
 	int64		credits;
 	int64		held_debits;
 	int64		held_credits;

@@ -256,7 +256,8 @@ BEGIN
 				RAISE;
 			END IF;
 			RAISE WARNING 'merchant "%" cannot be closed: %', name, sqlerrm
-				USING ERRCODE = sqlstate, HINT = 'The others are; close_period() of this merchant alone says more.';
+				USING ERRCODE = sqlstate,
+					HINT = 'The others are; close_period() of this merchant alone says more.';
 		END;
 	END LOOP;
 END

@@ -15,7 +15,7 @@ CREATE FUNCTION payments._post_own(
 ) RETURNS bigint
 	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_post_own';
 COMMENT ON FUNCTION payments._post_own(bigint, bigint, bigint, text, text, text) IS
-	'internal, granted to nobody: payments.post() of the system itself, between any merchants'' accounts, under a reference that no verb can take.  Errors: those of payments.post()';
+	'internal, granted to nobody: payments.post() of the system itself, within a decision (_act_for_all()), under a reference that no verb can take.  Errors: those of payments.post()';
 
 CREATE FUNCTION payments.post(
 	debit bigint,

@@ -124,7 +124,8 @@ typedef struct PayPostingBatch
 
 /*
  * Reads the accounts that the postings name, locking the ordinary ones in id
- * order, and points the postings to them.
+ * order, and points the postings to them.  Their merchants' locks are shared
+ * already (ledger/hot.h).
  */
 extern void pay_ledger_read_accounts(PayPostingBatch *batch);
 /* Past the last of the postings that are linked with this one. */

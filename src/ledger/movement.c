@@ -22,6 +22,7 @@
 #include "ledger/movement.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
+#include "ledger/hot.h"
 #include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
@@ -53,6 +54,7 @@ static int	find_rules(const Rule *rules, int n_rules, const char *event, int *fi
 static char *expand_code(const char *code, const PayMovement *movement);
 static int	expand_movements(const PayMovement *movements, int n, PayPostingBatch *batch, AccountName **names);
 static void resolve_names(AccountName *names, int n);
+static void share_hot(const AccountName *names, int n);
 static int	distinct_names(AccountName *names, int n, const AccountName **distinct);
 static int	compare_names(const void *a, const void *b);
 static int	find_accounts(const AccountName **names, int n, int64 *account_ids);
@@ -100,6 +102,7 @@ pay_ledger_post_movements(const PayMovement *movements, int n)
 
 	n_names = expand_movements(movements, n, &batch, &names);
 	resolve_names(names, n_names);
+	share_hot(names, n_names);
 	pay_ledger_lock_accounts(&batch);
 	pay_ledger_write(&batch);
 
@@ -237,6 +240,15 @@ resolve_names(AccountName *names, int n)
 			k++;
 		*names[i].account_id = ids[k];
 	}
+}
+
+/* Sorted by merchant. */
+static void
+share_hot(const AccountName *names, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (i == 0 || strcmp(names[i].merchant, names[i - 1].merchant) != 0)
+			(void) pay_ledger_share_hot(names[i].merchant);
 }
 
 /* Sorts the names; returns the number of different ones, and the first of each. */

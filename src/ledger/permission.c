@@ -18,6 +18,7 @@
 
 #include "core/merchant.h"
 #include "core/spi.h"
+#include "ledger/hot.h"
 #include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
@@ -38,7 +39,7 @@ static HTAB *known = NULL;
 static Oid	known_table = InvalidOid;
 
 static void begin(void);
-static void require(const char *merchant, const char **last);
+static bool require(const char *merchant, const char **last);
 static void look_up(const int64 *ids, int n);
 static void remember(int64 account_id, const char *merchant);
 
@@ -53,7 +54,11 @@ pay_ledger_lock_own_accounts(PayPostingBatch *batch)
 	pay_ledger_require_merchants(batch);
 	pay_ledger_lock_accounts(batch);
 	for (int i = 0; i < batch->n_accounts; i++)
-		require(batch->accounts[i].merchant, &last);
+		if (require(batch->accounts[i].merchant, &last))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("account " INT64_FORMAT " was opened just now", batch->accounts[i].account_id),
+					 errhint("Repeat the transaction.")));
 }
 
 void
@@ -96,13 +101,17 @@ begin(void)
 	known_table = table;
 }
 
-/* Most batches are one merchant's. */
-static void
+/* May the caller act for it?  Then it shares the merchant's lock from now on; returns whether it did not before.  Most batches are one merchant's. */
+static bool
 require(const char *merchant, const char **last)
 {
-	if (*last == NULL || strcmp(*last, merchant) != 0)
-		pay_require_merchant(merchant);
+	bool		same = *last != NULL && strcmp(*last, merchant) == 0;
+
 	*last = merchant;
+	if (same)
+		return false;
+	pay_require_merchant(merchant);
+	return pay_ledger_share_hot(merchant);
 }
 
 /* What does not exist is nobody's; whoever reads the accounts says so. */

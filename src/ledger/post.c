@@ -78,7 +78,7 @@ pay_post(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(posting.posting_id);
 }
 
-/* _post_own(): what a person's decision posts, whosever the accounts are. */
+/* _post_own(): what a person's decision posts. */
 Datum
 pay_post_own(PG_FUNCTION_ARGS)
 {
@@ -101,10 +101,7 @@ post_alone(PayPosting *posting)
 
 	require_posting(posting);
 	pay_spi_begin();
-	if (posting->own)
-		pay_ledger_lock_accounts(&batch);
-	else
-		pay_ledger_lock_own_accounts(&batch);
+	pay_ledger_lock_own_accounts(&batch);
 	posting->invalid = pay_ledger_check_accounts(posting);
 	if (posting->invalid)
 	{

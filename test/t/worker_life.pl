@@ -244,7 +244,7 @@ foreach my $round (1 .. 5)
 	gone_after($last);
 	my @said = map { $_->{stdout} . $_->{stderr} } many_sessions($hand, 4, sub { return 'SELECT payments.start_worker();' });
 	my $serving = value($hand, q{SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-		WHERE l.locktype = 'advisory' AND l.granted AND a.usename = 'payments_worker' AND l.objsubid > 2});
+		WHERE l.locktype = 'advisory' AND l.granted AND a.usename = 'payments_worker' AND l.objsubid = 16});
 	is("@said", "$serving $serving $serving $serving", 'four start one at the same moment: each gets the one that stays');
 }
 # Nobody else can take our locks and stop us: neither the worker's, nor those of seals and jobs.

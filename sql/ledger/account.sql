@@ -122,6 +122,8 @@ BEGIN
 			HINT = 'Leave it; an account without postings costs nothing.';
 	END IF;
 	PERFORM payments._lock_account_alone(close_account.account, 'close');
+	-- Again: whose merchant it is may have changed while this waited.
+	PERFORM payments._require_account(close_account.account);
 	SELECT closed_at, held_debits, held_credits INTO STRICT a
 	FROM payments.account
 	WHERE account_id = close_account.account;
@@ -183,6 +185,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	a record;
+	was_hot boolean;
 	limited boolean;
 BEGIN
 	PERFORM payments._commit_durably();
@@ -197,7 +200,10 @@ BEGIN
 			MESSAGE = 'hot must be true or false, and parts 2 to 64 for a hot account',
 			HINT = 'Pass parts only with hot => true, for an account with limits.';
 	END IF;
-	IF payments._lock_account_alone(set_account_hot.account, 'switch') = set_account_hot.hot THEN
+	was_hot := payments._lock_account_alone(set_account_hot.account, 'switch');
+	-- Again: whose merchant it is may have changed while this waited.
+	PERFORM payments._require_account(set_account_hot.account);
+	IF was_hot = set_account_hot.hot THEN
 		RETURN false;
 	END IF;
 	SELECT closed_at, min_balance, max_balance, debits, credits, history, held_debits, held_credits

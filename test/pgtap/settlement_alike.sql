@@ -8,9 +8,10 @@ SELECT no_plan();
 
 SELECT payments.create_psp('till', 'sandbox');
 -- Days before today, and cents.
+CREATE FUNCTION pg_temp.day(n int) RETURNS text LANGUAGE sql AS $$ SELECT to_char(now() AT TIME ZONE 'UTC' - n * interval '1 day', 'YYYY-MM-DD') $$;
 CREATE FUNCTION pg_temp.payouts(prefix text, days int[], cents bigint[]) RETURNS bigint LANGUAGE sql AS $$
 	SELECT batch_id FROM payments.import_settlement('till', 'csv', E'kind,entry_id,psp_object_id,gross,fee,currency,occurred_at,payout_ref\n'
-		|| (SELECT string_agg(format(E'payout,%1$s%2$s,%1$s%2$s,-%3$s,0,EUR,%4$s 10:00Z,%1$s%2$s\n', $1, n, round(c / 100.0, 2), (now() AT TIME ZONE 'UTC')::date - d), '' ORDER BY n)
+		|| (SELECT string_agg(format(E'payout,%1$s%2$s,%1$s%2$s,-%3$s,0,EUR,%4$s 10:00Z,%1$s%2$s\n', $1, n, round(c / 100.0, 2), pg_temp.day(d)), '' ORDER BY n)
 			FROM unnest($2, $3) WITH ORDINALITY u (d, c, n)), options => '{"totals": "none"}')
 $$;
 CREATE FUNCTION pg_temp.entries(bank text, days int[], cents bigint[]) RETURNS bigint LANGUAGE sql AS $$
@@ -18,9 +19,9 @@ CREATE FUNCTION pg_temp.entries(bank text, days int[], cents bigint[]) RETURNS b
 		|| '<Acct><Id><IBAN>DE89370400440532013000</IBAN></Id><Ccy>EUR</Ccy></Acct>'
 		|| '<Bal><Tp><CdOrPrtry><Cd>OPBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">0.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>2026-01-01</Dt></Dt></Bal>'
 		|| format('<Bal><Tp><CdOrPrtry><Cd>CLBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">%s</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>%s</Dt></Dt></Bal>',
-			(SELECT round(sum(c) / 100.0, 2) FROM unnest($3) c), (now() AT TIME ZONE 'UTC')::date)
+			(SELECT round(sum(c) / 100.0, 2) FROM unnest($3) c), pg_temp.day(0))
 		|| (SELECT string_agg(format('<Ntry><Amt Ccy="EUR">%s</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts><Cd>BOOK</Cd></Sts><BookgDt><Dt>%s</Dt></BookgDt><ValDt><Dt>%2$s</Dt></ValDt><AcctSvcrRef>%s%s</AcctSvcrRef></Ntry>',
-				round(c / 100.0, 2), (now() AT TIME ZONE 'UTC')::date - d, $1, n), E'\n' ORDER BY n)
+				round(c / 100.0, 2), pg_temp.day(d), $1, n), E'\n' ORDER BY n)
 			FROM unnest($2, $3) WITH ORDINALITY u (d, c, n))
 		|| '</Stmt></BkToCstmrStmt></Document>')
 $$;
@@ -47,7 +48,7 @@ SELECT pg_temp.entries('post', array_fill(7, ARRAY[5000]), array_fill(4990::bigi
 -- Each against each would be 25 million pairs, and gigabytes to sort.
 SET temp_file_limit = '64MB';
 CREATE FUNCTION pg_temp.cpu() RETURNS numeric LANGUAGE sql AS $$
-	SELECT (split_part(s, ' ', 12)::numeric + split_part(s, ' ', 13)::numeric) / 100 FROM regexp_replace(pg_read_file('/proc/self/stat'), '^.*\) ', '') s
+	SELECT (split_part(s, ' ', 12)::numeric + split_part(s, ' ', 13)::numeric) / 100 FROM regexp_replace(pg_read_file('/proc/self/stat'), '^.*[)] ', '') s
 $$;
 SELECT pg_temp.cpu() AS before \gset
 SELECT results_eq('SELECT matched, discovered FROM payments.reconcile(''post'')', 'VALUES (0::bigint, 5000::bigint)', 'nobody guesses which is which');

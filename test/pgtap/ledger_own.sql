@@ -109,5 +109,15 @@ SELECT still_open FROM payments.reconcile('second');
 SELECT is(pg_temp.balance('books', 'psp_fees'), 400::bigint, 'but the one that the PSP''s row names');
 SELECT is_empty('SELECT pg_temp.violated()', 'check() holds');
 
+-- ---------- whose an account is, a session remembers ----------
+
+-- Of a name of 126 bytes it does not, and of more accounts than it has room for it begins anew.
+SELECT payments.create_merchant(repeat('ö', 63)) IS NOT NULL AS made;
+SELECT payments.create_account('a', 'EUR', 'asset', repeat('ö', 63)) AS oa, payments.create_account('l', 'EUR', 'liability', repeat('ö', 63)) AS ol \gset
+INSERT INTO payments.account (merchant, code, currency, type) SELECT 'books', 'many ' || n, 'EUR', 'asset' FROM generate_series(1, 16400) n;
+SELECT results_eq($$SELECT count(posting_id) FROM (SELECT array_agg(account_id) FILTER (WHERE account_id % 2 = 0) AS d, array_agg(account_id) FILTER (WHERE account_id % 2 = 1) AS c
+	FROM payments.account WHERE code LIKE 'many %') x, payments.post_batch(x.d, x.c, array_fill(1::bigint, ARRAY[8200]))$$, 'VALUES (8200::bigint)', 'thousands in one call');
+SELECT ok(payments.post(:oa, :ol, n) > 0, 'and others before and after') FROM generate_series(1, 3) n;
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -24,6 +24,8 @@ $$;
 SELECT is(pg_temp.flood(4600), '0', 'as much as half a counter');
 SELECT is(pg_temp.flood(4600), '4589 PY205', 'and no more, folded or not');
 SELECT is(pg_temp.flood(1), '1 PY205', 'not by one');
+SELECT results_eq($$SELECT error FROM payments.post_batch(array_fill(pg_temp.a('full', 'in'), ARRAY[2]), array_fill(pg_temp.a('full', 'merchant_balance'), ARRAY[2]), array_fill(9223372036854775807, ARRAY[2]))$$,
+	$$VALUES ('PY205'), ('PY205')$$, 'however much it is');
 SELECT lives_ok(format('SELECT payments.post(%s, %s, 100)', pg_temp.a('full', 'in'), pg_temp.a('full', 'merchant_balance')), 'a light call goes by the row alone');
 SELECT is(payments.fold_hot_accounts(), 6::bigint, 'it folds');
 SELECT is(pg_temp.flood(1), '1 PY205', 'then, too');

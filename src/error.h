@@ -48,6 +48,7 @@
 #define PAY_ERR_RETIRED					PAY_SQLSTATE('2', '1', '6')
 #define PAY_ERR_NOT_RETIRABLE			PAY_SQLSTATE('2', '1', '7')
 #define PAY_ERR_PERIOD_CLOSED			PAY_SQLSTATE('2', '1', '8')
+#define PAY_ERR_TEMPLATE_ACCOUNT		PAY_SQLSTATE('2', '1', '9')
 
 /* PY3: queue */
 #define PAY_ERR_DEAD_LETTER_NOT_FOUND	PAY_SQLSTATE('3', '0', '1')

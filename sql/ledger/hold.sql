@@ -139,4 +139,10 @@ CREATE FUNCTION payments.reverse_posting(posting_id bigint, reason text, referen
 	LANGUAGE c SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_reverse_posting';
 COMMENT ON FUNCTION payments.reverse_posting(bigint, text, text) IS
-	'takes a posting back by one of the same amount the other way round, which names it in posting.reverses, and returns its id.  Limits and closed accounts are checked as for any posting.  reference: as for payments.post().  Errors: those of payments.post(), PY211 (reversed already), PY212 (a reversal, or a posting of a payment: refund that), PY213 (no such posting)';
+	'takes a posting back by one of the same amount the other way round, which names it in posting.reverses, and returns its id.  Limits and closed accounts are checked as for any posting.  reference: as for payments.post().  Errors: those of payments.post(), PY211 (reversed already), PY212 (a reversal, a posting of a payment: refund that, or one of a file of a PSP or bank or of a decision about it), PY213 (no such posting)';
+
+CREATE FUNCTION payments._reverse_own(posting_id bigint, reason text, reference text DEFAULT NULL)
+	RETURNS bigint
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_reverse_own';
+COMMENT ON FUNCTION payments._reverse_own(bigint, text, text) IS
+	'internal, granted to nobody: payments.reverse_posting() of what the system has posted itself';

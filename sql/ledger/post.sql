@@ -8,7 +8,14 @@ CREATE FUNCTION payments._post_movements(
 ) RETURNS void
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_post_movements';
 COMMENT ON FUNCTION payments._post_movements(bigint[], text[], text[], text, text, text, uuid, text) IS
-	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; below zero an amount is posted the other way; without a payment the references are the merchant''s.  For settlements, tests, and a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
+	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; below zero an amount is posted the other way; references are unique among all that the system posts.  For settlements, tests, and a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
+
+CREATE FUNCTION payments._post_own(
+	debit bigint, credit bigint, amount bigint, reference text, description text, kind text
+) RETURNS bigint
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_post_own';
+COMMENT ON FUNCTION payments._post_own(bigint, bigint, bigint, text, text, text) IS
+	'internal, granted to nobody: payments.post() of the system itself, within a decision (_act_for_all()), under a reference that no verb can take.  Errors: those of payments.post()';
 
 CREATE FUNCTION payments.post(
 	debit bigint,
@@ -212,33 +219,19 @@ $$;
 COMMENT ON FUNCTION payments.statement(bigint, timestamptz, timestamptz) IS
 	'what was booked on an account from from_time up to but not at to_time (null: no bound), with the balance after each posting; the first row is the opening balance, the last the closing balance, both without a posting_id.  Minor units; balances on the account''s normal side; counterpart is the other account''s code, with its merchant if that is another.  For people, in major units: amount_text is what the posting did to the balance, with its sign, balance_text the balance.  Where postings were retired, no bound is from when on they are here.  Errors: 22023, PY202, PY216 (retired), 42501';
 
-CREATE FUNCTION payments.fold_hot_accounts(max_rows int DEFAULT 10000) RETURNS bigint
-LANGUAGE payments SET search_path = pg_catalog, pg_temp
+-- DELETE and UPDATE in one statement: what is taken from one is added to the other.
+CREATE FUNCTION payments._fold(_accounts bigint[]) RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	folded bigint;
-BEGIN
-	-- One statement, so that a reader sees a delta either in its table or in
-	-- the account.  Whether that is still hot does not matter.  Accounts that
-	-- somebody else has locked are left for the next time: folding neither waits
-	-- nor deadlocks.
-	WITH busy AS MATERIALIZED (
-		SELECT DISTINCT t.account_id
-		FROM (SELECT account_id FROM payments.account_delta LIMIT fold_hot_accounts.max_rows) t
-	), locked AS MATERIALIZED (
-		SELECT a.account_id
-		FROM payments.account a
-		JOIN busy b ON b.account_id = a.account_id
-		ORDER BY a.account_id FOR NO KEY UPDATE OF a SKIP LOCKED
-	), gone AS (
+	WITH gone AS (
 		DELETE FROM payments.account_delta d
-		USING locked l
+		USING unnest(_accounts) l(account_id)
 		WHERE d.account_id = l.account_id
 		RETURNING d.account_id, d.debits, d.credits
 	), total AS (
-		SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits, count(*) AS n
-		FROM gone
-		GROUP BY account_id
+		SELECT g.account_id, sum(g.debits) AS debits, sum(g.credits) AS credits, count(*) AS n
+		FROM gone g
+		GROUP BY g.account_id
 	), moved AS (
 		UPDATE payments.account a
 		SET debits = a.debits + t.debits, credits = a.credits + t.credits
@@ -246,12 +239,68 @@ BEGIN
 		WHERE a.account_id = t.account_id
 		RETURNING t.n
 	)
-	SELECT coalesce(sum(n), 0)::bigint INTO folded FROM moved;
+	SELECT coalesce(sum(m.n), 0)::bigint FROM moved m
+$$;
+COMMENT ON FUNCTION payments._fold(bigint[]) IS
+	'internal: adds the deltas of these accounts, which must be locked, into their rows; returns how many.  Errors: 22003 (a sum would not fit)';
+
+CREATE FUNCTION payments.fold_hot_accounts(max_rows int DEFAULT 10000) RETURNS bigint
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	busy bigint[];
+	locked bigint[];
+	each bigint;
+	passed bigint[] := '{}';
+	full_up bigint[] := '{}';
+	folded bigint := 0;
+BEGIN
+	LOOP
+		busy := ARRAY(
+			SELECT DISTINCT t.account_id
+			FROM (
+				SELECT d.account_id
+				FROM payments.account_delta d
+				WHERE d.account_id <> ALL (passed)
+				LIMIT fold_hot_accounts.max_rows
+			) t
+		);
+		-- Whether an account is still hot does not matter.  Those that somebody else has locked are left
+		-- for the next time: folding neither waits nor deadlocks.
+		locked := ARRAY(
+			SELECT a.account_id
+			FROM payments.account a
+			WHERE a.account_id = ANY (busy)
+			ORDER BY a.account_id FOR NO KEY UPDATE SKIP LOCKED
+		);
+		BEGIN
+			folded := folded + payments._fold(locked);
+		EXCEPTION WHEN numeric_value_out_of_range THEN
+			FOREACH each IN ARRAY locked LOOP
+				BEGIN
+					folded := folded + payments._fold(ARRAY[each]);
+				EXCEPTION WHEN numeric_value_out_of_range THEN
+					full_up := full_up || each;
+				END;
+			END LOOP;
+		END;
+		-- Those that had to be left must not hide the others.
+		EXIT WHEN cardinality(locked) = cardinality(busy) AND NOT locked && full_up;
+		passed := passed || ARRAY(SELECT b FROM unnest(busy) b WHERE b <> ALL (locked) OR b = ANY (full_up));
+	END LOOP;
+	IF cardinality(full_up) > 0 THEN
+		RAISE WARNING USING
+			ERRCODE = 'PY205',
+			MESSAGE = format('what was posted to account %s does not fit into its counters', full_up[1]),
+			DETAIL = format('There are %s such accounts. It stays in payments.account_delta.',
+				cardinality(full_up)),
+			HINT = 'Post to another account from now on. Others are folded.';
+	END IF;
 	RETURN folded;
 END
 $$;
 COMMENT ON FUNCTION payments.fold_hot_accounts(int) IS
-	'adds what was posted to hot accounts lately into the accounts'' rows, so that reading their balance stays cheap; the worker calls it.  Looks at max_rows deltas to choose accounts, folds those completely, and returns the number of deltas folded';
+	'adds what was posted to hot accounts lately into the accounts'' rows, so that reading their balance stays cheap; the worker calls it.  Looks at max_rows deltas to choose accounts, folds those completely, and returns the number of deltas folded.  What does not fit into an account''s counters stays where it is, with a warning; others are folded';
 
 CREATE FUNCTION payments.format_amount(amount bigint, currency text) RETURNS text
 LANGUAGE payments STABLE STRICT SET search_path = pg_catalog, pg_temp

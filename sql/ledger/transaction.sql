@@ -280,16 +280,15 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	account bigint;
-	t record;
+	t payments.account_template;
 BEGIN
-	-- The merchant's own definition of it comes first.
 	SELECT a.account_id INTO account
 	FROM payments.account a
-	WHERE a.merchant = _merchant AND a.code = _code AND a.currency = _currency;
+	WHERE a.merchant = _merchant AND a.code = _code AND a.currency = _currency AND a.from_template;
 	IF FOUND THEN
 		RETURN account;
 	END IF;
-	SELECT * INTO t FROM payments.account_template a WHERE a.code = _code ORDER BY a.builtin LIMIT 1;
+	SELECT * INTO t FROM payments._template_of(_code);
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY207',

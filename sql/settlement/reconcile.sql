@@ -552,9 +552,10 @@ BEGIN
 		SELECT p.merchant, regexp_replace(p.reference, ':[0-9]+$', '') AS reference, p.kind AS event,
 			p.currency, p.amount
 		FROM payments.posting p
-		WHERE starts_with(p.kind, 'settled_')
-		AND p.kind <> 'settled_at_bank'
-		AND p.reference LIKE 'settlement:%'
+		-- The kind says what anybody may; whose reference it is, is ours to say.
+		JOIN payments.posting_reference r
+			ON r.merchant = '' AND r.reference = p.reference AND r.posting_id = p.posting_id
+		WHERE starts_with(p.kind, 'settled_') AND p.kind <> 'settled_at_bank'
 	) y ON y.merchant = x.merchant AND y.reference = x.reference
 	WHERE (x.event, x.currency, x.amount) IS DISTINCT FROM (y.event, y.currency, y.amount)
 	AND NOT (y.reference IS NULL AND x.posted_at < horizon);
@@ -616,6 +617,8 @@ BEGIN
 				AS what,
 			sum(CASE WHEN d.code IS NOT NULL THEN p.amount ELSE - p.amount END) AS amount
 		FROM payments.posting p
+		JOIN payments.posting_reference r
+			ON r.merchant = '' AND r.reference = p.reference AND r.posting_id = p.posting_id
 		LEFT JOIN payments.account d ON d.account_id = p.debit_account AND d.code LIKE 'bank:%'
 		LEFT JOIN payments.account c ON c.account_id = p.credit_account AND c.code LIKE 'bank:%'
 		WHERE p.kind = 'settled_at_bank'

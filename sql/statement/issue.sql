@@ -223,7 +223,8 @@ BEGIN
 	FROM payments.account a
 	WHERE a.merchant = issue_statement.merchant
 	AND a.currency = issue_statement.currency
-	AND a.code = issue_statement.account;
+	AND a.code = issue_statement.account
+	ORDER BY a.from_template DESC LIMIT 1;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY202',
@@ -292,7 +293,8 @@ BEGIN
 				a.account_id, issue_statements.from_time, issue_statements.to_time, patience) m;
 		EXCEPTION WHEN OTHERS THEN
 			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-			IF sqlstate NOT LIKE 'PY%' THEN
+			-- Of this account, whatever it is; the others get theirs.
+			IF payments._is_no_fault(sqlstate) THEN
 				RAISE;
 			END IF;
 			failed := sqlstate;

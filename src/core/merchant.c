@@ -47,7 +47,6 @@ static PayCache roles = {
 
 static bool find_role(const char *merchant, const char **app_role);
 static bool reads_all_merchants(void);
-static bool decides(void);
 
 static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
 	"SELECT app_role FROM payments.merchant WHERE merchant = $1", TEXTOID);
@@ -64,7 +63,7 @@ pay_require_merchant(const char *merchant)
 				(errcode(PAY_ERR_MERCHANT_UNKNOWN),
 				 merchant ? errmsg("merchant \"%s\" does not exist", merchant) : errmsg("merchant must not be null"),
 				 errhint("Create it with payments.create_merchant().")));
-	if (app_role == NULL || decides())
+	if (app_role == NULL || pay_decides())
 		return;
 	role = get_role_oid(app_role, true);
 	if (!OidIsValid(role) || !has_privs_of_role(pay_caller(), role))
@@ -132,8 +131,8 @@ pay_act_for_all(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static bool
-decides(void)
+bool
+pay_decides(void)
 {
 	return LocalTransactionIdIsValid(deciding_lxid) && deciding_lxid == PayMyLocalTransactionId() &&
 		deciding_subid == GetCurrentSubTransactionId();

@@ -13,4 +13,7 @@
  */
 extern void pay_require_merchant(const char *merchant);
 
+/* Is a person's decision being carried out, by _act_for_all()? */
+extern bool pay_decides(void);
+
 #endif							/* PAY_MERCHANT_H */

@@ -45,6 +45,7 @@
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
+#include "ledger/permission.h"
 #include "ledger/refusal.h"
 #include "ledger/save.h"
 #include "ledger/write.h"
@@ -147,8 +148,7 @@ PAY_VERB(pay_hold)
 
 	InitMaterializedSRF(fcinfo, 0);
 	pay_spi_begin();
-	pay_ledger_lock_accounts(&hold.batch);
-	pay_ledger_require_merchants(&hold.batch);
+	pay_ledger_lock_own_accounts(&hold.batch);
 	hold.posting.error = pay_ledger_check_accounts(&hold.posting);
 	if (hold.posting.error)
 		pay_ledger_raise(&hold.posting);
@@ -388,8 +388,7 @@ lock_hold(Hold *hold, int64 hold_id)
 	hold->expires = !pay_spi_isnull(0, 5);
 	hold->expires_at = hold->expires ? pay_spi_time(0, 5) : 0;
 
-	pay_ledger_lock_accounts(&hold->batch);
-	pay_ledger_require_merchants(&hold->batch);
+	pay_ledger_lock_own_accounts(&hold->batch);
 	if (hold->batch.n_accounts != 2)
 		elog(ERROR, "hold " INT64_FORMAT " has lost an account", hold_id);
 

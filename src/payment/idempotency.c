@@ -14,11 +14,15 @@
 #include "payment/idempotency.h"
 
 #include "core/installation.h"
+#include "core/merchant.h"
 #include "core/spi.h"
 
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+
+/* Of decisions about what a PSP or bank says: no client takes a key that one will need. */
+#define OWN_PREFIX "payments:"
 
 #define BASE32 "abcdefghijklmnopqrstuvwxyz234567"
 /* 215 bits of the hash; as much as fits beside the tag into what PSPs take. */
@@ -48,6 +52,11 @@ pay_idempotency_check_key(const char *key)
 				(errcode(PAY_ERR_KEY_INVALID),
 				 errmsg("idempotency key is longer than %d characters", PAY_KEY_CHARS_MAX),
 				 errhint("Hash long keys before use.")));
+	if (strncmp(key, OWN_PREFIX, strlen(OWN_PREFIX)) == 0 && !pay_decides())
+		ereport(ERROR,
+				(errcode(PAY_ERR_KEY_INVALID),
+				 errmsg("idempotency keys that begin with \"%s\" are the system's", OWN_PREFIX),
+				 errhint("Begin yours with another word.")));
 	for (const unsigned char *p = (const unsigned char *) key; *p; p++)
 		if (*p < 0x20 || *p == 0x7f)
 			ereport(ERROR,

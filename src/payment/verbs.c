@@ -528,6 +528,8 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	set = pay_payments_load(&f->payment_id, 1, now, pay_caller_name());
 	if (set->n != 1)
 		elog(ERROR, "payment vanished");
+	/* Again: the merchant may have been given to another role while this waited. */
+	pay_require_merchant(merchant);
 	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
 	{
 		pay_spi_end();

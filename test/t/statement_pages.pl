@@ -178,7 +178,9 @@ is(join(' ', map { value($node, "SELECT md5(payments.statement_${_}($january)::t
 
 # As much as there can be, in the currency with the most decimals.
 value($node, q{INSERT INTO payments.currency (currency, exponent, name, builtin) VALUES ('XMX', 4, 'much', false);
-	SELECT payments.create_account('merchant_balance', 'XMX', 'liability', 'late'), payments.create_account('bank', 'XMX', 'asset', 'late')});
+	INSERT INTO payments.account_template (code, type) VALUES ('merchant_balance', 'liability');
+	SELECT payments.create_account('merchant_balance', 'XMX', 'liability', 'late'), payments.create_account('bank', 'XMX', 'asset', 'late');
+	DELETE FROM payments.account_template WHERE NOT builtin});
 my ($much, $much_bank) = map { s/EUR/XMX/r } $late, $late_bank;
 value($node, post($much_bank, $much, 0) =~ s/, 0\)/, 9223372036854775807, kind => 'capture')/r);
 value($node, q{SELECT payments.issue_statement('late', 'XMX', '2024-04-01+00', '2024-04-01 10:00+00')}) if set_clock('2024-04-01', 11) || 1;

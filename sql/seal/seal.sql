@@ -297,6 +297,8 @@ BEGIN
 			MESSAGE = 'from_block and max_findings must be above zero',
 			HINT = 'Leave them out to verify all blocks.';
 	END IF;
+	-- Nor is anything retired, or what is gone would be missed.
+	PERFORM payments._require_snapshot();
 	SELECT s.block, s.to_xid INTO newest, last_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1;
 	newest := coalesce(newest, 0);
 	last_block := least(coalesce(verify.to_block, newest), newest);
@@ -354,7 +356,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.verify(text, bigint, bigint, int) IS
-'Compares all sealed rows with the blocks that sealed them. One row of kind ok, or a row a finding: changed, missing or added (row_key names the first such row of the block and table; of a missing one its neighbours), leaves or root (rows and seals differ, and it was the seal), chain (the blocks), head (a witness has seen another block), retired (retention is said to have removed what is there, or what it cannot have), overdue (rows wait for long, and no block is cut). heads: lines of payments.seal_file, or JSON objects with block and hash; a line that is none, such as one that was cut short, is passed over and counted. from_block, to_block: to verify in slices; rows before from_block are not read. client_min_messages = debug1 shows progress. Raises 22023.';
+'Compares all sealed rows with the blocks that sealed them. One row of kind ok, or a row a finding: changed, missing or added (row_key names the first such row of the block and table; of a missing one its neighbours), leaves or root (rows and seals differ, and it was the seal), chain (the blocks), head (a witness has seen another block), retired (retention is said to have removed what is there, or what it cannot have), overdue (rows wait for long, and no block is cut). heads: lines of payments.seal_file, or JSON objects with block and hash; a line that is none, such as one that was cut short, is passed over and counted. from_block, to_block: to verify in slices; rows before from_block are not read. client_min_messages = debug1 shows progress. Nothing is retired until the end of its transaction. Raises 22023, 40001 (the snapshot is older than a retirement).';
 
 CREATE FUNCTION payments._seal_row(table_name text, row_key jsonb) RETURNS bytea
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_seal_row_sql';

@@ -32,6 +32,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
@@ -73,7 +74,9 @@ static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_
 static void check_statement(Node *statement);
 static void check_create_table(CreateStmt *statement);
 static void check_rename(RenameStmt *statement);
+static void check_alter_sequence(AlterSeqStmt *statement);
 static void check_alter_table(AlterTableStmt *statement);
+static Oid	indexed_table(Oid index);
 static bool is_guarded_already(const RangeVar *relation);
 static void check_create_trigger(CreateTrigStmt *statement);
 static bool trigger_is_ours(Oid table, const char *name);
@@ -264,6 +267,9 @@ check_statement(Node *statement)
 		case T_RenameStmt:
 			check_rename((RenameStmt *) statement);
 			break;
+		case T_AlterSeqStmt:
+			check_alter_sequence((AlterSeqStmt *) statement);
+			break;
 		case T_AlterObjectDependsStmt:
 			/* A trigger that depends on an extension goes with it, without a word. */
 			if (((AlterObjectDependsStmt *) statement)->relation &&
@@ -297,11 +303,44 @@ check_rename(RenameStmt *statement)
 {
 	if (statement->relation && range_is_guarded(statement->relation))
 		refuse("be renamed, nor can its parts", statement->relation->relname);
+	/* With the index of a constraint the constraint gets another name, under which nobody asks for it. */
+	if (statement->relation)
+	{
+		Oid			table = indexed_table(RangeVarGetRelid(statement->relation, NoLock, true));
+
+		if (is_guarded(table))
+			refuse("be renamed, nor can its parts", table_name(table));
+	}
 	if (statement->renameType == OBJECT_SCHEMA && strcmp(statement->subname, PAY_SCHEMA) == 0 && pay_guard_has_payments())
 		ereport(ERROR,
 				(errcode(PAY_ERR_GUARDED_DDL),
 				 errmsg("schema \"%s\" cannot be renamed while there are payments in it", PAY_SCHEMA),
 				 errhint("Its name is a part of what protects them.")));
+}
+
+/* A number that is given twice is one that two postings share: in another month nobody notices. */
+static void
+check_alter_sequence(AlterSeqStmt *statement)
+{
+	Oid			sequence = RangeVarGetRelid(statement->sequence, NoLock, true);
+	Oid			table;
+	int32		column;
+
+	if (OidIsValid(sequence) && sequenceIsOwned(sequence, DEPENDENCY_INTERNAL, &table, &column) && is_guarded(table) && has_rows(table))
+		refuse("count anew", table_name(table));
+}
+
+static Oid
+indexed_table(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	Oid			table;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	table = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
+	ReleaseSysCache(tuple);
+	return table;
 }
 
 /* Has setup() been here? */

@@ -37,6 +37,7 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "utils/datum.h"
@@ -46,12 +47,16 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+/* core/tables_grants.sql makes it. */
+#define POLICY_VIEW "_my_merchant"
+
 static object_access_hook_type previous_hook = NULL;
 
 static void guard_object(ObjectAccessType access, Oid class, Oid object, int part, void *arg);
 static void check_dropped(Oid class, Oid object, int part);
 static void check_dropped_relation(Oid relation, int column);
 static void check_function(Oid function);
+static void check_rule(Oid rule);
 static bool is_member(Oid function);
 static bool is_same_function(HeapTuple before, HeapTuple after);
 static HeapTuple find_row(Oid class, Oid index, AttrNumber key, Oid object, Snapshot snapshot);
@@ -74,6 +79,8 @@ guard_object(ObjectAccessType access, Oid class, Oid object, int part, void *arg
 		check_dropped(class, object, part);
 	else if (class == ProcedureRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
 		check_function(object);
+	else if (class == RewriteRelationId && access == OAT_POST_CREATE)
+		check_rule(object);
 }
 
 static void
@@ -161,6 +168,19 @@ check_function(Oid function)
 			pay_guard_refuse_code("have another", NameStr(((Form_pg_proc) GETSTRUCT(before))->proname));
 	}
 	ReleaseSysCache(before);
+}
+
+/* By this view policies tell whose the rows are. */
+static void
+check_rule(Oid rule)
+{
+	HeapTuple	row = find_row(RewriteRelationId, RewriteOidIndexId, Anum_pg_rewrite_oid, rule, SnapshotSelf);
+
+	if (row && ((Form_pg_rewrite) GETSTRUCT(row))->ev_class == get_relname_relid(POLICY_VIEW, pay_schema_oid()) &&
+		pay_guard_has_payments())
+		pay_guard_refuse_code("have another", POLICY_VIEW);
+	if (row)
+		heap_freetuple(row);
 }
 
 static bool

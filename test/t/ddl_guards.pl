@@ -87,6 +87,9 @@ my @refused = (
 	'CREATE DOMAIN short AS text; ALTER TABLE payments.payment ADD COLUMN shop short; DROP DOMAIN short CASCADE',
 	q{CREATE FUNCTION small(bigint) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT $1 < 10'; ALTER TABLE payments.payment ADD CONSTRAINT own CHECK (small(amount)) NOT VALID; DROP FUNCTION small CASCADE},
 	q{DO 'BEGIN EXECUTE ''DROP INDEX payments.operation_psp_ref''; END'},
+	'ALTER INDEX payments.account_once RENAME TO another',
+	'ALTER SEQUENCE payments.posting_posting_id_seq RESTART WITH 1',
+	'CREATE OR REPLACE VIEW payments._my_merchant AS SELECT m.merchant FROM payments.merchant m',
 	# What guards, and what says that it does.
 	'ALTER FUNCTION payments.guard_append_only() RENAME TO g',
 	'ALTER FUNCTION payments.guard_append_only() SET SCHEMA public',
@@ -128,6 +131,7 @@ my @allowed = (
 	'SELECT payments.setup()',
 	'CREATE ROLE heir SUPERUSER; REASSIGN OWNED BY founder TO heir; ALTER FUNCTION payments.check() OWNER TO heir; GRANT EXECUTE ON FUNCTION payments.check() TO payments_app',
 	'CREATE FUNCTION payments.mine() RETURNS int LANGUAGE sql RETURN 1; CREATE OR REPLACE FUNCTION payments.mine() RETURNS int LANGUAGE sql RETURN 2; ALTER FUNCTION payments.mine() RENAME TO ours; DROP FUNCTION payments.ours()',
+	'CREATE TABLE mine (j int GENERATED ALWAYS AS IDENTITY); ALTER SEQUENCE mine_j_seq RESTART WITH 7; CREATE VIEW seen AS TABLE mine; CREATE OR REPLACE VIEW seen AS SELECT j FROM mine WHERE j > 0; ALTER VIEW seen RENAME TO shown',
 	'CREATE TABLE mine (i bigint UNIQUE CHECK (i > 0)); CREATE INDEX ON mine (i); DROP TABLE mine',
 	'SET payments.guard_ddl = off; DROP EXTENSION payments CASCADE; CREATE EXTENSION payments; SELECT payments.setup()',
 );

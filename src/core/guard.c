@@ -215,6 +215,14 @@ pay_guard_is_on(void)
 	return pay_guard_ddl && !ddl_allowed && !IsBinaryUpgrade && IsTransactionState() && OidIsValid(MyDatabaseId);
 }
 
+bool
+pay_guard_own_script(void)
+{
+	const char *name = creating_extension ? get_extension_name(CurrentExtensionObject) : NULL;
+
+	return name && strcmp(name, PAY_SCHEMA) == 0;
+}
+
 static void
 guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			  ProcessUtilityContext context, ParamListInfo params,
@@ -477,7 +485,7 @@ check_create_policy(CreatePolicyStmt *statement)
 static void
 check_extension_contents(AlterExtensionContentsStmt *statement)
 {
-	if (creating_extension || statement->action > 0 || strcmp(statement->extname, PAY_SCHEMA) != 0)
+	if (pay_guard_own_script() || statement->action > 0 || strcmp(statement->extname, PAY_SCHEMA) != 0)
 		return;
 	ereport(ERROR,
 			(errcode(PAY_ERR_GUARDED_DDL),

@@ -15,6 +15,8 @@ extern void pay_guard_allow_ddl(bool allow);
 extern void pay_guard_objects_init(void);
 /* Is there anything to guard in this session, and from it? */
 extern bool pay_guard_is_on(void);
+/* Is this of CREATE or ALTER EXTENSION payments?  Another extension's script is as good as anybody. */
+extern bool pay_guard_own_script(void);
 extern bool pay_guard_has_payments(void);
 /* Refuses it of a guarded table, as long as there are payments. */
 extern void pay_guard_keep(Oid table, const char *what);

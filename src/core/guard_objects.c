@@ -73,7 +73,7 @@ guard_object(ObjectAccessType access, Oid class, Oid object, int part, void *arg
 {
 	if (previous_hook)
 		previous_hook(access, class, object, part, arg);
-	if (access == OAT_FUNCTION_EXECUTE || access == OAT_NAMESPACE_SEARCH || creating_extension || !pay_guard_is_on())
+	if (access == OAT_FUNCTION_EXECUTE || access == OAT_NAMESPACE_SEARCH || !pay_guard_is_on() || pay_guard_own_script())
 		return;
 	if (access == OAT_DROP && (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) == 0)
 		check_dropped(class, object, part);

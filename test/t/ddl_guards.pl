@@ -142,6 +142,18 @@ foreach my $sql (@allowed)
 	is($node->psql('postgres', "BEGIN;\n$sql;\nROLLBACK;", on_error_stop => 1), 0, "allowed: $sql");
 }
 
+# ---------- the script of an extension of somebody else's
+chomp(my $scripts = `pg_config --sharedir`);
+$scripts .= '/extension/payments_theirs';
+foreach my $file ([ '.control', "default_version = '1'" ], [ '--1.sql', 'DROP INDEX payments.operation_psp_ref;' ])
+{
+	open my $out, '>', "$scripts$file->[0]" or die "$scripts$file->[0]: $!";
+	print {$out} $file->[1];
+	close $out or die $!;
+}
+is(sqlstate($node, 'CREATE EXTENSION payments_theirs'), 'PY012', 'another extension may not either');
+unlink map { "$scripts$_" } '.control', '--1.sql';
+
 # ---------- who may not do it does not wait for it, with all others behind him
 $node->safe_psql('postgres', q{
 	CREATE ROLE stranger; GRANT USAGE ON SCHEMA payments TO stranger; CREATE SCHEMA his AUTHORIZATION stranger;

@@ -257,6 +257,17 @@ BEGIN
 		AND c.relpersistence <> 'p'
 		AND c.relname <> 'settlement_staging'
 		UNION ALL
+		-- It may swallow rows, or write others.
+		SELECT c.relname || '.' || t.tgname || ' is another''s and comes before'
+		FROM payments._tables() d
+		JOIN pg_class c
+			ON c.oid = to_regclass('payments.' || d.name)
+			OR c.oid IN (
+				SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = to_regclass('payments.' || d.name)
+			)
+		JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 2 <> 0
+		WHERE d.guards <> '{}' AND t.tgname <> ALL (d.guards)
+		UNION ALL
 		SELECT c.relname || ' has a rule'
 		FROM pg_class c
 		JOIN pg_rewrite r ON r.ev_class = c.oid

@@ -52,13 +52,17 @@ SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
 		WHEN payments._worker_pid() IS NULL THEN
 			'not running: ' || coalesce(payments._worker_trouble(), 'list this database in payments.databases, or SELECT payments.start_worker()')
 		WHEN payments._worker_trouble() IS NOT NULL THEN payments._worker_trouble()
-		ELSE nullif(concat_ws('; ',
+		ELSE coalesce(nullif(concat_ws('; ',
 			CASE WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp r WHERE r.adapter <> 'sandbox')
 				THEN 'nothing is sent to real PSPs: ' || u.reason || ': SELECT payments.arm(), once no other copy of this database sends' END,
 			(SELECT string_agg(format('PSP "%s" is halted: %s: SELECT payments.resume_psp(%L)', h.psp, coalesce(h.halted_reason, 'see payments.psp'), h.psp), '; ' ORDER BY h.psp)
 			 FROM payments.psp h WHERE h.halted_at IS NOT NULL),
 			s.unfit,
-			CASE WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_health' END), '')
+			payments._seal_overdue() || ': end what has been open for long in pg_stat_activity and pg_prepared_xacts, and see the server log',
+			CASE WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_health' END), ''),
+			-- Nothing is in the way, and yet no round is made.
+			CASE WHEN q.oldest_due < now() - interval '1 minute'
+				THEN format('the worker runs, but does not claim what is due since %s: see the server log, or terminate process %s', to_char(q.oldest_due, 'YYYY-MM-DD HH24:MI:SS'), payments._worker_pid()) END)
 	END AS hint,
 	q.queued, q.due, q.in_flight,
 	(SELECT count(*) FROM payments.dead_letter d WHERE d.decision IS NULL) AS dead_letters,

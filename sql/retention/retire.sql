@@ -179,10 +179,6 @@ BEGIN
 		refs, amounts, retired_at, retired_by)
 	VALUES (_table_name, _from_time, _to_time, _partition, CASE WHEN _keep THEN 'retired_' || _partition END,
 		r.rows, r.last_id, r.refs, r.amounts, clock_timestamp(), _by);
-	-- verify() must not miss them.
-	IF to_regprocedure('payments._seal_retire(text, text, text)') IS NOT NULL THEN
-		EXECUTE 'SELECT payments._seal_retire($1, $2, $3)' USING _table_name, _partition, _by;
-	END IF;
 	RETURN r.rows;
 END
 $$;

@@ -37,6 +37,7 @@
 #include "core/line.h"
 #include "core/merchant.h"
 #include "core/spi.h"
+#include "core/table.h"
 #include "ledger/part.h"
 
 #include "access/htup_details.h"
@@ -323,9 +324,8 @@ pay_guard_account(PG_FUNCTION_ARGS)
 {
 	static const char *const sums[] = {"debits", "credits", NULL};
 	static const char *const layout[] = {"hot", "parts", NULL};
-	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "min_balance", "max_balance", "parent",
-	"history", "from_template", "created_at", "part", "debit_normal", NULL};
 	TriggerData *trigger = pay_require_row_trigger(fcinfo, true);
+	const PayTable *table;
 	TupleDesc	desc;
 	Datum	   *old_values,
 			   *new_values;
@@ -343,6 +343,7 @@ pay_guard_account(PG_FUNCTION_ARGS)
 				 errmsg("accounts cannot be removed"),
 				 errhint("Close the account with payments.close_account().")));
 
+	table = pay_table_find(RelationGetRelationName(trigger->tg_relation));
 	desc = RelationGetDescr(trigger->tg_relation);
 	old_values = palloc(sizeof(Datum) * desc->natts);
 	new_values = palloc(sizeof(Datum) * desc->natts);
@@ -360,7 +361,7 @@ pay_guard_account(PG_FUNCTION_ARGS)
 			continue;
 		if (is_among(name, sums) ? DatumGetInt64(new_values[i]) > DatumGetInt64(old_values[i]) :
 			is_among(name, layout) ? works_unlocked(trigger->tg_relation, trigger->tg_newtuple) :
-			strcmp(name, "closed_at") == 0 ? old_nulls[i] : !is_among(name, facts))
+			strcmp(name, "closed_at") == 0 ? old_nulls[i] : pay_table_in_projection(table, name))
 			continue;
 		ereport(ERROR,
 				(errcode(PAY_ERR_APPEND_ONLY),

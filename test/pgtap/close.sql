@@ -226,4 +226,10 @@ SELECT throws_ok(format('SELECT payments.%s', v), '22023', NULL, 'nor does what 
 SELECT is((SELECT count(*)::int FROM payments.verify_close(E'big "\n%s') WHERE ok), 4, 'and it is verified');
 SELECT is((SELECT string_agg(invariant, '; ') FROM payments.check() WHERE NOT ok), NULL, 'check() is clean at the end');
 
+-- A row of a transaction that nobody will ever begin: it would be waited for without end.
+INSERT INTO payments.posting (debit_account, credit_account, amount, effective_at, booked_at, currency, kind, merchant, xid)
+VALUES (:bank, :sales, 1, clock_timestamp(), clock_timestamp(), 'EUR', 'manual', 'shop', '9223372036854775000');
+SELECT isnt_empty($$SELECT * FROM payments.close_period(clock_timestamp(), 'shop')$$, 'a close does not wait for it');
+SELECT ok(EXISTS (SELECT FROM payments.check() WHERE invariant = 'every row will be sealed' AND NOT ok), 'check() tells of it');
+
 SELECT * FROM finish();

@@ -79,6 +79,22 @@ $node->safe_psql('postgres', "UPDATE pg_extension SET extversion = '$version' WH
 is(outcome($node, $later), 'succeeded', 'when they are the same it goes on');
 ok(hint('all is well'), 'without a hint');
 
+# ---------- a worker that runs and does nothing
+$log_from = value($node, 'SELECT pid FROM payments.worker_status');
+kill STOP => $log_from;
+my $left = create_payment($node, idempotency_key => 'left', amount => 1000);
+is(value($node, 'SELECT hint FROM payments.worker_status'), '', 'what has just been asked for is about to be claimed');
+value($node, "UPDATE payments.queue SET due_at = now() - interval '2 minutes' WHERE payment_id = '$left'");
+like(value($node, 'SELECT hint FROM payments.worker_status'), qr/^the worker runs, but does not claim what is due since .*terminate process $log_from$/, 'a worker that makes no round: worker_status says so');
+# Of the same transaction, as if time had passed: more than a day, so that it does not matter in what the worker was stopped.
+my $days_ago = q{SET LOCAL payments.guard_ddl = off;
+	ALTER TABLE payments.seal DISABLE TRIGGER ALL; ALTER TABLE payments.event DISABLE TRIGGER ALL;
+	UPDATE payments.seal SET sealed_at = sealed_at - interval '3 days'; UPDATE payments.event SET created_at = created_at - interval '2 days'};
+like(value($node, "BEGIN; $days_ago; SELECT hint FROM payments.worker_status; ROLLBACK"), qr/^rows wait to be sealed that were written before .*pg_prepared_xacts/, 'nor a block: likewise');
+kill CONT => $log_from;
+is(outcome($node, $left), 'succeeded', 'and it goes on');
+ok(hint('all is well'), 'without a hint');
+
 # ---------- a name in payments.databases that is mistyped
 my $pid = value($node, 'SELECT pid FROM payments.worker_status');
 $log_from = -s $node->logfile;

@@ -333,6 +333,7 @@ DECLARE
 	failed_detail text;
 	failed_hint text;
 BEGIN
+	PERFORM payments._refuse_card_numbers('job', run_job.job);
 	-- In a transaction block it fails here, before anything is locked.
 	COMMIT;
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -395,6 +396,7 @@ COMMENT ON PROCEDURE payments.run_job(text) IS
 CREATE FUNCTION payments.resolve_finding(finding_id bigint, resolution text) RETURNS void
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._refuse_card_numbers('resolution', resolve_finding.resolution);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF resolve_finding.resolution !~ '[^[:space:]]' OR resolve_finding.resolution IS NULL THEN

@@ -28,6 +28,8 @@
 #define SEPARATORS_MAX 3
 /* "20261122-1234567" are a date and a counter: people write card numbers in groups of four, or 4-6-5. */
 #define GROUP_MAX 6
+/* Where text was joined, two groups of four may have become one of eight. */
+#define GROUP_JOINED 8
 
 #define UUID_BYTES 36
 #define IBAN_BYTES_MIN 15
@@ -272,7 +274,7 @@ match_at(const char *text, size_t bytes, size_t from, PanMatch *match)
 
 		if (is_whole && groups_are_a_cards(&groups) && is_card_number(match->digits, match->n))
 			longest = match->n;
-		if ((groups.n > 1 && groups.size[groups.n - 1] > GROUP_MAX) || (i < bytes && is_alnum(text[i])))
+		if ((groups.n > 1 && groups.size[groups.n - 1] > GROUP_JOINED) || (i < bytes && is_alnum(text[i])))
 			break;
 		gap = gap_at(text, bytes, &i);
 		if (gap == GAP_NONE)
@@ -304,7 +306,7 @@ read_group(const char *text, size_t bytes, size_t *at, PanMatch *match, PanGroup
 	return match->n > before;
 }
 
-/* 4-4-4-4, 1-1-1 and so on up to a shorter rest, 4-6-5 and 4-6-4; between blanks and dashes any short ones. */
+/* 4-4-4-4, 1-1-1 and so on up to a shorter rest, 4-6-5 and 4-6-4; between blanks and dashes any short ones, and 4-8-4. */
 static bool
 groups_are_a_cards(const PanGroups *groups)
 {
@@ -314,7 +316,16 @@ groups_are_a_cards(const PanGroups *groups)
 	if (last == 0)
 		return true;
 	if (!groups->marked)
-		return size[last] <= GROUP_MAX;
+	{
+		bool		by_four = true;
+
+		for (int i = 0; i <= last; i++)
+			by_four = by_four && (size[i] == 4 || size[i] == GROUP_JOINED);
+		for (int i = 1; i <= last; i++)
+			if (size[i] > GROUP_MAX && !by_four)
+				return false;
+		return true;
+	}
 	if (last == 2 && size[0] == 4 && size[1] == 6 && (size[2] == 5 || size[2] == 4))
 		return true;
 	for (int i = 1; i < last; i++)

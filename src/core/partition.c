@@ -25,6 +25,7 @@
 #include "payments.h"
 
 #include "core/guard.h"
+#include "core/arguments.h"
 #include "core/spi.h"
 
 #include "access/table.h"
@@ -100,6 +101,7 @@ pay_retire_partitions(PG_FUNCTION_ARGS)
 	PayArgs		args = {0};
 	uint64		n;
 
+	pay_refuse_card_arguments(fcinfo);
 	/* In a longer transaction the lock would keep all postings out until its end. */
 	if (IsTransactionBlock())
 		ereport(ERROR,

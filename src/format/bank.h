@@ -37,6 +37,7 @@ typedef struct PayCamtItem
 	PayBankRow	row;
 	StringInfoData remittance;
 	StringInfoData code;
+	StringInfoData said;		/* all its texts */
 	PayDecimal	amount;			/* Amt */
 	PayDecimal	transaction_amount; /* AmtDtls/TxAmt */
 	const char *currency;

@@ -99,6 +99,7 @@ pay_create_account(PG_FUNCTION_ARGS)
 			   *merchant;
 	int64		account_id;
 
+	pay_refuse_card_arguments(fcinfo);
 	for (int i = 0; i < (int) lengthof(names); i++)
 		pay_require_given(fcinfo, i, names[i]);
 	pay_require_given(fcinfo, HISTORY, "history");
@@ -108,7 +109,6 @@ pay_create_account(PG_FUNCTION_ARGS)
 	merchant = pay_text_argument(fcinfo, MERCHANT);
 
 	pay_require_length(code, CODE_MAX, "code");
-	pay_refuse_card_number(code, "code");
 	require_type(type);
 	require_limits(fcinfo);
 

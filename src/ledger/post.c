@@ -56,6 +56,7 @@ pay_post(PG_FUNCTION_ARGS)
 	PayPosting	posting = {0};
 	PayPostingBatch batch = {.all_or_nothing = true,.n = 1,.postings = &posting};
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "debit");
 	pay_require_given(fcinfo, 1, "credit");
 	pay_require_given(fcinfo, 2, "amount");
@@ -112,9 +113,6 @@ require_posting(const PayPosting *posting)
 	if (posting->description && posting->description[0] != '\0')
 		pay_require_length(posting->description, PAY_DESCRIPTION_MAX, "description");
 	pay_require_length(posting->kind, PAY_KIND_MAX, "kind");
-	pay_refuse_card_number(posting->reference, "reference");
-	pay_refuse_card_number(posting->description, "description");
-	pay_refuse_card_number(posting->kind, "kind");
 }
 
 /* ---------- batches ---------- */

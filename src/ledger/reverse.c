@@ -87,6 +87,7 @@ pay_reverse_posting(PG_FUNCTION_ARGS)
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		posting_id;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "posting_id");
 	posting_id = PG_GETARG_INT64(0);
 
@@ -109,6 +110,7 @@ pay_reverse_transaction(PG_FUNCTION_ARGS)
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		transaction_id;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "transaction_id");
 	transaction_id = PG_GETARG_INT64(0);
 

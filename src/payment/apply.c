@@ -24,7 +24,7 @@
 
 #include "payment/apply.h"
 #include "base/money.h"
-#include "base/pan.h"
+#include "base/json.h"
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/apply_private.h"
@@ -439,14 +439,20 @@ keep_answer(PayContext *c)
 	answer->class = pay_class_name(c->result.class);
 	answer->code = pay_apply_code(&c->result);
 	answer->http_status = report->http_status;
-	answer->request_id = report->request_id && report->request_id[0] ? report->request_id : NULL;
+	if (report->request_id && report->request_id[0])
+	{
+		size_t		id_bytes = strlen(report->request_id);
+
+		answer->request_id = pay_body_mask_card_numbers(report->request_id, &id_bytes);
+	}
 	answer->error = report->error && report->error[0] ? report->error : NULL;
 	answer->elapsed_ms = report->elapsed_ms;
 	answer->late = c->stale;
 	if (report->body && bytes > 0)
 	{
-		answer->body = (bytea *) cstring_to_text_with_len(report->body, (int) bytes);
-		pay_pan_mask(VARDATA(answer->body), bytes);
+		const char *body = pay_body_mask_card_numbers(report->body, &bytes);
+
+		answer->body = (bytea *) cstring_to_text_with_len(body, (int) bytes);
 	}
 	c->set->answers = lappend(c->set->answers, answer);
 }

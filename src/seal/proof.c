@@ -10,6 +10,7 @@
 #include "payments.h"
 
 #include "base/digest.h"
+#include "core/arguments.h"
 #include "seal/leaf.h"
 #include "seal/row.h"
 
@@ -56,7 +57,7 @@ PAY_FUNCTION(pay_seal_row_sql);
 Datum
 pay_seal_proof(PG_FUNCTION_ARGS)
 {
-	PaySealTable *table = table_argument(fcinfo, 0);
+	PaySealTable *table;
 	PayHasher  *hasher;
 	StringInfoData row,
 				proof;
@@ -65,6 +66,8 @@ pay_seal_proof(PG_FUNCTION_ARGS)
 	int64		block,
 				head;
 
+	pay_refuse_card_arguments(fcinfo);
+	table = table_argument(fcinfo, 0);
 	if (PG_ARGISNULL(1) || !JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(1)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

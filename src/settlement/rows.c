@@ -11,6 +11,7 @@
 #include "payments.h"
 
 #include "base/json.h"
+#include "base/pan.h"
 #include "format/bank.h"
 #include "psp/report.h"
 
@@ -49,6 +50,7 @@ typedef struct PayTuple
 	int			n;
 	Datum		values[BANK_COLUMNS];
 	bool		nulls[BANK_COLUMNS];
+	bool		has_card_number;	/* in a text; import_settlement() masks it */
 } PayTuple;
 
 /* Reads the next row and makes it a tuple, in memory that is reset now and then. */
@@ -548,6 +550,8 @@ put(PayTuple *tuple, Datum value, bool isnull)
 static void
 put_text(PayTuple *tuple, const char *text)
 {
+	if (text && pay_pan_found(text, strlen(text)))
+		tuple->has_card_number = true;
 	put(tuple, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
 }
 
@@ -628,8 +632,11 @@ put_raw(PayTuple *tuple, const PayBankRow *row)
 	v.val.string.val = "text";
 	v.val.string.len = 4;
 	(void) pushJsonbValue(&state, WJB_KEY, &v);
-	v.val.string.val = unconstify(char *, row->raw);
+	v.val.string.val = pnstrdup(row->raw, row->raw_bytes);
 	v.val.string.len = row->raw_bytes;
+	/* A number that was found only now was hidden in the text: nobody can say where, so no digit of it stays. */
+	if (tuple->has_card_number || row->hides)
+		pay_pan_blank(v.val.string.val, v.val.string.len);
 	(void) pushJsonbValue(&state, WJB_VALUE, &v);
 	put(tuple, JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))), false);
 }

@@ -111,6 +111,12 @@ pay_camt_open(PayCamt *camt, char *text, const char *original, size_t bytes)
 	initStringInfo(&camt->detail.said);
 }
 
+void
+pay_camt_close(PayCamt *camt)
+{
+	pay_xml_close(&camt->xml);
+}
+
 PayFileResult
 pay_camt_next(PayCamt *camt, PayBankRow *row)
 {

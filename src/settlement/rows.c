@@ -66,6 +66,7 @@ static Datum csv_rows(FunctionCallInfo fcinfo, const PayCsvFormat *format);
 static PayFileResult next_csv(void *source, PayTuple *tuple);
 static PayFileResult next_stripe_line(void *lines, PayTuple *tuple);
 static void to_server_encoding(PaySettlementRow *row);
+static void close_camt(void *camt);
 static PayFileResult next_camt(void *camt, PayTuple *tuple);
 static PayFileResult next_mt940(void *file, PayTuple *tuple);
 static void all_rows(FunctionCallInfo fcinfo, PayNext next, void *file, const PayFileProblem *problem);
@@ -209,16 +210,28 @@ to_server_encoding(PaySettlementRow *row)
 Datum
 pay_settlement_camt053(PG_FUNCTION_ARGS)
 {
-	PayCamt    *camt = palloc(sizeof(PayCamt));
+	PayCamt    *camt = palloc0(sizeof(PayCamt));
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 	const char *original;
 	size_t		bytes;
 	char	   *copy;
 
 	read_keys(PG_GETARG_JSONB_P(1), "");
 	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	/* An error takes the parser's memory along with ours. */
+	callback->func = close_camt;
+	callback->arg = camt;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	pay_camt_open(camt, copy, original, bytes);
 	all_rows(fcinfo, next_camt, camt, &camt->problem);
+	pay_camt_close(camt);
 	return (Datum) 0;
+}
+
+static void
+close_camt(void *camt)
+{
+	pay_camt_close(camt);
 }
 
 static PayFileResult

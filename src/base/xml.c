@@ -338,9 +338,15 @@ tag_begins(const PayXml *xml, size_t end, size_t *offset)
 static size_t
 position(const PayXml *xml)
 {
+#if LIBXML_VERSION >= 21400
+	unsigned long consumed;
+
+	return xmlCtxtGetInputPosition(xml->parser, 0, NULL, NULL, NULL, &consumed) == 0 ? xml->skipped + consumed : 0;
+#else
 	long		consumed = xmlByteConsumed(xml->parser);
 
 	return consumed < 0 ? 0 : xml->skipped + consumed;
+#endif
 }
 
 /* Is there no text since the last tag? */

@@ -30,6 +30,8 @@
 #define GROUP_MAX 6
 /* Where text was joined, two groups of four may have become one of eight. */
 #define GROUP_JOINED 8
+/* In smaller groups, such as those of times. */
+#define SMALL_GROUPS_MIN 15
 
 #define UUID_BYTES 36
 #define IBAN_BYTES_MIN 15
@@ -102,6 +104,9 @@ typedef struct PanGroups
 	int			n;
 	int			size[DIGITS_MAX];
 	bool		marked;			/* by more than blanks and dashes */
+	size_t		gap;			/* where the first gap stands, and its bytes */
+	size_t		gap_bytes;
+	bool		gaps_differ;
 } PanGroups;
 
 static bool find_next(const char *text, size_t bytes, size_t *from, PanMatch *match);
@@ -270,16 +275,25 @@ match_at(const char *text, size_t bytes, size_t from, PanMatch *match)
 	while (read_group(text, bytes, &i, match, &groups) && word_ends(text, bytes, i))
 	{
 		bool		is_whole = groups.n > 1 || !is_fraction(text, from);
+		size_t		gap_from;
 		PanGap		gap;
 
 		if (is_whole && groups_are_a_cards(&groups) && is_card_number(match->digits, match->n))
 			longest = match->n;
 		if ((groups.n > 1 && groups.size[groups.n - 1] > GROUP_JOINED) || (i < bytes && is_alnum(text[i])))
 			break;
+		gap_from = i;
 		gap = gap_at(text, bytes, &i);
 		if (gap == GAP_NONE)
 			break;
 		groups.marked = groups.marked || gap == GAP_MARKED;
+		if (groups.n == 1)
+		{
+			groups.gap = gap_from;
+			groups.gap_bytes = i - gap_from;
+		}
+		else if (i - gap_from != groups.gap_bytes || memcmp(text + gap_from, text + groups.gap, groups.gap_bytes) != 0)
+			groups.gaps_differ = true;
 	}
 	match->n = longest;
 	return longest > 0;
@@ -312,6 +326,7 @@ groups_are_a_cards(const PanGroups *groups)
 {
 	const int  *size = groups->size;
 	int			last = groups->n - 1;
+	int			digits = 0;
 
 	if (last == 0)
 		return true;
@@ -328,10 +343,14 @@ groups_are_a_cards(const PanGroups *groups)
 	}
 	if (last == 2 && size[0] == 4 && size[1] == 6 && (size[2] == 5 || size[2] == 4))
 		return true;
-	for (int i = 1; i < last; i++)
-		if (size[i] != size[0])
+	for (int i = 0; i <= last; i++)
+	{
+		digits += size[i];
+		if (i < last ? size[i] != size[0] : size[i] > size[0])
 			return false;
-	return size[0] <= GROUP_MAX && size[last] <= size[0];
+	}
+	/* "30.11.26 15:47:22.12" is a time, and there are lists of them. */
+	return size[0] == 4 || (size[0] < 4 && !groups->gaps_differ && digits >= SMALL_GROUPS_MIN);
 }
 
 /* The digits of 0.4111111111111111 are a fraction's; such numbers are in every JSON document. */

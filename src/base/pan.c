@@ -109,6 +109,7 @@ typedef struct PanGroups
 	bool		gaps_differ;
 } PanGroups;
 
+static bool has_digits(const char *text, size_t bytes);
 static bool find_next(const char *text, size_t bytes, size_t *from, PanMatch *match);
 static bool match_at(const char *text, size_t bytes, size_t from, PanMatch *match);
 static bool read_group(const char *text, size_t bytes, size_t *at, PanMatch *match, PanGroups *groups);
@@ -151,13 +152,25 @@ is_hex(char c)
 	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
+/* Most texts have too few, and are looked at so quickly: every argument of every call is. */
+static bool
+has_digits(const char *text, size_t bytes)
+{
+	size_t		digits = 0;
+
+	/* Digits of other scripts begin with such a byte. */
+	for (size_t i = 0; i < bytes; i++)
+		digits += is_digit(text[i]) || (unsigned char) text[i] >= 0xd9;
+	return digits >= DIGITS_MIN;
+}
+
 bool
 pay_pan_found(const char *text, size_t bytes)
 {
 	PanMatch	match;
 	size_t		from = 0;
 
-	return text != NULL && find_next(text, bytes, &from, &match);
+	return text != NULL && has_digits(text, bytes) && find_next(text, bytes, &from, &match);
 }
 
 int

@@ -45,6 +45,7 @@ CREATE FUNCTION payments._job_begin(_job text, _run_by name) RETURNS bigint
 DECLARE
 	run bigint;
 BEGIN
+	PERFORM payments._refuse_card_numbers('job', _job);
 	PERFORM payments._require_setup();
 	IF NOT EXISTS (SELECT FROM payments.job j WHERE j.job = _job) THEN
 		RAISE EXCEPTION USING
@@ -191,7 +192,7 @@ BEGIN
 	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, _run, clock_timestamp(), _run, clock_timestamp()
 	FROM (
 		SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
-		FROM jsonb_array_elements(_answer) a (e)
+		FROM jsonb_array_elements(payments._mask_value(_answer)) a (e)
 		WHERE a.e -> 'ok' = 'false'
 	) x
 	ON CONFLICT (job, md5(subject))
@@ -231,7 +232,8 @@ COMMENT ON FUNCTION payments._job_record(bigint, jsonb) IS
 
 CREATE FUNCTION payments._job_end(_run bigint, _finished boolean, _sqlstate text, _error text) RETURNS void
 	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	UPDATE payments.job_run SET ended_at = clock_timestamp(), sqlstate = _sqlstate, error = _error,
+	UPDATE payments.job_run
+	SET ended_at = clock_timestamp(), sqlstate = _sqlstate, error = payments._mask_value(_error),
 		result = CASE WHEN _sqlstate IS NOT NULL THEN 'failed' WHEN _finished THEN 'done' ELSE 'partial' END
 	WHERE run_id = _run AND result = 'running'
 $$;

@@ -146,6 +146,27 @@ SELECT is(payments._feed_import('tap', 'settlement', 'stripe_api', ARRAY['txn_ba
 	' "type": "charge", "description": "\u0034242 4242 4242 4242"}'], 'feed'), 0, 'an entry of a feed that cannot be read');
 SELECT isnt_empty('SELECT FROM payments.feed_entry', 'is kept');
 
+-- ---------- jobs of anybody's
+
+CREATE FUNCTION shop.look() RETURNS TABLE (ok boolean, subject text) LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	VALUES (false, 'card 4242 4242 4242 4242'), (false, E'card 4242\n4242\n4242\n4242'), (false, 'none')
+$$;
+CREATE FUNCTION shop.fall() RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION 'card k4242424242424242';
+END
+$$;
+ALTER FUNCTION shop.look() OWNER TO payments_owner;
+ALTER FUNCTION shop.fall() OWNER TO payments_owner;
+INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('look', '0 4 * * *', 'shop.look', false), ('fall', '0 4 * * *', 'shop.fall', false);
+CALL payments.run_job('look');
+SELECT is((SELECT count(*)::int FROM payments.job_finding), 3, 'what a job finds is kept');
+\set ON_ERROR_STOP off
+CALL payments.run_job('fall');
+\set ON_ERROR_STOP on
+SELECT is((SELECT error FROM payments.job_run WHERE job = 'fall'), 'card k424242******4242', 'and why it failed');
+SELECT is(pg_temp.raised($$SELECT payments._job_begin('k4242424242424242', 'x')$$), 'PY009 job contains what looks like a card number', 'a job that is not there');
+
 -- ---------- all that was stored
 
 CREATE FUNCTION pg_temp.stored() RETURNS TABLE (place text, told text) LANGUAGE plpgsql AS $$

@@ -24,7 +24,7 @@ WITH ours (role) AS (
 	AND p.proname !~ '^_'
 	AND EXISTS (SELECT FROM ours WHERE has_function_privilege(ours.role, p.oid, 'EXECUTE'))
 ), value (type, text) AS (
-	VALUES ('text'::regtype, '''CARD'''), ('name', '''CARD'''), ('jsonb', '''{"a": [{"b": "CARD"}]}'''), ('text[]', 'ARRAY[NULL, ''CARD'']'),
+	VALUES ('text'::regtype, '''CARD'''), ('name', '''CARD'''), ('jsonb', 'jsonb_build_object(''a'', jsonb_build_array(jsonb_build_object(''b'', ''CARD'')))'), ('text[]', 'ARRAY[NULL, ''CARD'']'),
 		('bytea', 'convert_to(''CARD'', ''UTF8'')')
 ), entered AS (
 	SELECT 'function' AS kind, a.proname || '.' || a.name AS name, a.name AS part,

@@ -31,9 +31,9 @@ SELECT is(pg_temp.raised(replace(d.statement, 'CARD', w.written)), 'PY009 ' || d
 FROM door d
 CROSS JOIN (VALUES
 	('dots', '4242.4242.4242.4242'), ('slashes', '4242/4242/4242/4242'), ('underscores', '4242_4242_4242_4242'), ('letters', 'k4242424242424242'),
-	('full width', '４２４２４２４２４２４２４２４２'), ('lines', E'4242\\n4242\\n4242\\n4242')
+	('full width', '４２４２４２４２４２４２４２４２'), ('lines', E'4242\n4242\n4242\n4242')
 ) w (how, written)
-WHERE d.name IN ('create_payment.metadata', 'import_settlement.options') OR d.name = 'resolve_discrepancy.reason' AND w.how <> 'lines';
+WHERE d.name IN ('create_payment.metadata', 'import_settlement.options', 'resolve_discrepancy.reason');
 -- Doors that are open, but store nothing, say nothing.
 SELECT unalike(pg_temp.raised(replace(d.statement, 'CARD', '4242424242424242')), '%4242%', d.name || ' repeats nothing')
 FROM door d WHERE d.says IS NULL AND d.name ~ '^verify';
@@ -129,7 +129,7 @@ BEGIN
 	RETURN (SELECT r.event_id FROM payments.receive_webhook('tap', headers || jsonb_build_object('Stripe-Signature', format('t=%s,v1=%s', t, mac)), convert_to(body, 'UTF8')) r);
 END
 $$;
-SELECT is(pg_temp.webhook('{"id": "evt_1", "object": "event", "type": "note.k4242424242424242", "data": {"object": {"note": "\u0034242\n4242\n4242\n4242"}}, "n": 4242424242424242}',
+SELECT is(pg_temp.webhook(E'{"id": "evt_1", "object": "event", "type": "note.k4242424242424242", "data": {"object": {"note": "\\u0034242\\n4242\\n4242\\n4242"}}, "n": 4242424242424242}',
 	'{"X-Forwarded-Uri": "/hook?card=4242.4242.4242.4242", "X-4242424242424242": "x", "Referer": "k4242424242424242"}'), 'evt_1', 'a webhook is taken');
 SELECT is((SELECT headers - 'Stripe-Signature' FROM payments.psp_event), '{"X-Forwarded-Uri": "/hook?card=4242.42**.****.4242", "X-424242******4242": "x", "Referer": "k424242******4242"}', 'its headers are masked');
 SELECT is((SELECT convert_from(body, 'UTF8')::jsonb #>> '{data,object,note}' FROM payments.psp_event), E'4242\n42**\n****\n4242', 'and what its body says');
@@ -138,12 +138,12 @@ SELECT is((SELECT event_type FROM payments.psp_event), 'note.k424242******4242',
 SELECT payment_id AS id FROM payments.create_payment('told', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
 UPDATE payments.queue SET due_at = CASE WHEN payment_id = :'id' THEN clock_timestamp() ELSE 'infinity' END;
 SELECT operation_id, attempt FROM payments.claim('tap', psp => 'tap') \gset
-SELECT is(payments.complete(:'operation_id', :attempt, 402, '{"Request-Id": "req_4242.4242.4242.4242"}', convert_to('{"error": {"type": "card_error", "code": "card_declined",'
-	' "decline_code": "4242424242424242", "message": "no \u0034242 4242\t4242 4242", "param": "k4242424242424242"}}', 'UTF8'), E'cut off at 4242/4242/4242/4242'),
+SELECT is(payments.complete(:'operation_id', :attempt, 402, '{"Request-Id": "req_4242.4242.4242.4242"}', convert_to(E'{"error": {"type": "card_error", "code": "card_declined",'
+	' "decline_code": "4242424242424242", "message": "no \\u0034242 4242\\t4242 4242", "param": "k4242424242424242"}}', 'UTF8'), E'cut off at 4242/4242/4242/4242'),
 	'failed', 'an answer is taken');
-SELECT isnt_empty($$SELECT FROM payments.attempt_answer WHERE error IS NOT NULL AND request_id ~ '\*\*' AND body IS NOT NULL$$, 'and kept');
-SELECT is(payments._feed_import('tap', 'settlement', 'stripe_api', ARRAY['txn_bad'], ARRAY['{"id": "txn_bad", "object": "balance_transaction", "currency": "zzz", "amount": 1, "fee": 0, "net": 1,'
-	' "type": "charge", "description": "\u0034242 4242 4242 4242"}'], 'feed'), 0, 'an entry of a feed that cannot be read');
+SELECT isnt_empty($$SELECT FROM payments.attempt_answer WHERE error IS NOT NULL AND request_id ~ '[*][*]' AND body IS NOT NULL$$, 'and kept');
+SELECT is(payments._feed_import('tap', 'settlement', 'stripe_api', ARRAY['txn_bad'], ARRAY[E'{"id": "txn_bad", "object": "balance_transaction", "currency": "zzz", "amount": 1, "fee": 0, "net": 1,'
+	' "type": "charge", "description": "\\u0034242 4242 4242 4242"}'], 'feed'), 0, 'an entry of a feed that cannot be read');
 SELECT isnt_empty('SELECT FROM payments.feed_entry', 'is kept');
 
 -- ---------- jobs of anybody's

@@ -11,7 +11,8 @@
  *
  * It calls nothing global of libxml2: errors come by the parser's own handler,
  * and memory is the parser's, so that the server's use of the library and ours
- * do not meet.  Nothing is raised from within a callback, and nothing of the
+ * do not meet.  (It lets libxml2 use malloc() as it is; USE_LIBXMLCONTEXT, which
+ * does not, is for debugging the server.)  Nothing is raised from within a callback, and nothing of the
  * server's memory is asked for: no longjmp crosses the library.
  *
  * Texts, names and values are moved together in the caller's text, to where they

@@ -25,7 +25,6 @@
 #include "psp/psp.h"
 
 #include "base/json_slice.h"
-#include "base/pan.h"
 
 #include "lib/stringinfo.h"
 #include "utils/formatting.h"
@@ -341,7 +340,7 @@ pay_stripe_is_id(const char *text)
 	if (text == NULL)
 		return false;
 	bytes = strspn(text, PAY_STRIPE_WORD);
-	return bytes > 0 && bytes <= ID_BYTES_MAX && text[bytes] == '\0' && !pay_pan_found(text, bytes);
+	return bytes > 0 && bytes <= ID_BYTES_MAX && text[bytes] == '\0';
 }
 
 bool

@@ -327,6 +327,18 @@ pay_json_mask_card_numbers(Jsonb *json)
 	return JsonbValueToJsonb(root);
 }
 
+const char *
+pay_text_mask_card_numbers(const char *text)
+{
+	char	   *masked;
+
+	if (text == NULL || !pay_pan_found(text, strlen(text)))
+		return text;
+	masked = pstrdup(text);
+	pay_pan_mask(masked, strlen(masked));
+	return masked;
+}
+
 char *
 pay_body_mask_card_numbers(const char *body, size_t *bytes)
 {

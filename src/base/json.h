@@ -31,6 +31,8 @@ extern int	pay_json_members(Jsonb *json, const char *path);	/* how many members 
 extern bool pay_json_holds_card_number(Jsonb *json);
 /* json itself if it holds none, else a copy in which each is masked; a number becomes a text. */
 extern Jsonb *pay_json_mask_card_numbers(Jsonb *json);
+/* The same for a text, which may be NULL. */
+extern const char *pay_text_mask_card_numbers(const char *text);
 /*
  * The same for a body that others sent, whatever it is: *bytes of a copy.  JSON
  * that has one is written anew, since it may hide it behind escapes.

@@ -160,7 +160,7 @@ store(const PayInboundEvent *e, TimestampTz now)
 
 	pay_arg_text(&args, e->psp);
 	pay_arg_text(&args, e->event->event_id);
-	pay_arg_text(&args, e->event->event_type);
+	pay_arg_text(&args, pay_text_mask_card_numbers(e->event->event_type));
 	pay_arg_time(&args, now);
 	pay_arg_datum(&args, JsonbPGetDatum(e->headers), false);
 	pay_arg_bytes(&args, masked, bytes);

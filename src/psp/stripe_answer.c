@@ -575,7 +575,7 @@ pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 	if (word == NULL || strcmp(word, "event") != 0)
 		return false;
 	event->event_id = id_at(&whole, "id");
-	event->event_type = presentable(text_at(&whole, "type"));
+	event->event_type = text_at(&whole, "type");
 	if (event->event_id == NULL || event->event_type == NULL)
 		return false;
 	event->account.id = id_at(&whole, "account");
@@ -646,7 +646,7 @@ add_code(PayResult *result, const char *prefix, const char *code)
 {
 	size_t		bytes = code != NULL ? strspn(code, PAY_STRIPE_WORD "-.") : 0;
 
-	if (bytes == 0 || bytes > CODE_BYTES_MAX || code[bytes] != '\0' || pay_pan_found(code, bytes))
+	if (bytes == 0 || bytes > CODE_BYTES_MAX || code[bytes] != '\0')
 		return;
 	for (int i = 0; i < PAY_CODES_MAX; i++)
 	{

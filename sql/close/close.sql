@@ -278,6 +278,7 @@ DECLARE
 	horizon xid8;
 	who text := payments._caller();
 BEGIN
+	PERFORM payments._refuse_card_numbers('merchant', close_period.merchant);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF close_period.to_time IS NULL
@@ -453,6 +454,7 @@ DECLARE
 	n bigint;
 	s text;
 BEGIN
+	PERFORM payments._refuse_card_numbers('merchant', verify_close.merchant);
 	verify_close.number := payments._require_close(verify_close.merchant, verify_close.number);
 	SELECT x.* INTO STRICT c
 	FROM payments.period_close x

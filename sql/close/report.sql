@@ -44,6 +44,7 @@ DECLARE
 	c payments.period_close;
 	n bigint;
 BEGIN
+	PERFORM payments._refuse_card_numbers('merchant', close_lines.merchant);
 	close_lines.number := payments._require_close(close_lines.merchant, close_lines.number);
 	SELECT x.* INTO STRICT c
 	FROM payments.period_close x
@@ -175,6 +176,7 @@ DECLARE
 	last_section text := '';
 	balanced boolean := true;
 BEGIN
+	PERFORM payments._refuse_card_numbers('merchant', close_report.merchant);
 	close_report.number := payments._require_close(close_report.merchant, close_report.number);
 	SELECT x.* INTO STRICT c
 	FROM payments.period_close x

@@ -35,6 +35,26 @@ $$;
 GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.amount_limit, payments.posting_rule, payments.account_template,
 	payments.currency, payments.psp_currency, payments.job, payments.settlement_format, payments.match_rule, payments.discrepancy_kind TO payments_admin;
 
+-- Where somebody writes without a function of ours, a trigger stands in for it.
+DO $$
+DECLARE
+	t record;
+BEGIN
+	FOR t IN
+		SELECT c.oid::regclass AS name
+		FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_depend d
+			ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+		WHERE c.relnamespace = 'payments'::regnamespace
+		AND c.relkind = 'r'
+		AND pg_catalog.has_table_privilege('payments_admin', c.oid, 'INSERT')
+	LOOP
+		EXECUTE format('CREATE TRIGGER guard_card_numbers BEFORE INSERT OR UPDATE ON %s
+			FOR EACH ROW EXECUTE FUNCTION payments.guard_card_numbers()', t.name);
+	END LOOP;
+END
+$$;
+
 GRANT EXECUTE ON FUNCTION
 	payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean),
 	payments.capture_payment(uuid, text, bigint),
@@ -171,6 +191,9 @@ GRANT EXECUTE ON FUNCTION payments.verify_close(text, int), payments.close_lines
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION payments.resolve_finding(bigint, text) TO payments_operator;
+
+-- Functions that run with their caller's rights ask this.
+GRANT EXECUTE ON FUNCTION payments._refuse_card_numbers("any") TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 -- The views call these with their reader's rights.
 GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int),

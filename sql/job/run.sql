@@ -45,6 +45,7 @@ CREATE FUNCTION payments._job_begin(_job text) RETURNS bigint
 DECLARE
 	run bigint;
 BEGIN
+	PERFORM payments._refuse_card_numbers('job', _job);
 	PERFORM payments._require_setup();
 	IF NOT EXISTS (SELECT FROM payments.job j WHERE j.job = _job) THEN
 		RAISE EXCEPTION USING
@@ -205,7 +206,7 @@ BEGIN
 	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, _run, clock_timestamp(), _run, clock_timestamp()
 	FROM (
 		SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
-		FROM jsonb_array_elements(_answer) a (e)
+		FROM jsonb_array_elements(payments._mask_value(_answer)) a (e)
 		WHERE a.e -> 'ok' = 'false'
 	) x
 	ON CONFLICT (job, md5(subject))
@@ -247,7 +248,7 @@ CREATE FUNCTION payments._job_end(_run bigint, _finished boolean, _sqlstate text
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	UPDATE payments.job_run r
-	SET ended_at = clock_timestamp(), sqlstate = _sqlstate, error = _error,
+	SET ended_at = clock_timestamp(), sqlstate = _sqlstate, error = payments._mask_value(_error),
 		result = CASE WHEN _sqlstate IS NOT NULL THEN 'failed' WHEN _finished THEN 'done' ELSE 'partial' END
 	WHERE r.run_id = _run AND r.result = 'running';
 END
@@ -356,6 +357,7 @@ DECLARE
 	failed_detail text;
 	failed_hint text;
 BEGIN
+	PERFORM payments._refuse_card_numbers('job', run_job.job);
 	-- In a transaction block it fails here, before anything is locked.
 	COMMIT;
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -418,6 +420,7 @@ COMMENT ON PROCEDURE payments.run_job(text) IS
 CREATE FUNCTION payments.resolve_finding(finding_id bigint, resolution text) RETURNS void
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._refuse_card_numbers('resolution', resolve_finding.resolution);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF resolve_finding.resolution !~ '[^[:space:]]' OR resolve_finding.resolution IS NULL THEN

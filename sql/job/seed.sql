@@ -39,7 +39,9 @@ $$;
 COMMENT ON FUNCTION payments._cron_field(text, int, int, text[]) IS
 'Internal: the numbers that one field of a cron schedule stands for; null when it is none.';
 
--- pg_cron 1.4 reads schedules in UTC, to the minute.
+-- pg_cron 1.4 reads schedules in UTC, to the minute.  It can be asked neither what a schedule means nor when it comes next,
+-- and need not be there at all; yet of a job that should have run and did not it must be said (schedule_status).  That
+-- is why this is our own.
 CREATE FUNCTION payments._cron_next(_schedule text, _moment timestamptz) RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

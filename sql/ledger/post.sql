@@ -310,6 +310,7 @@ DECLARE
 BEGIN
 	SELECT c.exponent INTO decimals FROM payments.currency c WHERE c.currency = format_amount.currency;
 	IF NOT FOUND THEN
+		PERFORM payments._refuse_card_numbers('currency', format_amount.currency);
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY013',
 			MESSAGE = format('currency "%s" does not exist', format_amount.currency),

@@ -38,6 +38,7 @@ DECLARE
 	fee numeric;
 BEGIN
 	IF wrong IS NOT NULL THEN
+		PERFORM payments._refuse_card_numbers('rounding', fee_amount.rounding);
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = wrong,
@@ -77,6 +78,7 @@ DECLARE
 	booked timestamptz;
 BEGIN
 	IF octet_length(_reference) NOT BETWEEN 1 AND 248 THEN
+		PERFORM payments._refuse_card_numbers('reference', _reference, 'descriptions', _descriptions);
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'reference must have 1 to 248 bytes',
@@ -135,6 +137,8 @@ DECLARE
 	n int := cardinality(post_transaction.debits);
 BEGIN
 	IF n IS NULL OR n = 0 OR post_transaction.kind IS NULL THEN
+		PERFORM payments._refuse_card_numbers('reference', post_transaction.reference,
+			'description', post_transaction.description, 'kind', post_transaction.kind);
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = CASE
@@ -226,6 +230,8 @@ DECLARE
 	parts bigint[];
 	wrong text;
 BEGIN
+	PERFORM payments._refuse_card_numbers('reference', post_split.reference,
+		'description', post_split.description, 'kind', post_split.kind);
 	one := CASE
 		WHEN to_many THEN post_split.debits[array_lower(post_split.debits, 1)]
 		ELSE post_split.credits[array_lower(post_split.credits, 1)]
@@ -332,6 +338,8 @@ DECLARE
 	spread_to bigint;
 	quoted text;
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'reference', exchange.reference, 'description', exchange.description);
 	wrong := CASE
 		WHEN num_nonnulls(exchange.sell, exchange.buy) <> 1 THEN 'one of sell and buy must be given'
 		WHEN coalesce(exchange.sell, exchange.buy) <= 0 THEN 'the amount must be above zero'

@@ -17,6 +17,7 @@ COMMENT ON FUNCTION payments._require_psp_idle(text) IS
 CREATE FUNCTION payments.accept_psp_account(psp text, force boolean DEFAULT false) RETURNS void
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._refuse_card_numbers('psp', accept_psp_account.psp);
 	PERFORM payments._require_setup();
 	PERFORM FROM payments.psp p WHERE p.psp = accept_psp_account.psp FOR NO KEY UPDATE;
 	IF FOUND AND accept_psp_account.force IS NOT TRUE THEN
@@ -34,6 +35,7 @@ COMMENT ON FUNCTION payments.accept_psp_account(text, boolean) IS
 CREATE FUNCTION payments.resume_psp(psp text) RETURNS void
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._refuse_card_numbers('psp', resume_psp.psp);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	UPDATE payments.psp AS p SET halted_at = NULL, halted_reason = NULL WHERE p.psp = resume_psp.psp;

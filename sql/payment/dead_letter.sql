@@ -16,6 +16,7 @@ COMMENT ON FUNCTION payments.discard(uuid, text) IS
 CREATE FUNCTION payments.resolve_exception(exception_id uuid, resolution text) RETURNS void
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._refuse_card_numbers('resolution', resolve_exception.resolution);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF coalesce(resolve_exception.resolution, '') !~ '[^[:space:]]' THEN
@@ -32,7 +33,7 @@ BEGIN
 	FOR NO KEY UPDATE;
 	UPDATE payments.exception x
 	SET resolved_at = clock_timestamp(),
-		resolution = payments._mask_card_numbers(resolve_exception.resolution),
+		resolution = resolve_exception.resolution,
 		resolved_by = payments._caller()
 	WHERE x.exception_id = resolve_exception.exception_id AND x.resolved_at IS NULL;
 	IF NOT FOUND THEN

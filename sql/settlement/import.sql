@@ -195,6 +195,9 @@ BEGIN
 	SELECT string_agg(
 			CASE
 				WHEN a.name IS NULL THEN format('NULL::%s AS %I', c.type, c.name)
+				-- The function may have joined what stood apart in the file, or decoded it.
+				WHEN c.type IN ('text', 'jsonb')
+					THEN format('payments._mask_value(f.%1$I) AS %1$I', c.name)
 				ELSE format('f.%I', c.name)
 			END,
 			', '),
@@ -373,6 +376,9 @@ DECLARE
 	problem text;
 	advice text;
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'psp', import_settlement.psp, 'format', import_settlement.format,
+		'options', import_settlement.options);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF import_settlement.psp IS NULL
@@ -461,10 +467,10 @@ BEGIN
 			FROM payments._settlement_import_entries(
 				batch_id, import_settlement.psp, f, body, import_settlement.options) i;
 		END IF;
-	EXCEPTION WHEN SQLSTATE 'PY602' OR SQLSTATE 'PY603' THEN
-		-- The same again, without the page of SQL that it came through.
+	EXCEPTION WHEN OTHERS THEN
+		-- The same again, without the page of SQL that it came through, and the file in it.
 		GET STACKED DIAGNOSTICS problem = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
-		PERFORM payments._settlement_fail(sqlstate, sqlerrm, nullif(problem, ''), advice);
+		PERFORM payments._settlement_fail(sqlstate, sqlerrm, nullif(problem, ''), nullif(advice, ''));
 	END;
 	-- Another file that says the same: it is kept, and nothing in it counts.
 	duplicate := known = lines AND lines > 0 AND doubtful = 0;
@@ -475,7 +481,7 @@ BEGIN
 	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines,
 		known, doubtful, totals, period_from, period_to, imported_at, imported_by)
 	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source,
-		payments._mask_card_numbers(import_settlement.file_name), hash, import_settlement.options,
+		payments._mask_value(import_settlement.file_name), hash, import_settlement.options,
 		import_settlement.lines, import_settlement.known, import_settlement.doubtful, sums.totals,
 		sums.period_from, sums.period_to, now(), payments._caller());
 	INSERT INTO payments.settlement_progress (batch_id, psp, sums)

@@ -402,6 +402,7 @@ CREATE FUNCTION payments.reconcile(
 DECLARE
 	step record;
 BEGIN
+	PERFORM payments._refuse_card_numbers('psp', reconcile.psp);
 	PERFORM payments._require_setup();
 	IF NOT EXISTS (SELECT FROM payments.settlement_source s WHERE s.psp = reconcile.psp)
 		AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = reconcile.psp)

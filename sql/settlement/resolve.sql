@@ -273,6 +273,10 @@ DECLARE
 	payment uuid := resolve_discrepancy.payment_id;
 	is_open boolean;
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'action', resolve_discrepancy.action, 'reason', resolve_discrepancy.reason,
+		'account', resolve_discrepancy.account, 'payout', resolve_discrepancy.payout,
+		'merchant', resolve_discrepancy.merchant);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF resolve_discrepancy.action IS NULL

@@ -216,6 +216,9 @@ DECLARE
 	id bigint;
 	made record;
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'merchant', issue_statement.merchant, 'currency', issue_statement.currency,
+		'account', issue_statement.account);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	PERFORM payments._require_period(issue_statement.from_time, issue_statement.to_time);
@@ -348,6 +351,10 @@ DECLARE
 	printed text := concat_ws(
 		E'\n', set_statement_party.name, array_to_string(set_statement_party.lines, E'\n'));
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'party', set_statement_party.party, 'name', set_statement_party.name,
+		'lines', set_statement_party.lines, 'merchant', set_statement_party.merchant,
+		'account', set_statement_party.account);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF set_statement_party.merchant <> '*'
@@ -374,7 +381,6 @@ BEGIN
 			HINT = 'Write set_statement_party(''issuer'', ''Shop Ltd'', ARRAY[''1 Main Street'', ''VAT id '
 				'IE1234567X'']).';
 	END IF;
-	PERFORM payments._refuse_card_number(printed, 'a line');
 	INSERT INTO payments.statement_party AS p (merchant, account, party, name, lines, set_at, set_by)
 	VALUES (set_statement_party.merchant, set_statement_party.account, set_statement_party.party,
 		set_statement_party.name, set_statement_party.lines, now(), payments._caller())

@@ -24,8 +24,9 @@
  */
 #include "payments.h"
 
-#include "core/guard.h"
+#include "core/arguments.h"
 #include "core/caller.h"
+#include "core/guard.h"
 #include "core/spi.h"
 
 #include "access/table.h"
@@ -99,6 +100,7 @@ PAY_VERB(pay_retire_partitions)
 	PayArgs		args = {0};
 	uint64		n;
 
+	pay_refuse_card_arguments(fcinfo);
 	/* In a longer transaction the lock would keep all postings out until its end. */
 	if (IsTransactionBlock())
 		ereport(ERROR,

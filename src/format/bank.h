@@ -37,6 +37,7 @@ typedef struct PayCamtItem
 	PayBankRow	row;
 	StringInfoData remittance;
 	StringInfoData code;
+	StringInfoData said;		/* all its texts */
 	PayDecimal	amount;			/* Amt */
 	PayDecimal	transaction_amount; /* AmtDtls/TxAmt */
 	const char *currency;
@@ -85,8 +86,9 @@ typedef struct PayCamt
 	PayDecimal	details_sum;
 } PayCamt;
 
-/* text[bytes] must be writable, original holds the same. */
+/* text[bytes], UTF-8, must be writable, original holds the same.  What is opened must be closed, whatever happens. */
 extern void pay_camt_open(PayCamt *camt, char *text, const char *original, size_t bytes);
+extern void pay_camt_close(PayCamt *camt);
 extern PayFileResult pay_camt_next(PayCamt *camt, PayBankRow *row) __attribute__((warn_unused_result));
 
 typedef struct PayMt940

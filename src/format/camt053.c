@@ -18,6 +18,8 @@
 
 #include "format/bank.h"
 
+#include "base/pan.h"
+
 #define NAMESPACE "urn:iso:std:iso:20022:tech:xsd:camt.053.001."
 
 #define MESSAGE "Document/BkToCstmrStmt/"
@@ -72,6 +74,7 @@ static bool opened(PayCamt *camt);
 static bool check_root(PayCamt *camt);
 static bool closed(PayCamt *camt, PayBankRow *row, bool *is_row);
 static bool leaf(PayCamt *camt, const char *text);
+static void say(PayCamtItem *item, const char *path, const char *text);
 static bool statement_leaf(PayCamt *camt, const char *path, const char *text);
 static bool balance_leaf(PayCamt *camt, const char *path, const char *text);
 static bool end_balance(PayCamt *camt);
@@ -99,10 +102,19 @@ pay_camt_open(PayCamt *camt, char *text, const char *original, size_t bytes)
 	camt->original = original;
 	initStringInfo(&camt->entry.remittance);
 	initStringInfo(&camt->entry.code);
+	initStringInfo(&camt->entry.said);
 	initStringInfo(&camt->first.remittance);
 	initStringInfo(&camt->first.code);
+	initStringInfo(&camt->first.said);
 	initStringInfo(&camt->detail.remittance);
 	initStringInfo(&camt->detail.code);
+	initStringInfo(&camt->detail.said);
+}
+
+void
+pay_camt_close(PayCamt *camt)
+{
+	pay_xml_close(&camt->xml);
 }
 
 PayFileResult
@@ -267,12 +279,30 @@ leaf(PayCamt *camt, const char *text)
 	if (*text == '\0')
 		return true;
 	if ((path = below(camt->path, DETAIL)) != NULL)
+	{
+		say(&camt->detail, path, text);
 		return detail_leaf(camt, path, text);
+	}
 	if ((path = below(camt->path, ENTRY)) != NULL)
+	{
+		say(&camt->entry, path, text);
 		return entry_leaf(camt, path, text);
+	}
 	if ((path = below(camt->path, STATEMENT)) != NULL)
+	{
+		camt->statement.hides = camt->statement.hides || pay_pan_found(text, strlen(text));
 		return statement_leaf(camt, path, text);
+	}
 	return true;
+}
+
+/* Free text goes on from one element to the next, whereever the bank cuts it; nothing else does. */
+static void
+say(PayCamtItem *item, const char *path, const char *text)
+{
+	bool		goes_on = strcmp(path, "/RmtInf/Ustrd") == 0 || strcmp(path, "/AddtlTxInf") == 0 || strcmp(path, "/AddtlNtryInf") == 0;
+
+	appendStringInfo(&item->said, goes_on ? "%s" : "    %s    ", text);
 }
 
 /* ---------- statement ---------- */
@@ -404,13 +434,16 @@ static void
 begin_item(PayCamtItem *item, int line, size_t offset)
 {
 	StringInfoData remittance = item->remittance,
-				code = item->code;
+				code = item->code,
+				said = item->said;
 
 	memset(item, 0, sizeof(*item));
 	item->remittance = remittance;
 	item->code = code;
+	item->said = said;
 	resetStringInfo(&item->remittance);
 	resetStringInfo(&item->code);
+	resetStringInfo(&item->said);
 	item->row.line = line;
 	item->offset = offset;
 }
@@ -575,6 +608,7 @@ end_entry(PayCamt *camt, PayBankRow *row)
 			resetStringInfo(&entry->remittance);
 			appendBinaryStringInfo(&entry->remittance, camt->first.remittance.data, camt->first.remittance.len);
 		}
+		appendBinaryStringInfo(&entry->said, camt->first.said.data, camt->first.said.len);
 	}
 	if (camt->details <= 1 || entry->offset_end == 0)
 		entry->offset_end = camt->xml.offset_end;
@@ -599,6 +633,9 @@ static void
 emit(PayCamt *camt, PayCamtItem *item, PayBankRow *row)
 {
 	*row = item->row;
+	row->hides = pay_pan_found(item->said.data, item->said.len);
+	if (row->hides && !pay_pan_found(item->remittance.data, item->remittance.len))
+		pay_pan_blank(item->remittance.data, item->remittance.len);
 	row->remittance = item->remittance.len > 0 ? item->remittance.data : NULL;
 	row->code = item->code.len > 0 ? item->code.data : camt->entry.code.len > 0 ? camt->entry.code.data : NULL;
 	row->raw = camt->original + item->offset;

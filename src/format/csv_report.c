@@ -10,6 +10,8 @@
 
 #include "format/csv_report.h"
 
+#include "base/pan.h"
+
 static PayFileResult read_header(PayCsvFile *file);
 static PayFileResult find_columns(PayCsvFile *file);
 static int	find_column(const PayCsvFile *file, const char *name);
@@ -31,6 +33,7 @@ pay_file_broken(PayFileProblem *problem, int line, const char *format,...)
 	va_start(args, format);
 	vsnprintf(problem->text, sizeof(problem->text), format, args);
 	va_end(args);
+	pay_pan_mask(problem->text, strlen(problem->text));
 	return PAY_FILE_BROKEN;
 }
 

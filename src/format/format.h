@@ -147,6 +147,7 @@ typedef struct PayBankRow
 	int			entries;
 	const char *raw;			/* as it stood in the file */
 	size_t		raw_bytes;
+	bool		hides;			/* raw has a card number in parts, which only reading puts together */
 } PayBankRow;
 
 #endif							/* PAY_SETTLEMENT_FORMAT_H */

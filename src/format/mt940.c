@@ -16,6 +16,8 @@
 
 #include "format/bank.h"
 
+#include "base/pan.h"
+
 static PayFileResult broken(PayMt940 *file, const char *problem);
 static char *next_line(PayMt940 *file);
 static bool is_tag(const char *line, char *tag, char **value);
@@ -325,6 +327,7 @@ end_entry(PayMt940 *file, PayBankRow *row)
 	row->remittance = file->remittance.len > 0 ? file->remittance.data : NULL;
 	row->counterparty = file->name.len > 0 ? file->name.data : NULL;
 	row->end_to_end_id = file->end_to_end_id[0] ? file->end_to_end_id : NULL;
+	row->hides = pay_pan_found(file->details.data, file->details.len);
 	row->raw = file->original + file->entry_offset;
 	row->raw_bytes = file->entry_end - file->entry_offset;
 	return PAY_FILE_ROW;

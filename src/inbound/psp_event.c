@@ -9,7 +9,7 @@
 
 #include "inbound/psp_event.h"
 
-#include "base/pan.h"
+#include "base/json.h"
 #include "base/uuid.h"
 #include "core/spi.h"
 #include "payment/idempotency.h"
@@ -155,19 +155,15 @@ static bool
 store(const PayInboundEvent *e, TimestampTz now)
 {
 	PayArgs		args = {0};
-	char	   *masked;
-
-	masked = palloc(e->body_bytes + 1);
-	memcpy(masked, e->body, e->body_bytes);
-	masked[e->body_bytes] = '\0';
-	pay_pan_mask(masked, e->body_bytes);
+	size_t		bytes = e->body_bytes;
+	char	   *masked = pay_body_mask_card_numbers(e->body, &bytes);
 
 	pay_arg_text(&args, e->psp);
 	pay_arg_text(&args, e->event->event_id);
-	pay_arg_text(&args, e->event->event_type);
+	pay_arg_text(&args, pay_text_mask_card_numbers(e->event->event_type));
 	pay_arg_time(&args, now);
 	pay_arg_datum(&args, JsonbPGetDatum(e->headers), false);
-	pay_arg_bytes(&args, masked, e->body_bytes);
+	pay_arg_bytes(&args, masked, bytes);
 	pay_arg_text(&args, e->source);
 	return pay_spi_exec(&insert_event, &args) == 1;
 }

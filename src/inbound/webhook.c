@@ -8,6 +8,8 @@
  */
 #include "payments.h"
 
+#include "base/json.h"
+#include "core/arguments.h"
 #include "core/secrets.h"
 #include "core/caller.h"
 #include "core/spi.h"
@@ -26,7 +28,6 @@
 #define SECRETS_MAX 2
 
 static PayInboundEvent *receive(FunctionCallInfo fcinfo, PayEvents *events);
-static void hide_statement(void *arg);
 static const PayAdapter *find_adapter(const char *psp, char **secret_name, PayInbound *inbound);
 static void read_body(bytea *raw, PayInbound *inbound);
 static void read_headers(Jsonb *headers, PayInbound *inbound);
@@ -46,21 +47,15 @@ static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 /* receive_webhook(psp, headers, body) */
 PAY_VERB(pay_receive_webhook)
 {
-	ErrorContextCallback callback = {.previous = error_context_stack, .callback = hide_statement};
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = pay_hide_statement};
 	PayEvents	events = {0};
 	PayInboundEvent *taken;
 
+	/* Clients write the whole body into the statement. */
 	error_context_stack = &callback;
 	taken = receive(fcinfo, &events);
 	error_context_stack = callback.previous;
 	return result_row(fcinfo, taken, &events);
-}
-
-/* Whatever is raised meanwhile, by whomever: clients write the whole body into the statement, which must not be in the log. */
-static void
-hide_statement(void *arg)
-{
-	errhidestmt(true);
 }
 
 static PayInboundEvent *
@@ -74,6 +69,7 @@ receive(FunctionCallInfo fcinfo, PayEvents *events)
 	bool		trusted;
 	TimestampTz now = GetCurrentTimestamp();
 
+	pay_refuse_card_number(pay_text_argument(fcinfo, 0), "psp");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
@@ -206,7 +202,7 @@ storable(const PayInbound *inbound)
 		pushJsonbValue(&state, WJB_VALUE, &v);
 	}
 	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(object);
+	return pay_json_mask_card_numbers(JsonbValueToJsonb(object));
 }
 
 /* Returns whether the events are to be believed; false: they are a hint, and the PSP is to be asked. */

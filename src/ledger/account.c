@@ -114,6 +114,7 @@ PAY_VERB(pay_create_account)
 			   *merchant;
 	int64		account_id;
 
+	pay_refuse_card_arguments(fcinfo);
 	for (int i = 0; i < (int) lengthof(names); i++)
 		pay_require_given(fcinfo, i, names[i]);
 	pay_require_given(fcinfo, HISTORY, "history");
@@ -124,7 +125,6 @@ PAY_VERB(pay_create_account)
 
 	pay_require_length(code, CODE_MAX, "code");
 	pay_require_line(code, "code");
-	pay_refuse_card_number(code, "code");
 	require_type(type);
 	require_limits(fcinfo);
 

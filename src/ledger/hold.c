@@ -143,6 +143,7 @@ PAY_VERB(pay_hold)
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 
+	pay_refuse_card_arguments(fcinfo);
 	read_hold_arguments(fcinfo, &hold);
 	hold.batch = (PayPostingBatch) {.all_or_nothing = true,.n = 1,.postings = &hold.posting};
 
@@ -308,6 +309,7 @@ PAY_VERB(pay_post_hold)
 	int64		posting_id;
 	TimestampTz now;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "hold_id");
 	pay_require_given(fcinfo, 2, "final");
 	final = PG_GETARG_BOOL(2);
@@ -354,6 +356,7 @@ PAY_VERB(pay_void_hold)
 	char	   *reason = pay_text_argument(fcinfo, 1);
 	TimestampTz now;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "hold_id");
 	pay_require_text(reason, PAY_DESCRIPTION_MAX, "reason");
 

@@ -59,6 +59,7 @@ PAY_VERB(pay_post)
 {
 	PayPosting	posting = {0};
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "debit");
 	pay_require_given(fcinfo, 1, "credit");
 	pay_require_given(fcinfo, 2, "amount");
@@ -141,9 +142,6 @@ require_posting(const PayPosting *posting)
 		pay_require_length(posting->description, PAY_DESCRIPTION_MAX, "description");
 	pay_require_length(posting->kind, PAY_KIND_MAX, "kind");
 	pay_require_line(posting->kind, "kind");
-	pay_refuse_card_number(posting->reference, "reference");
-	pay_refuse_card_number(posting->description, "description");
-	pay_refuse_card_number(posting->kind, "kind");
 }
 
 /* ---------- batches ---------- */

@@ -106,6 +106,7 @@ reverse_one(FunctionCallInfo fcinfo, bool own)
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		posting_id;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "posting_id");
 	posting_id = PG_GETARG_INT64(0);
 
@@ -127,6 +128,7 @@ PAY_VERB(pay_reverse_transaction)
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		transaction_id;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "transaction_id");
 	transaction_id = PG_GETARG_INT64(0);
 

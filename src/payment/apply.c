@@ -24,7 +24,7 @@
 
 #include "payment/apply.h"
 #include "base/money.h"
-#include "base/pan.h"
+#include "base/json.h"
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/apply_private.h"
@@ -176,6 +176,10 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	c.set = set;
 	c.report = report;
 	c.result = report->result;
+	/* Whatever an adapter leaves in words.  Ids stay: money that moved is known by them. */
+	c.result.message = pay_text_mask_card_numbers(c.result.message);
+	for (int i = 0; i < PAY_CODES_MAX && c.result.codes[i]; i++)
+		c.result.codes[i] = pay_text_mask_card_numbers(c.result.codes[i]);
 	c.source = source_name(report->source);
 	c.payment = pay_payments_find(set, &report->payment_id);
 	if (c.payment == NULL)
@@ -439,14 +443,15 @@ keep_answer(PayContext *c)
 	answer->class = pay_class_name(c->result.class);
 	answer->code = pay_apply_code(&c->result);
 	answer->http_status = report->http_status;
-	answer->request_id = report->request_id && report->request_id[0] ? report->request_id : NULL;
+	answer->request_id = report->request_id && report->request_id[0] ? pay_text_mask_card_numbers(report->request_id) : NULL;
 	answer->error = report->error && report->error[0] ? report->error : NULL;
 	answer->elapsed_ms = report->elapsed_ms;
 	answer->late = c->stale;
 	if (report->body && bytes > 0)
 	{
-		answer->body = (bytea *) cstring_to_text_with_len(report->body, (int) bytes);
-		pay_pan_mask(VARDATA(answer->body), bytes);
+		const char *body = pay_body_mask_card_numbers(report->body, &bytes);
+
+		answer->body = (bytea *) cstring_to_text_with_len(body, (int) bytes);
 	}
 	c->set->answers = lappend(c->set->answers, answer);
 }

@@ -98,6 +98,7 @@ PAY_VERB(pay_create_psp)
 	const PayAdapter *adapter;
 	bool		has_secret;
 
+	pay_refuse_card_arguments(fcinfo);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -95,12 +95,11 @@ PAY_VERB(pay_redrive)
 	bool		in_doubt,
 				at_psp;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "dead_letter_id");
 	id = PG_GETARG_UUID_P(0);
 	if (resend)
 		require_reason(reason, "send a dead letter again", "Say how you know that the PSP did not do it: redrive(id, true, 'no charge on the dashboard').");
-	else if (reason)
-		pay_refuse_card_number(reason, "reason");
 	pay_spi_begin();
 	operation = load_dead_letter(id, &set, "redrive");
 	in_doubt = strcmp(operation->status, "in_doubt") == 0;
@@ -153,6 +152,7 @@ PAY_VERB(pay_discard)
 	PaySums		before;
 	PayArgs		args = {0};
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "dead_letter_id");
 	id = PG_GETARG_UUID_P(0);
 	require_reason(reason, "discard a dead letter", "Say how you know that the PSP did not do it: discard(id, 'no charge on the dashboard').");
@@ -189,7 +189,6 @@ require_reason(const char *reason, const char *what, const char *hint)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a reason is needed to %s", what),
 				 errhint("%s", hint)));
-	pay_refuse_card_number(reason, "reason");
 }
 
 /* Locks the payment, then looks whether the dead letter is still open. */

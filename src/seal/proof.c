@@ -10,6 +10,7 @@
 #include "payments.h"
 
 #include "base/digest.h"
+#include "core/arguments.h"
 #include "core/caller.h"
 #include "seal/leaf.h"
 #include "seal/row.h"
@@ -56,7 +57,7 @@ PAY_FUNCTION(pay_seal_row_sql);
 /* seal_proof(table_name, row_key, head_block) */
 PAY_VERB(pay_seal_proof)
 {
-	PaySealTable *table = table_argument(fcinfo, 0);
+	PaySealTable *table;
 	PayHasher  *hasher;
 	StringInfoData row,
 				proof;
@@ -66,6 +67,8 @@ PAY_VERB(pay_seal_proof)
 	int64		block,
 				head;
 
+	pay_refuse_card_arguments(fcinfo);
+	table = table_argument(fcinfo, 0);
 	if (PG_ARGISNULL(1) || !JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(1)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

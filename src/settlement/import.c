@@ -4,7 +4,8 @@
  *
  * Amounts become minor units here and nowhere else: exactly, or the file is
  * refused.  Card numbers are masked in the whole file before a format function
- * sees it, so that no plug-in can store one.
+ * sees it, so that no plug-in can store one, and once more in what it makes of
+ * the file: a reader joins what stood apart.
  */
 #include "payments.h"
 
@@ -68,7 +69,7 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 			to[n++] = from[i];
 	while (n > 0 && to[n - 1] == '\n')
 		n--;
-	(void) pay_pan_mask(to, n);
+	(void) pay_pan_mask_lines(to, n);
 	SET_VARSIZE(result, VARHDRSZ + n);
 	PG_RETURN_TEXT_P(result);
 }
@@ -214,6 +215,7 @@ broken(int line, const char *format,...)
 	va_start(args, format);
 	vsnprintf(problem, sizeof(problem), format, args);
 	va_end(args);
+	pay_pan_mask(problem, strlen(problem));
 	ereport(ERROR,
 			(errcode(PAY_ERR_FILE_BROKEN),
 			 errmsg("line %d of the settlement file cannot be read: %s", line, problem),
@@ -221,32 +223,32 @@ broken(int line, const char *format,...)
 			 errhidestmt(true)));
 }
 
-/* _settlement_fail(code, message, detail, hint): raises without showing the statement, which may be the file. */
+/*
+ * _settlement_fail(code, message, detail, hint): raises without showing the
+ * statement, which may be the file, nor what looks like a card number.
+ */
 Datum
 pay_settlement_fail(PG_FUNCTION_ARGS)
 {
-	static const int codes[] = {PAY_ERR_FORMAT_UNKNOWN, PAY_ERR_FILE_BROKEN, PAY_ERR_FILE_TOTALS, PAY_ERR_FILE_IMPORTED,
-	PAY_ERR_FILE_TOO_LARGE, PAY_ERR_PSP_UNKNOWN, ERRCODE_INVALID_PARAMETER_VALUE};
-	char	   *code = pay_text_argument(fcinfo, 0),
-			   *message = pay_text_argument(fcinfo, 1),
-			   *detail = pay_text_argument(fcinfo, 2),
-			   *hint = pay_text_argument(fcinfo, 3);
-	int			state = PAY_ERR_INTERNAL;
+	char	   *text[4];
 
-	if (code == NULL || message == NULL || hint == NULL)
+	for (int i = 0; i < (int) lengthof(text); i++)
+	{
+		text[i] = pay_text_argument(fcinfo, i);
+		if (text[i])
+			pay_pan_mask(text[i], strlen(text[i]));
+	}
+	if (text[0] == NULL || strlen(text[0]) != 5 || text[1] == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("code, message and hint must not be null"),
-				 errhint("Leave out nothing but the detail."),
+				 errmsg("code and message must not be null"),
+				 errhint("Leave out nothing but the detail and the hint."),
 				 errhidestmt(true)));
-	for (int i = 0; i < (int) lengthof(codes); i++)
-		if (strcmp(unpack_sql_state(codes[i]), code) == 0)
-			state = codes[i];
 	ereport(ERROR,
-			(errcode(state),
-			 errmsg("%s", message),
-			 detail ? errdetail("%s", detail) : 0,
-			 errhint("%s", hint),
+			(errcode(MAKE_SQLSTATE(text[0][0], text[0][1], text[0][2], text[0][3], text[0][4])),
+			 errmsg("%s", text[1]),
+			 text[2] ? errdetail("%s", text[2]) : 0,
+			 text[3] ? errhint("%s", text[3]) : errhint("Nothing was imported."),
 			 errhidestmt(true)));
 	return (Datum) 0;
 }

@@ -11,6 +11,7 @@
 #include "payments.h"
 
 #include "base/json.h"
+#include "base/pan.h"
 #include "format/bank.h"
 #include "psp/report.h"
 
@@ -49,6 +50,7 @@ typedef struct PayTuple
 	int			n;
 	Datum		values[BANK_COLUMNS];
 	bool		nulls[BANK_COLUMNS];
+	bool		has_card_number;	/* in a text; import_settlement() masks it */
 } PayTuple;
 
 /* Reads the next row and makes it a tuple, in memory that is reset now and then. */
@@ -64,6 +66,7 @@ static Datum csv_rows(FunctionCallInfo fcinfo, const PayCsvFormat *format);
 static PayFileResult next_csv(void *source, PayTuple *tuple);
 static PayFileResult next_stripe_line(void *lines, PayTuple *tuple);
 static void to_server_encoding(PaySettlementRow *row);
+static void close_camt(void *camt);
 static PayFileResult next_camt(void *camt, PayTuple *tuple);
 static PayFileResult next_mt940(void *file, PayTuple *tuple);
 static void all_rows(FunctionCallInfo fcinfo, PayNext next, void *file, const PayFileProblem *problem);
@@ -207,16 +210,28 @@ to_server_encoding(PaySettlementRow *row)
 Datum
 pay_settlement_camt053(PG_FUNCTION_ARGS)
 {
-	PayCamt    *camt = palloc(sizeof(PayCamt));
+	PayCamt    *camt = palloc0(sizeof(PayCamt));
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 	const char *original;
 	size_t		bytes;
 	char	   *copy;
 
 	read_keys(PG_GETARG_JSONB_P(1), "");
 	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	/* An error takes the parser's memory along with ours. */
+	callback->func = close_camt;
+	callback->arg = camt;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	pay_camt_open(camt, copy, original, bytes);
 	all_rows(fcinfo, next_camt, camt, &camt->problem);
+	pay_camt_close(camt);
 	return (Datum) 0;
+}
+
+static void
+close_camt(void *camt)
+{
+	pay_camt_close(camt);
 }
 
 static PayFileResult
@@ -548,6 +563,8 @@ put(PayTuple *tuple, Datum value, bool isnull)
 static void
 put_text(PayTuple *tuple, const char *text)
 {
+	if (text && pay_pan_found(text, strlen(text)))
+		tuple->has_card_number = true;
 	put(tuple, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
 }
 
@@ -628,8 +645,11 @@ put_raw(PayTuple *tuple, const PayBankRow *row)
 	v.val.string.val = "text";
 	v.val.string.len = 4;
 	(void) pushJsonbValue(&state, WJB_KEY, &v);
-	v.val.string.val = unconstify(char *, row->raw);
+	v.val.string.val = pnstrdup(row->raw, row->raw_bytes);
 	v.val.string.len = row->raw_bytes;
+	/* A number that was found only now was hidden in the text: nobody can say where, so no digit of it stays. */
+	if (tuple->has_card_number || row->hides)
+		pay_pan_blank(v.val.string.val, v.val.string.len);
 	(void) pushJsonbValue(&state, WJB_VALUE, &v);
 	put(tuple, JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))), false);
 }

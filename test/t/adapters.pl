@@ -44,7 +44,7 @@ sub link_library
 		PostgreSQL::Test::Utils::system_or_bail('cc', '-c', '-std=gnu99', '-O1', '-g', @flags, '-fPIC', '-fvisibility=hidden', '-Wall', '-Werror',
 			"-I$root/test/adapters", "-I$root/src", '-isystem', pg_config('includedir-server'), $source, '-o', $objects[-1]);
 	}
-	PostgreSQL::Test::Utils::system_or_bail('cc', '-shared', @flags, '-o', $to, @objects, '-lcurl');
+	PostgreSQL::Test::Utils::system_or_bail('cc', '-shared', @flags, '-o', $to, @objects, '-lcurl', '-lxml2');
 	return;
 }
 

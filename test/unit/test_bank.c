@@ -6,7 +6,8 @@
  * The golden files in test/data are read by pgTAP; here are small ones,
  * each with one thing wrong.
  */
-// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/mt940.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c
+// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/mt940.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c ../../src/base/pan.c
+// libs: -lxml2
 #include "payments.h"
 
 #include "format/bank.h"
@@ -122,6 +123,8 @@ check(const BankCase *c, bool is_camt)
 	strlcat(result, r == PAY_FILE_END ? "ok" : problem->totals ? "totals" : "broken", sizeof(result));
 	OK(strcmp(result, c->result) == 0, "%s: %s", result, c->text);
 	OK((r == PAY_FILE_END) == (problem->text[0] == '\0'), "and says why: %s", problem->text);
+	if (is_camt)
+		pay_camt_close(camt_file);
 	free(copy);
 	free(camt_file);
 	free(mt_file);

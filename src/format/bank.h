@@ -89,33 +89,58 @@ typedef struct PayCamt
 extern void pay_camt_open(PayCamt *camt, char *text, const char *original, size_t bytes);
 extern PayFileResult pay_camt_next(PayCamt *camt, PayBankRow *row) __attribute__((warn_unused_result));
 
+/* A field: ":61:" and what stands behind it, up to the next. */
+typedef struct PayMt940Field
+{
+	char		tag[4];
+	char	   *value;			/* lines apart by LF, without blanks at their ends */
+	int			line;
+	size_t		offset;			/* from its tag */
+	size_t		offset_end;		/* to behind its last line */
+} PayMt940Field;
+
+/* What the text of an entry (:86:) says. */
+typedef struct PayMt940Text
+{
+	StringInfoData remittance;
+	StringInfoData name;		/* of the other side */
+	char		account[64];
+	char		end_to_end_id[64];
+} PayMt940Text;
+
 typedef struct PayMt940
 {
 	char	   *at;
 	char	   *end;
 	const char *original;
 	char	   *start;
+	const char *next_tag;		/* the field that follows what was looked at, the end if none does */
+	bool		next_begins;	/* it is :20: */
 	PayFileProblem problem;
-	int			line;
+	int			line;			/* of what comes next, from 1 */
 	int			statements;
 	bool		in_statement;
 	bool		in_entry;
+	bool		has_field;		/* it was read, and not looked at */
+	PayMt940Field field;
 	PayBankRow	statement;
 	PayBankRow	entry;
 	PayBooks	books;
 	const char *currency;
-	char		last_tag[4];
-	StringInfoData remittance;
-	StringInfoData details;		/* :86: as it stands, lines joined */
-	StringInfoData name;
+	StringInfoData supplement;	/* what stands below :61: */
+	StringInfoData details;		/* :86:, lines joined */
+	PayMt940Text text;
 	size_t		entry_offset;
 	size_t		entry_end;
-	char		end_to_end_id[64];
-	char		other_account[64];
 	char		code[5];
 } PayMt940;
 
 extern void pay_mt940_open(PayMt940 *file, char *text, const char *original, size_t bytes);
 extern PayFileResult pay_mt940_next(PayMt940 *file, PayBankRow *row) __attribute__((warn_unused_result));
+
+/* Joins the lines of a text of :86: to those before. */
+extern void pay_mt940_text_add(StringInfo details, char *value);
+/* Takes a text apart. */
+extern void pay_mt940_text_read(const char *details, PayMt940Text *text);
 
 #endif							/* PAY_SETTLEMENT_BANK_H */

@@ -5,7 +5,7 @@
  *
  * The first byte chooses the format, the rest is the file.
  */
-// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/mt940.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c
+// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/mt940.c ../../src/format/mt940_text.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c
 #include "payments.h"
 
 #include "format/bank.h"

@@ -17,6 +17,7 @@ SELECT no_plan();
 \set adyen `cat data/adyen.csv`
 \set generic `cat data/generic.csv`
 \set mt940 `cat data/mt940.sta`
+\set dialects `cat data/mt940_dialects.sta`
 \set camt_02 `cat data/camt053_02.xml`
 \set camt_04 `cat data/camt053_04.xml`
 \set camt_08 `cat data/camt053_08.xml`
@@ -97,8 +98,17 @@ SELECT results_eq($$SELECT amount, reversal, booking_date, value_date, end_to_en
 	(-1200, false, '2026-11-20', '2026-11-20', NULL, NULL, 'KONTO-1', 'Kontoführung 11/2026', NULL, NULL, 'NCHG'),
 	(-5000, true, '2026-11-20', '2026-11-20', NULL, 'BANK-0003', 'REF-3', '/EREF/NOTPROVIDED/REMI/Rueckgabe/', NULL, NULL, 'NRTI'),
 	(725, true, '2027-01-02', '2026-12-31', NULL, NULL, NULL, NULL, NULL, NULL, 'FMSC'),
-	(1500, false, '2026-11-20', '2026-11-20', 'e2e-77', NULL, 'REF-5', '/EREF/e2e-77/NAME/Acme KK/REMI/payout po_2B/', NULL, NULL, 'S103')$$,
+	(1500, false, '2026-11-20', '2026-11-20', 'e2e-77', NULL, 'REF-5', '/EREF/e2e-77/NAME/Acme KK/REMI/payout po_2B/', 'Acme KK', NULL, 'S103')$$,
 	'credits, debits, reversals of both; subfields and code words; a booking in the next year');
+
+SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'giro_dress', 'mt940', :'dialects'), 'MT940 as other banks dress it');
+SELECT results_eq($$SELECT s.statement_no, s.account, s.statement_id, s.opening_balance, s.closing_balance, e.amount, e.booking_date, e.value_date, e.end_to_end_id, e.bank_reference, e.reference, e.remittance, e.counterparty, e.counterparty_account
+	FROM payments.bank_statement s JOIN payments.settlement_batch b USING (batch_id) LEFT JOIN payments.bank_entry e USING (batch_id, statement_no) WHERE b.psp = 'giro_dress' ORDER BY 1, e.entry_no$$, $$VALUES
+	(1, 'NL12SHOP0123456789 EUR', '00000/00', 100000::bigint, 107000::bigint, 5000::bigint, '2026-11-20'::date, '2026-11-20'::date, NULL, NULL, '0121470966', 'ORDER 1 PAYOUT po_1A OF HOUSE', 'A. Shop', NULL),
+	(1, 'NL12SHOP0123456789 EUR', '00000/00', 100000, 107000, 2500, '2026-11-20', '2026-11-20', 'SHOP/2026/7', 'BANK-9', NULL, '/EREF/SHOP/2026/7/ORDP//NAME/HOUSE LTD/REMI/thank you/', 'HOUSE LTD', NULL),
+	(1, 'NL12SHOP0123456789 EUR', '00000/00', 100000, 107000, -500, '2026-02-28', '2026-02-28', NULL, NULL, NULL, 'ACCOUNT FEES', 'SHOP BANK', 'PL01'),
+	(2, 'NL12SHOP0123456789EUR', '00000/01', 107000, 107000, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$$,
+	'trailers, names between messages, points, blanks, 30 February, several texts, fields that go on, other signs');
 
 SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'giro_' || v, 'camt053', f), 'camt.053 version ' || v)
 FROM (VALUES ('02', :'camt_02'), ('04', :'camt_04'), ('08', :'camt_08')) c (v, f);

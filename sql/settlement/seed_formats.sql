@@ -24,7 +24,7 @@ VALUES
 	('stripe_balance', 'payments._settlement_stripe_balance', 'psp', 'none', 'Stripe, balance change from activity, itemised (balance_change_from_activity.itemized.3), or balance transactions of the Dashboard', true),
 	('stripe_api', 'payments._settlement_stripe_api', 'psp', 'none', 'Stripe, a list of GET /v1/balance_transactions, with data.source expanded; amounts are minor units. The worker reads these by itself', true),
 	('adyen', 'payments._settlement_adyen', 'psp', 'payout', 'Adyen, settlement details report', true),
-	('camt053', 'payments._settlement_camt053', 'bank', 'none', 'bank statement, ISO 20022 camt.053.001.02, .04 and .08', true),
+	('camt053', 'payments._settlement_camt053', 'bank', 'none', 'bank statement, ISO 20022 camt.053, any version', true),
 	('mt940', 'payments._settlement_mt940', 'bank', 'none', 'bank statement, SWIFT MT940', true);
 
 SELECT pg_catalog.pg_extension_config_dump('payments.settlement_format', 'WHERE NOT builtin');

@@ -39,6 +39,8 @@ typedef struct PayCamtItem
 	StringInfoData code;
 	PayDecimal	amount;			/* Amt */
 	PayDecimal	transaction_amount; /* AmtDtls/TxAmt */
+	PayDecimal	converted;		/* the same in the account's currency, where AmtDtls says it */
+	int			converted_by;	/* which of its elements did; lower ones are more to the point */
 	const char *currency;
 	const char *transaction_currency;
 	int			sign;			/* 0: not said */
@@ -74,6 +76,7 @@ typedef struct PayCamt
 	PayDecimal	interim_first;
 	PayDecimal	interim_last;
 	bool		opening_is_previous;
+	bool		converted;		/* an entry was in another currency */
 
 	/* the entry */
 	PayCamtItem entry;

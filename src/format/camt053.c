@@ -1,6 +1,6 @@
 /*
  * src/format/camt053.c
- *		camt.053, ISO 20022's statement of a bank, versions 02, 04 and 08.
+ *		camt.053, ISO 20022's statement of a bank.
  *
  * A statement opens with balances, then come its entries.  Amounts have no
  * sign: CdtDbtInd is the side that was booked, also of a reversal.  Checked:
@@ -12,13 +12,18 @@
  * the balance.
  *
  * The versions differ in few places: status (text, or a code inside), parties
- * (Nm, or Pty/Nm), amounts of transactions (AmtDtls, later Amt).
+ * (Nm, or Pty/Nm), amounts of transactions (AmtDtls, later Amt).  Any version is
+ * read; one that has what is needed elsewhere is refused for want of it.
+ *
+ * An entry in another currency than its account counts by the amount in the
+ * account's that stands with it, or with all of its transactions.
  */
 #include "payments.h"
 
 #include "format/bank.h"
 
-#define NAMESPACE "urn:iso:std:iso:20022:tech:xsd:camt.053.001."
+/* Behind it two digits, and of some countries' own what else they like.  What stands before it is ISO's, or SWIFT's. */
+#define NAMESPACE "camt.053.001."
 
 #define MESSAGE "Document/BkToCstmrStmt/"
 #define STATEMENT MESSAGE "Stmt"
@@ -36,6 +41,11 @@ static const PayCamtText statement_texts[] = {
 	{"/Acct/Id/IBAN", offsetof(PayBankRow, account)},
 	{"/Acct/Id/Othr/Id", offsetof(PayBankRow, account)},
 	{"/Acct/Ccy", offsetof(PayBankRow, currency)},
+};
+
+/* Amounts in whichever currency; the one in the account's is the entry's.  The most to the point first. */
+static const char *const converted_amounts[] = {
+	"/AmtDtls/CntrValAmt/Amt", "/AmtDtls/TxAmt/Amt", "/AmtDtls/InstdAmt/Amt",
 };
 
 static const PayCamtText entry_texts[] = {
@@ -83,6 +93,8 @@ static void begin_item(PayCamtItem *item, int line, size_t offset);
 static bool end_detail(PayCamt *camt, PayBankRow *row, bool *is_row);
 static bool end_entry(PayCamt *camt, PayBankRow *row);
 static bool count_detail(PayCamt *camt, PayCamtItem *detail);
+static bool is_foreign(const PayCamt *camt, const char *currency);
+static bool convert(PayCamt *camt, PayCamtItem *entry);
 static void take_over(PayBankRow *entry, const PayBankRow *detail);
 static void emit(PayCamt *camt, PayCamtItem *item, PayBankRow *row);
 static bool set_text(PayBankRow *row, const PayCamtText *texts, int n, const char *path, const char *text);
@@ -179,6 +191,7 @@ opened(PayCamt *camt)
 		camt->credits_said.given = camt->debits_said.given = false;
 		camt->interims = 0;
 		camt->opening_is_previous = false;
+		camt->converted = false;
 		camt->statements++;
 	}
 	else if (strcmp(camt->path, STATEMENT "/Bal") == 0)
@@ -213,16 +226,15 @@ check_root(PayCamt *camt)
 {
 	for (int i = 0; i < camt->xml.n; i++)
 	{
-		const char *version;
+		const char *version = strstr(camt->xml.values[i], NAMESPACE);
+		size_t		digits;
 
-		if (strncmp(camt->xml.attributes[i], "xmlns", 5) != 0)
+		if (version == NULL || strncmp(camt->xml.attributes[i], "xmlns", 5) != 0)
 			continue;
-		version = below(camt->xml.values[i], NAMESPACE);
-		if (version == NULL)
-			continue;
-		if (strcmp(version, "02") == 0 || strcmp(version, "04") == 0 || strcmp(version, "08") == 0)
+		version += strlen(NAMESPACE);
+		digits = strspn(version, "0123456789");
+		if (digits == 2 && (version[2] == '\0' || version[2] == '.'))
 			return strcmp(camt->xml.name, "Document") == 0 || broken(camt, "the outermost element is not Document") == PAY_FILE_ROW;
-		return broken(camt, "this version of camt.053 is not read; 02, 04 and 08 are") == PAY_FILE_ROW;
 	}
 	return broken(camt, "its namespace is not that of camt.053") == PAY_FILE_ROW;
 }
@@ -370,6 +382,8 @@ end_statement(PayCamt *camt, PayBankRow *row)
 		books->opening = camt->interim_first;
 	if (!books->closing.given && books->opening.given && camt->interims > 0)
 		books->closing = camt->interim_last;
+	if (camt->converted && (!books->opening.given || !books->closing.given))
+		return broken(camt, "entries are in another currency than the account, and there are no balances that they make") == PAY_FILE_ROW;
 	if (pay_books_check(books, problem, line) == PAY_FILE_BROKEN)
 		return false;
 	problem->totals = true;
@@ -425,6 +439,13 @@ item_leaf(PayCamt *camt, PayCamtItem *item, const char *path, const char *text)
 	}
 	if (strcmp(path, "/CdtDbtInd") == 0)
 		return read_sign(camt, text, &item->sign);
+	for (int i = 0; i < (int) lengthof(converted_amounts); i++)
+		if (strcmp(path, converted_amounts[i]) == 0 && camt->leaf_currency && !is_foreign(camt, camt->leaf_currency) &&
+			(!item->converted.given || i < item->converted_by))
+		{
+			item->converted_by = i;
+			return read_amount(camt, text, &item->converted);
+		}
 	if (strcmp(path, "/BkTxCd/Domn/Cd") == 0 || strcmp(path, "/BkTxCd/Domn/Fmly/Cd") == 0 || strcmp(path, "/BkTxCd/Domn/Fmly/SubFmlyCd") == 0 ||
 		strcmp(path, "/BkTxCd/Prtry/Cd") == 0)
 		appendStringInfo(&item->code, "%s%s", item->code.len > 0 ? "/" : "", text);
@@ -470,7 +491,8 @@ detail_leaf(PayCamt *camt, const char *path, const char *text)
 	else if (strcmp(path, "/AmtDtls/TxAmt/Amt") == 0)
 	{
 		item->transaction_currency = camt->leaf_currency;
-		return read_amount(camt, text, &item->transaction_amount);
+		if (!read_amount(camt, text, &item->transaction_amount))
+			return false;
 	}
 	for (int i = 0; i < (int) lengthof(parties); i++)
 		if (parties[i].sign == sign && strcmp(path, parties[i].path) == 0)
@@ -524,6 +546,11 @@ count_detail(PayCamt *camt, PayCamtItem *detail)
 		detail->amount = detail->transaction_amount;
 		detail->currency = detail->transaction_currency;
 	}
+	if (is_foreign(camt, entry->currency) && detail->converted.given)
+	{
+		detail->amount = detail->converted;
+		detail->currency = camt->statement.currency;
+	}
 	row->entry_no = camt->books.entries + 1;
 	row->statement_no = camt->statements;
 	row->status = entry->row.status;
@@ -533,7 +560,8 @@ count_detail(PayCamt *camt, PayCamtItem *detail)
 	row->currency = detail->currency ? detail->currency : entry->currency;
 	row->amount = detail->amount;
 	row->amount.digits *= detail->sign ? detail->sign : entry->sign;
-	if (!detail->amount.given || detail->currency == NULL || strcmp(entry->currency, detail->currency) != 0)
+	if (!detail->amount.given || detail->currency == NULL ||
+		strcmp(is_foreign(camt, entry->currency) ? camt->statement.currency : entry->currency, detail->currency) != 0)
 		camt->details_add_up = false;
 	else if (!pay_decimal_add(&camt->details_sum, &row->amount, 1))
 		return broken(camt, "the amounts of its transactions are too large") == PAY_FILE_ROW;
@@ -547,8 +575,8 @@ end_entry(PayCamt *camt, PayBankRow *row)
 
 	if (!entry->amount.given || entry->currency == NULL || entry->sign == 0 || entry->row.status == NULL)
 		return broken(camt, "an entry has no amount, currency, CdtDbtInd or status") == PAY_FILE_ROW;
-	if (camt->statement.currency && strcmp(camt->statement.currency, entry->currency) != 0)
-		return broken(camt, "an entry is in another currency than the account") == PAY_FILE_ROW;
+	if (is_foreign(camt, entry->currency) && !convert(camt, entry))
+		return broken(camt, "an entry is in another currency than the account, and no amount in the account's stands with it") == PAY_FILE_ROW;
 	camt->statement.currency = entry->currency;
 	entry->row.amount = entry->amount;
 	entry->row.amount.digits *= entry->sign;
@@ -579,6 +607,31 @@ end_entry(PayCamt *camt, PayBankRow *row)
 	if (camt->details <= 1 || entry->offset_end == 0)
 		entry->offset_end = camt->xml.offset_end;
 	emit(camt, entry, row);
+	return true;
+}
+
+/* Until the statement has said which is its own, none is. */
+static bool
+is_foreign(const PayCamt *camt, const char *currency)
+{
+	return camt->statement.currency != NULL && strcmp(camt->statement.currency, currency) != 0;
+}
+
+/* The entry in the account's currency, as it says itself or all of its transactions do; false when neither does. */
+static bool
+convert(PayCamt *camt, PayCamtItem *entry)
+{
+	if (entry->converted.given)
+		entry->amount = entry->converted;
+	else if (camt->details > 0 && camt->details_add_up)
+	{
+		entry->amount = camt->details_sum;
+		entry->amount.digits *= entry->sign;
+	}
+	else
+		return false;
+	entry->currency = camt->statement.currency;
+	camt->converted = true;
 	return true;
 }
 

@@ -21,6 +21,8 @@
 
 #define BAL(code, amount, side) "<Bal><Tp><CdOrPrtry><Cd>" code "</Cd></CdOrPrtry></Tp><Amt Ccy='EUR'>" amount "</Amt><CdtDbtInd>" side "</CdtDbtInd></Bal>"
 #define NTRY(amount, side, more) "<Ntry><Amt Ccy='EUR'>" amount "</Amt><CdtDbtInd>" side "</CdtDbtInd><Sts>BOOK</Sts>" more "</Ntry>"
+#define FOREIGN(side, more) "<Ntry><Amt Ccy='USD'>5</Amt><CdtDbtInd>" side "</CdtDbtInd><Sts>BOOK</Sts>" more "</Ntry>"
+#define AMTDTLS(what, currency, amount) "<AmtDtls><" what "><Amt Ccy='" currency "'>" amount "</Amt></" what "></AmtDtls>"
 #define TX(amount) "<TxDtls><Amt Ccy='EUR'>" amount "</Amt><CdtDbtInd>CRDT</CdtDbtInd></TxDtls>"
 #define DOC(version, inside) "<Document xmlns='urn:iso:std:iso:20022:tech:xsd:camt.053.001." version "'><BkToCstmrStmt>" inside "</BkToCstmrStmt></Document>"
 #define STMT(inside) "<Stmt><Id>1</Id><Acct><Id><IBAN>X</IBAN></Id></Acct>" inside "</Stmt>"
@@ -132,7 +134,26 @@ static const BankCase camt[] = {
 	{CAMT(NTRY("2", "CRDT", "<ValDt><Dt>20.11.2026</Dt></ValDt>")), "broken"},
 	{CAMT("<Ntry><NtryDtls>" TX("2") TX("3") "</NtryDtls><Amt Ccy='EUR'>5</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts>BOOK</Sts></Ntry>"), "broken"},
 	{DOC("08", STMT(NTRY("2", "CRDT", ""))), "2 S ok"},
-	{DOC("06", STMT("")), "broken"},
+	{DOC("03", STMT(NTRY("2", "CRDT", ""))), "2 S ok"},
+	{DOC("13", STMT(NTRY("2", "CRDT", ""))), "2 S ok"},
+	{DOC("02.xy.01", STMT(NTRY("2", "CRDT", ""))), "2 S ok"},
+	{"<Document xmlns='urn:swift:xsd:camt.053.001.08'><BkToCstmrStmt>" STMT(NTRY("2", "CRDT", "")) "</BkToCstmrStmt></Document>", "2 S ok"},
+	/* A version that has what is needed elsewhere. */
+	{DOC("14", "<Stmts>" STMT(NTRY("2", "CRDT", "")) "</Stmts>"), "broken"},
+	{DOC("14", STMT("<Ntry><Amount Ccy='EUR'>2</Amount><CdtDbtInd>CRDT</CdtDbtInd><Sts>BOOK</Sts></Ntry>")), "broken"},
+	{DOC("2", STMT(NTRY("2", "CRDT", ""))), "broken"},
+	{DOC("022", STMT(NTRY("2", "CRDT", ""))), "broken"},
+	/* In dollars, of an account in euros. */
+	{CAMT(BAL("OPBD", "1", "CRDT") BAL("CLBD", "3", "CRDT") FOREIGN("DBIT", "")), "broken"},
+	{CAMT(BAL("OPBD", "1", "CRDT") BAL("CLBD", "3", "CRDT") FOREIGN("CRDT", AMTDTLS("InstdAmt", "EUR", "2"))), "2 S ok"},
+	{CAMT(BAL("OPBD", "1", "CRDT") BAL("CLBD", "3", "CRDT") FOREIGN("CRDT", AMTDTLS("InstdAmt", "EUR", "9") AMTDTLS("CntrValAmt", "EUR", "2") AMTDTLS("TxAmt", "EUR", "8"))), "2 S ok"},
+	{CAMT(BAL("OPBD", "4", "CRDT") BAL("CLBD", "2", "CRDT") FOREIGN("DBIT", "<NtryDtls><TxDtls>" AMTDTLS("InstdAmt", "USD", "5") AMTDTLS("CntrValAmt", "EUR", "2") "</TxDtls></NtryDtls>")), "-2 S ok"},
+	{CAMT(BAL("OPBD", "4", "CRDT") BAL("CLBD", "1", "CRDT") FOREIGN("DBIT", "<NtryDtls><TxDtls>" AMTDTLS("TxAmt", "EUR", "2") "</TxDtls><TxDtls>" AMTDTLS("TxAmt", "EUR", "1") "</TxDtls></NtryDtls>")), "-2d1 -1d2 -3 S ok"},
+	{CAMT(BAL("OPBD", "4", "CRDT") BAL("CLBD", "1", "CRDT") FOREIGN("DBIT", "<NtryDtls><TxDtls>" AMTDTLS("TxAmt", "EUR", "2") "</TxDtls><TxDtls>" AMTDTLS("TxAmt", "USD", "1") "</TxDtls></NtryDtls>")), "-2d1 -1d2 broken"},
+	{CAMT(BAL("OPBD", "1", "CRDT") BAL("CLBD", "3", "CRDT") FOREIGN("CRDT", AMTDTLS("InstdAmt", "EUR", "3"))), "3 totals"},
+	{CAMT(BAL("OPBD", "1", "CRDT") FOREIGN("CRDT", AMTDTLS("InstdAmt", "EUR", "3"))), "3 broken"},
+	{CAMT(BAL("OPBD", "1", "CRDT") BAL("CLBD", "3", "CRDT") FOREIGN("CRDT", AMTDTLS("InstdAmt", "GBP", "2"))), "broken"},
+	{CAMT(BAL("OPBD", "1", "CRDT") BAL("CLBD", "3", "CRDT") NTRY("2", "CRDT", AMTDTLS("CntrValAmt", "EUR", "9"))), "2 S ok"},
 	{DOC("02", ""), "broken"},
 	{"<Document>" "</Document>", "broken"},
 	{"<Document xmlns='urn:iso:std:iso:20022:tech:xsd:camt.052.001.02'/>", "broken"},

@@ -80,6 +80,11 @@ CREATE FUNCTION payments._mask_card_numbers(content text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_mask_card_numbers';
 COMMENT ON FUNCTION payments._mask_card_numbers(text) IS 'Internal: a file with LF for CRLF, without newlines at its end, and with card numbers masked. Raises PY608.';
 
+CREATE FUNCTION payments.settlement_text(content bytea, encoding text DEFAULT NULL) RETURNS text
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_text';
+COMMENT ON FUNCTION payments.settlement_text(bytea, text) IS
+'The bytes of a settlement file as text, for import_settlement(content => ...). encoding: LATIN1, WIN1252 and so on; null: what an XML file says of itself, else UTF8. Raises PY602 (it is not of that encoding), PY608 (more than 128 MB).';
+
 CREATE FUNCTION payments._settlement_amounts(
 	line_no int, currency text, exponent int, unit int, gross numeric, fee numeric, net numeric
 ) RETURNS bigint[]

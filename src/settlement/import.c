@@ -11,6 +11,7 @@
 #include "base/pan.h"
 #include "core/arguments.h"
 #include "core/spi.h"
+#include "settlement/import.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -50,12 +51,7 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 	text	   *result;
 	char	   *to;
 
-	if (bytes > FILE_BYTES_MAX)
-		ereport(ERROR,
-				(errcode(PAY_ERR_FILE_TOO_LARGE),
-				 errmsg("the settlement file has %zu bytes, and %d are possible", bytes, FILE_BYTES_MAX),
-				 errhint("Ask for it in smaller periods, or by payout."),
-				 errhidestmt(true)));
+	pay_import_require_size(bytes);
 	result = palloc(VARHDRSZ + bytes);
 	to = VARDATA(result);
 	if (GetDatabaseEncoding() == PG_UTF8 && bytes >= 3 && memcmp(from, "\xef\xbb\xbf", 3) == 0)
@@ -71,6 +67,17 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 	(void) pay_pan_mask(to, n);
 	SET_VARSIZE(result, VARHDRSZ + n);
 	PG_RETURN_TEXT_P(result);
+}
+
+void
+pay_import_require_size(size_t bytes)
+{
+	if (bytes > FILE_BYTES_MAX)
+		ereport(ERROR,
+				(errcode(PAY_ERR_FILE_TOO_LARGE),
+				 errmsg("the settlement file has %zu bytes, and %d are possible", bytes, FILE_BYTES_MAX),
+				 errhint("Ask for it in smaller periods, or by payout."),
+				 errhidestmt(true)));
 }
 
 /*

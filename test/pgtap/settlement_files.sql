@@ -131,6 +131,27 @@ SELECT results_eq($$SELECT DISTINCT opening_balance, closing_balance, entries FR
 SELECT matches((SELECT raw ->> 'text' FROM c WHERE psp = 'giro_08' AND entry_no = 4 AND detail_no = 2), '^<TxDtls>.*Invoice 2.*</TxDtls>$', 'a transaction''s raw text is its own');
 SELECT unalike((SELECT raw ->> 'text' FROM c WHERE psp = 'giro_08' AND entry_no = 4 AND detail_no = 0), '%Invoice%', 'and the booking''s is without it');
 
+-- ---------- encodings
+
+SELECT is(payments.settlement_text(convert_to('Gebühr €', 'UTF8')), 'Gebühr €', 'bytes are UTF-8');
+SELECT is(payments.settlement_text(convert_to('Gebühr', 'LATIN1'), 'LATIN1'), 'Gebühr', 'or what is said');
+SELECT is(payments.settlement_text(convert_to('Gebühr €', 'WIN1252'), 'windows-1252'), 'Gebühr €', 'by any of its names');
+SELECT is(payments.settlement_text(convert_to(format('<?xml version="1.0" encoding=%s?><a>ü</a>', e.quoted), e.name)), format('<?xml version="1.0" encoding=%s?><a>ü</a>', e.quoted), 'an XML file says ' || e.quoted)
+FROM (VALUES ('"ISO-8859-1"', 'LATIN1'), ($$'windows-1252'$$, 'WIN1252'), ('"utf-8"', 'UTF8')) e (quoted, name);
+SELECT is(payments.settlement_text('<?xml version="1.0" encoding="US-ASCII"?><a/>'), '<?xml version="1.0" encoding="US-ASCII"?><a/>', 'US-ASCII is a part of UTF-8');
+SELECT is(payments.settlement_text(convert_to('<?xml encoding="ISO-8859-1"?>€', 'WIN1252'), 'WIN1252'), '<?xml encoding="ISO-8859-1"?>€', 'what the caller says wins');
+SELECT is(payments.settlement_text(''), '', 'nothing');
+SELECT is(payments.settlement_text(NULL, 'LATIN1'), NULL, 'null');
+SELECT throws_ok($$SELECT payments.settlement_text(convert_to(E'a\nb\nGebühr', 'LATIN1'))$$, 'PY602', 'line 3 of the settlement file cannot be read: it is not UTF8', 'where it is not');
+SELECT throws_ok($$SELECT payments.settlement_text('\x61000a')$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not UTF8', 'a byte of zero');
+SELECT throws_ok($$SELECT payments.settlement_text('\x6100', 'LATIN1')$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not LATIN1', 'nowhere');
+SELECT throws_ok($$SELECT payments.settlement_text('\xfffe61000a00')$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not of bytes, but UTF-16', 'nor UTF-16');
+SELECT throws_ok($$SELECT payments.settlement_text('a', 'EBCDIC')$$, '22023', 'encoding "EBCDIC" is not known', 'an encoding of nobody');
+SELECT results_eq($$SELECT lines, duplicate FROM payments.import_settlement('sandbox', 'csv', payments.settlement_text(convert_to(E'kind,psp_object_id,gross,currency\ncharge,Gebühr,10.00,EUR\n', 'LATIN1'), 'LATIN1'))$$,
+	'VALUES (1, false)', 'a file in Latin-1');
+SELECT results_eq($$SELECT lines, duplicate FROM payments.import_settlement('sandbox', 'csv', E'kind,psp_object_id,gross,currency\ncharge,Gebühr,10.00,EUR\n')$$,
+	'VALUES (1, true)', 'is the same in UTF-8');
+
 -- ---------- they stay
 
 SELECT throws_ok(format('UPDATE payments.%I SET batch_id = 0', t), 'PY003', NULL, t || ' does not change') FROM unnest(ARRAY['settlement_batch', 'settlement_line', 'bank_statement', 'bank_entry']) t;

@@ -285,6 +285,48 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_check_totals(bigint, int, jsonb, text, jsonb) IS 'Internal: compares lines with the payouts in the file and with what the caller expects. Raises PY603.';
 
+-- A line without a key of a payment is missing here whatever we have booked, and whoever believes it books
+-- twice.  Where the sender was not asked for the key, the file is refused; what we know already needs none.
+CREATE FUNCTION payments._settlement_check_keys(
+	_batch bigint, _format payments.settlement_format, _options jsonb
+) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	l record;
+BEGIN
+	IF _format.payment_columns IS NULL OR _options -> 'columns' ?| ARRAY['psp_payment_id', 'reference'] THEN
+		RETURN;
+	END IF;
+	SELECT x.line_no, x.kind INTO l
+	FROM payments.settlement_line x
+	WHERE x.batch_id = _batch
+	AND x.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal')
+	AND NOT x.repeated
+	AND x.psp_payment_id IS NULL
+	AND x.reference IS NULL
+	AND (x.kind = 'charge' OR x.psp_object_id IS NULL)
+	AND NOT EXISTS (
+		SELECT FROM jsonb_object_keys(x.raw) k (name) WHERE lower(k.name) = ANY (_format.payment_columns)
+	)
+	ORDER BY x.line_no
+	LIMIT 1;
+	IF FOUND THEN
+		PERFORM payments._settlement_fail(
+			'PY602',
+			format(
+				'line %s of the settlement file cannot be matched: it is a %s, and no column says of which '
+					'payment',
+				l.line_no, l.kind),
+			NULL,
+			format(
+				'Nothing was imported. Switch on one of the columns "%s" when you export the file, and '
+					'"source_id" as well.',
+				array_to_string(_format.payment_columns, '", "')));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION payments._settlement_check_keys(bigint, payments.settlement_format, jsonb) IS 'Internal: refuses a file that has no column by which its payments could be found. Raises PY602.';
+
 -- The lines that this transaction has staged, and no others; those that an earlier one left are of no use to anybody.
 CREATE FUNCTION payments._settlement_unstage() RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -463,6 +505,7 @@ BEGIN
 			INTO import_settlement.lines, import_settlement.known, import_settlement.doubtful
 			FROM payments._settlement_import_lines(
 				batch_id, import_settlement.psp, query, body, import_settlement.options) i;
+			PERFORM payments._settlement_check_keys(batch_id, f, import_settlement.options);
 		ELSE
 			SELECT i.lines, i.known, 0
 			INTO import_settlement.lines, import_settlement.known, import_settlement.doubtful

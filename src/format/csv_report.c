@@ -116,6 +116,8 @@ find_columns(PayCsvFile *file)
 		if (file->column_of[c->cell] < 0)
 			file->column_of[c->cell] = find_column(file, c->name);
 	}
+	if (format->others_column && find_column(file, format->others_column) >= 0)
+		return pay_file_broken(&file->problem, 1, "%s", format->others_name);
 	for (int i = 0; i < format->n; i++)
 		if (format->columns[i].required && file->column_of[format->columns[i].cell] < 0)
 			return pay_file_broken(&file->problem, 1, "the header has no column \"%s\"", format->columns[i].name);
@@ -178,6 +180,12 @@ pay_csv_cell(const PayCsvFile *file, PayCell cell)
 	int			column = file->column_of[cell];
 
 	return column < 0 || *file->csv.fields[column] == '\0' ? NULL : file->csv.fields[column];
+}
+
+bool
+pay_csv_has(const PayCsvFile *file, PayCell cell)
+{
+	return file->column_of[cell] >= 0;
 }
 
 bool

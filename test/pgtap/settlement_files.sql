@@ -14,6 +14,8 @@ SELECT no_plan();
 \cd :here
 \set stripe_payout `cat data/stripe_payout.csv`
 \set stripe_balance `cat data/stripe_balance.csv`
+\set stripe_payouts `cat data/stripe_payouts.csv`
+\set stripe_default `cat data/stripe_default.csv`
 \set adyen `cat data/adyen.csv`
 \set generic `cat data/generic.csv`
 \set mt940 `cat data/mt940.sta`
@@ -23,6 +25,19 @@ SELECT no_plan();
 \set camt_08 `cat data/camt053_08.xml`
 
 SELECT payments.create_psp('stripe', 'stripe'), payments.create_psp('adyen', 'sandbox');
+
+-- The hint of the error that a statement raises.
+CREATE FUNCTION pg_temp.hint(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	h text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS h = PG_EXCEPTION_HINT;
+	RETURN h;
+END
+$$;
 
 -- ---------- Stripe
 
@@ -49,7 +64,7 @@ SELECT results_eq('SELECT line_no, psp_object_id, psp_payment_id, reference, gro
 	$$VALUES (3, 'ch_02', 'pi_02', 'ref-02', 921::bigint, 42::bigint, 879::bigint, 'EUR', 1000::bigint, 'USD', '2026-11-17 09:31:15+00'::timestamptz,
 	'2026-11-19 00:00:00+00'::timestamptz, 'Order 2, "gift"')$$, 'a row with quotes, and a payer with another currency');
 SELECT results_eq('SELECT line_no, psp_object_id, description FROM payments.settlement_line WHERE kind = ''refund'' AND currency = ''EUR''',
-	$$VALUES (4, 'txn_03', E'REFUND FOR CHARGE\nOrder 1')$$, 'a row over two lines has the number of the first; a refund does not take the charge''s id');
+	$$VALUES (4, NULL, E'REFUND FOR CHARGE\nOrder 1')$$, 'a row over two lines has the number of the first; a refund does not take the charge''s id, nor the balance''s');
 SELECT is((SELECT raw ->> 'payment_metadata[payments_ref]' FROM payments.settlement_line WHERE line_no = 2), 'ref-01', 'the row as it stood is kept');
 
 SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L, options => %L)', 'stripe', 'stripe_balance', :'stripe_balance', '{"decimal": ","}'),
@@ -58,6 +73,28 @@ SELECT is((SELECT totals FROM payments.settlement_batch WHERE format = 'stripe_b
 	'{"EUR": {"lines": 11, "gross": 123351, "fee": 1812, "net": 121539}, "KWD": {"lines": 2, "gross": 3500, "fee": 150, "net": 3350}}', 'its totals; dinars have three decimals');
 SELECT is((SELECT string_agg(l.kind, ' ' ORDER BY l.line_no) FROM payments.settlement_line l JOIN payments.settlement_batch b USING (batch_id) WHERE b.format = 'stripe_balance'),
 	'charge charge refund payout payout_failure fee transfer reserve adjustment refund refund_failure payout_failure transfer', 'its types');
+
+SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_balance', :'stripe_payouts'), 'Stripe''s list of payouts');
+SELECT results_eq($$SELECT kind, entry_id, psp_object_id, payout_ref, net, occurred_at FROM payments.settlement_line WHERE payout_ref ~ 'po_8' ORDER BY line_no$$, $$VALUES
+	('payout', 'txn_81', 'po_8A', 'po_8A', -5600::bigint, '2026-11-21 00:00:00+00'::timestamptz), ('payout', 'txn_82', 'po_8B', 'po_8B', -750, '2026-11-22 00:00:00+00'),
+	('payout_failure', 'txn_83', 'po_8B', 'po_8B', 750, '2026-11-25 00:00:00+00')$$, 'each row is a payout, or one that came back');
+SELECT throws_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', replace(:'stripe_payouts', '_8', '_6')), 'PY602',
+	'line 1 of the settlement file cannot be read: it is the list of payouts (payouts.itemized), without what is in them: format stripe_balance reads it', 'which is no payout reconciliation');
+
+-- As the Dashboard has it when nobody asks for more: no charge could be found here.
+SELECT throws_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_' || f, c), 'PY602',
+	'line 3 of the settlement file cannot be matched: it is a charge, and no column says of which payment', 'default columns, as stripe_' || f)
+FROM (VALUES ('payout'), ('balance')) v (f), (VALUES (:'stripe_default')) d (c);
+SELECT is(pg_temp.hint(format('SELECT payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', :'stripe_default')),
+	'Nothing was imported. Switch on one of the columns "payment_intent_id", "payment_metadata[payments_ref]", "payment_metadata[order_ref]" when you export the file, and "source_id" as well.', 'the hint names them');
+SELECT results_eq(format('SELECT lines, known FROM payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', c), 'VALUES (3, 0)', 'with ' || k)
+FROM (VALUES ('payment_intent_id', 'pi_92'), ('Payment_Metadata[payments_ref]', 'ref-92')) v (k, i), LATERAL (VALUES (regexp_replace(replace(replace(replace(replace(:'stripe_default',
+	'description', 'description,' || k), 'Order 1', 'Order 1,' || i), 'usage fee', 'usage fee,'), 'PAYOUT', 'PAYOUT,'), '(txn|po)_9', '\1_' || i, 'g'))) d (c);
+SELECT results_eq(format('SELECT lines, known FROM payments.import_settlement(%L, %L, %L, options => %L)', 'stripe', 'stripe_payout', replace(:'stripe_default', '_9', '_7'),
+	'{"columns": {"reference": "description"}}'), 'VALUES (3, 0)', 'or with one that the options name');
+SELECT results_eq(format('SELECT lines, known FROM payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', replace(replace(:'stripe_default', '_9', '_7'), 'Order 1', 'Order one')),
+	'VALUES (3, 3)', 'what is known already needs none');
+SELECT results_eq($$SELECT psp_object_id, psp_payment_id FROM payments.settlement_line WHERE entry_id = 'txn_pi_922'$$, $$VALUES (NULL, 'pi_92')$$, 'what no column says is not made up');
 
 -- ---------- Adyen
 

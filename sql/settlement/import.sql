@@ -104,6 +104,10 @@ CREATE FUNCTION payments._settlement_fail(code text, message text, detail text, 
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_settlement_fail';
 COMMENT ON FUNCTION payments._settlement_fail(text, text, text, text) IS 'Internal: raises, and keeps the statement, which may hold a file, out of the log.';
 
+CREATE FUNCTION payments._settlement_line(content text, line int) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_line';
+COMMENT ON FUNCTION payments._settlement_line(text, int) IS 'Internal: a line of a file for a message, with card numbers masked; null if there is none, or it is one of XML or JSON.';
+
 -- Which columns import_settlement() knows of, and of which type.  No other type
 -- is taken: a cast could run somebody's code with our rights.
 CREATE FUNCTION payments._settlement_columns(_source text) RETURNS TABLE (name text, type text)
@@ -513,9 +517,14 @@ BEGIN
 				batch_id, import_settlement.psp, query, body, import_settlement.options) i;
 		END IF;
 	EXCEPTION WHEN SQLSTATE 'PY602' OR SQLSTATE 'PY603' THEN
-		-- The same again, without the page of SQL that it came through.
+		-- The same again, with the line that it is about, and without the page of SQL that it came through.
 		GET STACKED DIAGNOSTICS problem = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
-		PERFORM payments._settlement_fail(sqlstate, sqlerrm, nullif(problem, ''), advice);
+		PERFORM payments._settlement_fail(
+			sqlstate, sqlerrm,
+			coalesce(
+				nullif(problem, ''),
+				payments._settlement_line(body, substring(sqlerrm FROM '^line ([0-9]{1,9}) of')::int)),
+			advice);
 	END;
 	-- Another file that says the same: it is kept, and nothing in it counts.
 	duplicate := known = lines AND lines > 0 AND doubtful = 0;

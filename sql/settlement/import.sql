@@ -301,7 +301,7 @@ BEGIN
 	IF _format.payment_columns IS NULL OR _options -> 'columns' ?| ARRAY['psp_payment_id', 'reference'] THEN
 		RETURN;
 	END IF;
-	SELECT x.line_no, x.kind INTO l
+	SELECT x.line_no, x.kind, x.raw INTO l
 	FROM payments.settlement_line x
 	WHERE x.batch_id = _batch
 	AND x.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal')
@@ -309,12 +309,14 @@ BEGIN
 	AND x.psp_payment_id IS NULL
 	AND x.reference IS NULL
 	AND (x.kind = 'charge' OR x.psp_object_id IS NULL)
-	AND NOT EXISTS (
-		SELECT FROM jsonb_object_keys(x.raw) k (name) WHERE lower(k.name) = ANY (_format.payment_columns)
-	)
 	ORDER BY x.line_no
 	LIMIT 1;
-	IF FOUND THEN
+	-- Where the column is there and says nothing, the charge is somebody else's.
+	IF FOUND
+		AND NOT EXISTS (
+			SELECT FROM jsonb_object_keys(l.raw) k (name) WHERE lower(k.name) = ANY (_format.payment_columns)
+		)
+	THEN
 		PERFORM payments._settlement_fail(
 			'PY602',
 			format(

@@ -207,7 +207,7 @@ check_dialect(int i)
 			   *original,
 				result[1024];
 	PayMt940   *file = malloc(sizeof(PayMt940));
-	PayBankRow	row;
+	PayBankRow	row = {0};
 	size_t		bytes;
 
 	/* The day of the balances does not matter. */
@@ -223,7 +223,7 @@ check_dialect(int i)
 	else
 		strlcpy(result, file->problem.text, sizeof(result));
 	OK(strcmp(result, dialects[i].result) == 0, "%s: %s", result, dialects[i].text);
-	OK(strncmp(row.raw, ":61:", 4) == 0 && strncmp(row.raw + row.raw_bytes + strspn(row.raw + row.raw_bytes, " \n"), ":62F:", 5) == 0, "all of its lines are its raw text");
+	OK(row.raw && strncmp(row.raw, ":61:", 4) == 0 && strncmp(row.raw + row.raw_bytes + strspn(row.raw + row.raw_bytes, " \n"), ":62F:", 5) == 0, "all of its lines are its raw text");
 	OK(pay_mt940_next(file, &row) == PAY_FILE_ROW && row.is_statement && pay_mt940_next(file, &row) == PAY_FILE_END, "and the sums hold: %s", file->problem.text);
 	free(original);
 	free(file);

@@ -189,6 +189,11 @@ SELECT results_eq($$SELECT lines, duplicate FROM payments.import_settlement('san
 SELECT results_eq($$SELECT lines, duplicate FROM payments.import_settlement('sandbox', 'csv', E'kind,psp_object_id,gross,currency\ncharge,Gebühr,10.00,EUR\n')$$,
 	'VALUES (1, true)', 'is the same in UTF-8');
 
+-- The declaration stays as it is; what it says was true of the bytes.
+SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, payments.settlement_text(%L))', 'giro_latin', 'camt053',
+	convert_to(regexp_replace(:'camt_02', 'encoding="[^"]*"', 'encoding="ISO-8859-1"'), 'LATIN1')), 'camt.053 in Latin-1');
+SELECT is((SELECT remittance FROM c WHERE psp = 'giro_latin' AND entry_no = 2 AND statement_no = 1), 'Kontoführung', 'reads as it was meant');
+
 -- ---------- they stay
 
 SELECT throws_ok(format('UPDATE payments.%I SET batch_id = 0', t), 'PY003', NULL, t || ' does not change') FROM unnest(ARRAY['settlement_batch', 'settlement_line', 'bank_statement', 'bank_entry']) t;

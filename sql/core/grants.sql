@@ -121,6 +121,7 @@ TO payments_admin;
 
 GRANT EXECUTE ON FUNCTION
 	payments.import_settlement(text, text, text, text, jsonb),
+	payments.settlement_text(bytea, text),
 	payments.reconcile(text, timestamptz, timestamptz, boolean)
 TO payments_operator, payments_admin;
 GRANT EXECUTE ON FUNCTION payments.resolve_discrepancy(bigint, text, text, text, uuid, text, text) TO payments_operator;

@@ -389,7 +389,7 @@ COMMENT ON COLUMN payments.event.created_at IS 'when it was written';
 CREATE TABLE IF NOT EXISTS payments.exception (
 	exception_id uuid PRIMARY KEY,
 	kind text NOT NULL CONSTRAINT exception_kind_known CHECK (kind IN
-		('after_cancel', 'conflicted', 'orphan', 'over_refunded', 'duplicate', 'refund_failed', 'disputed')),
+		('after_cancel', 'conflicted', 'orphan', 'over_refunded', 'duplicate', 'refund_failed', 'disputed', 'unreadable')),
 	psp text NOT NULL,
 	object_id text,
 	psp_ref text,
@@ -412,7 +412,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS exception_over_refunded ON payments.exception 
 
 COMMENT ON TABLE payments.exception IS 'what a person must look at: the PSP''s money and ours differ, or a customer is owed something.  Opened by answers, inquiries and webhooks';
 COMMENT ON COLUMN payments.exception.exception_id IS 'UUIDv7';
-COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed';
+COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed; unreadable: an event of a type that moves money, object_id is its id';
 COMMENT ON COLUMN payments.exception.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.exception.object_id IS 'the PSP''s id of the object; opened once for each object and kind';
 COMMENT ON COLUMN payments.exception.psp_ref IS 'of an orphan, operation.psp_ref that it names: should a client repeat the call, the PSP is asked first; else null';

@@ -231,6 +231,14 @@ BEGIN
 			MESSAGE = 'only a charge that is missing here, or a second one, can be made a payment',
 			HINT = 'Use link, adjust or accept.';
 	END IF;
+	IF _found.object_id IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format(
+				'line %s of batch %s has no id by which the PSP knows the charge: it may be booked already',
+				_found.line_no, _found.batch_id),
+			HINT = 'Look for it among the payments of that day; accept it if it is there, else adjust.';
+	END IF;
 	SELECT x.* INTO STRICT l
 	FROM payments.settlement_line x
 	WHERE x.batch_id = _found.batch_id AND x.line_no = _found.line_no;

@@ -175,6 +175,7 @@ typedef struct PayPspEvent
 	const char *event_id;		/* by which it is known when it comes again */
 	const char *event_type;
 	bool		relevant;		/* false: stored, nothing to apply */
+	const char *unreadable;		/* of a type that moves money, and not relevant: the member that could not be read; else NULL */
 	PayAccount	account;		/* whose it says that it is */
 	PayResult	result;
 	PaySlice	raw;			/* its own part of the body; { NULL, 0 }: all of it */

@@ -599,9 +599,10 @@ pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 				read_dispute(&object, event_types[i].kind, &event->result);
 				break;
 		}
+		event->unreadable = pay_stripe_unreadable(whole.json, event->event_type, &event->result);
 	}
-	/* What is unreadable or names no payment changes nothing; inquiries go on as planned. */
-	event->relevant = event->result.class != PAY_CLASS_UNKNOWN &&
+	/* What tells nothing or names no payment changes nothing; inquiries go on as planned. */
+	event->relevant = event->unreadable == NULL && event->result.class != PAY_CLASS_UNKNOWN &&
 		(event->result.psp_payment_id != NULL || event->result.psp_ref != NULL);
 	return true;
 }

@@ -12,6 +12,7 @@
 #include "base/pan.h"
 #include "core/arguments.h"
 #include "core/spi.h"
+#include "settlement/import.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -26,6 +27,10 @@
 /* Everything is in memory some times over while it is read. */
 #define FILE_BYTES_MAX (128 * 1024 * 1024)
 
+/* Of a line that a message shows; what is behind is cut off after a look for card numbers. */
+#define LINE_LOOKED_AT 2000
+#define LINE_SHOWN 300
+
 static bool looks_grouped(Numeric value);
 static bool to_minor_units(Numeric value, int exponent, int unit, int64 *out);
 static int64 required_amount(FunctionCallInfo fcinfo, int argument, int line, const char *currency, int exponent, int unit, const char *what);
@@ -35,6 +40,7 @@ PAY_FUNCTION(pay_mask_card_numbers);
 PAY_FUNCTION(pay_settlement_amounts);
 PAY_FUNCTION(pay_settlement_amount);
 PAY_FUNCTION(pay_settlement_fail);
+PAY_FUNCTION(pay_settlement_line);
 PAY_FUNCTION(pay_mask_staged);
 
 /*
@@ -51,12 +57,7 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 	text	   *result;
 	char	   *to;
 
-	if (bytes > FILE_BYTES_MAX)
-		ereport(ERROR,
-				(errcode(PAY_ERR_FILE_TOO_LARGE),
-				 errmsg("the settlement file has %zu bytes, and %d are possible", bytes, FILE_BYTES_MAX),
-				 errhint("Ask for it in smaller periods, or by payout."),
-				 errhidestmt(true)));
+	pay_import_require_size(bytes);
 	result = palloc(VARHDRSZ + bytes);
 	to = VARDATA(result);
 	if (GetDatabaseEncoding() == PG_UTF8 && bytes >= 3 && memcmp(from, "\xef\xbb\xbf", 3) == 0)
@@ -72,6 +73,17 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 	(void) pay_pan_mask_lines(to, n);
 	SET_VARSIZE(result, VARHDRSZ + n);
 	PG_RETURN_TEXT_P(result);
+}
+
+void
+pay_import_require_size(size_t bytes)
+{
+	if (bytes > FILE_BYTES_MAX)
+		ereport(ERROR,
+				(errcode(PAY_ERR_FILE_TOO_LARGE),
+				 errmsg("the settlement file has %zu bytes, and %d are possible", bytes, FILE_BYTES_MAX),
+				 errhint("Ask for it in smaller periods, or by payout."),
+				 errhidestmt(true)));
 }
 
 /*
@@ -221,6 +233,45 @@ broken(int line, const char *format,...)
 			 errmsg("line %d of the settlement file cannot be read: %s", line, problem),
 			 errhint("Nothing was imported. Get the file again, or say by options how it is written: docs/reconciliation.md."),
 			 errhidestmt(true)));
+}
+
+/*
+ * _settlement_line(content, line): a line of a file for a message, with card
+ * numbers masked and without control characters; null when there is no such line,
+ * or when it is one of a document, where lines say little.
+ */
+Datum
+pay_settlement_line(PG_FUNCTION_ARGS)
+{
+	text	   *content = PG_GETARG_TEXT_PP(0);
+	int			line = PG_GETARG_INT32(1);
+	const char *p = VARDATA_ANY(content),
+			   *end = p + VARSIZE_ANY_EXHDR(content),
+			   *stop;
+	char	   *copy;
+	int			bytes;
+
+	if (p < end && strchr("<{[", *p) != NULL)
+		PG_RETURN_NULL();
+	for (; line > 1 && p < end; line--)
+	{
+		stop = memchr(p, '\n', end - p);
+		p = stop ? stop + 1 : end;
+	}
+	if (line != 1 || p == end)
+		PG_RETURN_NULL();
+	stop = memchr(p, '\n', end - p);
+	bytes = (int) Min((stop ? stop : end) - p, LINE_LOOKED_AT);
+	copy = pnstrdup(p, pg_mbcliplen(p, bytes, bytes));
+	/* Before it is cut: half a card number is none. */
+	(void) pay_pan_mask(copy, strlen(copy));
+	for (char *c = copy; *c != '\0'; c++)
+		if ((unsigned char) *c < ' ' || *c == '\x7f')
+			*c = ' ';
+	bytes = pg_mbcliplen(copy, (int) strlen(copy), LINE_SHOWN);
+	if (copy[bytes] != '\0')
+		memcpy(copy + pg_mbcliplen(copy, bytes, bytes - 3), "...", 4);
+	PG_RETURN_TEXT_P(cstring_to_text(copy));
 }
 
 /*

@@ -75,7 +75,7 @@ static void read_options(Jsonb *json, PayFileOptions *options, PayZone *zone);
 static void read_keys(Jsonb *json, const char *allowed);
 static void read_columns(Jsonb *json, PayFileOptions *options);
 static void read_kinds(Jsonb *json, PayFileOptions *options);
-static int	read_pairs(Jsonb *json, const char *name, const char *example, const char **keys, const char **values);
+static int	read_pairs(Jsonb *json, const char *name, const char *example, bool nulls, const char **keys, const char **values);
 static const char *option_word(Jsonb *json, const char *name, const char *const *words);
 static bool find_zone(const char *name, PayZone *zone);
 pg_noreturn static void refuse(const PayFileProblem *problem);
@@ -325,14 +325,28 @@ read_options(Jsonb *json, PayFileOptions *options, PayZone *zone)
 {
 	static const char *const separators[] = {",", ";", "tab", NULL};
 	static const char *const points[] = {".", ",", NULL};
+	/* In the order of PayGrouping. */
+	static const char *const groupings[] = {",", ".", "'", " ", NULL};
+	static const char *const fees[] = {"subtracted", "added", NULL};
 	static const char *const orders[] = {"YMD", "DMY", "MDY", NULL};
 	const char *word;
 
-	read_keys(json, " separator decimal dates timezone currency columns kinds ");
+	read_keys(json, " separator decimal thousands fee dates timezone currency columns kinds ");
 	word = option_word(json, "separator", separators);
 	options->separator = word == NULL ? '\0' : strcmp(word, "tab") == 0 ? '\t' : *word;
 	word = option_word(json, "decimal", points);
 	options->point = word ? *word : '.';
+	word = option_word(json, "thousands", groupings);
+	for (int i = 0; word && groupings[i]; i++)
+		if (strcmp(word, groupings[i]) == 0)
+			options->grouping = PAY_GROUP_COMMA + i;
+	if (word && *word == options->point)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options \"decimal\" and \"thousands\" are the same sign"),
+				 errhint("\"decimal\" is \".\" unless it is said.")));
+	word = option_word(json, "fee", fees);
+	options->fee_added = word && strcmp(word, fees[1]) == 0;
 	word = option_word(json, "dates", orders);
 	options->dates = word == NULL || *word == 'Y' ? PAY_DATE_ISO : *word == 'D' ? PAY_DATE_DMY : PAY_DATE_MDY;
 	options->currency = option_word(json, "currency", NULL);
@@ -383,7 +397,7 @@ read_columns(Jsonb *json, PayFileOptions *options)
 {
 	const char *cells[PAY_KINDS_MAX],
 			   *names[PAY_KINDS_MAX];
-	int			n = read_pairs(json, "columns", "{\"columns\": {\"gross\": \"Amount\"}}", cells, names);
+	int			n = read_pairs(json, "columns", "{\"columns\": {\"gross\": \"Amount\"}}", true, cells, names);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -398,13 +412,14 @@ read_columns(Jsonb *json, PayFileOptions *options)
 					 errhint("docs/reconciliation.md lists what a column can mean."),
 					 errhidestmt(true)));
 		options->columns[cell] = names[i];
+		options->left_out[cell] = names[i] == NULL;
 	}
 }
 
 static void
 read_kinds(Jsonb *json, PayFileOptions *options)
 {
-	options->kinds = read_pairs(json, "kinds", "{\"kinds\": {\"Sale\": \"charge\"}}", options->types, options->kind_of_type);
+	options->kinds = read_pairs(json, "kinds", "{\"kinds\": {\"Sale\": \"charge\"}}", false, options->types, options->kind_of_type);
 	for (int i = 0; i < options->kinds; i++)
 		if (!pay_csv_is_kind(options->kind_of_type[i]))
 			ereport(ERROR,
@@ -414,9 +429,9 @@ read_kinds(Jsonb *json, PayFileOptions *options)
 					 errhidestmt(true)));
 }
 
-/* The keys and values of an option that is an object of strings; 0 when it is left out. */
+/* The keys and values of an option that is an object of strings, or of nulls as well; 0 when it is left out. */
 static int
-read_pairs(Jsonb *json, const char *name, const char *example, const char **keys, const char **values)
+read_pairs(Jsonb *json, const char *name, const char *example, bool nulls, const char **keys, const char **values)
 {
 	JsonbValue	pairs,
 				v;
@@ -435,6 +450,8 @@ read_pairs(Jsonb *json, const char *name, const char *example, const char **keys
 			keys[n] = pnstrdup(v.val.string.val, v.val.string.len);
 		else if (token == WJB_VALUE && v.type == jbvString)
 			values[n++] = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (token == WJB_VALUE && v.type == jbvNull && nulls)
+			values[n++] = NULL;
 		else
 			fits = token == WJB_BEGIN_OBJECT || token == WJB_END_OBJECT;
 	}

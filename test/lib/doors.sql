@@ -13,7 +13,7 @@ WITH ours (role) AS (
 ), open (name) AS (
 	-- What others wrote is masked; what takes a batch refuses a row of it; proofs are stored nowhere.
 	VALUES ('receive_webhook.headers'), ('receive_webhook.body'), ('complete.headers'), ('complete.body'), ('complete.error'),
-		('import_settlement.content'), ('import_settlement.file_name'), ('settlement_staging.line'),
+		('import_settlement.content'), ('settlement_text.content'), ('import_settlement.file_name'), ('settlement_staging.line'),
 		('post_batch.references'), ('post_batch.descriptions'), ('post_batch.kinds'),
 		('verify.heads'), ('verify_proof.proof'), ('verify_proof.head_hash')
 ), argument AS (

@@ -21,7 +21,8 @@ BEGIN
 	RETURN (SELECT i.lines || ' lines' FROM payments.import_settlement(import.psp, import.format, import.content, options => import.options) i);
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, m = MESSAGE_TEXT, h = PG_EXCEPTION_HINT;
-	RETURN sqlstate || ' ' || m || CASE WHEN d <> '' THEN ' ' || d ELSE '' END || CASE WHEN h = '' THEN ' (no hint)' ELSE '' END;
+	-- The line itself, which PY602 shows, is looked at in settlement_csv.sql.
+	RETURN sqlstate || ' ' || m || CASE WHEN d <> '' AND sqlstate <> 'PY602' THEN ' ' || d ELSE '' END || CASE WHEN h = '' THEN ' (no hint)' ELSE '' END;
 END
 $$;
 

@@ -41,11 +41,13 @@ GRANT EXECUTE ON FUNCTION
 	payments.cancel_payment(uuid, text, text),
 	payments.refund_payment(uuid, text, bigint, text),
 	payments.receive_webhook(text, jsonb, bytea),
-	payments.wait_payment(uuid, interval)
+	payments.wait_payment(uuid, interval),
+	payments.wait_operation(uuid, interval)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION
 	payments.get_payment(uuid),
+	payments.get_operation(uuid),
 	payments.payment_history(uuid),
 	payments.version(),
 	payments.installation_tag(),

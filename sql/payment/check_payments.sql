@@ -214,7 +214,7 @@ BEGIN
 	FULL JOIN (
 		SELECT v.aggregateid AS id, (v.payload ->> 'seq')::int AS seq, count(*) AS rows
 		FROM payments.event v
-		WHERE v.aggregatetype = 'payment'
+		WHERE v.aggregatetype = 'payment' AND starts_with(v.type, 'payment.')
 		GROUP BY 1, 2
 	) e ON e.id = h.id AND e.seq = h.seq
 	LEFT JOIN payments.payment_retired r ON h.id IS NULL AND r.payment_id::text = e.id AND r.seq >= e.seq

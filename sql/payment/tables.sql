@@ -105,7 +105,8 @@ CREATE TABLE IF NOT EXISTS payments.operation (
 	psp_object_id text,
 	failure_code text,
 	failure_message text,
-	completed_at timestamptz
+	completed_at timestamptz,
+	source text
 ) WITH (fillfactor = 80);
 
 CREATE INDEX IF NOT EXISTS operation_payment ON payments.operation (payment_id);
@@ -129,6 +130,7 @@ COMMENT ON COLUMN payments.operation.psp_object_id IS 'the PSP''s id of what the
 COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the last decline, or conflicted, discarded, or captured_otherwise: by another hand in another amount';
 COMMENT ON COLUMN payments.operation.failure_message IS 'the PSP''s words to it, for people';
 COMMENT ON COLUMN payments.operation.completed_at IS 'when it succeeded, failed or was cancelled; null: open';
+COMMENT ON COLUMN payments.operation.source IS 'who said how it ended: client, answer, inquiry, webhook, settlement or person; null: open';
 
 CREATE TABLE IF NOT EXISTS payments.payment_status (
 	payment_id uuid NOT NULL,
@@ -364,7 +366,7 @@ COMMENT ON COLUMN payments.idempotency_key.verb IS 'function that was called';
 COMMENT ON COLUMN payments.idempotency_key.request_hash IS 'SHA-256 over the arguments; another request under the key is refused (PY102)';
 COMMENT ON COLUMN payments.idempotency_key.payment_id IS 'payment made or changed';
 COMMENT ON COLUMN payments.idempotency_key.operation_id IS 'operation made';
-COMMENT ON COLUMN payments.idempotency_key.status IS 'status that the first call returned, and every repetition returns';
+COMMENT ON COLUMN payments.idempotency_key.status IS 'status that the first call returned; a repetition returns that of now';
 COMMENT ON COLUMN payments.idempotency_key.created_at IS 'when';
 
 CREATE TABLE IF NOT EXISTS payments.event (
@@ -377,12 +379,12 @@ CREATE TABLE IF NOT EXISTS payments.event (
 	created_at timestamptz NOT NULL
 ) PARTITION BY RANGE (id);
 
-COMMENT ON TABLE payments.event IS 'outbox, append-only: one row for each row of payment_status, in the same commit, in the shape that Debezium''s outbox router reads';
+COMMENT ON TABLE payments.event IS 'outbox, append-only: one row for each row of payment_status, and one for each end of a capture, void or refund, in the same commit, in the shape that Debezium''s outbox router reads';
 COMMENT ON COLUMN payments.event.id IS 'UUIDv7, for the reader to drop what it has seen';
 COMMENT ON COLUMN payments.event.aggregatetype IS 'payment';
 COMMENT ON COLUMN payments.event.aggregateid IS 'payment_id';
-COMMENT ON COLUMN payments.event.type IS 'payment.STATUS';
-COMMENT ON COLUMN payments.event.payload IS 'payment_id, seq, status, event, code, amount in minor units, currency, order_ref';
+COMMENT ON COLUMN payments.event.type IS 'payment.STATUS; or how an operation ended, such as refund.failed, capture.succeeded, void.cancelled';
+COMMENT ON COLUMN payments.event.payload IS 'payment_id, seq, status, event, code, amount in minor units, currency, order_ref; of an operation: operation_id and source instead of seq and event, and its own status and amount';
 COMMENT ON COLUMN payments.event.merchant IS 'merchant.merchant';
 COMMENT ON COLUMN payments.event.created_at IS 'when it was written';
 

@@ -171,7 +171,7 @@ captured_otherwise(PayContext *c, PayOperation *capture)
 	pay_payment_exception(c->set, c->payment, capture, "conflicted", c->result.object_id, c->result.amount,
 						  "captured at the PSP in another amount than was asked for");
 	capture->failure_code = "captured_otherwise";
-	pay_operation_finish(c->set, capture, "failed");
+	pay_operation_finish(c->set, capture, "failed", c->source);
 }
 
 /* The fee may come with the capture or, by a later word, after it. */
@@ -273,7 +273,7 @@ end_voided(PayContext *c)
 		if (!pay_operation_is_open(other))
 			continue;
 		pay_payment_release(d, other);
-		pay_operation_finish(c->set, other, other->kind == PAY_OP_VOID ? "succeeded" : "cancelled");
+		pay_operation_finish(c->set, other, other->kind == PAY_OP_VOID ? "succeeded" : "cancelled", c->source);
 	}
 }
 
@@ -335,7 +335,7 @@ refund_ended(PayContext *c)
 			strcmp(o->status, "succeeded") != 0)
 			continue;
 		o->failure_code = pay_apply_code(&c->result);
-		pay_operation_finish(c->set, o, "failed");
+		pay_operation_finish(c->set, o, "failed", c->source);
 	}
 }
 

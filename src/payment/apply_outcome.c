@@ -377,7 +377,7 @@ conflicted(PayContext *c)
 	if (pay_apply_done(c))
 	{
 		/* What contradicts it is told; nothing is left that could be sent. */
-		pay_operation_finish(c->set, o, "succeeded");
+		pay_operation_finish(c->set, o, "succeeded", c->source);
 		return;
 	}
 	if (pay_operation_is_first(o) && pay_payment_can(c->payment, "doubt"))
@@ -413,7 +413,7 @@ pay_apply_finish(PayContext *c, const char *status)
 		c->operation->failure_code = NULL;
 		c->operation->failure_message = NULL;
 	}
-	pay_operation_finish(c->set, c->operation, status);
+	pay_operation_finish(c->set, c->operation, status, c->source);
 	count_applied(c);
 }
 

@@ -167,7 +167,7 @@ pay_discard(PG_FUNCTION_ARGS)
 	pay_apply_follow(set, payment, &before, operation, "person", NULL);
 	payment->dirty = true;
 	operation->failure_code = "discarded";
-	pay_operation_finish(set, operation, "failed");
+	pay_operation_finish(set, operation, "failed", "person");
 	operation->dead_letter_resolved = false;	/* decided here, below */
 	pay_payments_save(set);
 

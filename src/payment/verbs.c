@@ -75,9 +75,9 @@ static void check_amount(int64 amount);
 static void read_create(FunctionCallInfo fcinfo, PayCreate *create);
 static void check_create(const PayCreate *create);
 static void hash_request(const PayCreate *create, uint8 *hash);
+static bool find_first(const PayCreate *create, const uint8 *hash, PayFirstResult *first);
 static const char *find_route(PayCreate *create, int *sqlstate, const char **hint);
 static bool insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirstResult *result, TimestampTz now);
-static void insert_event(const PayCreate *create, const PayFirstResult *result, TimestampTz now);
 static Datum create_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, const char *status, bool replayed);
 static Datum follow_up(FunctionCallInfo fcinfo, PayFollowUp *f);
 static const char *money(const PayPayment *payment, int64 amount);
@@ -162,7 +162,7 @@ pay_create_payment(PG_FUNCTION_ARGS)
 	if (problem)
 	{
 		/* A repeated call gets its first result even if the route has changed since. */
-		if (create.merchant && pay_idempotency_find(create.merchant, create.key, "create_payment", hash, &result))
+		if (create.merchant && find_first(&create, hash, &result))
 		{
 			pay_spi_end();
 			return create_result(fcinfo, &result.payment_id, result.status, true);
@@ -176,7 +176,7 @@ pay_create_payment(PG_FUNCTION_ARGS)
 	result.status = "initiated";
 	if (!insert_payment(&create, hash, &result, now))
 	{
-		if (!pay_idempotency_find(create.merchant, create.key, "create_payment", hash, &result))
+		if (!find_first(&create, hash, &result))
 			elog(ERROR, "idempotency key was neither inserted nor found");
 		pay_spi_end();
 		return create_result(fcinfo, &result.payment_id, result.status, true);
@@ -260,6 +260,26 @@ hash_request(const PayCreate *create, uint8 *hash)
 	pay_sha_add_text(sha, create->metadata_text);
 	pay_sha_add_int64(sha, create->off_session ? 1 : 0);
 	pay_sha_finish(sha, hash);
+}
+
+static bool
+find_first(const PayCreate *create, const uint8 *hash, PayFirstResult *first)
+{
+	const PayAsked asked[PAY_ASKED_MAX] = {
+		{"amount", psprintf(INT64_FORMAT, create->amount)},
+		{"currency", create->currency},
+		{"payment_method", create->payment_method},
+		{"capture", create->capture},
+		{"order_ref", create->order_ref},
+		{"customer", create->customer},
+		{"psp", create->psp},
+		{"return_url", create->return_url},
+		{"description", create->description},
+		{"metadata", create->metadata_text},
+		{"off_session", create->off_session ? "true" : "false"},
+	};
+
+	return pay_idempotency_find(create->merchant, create->key, "create_payment", hash, asked, first);
 }
 
 /* Merchant, PSP and currency.  Returns NULL, or what is wrong with a SQLSTATE and a hint. */
@@ -393,28 +413,8 @@ insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirs
 	pay_arg_time(&queue, now);
 	pay_spi_exec(&insert_queue_row, &queue);
 
-	insert_event(create, result, now);
+	pay_outbox_begin(&result->payment_id, create->merchant, create->amount, create->currency, create->order_ref, now);
 	return true;
-}
-
-static PayStmt insert_event_row = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.event (id, aggregatetype, aggregateid, type, payload, merchant, created_at) "
-	"VALUES ($1, 'payment', $2, 'payment.initiated', $3, $4, $5)", UUIDOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID);
-
-static void
-insert_event(const PayCreate *create, const PayFirstResult *result, TimestampTz now)
-{
-	PayArgs		args = {0};
-	pg_uuid_t	id = pay_new_id(pay_id_bucket(&result->payment_id));
-	char	   *payment_id = pay_uuid_text(&result->payment_id);
-
-	pay_arg_uuid(&args, &id);
-	pay_arg_text(&args, payment_id);
-	pay_arg_datum(&args, pay_event_payload(payment_id, 1, "initiated", "create", NULL, create->amount, create->currency,
-										   create->order_ref), false);
-	pay_arg_text(&args, create->merchant);
-	pay_arg_time(&args, now);
-	pay_spi_exec(&insert_event_row, &args);
 }
 
 static Datum
@@ -500,6 +500,11 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	PayPayments *set;
 	PayFirstResult result;
 	TimestampTz now = GetCurrentTimestamp();
+	const PayAsked asked[PAY_ASKED_MAX] = {
+		{"payment_id", pay_uuid_text(&f->payment_id)},
+		{"amount", f->amount_given ? psprintf(INT64_FORMAT, f->amount) : NULL},
+		{"reason", f->reason},
+	};
 
 	check_key(f->key);
 	check_text("reason", f->reason, 1000);
@@ -521,7 +526,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	merchant = pay_spi_text(0, 1);
 	pay_require_merchant(merchant);
 
-	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
+	if (pay_idempotency_find(merchant, f->key, f->verb, hash, asked, &result))
 	{
 		pay_spi_end();
 		return create_result(fcinfo, &result.operation_id, result.status, true);
@@ -531,7 +536,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	set = pay_payments_load(&f->payment_id, 1, now, GetUserNameFromId(GetOuterUserId(), false));
 	if (set->n != 1)
 		elog(ERROR, "payment vanished");
-	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
+	if (pay_idempotency_find(merchant, f->key, f->verb, hash, asked, &result))
 	{
 		pay_spi_end();
 		return create_result(fcinfo, &result.operation_id, result.status, true);
@@ -548,7 +553,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	if (!pay_idempotency_insert(merchant, f->key, f->verb, hash, &result, now))
 	{
 		/* Taken meanwhile for another payment of this merchant: certainly another request, which this raises. */
-		pay_idempotency_find(merchant, f->key, f->verb, hash, &result);
+		pay_idempotency_find(merchant, f->key, f->verb, hash, asked, &result);
 		elog(ERROR, "idempotency key was neither inserted nor found");
 	}
 	pay_payments_save(set);
@@ -661,10 +666,10 @@ cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstRes
 		if (!pay_operation_is_open(open))
 			continue;
 		open->resolution = "the payment was cancelled before it was sent";
-		pay_operation_finish(set, open, "cancelled");
+		pay_operation_finish(set, open, "cancelled", "client");
 	}
 	operation = add_operation(set, payment, f, payment->amount, result);
-	pay_operation_finish(set, operation, "succeeded");
+	pay_operation_finish(set, operation, "succeeded", "client");
 	pay_payment_event(set, payment, "cancel", operation, "client", NULL);
 	result->status = "succeeded";
 }

@@ -294,7 +294,7 @@ CREATE TABLE IF NOT EXISTS payments.dead_letter (
 	detail text,
 	attempts int NOT NULL,
 	created_at timestamptz NOT NULL,
-	decision text CONSTRAINT dead_letter_decision_known CHECK (decision IN ('redriven', 'discarded', 'resolved')),
+	decision text CONSTRAINT dead_letter_decision_known CHECK (decision IN ('redriven', 'discarded', 'confirmed', 'resolved')),
 	decided_at timestamptz,
 	decided_by text,
 	decision_reason text
@@ -303,20 +303,20 @@ CREATE TABLE IF NOT EXISTS payments.dead_letter (
 -- At most one open dead letter an operation.
 CREATE UNIQUE INDEX IF NOT EXISTS dead_letter_open ON payments.dead_letter (operation_id) WHERE decision IS NULL;
 
-COMMENT ON TABLE payments.dead_letter IS 'operations that nothing will be done about until a person decides, by redrive() or discard(), or the PSP tells after all.  Written by the worker';
+COMMENT ON TABLE payments.dead_letter IS 'operations that nothing will be done about until a person decides, by redrive(), discard() or decide_operation(), or the PSP tells after all.  Written by the worker';
 COMMENT ON COLUMN payments.dead_letter.dead_letter_id IS 'for redrive() and discard()';
 COMMENT ON COLUMN payments.dead_letter.operation_id IS 'operation.operation_id; at most one open dead letter each; no foreign key, see check()';
 COMMENT ON COLUMN payments.dead_letter.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.dead_letter.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.dead_letter.action IS 'what was next: send or inquire';
-COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_claim, cannot_complete or booked_elsewhere';
+COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_claim, cannot_complete or booked_elsewhere; or in_doubt: a person has decided before its schedule had ended';
 COMMENT ON COLUMN payments.dead_letter.detail IS 'the last error or the PSP''s words, for people';
 COMMENT ON COLUMN payments.dead_letter.attempts IS 'rows in attempt by then';
 COMMENT ON COLUMN payments.dead_letter.created_at IS 'when it was buried';
-COMMENT ON COLUMN payments.dead_letter.decision IS 'redriven, discarded, or resolved: the PSP said what became of it, or the payment was cancelled; null: open';
+COMMENT ON COLUMN payments.dead_letter.decision IS 'redriven; discarded or confirmed: it was not done, or it was, by a person''s word; resolved: the PSP said what became of it, or the payment was cancelled; null: open';
 COMMENT ON COLUMN payments.dead_letter.decided_at IS 'when it was decided';
 COMMENT ON COLUMN payments.dead_letter.decided_by IS 'database role that decided, or that brought the PSP''s word';
-COMMENT ON COLUMN payments.dead_letter.decision_reason IS 'why, as given to discard()';
+COMMENT ON COLUMN payments.dead_letter.decision_reason IS 'why, as given to discard() or decide_operation()';
 
 -- Columns of fixed width first: reconciliation reads millions of these.
 CREATE TABLE IF NOT EXISTS payments.movement (
@@ -339,12 +339,12 @@ CREATE INDEX IF NOT EXISTS movement_recorded_at ON payments.movement USING brin 
 COMMENT ON TABLE payments.movement IS 'money that moved at a PSP, append-only.  One row for each object and kind, from whichever side and however often it is heard of; amounts of a payment are sums of these.  Written under the payment''s lock by answers, inquiries and webhooks, with their postings';
 COMMENT ON COLUMN payments.movement.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.movement.object_id IS 'the PSP''s id of what moved it, or of what it says: payment, refund, fee or dispute';
-COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, or late_capture: money that came when nobody waited for it, kept in suspense.  Moving nothing: authorize, void; refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
+COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, or late_capture: money that came when nobody waited for it, kept in suspense.  Moving nothing: authorize, void; refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
 COMMENT ON COLUMN payments.movement.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.movement.operation_id IS 'operation that asked for it; null: none of ours';
 COMMENT ON COLUMN payments.movement.amount IS 'minor units, above zero; kind says the direction';
 COMMENT ON COLUMN payments.movement.currency IS 'ISO 4217 code, the payment''s';
-COMMENT ON COLUMN payments.movement.source IS 'who said so first: answer, inquiry or webhook';
+COMMENT ON COLUMN payments.movement.source IS 'who said so first: answer, inquiry, webhook, settlement or person';
 COMMENT ON COLUMN payments.movement.recorded_at IS 'when it was written';
 
 CREATE TABLE IF NOT EXISTS payments.idempotency_key (
@@ -414,7 +414,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS exception_over_refunded ON payments.exception 
 
 COMMENT ON TABLE payments.exception IS 'what a person must look at: the PSP''s money and ours differ, or a customer is owed something.  Opened by answers, inquiries and webhooks';
 COMMENT ON COLUMN payments.exception.exception_id IS 'UUIDv7';
-COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed';
+COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ, or what a person had decided; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed';
 COMMENT ON COLUMN payments.exception.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.exception.object_id IS 'the PSP''s id of the object; opened once for each object and kind';
 COMMENT ON COLUMN payments.exception.psp_ref IS 'of an orphan, operation.psp_ref that it names: should a client repeat the call, the PSP is asked first; else null';

@@ -32,6 +32,8 @@
 /* Leases lost in a row before an operation is taken for poison. */
 #define LOST_MAX 20
 
+static PayOperation *decided_operation(const PayContext *c);
+static bool contradicts(const PayContext *c, const PayOperation *decided);
 static bool needs_person(const PayOperation *operation);
 static bool done_meanwhile(PayContext *c);
 static bool apply_rule(PayContext *c);
@@ -93,6 +95,64 @@ pay_apply_outcome(PayContext *c)
 		case PAY_CLASS_CONFLICTED:
 			break;
 	}
+}
+
+void
+pay_apply_contradiction(PayContext *c)
+{
+	PayOperation *decided = decided_operation(c);
+	bool		failed = decided && strcmp(decided->status, "failed") == 0;
+
+	if (decided == NULL || !contradicts(c, decided))
+		return;
+	pay_payment_exception(c->set, c->payment, decided, "conflicted",
+						  c->result.object_id ? c->result.object_id : decided->psp_object_id,
+						  c->result.amount > 0 ? c->result.amount : decided->amount,
+						  failed ? "a person has decided that it did not happen, and the PSP says that it did; it is booked"
+						  : "a person has decided that it happened, and the PSP says otherwise; what was booked on that word stands until somebody corrects it");
+	count_applied(c);
+}
+
+/* The one that the word is about, if a person has said how it ended; a webhook names the payment's first, and may mean its capture. */
+static PayOperation *
+decided_operation(const PayContext *c)
+{
+	ListCell   *cell;
+
+	if (c->operation && pay_operation_is_open(c->operation))
+		return NULL;
+	if (c->operation && pay_operation_was_decided(c->operation))
+		return c->operation;
+	foreach(cell, c->payment->operations)
+	{
+		PayOperation *o = lfirst(cell);
+
+		if (o->kind == PAY_OP_CAPTURE && !pay_operation_is_open(o) && pay_operation_was_decided(o))
+			return o;
+	}
+	return NULL;
+}
+
+static bool
+contradicts(const PayContext *c, const PayOperation *decided)
+{
+	const PayResult *r = &c->result;
+	bool		other_object = r->object_id && decided->psp_object_id && strcmp(r->object_id, decided->psp_object_id) != 0;
+
+	if (strcmp(decided->status, "failed") == 0)
+	{
+		/* Of the first one there is an after_cancel as well; of a capture it is known when another has made it. */
+		return r->class == PAY_CLASS_APPROVED && pay_apply_answers(decided, r->effect) && !pay_operation_is_first(decided) &&
+			!(decided->kind == PAY_OP_CAPTURE && c->payment->captured > 0);
+	}
+	if (r->class == PAY_CLASS_DECLINED || r->class == PAY_CLASS_RETRY_LATER)
+		return c->operation == decided && (!c->stale || c->report->source != PAY_SOURCE_WEBHOOK);
+	if (r->class != PAY_CLASS_APPROVED)
+		return false;
+	if (r->effect == PAY_EFFECT_VOIDED)
+		return !c->stale && (decided->kind == PAY_OP_CHARGE || decided->kind == PAY_OP_CAPTURE);
+	/* Another charge or capture is a duplicate, which is told as such. */
+	return decided->kind == PAY_OP_REFUND && other_object && (r->effect == PAY_EFFECT_REFUNDED || r->effect == PAY_EFFECT_REFUND_FAILED);
 }
 
 /*

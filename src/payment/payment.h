@@ -60,7 +60,8 @@ typedef struct PayOperation
 
 	const char *dead_letter;	/* reason of the open one, NULL: none */
 	bool		dead_letter_resolved;	/* of one that was open */
-	const char *resolution;		/* why; NULL: the PSP said what became of it */
+	const char *decision;		/* of a person: redriven, discarded, confirmed; NULL: none, it is resolved */
+	const char *resolution;		/* why; NULL without a decision: the PSP said what became of it */
 	const char *dead_reason;	/* set: to be dead-lettered now */
 	const char *dead_detail;
 } PayOperation;

@@ -409,9 +409,9 @@ save_dead_letter(PayPayments *set, const PayPayment *payment, const PayOperation
 }
 
 static PayStmt resolve_dead_letter = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.dead_letter SET decision = 'resolved', decided_at = $2, decided_by = $3, "
+	"UPDATE payments.dead_letter SET decision = $5, decided_at = $2, decided_by = $3, "
 	" decision_reason = $4 WHERE operation_id = $1 AND decision IS NULL",
-	UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
+	UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID);
 
 static void
 save_resolved_dead_letter(PayPayments *set, const PayOperation *operation)
@@ -421,7 +421,8 @@ save_resolved_dead_letter(PayPayments *set, const PayOperation *operation)
 	pay_arg_uuid(&args, &operation->operation_id);
 	pay_arg_time(&args, set->now);
 	pay_arg_text(&args, set->actor);
-	pay_arg_text(&args, operation->resolution ? operation->resolution : "the PSP said what became of it");
+	pay_arg_text(&args, operation->resolution || operation->decision ? operation->resolution : "the PSP said what became of it");
+	pay_arg_text(&args, operation->decision ? operation->decision : "resolved");
 	pay_spi_exec(&resolve_dead_letter, &args);
 }
 

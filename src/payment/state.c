@@ -105,6 +105,7 @@ const PayTransition pay_transitions[] = {
 	{"refunded", "dispute", "disputed"},
 
 	{"disputed", "dispute", "disputed"},
+	{"disputed", "lose", "disputed"},
 	{"disputed", "refund_part", "disputed"},
 	{"disputed", "refund_full", "disputed"},
 	{"disputed", "refund_fail_part", "disputed"},

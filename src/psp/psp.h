@@ -64,7 +64,8 @@ typedef enum PayEffect
 	PAY_EFFECT_REFUNDED,
 	PAY_EFFECT_REFUND_FAILED,	/* also of a refund that had succeeded before */
 	PAY_EFFECT_DISPUTED,
-	PAY_EFFECT_DISPUTE_WON
+	PAY_EFFECT_DISPUTE_WON,
+	PAY_EFFECT_DISPUTE_LOST		/* with the amount that was taken: it may be the first word of the dispute */
 } PayEffect;
 
 /* What the adapter may know of an operation: the client's request and the PSP's own ids, nothing else (promise 2). */
@@ -280,6 +281,8 @@ typedef struct PayAdapter
 	bool		(*build) (const PayCommand *command, PayRequest *request, const char **problem);
 	/* Builds the request that asks what became of it.  Returns false when there is nothing to ask with. */
 	bool		(*build_inquiry) (const PayCommand *command, PayRequest *request);
+	/* Could that be the PSP's id of what such an operation makes?  A person has typed it.  NULL: any could. */
+	bool		(*is_object_id) (PayOpKind kind, const char *id);
 	/* Adds the headers that say who we are; see pay_headers_add(). */
 	void		(*authorize) (const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 	/* Of a PSP that wants a token: builds the request for one, which authorize() then signs without; and reads the answer. */

@@ -476,6 +476,8 @@ read_dispute(const Node *dispute, EventKind kind, PayResult *result)
 		result->effect = PAY_EFFECT_DISPUTED;
 	else if (kind == EVENT_DISPUTE_CLOSED && strcmp(status, "won") == 0)
 		result->effect = PAY_EFFECT_DISPUTE_WON;
+	else if (kind == EVENT_DISPUTE_CLOSED && strcmp(status, "lost") == 0)
+		result->effect = PAY_EFFECT_DISPUTE_LOST;
 	else
 		return;
 	result->class = PAY_CLASS_APPROVED;

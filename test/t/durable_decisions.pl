@@ -35,6 +35,7 @@ $node->safe_psql('postgres', q{
 	SELECT payments.reconcile('sandbox');
 	SELECT payments.create_payment('redriven', 1000, 'EUR', psp => 'tap'), payments.create_payment('discarded', 1000, 'EUR', psp => 'tap'),
 		payments.create_payment('claimed', 1000, 'EUR', psp => 'sandbox');
+	SELECT payments.create_payment('decided', 1000, 'EUR', psp => 'tap');
 	SELECT * FROM payments.claim('me', psp => 'tap');
 	CREATE FUNCTION account(text) RETURNS bigint LANGUAGE sql AS 'SELECT account_id FROM payments.account WHERE code = $1';
 	CREATE FUNCTION letter(text) RETURNS uuid LANGUAGE sql AS $$SELECT d.dead_letter_id FROM payments.dead_letter d
@@ -45,6 +46,7 @@ is(on_disk('INSERT INTO ordinary VALUES (1)'), 'f', 'what is no decision is not 
 my @decisions = (
 	[ redrive              => q{SELECT payments.redrive(letter('redriven'))} ],
 	[ discard              => q{SELECT payments.discard(letter('discarded'), 'has no card')} ],
+	[ decide_operation     => q{SELECT payments.decide_operation((SELECT operation_id FROM payments.idempotency_key WHERE key = 'decided'), 'failed', 'no charge on the dashboard')} ],
 	[ resolve_exception    => q{SELECT payments.resolve_exception(exception_id, 'refunded by hand') FROM payments.exception} ],
 	[ claim                => q{SELECT * FROM payments.claim('me', psp => 'sandbox')} ],
 	[ resume_psp           => q{SELECT payments.resume_psp('tap')} ],

@@ -393,9 +393,10 @@ misconfigured(PayContext *c)
 
 	pay_arg_text(&args, c->payment->psp);
 	pay_arg_time(&args, c->set->now);
-	pay_arg_text(&args, psprintf("the PSP refused our credentials: %s%s%s",
+	pay_arg_text(&args, psprintf("the PSP refused our credentials: %s%s%s%s%s",
 								 status > 0 ? psprintf("HTTP status %d", status) : "",
-								 status > 0 && code ? ", " : "", code ? code : status > 0 ? "" : "it did not say why"));
+								 status > 0 && code ? ", " : "", code ? code : status > 0 ? "" : "it did not say why",
+								 c->result.message ? ": " : "", c->result.message ? c->result.message : ""));
 	pay_spi_exec(&halt_psp, &args);
 	count_applied(c);
 

@@ -327,6 +327,8 @@ extern const char *pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bo
 
 /* Does the text begin as secrets of some adapter do? */
 extern bool pay_psp_is_secret(const char *text);
+/* Overwrites in place what follows such a beginning: PSPs spell a part of the key when they refuse it. */
+extern void pay_psp_mask_secrets(char *text);
 
 /* All headers of a request.  Without credentials all but the authorization; without a key none for it. */
 extern void pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,

@@ -147,15 +147,12 @@ read_refusal(Jsonb *json, int http_status, PayResult *result)
 
 	if (type == NULL)
 		return;
+	read_error(&error, result);
 	if (http_status == 401 || http_status == 403)
 	{
-		/* Without the message, which spells part of the key. */
 		result->class = PAY_CLASS_MISCONFIGURED;
-		add_code(result, "", text_at(&error, "code"));
-		add_code(result, "", text_at(&error, "type"));
 		return;
 	}
-	read_error(&error, result);
 	if (http_status == 429)
 	{
 		/* Rate limits and lock timeouts come before anything is executed. */
@@ -205,10 +202,14 @@ read_failed_inquiry(Jsonb *json, int http_status, PayResult *result)
 	Node		error = {json, "error."};
 	const char *code = text_at(&error, "code");
 
-	add_code(result, "", code);
 	if ((http_status == 401 || http_status == 403) && text_at(&error, "type") != NULL)
+	{
 		result->class = PAY_CLASS_MISCONFIGURED;
-	else if (http_status == 404 && code != NULL && strcmp(code, "resource_missing") == 0)
+		read_error(&error, result);
+		return;
+	}
+	add_code(result, "", code);
+	if (http_status == 404 && code != NULL && strcmp(code, "resource_missing") == 0)
 		result->inquiry_found_nothing = true;
 }
 
@@ -660,7 +661,7 @@ add_code(PayResult *result, const char *prefix, const char *code)
 	}
 }
 
-/* Cut to length between characters, and without anything like a card number. */
+/* Cut to length between characters, and without anything like a card number or a key. */
 static const char *
 presentable(const char *text)
 {
@@ -672,6 +673,7 @@ presentable(const char *text)
 	bytes = pg_mbcliplen(text, (int) strlen(text), MESSAGE_BYTES_MAX);
 	copy = pnstrdup(text, bytes);
 	pay_pan_mask(copy, bytes);
+	pay_psp_mask_secrets(copy);
 	return copy;
 }
 

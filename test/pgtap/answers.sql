@@ -159,7 +159,7 @@ SELECT is(pg_temp.last_operation(:'id'), 'capture awaiting_retry', 'halted: the 
 SELECT payments.resume_psp('tap');
 SELECT is(pg_temp.turn(:'id', NULL), 'authorized', 'resumed: no answer');
 SELECT is(pg_temp.turn(:'id', 401, '{"error": {"type": "invalid_request_error"}}'), 'authorized', 'halted again, by the answer to a question');
-SELECT is((SELECT halted_reason FROM payments.psp WHERE psp = 'tap'), 'the PSP refused our credentials: HTTP status 401', 'halted again: why');
+SELECT is((SELECT halted_reason FROM payments.psp WHERE psp = 'tap'), 'the PSP refused our credentials: HTTP status 401, invalid_request_error', 'halted again: why');
 SELECT is(pg_temp.last_operation(:'id'), 'capture in_doubt', 'what is in doubt stays so');
 SELECT payments.resume_psp('tap');
 SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('succeeded', 'pi_halt', 1000)), 'succeeded', 'resumed: found');

@@ -119,15 +119,10 @@ check_text(const char *name, const char *value, int chars_max)
 static void
 check_amount(int64 amount)
 {
-	if (amount <= 0)
+	if (amount <= 0 || amount > PAY_AMOUNT_MAX)
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_INVALID),
-				 errmsg("amount must be above zero"),
-				 errhint("Amounts are whole minor units: 1050 is 10.50 EUR.")));
-	if (amount > PAY_AMOUNT_MAX)
-		ereport(ERROR,
-				(errcode(PAY_ERR_AMOUNT_INVALID),
-				 errmsg("amount is larger than " INT64_FORMAT, PAY_AMOUNT_MAX),
+				 amount <= 0 ? errmsg("amount must be above zero") : errmsg("amount is larger than " INT64_FORMAT, PAY_AMOUNT_MAX),
 				 errhint("Amounts are whole minor units: 1050 is 10.50 EUR.")));
 }
 
@@ -288,6 +283,7 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 {
 	const PayRoute *route = pay_route_find(create->merchant, create->psp, create->currency);
 	int64		psp_amount;
+	PayCommand	command;
 
 	if (!route->merchant_known)
 	{
@@ -324,7 +320,13 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 		*hint = "See payments.psp_currency; amounts are refused, never rounded.";
 		return psprintf("PSP \"%s\" cannot charge this amount of %s exactly", create->resolved_psp, create->currency);
 	}
-	return pay_route_refusal(route, strcmp(create->capture, "manual") == 0, sqlstate, hint);
+	command = (PayCommand) {
+		.kind = strcmp(create->capture, "manual") == 0 ? PAY_OP_AUTHORIZE : PAY_OP_CHARGE, .amount = psp_amount,
+		.currency = create->currency, .exponent = route->exponent, .payment_method = create->payment_method,
+		.customer = create->customer, .order_ref = create->order_ref, .description = create->description,
+		.return_url = create->return_url, .off_session = create->off_session,
+	};
+	return pay_route_refusal(route, &command, sqlstate, hint);
 }
 
 /*

@@ -165,17 +165,22 @@ SELECT payments.resume_psp('tap');
 SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('succeeded', 'pi_halt', 1000)), 'succeeded', 'resumed: found');
 
 -- ---------- what can neither be sent nor asked for
-SELECT pg_temp.make('no-method', method => NULL) AS id \gset
-SELECT is(pg_temp.turn(:'id', 200), NULL, 'without a payment method nothing is handed out');
-SELECT is(pg_temp.dead(:'id'), 'cannot_build: Stripe needs a payment method', 'it is for a person');
-SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'no-method-1')), 'succeeded', 'who can still cancel it, as nothing was sent');
-SELECT is(pg_temp.dead(:'id'), NULL, 'which resolves it');
+SELECT throws_ok($$SELECT pg_temp.make('no-method', method => NULL)$$, 'PY407', 'PSP "tap" cannot take this payment: Stripe needs a payment method', 'what cannot be sent is refused at the call');
+SELECT throws_ok($$SELECT pg_temp.make('no-method', 'manual', method => '')$$, 'PY407', NULL, 'an authorization as well');
+SELECT is_empty($$SELECT FROM payments.idempotency_key WHERE key = 'no-method'$$, 'and nothing of it is kept');
+SELECT pg_temp.make('no-intent') AS id \gset
+SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('succeeded', 'pi_no_intent', 1000)), 'succeeded', 'charged');
+UPDATE payments.payment SET psp_payment_id = NULL WHERE payment_id = :'id';
+SELECT throws_ok(format('SELECT payments.refund_payment(%L, ''no-intent-1'')', :'id'), 'PY407', 'PSP "tap" does not support this: the payment has no PaymentIntent', 'nor is a refund accepted that could not be sent');
+UPDATE payments.payment SET psp_payment_id = 'pi_no_intent' WHERE payment_id = :'id';
 
 -- Somebody says that the PSP counts otherwise, with payments under way.
 SELECT pg_temp.make('units', amount => 1005) AS id \gset
 INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple) VALUES ('stripe', 'EUR', 0, 1);
 SELECT is(pg_temp.turn(:'id', 200), NULL, 'an amount that the PSP cannot be told is not sent');
 SELECT is(pg_temp.dead(:'id'), 'cannot_build: the amount cannot be written in the PSP''s units', 'it is for a person');
+SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'units-1')), 'succeeded', 'who can still cancel it, as nothing was sent');
+SELECT is(pg_temp.dead(:'id'), NULL, 'which resolves it');
 UPDATE payments.psp_currency SET exponent = 3 WHERE adapter = 'stripe' AND currency = 'EUR';
 SELECT pg_temp.make('units-back', 'manual') AS id \gset
 SELECT is(pg_temp.turn(:'id', 200, '{"id": "pi_units", "object": "payment_intent", "amount": 10000, "amount_capturable": 10005, "currency": "eur", "status": "requires_capture"}'), 'in_doubt', 'an amount that is no whole one here is no answer');

@@ -85,8 +85,8 @@ COMMENT ON COLUMN payments.payment.refunded IS 'minor units refunded: movements 
 COMMENT ON COLUMN payments.payment.disputed IS 'minor units taken back by disputes: movements of kind dispute less dispute_won, as far as refunds leave room';
 COMMENT ON COLUMN payments.payment.psp_payment_id IS 'the PSP''s id of the payment; null until the PSP has answered, and again after a soft decline';
 COMMENT ON COLUMN payments.payment.next_action_url IS 'where the payer must go while the status is requires_action';
-COMMENT ON COLUMN payments.payment.failure_code IS 'the PSP''s code of the last decline; null after success';
-COMMENT ON COLUMN payments.payment.failure_message IS 'the PSP''s words to it, for people';
+COMMENT ON COLUMN payments.payment.failure_code IS 'the PSP''s code of the last decline; or return_url_missing: the payer must confirm, and the PSP has no page for it; null after success';
+COMMENT ON COLUMN payments.payment.failure_message IS 'the PSP''s words to it, or what to do, for people';
 
 CREATE TABLE IF NOT EXISTS payments.operation (
 	operation_id uuid PRIMARY KEY,

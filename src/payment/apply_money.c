@@ -127,6 +127,9 @@ authorized(PayContext *c)
 	if (pay_payment_can(d, "authorize"))
 	{
 		pay_apply_known_as(c);
+		d->next_action_url = NULL;
+		d->failure_code = NULL;
+		d->failure_message = NULL;
 		pay_payment_event(c->set, d, "authorize", c->operation, c->source, NULL);
 	}
 	if (is_void)

@@ -39,6 +39,7 @@ static bool done_meanwhile(PayContext *c);
 static bool apply_rule(PayContext *c);
 static void pending(PayContext *c);
 static void requires_action(PayContext *c);
+static void no_page(PayPayment *payment);
 static void retry_later(PayContext *c, const PayDeclineRule *rule);
 static void not_sent(PayContext *c);
 static void unknown(PayContext *c);
@@ -232,8 +233,19 @@ requires_action(PayContext *c)
 		d->next_action_url = c->result.next_action_url;
 		d->dirty = true;
 	}
+	else if (pay_operation_is_first(c->operation) && d->next_action_url == NULL && d->return_url == NULL)
+		no_page(d);
 	c->operation->status = "requires_action";
 	wait_on(c, "requires_action", "inquire", RAN_OUT_ACTION);
+}
+
+/* Nobody can confirm it, and it would wait until its schedule ends: whoever asks what became of it is told. */
+static void
+no_page(PayPayment *payment)
+{
+	payment->failure_code = "return_url_missing";
+	payment->failure_message = "the payer must confirm, and without return_url the PSP has no page for it: cancel_payment(), and create it anew under another key, with return_url";
+	payment->dirty = true;
 }
 
 /* ---------- no ---------- */

@@ -174,6 +174,16 @@ UPDATE payments.payment SET psp_payment_id = NULL WHERE payment_id = :'id';
 SELECT throws_ok(format('SELECT payments.refund_payment(%L, ''no-intent-1'')', :'id'), 'PY407', 'PSP "tap" does not support this: the payment has no PaymentIntent', 'nor is a refund accepted that could not be sent');
 UPDATE payments.payment SET psp_payment_id = 'pi_no_intent' WHERE payment_id = :'id';
 
+-- ---------- the payer must confirm, and has no page for it
+SELECT pg_temp.make('no-page', 'manual') AS id \gset
+SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('requires_action', 'pi_no_page')), 'requires_action', 'the payer must confirm');
+SELECT results_eq(format('SELECT next_action_url, failure_code FROM payments.get_payment(%L)', :'id'), $$VALUES (NULL, 'return_url_missing')$$, 'without return_url he cannot, and get_payment() says so');
+SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('requires_capture', 'pi_no_page')), 'authorized', 'who could all the same');
+SELECT is((SELECT failure_code FROM payments.get_payment(:'id')), NULL, 'has succeeded');
+SELECT payment_id AS id FROM payments.create_payment('page', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', return_url => 'https://shop.example/') \gset
+SELECT is(pg_temp.turn(:'id', 200, (pg_temp.intent('requires_action', 'pi_page')::jsonb || '{"next_action": {"redirect_to_url": {"url": "https://psp.example/3ds"}}}')::text), 'requires_action', 'with return_url');
+SELECT results_eq(format('SELECT next_action_url, failure_code FROM payments.get_payment(%L)', :'id'), $$VALUES ('https://psp.example/3ds', NULL)$$, 'there is a page');
+
 -- Somebody says that the PSP counts otherwise, with payments under way.
 SELECT pg_temp.make('units', amount => 1005) AS id \gset
 INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple) VALUES ('stripe', 'EUR', 0, 1);

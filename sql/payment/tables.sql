@@ -56,6 +56,8 @@ CREATE TABLE IF NOT EXISTS payments.payment (
 -- A webhook often names nothing but the PSP's own id.
 CREATE UNIQUE INDEX IF NOT EXISTS payment_psp_payment_id ON payments.payment (psp, psp_payment_id) WHERE psp_payment_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS payment_order_ref ON payments.payment (order_ref) WHERE order_ref IS NOT NULL;
+-- Lists of a customer, newest first: payment_id is in order of time.
+CREATE INDEX IF NOT EXISTS payment_customer ON payments.payment (customer, payment_id) WHERE customer IS NOT NULL;
 
 COMMENT ON TABLE payments.payment IS 'one row a payment: what was asked for, which never changes (guard_facts), and how it stands now, a projection of payment_status and movement that is written only under this row''s lock.  Inserted by create_payment()';
 COMMENT ON COLUMN payments.payment.payment_id IS 'UUIDv7; its last 12 bits are the shard bucket of the merchant';

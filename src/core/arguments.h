@@ -10,6 +10,8 @@
 
 /* NULL for SQL NULL. */
 extern char *pay_text_argument(FunctionCallInfo fcinfo, int n);
+/* Raises 25006 in a transaction that is read only: on a standby, or by a setting. */
+extern void pay_require_writable(void);
 /* The others raise 22023, and PAY_ERR_CARD_NUMBER. */
 extern void pay_require_given(FunctionCallInfo fcinfo, int n, const char *name);
 extern void pay_require_length(const char *text, size_t bytes_max, const char *name);

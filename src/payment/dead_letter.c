@@ -345,6 +345,7 @@ confirm(PayPayments *set, PayOperation *operation, const char *object_id, const 
 static void
 require_reason(const char *reason, const char *what, const char *hint)
 {
+	pay_require_writable();
 	if (reason == NULL || reason[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

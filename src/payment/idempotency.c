@@ -13,6 +13,7 @@
 
 #include "payment/idempotency.h"
 
+#include "core/arguments.h"
 #include "core/installation.h"
 #include "core/spi.h"
 
@@ -50,6 +51,8 @@ PAY_FUNCTION(pay_is_foreign);
 void
 pay_idempotency_check_key(const char *key)
 {
+	/* A key is for what writes. */
+	pay_require_writable();
 	if (key == NULL || key[0] == '\0')
 		ereport(ERROR,
 				(errcode(PAY_ERR_KEY_INVALID),

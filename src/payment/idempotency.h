@@ -30,7 +30,7 @@ typedef struct PayAsked
 	const char *value;			/* as that column's text; NULL: left out */
 } PayAsked;
 
-/* Raises PAY_ERR_KEY_INVALID unless the key is there, 1 to 255 printable characters. */
+/* Raises PAY_ERR_KEY_INVALID unless the key is there, 1 to 255 printable characters; and 25006 where nothing can be written. */
 extern void pay_idempotency_check_key(const char *key);
 
 /*

@@ -619,7 +619,7 @@ add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult
 	int64		amount = f->amount_given ? f->amount : room;
 
 	if (payment->captured == 0)
-		refuse_status(payment, "refund", "Nothing was captured; cancel_payment() releases an authorization.");
+		refuse_status(payment, "refund", "Nothing was captured, so there is nothing to give back; cancel_payment() releases an authorization.");
 	if (amount > room || amount <= 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
@@ -690,6 +690,8 @@ refuse_while_open(PayPayment *payment, PayOpKind kind, const char *verb)
 static void
 refuse_status(const PayPayment *payment, const char *what, const char *hint)
 {
+	if (!pay_state_is_resting(payment->status))
+		hint = "Its result is not known yet: wait for it with wait_payment(), then decide again.";
 	ereport(ERROR,
 			(errcode(PAY_ERR_WRONG_STATE),
 			 errmsg("cannot %s this payment", what),

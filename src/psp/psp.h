@@ -215,6 +215,7 @@ typedef struct PayEvents
 	int			n;				/* 0: nothing to apply, such as a trial of the endpoint */
 	PayPspEvent *list;
 	const char *reply;			/* body of the answer that the PSP waits for; NULL: any 2xx will do */
+	const char *field;			/* when it is none: which field is missing, or not as expected; NULL: not said */
 } PayEvents;
 
 /* What the pages of a feed hold. */

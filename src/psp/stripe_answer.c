@@ -562,7 +562,10 @@ pay_stripe_parse(const PayInbound *inbound, PayEvents *events)
 	events->n = 1;
 	events->list = palloc0(sizeof(PayPspEvent));
 	events->reply = NULL;
-	return pay_stripe_read_event(inbound->body, inbound->body_bytes, events->list);
+	if (pay_stripe_read_event(inbound->body, inbound->body_bytes, events->list))
+		return true;
+	events->field = events->list->event_id == NULL ? "id" : events->list->event_type == NULL ? "type" : "object";
+	return false;
 }
 
 bool
@@ -575,11 +578,9 @@ pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 
 	memset(event, 0, sizeof(*event));
 	pay_result_init(&event->result);
-	if (word == NULL || strcmp(word, "event") != 0)
-		return false;
 	event->event_id = id_at(&whole, "id");
 	event->event_type = text_at(&whole, "type");
-	if (event->event_id == NULL || event->event_type == NULL)
+	if (word == NULL || strcmp(word, "event") != 0 || event->event_id == NULL || event->event_type == NULL)
 		return false;
 	event->account.id = id_at(&whole, "account");
 	if (pay_json_bool(whole.json, "livemode", &is_live))

@@ -116,6 +116,22 @@ SELECT is(pg_temp.detail(format('SELECT payments.refund_payment(%L, ''r-refund''
 FROM payments.payment p WHERE p.order_ref = 'r';
 SELECT is(pg_temp.detail(format('SELECT payments.refund_payment(%L, ''r-refund'', 400)', :'id')), 'It belongs to a call of refund_payment() with another payment_id.', 'another payment');
 
+-- ---------- and what is refused because nobody knows yet
+CREATE FUNCTION pg_temp.hint(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	h text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'accepted';
+EXCEPTION WHEN SQLSTATE 'PY006' THEN
+	GET STACKED DIAGNOSTICS h = PG_EXCEPTION_HINT;
+	RETURN h;
+END
+$$;
+SELECT payment_id AS id FROM payments.create_payment('doubt', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
+SELECT is(pg_temp.turn(:'id', 500, ''), 'in_doubt', 'in doubt');
+SELECT matches(pg_temp.hint(format('SELECT payments.%s_payment(%L, ''doubt-%s'')', v, :'id', v)), '^Its result is not known yet: wait', 'to wait, not to cancel: ' || v) FROM (VALUES ('refund'), ('capture')) x (v);
+
 -- ---------- what wait_operation() does not wait for
 SELECT pg_temp.make('w', 'succeeded') AS id \gset
 SELECT operation_id AS op FROM payments.refund_payment(:'id', 'w-refund') \gset

@@ -121,6 +121,13 @@ foreach my $function (qw(arm disarm start_worker stop_worker))
 	(undef, undef, $refused) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT payments.$function()");
 	like($refused, qr/ERROR:  PY40[58]: this is a standby.*HINT:.*primary/s, "$function() on a standby");
 }
+foreach my $call (q{create_payment('x', 1000, 'EUR')}, q{refund_payment(gen_random_uuid(), 'x')}, q{receive_webhook('stripe', '{}', '')}, q{decide_operation(gen_random_uuid(), 'failed', 'x')})
+{
+	(undef, undef, $refused) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT payments.$call");
+	like($refused, qr/ERROR:  25006: .*HINT:  This is a standby: connect to the primary/s, "$call on a standby");
+}
+(undef, undef, $refused) = $node->psql('postgres', q{BEGIN READ ONLY; SELECT payments.create_payment('x', 1000, 'EUR')});
+like($refused, qr/HINT:  Begin the transaction READ WRITE/, 'in a transaction that is read only: another hint');
 like(value($standby, 'SELECT hint FROM payments.worker_status'), qr/^this is a standby: promote it, and SELECT payments\.arm\(\) when the primary is off for good; nothing is sent to real PSPs: /, 'worker_status of a standby');
 $standby->stop;
 $node->stop;

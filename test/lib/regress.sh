@@ -96,11 +96,12 @@ pgtap_template() {
 
 # Each file in a database of its own: nothing that one leaves behind helps or hurts another.
 pgtap() {
-	local name status ran bad passed=0 failed=0
+	local name status ran bad began passed=0 failed=0
 	pgtap_template || report 0 1
 	[ $# -gt 0 ] || set -- $(cd "$here/test/pgtap" && ls *.sql | sed 's/\.sql$//')
 	for name in "$@"; do
 		"$bin/psql" -qX -v ON_ERROR_STOP=1 -c "CREATE DATABASE tap_$name TEMPLATE prepared" || { failed=$((failed + 1)); continue; }
+		began=$SECONDS
 		pg_prove --failures --comments -d "tap_$name" --psql-bin "$bin/psql" "$here/test/pgtap/$name.sql" > "$run/$name.prove" 2>&1
 		status=$?
 		ran=$(sed -n 's/^Files=[0-9]*, Tests=\([0-9]*\),.*/\1/p' "$run/$name.prove")
@@ -110,6 +111,7 @@ pgtap() {
 			cat "$run/$name.prove"
 			[ "${bad:-0}" -gt 0 ] || bad=1
 		fi
+		echo "$name: ${ran:-0} tests in $((SECONDS - began)) s"
 		passed=$((passed + ${ran:-0} - ${bad:-0}))
 		failed=$((failed + ${bad:-0}))
 	done

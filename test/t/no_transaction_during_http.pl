@@ -11,8 +11,7 @@ use PaymentsTest;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $CALLS    = 500;
-my $PAYMENTS = 3000;
+my $CALLS = 500;
 
 my $node  = new_payments_node('no_transaction');
 my $slow  = start_peer(faults => [ { fault => 'hold', method => 'POST' } ]);
@@ -21,17 +20,25 @@ my $quick = start_peer();
 create_stripe_psp($node, $slow, timeout => '5 min');
 create_stripe_psp($node, $quick, psp => 'stripe_quick');
 
-# So many calls in flight a PSP gets only when it has answered many: some are let go until it does.
+# So many calls in flight a PSP gets only when it has answered many: what hangs is let go whenever the worker
+# begins no more, and there is always enough to begin.
 value($node, "UPDATE payments.psp SET inflight_max = $CALLS WHERE psp = 'stripe'");
-value($node, "SELECT count(*) FROM generate_series(1, $PAYMENTS) n, LATERAL payments.create_payment(idempotency_key => 'hang-' || n,
-	amount => 1000, currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa')");
-for (my ($held, $before) = (0, 0); $held < $CALLS; $before = $held)
+my ($payments, $held, $unchanged) = (0, 0, 0);
+while ($held < $CALLS)
 {
+	if (value($node, 'SELECT count(*) FROM payments.queue') < 2 * $CALLS)
+	{
+		value($node, "SELECT count(*) FROM generate_series($payments + 1, $payments + 1000) n, LATERAL payments.create_payment(
+			idempotency_key => 'hang-' || n, amount => 1000, currency => 'EUR', psp => 'stripe', payment_method => 'pm_card_visa')");
+		$payments += 1000;
+	}
 	usleep(100_000);
+	my $before = $held;
 	$held = $slow->book(brief => 1)->{held};
-	next if $held != $before || $held >= $CALLS;
-	last if value($node, 'SELECT count(*) FROM payments.queue') < $CALLS;
+	$unchanged = $held == $before && $held == value($node, 'SELECT in_flight FROM payments.worker_status') ? $unchanged + 1 : 0;
+	next if $unchanged < 5 || $held >= $CALLS;
 	$slow->control({ release => JSON::PP::true });
+	$unchanged = 0;
 }
 ok(wait_until($node, 'SELECT in_flight FROM payments.worker_status', $CALLS), "$CALLS operations are claimed");
 ok($slow->wait_held($CALLS), "$CALLS calls hang at the PSP");
@@ -60,8 +67,8 @@ is($slow->book(brief => 1)->{held}, $CALLS, 'and still they hang');
 
 $slow->release;
 at_rest($node);
-is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), "succeeded|$PAYMENTS", 'all complete when the PSP answers');
-is(scalar(grep { $_->{status} eq 'succeeded' } @{ $slow->book->{charges} }), $PAYMENTS, 'charged once each');
+is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), "succeeded|$payments", 'all complete when the PSP answers');
+is(scalar(grep { $_->{status} eq 'succeeded' } @{ $slow->book->{charges} }), $payments, 'charged once each');
 is_deeply($slow->book(brief => 1)->{double_charged}, [], 'nobody twice');
 check_clean($node);
 $node->stop;

@@ -93,6 +93,11 @@ is(retire('payment_status'), "payment_status_2024_01||payment $held is not over,
 is(retire('posting'), 'posting_2024_01||it has rows that are not sealed yet: SELECT payments.seal_blocks()', 'rows are not sealed');
 sub seal { return value($node, 'SELECT payments.seal_blocks() > 0') }
 is(seal(), 't', 'now they are');
+# The lock of one that posted in January and has not committed yet.
+my $writer = $node->background_psql('postgres', on_error_stop => 0);
+$writer->query_safe('BEGIN; LOCK TABLE payments.posting_2024_01 IN ROW EXCLUSIVE MODE');
+is(retire('posting'), 'posting_2024_01||a transaction that is open may write into it', 'what is open may still add a row');
+$writer->quit;
 
 # ---------- a violation is not forgotten
 sub break_by_catalog { return $node->safe_psql('postgres', "SET allow_system_table_mods = on; UPDATE pg_trigger SET tgenabled = '$_[1]' WHERE tgname = 'guard_append_only' AND tgrelid = 'payments.$_[0]'::regclass; $_[2]") }

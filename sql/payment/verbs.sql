@@ -204,7 +204,7 @@ BEGIN
 		FROM payments.payment q
 		LEFT JOIN payments.operation w ON w.operation_id = _operation_id
 		WHERE q.payment_id = _payment_id;
-		IF p.done THEN
+		IF NOT FOUND OR p.done THEN
 			RETURN p.status;
 		ELSIF p.mine THEN
 			RAISE EXCEPTION USING

@@ -8,6 +8,7 @@ SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS oper
 	CASE
 		WHEN d.dead_letter_id IS NOT NULL THEN 'dead letter: ' || d.reason
 		WHEN s.psp IS NULL THEN 'the PSP has no row any more'
+		WHEN q.claimed_by IS NOT NULL AND o.status <> 'in_doubt' THEN 'in flight'
 		ELSE coalesce(
 			nullif(concat_ws('; ',
 				CASE
@@ -21,7 +22,6 @@ SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS oper
 				'the worker cannot call the PSP: ' || h.problem), ''),
 			CASE
 				WHEN o.status = 'in_doubt' THEN 'outcome unknown, inquired again at ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
-				WHEN q.claimed_by IS NOT NULL THEN 'in flight'
 				WHEN q.due_at < now() THEN 'due, not yet claimed'
 				ELSE 'waits until ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
 			END)

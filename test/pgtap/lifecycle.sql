@@ -376,7 +376,7 @@ SELECT matches((SELECT hint FROM payments.worker_status), '^not running', 'worke
 SELECT is_empty('SELECT FROM payments.stuck', 'stuck: nothing yet');
 UPDATE payments.queue SET enqueued_at = enqueued_at - interval '1 hour' WHERE payment_id = :'id';
 SELECT results_eq('SELECT payment_id, status, operation, why, amount, currency FROM payments.stuck',
-	format('VALUES (%L::uuid, %L, %L, %L, 1000::bigint, %L)', :'id', 'initiated', 'charge initiated', 'due, not yet claimed', 'EUR'),
+	format('VALUES (%L::uuid, %L, %L, %L, 1000::bigint, %L)', :'id', 'initiated', 'charge initiated', 'the worker does not run', 'EUR'),
 	'stuck: due for more than a minute');
 SELECT is((SELECT count(*)::int FROM payments.claim('tap')), 1, 'views: claimed');
 SELECT results_eq('SELECT queued, due, in_flight FROM payments.worker_status', 'VALUES (1::bigint, 0::bigint, 1::bigint)', 'worker_status: one is in flight');

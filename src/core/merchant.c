@@ -48,7 +48,6 @@ static PayCache roles = {
 
 static bool find_role(const char *merchant, const char **app_role);
 static bool reads_all_merchants(void);
-static bool decides(void);
 
 static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
 	"SELECT app_role FROM payments.merchant WHERE merchant = $1", TEXTOID);
@@ -69,7 +68,7 @@ pay_require_merchant(const char *merchant)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("nobody acts for merchant \"%s\" while a table is maintained", merchant),
 				 errhint("Call it elsewhere than in an index, a materialized view, or what ANALYZE runs.")));
-	if (app_role == NULL || decides())
+	if (app_role == NULL || pay_carries_out_decision())
 		return;
 	role = get_role_oid(app_role, true);
 	if (!OidIsValid(role) || !has_privs_of_role(GetOuterUserId(), role))
@@ -139,8 +138,8 @@ pay_act_for_all(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static bool
-decides(void)
+bool
+pay_carries_out_decision(void)
 {
 	return LocalTransactionIdIsValid(deciding_lxid) && deciding_lxid == PayMyLocalTransactionId() &&
 		deciding_subid == GetCurrentSubTransactionId();

@@ -12,6 +12,7 @@
 #include "payment/ability.h"
 
 #include "core/arming.h"
+#include "core/merchant.h"
 #include "core/spi.h"
 #include "payment/queue.h"
 
@@ -29,7 +30,8 @@ pay_route_refusal(const PayRoute *route, PayCommand *command, int *sqlstate, con
 	const char *refusal = adapter ? pay_psp_refusal(adapter, command->kind, false) : NULL;
 
 	*hint = "Use capture => 'automatic' where a PSP cannot authorize, or name another PSP with psp => '...'.";
-	if (adapter && refusal == NULL)
+	/* What is adopted is never sent. */
+	if (adapter && refusal == NULL && !pay_carries_out_decision())
 	{
 		if (adapter->config_keys)
 			command->config = read_config(route->psp);

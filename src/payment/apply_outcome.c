@@ -233,7 +233,8 @@ requires_action(PayContext *c)
 		d->next_action_url = c->result.next_action_url;
 		d->dirty = true;
 	}
-	else if (pay_operation_is_first(c->operation) && d->next_action_url == NULL && d->return_url == NULL)
+	/* Told late, it says nothing of a payment that has gone on. */
+	else if (strcmp(d->status, "requires_action") == 0 && d->next_action_url == NULL && d->return_url == NULL)
 		no_page(d);
 	c->operation->status = "requires_action";
 	wait_on(c, "requires_action", "inquire", RAN_OUT_ACTION);

@@ -24,6 +24,7 @@
 #define PAY_ERR_CURRENCY_UNKNOWN		PAY_SQLSTATE('0', '1', '3')
 #define PAY_ERR_AMOUNT_INVALID			PAY_SQLSTATE('0', '1', '4')
 #define PAY_ERR_EXISTS_DIFFERENT		PAY_SQLSTATE('0', '1', '5')
+#define PAY_ERR_OPERATION_NOT_FOUND		PAY_SQLSTATE('0', '1', '6')
 
 /* PY1: idempotency */
 #define PAY_ERR_KEY_INVALID				PAY_SQLSTATE('1', '0', '1')

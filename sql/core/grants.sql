@@ -61,11 +61,13 @@ GRANT EXECUTE ON FUNCTION
 	payments.cancel_payment(uuid, text, text),
 	payments.refund_payment(uuid, text, bigint, text),
 	payments.receive_webhook(text, jsonb, bytea),
-	payments.wait_payment(uuid, interval)
+	payments.wait_payment(uuid, interval),
+	payments.wait_operation(uuid, interval)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION
 	payments.get_payment(uuid),
+	payments.get_operation(uuid),
 	payments.payment_history(uuid),
 	payments.version(),
 	payments.installation_tag(),
@@ -141,6 +143,7 @@ GRANT EXECUTE ON FUNCTION
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid, boolean, text), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text),
+	payments.decide_operation(uuid, text, text, text),
 	payments.resolve_exception(uuid, text) TO payments_operator;
 GRANT EXECUTE ON FUNCTION payments.refetch(text, text, timestamptz), payments.enable_feed(text, text, boolean) TO payments_operator, payments_admin;
 

@@ -42,6 +42,11 @@ REVOKE ALL ON payments.installation_salt FROM payments_operator, payments_admin,
 -- Tables that applications read are marked in core/table.c.
 GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_balance TO payments_app;
 
+-- So that an application's own rows can name the payment, refund or account that they are about; whoever may read
+-- none of these learns no more by it than that an id exists.
+GRANT REFERENCES (payment_id) ON payments.payment TO payments_app;
+GRANT REFERENCES (operation_id) ON payments.operation TO payments_app;
+
 -- Rates are an administrator's, like rules and schedules.
 GRANT INSERT, UPDATE, DELETE ON payments.vat_rule TO payments_admin;
 

@@ -13,6 +13,14 @@ CREATE FUNCTION payments.discard(dead_letter_id uuid, reason text) RETURNS void
 COMMENT ON FUNCTION payments.discard(uuid, text) IS
 'Ends a dead letter by a person''s word that the operation did not happen: the operation fails, and what it had reserved is free again. Should the PSP say otherwise later, the money stands in suspense with an exception. Raises PY301, PY303, 22023 without a reason.';
 
+CREATE FUNCTION payments.decide_operation(
+	operation_id uuid, outcome text, reason text, psp_object_id text DEFAULT NULL
+) RETURNS void
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_decide_operation';
+COMMENT ON FUNCTION payments.decide_operation(uuid, text, text, text) IS
+'Ends an operation that is in doubt, or a dead letter, by what a person has found out at the PSP, without waiting for its schedule. outcome: succeeded books it whole, under psp_object_id, the PSP''s own id of it (left out: the one that the PSP has told); failed ends it, and what it had reserved is free again. The PSP''s later word is heard all the same, and is an exception where it says otherwise. Raises PY016, PY303 (over), PY008 (a call is under way), PY006 (not in doubt), 22023, PY009.';
+
 CREATE FUNCTION payments.resolve_exception(exception_id uuid, resolution text) RETURNS void
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

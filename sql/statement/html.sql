@@ -85,6 +85,7 @@ CREATE FUNCTION payments._statement_kind(_kind text) RETURNS text
 		WHEN 'settled_fee' THEN 'Fee'
 		WHEN 'dispute' THEN 'Dispute'
 		WHEN 'dispute_won' THEN 'Dispute won'
+		WHEN 'dispute_lost' THEN 'Dispute lost'
 		WHEN 'payout' THEN 'Payout'
 		WHEN 'topup' THEN 'Top-up'
 		WHEN 'reversal' THEN 'Reversal'

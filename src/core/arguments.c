@@ -11,6 +11,8 @@
 #include "core/spi.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -33,6 +35,18 @@ char *
 pay_text_argument(FunctionCallInfo fcinfo, int n)
 {
 	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+void
+pay_require_writable(void)
+{
+	if (!XactReadOnly)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+			 errmsg("cannot accept this in a read-only transaction"),
+			 RecoveryInProgress() ? errhint("This is a standby: connect to the primary.")
+			 : errhint("Begin the transaction READ WRITE; default_transaction_read_only may have made it so.")));
 }
 
 void

@@ -16,6 +16,8 @@ extern char *pay_text_argument(FunctionCallInfo fcinfo, int n);
  * argument would have the statement in the log, and the number in it.
  */
 extern void pay_refuse_card_arguments(FunctionCallInfo fcinfo);
+/* Raises 25006 in a transaction that is read only: on a standby, or by a setting. */
+extern void pay_require_writable(void);
 extern bool pay_holds_card_number(const char *text);
 extern void pay_refuse_card_number(const char *text, const char *name);
 /* For a function that is given what others wrote: an ErrorContextCallback that keeps the statement, which may hold it, out of the log. */

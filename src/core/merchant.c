@@ -63,7 +63,7 @@ pay_require_merchant(const char *merchant)
 				(errcode(PAY_ERR_MERCHANT_UNKNOWN),
 				 merchant ? errmsg("merchant \"%s\" does not exist", merchant) : errmsg("merchant must not be null"),
 				 errhint("Create it with payments.create_merchant().")));
-	if (app_role == NULL || pay_decides())
+	if (app_role == NULL || pay_carries_out_decision())
 		return;
 	role = get_role_oid(app_role, true);
 	if (!OidIsValid(role) || !has_privs_of_role(pay_caller(), role))
@@ -132,7 +132,7 @@ pay_act_for_all(PG_FUNCTION_ARGS)
 }
 
 bool
-pay_decides(void)
+pay_carries_out_decision(void)
 {
 	return LocalTransactionIdIsValid(deciding_lxid) && deciding_lxid == PayMyLocalTransactionId() &&
 		deciding_subid == GetCurrentSubTransactionId();

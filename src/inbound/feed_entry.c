@@ -167,6 +167,7 @@ may_match_later(const PayPspEvent *event)
 		case PAY_EFFECT_REFUND_FAILED:
 		case PAY_EFFECT_DISPUTED:
 		case PAY_EFFECT_DISPUTE_WON:
+		case PAY_EFFECT_DISPUTE_LOST:
 			return true;
 		case PAY_EFFECT_NONE:
 		case PAY_EFFECT_AUTHORIZED:

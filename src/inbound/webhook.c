@@ -70,10 +70,11 @@ receive(FunctionCallInfo fcinfo, PayEvents *events)
 	TimestampTz now = GetCurrentTimestamp();
 
 	pay_refuse_card_number(pay_text_argument(fcinfo, 0), "psp");
+	pay_require_writable();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
-				 errmsg("psp, headers and body must not be null"),
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "psp" : PG_ARGISNULL(1) ? "headers" : "body"),
 				 errhint("Pass the request's headers as a JSON object and its body as the bytes received.")));
 	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	read_body(PG_GETARG_BYTEA_PP(2), &inbound);
@@ -86,7 +87,8 @@ receive(FunctionCallInfo fcinfo, PayEvents *events)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
 				 errmsg("webhook body is not an event of PSP \"%s\"", psp),
-				 errhint("Pass the body exactly as received, as bytea.")));
+				 events->field ? errdetail("The field \"%s\" is missing, or is not what an event has there.", events->field) : 0,
+				 errhint("Pass the body exactly as received, as bytea: not parsed and written again, and not as a string of JSON.")));
 	taken = take(psp, &inbound, events, !trusted, now);
 	pay_spi_end();
 	ForceSyncCommit();

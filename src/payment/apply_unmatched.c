@@ -37,6 +37,7 @@ static const char *const effects[] = {
 	[PAY_EFFECT_REFUND_FAILED] = "refund_failed",
 	[PAY_EFFECT_DISPUTED] = "dispute",
 	[PAY_EFFECT_DISPUTE_WON] = "dispute_won",
+	[PAY_EFFECT_DISPUTE_LOST] = "dispute_lost",
 };
 
 /* An event that waits in psp_event for its payment. */

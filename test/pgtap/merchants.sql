@@ -88,5 +88,18 @@ SELECT count(*) FROM payments._my_merchant WHERE pg_temp.tells(merchant) \g /dev
 SELECT is((SELECT count(*)::int FROM told WHERE word = 'mine'), 0, 'a condition of one''s own does not see the names of others'' merchants');
 RESET ROLE;
 
+-- ---------- rows of its own that name a payment
+CREATE ROLE merchants_shop IN ROLE payments_app;
+CREATE SCHEMA shop AUTHORIZATION merchants_shop;
+SELECT payment_id AS id FROM payments.create_payment('named', 100, 'EUR', psp => 'sandbox') \gset
+SET ROLE merchants_shop;
+SELECT lives_ok('CREATE TABLE shop.orders (payment_id uuid REFERENCES payments.payment, refund uuid REFERENCES payments.operation)', 'an application names payments and operations by a foreign key');
+SELECT lives_ok(format('INSERT INTO shop.orders VALUES (%L)', :'id'), 'one that exists');
+SELECT throws_ok('INSERT INTO shop.orders VALUES (gen_random_uuid())', '23503', NULL, 'and none that does not');
+SELECT throws_ok('CREATE TABLE shop.others (m text REFERENCES payments.merchant)', '42501', NULL, 'but nothing else');
+RESET ROLE;
+SELECT lives_ok('SELECT payments.setup()', 'setup() leaves it so');
+SELECT lives_ok(format('SELECT payments.cancel_payment(%L, ''named-cancel'')', :'id'), 'and payments go on');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -23,9 +23,11 @@ create_stripe_psp($node, $peer, arm => 0);
 fast_schedules($node);
 my $waits = create_payment($node, idempotency_key => 'waits', amount => 1000);
 $node->safe_psql('postgres', q{UPDATE payments.queue SET enqueued_at = now() - interval '1 hour'});
-ok(hint(qr/^nothing is sent to real PSPs: nobody has armed this database: SELECT payments\.arm\(\), once no other copy of this database sends$/), 'not armed: worker_status says so, and what to do');
-ok(why($waits, qr/^not armed: nobody has armed/), 'stuck says so too');
-$node->wait_for_log(qr/sends nothing to PSP "stripe": nobody has armed this database\n.*HINT:  SELECT payments\.arm\(\)/, $log_from);
+my $no_entry = qr/payments\.secrets_file has no entry "stripe"/;
+ok(hint(qr/^nothing is sent to real PSPs: nobody has armed this database: SELECT payments\.arm\(\), once no other copy of this database sends; PSP "stripe" is not called: $no_entry$/),
+	'not armed, and no secret: worker_status says both, and what to do');
+ok(why($waits, qr/^not armed: nobody has armed this database; the worker cannot call the PSP: $no_entry$/), 'stuck says so too');
+$node->wait_for_log(qr/sends nothing to PSP "stripe": nobody has armed this database; $no_entry\n.*HINT:  SELECT payments\.arm\(\)/, $log_from);
 value($node, 'SELECT payments.arm()');
 ok(hint(qr/^PSP "stripe" is not called: payments\.secrets_file has no entry "stripe"$/), 'armed, but the secret is not there: worker_status names the PSP and says so');
 ok(why($waits, 'the worker cannot call the PSP: payments.secrets_file has no entry "stripe"'), 'so does stuck');
@@ -49,6 +51,22 @@ ok(why($waits, qr/^PSP halted: the PSP refused our credentials/), 'so does stuck
 $node->wait_for_log(qr/sends nothing to PSP "stripe": it is halted: the PSP refused our credentials.*\n.*HINT:.*resume_psp/, $log_from);
 value($node, 'SELECT payments.disarm()');
 ok(hint(qr/^nothing is sent to real PSPs: somebody has disarmed this database.*; PSP "stripe" is halted/), 'not armed comes first, and the rest is not hidden');
+
+# ---------- all that applies, at once
+chmod 0644, secrets_file($node);
+$node->append_conf('postgresql.conf', 'payments.allow_http = off');
+reload($node);
+my $ours = qr/plain http is not allowed: payments\.allow_http is off; the file that payments\.secrets_file names can be reached by group or others \(its mode must be 0600\)/;
+ok(hint(qr/^nothing is sent to real PSPs: somebody has disarmed.*; PSP "stripe" is halted: the PSP refused our credentials.*; PSP "stripe" is not called: $ours$/), 'four things are in the way: worker_status says all of them');
+ok(why($waits, qr/^not armed: somebody has disarmed this database; PSP halted: the PSP refused our credentials.*; the worker cannot call the PSP: $ours$/), 'so does stuck');
+$node->wait_for_log(qr/sends nothing to PSP "stripe": it is halted: the PSP refused our credentials.*; somebody has disarmed this database; $ours\n/, $log_from);
+value($node, 'SELECT payments.stop_worker()');
+ok(hint(qr/^stopped: SELECT payments\.start_worker\(\); nothing is sent to real PSPs.*; PSP "stripe" is halted/), 'that the worker is stopped hides none of it');
+ok(why($waits, qr/^the worker is stopped; not armed: .*; PSP halted: /), 'nor in stuck');
+value($node, 'SELECT payments.start_worker()');
+chmod 0600, secrets_file($node);
+$node->append_conf('postgresql.conf', 'payments.allow_http = on');
+reload($node);
 value($node, 'SELECT payments.arm()');
 write_secrets($node);
 reload($node);
@@ -119,7 +137,14 @@ foreach my $function (qw(arm disarm start_worker stop_worker))
 	(undef, undef, $refused) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT payments.$function()");
 	like($refused, qr/ERROR:  PY40[58]: this is a standby.*HINT:.*primary/s, "$function() on a standby");
 }
-is(value($standby, 'SELECT hint FROM payments.worker_status'), 'this is a standby: promote it, and SELECT payments.arm() when the primary is off for good', 'worker_status of a standby');
+foreach my $call (q{create_payment('x', 1000, 'EUR')}, q{refund_payment(gen_random_uuid(), 'x')}, q{receive_webhook('stripe', '{}', '')}, q{decide_operation(gen_random_uuid(), 'failed', 'x')})
+{
+	(undef, undef, $refused) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT payments.$call");
+	like($refused, qr/ERROR:  25006: .*HINT:  This is a standby: connect to the primary/s, "$call on a standby");
+}
+(undef, undef, $refused) = $node->psql('postgres', q{BEGIN READ ONLY; SELECT payments.create_payment('x', 1000, 'EUR')});
+like($refused, qr/HINT:  Begin the transaction READ WRITE/, 'in a transaction that is read only: another hint');
+like(value($standby, 'SELECT hint FROM payments.worker_status'), qr/^this is a standby: promote it, and SELECT payments\.arm\(\) when the primary is off for good; nothing is sent to real PSPs: /, 'worker_status of a standby');
 $standby->stop;
 $node->stop;
 

@@ -62,7 +62,7 @@ my $logged = -s $node->logfile;
 is(delivered_state($event, %{ $refused{$_} }), $_, "refused: $_") foreach sort keys %refused;
 is($node->psql('postgres', "BEGIN READ ONLY; " . PaymentsTest::webhook_sql($event)), 3, 'an error that is not of ours');
 my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile, $logged);
-like($log, qr/ERROR:  PSP "nowhere" does not exist.*ERROR:  cannot execute /s, 'the log has the errors');
+like($log, qr/ERROR:  PSP "nowhere" does not exist.*ERROR:  cannot accept this in a read-only transaction/s, 'the log has the errors');
 unlike($log, qr/receive_webhook\(|decode\(/, 'and none of the statements');
 
 # ---------- once, and once again

@@ -102,6 +102,10 @@ $node->safe_psql('postgres', 'CREATE DATABASE third TEMPLATE second');
 note(sprintf 'CREATE DATABASE TEMPLATE took %.1f s', time - $from);
 is( value($node, q{SELECT armed, queued FROM payments.worker_status}, dbname => 'third'), 'f|5', 'the copy has the queue and is not armed');
 ok(wait_until($node, 'SELECT running FROM payments.worker_status', 't', undef, dbname => 'second'), 'the worker comes back');
+$node->safe_psql('postgres', sprintf q{CREATE TABLESPACE elsewhere LOCATION '%s'}, PostgreSQL::Test::Utils::tempdir());
+is(sqlstate($node, 'ALTER DATABASE second CONNECTION LIMIT 100'), '', 'what leaves a database where it is ends no worker');
+is(sqlstate($node, 'ALTER DATABASE second SET TABLESPACE elsewhere'), '', 'a database is moved to another tablespace beside its worker');
+ok(wait_until($node, 'SELECT running FROM payments.worker_status', 't', undef, dbname => 'second'), 'who comes back');
 $from = time;
 # The server itself gives up after five seconds.
 is(sqlstate($node, 'DROP DATABASE second'), '', sprintf 'a plain DROP DATABASE goes through while calls hang (%.1f s)', time - $from);

@@ -43,8 +43,8 @@ FROM pg_class c LEFT JOIN payments._tables() t ON t.name = c.relname
 WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND c.relname !~ '^retired_';
 CREATE TEMP TABLE touch AS
 SELECT r.*, w.n, w.who, w.role, v.privilege, v.letter,
-	CASE WHEN v.privilege IN ('SELECT', 'INSERT', 'UPDATE') THEN has_any_column_privilege(w.role, r.oid, v.privilege) ELSE has_table_privilege(w.role, r.oid, v.privilege) END AS may,
-	CASE WHEN v.privilege IN ('INSERT', 'UPDATE') AND NOT has_table_privilege(w.role, r.oid, v.privilege) THEN
+	CASE WHEN v.privilege IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES') THEN has_any_column_privilege(w.role, r.oid, v.privilege) ELSE has_table_privilege(w.role, r.oid, v.privilege) END AS may,
+	CASE WHEN v.privilege IN ('INSERT', 'UPDATE', 'REFERENCES') AND NOT has_table_privilege(w.role, r.oid, v.privilege) THEN
 		(SELECT string_agg(a.attname, ', ' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attnum > 0 AND has_column_privilege(w.role, r.oid, a.attname, v.privilege)) END AS columns
 FROM relation r CROSS JOIN who w
 CROSS JOIN (VALUES ('SELECT', 'read'), ('INSERT', 'insert'), ('UPDATE', 'update'), ('DELETE', 'delete'), ('TRUNCATE', 'truncate'), ('REFERENCES', 'reference'), ('TRIGGER', 'trigger')) v (privilege, letter);

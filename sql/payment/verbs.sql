@@ -204,6 +204,9 @@ BEGIN
 		FROM payments.payment q
 		LEFT JOIN payments.operation w ON w.operation_id = _operation_id
 		WHERE q.payment_id = _payment_id;
+		IF NOT FOUND THEN
+			RETURN NULL;
+		END IF;
 		-- In each turn: the merchant may have been given to another role meanwhile.
 		PERFORM payments._require_merchant(p.merchant);
 		IF p.done THEN

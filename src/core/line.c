@@ -19,17 +19,25 @@ PAY_FUNCTION(pay_one_line);
 
 static int	control_at(const unsigned char *text, int bytes);
 
-void
-pay_require_line(const char *text, const char *name)
+bool
+pay_is_line(const char *text)
 {
 	int			bytes = text ? (int) strlen(text) : 0;
 
 	for (int i = 0; i < bytes; i++)
 		if (control_at((const unsigned char *) text + i, bytes - i) > 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s must be one line, without control characters", name),
-					 errhint("Leave out line ends, tabs and the like.")));
+			return false;
+	return true;
+}
+
+void
+pay_require_line(const char *text, const char *name)
+{
+	if (!pay_is_line(text))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be one line, without control characters", name),
+				 errhint("Leave out line ends, tabs and the like.")));
 }
 
 /* How many bytes of it the control character has that a text begins with; 0: it begins with none. */

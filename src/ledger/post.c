@@ -229,6 +229,8 @@ check_element(const PayPosting *posting)
 		return ERRCODE_INVALID_PARAMETER_VALUE;
 	if (posting->kind[0] == '\0' || strlen(posting->kind) > PAY_KIND_MAX)
 		return ERRCODE_INVALID_PARAMETER_VALUE;
+	if (!pay_is_line(posting->reference) || !pay_is_line(posting->kind))
+		return ERRCODE_INVALID_PARAMETER_VALUE;
 	if (pay_holds_card_number(posting->reference) || pay_holds_card_number(posting->description) ||
 		pay_holds_card_number(posting->kind))
 		return PAY_ERR_CARD_NUMBER;

@@ -90,7 +90,7 @@ SELECT is_empty($$SELECT raw FROM payments.bank_entry WHERE raw ->> 'text' ~ '42
 SELECT is_empty($$SELECT raw FROM payments.bank_statement WHERE raw ->> 'text' ~ '4242.*4242'$$, 'nor in the head of a statement');
 SELECT lines AS plain FROM payments.import_settlement('giro', 'mt940', pg_temp.mt940(E':61:2611281128C1,00NTRFNONREF//B-9\n:86:166?00X?20order 1234 5678?21paid 2026')) \gset
 SELECT is((SELECT raw ->> 'text' FROM payments.bank_entry WHERE bank_reference = 'B-9'),
-	E':61:2611281128C1,00NTRFNONREF//B-9\n:86:166?00X?20order 1234 5678?21paid 2026\n', 'what holds none is kept as it stood');
+	E':61:2611281128C1,00NTRFNONREF//B-9\n:86:166?00X?20order 1234 5678?21paid 2026', 'what holds none is kept as it stood');
 
 SELECT lines AS csv FROM payments.import_settlement('sandbox', 'csv', E'kind,psp_object_id,reference,gross,currency,note\n'
 	'charge,k4242424242424242,"4242\n4242\n4242\n4242",1.00,EUR,4242.4242.4242.4242\n', file_name => 'k4242_4242_4242_4242.csv', options => '{"kinds": {"x": "fee"}}') \gset

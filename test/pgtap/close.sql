@@ -222,7 +222,8 @@ SELECT account_id AS lines FROM payments.account WHERE merchant = E'big "\n%s' O
 SELECT throws_ok(format('SELECT payments.%s', v), '22023', NULL, 'nor does what names something hold it: ' || v) FROM unnest(ARRAY[
 	$$create_account(E'a\nok    debits = credits', 'EUR', 'asset')$$, format($$post(%s, %s, 1, reference => E'a\u2028b')$$, :lines, :lines + 1),
 	format($$post(%s, %s, 1, kind => E'a\rb')$$, :lines, :lines + 1), format($$post(%s, %s, 1, kind => E'a\u0085b')$$, :lines, :lines + 1), format($$hold(%s, %s, 1, reference => E'a\x7fb')$$, :lines, :lines + 1),
-	$$reverse_posting(1, 'wrong', E'a\nb')$$]) v;
+	$$reverse_posting(1, 'wrong', E'a\nb')$$, format($$post_batch(ARRAY[%s], ARRAY[%s], ARRAY[1], kinds => ARRAY[E'a\nb'], all_or_nothing => true)$$, :lines, :lines + 1),
+	format($$post_transaction(ARRAY[%s], ARRAY[%s], ARRAY[1], reference => E'a\nb')$$, :lines, :lines + 1)]) v;
 SELECT is((SELECT count(*)::int FROM payments.verify_close(E'big "\n%s') WHERE ok), 4, 'and it is verified');
 SELECT is((SELECT string_agg(invariant, '; ') FROM payments.check() WHERE NOT ok), NULL, 'check() is clean at the end');
 

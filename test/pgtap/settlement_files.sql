@@ -89,7 +89,7 @@ SELECT is(pg_temp.hint(format('SELECT payments.import_settlement(%L, %L, %L)', '
 	'Nothing was imported. Switch on one of the columns "payment_intent_id", "payment_metadata[payments_ref]", "payment_metadata[order_ref]" when you export the file, and "source_id" as well.', 'the hint names them');
 SELECT results_eq(format('SELECT lines, known FROM payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', c), 'VALUES (3, 0)', 'with ' || k)
 FROM (VALUES ('payment_intent_id', 'pi_92'), ('Payment_Metadata[payments_ref]', 'ref-92')) v (k, i), LATERAL (VALUES (regexp_replace(replace(replace(replace(replace(:'stripe_default',
-	'description', 'description,' || k), 'Order 1', 'Order 1,' || i), 'usage fee', 'usage fee,'), 'PAYOUT', 'PAYOUT,'), '(txn|po)_9', '\1_' || i, 'g'))) d (c);
+	'description', 'description,' || k), 'Order 1', 'Order 1,' || i), 'usage fee', 'usage fee,'), 'PAYOUT', 'PAYOUT,'), '(txn|po)_9', E'\\1_' || i, 'g'))) d (c);
 SELECT results_eq(format('SELECT lines, known FROM payments.import_settlement(%L, %L, %L, options => %L)', 'stripe', 'stripe_payout', replace(:'stripe_default', '_9', '_7'),
 	'{"columns": {"reference": "description"}}'), 'VALUES (3, 0)', 'or with one that the options name');
 SELECT results_eq(format('SELECT lines, known FROM payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', replace(replace(:'stripe_default', '_9', '_7'), 'Order 1', 'Order one')),
@@ -180,9 +180,9 @@ SELECT is(payments.settlement_text(convert_to('<?xml encoding="ISO-8859-1"?>€'
 SELECT is(payments.settlement_text(''), '', 'nothing');
 SELECT is(payments.settlement_text(NULL, 'LATIN1'), NULL, 'null');
 SELECT throws_ok($$SELECT payments.settlement_text(convert_to(E'a\nb\nGebühr', 'LATIN1'))$$, 'PY602', 'line 3 of the settlement file cannot be read: it is not UTF8', 'where it is not');
-SELECT throws_ok($$SELECT payments.settlement_text('\x61000a')$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not UTF8', 'a byte of zero');
-SELECT throws_ok($$SELECT payments.settlement_text('\x6100', 'LATIN1')$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not LATIN1', 'nowhere');
-SELECT throws_ok($$SELECT payments.settlement_text('\xfffe61000a00')$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not of bytes, but UTF-16', 'nor UTF-16');
+SELECT throws_ok($$SELECT payments.settlement_text(decode('61000a', 'hex'))$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not UTF8', 'a byte of zero');
+SELECT throws_ok($$SELECT payments.settlement_text(decode('6100', 'hex'), 'LATIN1')$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not LATIN1', 'nowhere');
+SELECT throws_ok($$SELECT payments.settlement_text(decode('fffe61000a00', 'hex'))$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not of bytes, but UTF-16', 'nor UTF-16');
 SELECT throws_ok($$SELECT payments.settlement_text('a', 'EBCDIC')$$, '22023', 'encoding "EBCDIC" is not known', 'an encoding of nobody');
 SELECT results_eq($$SELECT lines, duplicate FROM payments.import_settlement('sandbox', 'csv', payments.settlement_text(convert_to(E'kind,psp_object_id,gross,currency\ncharge,Gebühr,10.00,EUR\n', 'LATIN1'), 'LATIN1'))$$,
 	'VALUES (1, false)', 'a file in Latin-1');

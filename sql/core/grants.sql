@@ -51,6 +51,7 @@ BEGIN
 	LOOP
 		EXECUTE format('CREATE TRIGGER guard_card_numbers BEFORE INSERT OR UPDATE ON %s
 			FOR EACH ROW EXECUTE FUNCTION payments.guard_card_numbers()', t.name);
+		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard_card_numbers', t.name);
 	END LOOP;
 END
 $$;

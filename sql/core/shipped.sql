@@ -31,6 +31,7 @@ BEGIN
 	LOOP
 		EXECUTE format('CREATE TRIGGER guard_shipped BEFORE INSERT OR UPDATE OR DELETE ON %s
 			FOR EACH ROW EXECUTE FUNCTION payments.guard_shipped()', t);
+		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard_shipped', t);
 	END LOOP;
 END
 $$;

@@ -26,7 +26,7 @@ static const char *member(Jsonb *json, const char *name);
 
 static const char *const waiting[] = {"requires_payment_method", "requires_confirmation", NULL};
 static const char *const none[] = {NULL};
-static const char *const closed[] = {"lost", "charge_refunded", "prevented", NULL};
+static const char *const closed[] = {"charge_refunded", "prevented", NULL};
 
 /* The first that fits.  warning_...: the bank asks, and no money has been taken. */
 static const Expected expected[] = {

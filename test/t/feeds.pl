@@ -339,6 +339,7 @@ ok(read_to_the_end(), 'set right again');
 
 # ---------- lines are compared as they come
 $node->safe_psql('postgres', q{
+	SET payments.guard_ddl = off;
 	CREATE TABLE compared (psp text, lines bigint, at timestamptz DEFAULT clock_timestamp());
 	GRANT ALL ON compared TO payments_owner;
 	ALTER FUNCTION payments._reconcile_new RENAME TO _reconcile_new_kept;
@@ -363,7 +364,7 @@ usleep 4_000_000;
 my @stops = stops();
 is(scalar(grep { ($stops[$_] - $stops[$_ - 1]) % 86400 < 60 } 1 .. $#stops), 0, 'and is given a rest of a minute each time');
 ok(wait_until($node, 'SELECT running FROM payments.worker_status'), 'the worker lives');
-$node->safe_psql('postgres', 'DROP FUNCTION payments._reconcile_new(text); ALTER FUNCTION payments._reconcile_new_kept RENAME TO _reconcile_new');
+$node->safe_psql('postgres', 'SET payments.guard_ddl = off; DROP FUNCTION payments._reconcile_new(text); ALTER FUNCTION payments._reconcile_new_kept RENAME TO _reconcile_new');
 $node->safe_psql('postgres', q{SELECT payments.reconcile('stripe')});
 charge_at_psp('compare-real', 6002);
 ok(wait_until($node, q{SELECT count(*) > 0 FROM payments.discrepancy WHERE kind = 'missing_here' AND status = 'open' AND theirs = 6002}),

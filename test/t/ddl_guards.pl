@@ -94,7 +94,7 @@ my @refused = (
 	'ALTER FUNCTION payments.guard_append_only() RENAME TO g',
 	'ALTER FUNCTION payments.guard_append_only() SET SCHEMA public',
 	q{ALTER FUNCTION payments.guard_facts() SET search_path = ''},
-	'ALTER FUNCTION payments.verify(text, bigint, bigint, int) SECURITY INVOKER',
+	'ALTER FUNCTION payments.verify(text, bigint, bigint, int) SECURITY DEFINER',
 	q{CREATE OR REPLACE FUNCTION payments._guards_off() RETURNS TABLE (root text, tbl text, guard text) LANGUAGE sql STABLE AS 'SELECT NULL, NULL, NULL WHERE false'},
 	q{CREATE OR REPLACE FUNCTION payments._violation(_invariant text, _violations bigint, _sample text) RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text) LANGUAGE sql IMMUTABLE AS 'SELECT _invariant, true, 0::bigint, NULL'},
 	q{SET payments.guard_ddl = off; SET payments.guard_ddl = on; DROP TRIGGER guard_truncate ON payments.queue},

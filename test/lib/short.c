@@ -5,9 +5,9 @@
  * LD_PRELOAD.  The file that PAY_SHORT names holds three numbers: a process (-1:
  * any), which of its requests fails (every so manieth; 0: none), and what these
  * ask for (1: memory, by libcurl; 2: memory, by the extension; 4: descriptors to
- * wait on; or a sum of these).  Only those
- * count that libcurl and the extension make themselves: the server's own, where it begins a transaction or
- * writes its log, are the server's affair.
+ * wait on; or a sum of these).  Only those count that libcurl and the extension
+ * make themselves: the server's own, where it begins a transaction or writes its
+ * log, are the server's affair.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

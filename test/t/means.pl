@@ -130,7 +130,7 @@ if (($ENV{PAY_BUILD} // '') eq 'sanitize')
 }
 my $dir = PostgreSQL::Test::Utils::tempdir();
 # What is asked for, see short.c.
-my ($CURLS, $OURS, $DESCRIPTORS, $ANYTHING) = (1, 2, 4, 7);
+my ($OURS, $DESCRIPTORS, $ANYTHING) = (2, 4, 7);
 my ($short, $orders) = ("$dir/short.so", "$dir/orders");
 
 sub fail_every

@@ -66,7 +66,7 @@ $peer->release;
 ok(eventually(sub { (() = PostgreSQL::Test::Utils::slurp_file($node->logfile, $log_from) =~ /could not finish a step: canceling statement due to lock timeout/g) > 3 }), 'it cannot be stored');
 $client->query_safe('ROLLBACK');
 my $pages = value($node, q{SELECT sum(pages) FROM payments.psp_feed WHERE psp = 'told'});
-ok(wait_until($node, qq{SELECT sum(pages) > $pages + 2 FROM payments.psp_feed WHERE psp = 'told'}), 'and so do the feeds, when he is done');
+ok(wait_until($node, qq{SELECT sum(pages) > $pages + 2 FROM payments.psp_feed WHERE psp = 'told'}), 'the feeds go on when he is done');
 value($node, q{SELECT payments.enable_feed(psp, feed, false) FROM payments.psp_feed WHERE psp = 'told'});
 
 # ---------- nor can it look around

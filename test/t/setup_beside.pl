@@ -55,9 +55,9 @@ value($node, q{
 			-- Now and then there is something to do.
 			BEGIN
 				SET LOCAL lock_timeout = '1ms';
-				-- pg_dump itself fails where a view goes while it reads.
-				IF random() < 0.3 AND EXISTS (SELECT FROM ended WHERE client = 3) THEN
-					DROP VIEW IF EXISTS payments.partition_status;
+				-- Not that a view is dropped: whoever reads definitions then, pg_dump or setup(), fails.
+				IF random() < 0.3 THEN
+					ALTER VIEW payments.partition_status SET (security_barrier);
 				END IF;
 			EXCEPTION WHEN lock_not_available THEN
 				NULL;

@@ -14,10 +14,10 @@ REGRESS_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payme
 ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=$(TEST_OUTPUT) --load-extension=payments
 
-PG_CPPFLAGS = -I$(srcdir)/src -DPAY_VERSION='"$(EXTVERSION)"'
+PG_CPPFLAGS = -I$(srcdir)/src $(shell xml2-config --cflags 2> /dev/null) -DPAY_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Werror=implicit-function-declaration \
 	-Werror=vla -Werror=switch -fvisibility=hidden
-SHLIB_LINK = -lcurl
+SHLIB_LINK = -lcurl -lxml2
 EXTRA_CLEAN = sql/payments--$(EXTVERSION).sql test/output test/unit/build test/fuzz/build
 
 PG_CONFIG ?= pg_config

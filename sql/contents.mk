@@ -51,7 +51,9 @@ SQL_TABLES = \
 	retention/first_partitions.sql
 
 SQL_CODE = \
+	core/caller.sql \
 	core/guard.sql \
+	core/shipped.sql \
 	core/installation.sql \
 	seal/xid.sql \
 	ledger/account.sql \

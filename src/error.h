@@ -24,6 +24,7 @@
 #define PAY_ERR_CURRENCY_UNKNOWN		PAY_SQLSTATE('0', '1', '3')
 #define PAY_ERR_AMOUNT_INVALID			PAY_SQLSTATE('0', '1', '4')
 #define PAY_ERR_EXISTS_DIFFERENT		PAY_SQLSTATE('0', '1', '5')
+#define PAY_ERR_OPERATION_NOT_FOUND		PAY_SQLSTATE('0', '1', '6')
 
 /* PY1: idempotency */
 #define PAY_ERR_KEY_INVALID				PAY_SQLSTATE('1', '0', '1')
@@ -48,6 +49,7 @@
 #define PAY_ERR_RETIRED					PAY_SQLSTATE('2', '1', '6')
 #define PAY_ERR_NOT_RETIRABLE			PAY_SQLSTATE('2', '1', '7')
 #define PAY_ERR_PERIOD_CLOSED			PAY_SQLSTATE('2', '1', '8')
+#define PAY_ERR_TEMPLATE_ACCOUNT		PAY_SQLSTATE('2', '1', '9')
 
 /* PY3: queue */
 #define PAY_ERR_DEAD_LETTER_NOT_FOUND	PAY_SQLSTATE('3', '0', '1')

@@ -23,7 +23,7 @@ done
 # shellcheck source=test/lib/stage.sh
 . "$HERE/lib/stage.sh"
 # Fewer than the tests need.
-PACKAGES="build-essential libcurl4-openssl-dev postgresql-$PG_MAJOR postgresql-client-$PG_MAJOR
+PACKAGES="build-essential libcurl4-openssl-dev libxml2-dev postgresql-$PG_MAJOR postgresql-client-$PG_MAJOR
 	postgresql-server-dev-$PG_MAJOR python3 rsync"
 
 DB=shop

@@ -49,11 +49,16 @@ def option(node, name):
     return found[0] if found else None
 
 
+# PL/pgSQL, too: sql/core/caller.sql.
+VERBS = "payments"
+
+
 def language(node):
     """Of what has a body; None of other statements."""
     if isinstance(node, ast.DoStmt):
         return "plpgsql"
-    return option(node, "language").sval if isinstance(node, ast.CreateFunctionStmt) else None
+    found = option(node, "language").sval if isinstance(node, ast.CreateFunctionStmt) else None
+    return "plpgsql" if found == VERBS else found
 
 
 def body(node):
@@ -71,6 +76,7 @@ def parse_body(node, text):
     # The parser does not know the function's own name as a qualifier.
     own = name(node)
     text = re.sub(rf"(?<![\w.]){own}\.(?=\w)", "", text) if own else text
+    text = re.sub(rf"\bLANGUAGE {VERBS}\b", "LANGUAGE plpgsql", text)
     # Nor, from its version 6 on, a type that is neither in pg_catalog nor in public.
     return parse_plpgsql(re.sub(r"\bpayments\.", "public.", re.sub(r"\bpayments\.\w+\[\]", "text[]", text)))
 

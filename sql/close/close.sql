@@ -232,19 +232,53 @@ END
 $$;
 COMMENT ON FUNCTION payments._close_write(text[], timestamptz, xid8, text) IS 'Internal: writes the next close of each of these merchants, in one pass over their postings.';
 
+-- One whose books do not fit into a close, or that something else is wrong with,
+-- must not keep all others open.
+CREATE FUNCTION payments._close_write_each(_merchants text[], _to_time timestamptz, _to_xid xid8, _by text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text;
+BEGIN
+	BEGIN
+		PERFORM payments._close_write(_merchants, _to_time, _to_xid, _by);
+		RETURN;
+	EXCEPTION WHEN OTHERS THEN
+		IF payments._is_no_fault(sqlstate) THEN
+			RAISE;
+		END IF;
+	END;
+	FOREACH name IN ARRAY _merchants LOOP
+		BEGIN
+			PERFORM payments._close_write(ARRAY[name], _to_time, _to_xid, _by);
+		EXCEPTION WHEN OTHERS THEN
+			IF payments._is_no_fault(sqlstate) THEN
+				RAISE;
+			END IF;
+			RAISE WARNING 'merchant "%" cannot be closed: %', name, sqlerrm
+				USING ERRCODE = sqlstate,
+					HINT = 'The others are; close_period() of this merchant alone says more.';
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION payments._close_write_each(text[], timestamptz, xid8, text) IS 'Internal: _close_write() for all at once, or if one cannot be closed, for each by itself; of those that cannot, a warning.';
+
 CREATE FUNCTION payments.close_period(to_time timestamptz, merchant text DEFAULT NULL)
 	RETURNS TABLE (
 		merchant_name text, number int, from_time timestamptz, closed_until timestamptz, postings bigint,
 		late bigint, sha256 text, repeated boolean
 	)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
 DECLARE
 	names text[];
 	fresh text[];
 	beyond record;
 	waiting bigint;
 	horizon xid8;
+	who text := payments._caller();
 BEGIN
+	PERFORM payments._refuse_card_numbers('merchant', close_period.merchant);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF close_period.to_time IS NULL
@@ -297,6 +331,8 @@ BEGIN
 			CROSS JOIN LATERAL (VALUES (p.debit_account), (p.credit_account)) s(account_id)
 			JOIN payments.account a ON a.account_id = s.account_id AND a.merchant = ANY (fresh)
 			WHERE p.xid >= horizon AND p.booked_at < close_period.to_time
+			-- What nobody can have written is waited for in vain; check() tells of it.
+			AND p.xid < payments._seal_limit()
 			LIMIT 1;
 			EXIT WHEN waiting IS NULL
 				OR current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted');
@@ -311,8 +347,11 @@ BEGIN
 				HINT = 'Nothing was closed. Try again when they have ended; pg_stat_activity and '
 					'pg_prepared_xacts show them.';
 		END IF;
-		PERFORM payments._close_write(fresh, close_period.to_time, horizon,
-			CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END);
+		IF close_period.merchant IS NULL THEN
+			PERFORM payments._close_write_each(fresh, close_period.to_time, horizon, who);
+		ELSE
+			PERFORM payments._close_write(fresh, close_period.to_time, horizon, who);
+		END IF;
 	END IF;
 	RETURN QUERY
 	SELECT c.merchant, c.number, c.from_time, c.to_time, c.postings, c.late, encode(c.sha256, 'hex'),
@@ -323,13 +362,26 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.close_period(timestamptz, text) IS
-'Closes the books of a merchant, or of all that have accounts, up to a time: writes what each account came to, and from then on no posting takes effect before that time (PY218). Returns a row for each close; the same call again returns the same, repeated. A period begins where the last one ended; late counts postings that were booked before that and committed after it. All or nothing. Merchants that are closed beyond that time are left out, or, if one is named, refused. Raises PY630 (try again: transactions still run that may have booked in the period), PY631 (closed beyond), PY216 (its months are retired), PY010, 22023.';
+'Closes the books of a merchant, or of all that have accounts, up to a time: writes what each account came to, and from then on no posting takes effect before that time (PY218). Returns a row for each close; the same call again returns the same, repeated. A period begins where the last one ended; late counts postings that were booked before that and committed after it. Of all merchants, one that cannot be closed is left out with a warning. Merchants that are closed beyond that time are left out, or, if one is named, refused. Raises PY630 (try again: transactions still run that may have booked in the period), PY631 (closed beyond), PY216 (its months are retired), PY010, 22023.';
 
-CREATE FUNCTION payments._job_close(from_time timestamptz, to_time timestamptz) RETURNS bigint
-	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT count(*) FROM payments.close_period(_job_close.to_time) c WHERE NOT c.repeated
+CREATE FUNCTION payments._job_close(from_time timestamptz, to_time timestamptz) RETURNS SETOF jsonb
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN NEXT (
+		SELECT to_jsonb(count(*)) FROM payments.close_period(_job_close.to_time) c WHERE NOT c.repeated
+	);
+	RETURN QUERY
+	SELECT jsonb_build_object('ok', false, 'rows', 0, 'merchant', m.merchant,
+		'subject', format('merchant %s is not closed', m.merchant), 'to_time', _job_close.to_time)
+	FROM payments.merchant m
+	WHERE EXISTS (SELECT FROM payments.account a WHERE a.merchant = m.merchant)
+	AND NOT EXISTS (
+		SELECT FROM payments.period_close c
+		WHERE c.merchant = m.merchant AND c.to_time >= _job_close.to_time
+	);
+END
 $$;
-COMMENT ON FUNCTION payments._job_close(timestamptz, timestamptz) IS 'Internal: close_period() of all merchants for the job close_month; returns how many it closed. An error leaves the month to the next run.';
+COMMENT ON FUNCTION payments._job_close(timestamptz, timestamptz) IS 'Internal: close_period() of all merchants for the job close_month; how many it closed, and a finding for each that it could not. An error leaves the month to the next run.';
 
 -- ---------- looking back ----------
 
@@ -393,7 +445,7 @@ COMMENT ON FUNCTION payments._close_retired(text, int) IS
 
 CREATE FUNCTION payments.verify_close(merchant text, number int DEFAULT NULL)
 	RETURNS TABLE (subject text, ok boolean, violations bigint, detail text)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
 DECLARE
 	c payments.period_close;
 	p payments.period_close;
@@ -402,6 +454,7 @@ DECLARE
 	n bigint;
 	s text;
 BEGIN
+	PERFORM payments._refuse_card_numbers('merchant', verify_close.merchant);
 	verify_close.number := payments._require_close(verify_close.merchant, verify_close.number);
 	SELECT x.* INTO STRICT c
 	FROM payments.period_close x
@@ -525,7 +578,7 @@ COMMENT ON FUNCTION payments.verify_close(text, int) IS
 -- the cut: so only the postings of the open period are read.
 CREATE FUNCTION payments._check_close()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
 	since timestamptz;

@@ -38,12 +38,13 @@ CREATE FUNCTION payments.close_lines(merchant text, number int DEFAULT NULL, acc
 		section text, currency text, item text, opening numeric, debits numeric, credits numeric,
 		closing numeric, ok boolean
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' ROWS 50 AS $$
 DECLARE
 	c payments.period_close;
 	n bigint;
 BEGIN
+	PERFORM payments._refuse_card_numbers('merchant', close_lines.merchant);
 	close_lines.number := payments._require_close(close_lines.merchant, close_lines.number);
 	SELECT x.* INTO STRICT c
 	FROM payments.period_close x
@@ -166,7 +167,7 @@ COMMENT ON FUNCTION payments._close_amount(numeric, text) IS 'Internal: an amoun
 
 CREATE FUNCTION payments.close_report(merchant text, number int DEFAULT NULL, accounts boolean DEFAULT false)
 	RETURNS SETOF text
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' ROWS 50 AS $$
 DECLARE
 	c payments.period_close;
@@ -175,18 +176,21 @@ DECLARE
 	last_section text := '';
 	balanced boolean := true;
 BEGIN
+	PERFORM payments._refuse_card_numbers('merchant', close_report.merchant);
 	close_report.number := payments._require_close(close_report.merchant, close_report.number);
 	SELECT x.* INTO STRICT c
 	FROM payments.period_close x
 	WHERE x.merchant = close_report.merchant AND x.number = close_report.number;
-	RETURN NEXT format('Close %s of merchant "%s"', c.number, c.merchant);
+	RETURN NEXT format('Close %s of merchant "%s"', c.number, payments._one_line(c.merchant));
 	RETURN NEXT format(
 		'Period     from %s until before %s', coalesce(c.from_time::text, 'the beginning'), c.to_time);
-	RETURN NEXT format('Closed     %s by %s', date_trunc('second', c.closed_at), c.closed_by);
+	RETURN NEXT format('Closed     %s by %s', date_trunc('second', c.closed_at),
+		payments._one_line(c.closed_by));
 	RETURN NEXT format('Postings   %s, of transactions below %s', c.postings, c.to_xid);
 	RETURN NEXT format('SHA-256    %s', encode(c.sha256, 'hex'));
 	FOR l IN
-		SELECT x.*
+		SELECT x.section, x.currency, payments._one_line(x.item) AS item, x.opening, x.debits, x.credits,
+			x.closing, x.ok
 		FROM payments.close_lines(c.merchant, c.number, close_report.accounts) WITH ORDINALITY x
 		ORDER BY x.ordinality
 	LOOP

@@ -9,7 +9,7 @@ $$;
 COMMENT ON FUNCTION payments._violation(text, bigint, text) IS 'Internal: one row of check().';
 
 CREATE FUNCTION payments.check() RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._require_snapshot();

@@ -35,17 +35,40 @@ $$;
 GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.amount_limit, payments.posting_rule, payments.account_template,
 	payments.currency, payments.psp_currency, payments.job, payments.settlement_format, payments.match_rule, payments.discrepancy_kind TO payments_admin;
 
+-- Where somebody writes without a function of ours, a trigger stands in for it.
+DO $$
+DECLARE
+	t record;
+BEGIN
+	FOR t IN
+		SELECT c.oid::regclass AS name
+		FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_depend d
+			ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+		WHERE c.relnamespace = 'payments'::regnamespace
+		AND c.relkind = 'r'
+		AND pg_catalog.has_table_privilege('payments_admin', c.oid, 'INSERT')
+	LOOP
+		EXECUTE format('CREATE TRIGGER guard_card_numbers BEFORE INSERT OR UPDATE ON %s
+			FOR EACH ROW EXECUTE FUNCTION payments.guard_card_numbers()', t.name);
+		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard_card_numbers', t.name);
+	END LOOP;
+END
+$$;
+
 GRANT EXECUTE ON FUNCTION
 	payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean),
 	payments.capture_payment(uuid, text, bigint),
 	payments.cancel_payment(uuid, text, text),
 	payments.refund_payment(uuid, text, bigint, text),
 	payments.receive_webhook(text, jsonb, bytea),
-	payments.wait_payment(uuid, interval)
+	payments.wait_payment(uuid, interval),
+	payments.wait_operation(uuid, interval)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION
 	payments.get_payment(uuid),
+	payments.get_operation(uuid),
 	payments.payment_history(uuid),
 	payments.version(),
 	payments.installation_tag(),
@@ -101,6 +124,7 @@ TO payments_admin;
 
 GRANT EXECUTE ON FUNCTION
 	payments.import_settlement(text, text, text, text, jsonb),
+	payments.settlement_text(bytea, text),
 	payments.reconcile(text, timestamptz, timestamptz, boolean)
 TO payments_operator, payments_admin;
 GRANT EXECUTE ON FUNCTION payments.resolve_discrepancy(bigint, text, text, text, uuid, text, text) TO payments_operator;
@@ -120,6 +144,7 @@ GRANT EXECUTE ON FUNCTION
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid, boolean, text), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text),
+	payments.decide_operation(uuid, text, text, text),
 	payments.resolve_exception(uuid, text) TO payments_operator;
 GRANT EXECUTE ON FUNCTION payments.refetch(text, text, timestamptz), payments.enable_feed(text, text, boolean) TO payments_operator, payments_admin;
 
@@ -148,12 +173,12 @@ GRANT EXECUTE ON PROCEDURE payments.run_job(text) TO payments_admin;
 GRANT EXECUTE ON FUNCTION
 	payments.schedule_jobs(text, text, boolean),
 	payments.schedule_statements(text, text, boolean),
-	payments._job_begin(text, name),
+	payments._job_begin(text),
 	payments._job_max_steps(bigint),
 	payments._job_title(bigint),
 	payments._job_unlock(text),
 	payments._job_lock_in_transaction(text),
-	payments._job_call(bigint, name),
+	payments._job_call(bigint),
 	payments._job_record(bigint, jsonb),
 	payments._job_end(bigint, boolean, text, text),
 	payments._job_verify(text, int, boolean),
@@ -172,12 +197,15 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION payments.resolve_finding(bigint, text) TO payments_operator;
 
+-- Functions that run with their caller's rights ask this.
+GRANT EXECUTE ON FUNCTION payments._refuse_card_numbers("any") TO payments_app, payments_operator, payments_admin, payments_auditor;
+
 -- The views call these with their reader's rights.
 GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int),
 	payments._job_activity(text, int, bigint, bigint, numeric), payments._short_number(numeric), payments._job_rate(bigint, timestamptz, timestamptz), payments._cron_next(text, timestamptz),
 	payments._cron_field(text, int, int, text[]), payments._cron_state(), payments._cron_here(), payments._cron_prefix(text),
 	payments._cron_jobs(text) TO payments_operator, payments_admin, payments_auditor;
-GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._worker_trouble(), payments._unarmed_reason(), payments._system_identifier(),
+GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._worker_trouble(), payments._unarmed_reason(), payments._seal_overdue(), payments._system_identifier(),
 	payments._seal_head_line(bigint, bytea, timestamptz), payments._seal_head_check(text, text, text, text) TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._discrepancy_kinds(), payments._payouts(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;

@@ -20,9 +20,27 @@ CREATE FUNCTION payments.guard_psp() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_psp';
 COMMENT ON FUNCTION payments.guard_psp() IS 'Trigger: refuses another address, secret or account of a PSP while it may have performed something that is open here, and to delete it while anything is (PY409); the feeds of one that is deleted go with it.';
 
-CREATE FUNCTION payments._refuse_card_number(value text, name text) RETURNS void
-	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_refuse_card_number_sql';
-COMMENT ON FUNCTION payments._refuse_card_number(text, text) IS 'Internal: raises PY009 when a value of that name holds what looks like a card number.';
+-- Each function asks so for all its texts before it does anything else: what is looked up by a text,
+-- and not found, would be repeated in an error.
+CREATE FUNCTION payments._refuse_card_numbers(VARIADIC "names and values" "any") RETURNS void
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_refuse_card_numbers';
+COMMENT ON FUNCTION payments._refuse_card_numbers(VARIADIC "any") IS 'Internal: after each name a value, a text, jsonb or text[]; raises PY009, with the name, when one holds what looks like a card number.';
+
+CREATE FUNCTION payments.guard_card_numbers() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_card_numbers';
+COMMENT ON FUNCTION payments.guard_card_numbers() IS 'Trigger: refuses a row in which a text holds what looks like a card number (PY009).';
+
+CREATE FUNCTION payments._mask_value(value text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_mask_value';
+COMMENT ON FUNCTION payments._mask_value(text) IS 'Internal: a text of others as it is to be stored: with card numbers masked.';
+
+CREATE FUNCTION payments._mask_value(value jsonb) RETURNS jsonb
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_mask_value_json';
+COMMENT ON FUNCTION payments._mask_value(jsonb) IS 'Internal: the same for JSON, in names, texts and numbers.';
+
+CREATE FUNCTION payments._one_line(value text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_one_line';
+COMMENT ON FUNCTION payments._one_line(text) IS 'Internal: a text for a report: what ends a line, and other control characters, are question marks.';
 
 CREATE FUNCTION payments._has_rows(name text) RETURNS boolean
 	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_has_rows';
@@ -132,6 +150,6 @@ COMMENT ON FUNCTION payments._worker_trouble() IS
 'Internal: what keeps this database''s worker from serving, or from starting; null when nothing is known to.';
 
 CREATE FUNCTION payments._unarmed_reason() RETURNS text
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_unarmed_reason_sql';
 COMMENT ON FUNCTION payments._unarmed_reason() IS 'Internal: why nothing is sent for real from here, null when armed.';

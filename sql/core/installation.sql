@@ -1,7 +1,7 @@
 -- Which installation this is, for PSPs that several of them use.
 
 CREATE FUNCTION payments.installation_tag() RETURNS text
-	LANGUAGE c STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c STABLE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_installation_tag';
 COMMENT ON FUNCTION payments.installation_tag() IS
 'What the references begin with that this database gives to PSPs. Another database on the same account at a PSP has another one; a dump, a standby or a restore has the same.';

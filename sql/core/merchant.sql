@@ -3,11 +3,13 @@
 CREATE FUNCTION payments.create_merchant(
 	merchant text, app_role name DEFAULT NULL, psp text DEFAULT NULL
 ) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'merchant', create_merchant.merchant, 'app_role', create_merchant.app_role,
+		'psp', create_merchant.psp);
 	PERFORM payments._require_setup();
 	PERFORM payments._commit_durably();
-	PERFORM payments._refuse_card_number(create_merchant.merchant, 'merchant');
 	IF create_merchant.psp IS NOT NULL
 		AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = create_merchant.psp)
 	THEN

@@ -22,7 +22,7 @@ BEGIN
 				('intervalstyle', 'postgres'), ('bytea_output', 'hex'), ('extra_float_digits', '1')
 		) s (name, value)
 		WHERE p.pronamespace = 'payments'::regnamespace
-		AND l.lanname IN ('sql', 'plpgsql')
+		AND l.lanname IN ('sql', 'plpgsql', 'payments')
 		AND p.prokind = 'f'
 		AND p.provolatile <> 'i'
 		AND p.proconfig IS NOT NULL

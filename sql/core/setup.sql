@@ -1,7 +1,7 @@
 -- Making the tables, bringing them up to date, and waking the worker.
 
 CREATE FUNCTION payments.setup() RETURNS void
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_setup';
 COMMENT ON FUNCTION payments.setup() IS
 'Makes the tables, views and triggers of payments in this database, the merchant "default" and the PSP "sandbox". May be run again at any time: it makes what is missing, and anew what is no longer as it made it, or warns of it, and changes nothing else. Where nothing is missing it keeps nobody waiting; otherwise it needs all tables for a moment, for which it waits at most 10 seconds. Raises 55P03 when it did not get them.';
@@ -54,6 +54,13 @@ CREATE FUNCTION payments._setup_found() RETURNS SETOF text
 	JOIN pg_constraint n ON n.conrelid = c.oid
 	WHERE n.contype IN ('p', 'u', 'c', 'f')
 	UNION ALL
+	-- Who guards, and who says that all is guarded.
+	SELECT concat_ws(' ', 'function', p.oid::regprocedure, md5(pg_get_functiondef(p.oid)))
+	FROM pg_extension x
+	JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid AND d.deptype = 'e'
+	JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+	WHERE x.extname = 'payments' AND p.prokind IN ('f', 'p')
+	UNION ALL
 	SELECT concat_ws(' ', 'trigger', c.relname, t.tgname, t.tgenabled, pg_get_triggerdef(t.oid))
 	FROM class c
 	JOIN pg_trigger t ON t.tgrelid = c.oid
@@ -87,7 +94,7 @@ CREATE FUNCTION payments._setup_found() RETURNS SETOF text
 		OR c.relname = 'installation_salt'
 	)
 $$;
-COMMENT ON FUNCTION payments._setup_found() IS 'Internal: what is there of the kinds of things that setup() makes, each with its definition.';
+COMMENT ON FUNCTION payments._setup_found() IS 'Internal: what is there of the kinds of things that setup() makes, and of functions of the extension, each with its definition.';
 
 -- More than there was is somebody's own, unless somebody may read or write by it.
 CREATE FUNCTION payments._setup_differs() RETURNS TABLE (line text, is_missing boolean)
@@ -164,21 +171,27 @@ CREATE FUNCTION payments._check_setup()
 	FROM (
 		SELECT count(*) FILTER (WHERE NOT d.is_missing) AS more,
 			min(d.line) FILTER (WHERE NOT d.is_missing) AS one_more,
-			count(*) FILTER (WHERE d.is_missing) AS lacking,
-			min(d.line) FILTER (WHERE d.is_missing) AS one_lacking
+			count(*) FILTER (WHERE d.is_missing AND NOT f.is_function) AS lacking,
+			min(d.line) FILTER (WHERE d.is_missing AND NOT f.is_function) AS one_lacking,
+			count(*) FILTER (WHERE d.is_missing AND f.is_function) AS functions,
+			min(d.line) FILTER (WHERE d.is_missing AND f.is_function) AS one_function
 		FROM payments._setup_differs() d
+		CROSS JOIN LATERAL (SELECT starts_with(d.line, 'function ')) f (is_function)
 	) d
 	CROSS JOIN LATERAL (
 		SELECT * FROM payments._violation('nobody reads or writes but who is listed', d.more, d.one_more)
 		UNION ALL
 		SELECT *
 		FROM payments._violation('tables and views are as setup() made them', d.lacking, d.one_lacking)
+		UNION ALL
+		SELECT *
+		FROM payments._violation('functions are as setup() found them', d.functions, d.one_function)
 	) v
 $$;
 COMMENT ON FUNCTION payments._check_setup() IS 'Internal: the invariants of what setup() makes, for check().';
 
 CREATE FUNCTION payments.migrate() RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments.setup();
 	UPDATE payments.installation

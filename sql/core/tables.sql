@@ -13,7 +13,7 @@ COMMENT ON TABLE payments.merchant IS 'whose money it is; rows, keys and account
 COMMENT ON COLUMN payments.merchant.merchant IS 'name, as given to create_payment()';
 COMMENT ON COLUMN payments.merchant.app_role IS 'only members of this role act for the merchant; null: every member of payments_app';
 COMMENT ON COLUMN payments.merchant.psp IS 'psp.psp used when create_payment() names none; null: none, or the sandbox as long as this database has never been armed';
-COMMENT ON COLUMN payments.merchant.created_at IS 'when it was made';
+COMMENT ON COLUMN payments.merchant.created_at IS 'when it was made; of "default", which setup() makes, the same in every installation';
 COMMENT ON COLUMN payments.merchant.closed_until IS 'no posting takes effect before: period_close.to_time of the last close; null: none.  Written by close_period()';
 
 -- Routes are cached in every session: tell them all of a change.

@@ -42,6 +42,11 @@ REVOKE ALL ON payments.installation_salt FROM payments_operator, payments_admin,
 -- Tables that applications read are marked in core/table.c.
 GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_balance TO payments_app;
 
+-- So that an application's own rows can name the payment, refund or account that they are about; whoever may read
+-- none of these learns no more by it than that an id exists.
+GRANT REFERENCES (payment_id) ON payments.payment TO payments_app;
+GRANT REFERENCES (operation_id) ON payments.operation TO payments_app;
+
 -- Rates are an administrator's, like rules and schedules.
 GRANT INSERT, UPDATE, DELETE ON payments.vat_rule TO payments_admin;
 
@@ -51,13 +56,14 @@ GRANT UPDATE (inflight_max, timeout) ON payments.psp TO payments_admin;
 -- Files come by COPY into here, to be imported in the same transaction.
 GRANT INSERT (line) ON payments.settlement_staging TO payments_operator, payments_admin;
 
--- An application sees the merchants that it may act for.  A role that is gone
+-- An application sees the merchants that it may act for, by the roles whose
+-- rights it has without taking them.  A role that is gone
 -- has no members, and must not make the rows of all others unreadable: so it is
 -- not asked for by its name.
 CREATE OR REPLACE VIEW payments._my_merchant WITH (security_barrier) AS
 SELECT m.merchant FROM payments.merchant m
-WHERE m.app_role IS NULL OR pg_has_role(to_regrole(quote_ident(m.app_role)), 'MEMBER')
-OR pg_has_role('payments_auditor', 'MEMBER') OR pg_has_role('payments_operator', 'MEMBER') OR pg_has_role('payments_admin', 'MEMBER');
+WHERE m.app_role IS NULL OR pg_has_role(to_regrole(quote_ident(m.app_role)), 'USAGE')
+OR pg_has_role('payments_auditor', 'USAGE') OR pg_has_role('payments_operator', 'USAGE') OR pg_has_role('payments_admin', 'USAGE');
 COMMENT ON VIEW payments._my_merchant IS 'internal: merchants whose rows the current role may read';
 COMMENT ON COLUMN payments._my_merchant.merchant IS 'the merchant';
 GRANT SELECT ON payments._my_merchant TO payments_app, payments_operator, payments_admin, payments_auditor;

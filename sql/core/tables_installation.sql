@@ -30,7 +30,7 @@ COMMENT ON COLUMN payments.installation.armed_by IS 'database role that called i
 COMMENT ON COLUMN payments.installation.armed_token IS 'what the arming file outside of the data directory has too; changes within a second of what is sent, so that no copy of an earlier state has it';
 COMMENT ON COLUMN payments.installation.first_armed_at IS 'when arm() was called first: since then the sandbox is used only where it is named; null: never';
 COMMENT ON COLUMN payments.installation.script IS 'digest of the script that setup() ran, and of the version of the server; while that is the same and all it made is there, setup() makes nothing';
-COMMENT ON COLUMN payments.installation.made IS 'what was there then, with its definition: tables, views, columns, indexes, constraints, triggers, policies and grants';
+COMMENT ON COLUMN payments.installation.made IS 'what was there then, with its definition: tables, views, columns, indexes, constraints, triggers, policies, grants, and functions of the extension';
 
 -- What is routed when nobody names a PSP depends on it; the token changes each second.
 CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OF first_armed_at OR DELETE OR TRUNCATE ON payments.installation
@@ -38,5 +38,6 @@ CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OF first_armed_at
 ALTER TABLE payments.installation ENABLE ALWAYS TRIGGER forget_routes;
 
 INSERT INTO payments.installation (schema_version) VALUES (payments.version()) ON CONFLICT DO NOTHING;
-INSERT INTO payments.merchant (merchant) VALUES ('default') ON CONFLICT DO NOTHING;
+-- The same in every installation: where data are restored into tables that setup() has made, it is the row that was sealed.
+INSERT INTO payments.merchant (merchant, created_at, xid) VALUES ('default', '2000-01-01 00:00:00+00', '0') ON CONFLICT DO NOTHING;
 INSERT INTO payments.psp (psp, adapter) VALUES ('sandbox', 'sandbox') ON CONFLICT DO NOTHING;

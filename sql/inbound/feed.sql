@@ -40,10 +40,11 @@ $$;
 COMMENT ON FUNCTION payments._require_feed(text, text) IS 'Internal: raises PY640 unless there is such a feed.';
 
 CREATE FUNCTION payments.refetch(psp text, feed text, from_time timestamptz DEFAULT NULL) RETURNS timestamptz
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	mark timestamptz;
 BEGIN
+	PERFORM payments._refuse_card_numbers('psp', refetch.psp, 'feed', refetch.feed);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_feed(refetch.psp, refetch.feed);
 	IF refetch.from_time > now() OR refetch.from_time < '2000-01-01 00:00:00+00' THEN
@@ -71,8 +72,9 @@ COMMENT ON FUNCTION payments.refetch(text, text, timestamptz) IS
 'Lets the worker read a feed again from this moment on; null: try now, where it stands. Never forwards: nothing is left out. Entries that are here already change nothing. Returns the watermark. Raises PY640 for an unknown feed, 22023 for a time in the future.';
 
 CREATE FUNCTION payments.enable_feed(psp text, feed text, enabled boolean DEFAULT true) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._refuse_card_numbers('psp', enable_feed.psp, 'feed', enable_feed.feed);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_feed(enable_feed.psp, enable_feed.feed);
 	UPDATE payments.psp_feed AS f
@@ -85,8 +87,11 @@ COMMENT ON FUNCTION payments.enable_feed(text, text, boolean) IS
 'Lets the worker read a feed, or not; it goes on where it stopped. Raises PY640.';
 
 CREATE FUNCTION payments.discard_feed_entry(psp text, feed text, entry_id text, reason text) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'psp', discard_feed_entry.psp, 'feed', discard_feed_entry.feed,
+		'entry_id', discard_feed_entry.entry_id, 'reason', discard_feed_entry.reason);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_feed(discard_feed_entry.psp, discard_feed_entry.feed);
 	IF coalesce(btrim(discard_feed_entry.reason), '') = '' THEN
@@ -96,8 +101,8 @@ BEGIN
 			HINT = 'Say how you know that it changes nothing.';
 	END IF;
 	UPDATE payments.feed_entry AS e
-	SET discarded_at = now(), discarded_by = session_user,
-		discard_reason = payments._mask_card_numbers(discard_feed_entry.reason)
+	SET discarded_at = now(), discarded_by = payments._caller(),
+		discard_reason = discard_feed_entry.reason
 	WHERE e.psp = discard_feed_entry.psp
 	AND e.feed = discard_feed_entry.feed
 	AND e.entry_id = discard_feed_entry.entry_id
@@ -197,7 +202,8 @@ CREATE FUNCTION payments._feed_keep(_psp text, _feed text, _entry_id text, _body
 	-- Locked: soon again.  Else at growing intervals up to a day; an error may go
 	-- away with an upgrade, a new currency, a repair.
 	INSERT INTO payments.feed_entry AS e (psp, feed, entry_id, body, reason, seen_at, due_at)
-	VALUES (_psp, _feed, _entry_id, payments._mask_card_numbers(_body), left(_reason, 500), now(),
+	VALUES (_psp, _feed, _entry_id, payments._mask_value(_body),
+		payments._mask_value(left(_reason, 500)), now(),
 		clock_timestamp() + CASE _reason WHEN 'locked' THEN interval '1 s' ELSE interval '1 min' END)
 	ON CONFLICT (psp, feed, entry_id) DO UPDATE
 	SET tries = e.tries + 1, reason = excluded.reason,

@@ -9,11 +9,11 @@ CREATE TABLE IF NOT EXISTS payments.psp_event (
 	source text NOT NULL DEFAULT 'webhook' CONSTRAINT psp_event_source_known CHECK (source IN ('webhook', 'feed')),
 	headers jsonb NOT NULL,
 	body bytea NOT NULL,
-	outcome text NOT NULL CONSTRAINT psp_event_outcome_known CHECK (outcome IN ('received', 'applied', 'asked', 'no_effect', 'ignored', 'unmatched', 'foreign')),
+	outcome text NOT NULL CONSTRAINT psp_event_outcome_known CHECK (outcome IN ('received', 'applied', 'asked', 'no_effect', 'ignored', 'unreadable', 'unmatched', 'foreign')),
 	payment_id uuid,
 	psp_payment_id text,
 	effect text CONSTRAINT psp_event_effect_known CHECK (effect IN
-		('authorize', 'capture', 'void', 'refund', 'refund_failed', 'dispute', 'dispute_won')),
+		('authorize', 'capture', 'void', 'refund', 'refund_failed', 'dispute', 'dispute_won', 'dispute_lost')),
 	object_id text,
 	amount bigint,
 	currency text,
@@ -35,7 +35,7 @@ COMMENT ON COLUMN payments.psp_event.received_at IS 'when receive_webhook() was 
 COMMENT ON COLUMN payments.psp_event.source IS 'webhook: it was sent to receive_webhook(); feed: the worker found it first in the PSP''s list of events';
 COMMENT ON COLUMN payments.psp_event.headers IS 'of the request, without those that may hold a secret; of a feed none';
 COMMENT ON COLUMN payments.psp_event.body IS 'as received, with what looks like a card number masked; of a request with several events, its own part';
-COMMENT ON COLUMN payments.psp_event.outcome IS 'received, applied, asked: not believed, so the PSP is asked, no_effect: known already or late, ignored: of no interest, unmatched: no payment of ours, or not yet: applied when one turns out to have that id, foreign: it is about a payment of another database, account or mode at the same PSP, or of another psp of ours';
+COMMENT ON COLUMN payments.psp_event.outcome IS 'received, applied, asked: not believed, so the PSP is asked, no_effect: known already or late, ignored: of no interest, unreadable: of a type that moves money, and we cannot tell what it says: see payments.exception; when it comes again it is read again, unmatched: no payment of ours, or not yet: applied when one turns out to have that id, foreign: it is about a payment of another database, account or mode at the same PSP, or of another psp of ours';
 COMMENT ON COLUMN payments.psp_event.payment_id IS 'payment it spoke of; null: none of ours';
 COMMENT ON COLUMN payments.psp_event.psp_payment_id IS 'of one that was unmatched: the PSP''s id of its payment; from here on what it told';
 COMMENT ON COLUMN payments.psp_event.effect IS 'what happened, in words as those of movement.kind; null: nothing to apply later';

@@ -15,10 +15,11 @@ CREATE OR REPLACE VIEW payments.feed_status WITH (security_invoker = true) AS
 SELECT f.psp, f.feed, f.enabled, f.watermark, now() - f.watermark AS lag, f.last_ok_at, f.last_error, e.waiting AS entries_waiting,
 	CASE
 		WHEN NOT f.enabled THEN 'not enabled'
-		WHEN NOT i.worker_enabled THEN 'the worker is stopped'
-		WHEN u.reason IS NOT NULL THEN 'not armed: ' || u.reason
-		WHEN s.halted_at IS NOT NULL THEN 'halted: ' || coalesce(s.halted_reason, 'see payments.psp')
-		WHEN h.problem IS NOT NULL THEN 'the worker cannot call the PSP: ' || h.problem
+		WHEN NOT i.worker_enabled OR u.reason IS NOT NULL OR s.halted_at IS NOT NULL OR h.problem IS NOT NULL THEN concat_ws('; ',
+			CASE WHEN NOT i.worker_enabled THEN 'the worker is stopped' END,
+			'not armed: ' || u.reason,
+			CASE WHEN s.halted_at IS NOT NULL THEN 'halted: ' || coalesce(s.halted_reason, 'see payments.psp') END,
+			'the worker cannot call the PSP: ' || h.problem)
 		WHEN f.failing_since IS NOT NULL THEN 'errors since ' || to_char(f.failing_since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC: ' || f.last_error
 		WHEN now() - f.watermark > make_interval(secs => c.lag_s + 5 * c.interval_s + 60) THEN 'behind by ' || date_trunc('second', now() - f.watermark)
 		WHEN e.refused > 0 THEN e.refused || CASE e.refused WHEN 1 THEN ' entry' ELSE ' entries' END || ' could not be applied: see payments.feed_entry'

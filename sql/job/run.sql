@@ -40,11 +40,12 @@ CREATE FUNCTION payments._job_lock_in_transaction(_job text) RETURNS boolean
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_job_lock_in_transaction';
 COMMENT ON FUNCTION payments._job_lock_in_transaction(text) IS 'Internal: the session''s job becomes the transaction''s, so that it goes with an error.';
 
-CREATE FUNCTION payments._job_begin(_job text, _run_by name) RETURNS bigint
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION payments._job_begin(_job text) RETURNS bigint
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	run bigint;
 BEGIN
+	PERFORM payments._refuse_card_numbers('job', _job);
 	PERFORM payments._require_setup();
 	IF NOT EXISTS (SELECT FROM payments.job j WHERE j.job = _job) THEN
 		RAISE EXCEPTION USING
@@ -61,14 +62,14 @@ BEGIN
 	SET result = 'killed', ended_at = clock_timestamp(), error = 'the session ended in the middle'
 	WHERE r.job = _job AND r.result = 'running';
 	INSERT INTO payments.job_run (job, pid, run_by, from_watermark, watermark)
-	SELECT _job, pg_backend_pid(), _run_by, s.watermark, s.watermark
+	SELECT _job, pg_backend_pid(), payments._caller(), s.watermark, s.watermark
 	FROM (SELECT) one
 	LEFT JOIN payments.job_state s ON s.job = _job
 	RETURNING run_id INTO run;
 	RETURN run;
 END
 $$;
-COMMENT ON FUNCTION payments._job_begin(text, name) IS
+COMMENT ON FUNCTION payments._job_begin(text) IS
 'Internal: takes the job''s lock for the session and begins a run; null while another session runs it. Raises PY606.';
 
 CREATE FUNCTION payments._job_period(
@@ -97,26 +98,43 @@ END
 $$;
 COMMENT ON FUNCTION payments._job_period(text, text) IS 'Internal: the period that comes after a watermark.';
 
-CREATE FUNCTION payments._job_call(_run bigint, _run_by name) RETURNS text
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+CREATE FUNCTION payments._job_call(_run bigint) RETURNS text
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' AS $$
 DECLARE
 	r payments.job_run;
 	j payments.job;
 	p record;
+	runner record;
 	given text;
 	trusted boolean;
 BEGIN
 	SELECT * INTO STRICT r FROM payments.job_run x WHERE x.run_id = _run;
 	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
-	-- Whoever may write into payments.job must not get hold of the rights of the
-	-- role that runs it: pg_catalog has functions that run any SQL, and a
-	-- superuser's schema may have more.
-	SELECT bool_and(f.proowner = 'payments_owner'::regrole OR o.rolname = _run_by AND NOT o.rolsuper)
+	-- Whoever may write into payments.job must not get hold of the rights of the role that runs it.  Shipped
+	-- rows are ours (core/shipped.sql).  Of others a superuser runs none: who knows what its arguments make
+	-- of a function.
+	SELECT u.oid, u.rolname, u.rolsuper INTO STRICT runner
+	FROM pg_roles u
+	WHERE u.rolname = payments._caller();
+	IF NOT j.builtin AND runner.rolsuper THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '42501',
+			MESSAGE = format('job "%s" is not a shipped one, so no superuser runs it', j.job),
+			HINT = 'Run it as a member of payments_admin that is no superuser; SELECT '
+				'payments.schedule_jobs(username => ...) has pg_cron do so.';
+	END IF;
+	-- Of ours what is shipped as a job, and no other: some do as they are told.
+	SELECT bool_and(
+		f.proowner = runner.oid
+			OR f.proowner = 'payments_owner'::regrole
+			AND (
+				n.nspname <> 'payments'
+				OR EXISTS (SELECT FROM payments.job s WHERE s.builtin AND s.command = j.command)
+			))
 	INTO trusted
 	FROM pg_proc f
 	JOIN pg_namespace n ON n.oid = f.pronamespace
-	JOIN pg_roles o ON o.oid = f.proowner
 	WHERE n.nspname || '.' || f.proname = j.command AND f.prokind = 'f';
 	IF trusted IS NULL THEN
 		RAISE EXCEPTION USING
@@ -126,13 +144,10 @@ BEGIN
 	ELSIF NOT trusted THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '42501',
-			MESSAGE = format(
-				'function %s of job "%s" belongs to a role that is not trusted', j.command, j.job),
-			DETAIL = format('The job was run as "%s".', _run_by),
-			HINT = format(
-				'Look at what it does, then ALTER FUNCTION %s OWNER TO payments_owner; or let its owner run '
-					'the job, if that is no superuser.',
-				j.command);
+			MESSAGE = format('function %s of job "%s" is none that it may run', j.command, j.job),
+			DETAIL = format('The job was run as "%s".', runner.rolname),
+			HINT = 'It may run what shipped jobs run, what belongs to the role that runs it, and what a '
+				'superuser has given to payments_owner: ALTER FUNCTION ... OWNER TO payments_owner.';
 	END IF;
 	SELECT string_agg(format('%I => %L', a.key, a.value), ', ' ORDER BY a.key) INTO given
 	FROM jsonb_each_text(j.arguments) a;
@@ -149,11 +164,11 @@ BEGIN
 		j.command, given);
 END
 $$;
-COMMENT ON FUNCTION payments._job_call(bigint, name) IS
-'Internal: the query that is a run''s next step, null when nothing is left to do. Raises 42883 (no such function), 42501 (of a role that is not trusted).';
+COMMENT ON FUNCTION payments._job_call(bigint) IS
+'Internal: the query that is a run''s next step, null when nothing is left to do. Raises 42883 (no such function), 42501 (a function or a row that is not trusted).';
 
 CREATE FUNCTION payments._job_record(_run bigint, _answer jsonb) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' AS $$
 DECLARE
 	r payments.job_run;
@@ -191,7 +206,7 @@ BEGIN
 	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, _run, clock_timestamp(), _run, clock_timestamp()
 	FROM (
 		SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
-		FROM jsonb_array_elements(_answer) a (e)
+		FROM jsonb_array_elements(payments._mask_value(_answer)) a (e)
 		WHERE a.e -> 'ok' = 'false'
 	) x
 	ON CONFLICT (job, md5(subject))
@@ -230,19 +245,24 @@ COMMENT ON FUNCTION payments._job_record(bigint, jsonb) IS
 'Internal: writes down what a step has returned, in its transaction: counts, findings and watermark. True when the run is finished.';
 
 CREATE FUNCTION payments._job_end(_run bigint, _finished boolean, _sqlstate text, _error text) RETURNS void
-	LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	UPDATE payments.job_run SET ended_at = clock_timestamp(), sqlstate = _sqlstate, error = _error,
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	UPDATE payments.job_run r
+	SET ended_at = clock_timestamp(), sqlstate = _sqlstate, error = payments._mask_value(_error),
 		result = CASE WHEN _sqlstate IS NOT NULL THEN 'failed' WHEN _finished THEN 'done' ELSE 'partial' END
-	WHERE run_id = _run AND result = 'running'
+	WHERE r.run_id = _run AND r.result = 'running';
+END
 $$;
 COMMENT ON FUNCTION payments._job_end(bigint, boolean, text, text) IS 'Internal: ends a run.';
 
 CREATE FUNCTION payments._job_max_steps(_run bigint, OUT max_steps int, OUT alone boolean) RETURNS record
-	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT j.max_steps, j.alone
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	SELECT j.max_steps, j.alone INTO _job_max_steps.max_steps, _job_max_steps.alone
 	FROM payments.job_run r
 	JOIN payments._jobs() j ON j.job = r.job
-	WHERE r.run_id = _run
+	WHERE r.run_id = _run;
+END
 $$;
 COMMENT ON FUNCTION payments._job_max_steps(bigint) IS 'Internal: steps that a run may take, and whether its only one must be no subtransaction.';
 
@@ -309,15 +329,19 @@ $$;
 COMMENT ON FUNCTION payments._job_rate(bigint, timestamptz, timestamptz) IS 'Internal: rows a second of a run up to its last step; null before that.';
 
 CREATE FUNCTION payments._job_title(_run bigint) RETURNS text
-	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-	SELECT payments._job_activity(
-		r.job, r.steps, r.rows, r.total, payments._job_rate(r.rows, r.started_at, r.stepped_at))
-	FROM payments.job_run r
-	WHERE r.run_id = _run
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN (
+		SELECT payments._job_activity(
+			r.job, r.steps, r.rows, r.total, payments._job_rate(r.rows, r.started_at, r.stepped_at))
+		FROM payments.job_run r
+		WHERE r.run_id = _run
+	);
+END
 $$;
 COMMENT ON FUNCTION payments._job_title(bigint) IS 'Internal: application_name of a run.';
 
--- Neither SECURITY DEFINER nor SET: a procedure with either cannot COMMIT.
+-- No verb, and no SET: a procedure with either cannot COMMIT.
 -- So each transaction sets the search_path itself, and names are qualified.
 CREATE PROCEDURE payments.run_job(job text)
 	LANGUAGE plpgsql AS $$
@@ -333,10 +357,11 @@ DECLARE
 	failed_detail text;
 	failed_hint text;
 BEGIN
+	PERFORM payments._refuse_card_numbers('job', run_job.job);
 	-- In a transaction block it fails here, before anything is locked.
 	COMMIT;
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-	run := payments._job_begin(run_job.job, current_user);
+	run := payments._job_begin(run_job.job);
 	SELECT m.max_steps, m.alone INTO steps_max, alone FROM payments._job_max_steps(run) m;
 	COMMIT;
 	IF run IS NULL THEN
@@ -348,7 +373,7 @@ BEGIN
 			pg_catalog.set_config('application_name', payments._job_title(run), true);
 		-- An error ends all of this, so the lock must go with the transaction.
 		PERFORM payments._job_lock_in_transaction(run_job.job);
-		step := payments._job_call(run, current_user);
+		step := payments._job_call(run);
 		EXECUTE step INTO answer;
 		PERFORM payments._job_record(run, answer), payments._job_end(run, true, NULL, NULL);
 		COMMIT;
@@ -359,7 +384,7 @@ BEGIN
 		BEGIN
 			PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
 				pg_catalog.set_config('application_name', payments._job_title(run), true);
-			step := payments._job_call(run, current_user);
+			step := payments._job_call(run);
 			IF step IS NULL THEN
 				finished := true;
 			ELSE
@@ -393,8 +418,9 @@ COMMENT ON PROCEDURE payments.run_job(text) IS
 'Runs a job of payments.job now: by hand, from pg_cron or another scheduler. Commits after each step, so it cannot be called in a transaction; goes on where the last run came to, killed or not. While another session runs the job, it says so and leaves. Progress: payments.progress, and application_name in pg_stat_activity. Raises PY606, what the job''s function raises, 42883 and 42501 for a function that is not there or not trusted.';
 
 CREATE FUNCTION payments.resolve_finding(finding_id bigint, resolution text) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+	PERFORM payments._refuse_card_numbers('resolution', resolve_finding.resolution);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF resolve_finding.resolution !~ '[^[:space:]]' OR resolve_finding.resolution IS NULL THEN
@@ -405,10 +431,7 @@ BEGIN
 	END IF;
 	UPDATE payments.job_finding f
 	SET resolved_at = clock_timestamp(), resolution = resolve_finding.resolution,
-		resolved_by = CASE current_setting('role')
-			WHEN 'none' THEN session_user
-			ELSE current_setting('role')
-		END
+		resolved_by = payments._caller()
 	WHERE f.finding_id = resolve_finding.finding_id AND f.resolved_at IS NULL;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
@@ -426,7 +449,7 @@ COMMENT ON FUNCTION payments.resolve_finding(bigint, text) IS
 
 CREATE FUNCTION payments._job_verify(watermark text, blocks int, whole boolean DEFAULT false)
 	RETURNS SETOF jsonb
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	from_block bigint := coalesce(_job_verify.watermark::bigint, 0) + 1;
 	newest bigint;
@@ -452,7 +475,7 @@ COMMENT ON FUNCTION payments._job_verify(text, int, boolean) IS
 'Internal: verifies that many seal blocks behind the watermark; whole: over and over, from the first.';
 
 CREATE FUNCTION payments._purge_job_run(keep interval) RETURNS bigint
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	purged bigint;
 BEGIN

@@ -159,6 +159,8 @@ CREATE FUNCTION payments.schedule_statements(
 DECLARE
 	own boolean := schedule_statements.database = (SELECT c.database FROM payments._cron_state() c);
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'database', schedule_statements.database, 'username', schedule_statements.username);
 	-- What is gone, disabled, or was in another database (which pg_cron does not alter) first.
 	RETURN QUERY
 	SELECT NULL::text,
@@ -196,6 +198,8 @@ DECLARE
 	who text := coalesce(schedule_jobs.username, current_user);
 	d record;
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'database', schedule_jobs.database, 'username', schedule_jobs.username);
 	PERFORM payments._require_cron();
 	IF NOT EXISTS (SELECT FROM pg_database b WHERE b.datname = schedule_jobs.database) THEN
 		RAISE EXCEPTION USING

@@ -39,7 +39,9 @@ $$;
 COMMENT ON FUNCTION payments._cron_field(text, int, int, text[]) IS
 'Internal: the numbers that one field of a cron schedule stands for; null when it is none.';
 
--- pg_cron 1.4 reads schedules in UTC, to the minute.
+-- pg_cron 1.4 reads schedules in UTC, to the minute.  It can be asked neither what a schedule means nor when it comes next,
+-- and need not be there at all; yet of a job that should have run and did not it must be said (schedule_status).  That
+-- is why this is our own.
 CREATE FUNCTION payments._cron_next(_schedule text, _moment timestamptz) RETURNS timestamptz
 	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -135,7 +137,7 @@ CREATE TABLE payments.job (
 COMMENT ON TABLE payments.job IS 'what is to run by the clock; a row of yours (builtin = false) with the same name wins over a shipped one. SELECT payments.schedule_jobs() tells pg_cron of changes';
 COMMENT ON COLUMN payments.job.job IS 'name, for run_job()';
 COMMENT ON COLUMN payments.job.schedule IS 'cron schedule, in UTC: minute, hour, day of the month, month, day of the week; or @hourly, @daily, @weekly, @monthly, @yearly, @reboot';
-COMMENT ON COLUMN payments.job.command IS 'schema.function; must belong to payments_owner, or to the role that runs the job when that is no superuser';
+COMMENT ON COLUMN payments.job.command IS 'schema.function: one that a shipped job runs, or that belongs to the role that runs the job, or that a superuser has given to payments_owner; superusers run shipped rows only';
 COMMENT ON COLUMN payments.job.arguments IS 'arguments by name, besides those that catch_up gives';
 COMMENT ON COLUMN payments.job.catch_up IS 'how a run goes on, each call a transaction. once: one call does all that was missed. batches: calls until it returns 0. watermark: calls with watermark => what the last call returned, until it says done. periods: one call with from_time and to_time for each period that is over';
 COMMENT ON COLUMN payments.job.period IS 'of catch_up periods: length of one; they begin at whole days, hours or months of UTC';

@@ -11,7 +11,7 @@ SELECT s.job, s.schedule, s.enabled, s.scheduled, s.result AS last_result, s.sta
 		WHEN s.result = 'failed' THEN 'failed: ' || s.error
 		WHEN s.open_findings > 0 THEN format('%s open findings: see payments.job_finding', s.open_findings)
 		WHEN NOT s.enabled THEN NULL
-		WHEN s.preloaded AND s.launcher_pid IS NULL AND NOT pg_is_in_recovery() THEN 'pg_cron is silent: its launcher does not run; restart the server'
+		WHEN s.preloaded AND s.launcher_pid IS NULL AND NOT pg_is_in_recovery() THEN 'pg_cron is silent: its launcher does not run, or ends again and again, as it does over a job whose role is gone: see the server log, and take that job out of cron.job'
 		WHEN s.late AND now() - s.due_at > interval '10 minutes' AND s.result IS DISTINCT FROM 'running' THEN CASE
 			WHEN NOT s.preloaded THEN format('not run when it was due, and there is no pg_cron: CALL payments.run_job(%L)', s.job)
 			WHEN s.scheduled IS FALSE THEN 'pg_cron does not know of it: SELECT payments.schedule_jobs()'

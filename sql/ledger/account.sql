@@ -11,6 +11,20 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'pay_require_account';
 COMMENT ON FUNCTION payments._require_account(bigint) IS
 	'raises unless the account exists (PY202) and the calling role may act for its merchant (42501)';
 
+CREATE FUNCTION payments._template_of(_code text) RETURNS SETOF payments.account_template
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp ROWS 1
+AS $$
+	SELECT t.*
+	FROM payments.account_template t
+	WHERE _code LIKE replace(
+		replace(
+			replace(replace(replace(t.code, '!', '!!'), '%', '!%'), '_', '!_'), '{psp}', '%'),
+		'{bank}', '%') ESCAPE '!'
+	ORDER BY t.code = _code DESC, t.builtin LIMIT 1
+$$;
+COMMENT ON FUNCTION payments._template_of(text) IS
+	'internal: the template that an account of this code is opened from, if there is one';
+
 CREATE FUNCTION payments.create_account(
 	code text,
 	currency text,
@@ -23,19 +37,24 @@ CREATE FUNCTION payments.create_account(
 	history boolean DEFAULT false,
 	parts int DEFAULT NULL
 ) RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_create_account';
 COMMENT ON FUNCTION payments.create_account(text, text, text, text, boolean, bigint, bigint, bigint, boolean, int) IS
-	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits unless parts (2 to 64) says into how many parts it is split; parent: account of the same merchant, currency and type that it is totalled under, for good; history => true: keeps the balance after each posting, so that balance_at() costs the same for any time.  Errors: 22023, PY009, PY010, PY013, PY202 (no such parent), PY015 (exists with another definition)';
+	'opens an account and returns its id; the same call again returns the same id.  type: asset, liability, income, expense, equity; min_balance => 0: never overdrawn; hot => true: many post to it at once, without limits unless parts (2 to 64) says into how many parts it is split; parent: account of the same merchant, currency and type that it is totalled under, for good; history => true: keeps the balance after each posting, so that balance_at() costs the same for any time.  A code of account_template, such as merchant_balance: opens the account that movements of payments post to, as its template has it, hot or not.  Errors: 22023, PY009, PY010, PY013, PY202 (no such parent), PY015 (exists with another definition, or its template has another)';
 
--- All who post wait behind whoever waits for this: give up soon, let them through, try again.
-CREATE FUNCTION payments._lock_deltas_alone() RETURNS void
+CREATE FUNCTION payments._lock_hot(merchant text) RETURNS void
+LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_lock_hot';
+COMMENT ON FUNCTION payments._lock_hot(text) IS
+	'internal: waits, for lock_timeout, until nobody is posting for the merchant, and keeps others out until the transaction ends.  Errors: 55P03';
+
+-- All who post for the merchant wait behind whoever waits for this: give up soon, let them through, try again.
+CREATE FUNCTION payments._lock_hot_alone(_merchant text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
 AS $$
 BEGIN
 	FOR try IN 1 .. 20 LOOP
 		BEGIN
-			LOCK TABLE payments.account_delta IN SHARE ROW EXCLUSIVE MODE;
+			PERFORM payments._lock_hot(_merchant);
 			RETURN;
 		EXCEPTION WHEN lock_not_available THEN
 			PERFORM pg_sleep(0.3);
@@ -43,13 +62,14 @@ BEGIN
 	END LOOP;
 	RAISE EXCEPTION USING
 		ERRCODE = '55P03',
-		MESSAGE = 'could not keep others from posting to hot accounts for a moment',
-		HINT = 'A long transaction has posted: pg_locks shows who has a lock on payments.account_delta. '
-			'Nothing was changed; try again when it is over.';
+		MESSAGE = format(
+			'could not keep others from posting for merchant "%s" for a moment', _merchant),
+		HINT = 'A long transaction has posted: in pg_locks those who have are of locktype advisory with '
+			'objsubid 19. Nothing was changed; try again when it is over.';
 END
 $$;
-COMMENT ON FUNCTION payments._lock_deltas_alone() IS
-	'internal: waits until nobody is posting to a hot account, and keeps others out until the transaction ends.  Errors: 55P03';
+COMMENT ON FUNCTION payments._lock_hot_alone(text) IS
+	'internal: waits until nobody is posting for the merchant, and keeps others out until the transaction ends.  Errors: 55P03';
 
 CREATE FUNCTION payments._lock_account_alone(_account bigint, _purpose text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -58,9 +78,9 @@ DECLARE
 	was_hot boolean := (SELECT a.hot FROM payments.account a WHERE a.account_id = _account);
 	is_hot boolean;
 BEGIN
-	-- Whoever posts to a hot account holds no lock on its row, but one on the
-	-- table of deltas: wait until they are through, and keep others out.
-	-- Table before row, as postings do.
+	-- Whoever posts to a hot account holds no lock on its row, but shares the
+	-- merchant's: wait until they are through, and keep others out.  Merchant
+	-- before row, as postings do.
 	IF was_hot THEN
 		IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
 			RAISE EXCEPTION USING
@@ -70,7 +90,8 @@ BEGIN
 				DETAIL = 'The snapshot may be older than what was posted to it last.',
 				HINT = 'Do it in a transaction at READ COMMITTED.';
 		END IF;
-		PERFORM payments._lock_deltas_alone();
+		PERFORM payments._lock_hot_alone(
+			(SELECT a.merchant FROM payments.account a WHERE a.account_id = _account));
 	END IF;
 	SELECT a.hot INTO STRICT is_hot FROM payments.account a WHERE a.account_id = _account FOR NO KEY UPDATE;
 	IF is_hot AND NOT was_hot THEN
@@ -83,17 +104,26 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments._lock_account_alone(bigint, text) IS
-	'internal: locks an account''s row and, if it is hot, waits for all transactions that are posting and keeps others out; returns whether it is hot.  What is read afterwards, at READ COMMITTED, is all there is.  Errors: 25001, 40001';
+	'internal: locks an account''s row and, if it is hot, waits for all transactions that are posting for its merchant and keeps others out; returns whether it is hot.  What is read afterwards, at READ COMMITTED, is all there is.  Errors: 25001, 40001';
 
 CREATE FUNCTION payments.close_account(account bigint) RETURNS timestamptz
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	a record;
 BEGIN
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_account(close_account.account);
+	-- For good, and there is no other that a capture could go to.
+	IF (SELECT x.from_template FROM payments.account x WHERE x.account_id = close_account.account) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY219',
+			MESSAGE = format('account %s is one that movements of payments post to', close_account.account),
+			HINT = 'Leave it; an account without postings costs nothing.';
+	END IF;
 	PERFORM payments._lock_account_alone(close_account.account, 'close');
+	-- Again: whose merchant it is may have changed while this waited.
+	PERFORM payments._require_account(close_account.account);
 	SELECT closed_at, held_debits, held_credits INTO STRICT a
 	FROM payments.account
 	WHERE account_id = close_account.account;
@@ -121,7 +151,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.close_account(bigint) IS
-	'ends an account for good: nothing can be posted to it any more (PY203).  Its balance must be zero (PY204).  Closing a hot account waits for all transactions that are posting, up to ten seconds.  Returns when it was closed; again: the same.  Errors: PY202, PY204, 25001 (a hot one above READ COMMITTED), 40001 (it was being switched to hot), 42501, 55P03 (others were posting all the while)';
+	'ends an account for good: nothing can be posted to it any more (PY203).  Its balance must be zero (PY204).  Closing a hot account waits for all transactions that are posting for its merchant, up to ten seconds, and keeps others waiting until the transaction ends.  Returns when it was closed; again: the same.  Errors: PY202, PY204, PY219 (one of account_template), 25001 (a hot one above READ COMMITTED), 40001 (it was being switched to hot), 42501, 55P03 (others were posting all the while)';
 
 CREATE FUNCTION payments._split_account(_account bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -151,10 +181,11 @@ COMMENT ON FUNCTION payments._split_account(bigint) IS
 	'internal: makes the parts of an account that nobody can post to yet, with its balance and limits shared between them';
 
 CREATE FUNCTION payments.set_account_hot(account bigint, hot boolean, parts int DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	a record;
+	was_hot boolean;
 	limited boolean;
 BEGIN
 	PERFORM payments._commit_durably();
@@ -169,7 +200,10 @@ BEGIN
 			MESSAGE = 'hot must be true or false, and parts 2 to 64 for a hot account',
 			HINT = 'Pass parts only with hot => true, for an account with limits.';
 	END IF;
-	IF payments._lock_account_alone(set_account_hot.account, 'switch') = set_account_hot.hot THEN
+	was_hot := payments._lock_account_alone(set_account_hot.account, 'switch');
+	-- Again: whose merchant it is may have changed while this waited.
+	PERFORM payments._require_account(set_account_hot.account);
+	IF was_hot = set_account_hot.hot THEN
 		RETURN false;
 	END IF;
 	SELECT closed_at, min_balance, max_balance, debits, credits, history, held_debits, held_credits
@@ -244,7 +278,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.set_account_hot(bigint, boolean, int) IS
-	'makes an ordinary account hot (posted to without a row lock; no holds; with limits only if it is split into parts, 2 to 64), or a hot one ordinary, while it is in use; no posting is lost or refused.  Returns whether that changed anything; the number of parts changes only by way of ordinary.  Back to ordinary waits for all transactions that are posting, to any account, up to ten seconds, and they wait for it, a fifth of a second each time.  Errors: 22023 (limits without parts, parts without limits, a history), PY202, PY203 (closed), PY204 (holds), PY205 (too large to be split), 25001 (back, above READ COMMITTED), 40001, 42501, 55P03 (others were posting all the while)';
+	'makes an ordinary account hot (posted to without a row lock; no holds; with limits only if it is split into parts, 2 to 64), or a hot one ordinary, while it is in use; no posting is lost or refused.  Returns whether that changed anything; the number of parts changes only by way of ordinary.  Back to ordinary waits for all transactions that are posting for the merchant, up to ten seconds, and they wait for it, a fifth of a second each time, and from then on until the transaction ends.  Errors: 22023 (limits without parts, parts without limits, a history), PY202, PY203 (closed), PY204 (holds), PY205 (too large to be split), 25001 (back, above READ COMMITTED), 40001, 42501, 55P03 (others were posting all the while)';
 
 -- What an account and those below it come to.  numeric, since a report must
 -- not fail because a sum is large.
@@ -253,7 +287,7 @@ CREATE FUNCTION payments.account_totals(account bigint)
 		depth int, account_id bigint, code text, balance numeric, total numeric, total_text text,
 		parent bigint
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._require_account(account_totals.account);
 	RETURN QUERY

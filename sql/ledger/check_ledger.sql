@@ -2,7 +2,7 @@
 
 CREATE FUNCTION payments._check_ledger()
 RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	-- Of retired postings their ids are not kept, but none was larger; the others were booked later.
@@ -54,6 +54,20 @@ BEGIN
 		) l
 		GROUP BY l.account_id
 		HAVING sum(l.debits) <> sum(l.posted_debits) OR sum(l.credits) <> sum(l.posted_credits)
+	) bad;
+
+	RETURN QUERY
+	SELECT 'what is posted to an account fits into its counters', count(*) = 0, count(*),
+		min(format('account %s: debits %s, credits %s', account_id, debits, credits))
+	FROM (
+		SELECT a.account_id, a.debits + d.debits AS debits, a.credits + d.credits AS credits
+		FROM payments.account a
+		JOIN (
+			SELECT t.account_id, sum(t.debits) AS debits, sum(t.credits) AS credits
+			FROM payments._account_tail t
+			GROUP BY t.account_id
+		) d ON d.account_id = a.account_id
+		WHERE greatest(a.debits + d.debits, a.credits + d.credits) > 9223372036854775807
 	) bad;
 
 	RETURN QUERY
@@ -344,14 +358,19 @@ BEGIN
 			r.posting_id AS taken, p.posting_id AS posted
 		FROM payments.posting_reference r
 		FULL JOIN (
-			SELECT CASE WHEN payment_id IS NULL THEN merchant ELSE '' END AS merchant, reference, posting_id
+			SELECT merchant, reference, posting_id, payment_id
 			FROM payments.posting
 			WHERE reference IS NOT NULL
 			UNION ALL
-			SELECT merchant, reference, posting_id
+			SELECT merchant, reference, posting_id, NULL
 			FROM payments.posting_failure
-		) p ON p.merchant = r.merchant AND p.reference = r.reference
-		WHERE r.posting_id IS DISTINCT FROM p.posting_id
+		) p ON p.posting_id = r.posting_id AND p.reference = r.reference
+		-- Of those without a merchant's name are all that payments post.
+		WHERE (
+			r.posting_id IS NULL
+			OR p.posting_id IS NULL
+			OR r.merchant <> '' AND (r.merchant <> p.merchant OR p.payment_id IS NOT NULL)
+		)
 		AND NOT (p.posting_id IS NULL AND r.booked_at < coalesce(horizon, '-infinity'))
 	) bad;
 
@@ -378,6 +397,8 @@ BEGIN
 			SELECT regexp_replace(t.reference, ':[0-9]+$', ''), NULL, NULL, NULL, NULL
 			FROM payments.posting_reference t
 			WHERE t.merchant = ''
+			-- What files and decisions post is no movement.
+			AND t.reference !~ '^(settlement:[0-9]+:settled_|bank:[0-9]+:|discrepancy:[0-9]+:[0-9]+$)'
 			AND t.booked_at < horizon
 			AND NOT EXISTS (
 				SELECT FROM payments.posting o WHERE o.posting_id = t.posting_id AND o.booked_at = t.booked_at

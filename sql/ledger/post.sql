@@ -8,7 +8,14 @@ CREATE FUNCTION payments._post_movements(
 ) RETURNS void
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_post_movements';
 COMMENT ON FUNCTION payments._post_movements(bigint[], text[], text[], text, text, text, uuid, text) IS
-	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; below zero an amount is posted the other way; without a payment the references are the merchant''s.  For settlements, tests, and a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
+	'internal, granted to nobody: posts movements of a payment by posting_rule as the worker does; below zero an amount is posted the other way; references are unique among all that the system posts.  For settlements, tests, and a movement that check() found without its posting.  Errors: PY207 and those of payments.post()';
+
+CREATE FUNCTION payments._post_own(
+	debit bigint, credit bigint, amount bigint, reference text, description text, kind text
+) RETURNS bigint
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pay_post_own';
+COMMENT ON FUNCTION payments._post_own(bigint, bigint, bigint, text, text, text) IS
+	'internal, granted to nobody: payments.post() of the system itself, within a decision (_act_for_all()), under a reference that no verb can take.  Errors: those of payments.post()';
 
 CREATE FUNCTION payments.post(
 	debit bigint,
@@ -21,7 +28,7 @@ CREATE FUNCTION payments.post(
 	balancing boolean DEFAULT false,
 	imported boolean DEFAULT false
 ) RETURNS bigint
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pay_post';
 COMMENT ON FUNCTION payments.post(bigint, bigint, bigint, text, text, text, timestamptz, boolean, boolean) IS
 	'moves an amount (minor units) from the credited to the debited account and returns the posting''s id.  reference: your own id for exactly-once posting, unique per merchant; the same call again returns the first posting''s id, another content raises PY206.  balancing => true: as much as the limits of both accounts allow, up to amount (posting.amount says how much; PY204 if nothing).  effective_at: when it counts for the business, in the past only with imported => true.  Errors: 22023, PY009 (card number), PY201 (currencies differ), PY202 (no such account), PY203 (closed), PY204 (limit), PY205 (overflow), PY206, PY218 (effective_at lies in a closed period)';
@@ -39,14 +46,14 @@ CREATE FUNCTION payments.post_batch(
 	all_or_nothing boolean DEFAULT false,
 	imported boolean DEFAULT false
 ) RETURNS TABLE (index int, posting_id bigint, error text, amount bigint)
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1000
+LANGUAGE c SET search_path = pg_catalog, pg_temp ROWS 1000
 AS 'MODULE_PATHNAME', 'pay_post_batch';
 COMMENT ON FUNCTION payments.post_batch(bigint[], bigint[], bigint[], text[], text[], text[], timestamptz[], int[], boolean[], boolean, boolean) IS
 	'posts many, in order, each on its own: a row per element with its number from 1, the posting''s id and amount (minor units), or the SQLSTATE of payments.post() that kept it from being posted.  groups: neighbours of one number (from 1) are posted together or not at all; those that another of the group kept back have PY215, those posted share posting.transaction_id.  all_or_nothing => true raises what is wrong with the first element that cannot be valid, or else the first refusal, and nothing is posted.  references: as for payments.post(); what was refused under a reference stays refused, with the same SQLSTATE.  Raises for the call as a whole: 22023 (arrays of different lengths, groups that are not neighbours, more than 100000 elements), 42501';
 
 CREATE FUNCTION payments.balance(account bigint)
 RETURNS TABLE (debits bigint, credits bigint, held_debits bigint, held_credits bigint, balance bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1
+LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp ROWS 1
 AS $$
 BEGIN
 	PERFORM payments._require_account(balance.account);
@@ -75,7 +82,7 @@ COMMENT ON FUNCTION payments.balance(bigint) IS
 -- Generic plans: the executor leaves out the months that are not asked for.
 -- The planner would do it too, anew in every call and for ten times the price.
 CREATE FUNCTION payments.balance_at(account bigint, at timestamptz) RETURNS bigint
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
 	PERFORM payments._require_account(balance_at.account);
@@ -130,7 +137,7 @@ CREATE FUNCTION payments.statement(account bigint, from_time timestamptz, to_tim
 		posting_id bigint, booked_at timestamptz, kind text, counterpart text, description text, debit bigint,
 		credit bigint, balance bigint, amount_text text, balance_text text
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
 	-- From the beginning is from when on postings are here: the opening balance
@@ -212,33 +219,19 @@ $$;
 COMMENT ON FUNCTION payments.statement(bigint, timestamptz, timestamptz) IS
 	'what was booked on an account from from_time up to but not at to_time (null: no bound), with the balance after each posting; the first row is the opening balance, the last the closing balance, both without a posting_id.  Minor units; balances on the account''s normal side; counterpart is the other account''s code, with its merchant if that is another.  For people, in major units: amount_text is what the posting did to the balance, with its sign, balance_text the balance.  Where postings were retired, no bound is from when on they are here.  Errors: 22023, PY202, PY216 (retired), 42501';
 
-CREATE FUNCTION payments.fold_hot_accounts(max_rows int DEFAULT 10000) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- DELETE and UPDATE in one statement: what is taken from one is added to the other.
+CREATE FUNCTION payments._fold(_accounts bigint[]) RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	folded bigint;
-BEGIN
-	-- One statement, so that a reader sees a delta either in its table or in
-	-- the account.  Whether that is still hot does not matter.  Accounts that
-	-- somebody else has locked are left for the next time: folding neither waits
-	-- nor deadlocks.
-	WITH busy AS MATERIALIZED (
-		SELECT DISTINCT t.account_id
-		FROM (SELECT account_id FROM payments.account_delta LIMIT fold_hot_accounts.max_rows) t
-	), locked AS MATERIALIZED (
-		SELECT a.account_id
-		FROM payments.account a
-		JOIN busy b ON b.account_id = a.account_id
-		ORDER BY a.account_id FOR NO KEY UPDATE OF a SKIP LOCKED
-	), gone AS (
+	WITH gone AS (
 		DELETE FROM payments.account_delta d
-		USING locked l
+		USING unnest(_accounts) l(account_id)
 		WHERE d.account_id = l.account_id
 		RETURNING d.account_id, d.debits, d.credits
 	), total AS (
-		SELECT account_id, sum(debits)::bigint AS debits, sum(credits)::bigint AS credits, count(*) AS n
-		FROM gone
-		GROUP BY account_id
+		SELECT g.account_id, sum(g.debits) AS debits, sum(g.credits) AS credits, count(*) AS n
+		FROM gone g
+		GROUP BY g.account_id
 	), moved AS (
 		UPDATE payments.account a
 		SET debits = a.debits + t.debits, credits = a.credits + t.credits
@@ -246,21 +239,78 @@ BEGIN
 		WHERE a.account_id = t.account_id
 		RETURNING t.n
 	)
-	SELECT coalesce(sum(n), 0)::bigint INTO folded FROM moved;
+	SELECT coalesce(sum(m.n), 0)::bigint FROM moved m
+$$;
+COMMENT ON FUNCTION payments._fold(bigint[]) IS
+	'internal: adds the deltas of these accounts, which must be locked, into their rows; returns how many.  Errors: 22003 (a sum would not fit)';
+
+CREATE FUNCTION payments.fold_hot_accounts(max_rows int DEFAULT 10000) RETURNS bigint
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	busy bigint[];
+	locked bigint[];
+	each bigint;
+	passed bigint[] := '{}';
+	full_up bigint[] := '{}';
+	folded bigint := 0;
+BEGIN
+	LOOP
+		busy := ARRAY(
+			SELECT DISTINCT t.account_id
+			FROM (
+				SELECT d.account_id
+				FROM payments.account_delta d
+				WHERE d.account_id <> ALL (passed)
+				LIMIT fold_hot_accounts.max_rows
+			) t
+		);
+		-- Whether an account is still hot does not matter.  Those that somebody else has locked are left
+		-- for the next time: folding neither waits nor deadlocks.
+		locked := ARRAY(
+			SELECT a.account_id
+			FROM payments.account a
+			WHERE a.account_id = ANY (busy)
+			ORDER BY a.account_id FOR NO KEY UPDATE SKIP LOCKED
+		);
+		BEGIN
+			folded := folded + payments._fold(locked);
+		EXCEPTION WHEN numeric_value_out_of_range THEN
+			FOREACH each IN ARRAY locked LOOP
+				BEGIN
+					folded := folded + payments._fold(ARRAY[each]);
+				EXCEPTION WHEN numeric_value_out_of_range THEN
+					full_up := full_up || each;
+				END;
+			END LOOP;
+		END;
+		-- Those that had to be left must not hide the others.
+		EXIT WHEN cardinality(locked) = cardinality(busy) AND NOT locked && full_up;
+		passed := passed || ARRAY(SELECT b FROM unnest(busy) b WHERE b <> ALL (locked) OR b = ANY (full_up));
+	END LOOP;
+	IF cardinality(full_up) > 0 THEN
+		RAISE WARNING USING
+			ERRCODE = 'PY205',
+			MESSAGE = format('what was posted to account %s does not fit into its counters', full_up[1]),
+			DETAIL = format('There are %s such accounts. It stays in payments.account_delta.',
+				cardinality(full_up)),
+			HINT = 'Post to another account from now on. Others are folded.';
+	END IF;
 	RETURN folded;
 END
 $$;
 COMMENT ON FUNCTION payments.fold_hot_accounts(int) IS
-	'adds what was posted to hot accounts lately into the accounts'' rows, so that reading their balance stays cheap; the worker calls it.  Looks at max_rows deltas to choose accounts, folds those completely, and returns the number of deltas folded';
+	'adds what was posted to hot accounts lately into the accounts'' rows, so that reading their balance stays cheap; the worker calls it.  Looks at max_rows deltas to choose accounts, folds those completely, and returns the number of deltas folded.  What does not fit into an account''s counters stays where it is, with a warning; others are folded';
 
 CREATE FUNCTION payments.format_amount(amount bigint, currency text) RETURNS text
-LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	decimals int;
 BEGIN
 	SELECT c.exponent INTO decimals FROM payments.currency c WHERE c.currency = format_amount.currency;
 	IF NOT FOUND THEN
+		PERFORM payments._refuse_card_numbers('currency', format_amount.currency);
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY013',
 			MESSAGE = format('currency "%s" does not exist', format_amount.currency),

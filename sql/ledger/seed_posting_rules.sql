@@ -1,5 +1,8 @@
 -- Which accounts a payment opens, and what each money movement posts.
 --
+-- These accounts are the system's: nobody else's account of such a code is
+-- posted to (account.from_template).
+--
 -- All of these accounts are hot.  Whoever learns from a PSP that money moved
 -- posts to them: the worker in batches, and applications inside transactions
 -- of their own, in receive_webhook().  Were they ordinary accounts, one such
@@ -42,9 +45,9 @@ CREATE TABLE payments.posting_rule (
 	PRIMARY KEY (event, leg, builtin)
 );
 COMMENT ON TABLE payments.posting_rule IS 'which postings a money movement causes; your rows (builtin = false) for an event replace the shipped ones as a whole';
-COMMENT ON COLUMN payments.posting_rule.event IS 'movement.kind: capture, refund, refund_failed, fee, dispute, dispute_won, late_capture; or what settlement files book: settled_fee and others';
+COMMENT ON COLUMN payments.posting_rule.event IS 'movement.kind: capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, late_capture; or what settlement files book: settled_fee and others';
 COMMENT ON COLUMN payments.posting_rule.leg IS 'number of the posting within the event';
-COMMENT ON COLUMN payments.posting_rule.debit IS 'account_template.code of the account debited with the whole amount; {psp}, {bank} as there';
+COMMENT ON COLUMN payments.posting_rule.debit IS 'account_template.code of the account debited with the whole amount; {psp}, {bank} as there; it must have a template';
 COMMENT ON COLUMN payments.posting_rule.credit IS 'account_template.code of the account credited with the whole amount';
 COMMENT ON COLUMN payments.posting_rule.description IS 'written on the posting';
 COMMENT ON COLUMN payments.posting_rule.builtin IS 'shipped with the extension';
@@ -69,8 +72,7 @@ INSERT INTO payments.account_template (code, type, hot, description, builtin) VA
 -- zero the merchant has more of the currency than is owed, below zero less.
 -- Each currency balances on its own; valued at today's rates the positions sum
 -- to what exchanging has gained.  Hot, since every exchange goes through them;
--- to limit how much of a currency may be sold, open the account "exchange" with
--- min_balance before the first exchange, or add a row of your own.
+-- to limit how much of a currency may be sold, add a row of your own.
 INSERT INTO payments.account_template (code, type, hot, description, builtin) VALUES
 	('exchange', 'equity', true, 'the merchant''s position in this currency, bought less sold by payments.exchange()', true),
 	('exchange_spread', 'income', true, 'kept by payments.exchange() as its spread', true);
@@ -79,8 +81,7 @@ INSERT INTO payments.account_template (code, type, hot, description, builtin) VA
 -- the money, but whether the merchant bears it is open until the dispute is
 -- decided, and merchant_balance must say what is owed today without guessing.
 -- A dispute that is won is the same posting reversed.  One that is lost is
--- written off by a person: debit merchant_balance (or an expense of your own),
--- credit dispute_reserve.
+-- borne by the merchant; where somebody else bears it, a row of yours says who.
 INSERT INTO payments.posting_rule (event, leg, debit, credit, description, builtin) VALUES
 	('capture', 1, 'psp_receivable:{psp}', 'merchant_balance', 'captured', true),
 	('refund', 1, 'merchant_balance', 'psp_receivable:{psp}', 'refunded', true),
@@ -88,6 +89,7 @@ INSERT INTO payments.posting_rule (event, leg, debit, credit, description, built
 	('fee', 1, 'psp_fees', 'psp_receivable:{psp}', 'fee of the PSP', true),
 	('dispute', 1, 'dispute_reserve', 'psp_receivable:{psp}', 'disputed, taken back by the PSP', true),
 	('dispute_won', 1, 'psp_receivable:{psp}', 'dispute_reserve', 'dispute won, money back', true),
+	('dispute_lost', 1, 'merchant_balance', 'dispute_reserve', 'dispute lost', true),
 	('late_capture', 1, 'psp_receivable:{psp}', 'suspense', 'captured after the payment was final', true);
 
 -- What settlement files book, by batch, merchant and currency; below zero it is

@@ -18,8 +18,9 @@ CREATE TABLE IF NOT EXISTS payments.account (
 	parent bigint,
 	history boolean NOT NULL DEFAULT false,
 	parts int,
+	from_template boolean NOT NULL DEFAULT false,
 	created_at timestamptz NOT NULL DEFAULT now(),
-	CONSTRAINT account_once UNIQUE (merchant, code, currency)
+	CONSTRAINT account_once UNIQUE (merchant, code, currency, from_template)
 ) WITH (fillfactor = 70);
 -- fillfactor, and no index on a column that postings change: such updates stay
 -- on their page (HOT).  No CHECKs: the server reads each from the catalog's text
@@ -31,7 +32,7 @@ CREATE INDEX IF NOT EXISTS account_parent ON payments.account (parent) WHERE par
 COMMENT ON TABLE payments.account IS 'ledger accounts with running counters; made by payments.create_account() or, from account_template, by the first movement that needs them';
 COMMENT ON COLUMN payments.account.account_id IS 'the id that payments.post() and payments.balance() take';
 COMMENT ON COLUMN payments.account.merchant IS 'whose account it is';
-COMMENT ON COLUMN payments.account.code IS 'name, unique per merchant and currency';
+COMMENT ON COLUMN payments.account.code IS 'name, unique per merchant and currency; one more of a name only where that became a template''s after it was opened';
 COMMENT ON COLUMN payments.account.currency IS 'ISO 4217 code; both accounts of a posting have the same';
 COMMENT ON COLUMN payments.account.type IS 'asset and expense accounts grow by debits (their normal side), liability, income and equity by credits';
 COMMENT ON COLUMN payments.account.hot IS 'posted to without a row lock: what was posted lately is in account_delta, or in account_part if it has limits; no holds; changed by payments.set_account_hot()';
@@ -45,6 +46,7 @@ COMMENT ON COLUMN payments.account.held_credits IS 'reserved to be credited, min
 COMMENT ON COLUMN payments.account.parent IS 'account.account_id that it is totalled under, of the same merchant, currency and type; lower than its own id; null: none';
 COMMENT ON COLUMN payments.account.history IS 'the balance after each posting is kept in account_history; never of a hot account';
 COMMENT ON COLUMN payments.account.parts IS 'how many rows it has in account_part, which then have what is posted to it; null: not split, as all but hot accounts with limits';
+COMMENT ON COLUMN payments.account.from_template IS 'opened as account_template has it: movements of payments post to such accounts and to no others';
 COMMENT ON COLUMN payments.account.created_at IS 'when the account was opened';
 
 CREATE OR REPLACE TRIGGER guard_account BEFORE INSERT OR UPDATE OR DELETE ON payments.account
@@ -102,15 +104,15 @@ COMMENT ON COLUMN payments.posting.currency IS 'ISO 4217 code, that of both acco
 COMMENT ON COLUMN payments.posting.kind IS 'posting_rule.event for money movements, otherwise as given to payments.post()';
 COMMENT ON COLUMN payments.posting.merchant IS 'merchant of the debited account; references are unique per merchant';
 COMMENT ON COLUMN payments.posting.payment_id IS 'payment whose money moved; null for postings made by payments.post()';
-COMMENT ON COLUMN payments.posting.reference IS 'client id for exactly-once posting, also in posting_reference; of a money movement PSP:OBJECT:KIND:LEG';
+COMMENT ON COLUMN payments.posting.reference IS 'client id for exactly-once posting, also in posting_reference; of a money movement PSP:OBJECT:KIND:LEG, of a file settlement:BATCH:EVENT:CURRENCY:MERCHANT:LEG or bank:MATCH:PSP:CURRENCY:MERCHANT:LEG, of a decision discrepancy:ID:NUMBER';
 COMMENT ON COLUMN payments.posting.description IS 'free text; of a reversal its reason';
 COMMENT ON COLUMN payments.posting.reverses IS 'posting that this one takes back, the other way round and whole; null for most';
 
 -- Exactly once.  Tables of their own, because an index of a partitioned table
 -- is unique within one partition only, and what was posted once must not be
--- posted again when its partition is retired.  References of movements of
--- payments have no merchant's name: no caller of post() can take one that a
--- PSP's answer will need.
+-- posted again when its partition is retired.  References of what we post
+-- ourselves, by the word of a PSP, a bank or whoever decides about one, have no
+-- merchant's name: no caller of a verb can take one that we shall need.
 CREATE TABLE IF NOT EXISTS payments.posting_reference (
 	merchant text NOT NULL,
 	reference text NOT NULL CONSTRAINT posting_reference_name_not_empty CHECK (reference <> ''),
@@ -120,7 +122,7 @@ CREATE TABLE IF NOT EXISTS payments.posting_reference (
 );
 
 COMMENT ON TABLE payments.posting_reference IS 'references that postings have taken, append-only: unique per merchant for ever.  Written by payments.post() and its like';
-COMMENT ON COLUMN payments.posting_reference.merchant IS 'merchant of the debited account; empty for movements of payments';
+COMMENT ON COLUMN payments.posting_reference.merchant IS 'merchant of the debited account; empty for what no verb has posted: movements of payments, files of PSPs and banks, decisions about these';
 COMMENT ON COLUMN payments.posting_reference.reference IS 'client id as given to payments.post()';
 COMMENT ON COLUMN payments.posting_reference.posting_id IS 'posting made under it, or posting_failure.posting_id if it was refused; neither is there if the posting was retired';
 COMMENT ON COLUMN payments.posting_reference.booked_at IS 'posting.booked_at';

@@ -38,6 +38,7 @@ DECLARE
 	fee numeric;
 BEGIN
 	IF wrong IS NOT NULL THEN
+		PERFORM payments._refuse_card_numbers('rounding', fee_amount.rounding);
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = wrong,
@@ -77,6 +78,7 @@ DECLARE
 	booked timestamptz;
 BEGIN
 	IF octet_length(_reference) NOT BETWEEN 1 AND 248 THEN
+		PERFORM payments._refuse_card_numbers('reference', _reference, 'descriptions', _descriptions);
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'reference must have 1 to 248 bytes',
@@ -129,12 +131,14 @@ CREATE FUNCTION payments.post_transaction(
 	effective_at timestamptz DEFAULT NULL,
 	imported boolean DEFAULT false
 ) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	n int := cardinality(post_transaction.debits);
 BEGIN
 	IF n IS NULL OR n = 0 OR post_transaction.kind IS NULL THEN
+		PERFORM payments._refuse_card_numbers('reference', post_transaction.reference,
+			'description', post_transaction.description, 'kind', post_transaction.kind);
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = CASE
@@ -160,7 +164,7 @@ CREATE FUNCTION payments.get_transaction(transaction_id bigint)
 		amount bigint, currency text, kind text, reference text, description text, effective_at timestamptz,
 		booked_at timestamptz, reversed_by bigint, amount_text text
 	)
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
+	LANGUAGE payments SET search_path = pg_catalog, pg_temp ROWS 5 AS $$
 BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._require_merchant(a.merchant)
@@ -198,7 +202,7 @@ COMMENT ON FUNCTION payments.get_transaction(bigint) IS
 
 CREATE FUNCTION payments.reverse_transaction(transaction_id bigint, reason text, reference text DEFAULT NULL)
 	RETURNS bigint
-	LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_reverse_transaction';
 COMMENT ON FUNCTION payments.reverse_transaction(bigint, text, text) IS
 	'takes all legs of a transaction back, all or none, the last first, and returns the id of the transaction that does so; each of its postings names the one it takes back in posting.reverses.  Limits and closed accounts are checked as for any posting.  reference: as for payments.post_transaction().  Errors: those of payments.reverse_posting(); PY211 also when a single leg has been reversed, PY213 (no such transaction)';
@@ -217,7 +221,7 @@ CREATE FUNCTION payments.post_split(
 	kind text DEFAULT 'split',
 	effective_at timestamptz DEFAULT NULL
 ) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE payments SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	one bigint;
@@ -226,6 +230,8 @@ DECLARE
 	parts bigint[];
 	wrong text;
 BEGIN
+	PERFORM payments._refuse_card_numbers('reference', post_split.reference,
+		'description', post_split.description, 'kind', post_split.kind);
 	one := CASE
 		WHEN to_many THEN post_split.debits[array_lower(post_split.debits, 1)]
 		ELSE post_split.credits[array_lower(post_split.credits, 1)]
@@ -280,16 +286,15 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	account bigint;
-	t record;
+	t payments.account_template;
 BEGIN
-	-- The merchant's own definition of it comes first.
 	SELECT a.account_id INTO account
 	FROM payments.account a
-	WHERE a.merchant = _merchant AND a.code = _code AND a.currency = _currency;
+	WHERE a.merchant = _merchant AND a.code = _code AND a.currency = _currency AND a.from_template;
 	IF FOUND THEN
 		RETURN account;
 	END IF;
-	SELECT * INTO t FROM payments.account_template a WHERE a.code = _code ORDER BY a.builtin LIMIT 1;
+	SELECT * INTO t FROM payments._template_of(_code);
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY207',
@@ -315,7 +320,7 @@ CREATE FUNCTION payments.exchange(
 	description text DEFAULT NULL,
 	effective_at timestamptz DEFAULT NULL
 ) RETURNS TABLE (transaction_id bigint, sold bigint, bought bigint, spread bigint)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1
+LANGUAGE payments SET search_path = pg_catalog, pg_temp ROWS 1
 AS $$
 DECLARE
 	wrong text;
@@ -333,6 +338,8 @@ DECLARE
 	spread_to bigint;
 	quoted text;
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'reference', exchange.reference, 'description', exchange.description);
 	wrong := CASE
 		WHEN num_nonnulls(exchange.sell, exchange.buy) <> 1 THEN 'one of sell and buy must be given'
 		WHEN coalesce(exchange.sell, exchange.buy) <= 0 THEN 'the amount must be above zero'

@@ -56,6 +56,8 @@ CREATE TABLE IF NOT EXISTS payments.payment (
 -- A webhook often names nothing but the PSP's own id.
 CREATE UNIQUE INDEX IF NOT EXISTS payment_psp_payment_id ON payments.payment (psp, psp_payment_id) WHERE psp_payment_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS payment_order_ref ON payments.payment (order_ref) WHERE order_ref IS NOT NULL;
+-- Lists of a customer, newest first: payment_id is in order of time.
+CREATE INDEX IF NOT EXISTS payment_customer ON payments.payment (customer, payment_id) WHERE customer IS NOT NULL;
 
 COMMENT ON TABLE payments.payment IS 'one row a payment: what was asked for, which never changes (guard_facts), and how it stands now, a projection of payment_status and movement that is written only under this row''s lock.  Inserted by create_payment()';
 COMMENT ON COLUMN payments.payment.payment_id IS 'UUIDv7; its last 12 bits are the shard bucket of the merchant';
@@ -85,8 +87,8 @@ COMMENT ON COLUMN payments.payment.refunded IS 'minor units refunded: movements 
 COMMENT ON COLUMN payments.payment.disputed IS 'minor units taken back by disputes: movements of kind dispute less dispute_won, as far as refunds leave room';
 COMMENT ON COLUMN payments.payment.psp_payment_id IS 'the PSP''s id of the payment; null until the PSP has answered, and again after a soft decline';
 COMMENT ON COLUMN payments.payment.next_action_url IS 'where the payer must go while the status is requires_action';
-COMMENT ON COLUMN payments.payment.failure_code IS 'the PSP''s code of the last decline; null after success';
-COMMENT ON COLUMN payments.payment.failure_message IS 'the PSP''s words to it, for people';
+COMMENT ON COLUMN payments.payment.failure_code IS 'the PSP''s code of the last decline; or return_url_missing: the payer must confirm, and the PSP has no page for it; null after success';
+COMMENT ON COLUMN payments.payment.failure_message IS 'the PSP''s words to it, or what to do, for people';
 
 CREATE TABLE IF NOT EXISTS payments.operation (
 	operation_id uuid PRIMARY KEY,
@@ -105,7 +107,8 @@ CREATE TABLE IF NOT EXISTS payments.operation (
 	psp_object_id text,
 	failure_code text,
 	failure_message text,
-	completed_at timestamptz
+	completed_at timestamptz,
+	source text
 ) WITH (fillfactor = 80);
 
 CREATE INDEX IF NOT EXISTS operation_payment ON payments.operation (payment_id);
@@ -129,6 +132,7 @@ COMMENT ON COLUMN payments.operation.psp_object_id IS 'the PSP''s id of what the
 COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the last decline, or conflicted, discarded, or captured_otherwise: by another hand in another amount';
 COMMENT ON COLUMN payments.operation.failure_message IS 'the PSP''s words to it, for people';
 COMMENT ON COLUMN payments.operation.completed_at IS 'when it succeeded, failed or was cancelled; null: open';
+COMMENT ON COLUMN payments.operation.source IS 'who said how it ended: client, answer, inquiry, webhook, settlement or person; null: open';
 
 CREATE TABLE IF NOT EXISTS payments.payment_status (
 	payment_id uuid NOT NULL,
@@ -292,7 +296,7 @@ CREATE TABLE IF NOT EXISTS payments.dead_letter (
 	detail text,
 	attempts int NOT NULL,
 	created_at timestamptz NOT NULL,
-	decision text CONSTRAINT dead_letter_decision_known CHECK (decision IN ('redriven', 'discarded', 'resolved')),
+	decision text CONSTRAINT dead_letter_decision_known CHECK (decision IN ('redriven', 'discarded', 'confirmed', 'resolved')),
 	decided_at timestamptz,
 	decided_by text,
 	decision_reason text
@@ -301,20 +305,20 @@ CREATE TABLE IF NOT EXISTS payments.dead_letter (
 -- At most one open dead letter an operation.
 CREATE UNIQUE INDEX IF NOT EXISTS dead_letter_open ON payments.dead_letter (operation_id) WHERE decision IS NULL;
 
-COMMENT ON TABLE payments.dead_letter IS 'operations that nothing will be done about until a person decides, by redrive() or discard(), or the PSP tells after all.  Written by the worker';
+COMMENT ON TABLE payments.dead_letter IS 'operations that nothing will be done about until a person decides, by redrive(), discard() or decide_operation(), or the PSP tells after all.  Written by the worker';
 COMMENT ON COLUMN payments.dead_letter.dead_letter_id IS 'for redrive() and discard()';
 COMMENT ON COLUMN payments.dead_letter.operation_id IS 'operation.operation_id; at most one open dead letter each; no foreign key, see check()';
 COMMENT ON COLUMN payments.dead_letter.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.dead_letter.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.dead_letter.action IS 'what was next: send or inquire';
-COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_claim, cannot_complete or booked_elsewhere';
+COMMENT ON COLUMN payments.dead_letter.reason IS 'psp_unreachable, outcome_unknown, pending_too_long, action_never_came, conflicted, worker_died, cannot_build, cannot_inquire, cannot_claim, cannot_complete or booked_elsewhere; or in_doubt: a person has decided before its schedule had ended';
 COMMENT ON COLUMN payments.dead_letter.detail IS 'the last error or the PSP''s words, for people';
 COMMENT ON COLUMN payments.dead_letter.attempts IS 'rows in attempt by then';
 COMMENT ON COLUMN payments.dead_letter.created_at IS 'when it was buried';
-COMMENT ON COLUMN payments.dead_letter.decision IS 'redriven, discarded, or resolved: the PSP said what became of it, or the payment was cancelled; null: open';
+COMMENT ON COLUMN payments.dead_letter.decision IS 'redriven; discarded or confirmed: it was not done, or it was, by a person''s word; resolved: the PSP said what became of it, or the payment was cancelled; null: open';
 COMMENT ON COLUMN payments.dead_letter.decided_at IS 'when it was decided';
 COMMENT ON COLUMN payments.dead_letter.decided_by IS 'database role that decided, or that brought the PSP''s word';
-COMMENT ON COLUMN payments.dead_letter.decision_reason IS 'why, as given to discard()';
+COMMENT ON COLUMN payments.dead_letter.decision_reason IS 'why, as given to discard() or decide_operation()';
 
 -- Columns of fixed width first: reconciliation reads millions of these.
 CREATE TABLE IF NOT EXISTS payments.movement (
@@ -337,12 +341,12 @@ CREATE INDEX IF NOT EXISTS movement_recorded_at ON payments.movement USING brin 
 COMMENT ON TABLE payments.movement IS 'money that moved at a PSP, append-only.  One row for each object and kind, from whichever side and however often it is heard of; amounts of a payment are sums of these.  Written under the payment''s lock by answers, inquiries and webhooks, with their postings';
 COMMENT ON COLUMN payments.movement.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.movement.object_id IS 'the PSP''s id of what moved it, or of what it says: payment, refund, fee or dispute';
-COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, or late_capture: money that came when nobody waited for it, kept in suspense.  Moving nothing: authorize, void; refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
+COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, or late_capture: money that came when nobody waited for it, kept in suspense.  Moving nothing: authorize, void; refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
 COMMENT ON COLUMN payments.movement.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.movement.operation_id IS 'operation that asked for it; null: none of ours';
 COMMENT ON COLUMN payments.movement.amount IS 'minor units, above zero; kind says the direction';
 COMMENT ON COLUMN payments.movement.currency IS 'ISO 4217 code, the payment''s';
-COMMENT ON COLUMN payments.movement.source IS 'who said so first: answer, inquiry or webhook';
+COMMENT ON COLUMN payments.movement.source IS 'who said so first: answer, inquiry, webhook, settlement or person';
 COMMENT ON COLUMN payments.movement.recorded_at IS 'when it was written';
 
 CREATE TABLE IF NOT EXISTS payments.idempotency_key (
@@ -364,7 +368,7 @@ COMMENT ON COLUMN payments.idempotency_key.verb IS 'function that was called';
 COMMENT ON COLUMN payments.idempotency_key.request_hash IS 'SHA-256 over the arguments; another request under the key is refused (PY102)';
 COMMENT ON COLUMN payments.idempotency_key.payment_id IS 'payment made or changed';
 COMMENT ON COLUMN payments.idempotency_key.operation_id IS 'operation made';
-COMMENT ON COLUMN payments.idempotency_key.status IS 'status that the first call returned, and every repetition returns';
+COMMENT ON COLUMN payments.idempotency_key.status IS 'status that the first call returned; a repetition returns that of now';
 COMMENT ON COLUMN payments.idempotency_key.created_at IS 'when';
 
 CREATE TABLE IF NOT EXISTS payments.event (
@@ -377,19 +381,19 @@ CREATE TABLE IF NOT EXISTS payments.event (
 	created_at timestamptz NOT NULL
 ) PARTITION BY RANGE (id);
 
-COMMENT ON TABLE payments.event IS 'outbox, append-only: one row for each row of payment_status, in the same commit, in the shape that Debezium''s outbox router reads';
+COMMENT ON TABLE payments.event IS 'outbox, append-only: one row for each row of payment_status, and one for each end of a capture, void or refund, in the same commit, in the shape that Debezium''s outbox router reads';
 COMMENT ON COLUMN payments.event.id IS 'UUIDv7, for the reader to drop what it has seen';
 COMMENT ON COLUMN payments.event.aggregatetype IS 'payment';
 COMMENT ON COLUMN payments.event.aggregateid IS 'payment_id';
-COMMENT ON COLUMN payments.event.type IS 'payment.STATUS';
-COMMENT ON COLUMN payments.event.payload IS 'payment_id, seq, status, event, code, amount in minor units, currency, order_ref';
+COMMENT ON COLUMN payments.event.type IS 'payment.STATUS; or how an operation ended, such as refund.failed, capture.succeeded, void.cancelled';
+COMMENT ON COLUMN payments.event.payload IS 'payment_id, seq, status, event, code, amount in minor units, currency, order_ref; of an operation: operation_id and source instead of seq and event, and its own status and amount';
 COMMENT ON COLUMN payments.event.merchant IS 'merchant.merchant';
 COMMENT ON COLUMN payments.event.created_at IS 'when it was written';
 
 CREATE TABLE IF NOT EXISTS payments.exception (
 	exception_id uuid PRIMARY KEY,
 	kind text NOT NULL CONSTRAINT exception_kind_known CHECK (kind IN
-		('after_cancel', 'conflicted', 'orphan', 'over_refunded', 'duplicate', 'refund_failed', 'disputed')),
+		('after_cancel', 'conflicted', 'orphan', 'over_refunded', 'duplicate', 'refund_failed', 'disputed', 'unreadable')),
 	psp text NOT NULL,
 	object_id text,
 	psp_ref text,
@@ -412,7 +416,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS exception_over_refunded ON payments.exception 
 
 COMMENT ON TABLE payments.exception IS 'what a person must look at: the PSP''s money and ours differ, or a customer is owed something.  Opened by answers, inquiries and webhooks';
 COMMENT ON COLUMN payments.exception.exception_id IS 'UUIDv7';
-COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed';
+COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ, or what a person had decided; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed; unreadable: an event of a type that moves money, object_id is its id';
 COMMENT ON COLUMN payments.exception.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.exception.object_id IS 'the PSP''s id of the object; opened once for each object and kind';
 COMMENT ON COLUMN payments.exception.psp_ref IS 'of an orphan, operation.psp_ref that it names: should a client repeat the call, the PSP is asked first; else null';

@@ -1,4 +1,4 @@
--- The verbs.  SECURITY DEFINER, owned by payments_owner; who may call what is
+-- The verbs.  They act as payments_owner (core/caller.sql); who may call what is
 -- in core/grants.sql.
 
 CREATE FUNCTION payments.create_payment(
@@ -8,16 +8,16 @@ CREATE FUNCTION payments.create_payment(
 	description text DEFAULT NULL, metadata jsonb DEFAULT '{}', off_session boolean DEFAULT false,
 	OUT payment_id uuid, OUT status text, OUT replayed boolean
 ) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_create_payment';
 COMMENT ON FUNCTION payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean) IS
-'Accepts a payment in the caller''s transaction; the PSP is called after its commit. amount: whole minor units. idempotency_key: names the intent, 1 to 255 characters; the same call again gives the first result with replayed = true, another call with the key raises PY102. capture: automatic, or manual to hold the amount until capture_payment(). off_session: no customer is waiting, so soft declines are retried by schedule. Raises PY101 PY102 (key), PY014 (amount), PY013 (currency), PY010 (merchant), PY401 (PSP), PY009 (card number in a text).';
+'Accepts a payment in the caller''s transaction; the PSP is called after its commit. amount: whole minor units. idempotency_key: names the intent, 1 to 255 characters; the same call again gives the same payment with replayed = true and the status that it has now, another call with the key raises PY102. capture: automatic, or manual to hold the amount until capture_payment(). off_session: no customer is waiting, so soft declines are retried by schedule. Raises PY101 PY102 (key), PY014 (amount), PY013 (currency), PY010 (merchant), PY401 (PSP), PY009 (card number in a text).';
 
 CREATE FUNCTION payments.capture_payment(
 	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, OUT operation_id uuid, OUT status text,
 	OUT replayed boolean
 ) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_capture_payment';
 COMMENT ON FUNCTION payments.capture_payment(uuid, text, bigint) IS
 'Takes an authorized amount, or a part of it (minor units); the rest is released. Raises PY006 (wrong status), PY007 (more than authorized), PY008 (a capture or cancel is in progress), PY005, PY101, PY102.';
@@ -26,7 +26,7 @@ CREATE FUNCTION payments.cancel_payment(
 	payment_id uuid, idempotency_key text, reason text DEFAULT NULL, OUT operation_id uuid, OUT status text,
 	OUT replayed boolean
 ) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_cancel_payment';
 COMMENT ON FUNCTION payments.cancel_payment(uuid, text, text) IS
 'Cancels a payment that was not captured: at once while nothing is at the PSP, else by a void there. Raises PY006 (captured or over), PY008 (a call is in flight), PY005, PY101, PY102.';
@@ -35,7 +35,7 @@ CREATE FUNCTION payments.refund_payment(
 	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL,
 	OUT operation_id uuid, OUT status text, OUT replayed boolean
 ) RETURNS record
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_refund_payment';
 COMMENT ON FUNCTION payments.refund_payment(uuid, text, bigint, text) IS
 'Gives captured money back, all that is left or a part of it (minor units); may be called several times. Raises PY006 (nothing captured), PY007 (more than is left after refunds, pending refunds and disputes), PY005, PY101, PY102.';
@@ -48,7 +48,7 @@ CREATE FUNCTION payments.get_payment(
 	OUT next_action_url text, OUT failure_code text, OUT failure_message text, OUT pending_operation text,
 	OUT created_at timestamptz, OUT updated_at timestamptz
 ) RETURNS record
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM payments._require_setup();
 	SELECT p.status, p.amount, p.currency, payments.format_amount(p.amount, p.currency), p.authorized,
@@ -88,7 +88,7 @@ CREATE FUNCTION payments.payment_history(payment_id uuid)
 	RETURNS TABLE (
 		seq int, status text, event text, source text, actor text, code text, recorded_at timestamptz
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
 	owner text;
@@ -109,50 +109,107 @@ BEGIN
 	JOIN payments.partition_retired x ON x.table_name = 'payment_status' AND x.from_time = r.from_time
 	WHERE r.payment_id = payment_history.payment_id;
 	RETURN QUERY
-	SELECT s.seq, s.status, s.event, s.source, s.actor, s.code, s.recorded_at
-	FROM payments.payment_status s
-	WHERE s.payment_id = payment_history.payment_id
-	ORDER BY s.seq;
+	SELECT h.*
+	FROM (
+		SELECT s.seq, s.status, s.event, s.source, s.actor, s.code, s.recorded_at
+		FROM payments.payment_status s
+		WHERE s.payment_id = payment_history.payment_id
+		UNION ALL
+		SELECT NULL, NULL, o.kind || '.failed', o.source, NULL, o.failure_code, o.completed_at
+		FROM payments.operation o
+		WHERE o.payment_id = payment_history.payment_id
+		AND o.kind IN ('capture', 'void', 'refund') AND o.status = 'failed'
+	) h (seq, status, event, source, actor, code, recorded_at)
+	ORDER BY h.recorded_at, h.seq;
 END
 $$;
 COMMENT ON FUNCTION payments.payment_history(uuid) IS
-'Every status a payment has had, oldest first: what happened, who said so (client, worker, answer, inquiry, webhook, person) and the PSP''s code. Where rows were retired, a first row with the event retired stands for them: the last status, by whom and when it was retired. Raises PY005.';
+'Every status a payment has had, oldest first: what happened, who said so (client, worker, answer, inquiry, webhook, person) and the PSP''s code. A capture, void or refund that failed is a row without seq and status: it left the payment as it was. Where rows were retired, a first row with the event retired stands for them: the last status, by whom and when it was retired. Raises PY005.';
 
-CREATE FUNCTION payments.wait_payment(payment_id uuid, timeout interval DEFAULT '30 s') RETURNS text
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION payments.get_operation(
+	operation_id uuid, OUT payment_id uuid, OUT kind text, OUT status text, OUT amount bigint,
+	OUT currency text, OUT amount_text text, OUT psp text, OUT psp_object_id text, OUT reason text,
+	OUT failure_code text, OUT failure_message text, OUT source text, OUT created_at timestamptz,
+	OUT completed_at timestamptz
+) RETURNS record
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM payments._require_setup();
+	PERFORM payments._require_merchant(payments._merchant_of_operation(get_operation.operation_id));
+	SELECT o.payment_id, o.kind, o.status, o.amount, o.currency, payments.format_amount(o.amount, o.currency),
+		o.psp, o.psp_object_id, o.reason, o.failure_code, o.failure_message, o.source, o.created_at,
+		o.completed_at
+	INTO get_operation.payment_id, get_operation.kind, get_operation.status, get_operation.amount,
+		get_operation.currency, get_operation.amount_text, get_operation.psp, get_operation.psp_object_id,
+		get_operation.reason, get_operation.failure_code, get_operation.failure_message,
+		get_operation.source, get_operation.created_at, get_operation.completed_at
+	FROM payments.operation o
+	WHERE o.operation_id = get_operation.operation_id;
+END
+$$;
+COMMENT ON FUNCTION payments.get_operation(uuid) IS
+'A capture, cancellation or refund as it stands; amount in minor units. status: succeeded, failed (failure_code and failure_message are the PSP''s words) or cancelled when it is over, and source says by whose word; else what it waits for. Raises PY016.';
+
+CREATE FUNCTION payments._merchant_of_operation(_operation_id uuid) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	deadline timestamptz := clock_timestamp() + wait_payment.timeout;
+	owner text;
+BEGIN
+	SELECT p.merchant INTO owner
+	FROM payments.operation o
+	JOIN payments.payment p ON p.payment_id = o.payment_id
+	WHERE o.operation_id = _operation_id;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY016',
+			MESSAGE = coalesce('operation ' || _operation_id || ' does not exist',
+				'operation_id must not be null'),
+			HINT = 'Pass the operation_id that capture_payment(), cancel_payment() or refund_payment() '
+				'returned.';
+	END IF;
+	RETURN owner;
+END
+$$;
+COMMENT ON FUNCTION payments._merchant_of_operation(uuid) IS
+'Internal: whose payment the operation is on. Raises PY016.';
+
+CREATE FUNCTION payments._wait(_payment_id uuid, _operation_id uuid, _timeout interval) RETURNS text
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	deadline timestamptz := clock_timestamp() + coalesce(_timeout, '30 s');
 	pause double precision := 0.005;
 	p record;
 BEGIN
-	PERFORM payments._require_setup();
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY011',
 			MESSAGE = 'cannot wait in a transaction whose snapshot stands still',
-			HINT = 'Call wait_payment() at READ COMMITTED, outside of the transaction that created the '
-				'payment.';
+			HINT = 'Call it at READ COMMITTED, outside of the transaction that asked for what it waits for.';
 	END IF;
 	LOOP
-		SELECT q.status, q.merchant, q.xmin = pg_current_xact_id_if_assigned()::xid AS mine,
-			payments._is_resting(q.status)
-			AND NOT EXISTS (
-				SELECT FROM payments.operation o
-				WHERE o.payment_id = q.payment_id
-				AND o.kind IN ('capture', 'void', 'refund')
-				AND o.status IN ('initiated', 'processing', 'awaiting_retry', 'in_doubt')
-			) AS done
+		SELECT coalesce(w.status, q.status) AS status, q.merchant,
+			q.xmin = pg_current_xact_id_if_assigned()::xid AS mine,
+			CASE
+				WHEN w.operation_id IS NOT NULL
+					THEN w.completed_at IS NOT NULL OR w.status = 'requires_action'
+				ELSE payments._is_resting(q.status)
+					AND NOT EXISTS (
+						SELECT FROM payments.operation o
+						WHERE o.payment_id = q.payment_id
+						AND o.kind IN ('capture', 'void', 'refund')
+						AND o.status IN ('initiated', 'processing', 'awaiting_retry', 'in_doubt')
+					)
+			END AS done
 		INTO p
 		FROM payments.payment q
-		WHERE q.payment_id = wait_payment.payment_id;
+		LEFT JOIN payments.operation w ON w.operation_id = _operation_id
+		WHERE q.payment_id = _payment_id;
 		IF NOT FOUND THEN
-			RAISE EXCEPTION USING
-				ERRCODE = 'PY005',
-				MESSAGE = coalesce('payment ' || wait_payment.payment_id || ' does not exist',
-					'payment_id must not be null'),
-				HINT = 'Pass the payment_id that create_payment() returned.';
-		ELSIF p.done THEN
-			PERFORM payments._require_merchant(p.merchant);
+			RETURN NULL;
+		END IF;
+		-- In each turn: the merchant may have been given to another role meanwhile.
+		PERFORM payments._require_merchant(p.merchant);
+		IF p.done THEN
 			RETURN p.status;
 		ELSIF p.mine THEN
 			RAISE EXCEPTION USING
@@ -160,7 +217,6 @@ BEGIN
 				MESSAGE = 'cannot wait for what this transaction has not committed',
 				HINT = 'COMMIT first: the worker sees the payment only then.';
 		ELSIF clock_timestamp() >= deadline THEN
-			PERFORM payments._require_merchant(p.merchant);
 			RETURN p.status;
 		END IF;
 		PERFORM pg_sleep(
@@ -169,5 +225,39 @@ BEGIN
 	END LOOP;
 END
 $$;
+COMMENT ON FUNCTION payments._wait(uuid, uuid, interval) IS
+'Internal: waits until a payment rests, or an operation on it is over, and returns its status. Raises PY011.';
+
+CREATE FUNCTION payments.wait_payment(payment_id uuid, timeout interval DEFAULT '30 s') RETURNS text
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	owner text;
+BEGIN
+	PERFORM payments._require_setup();
+	SELECT p.merchant INTO owner FROM payments.payment p WHERE p.payment_id = wait_payment.payment_id;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY005',
+			MESSAGE = coalesce('payment ' || wait_payment.payment_id || ' does not exist',
+				'payment_id must not be null'),
+			HINT = 'Pass the payment_id that create_payment() returned.';
+	END IF;
+	PERFORM payments._require_merchant(owner);
+	RETURN payments._wait(wait_payment.payment_id, NULL, wait_payment.timeout);
+END
+$$;
 COMMENT ON FUNCTION payments.wait_payment(uuid, interval) IS
-'Waits until a payment is final or rests (succeeded, failed, cancelled, authorized, requires_action, ...) with nothing of ours under way, and returns its status; after the timeout returns the status it has then. Raises PY011 in the transaction that created it, or above READ COMMITTED; PY005.';
+'Waits until a payment is final or rests (succeeded, failed, cancelled, authorized, requires_action, ...) with nothing of ours under way, and returns its status; after the timeout returns the status it has then. A refund that the PSP refused leaves it as it was: wait_operation() tells. Raises PY011 in the transaction that created it, or above READ COMMITTED; PY005.';
+
+CREATE FUNCTION payments.wait_operation(operation_id uuid, timeout interval DEFAULT '30 s') RETURNS text
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM payments._require_setup();
+	PERFORM payments._require_merchant(payments._merchant_of_operation(wait_operation.operation_id));
+	RETURN payments._wait(
+		(SELECT o.payment_id FROM payments.operation o WHERE o.operation_id = wait_operation.operation_id),
+		wait_operation.operation_id, wait_operation.timeout);
+END
+$$;
+COMMENT ON FUNCTION payments.wait_operation(uuid, interval) IS
+'Waits until a capture, cancellation or refund is over, and returns its status: succeeded, failed or cancelled; requires_action where somebody must do something at the PSP; after the timeout, the status it has then. get_operation() says why. Raises PY011 in the transaction that asked for it, or above READ COMMITTED; PY016.';

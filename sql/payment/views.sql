@@ -2,19 +2,29 @@
 -- reader what that reader may see.
 
 CREATE OR REPLACE VIEW payments.stuck WITH (security_invoker = true) AS
-WITH u AS (SELECT payments._unarmed_reason() AS reason)
+WITH u AS (SELECT payments._unarmed_reason() AS reason),
+w AS (SELECT payments._worker_pid() AS pid, payments._worker_trouble() AS trouble)
 SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS operation,
 	CASE
 		WHEN d.dead_letter_id IS NOT NULL THEN 'dead letter: ' || d.reason
 		WHEN s.psp IS NULL THEN 'the PSP has no row any more'
-		WHEN q.operation_id IS NOT NULL AND NOT i.worker_enabled THEN 'the worker is stopped'
-		WHEN u.reason IS NOT NULL AND s.adapter <> 'sandbox' THEN 'not armed: ' || u.reason
-		WHEN s.halted_at IS NOT NULL THEN 'PSP halted: ' || coalesce(s.halted_reason, 'see payments.psp')
-		WHEN h.problem IS NOT NULL THEN 'the worker cannot call the PSP: ' || h.problem
-		WHEN o.status = 'in_doubt' THEN 'outcome unknown, inquired again at ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
-		WHEN q.claimed_by IS NOT NULL THEN 'in flight'
-		WHEN q.due_at < now() THEN 'due, not yet claimed'
-		ELSE 'waits until ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
+		WHEN q.claimed_by IS NOT NULL AND o.status <> 'in_doubt' THEN 'in flight'
+		ELSE coalesce(
+			nullif(concat_ws('; ',
+				CASE
+					WHEN pg_is_in_recovery() THEN 'this is a standby'
+					WHEN NOT i.worker_enabled THEN 'the worker is stopped'
+					WHEN w.pid IS NULL THEN 'the worker does not run'
+				END,
+				CASE WHEN NOT pg_is_in_recovery() THEN w.trouble END,
+				CASE WHEN s.adapter <> 'sandbox' THEN 'not armed: ' || u.reason END,
+				CASE WHEN s.halted_at IS NOT NULL THEN 'PSP halted: ' || coalesce(s.halted_reason, 'see payments.psp') END,
+				'the worker cannot call the PSP: ' || h.problem), ''),
+			CASE
+				WHEN o.status = 'in_doubt' THEN 'outcome unknown, inquired again at ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
+				WHEN q.due_at < now() THEN 'due, not yet claimed'
+				ELSE 'waits until ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
+			END)
 	END AS why,
 	now() - o.created_at AS age,
 	o.amount, o.currency
@@ -23,20 +33,21 @@ JOIN payments.payment p ON p.payment_id = o.payment_id
 LEFT JOIN payments.psp s ON s.psp = o.psp
 CROSS JOIN payments.installation i
 CROSS JOIN u
+CROSS JOIN w
 LEFT JOIN payments.psp_health h ON h.psp = o.psp
 LEFT JOIN payments.queue q ON q.operation_id = o.operation_id
 LEFT JOIN payments.dead_letter d ON d.operation_id = o.operation_id AND d.decision IS NULL
 WHERE o.operation_id IN (
-	SELECT w.operation_id FROM payments.queue w
-	WHERE w.enqueued_at < now() - interval '1 minute' OR w.try > 0
+	SELECT x.operation_id FROM payments.queue x
+	WHERE x.enqueued_at < now() - interval '1 minute' OR x.try > 0
 	UNION
-	SELECT w.operation_id FROM payments.dead_letter w WHERE w.decision IS NULL);
+	SELECT x.operation_id FROM payments.dead_letter x WHERE x.decision IS NULL);
 COMMENT ON VIEW payments.stuck IS 'operations that have not gone through at the first try, or wait for more than a minute, and why';
 COMMENT ON COLUMN payments.stuck.payment_id IS 'the payment';
 COMMENT ON COLUMN payments.stuck.operation_id IS 'the operation on it';
 COMMENT ON COLUMN payments.stuck.status IS 'status of the payment';
 COMMENT ON COLUMN payments.stuck.operation IS 'kind and status of the operation';
-COMMENT ON COLUMN payments.stuck.why IS 'what it waits for';
+COMMENT ON COLUMN payments.stuck.why IS 'what it waits for: all that is in the way of its PSP, else what is next';
 COMMENT ON COLUMN payments.stuck.age IS 'since the operation was asked for';
 COMMENT ON COLUMN payments.stuck.amount IS 'minor units';
 COMMENT ON COLUMN payments.stuck.currency IS 'ISO 4217 code';
@@ -46,27 +57,32 @@ SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
 	payments._worker_pid() AS pid,
 	i.worker_enabled AS enabled,
 	u.reason IS NULL AS armed,
-	CASE
-		WHEN pg_is_in_recovery() THEN 'this is a standby: promote it, and SELECT payments.arm() when the primary is off for good'
-		WHEN NOT i.worker_enabled THEN 'stopped: SELECT payments.start_worker()'
-		WHEN payments._worker_pid() IS NULL THEN
-			'not running: ' || coalesce(payments._worker_trouble(), 'list this database in payments.databases, or SELECT payments.start_worker()')
-		WHEN payments._worker_trouble() IS NOT NULL THEN payments._worker_trouble()
-		ELSE nullif(concat_ws('; ',
-			CASE WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp r WHERE r.adapter <> 'sandbox')
-				THEN 'nothing is sent to real PSPs: ' || u.reason || ': SELECT payments.arm(), once no other copy of this database sends' END,
-			(SELECT string_agg(format('PSP "%s" is halted: %s: SELECT payments.resume_psp(%L)', h.psp, coalesce(h.halted_reason, 'see payments.psp'), h.psp), '; ' ORDER BY h.psp)
-			 FROM payments.psp h WHERE h.halted_at IS NOT NULL),
-			s.unfit,
-			CASE WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_health' END), '')
-	END AS hint,
+	coalesce(nullif(concat_ws('; ',
+		CASE
+			WHEN pg_is_in_recovery() THEN 'this is a standby: promote it, and SELECT payments.arm() when the primary is off for good'
+			WHEN NOT i.worker_enabled THEN 'stopped: SELECT payments.start_worker()'
+			WHEN payments._worker_pid() IS NULL THEN
+				'not running: ' || coalesce(payments._worker_trouble(), 'list this database in payments.databases, or SELECT payments.start_worker()')
+			ELSE payments._worker_trouble()
+		END,
+		CASE WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp r WHERE r.adapter <> 'sandbox')
+			THEN 'nothing is sent to real PSPs: ' || u.reason || ': SELECT payments.arm(), once no other copy of this database sends' END,
+		(SELECT string_agg(format('PSP "%s" is halted: %s: SELECT payments.resume_psp(%L)', h.psp, coalesce(h.halted_reason, 'see payments.psp'), h.psp), '; ' ORDER BY h.psp)
+		 FROM payments.psp h WHERE h.halted_at IS NOT NULL),
+		s.unfit,
+		CASE WHEN payments._worker_pid() IS NOT NULL AND i.worker_enabled AND NOT pg_is_in_recovery()
+			THEN payments._seal_overdue() || ': end what has been open for long in pg_stat_activity and pg_prepared_xacts, and see the server log' END,
+		CASE WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_health' END), ''),
+		-- Nothing is in the way, and yet no round is made.
+		CASE WHEN q.oldest_due < now() - interval '1 minute'
+			THEN format('the worker runs, but does not claim what is due since %s: see the server log, or terminate process %s', to_char(q.oldest_due, 'YYYY-MM-DD HH24:MI:SS'), payments._worker_pid()) END) AS hint,
 	q.queued, q.due, q.in_flight,
 	(SELECT count(*) FROM payments.dead_letter d WHERE d.decision IS NULL) AS dead_letters,
 	q.oldest_due, s.slowed
 FROM payments.installation i,
 	LATERAL (SELECT count(*) FILTER (WHERE h.problem IS NULL) AS slowed,
 				string_agg(format('PSP "%s" is not called: %s', h.psp, h.problem), '; ' ORDER BY h.psp) FILTER (WHERE h.problem IS NOT NULL) AS unfit
-			 FROM payments.psp_health h JOIN payments.psp p ON p.psp = h.psp AND p.halted_at IS NULL) s,
+			 FROM payments.psp_health h JOIN payments.psp p ON p.psp = h.psp) s,
 	LATERAL (SELECT payments._unarmed_reason() AS reason) u,
 	LATERAL (SELECT count(*) AS queued,
 				count(*) FILTER (WHERE w.due_at <= now() AND w.claimed_by IS NULL) AS due,

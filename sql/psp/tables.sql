@@ -25,7 +25,7 @@ COMMENT ON COLUMN payments.psp.config IS 'for the adapter';
 COMMENT ON COLUMN payments.psp.inflight_max IS 'calls at a time that one worker makes to this PSP';
 COMMENT ON COLUMN payments.psp.timeout IS 'for one call, connecting included; then its outcome is unknown';
 COMMENT ON COLUMN payments.psp.halted_at IS 'no calls since: the PSP refused our credentials or our configuration; null: not halted';
-COMMENT ON COLUMN payments.psp.halted_reason IS 'for people: that the PSP refused our credentials, with HTTP status and code; or account_changed with what changed';
+COMMENT ON COLUMN payments.psp.halted_reason IS 'for people: that the PSP refused our credentials, with HTTP status, code and its own sentence, in which keys are masked; or account_changed with what changed';
 COMMENT ON COLUMN payments.psp.created_at IS 'when it was made';
 COMMENT ON COLUMN payments.psp.account_id IS 'the PSP''s name of the account that our secret is of, as the worker was told first; with another one it sends nothing, see accept_psp_account(). Null: not told yet, or never';
 COMMENT ON COLUMN payments.psp.account_mode IS 'live or test, of a PSP that has both in one account; null: not known';

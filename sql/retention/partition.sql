@@ -39,12 +39,12 @@ CREATE FUNCTION payments._retired_until(table_name text) RETURNS timestamptz
 COMMENT ON FUNCTION payments._retired_until(text) IS
 'Internal: from when on the rows of a partitioned table are here; null when none were retired. It waits for a retirement that is about to commit, and keeps others out until the end of the transaction. Unlike a query it sees what was committed after the transaction''s snapshot.';
 
-CREATE FUNCTION payments._lock_partitioning(_table_name text, _mode text DEFAULT NULL) RETURNS boolean
+CREATE FUNCTION payments._lock_partitioning(_table_name text, _writers boolean DEFAULT false) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
 	EXECUTE format('LOCK TABLE ONLY payments.%I IN %s MODE', _table_name,
 		CASE
-			WHEN _mode IS NOT NULL THEN _mode
+			WHEN _writers THEN 'SHARE'
 			WHEN _table_name = 'partition_retired' THEN 'SHARE ROW EXCLUSIVE'
 			ELSE 'SHARE UPDATE EXCLUSIVE'
 		END);
@@ -53,8 +53,8 @@ EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
 	RETURN false;
 END
 $$;
-COMMENT ON FUNCTION payments._lock_partitioning(text, text) IS
-'Internal: keeps others who make or retire partitions out, and nobody else unless a mode is named; false when it had to wait for more than two seconds. partition_retired stands for all tables.';
+COMMENT ON FUNCTION payments._lock_partitioning(text, boolean) IS
+'Internal: keeps others who make or retire partitions out, and with writers those who write into it, too; false when it had to wait for more than two seconds. partition_retired stands for all tables.';
 
 CREATE FUNCTION payments._guard_partition(_name text) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -201,7 +201,7 @@ COMMENT ON FUNCTION payments._make_partitions(interval, timestamptz) IS 'Interna
 
 CREATE FUNCTION payments.make_partitions(ahead interval DEFAULT '3 months', since timestamptz DEFAULT NULL)
 	RETURNS int
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_make_partitions';
 COMMENT ON FUNCTION payments.make_partitions(interval, timestamptz) IS
 'Makes the monthly partitions (UTC) of posting, payment_status and event that are missing from now until ahead, or from since on, and returns how many it made. setup() and the worker call it. Nobody waits for it for more than 200 ms: a partition that would need longer, or whose rows are in the default partition already, is left out with a WARNING. Raises 22023.';

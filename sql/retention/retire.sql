@@ -179,10 +179,6 @@ BEGIN
 		refs, amounts, retired_at, retired_by)
 	VALUES (_table_name, _from_time, _to_time, _partition, CASE WHEN _keep THEN 'retired_' || _partition END,
 		r.rows, r.last_id, r.refs, r.amounts, clock_timestamp(), _by);
-	-- verify() must not miss them.
-	IF to_regprocedure('payments._seal_retire(text, text, text)') IS NOT NULL THEN
-		EXECUTE 'SELECT payments._seal_retire($1, $2, $3)' USING _table_name, _partition, _by;
-	END IF;
 	RETURN r.rows;
 END
 $$;
@@ -301,7 +297,7 @@ BEGIN
 		-- Keeps others from writing into it.
 		reason := coalesce(
 			CASE
-				WHEN NOT payments._lock_partitioning(p.partition::text, 'SHARE')
+				WHEN NOT payments._lock_partitioning(p.partition::text, true)
 					THEN 'a transaction that is open may write into it'
 			END,
 			payments._still_needed(_table_name, p.from_time, p.to_time, now() - _older_than),
@@ -329,7 +325,7 @@ CREATE FUNCTION payments.retire_partitions(
 ) RETURNS TABLE (
 	partition text, from_time timestamptz, to_time timestamptz, rows bigint, kept_as text, refused text
 )
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp ROWS 10
 	AS 'MODULE_PATHNAME', 'pay_retire_partitions';
 COMMENT ON FUNCTION payments.retire_partitions(text, interval, boolean, boolean) IS
 'Takes the months of posting, payment_status or event out that ended longer ago than older_than (a month at least), oldest first, and returns a row for each. References, sums of accounts and ends of histories stay. keep: the partition becomes a plain table payments.retired_..., yours to dump and drop; false: it is dropped. check_first: nothing is retired while check() finds violations; it reads everything. It ends at the first month that is still needed, not sealed, or that an open transaction may write into, and says in refused why that stays. Others wait for milliseconds at its end, so it cannot run in a transaction block. Raises 22023, 25001, 55P03 (somebody reads the table for long, or retires it), PY217 (violations).';
@@ -358,7 +354,7 @@ CREATE FUNCTION payments._partition_status()
 		table_name text, partition text, from_time timestamptz, to_time timestamptz, rows_estimate bigint,
 		bytes bigint, hint text
 	)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	t text;
 	filled boolean;

@@ -49,11 +49,11 @@ COMMENT ON COLUMN payments.payment_retired.hash IS 'hash of that row: the next r
 CREATE TABLE IF NOT EXISTS payments.posting_retired (
 	account_id bigint NOT NULL,
 	from_time timestamptz NOT NULL,
-	debits bigint NOT NULL,
-	credits bigint NOT NULL,
+	debits numeric NOT NULL,
+	credits numeric NOT NULL,
 	postings bigint NOT NULL CONSTRAINT posting_retired_not_empty CHECK (postings > 0),
 	PRIMARY KEY (account_id, from_time),
-	CONSTRAINT posting_retired_not_negative CHECK (least(debits, credits) >= 0 AND debits::numeric + credits > 0)
+	CONSTRAINT posting_retired_not_negative CHECK (least(debits, credits) >= 0 AND debits + credits > 0)
 );
 
 COMMENT ON TABLE payments.posting_retired IS 'what retired postings come to, a row for each account and partition, append-only: with the postings that are here they make up the sums of the accounts.  Written by payments.retire_partitions()';

@@ -1,13 +1,13 @@
 -- Sealing: cutting blocks, verifying them, proofs.
 
 CREATE FUNCTION payments.seal_horizon() RETURNS xid8
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_seal_horizon_sql';
 COMMENT ON FUNCTION payments.seal_horizon() IS
 'Every transaction that writes rows with a smaller xid has ended: a reader of an append-only table that stays below this misses none.';
 
 CREATE FUNCTION payments.seal_blocks(max_blocks int DEFAULT 1000, every interval DEFAULT '0') RETURNS int
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
 	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1
 	AS 'MODULE_PATHNAME', 'pay_seal_blocks';
 COMMENT ON FUNCTION payments.seal_blocks(int, interval) IS
@@ -92,59 +92,189 @@ $$;
 COMMENT ON FUNCTION payments._head_lines(text) IS
 'Internal: lines of payments.seal_file, or of block and hash alone; without a block those that cannot be read, such as one that was cut short.';
 
-CREATE FUNCTION payments._witnessed_heads(_heads text) RETURNS TABLE (block bigint, hash text)
+-- What names no block or has no hash is a witness of nothing.
+CREATE FUNCTION payments._head_objects(_heads jsonb) RETURNS TABLE (block bigint, hash text, database text)
+	LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE WHEN o.is_head THEN (o.head ->> 'block')::bigint END,
+		CASE WHEN o.is_head THEN lower(o.head ->> 'hash') END, NULL
+	FROM (
+		SELECT e.head,
+			e.head ->> 'block' ~ '^[0-9]{1,18}$' AND e.head ->> 'hash' ~ '^[0-9a-fA-F]{64}$' AS is_head
+		FROM jsonb_path_query(_heads, 'lax $[*]') e (head)
+	) o
+$$;
+COMMENT ON FUNCTION payments._head_objects(jsonb) IS 'Internal: JSON objects with block and hash; without a block those that are none.';
+
+CREATE FUNCTION payments._given_heads(_heads text) RETURNS TABLE (block bigint, hash text, database text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF _heads ~ '^[[:space:]]*[[{]' THEN
-		RETURN QUERY SELECT (e.head ->> 'block')::bigint, lower(e.head ->> 'hash')
-		FROM jsonb_path_query(_heads::jsonb, 'lax $[*]') e (head);
+		RETURN QUERY SELECT o.* FROM payments._head_objects(_heads::jsonb) o;
 	ELSE
-		-- Of other databases of the same cluster in the same file, nothing is known here.
-		RETURN QUERY SELECT h.block, h.hash
-		FROM payments._head_lines(_heads) h
-		WHERE h.block IS NOT NULL AND coalesce(h.database, current_database()) = current_database();
+		RETURN QUERY SELECT l.* FROM payments._head_lines(_heads) l;
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION payments._witnessed_heads(text) IS 'Internal: heads from lines of payments.seal_file, or from JSON objects with block and hash.';
+COMMENT ON FUNCTION payments._given_heads(text) IS 'Internal: heads from lines of payments.seal_file, or from JSON objects; without a block what is none.';
+
+-- Of other databases of the same cluster in the same file, nothing is known here.
+CREATE FUNCTION payments._witnessed_heads(_heads text) RETURNS TABLE (block bigint, hash text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT h.block, h.hash
+	FROM payments._given_heads(_heads) h
+	WHERE h.block IS NOT NULL AND coalesce(h.database, current_database()) = current_database()
+$$;
+COMMENT ON FUNCTION payments._witnessed_heads(text) IS 'Internal: the heads among them that are of this database.';
+
+CREATE FUNCTION payments._seal_tree(_table_name text, _month timestamptz) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT _table_name || '/' || to_char(_month AT TIME ZONE 'UTC', 'YYYY-MM')
+$$;
+COMMENT ON FUNCTION payments._seal_tree(text, timestamptz) IS 'Internal: seal_table.name of a month of a partitioned table.';
+
+-- A note that excuses what is missing must be one that retention could have written: of a whole month that was over
+-- for long, and of as many rows as were sealed of it until then.
+CREATE FUNCTION payments._verify_retired()
+	RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+	SELECT 'retired', NULL::bigint, r.table_name, jsonb_build_object('from_time', r.from_time), p.problem
+	FROM payments.partition_retired r
+	CROSS JOIN LATERAL (
+		SELECT coalesce(sum(t.rows), 0) AS rows
+		FROM payments.seal_table t
+		JOIN payments.seal s ON s.block = t.block
+		WHERE t.name = payments._seal_tree(r.table_name, r.from_time) AND s.to_xid <= r.xid
+	) sealed
+	CROSS JOIN LATERAL (
+		SELECT CASE
+			WHEN NOT EXISTS (
+				SELECT FROM payments._tables() t WHERE t.name = r.table_name AND t.partition_key IS NOT NULL
+			)
+				THEN 'a table that has no months is said to have been retired'
+			WHEN r.from_time <> date_trunc('month', r.from_time)
+				OR r.to_time <> r.from_time + interval '1 month'
+				THEN 'what is said to have been retired is no month'
+			WHEN r.retired_at < r.to_time + interval '27 days'
+				THEN 'it is said to have been retired before a month may be'
+			WHEN r.rows <> sealed.rows
+				THEN format('%s rows of the month were sealed, %s are said to have been retired', sealed.rows,
+					r.rows)
+		END AS problem
+	) p
+	WHERE p.problem IS NOT NULL
+$$;
+COMMENT ON FUNCTION payments._verify_retired() IS 'Internal: months that are said to have been retired, and cannot have been.';
+
+CREATE FUNCTION payments._seal_limit() RETURNS xid8
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_seal_limit_sql';
+COMMENT ON FUNCTION payments._seal_limit() IS 'Internal: no transaction that has begun writes rows with an xid as high as this.';
+
+-- A block would never come to them, so they could be changed for ever.
+CREATE FUNCTION payments._unsealable() RETURNS TABLE (table_name text, detail text)
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	t text;
+	n_null bigint;
+	n_beyond bigint;
+BEGIN
+	FOR t IN SELECT s.name FROM payments._tables() s WHERE s.seal_key IS NOT NULL LOOP
+		CONTINUE WHEN NOT payments._has_xid(t);
+		EXECUTE format('SELECT count(*) FROM payments.%I WHERE xid IS NULL', t) INTO n_null;
+		EXECUTE format('SELECT count(*) FROM payments.%I WHERE xid >= $1', t) INTO n_beyond
+		USING payments._seal_limit();
+		RETURN QUERY
+		SELECT t, format('%s rows have %s, so no block can seal them', f.rows, f.what)
+		FROM (
+			VALUES (n_null, 'no xid'), (n_beyond, 'the xid of a transaction that has yet to begin')
+		) f (rows, what)
+		WHERE f.rows > 0;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION payments._unsealable() IS 'Internal: rows of sealed tables that no block will ever hold.';
+
+CREATE FUNCTION payments._has_xid(_table_name text) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (
+		SELECT FROM pg_attribute a
+		JOIN pg_class c ON c.oid = a.attrelid
+		WHERE c.oid = to_regclass('payments.' || _table_name)
+		AND c.relkind IN ('r', 'p')
+		AND a.attname = 'xid'
+		AND a.atttypid = 'xid8'::regtype
+	)
+$$;
+COMMENT ON FUNCTION payments._has_xid(text) IS 'Internal: is the table there, with the column by which blocks go?';
+
+CREATE FUNCTION payments._seal_interval() RETURNS interval
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pay_seal_interval';
+COMMENT ON FUNCTION payments._seal_interval() IS 'Internal: the setting payments.seal_interval.';
+
+-- Ten intervals, as a sealer that has much to catch up with may take; but a day for what waits for a transaction that
+-- is older, such as that of a dump.  Every payment has an event, and all other money a posting.  Only the index over
+-- xid may be used: the planner does not know that next to nothing is as new.
+CREATE FUNCTION payments._seal_overdue() RETURNS text
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off SET enable_indexscan = off AS $$
+DECLARE
+	newest_at timestamptz;
+	sealed_to xid8;
+	since timestamptz := now() - greatest(10 * payments._seal_interval(), interval '10 minutes');
+	whatever timestamptz := since - interval '1 day';
+	horizon xid8;
+BEGIN
+	SELECT s.to_xid, s.sealed_at INTO sealed_to, newest_at FROM payments.seal s ORDER BY s.block DESC LIMIT 1;
+	IF payments._seal_interval() = '0' OR newest_at > since THEN
+		RETURN NULL;
+	END IF;
+	sealed_to := coalesce(sealed_to, '0'::xid8);
+	horizon := payments.seal_horizon();
+	IF NOT EXISTS (
+		SELECT FROM payments.posting p
+		WHERE p.xid >= sealed_to
+		AND p.booked_at <= CASE WHEN p.xid < horizon THEN since ELSE whatever END
+	)
+		AND NOT EXISTS (
+			SELECT FROM payments.event e
+			WHERE e.xid >= sealed_to
+			AND e.created_at <= CASE WHEN e.xid < horizon THEN since ELSE whatever END
+		) THEN
+		RETURN NULL;
+	END IF;
+	RETURN format('rows wait to be sealed that were written before %s, and the newest block is %s',
+		to_char(since, 'YYYY-MM-DD HH24:MI:SS'),
+		coalesce('of ' || to_char(newest_at, 'YYYY-MM-DD HH24:MI:SS'), 'not there'));
+END
+$$;
+COMMENT ON FUNCTION payments._seal_overdue() IS 'Internal: what says that sealing has stood still for long; null when it has not, or is switched off.';
 
 CREATE FUNCTION payments._verify_tables(_from_block bigint, _to_block bigint, _max_findings int)
 	RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	t text;
-	n bigint;
 BEGIN
 	FOR t IN SELECT s.name FROM payments._tables() s WHERE s.seal_key IS NOT NULL LOOP
-		IF NOT EXISTS (
-			SELECT FROM pg_attribute a
-			JOIN pg_class c ON c.oid = a.attrelid
-			WHERE c.oid = to_regclass('payments.' || t)
-			AND c.relkind IN ('r', 'p')
-			AND a.attname = 'xid'
-			AND a.atttypid = 'xid8'::regtype
-		) THEN
+		IF NOT payments._has_xid(t) THEN
 			RETURN QUERY
 			SELECT 'missing', NULL::bigint, t, NULL::jsonb, 'the table, or its column xid, is gone';
 			CONTINUE;
 		END IF;
 		RETURN QUERY SELECT v.* FROM payments._verify_rows(t, _from_block, _to_block, _max_findings) v;
-		EXECUTE format('SELECT count(*) FROM payments.%I WHERE xid IS NULL', t) INTO n;
-		IF n > 0 THEN
-			RETURN QUERY
-			SELECT 'added', NULL::bigint, t, NULL::jsonb,
-				format('%s rows have no xid, so no block can seal them', n);
-		END IF;
 	END LOOP;
+	RETURN QUERY
+	SELECT 'added', NULL::bigint, u.table_name, NULL::jsonb, u.detail
+	FROM payments._unsealable() u;
+	RETURN QUERY SELECT * FROM payments._verify_retired();
 END
 $$;
-COMMENT ON FUNCTION payments._verify_tables(bigint, bigint, int) IS 'Internal: _verify_rows() of all sealed tables.';
+COMMENT ON FUNCTION payments._verify_tables(bigint, bigint, int) IS 'Internal: _verify_rows() of all sealed tables, and what it cannot see of them.';
 
 CREATE FUNCTION payments.verify(
 	heads text DEFAULT NULL, from_block bigint DEFAULT 1, to_block bigint DEFAULT NULL,
 	max_findings int DEFAULT 100
 ) RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
 	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
 DECLARE
 	newest bigint;
@@ -152,7 +282,7 @@ DECLARE
 	last_xid xid8;
 	waiting bigint;
 	witnessed bigint;
-	unreadable bigint := 0;
+	unreadable bigint;
 	findings bigint := 0;
 	read bigint := 0;
 	f record;
@@ -167,6 +297,8 @@ BEGIN
 			MESSAGE = 'from_block and max_findings must be above zero',
 			HINT = 'Leave them out to verify all blocks.';
 	END IF;
+	-- Nor is anything retired, or what is gone would be missed.
+	PERFORM payments._require_snapshot();
 	SELECT s.block, s.to_xid INTO newest, last_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1;
 	newest := coalesce(newest, 0);
 	last_block := least(coalesce(verify.to_block, newest), newest);
@@ -186,6 +318,10 @@ BEGIN
 		UNION ALL
 		SELECT *
 		FROM payments._verify_tables(verify.from_block, last_block, verify.max_findings)
+		UNION ALL
+		SELECT 'overdue', newest, NULL, NULL, o.why
+		FROM (SELECT payments._seal_overdue()) o (why)
+		WHERE o.why IS NOT NULL
 	LOOP
 		IF f.kind = 'rows' THEN
 			read := read + f.detail::bigint;
@@ -197,26 +333,30 @@ BEGIN
 		END IF;
 	END LOOP;
 	SELECT count(*) INTO witnessed FROM payments._witnessed_heads(verify.heads);
-	IF verify.heads !~ '^[[:space:]]*[[{]' THEN
-		SELECT count(*) INTO unreadable FROM payments._head_lines(verify.heads) h WHERE h.block IS NULL;
-	END IF;
+	SELECT count(*) INTO unreadable FROM payments._given_heads(verify.heads) h WHERE h.block IS NULL;
 	IF witnessed = 0 AND verify.heads ~ '[^[:space:]]' THEN
 		findings := findings + 1;
 		RETURN QUERY SELECT 'head', NULL::bigint, NULL::text, NULL::jsonb,
-			format('none of the heads given is of database %s', current_database());
+			format('nothing of what was given is a head of database %s', current_database());
 	END IF;
 	IF findings = 0 THEN
 		waiting := payments._seal_count(coalesce(last_xid, '0'::xid8), payments.seal_horizon(), 1000000);
 		RETURN QUERY
 		SELECT 'ok', newest, NULL::text, NULL::jsonb,
-			format('blocks %s to %s, %s rows, %s heads%s; %s rows wait to be sealed', verify.from_block,
-				last_block, read, witnessed,
+			format('blocks %s to %s, %s rows%s, %s heads%s; %s rows wait to be sealed', verify.from_block,
+				last_block, read,
+				(
+					SELECT format(' and %s retired', sum(r.rows))
+					FROM payments.partition_retired r
+					HAVING sum(r.rows) > 0
+				),
+				witnessed,
 				CASE WHEN unreadable > 0 THEN format(' and %s lines that are none', unreadable) END, waiting);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION payments.verify(text, bigint, bigint, int) IS
-'Compares all sealed rows with the blocks that sealed them. One row of kind ok, or a row a finding: changed, missing or added (row_key names the first such row of the block and table; of a missing one its neighbours), leaves or root (rows and seals differ, and it was the seal), chain (the blocks), head (a witness has seen another block), retired. heads: lines of payments.seal_file, or JSON objects with block and hash; a line that is none, such as one that was cut short, is passed over and counted. from_block, to_block: to verify in slices; rows before from_block are not read. client_min_messages = debug1 shows progress. Raises 22023.';
+'Compares all sealed rows with the blocks that sealed them. One row of kind ok, or a row a finding: changed, missing or added (row_key names the first such row of the block and table; of a missing one its neighbours), leaves or root (rows and seals differ, and it was the seal), chain (the blocks), head (a witness has seen another block), retired (retention is said to have removed what is there, or what it cannot have), overdue (rows wait for long, and no block is cut). heads: lines of payments.seal_file, or JSON objects with block and hash; a line that is none, such as one that was cut short, is passed over and counted. from_block, to_block: to verify in slices; rows before from_block are not read. client_min_messages = debug1 shows progress. Nothing is retired until the end of its transaction. Raises 22023, 40001 (the snapshot is older than a retirement).';
 
 CREATE FUNCTION payments._seal_row(table_name text, row_key jsonb) RETURNS bytea
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_seal_row_sql';
@@ -224,7 +364,7 @@ COMMENT ON FUNCTION payments._seal_row(text, jsonb) IS 'Internal: a row as the b
 
 CREATE FUNCTION payments.seal_proof(table_name text, row_key jsonb, head_block bigint DEFAULT NULL)
 	RETURNS text
-	LANGUAGE c VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO'
 	SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1
 	AS 'MODULE_PATHNAME', 'pay_seal_proof';
 COMMENT ON FUNCTION payments.seal_proof(text, jsonb, bigint) IS
@@ -237,39 +377,6 @@ CREATE FUNCTION payments.verify_proof(proof text, head_hash text)
 COMMENT ON FUNCTION payments.verify_proof(text, text) IS
 'Checks a proof against the hash (64 hex digits) of the newest block that it holds: ok and what the row says, or the reason why it proves nothing. Reads no table.';
 
-CREATE FUNCTION payments._seal_retire(_parent text, _part text, _by text) RETURNS bigint
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	unsealed boolean;
-	retired bigint;
-BEGIN
-	EXECUTE format(
-		'SELECT EXISTS (
-			SELECT FROM payments.%I p
-			WHERE p.xid >= coalesce(
-				(SELECT s.to_xid FROM payments.seal s ORDER BY s.block DESC LIMIT 1), ''0'')
-		)',
-		_part)
-	INTO unsealed;
-	IF unsealed THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'PY703',
-			MESSAGE = format('table "%s" has rows that are not sealed yet', _part),
-			HINT = 'SELECT payments.seal_blocks() seals them, once the transactions that are older have '
-				'ended.';
-	END IF;
-	EXECUTE format('INSERT INTO payments.seal_retired (name, part, block, rows, retired_at, retired_by)
-		SELECT $1, $2, s.block, count(*), clock_timestamp(), $3
-		FROM payments.%I p
-		JOIN payments.seal s ON p.xid >= s.from_xid AND p.xid < s.to_xid
-		GROUP BY s.block', _part) USING _parent, _part, _by;
-	EXECUTE format('SELECT count(*) FROM payments.%I', _part) INTO retired;
-	RETURN retired;
-END
-$$;
-COMMENT ON FUNCTION payments._seal_retire(text, text, text) IS
-'Internal: records that a partition''s rows are about to be removed, so that verify() takes them as gone; call it in the transaction that drops the partition, with the partition locked. Returns their number. Raises PY703 when some are not sealed yet.';
-
 -- The seals' part of check(): the chain alone, which takes little time.
 CREATE FUNCTION payments._check_seal()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
@@ -278,6 +385,14 @@ BEGIN
 	RETURN QUERY
 	SELECT 'the blocks are a chain', count(*) = 0, count(*), min(format('block %s: %s', c.block, c.detail))
 	FROM payments._verify_chain(1, 9223372036854775807) c;
+
+	RETURN QUERY
+	SELECT 'every row will be sealed', count(*) = 0, count(*), min(u.table_name || ': ' || u.detail)
+	FROM payments._unsealable() u;
+
+	RETURN QUERY
+	SELECT 'rows are sealed in time', o.why IS NULL, (o.why IS NOT NULL)::int::bigint, o.why
+	FROM (SELECT payments._seal_overdue()) o (why);
 
 	RETURN QUERY
 	SELECT 'the seals are guarded', count(*) = 0, count(*), min(g.tbl || '.' || g.guard)

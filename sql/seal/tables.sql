@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS payments.seal (
 
 CREATE UNIQUE INDEX IF NOT EXISTS seal_to_xid ON payments.seal (to_xid);
 
-COMMENT ON TABLE payments.seal IS 'blocks over the append-only tables, each chained to the one before, append-only.  Written by seal_blocks(), checked by verify()';
+COMMENT ON TABLE payments.seal IS 'blocks over the facts of the tables, each chained to the one before, append-only.  Written by seal_blocks(), checked by verify()';
 COMMENT ON COLUMN payments.seal.block IS 'counts from 1';
 COMMENT ON COLUMN payments.seal.from_xid IS 'it seals rows from this value of their column xid on: the previous block''s to_xid';
 COMMENT ON COLUMN payments.seal.to_xid IS 'to below this one';
@@ -48,9 +48,9 @@ CREATE TABLE IF NOT EXISTS payments.seal_table (
 	PRIMARY KEY (block, name)
 );
 
-COMMENT ON TABLE payments.seal_table IS 'what a block holds of each table that has rows in it, append-only';
+COMMENT ON TABLE payments.seal_table IS 'what a block holds of each table, and of each month of a partitioned one, that has rows in it, append-only';
 COMMENT ON COLUMN payments.seal_table.block IS 'seal.block';
-COMMENT ON COLUMN payments.seal_table.name IS 'the table, without its schema';
+COMMENT ON COLUMN payments.seal_table.name IS 'the table, without its schema; of a partitioned one with the month of the rows in UTC behind it, as posting/2026-11';
 COMMENT ON COLUMN payments.seal_table.rows IS 'number of rows sealed';
 COMMENT ON COLUMN payments.seal_table.root IS 'root of the Merkle tree over them';
 
@@ -69,24 +69,6 @@ COMMENT ON COLUMN payments.seal_leaf.block IS 'seal_table.block';
 COMMENT ON COLUMN payments.seal_leaf.name IS 'seal_table.name';
 COMMENT ON COLUMN payments.seal_leaf.chunk IS 'counts from 0; each but the last of a table holds 4096 leaves';
 COMMENT ON COLUMN payments.seal_leaf.leaves IS 'SHA-256 of each row, 32 bytes, in the order of the rows'' keys';
-
-CREATE TABLE IF NOT EXISTS payments.seal_retired (
-	name text NOT NULL,
-	part text NOT NULL,
-	block bigint NOT NULL,
-	rows bigint NOT NULL CONSTRAINT seal_retired_rows_positive CHECK (rows > 0),
-	retired_at timestamptz NOT NULL,
-	retired_by text NOT NULL,
-	PRIMARY KEY (name, part, block)
-);
-
-COMMENT ON TABLE payments.seal_retired IS 'sealed rows that retention has removed, append-only and sealed itself; verify() takes so many as gone.  Written by _seal_retire()';
-COMMENT ON COLUMN payments.seal_retired.name IS 'seal_table.name';
-COMMENT ON COLUMN payments.seal_retired.part IS 'the partition that was removed';
-COMMENT ON COLUMN payments.seal_retired.block IS 'seal_table.block';
-COMMENT ON COLUMN payments.seal_retired.rows IS 'how many of the block''s rows were in the partition';
-COMMENT ON COLUMN payments.seal_retired.retired_at IS 'when';
-COMMENT ON COLUMN payments.seal_retired.retired_by IS 'database role that did it';
 
 -- The tables that are sealed, as core/table.c has them.  No btree index: it would have to be kept by
 -- every posting.  New rows lie at the end, which is what BRIN is made for.

@@ -267,7 +267,7 @@ BEGIN
 			),
 			0) + 1,
 		'applied', format('the settlement line has settled it: the payment is %s', p.status), f.payment_id,
-		session_user, clock_timestamp()
+		payments._caller(), clock_timestamp()
 	FROM (SELECT * FROM found UNION ALL SELECT * FROM known) f
 	JOIN payments.payment p ON p.payment_id = f.payment_id;
 	IF NOT left_over THEN
@@ -296,24 +296,20 @@ CREATE FUNCTION payments._settlement_house(_psp text) RETURNS text
 			JOIN payments.merchant m ON m.merchant = p.config ->> 'merchant'
 			WHERE p.psp = _psp
 		),
-		(
-			SELECT min(a.merchant)
-			FROM payments.account a
-			WHERE a.code = 'psp_receivable:' || _psp
-			HAVING count(DISTINCT a.merchant) = 1
-		),
 		'default')
 $$;
-COMMENT ON FUNCTION payments._settlement_house(text) IS 'Internal: the merchant whose lines are that name no payment.';
+COMMENT ON FUNCTION payments._settlement_house(text) IS 'Internal: the merchant whose lines are that name no payment: by the row of the PSP, and by nothing that an application may bring about.';
 
 CREATE FUNCTION payments._settlement_shared(_psp text) RETURNS boolean
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT EXISTS (
 		SELECT FROM payments.account a
-		WHERE a.code = 'psp_receivable:' || _psp AND a.merchant <> payments._settlement_house(_psp)
+		WHERE a.code = 'psp_receivable:' || _psp
+		AND a.merchant <> payments._settlement_house(_psp)
+		AND a.from_template
 	)
 $$;
-COMMENT ON FUNCTION payments._settlement_shared(text) IS 'Internal: do several merchants use the PSP?';
+COMMENT ON FUNCTION payments._settlement_shared(text) IS 'Internal: may others than the house have money at the PSP?  Where they may, lines are asked whose it is.';
 
 -- Lines with the merchant whose they are.
 CREATE FUNCTION payments._settlement_owned(_psp text, _batch bigint, _payout text)
@@ -448,7 +444,7 @@ BEGIN
 		INSERT INTO payments.settlement_posting (batch_id, merchant, event, currency, amount, reference,
 			posted_at)
 		SELECT _batch, x.merchant, x.event, x.currency, x.amount,
-			format('settlement:%s:%s:%s', _batch, x.event, x.currency), clock_timestamp()
+			format('settlement:%s:%s:%s:%s', _batch, x.event, x.currency, x.merchant), clock_timestamp()
 		FROM payments._settlement_sums(_batch) x
 		RETURNING *
 	LOOP

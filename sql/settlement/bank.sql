@@ -140,23 +140,36 @@ CREATE FUNCTION payments._bank_pairs(_bank text, _key text, _date_window interva
 		JOIN e ON e.batch_id = w.batch_id AND e.statement_no = w.statement_no AND e.entry_no = w.entry_no
 		WHERE e.currency = p.currency
 		AND (e.value_date - p.paid_at::date <= extract(day FROM _date_window)) IS NOT FALSE
+	), entry_days AS (
+		-- What bears no name and is alike, the entries of a day and an amount, is counted before it is
+		-- compared: thousands that are all the same would make millions of pairs, of which none is taken.
+		-- Where n is one, the columns are those of the one.
+		SELECT e.currency, e.left_over, e.value_date, count(*) AS n, min(e.batch_id) AS batch_id,
+			min(e.statement_no) AS statement_no, min(e.entry_no) AS entry_no
+		FROM e
+		WHERE _key IN ('amount', 'day') AND e.may_be_nameless
+		GROUP BY 1, 2, 3
 	), amounts AS (
 		-- The same amount, and nobody else has it.
-		SELECT e.*, p.psp, p.payout_ref, p.left_over AS payout_left,
-			count(*) OVER (PARTITION BY e.batch_id, e.statement_no, e.entry_no) AS payouts,
-			count(*) OVER (PARTITION BY p.psp, p.payout_ref, p.currency) AS entries
-		FROM e
-		JOIN p ON p.left_over = e.left_over AND p.currency = e.currency
+		SELECT e.*, d.psp, d.payout_ref, d.left_over AS payout_left,
+			sum(d.n) OVER (PARTITION BY e.currency, e.left_over, e.value_date) AS payouts,
+			sum(e.n) OVER (PARTITION BY d.currency, d.left_over, d.paid_on) AS entries
+		FROM entry_days e
+		JOIN (
+			SELECT p.currency, p.left_over, p.paid_at::date AS paid_on, count(*) AS n, min(p.psp) AS psp,
+				min(p.payout_ref) AS payout_ref
+			FROM p
+			GROUP BY 1, 2, 3
+		) d ON d.left_over = e.left_over AND d.currency = e.currency
 		WHERE _key = 'amount'
-		AND e.may_be_nameless
-		AND e.value_date BETWEEN p.paid_at::date - extract(day FROM _date_window)::int
-			AND p.paid_at::date + extract(day FROM _date_window)::int
+		AND e.value_date BETWEEN d.paid_on - extract(day FROM _date_window)::int
+			AND d.paid_on + extract(day FROM _date_window)::int
 	), days AS (
 		-- All payouts that a PSP made on a day in one entry.
 		SELECT e.*, d.psp, d.paid_on,
-			count(*) OVER (PARTITION BY e.batch_id, e.statement_no, e.entry_no) AS payouts,
-			count(*) OVER (PARTITION BY d.psp, d.paid_on, d.currency) AS entries
-		FROM e
+			count(*) OVER (PARTITION BY e.currency, e.left_over, e.value_date) AS payouts,
+			sum(e.n) OVER (PARTITION BY d.psp, d.paid_on, d.currency) AS entries
+		FROM entry_days e
 		JOIN (
 			SELECT p.psp, p.paid_at::date AS paid_on, p.currency, sum(p.left_over) AS total
 			FROM p
@@ -164,7 +177,6 @@ CREATE FUNCTION payments._bank_pairs(_bank text, _key text, _date_window interva
 			HAVING count(*) > 1
 		) d ON d.total = e.left_over AND d.currency = e.currency
 		WHERE _key = 'day'
-		AND e.may_be_nameless
 		AND e.value_date BETWEEN d.paid_on AND d.paid_on + extract(day FROM _date_window)::int
 	)
 	SELECT n.batch_id, n.statement_no, n.entry_no, n.left_over, n.psp, n.payout_ref, n.currency, n.payout_left
@@ -193,7 +205,7 @@ BEGIN
 		rule, run_id, matched_at, matched_by)
 	SELECT c.batch_id, c.statement_no, c.entry_no, c.psp, c.payout_ref, c.currency,
 		CASE WHEN c.payouts = 1 THEN least(c.entry_left, c.payout_left) ELSE c.payout_left END,
-		_rule.rule, _run, clock_timestamp(), session_user
+		_rule.rule, _run, clock_timestamp(), payments._caller()
 	FROM (
 		SELECT x.*, sum(x.entry_left) OVER payout AS entries_left, count(*) OVER payout AS entries,
 			sum(x.payout_left) OVER entry AS payouts_left, count(*) OVER entry AS payouts
@@ -241,8 +253,8 @@ BEGIN
 		ORDER BY 1, 3, 4, 5
 	LOOP
 		PERFORM payments._post_movements(ARRAY[m.amount], ARRAY['settled_at_bank'],
-			ARRAY[format('bank:%s:%s:%s', m.first, m.psp, m.currency)], m.merchant, m.psp, m.currency, NULL,
-			m.bank);
+			ARRAY[format('bank:%s:%s:%s:%s', m.first, m.psp, m.currency, m.merchant)], m.merchant, m.psp,
+			m.currency, NULL, m.bank);
 	END LOOP;
 END
 $$;

@@ -80,6 +80,11 @@ CREATE FUNCTION payments._mask_card_numbers(content text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_mask_card_numbers';
 COMMENT ON FUNCTION payments._mask_card_numbers(text) IS 'Internal: a file with LF for CRLF, without newlines at its end, and with card numbers masked. Raises PY608.';
 
+CREATE FUNCTION payments.settlement_text(content bytea, encoding text DEFAULT NULL) RETURNS text
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_text';
+COMMENT ON FUNCTION payments.settlement_text(bytea, text) IS
+'The bytes of a settlement file as text, for import_settlement(content => ...). encoding: LATIN1, WIN1252 and so on; null: what an XML file says of itself, else UTF8. Raises PY602 (it is not of that encoding), PY608 (more than 128 MB).';
+
 CREATE FUNCTION payments._settlement_amounts(
 	line_no int, currency text, exponent int, unit int, gross numeric, fee numeric, net numeric
 ) RETURNS bigint[]
@@ -98,6 +103,10 @@ COMMENT ON FUNCTION payments._settlement_amount(int, text, int, int, numeric) IS
 CREATE FUNCTION payments._settlement_fail(code text, message text, detail text, hint text) RETURNS void
 	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pay_settlement_fail';
 COMMENT ON FUNCTION payments._settlement_fail(text, text, text, text) IS 'Internal: raises, and keeps the statement, which may hold a file, out of the log.';
+
+CREATE FUNCTION payments._settlement_line(content text, line int) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'pay_settlement_line';
+COMMENT ON FUNCTION payments._settlement_line(text, int) IS 'Internal: a line of a file for a message, with card numbers masked; null if there is none, or it is one of XML or JSON.';
 
 -- Which columns import_settlement() knows of, and of which type.  No other type
 -- is taken: a cast could run somebody's code with our rights.
@@ -195,6 +204,9 @@ BEGIN
 	SELECT string_agg(
 			CASE
 				WHEN a.name IS NULL THEN format('NULL::%s AS %I', c.type, c.name)
+				-- The function may have joined what stood apart in the file, or decoded it.
+				WHEN c.type IN ('text', 'jsonb')
+					THEN format('payments._mask_value(f.%1$I) AS %1$I', c.name)
 				ELSE format('f.%I', c.name)
 			END,
 			', '),
@@ -280,6 +292,50 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_check_totals(bigint, int, jsonb, text, jsonb) IS 'Internal: compares lines with the payouts in the file and with what the caller expects. Raises PY603.';
 
+-- A line without a key of a payment is missing here whatever we have booked, and whoever believes it books
+-- twice.  Where the sender was not asked for the key, the file is refused; what we know already needs none.
+CREATE FUNCTION payments._settlement_check_keys(
+	_batch bigint, _format payments.settlement_format, _options jsonb
+) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	l record;
+BEGIN
+	IF _format.payment_columns IS NULL OR _options -> 'columns' ?| ARRAY['psp_payment_id', 'reference'] THEN
+		RETURN;
+	END IF;
+	SELECT x.line_no, x.kind, x.raw INTO l
+	FROM payments.settlement_line x
+	WHERE x.batch_id = _batch
+	AND x.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal')
+	AND NOT x.repeated
+	AND x.psp_payment_id IS NULL
+	AND x.reference IS NULL
+	AND (x.kind = 'charge' OR x.psp_object_id IS NULL)
+	ORDER BY x.line_no
+	LIMIT 1;
+	-- Where the column is there and says nothing, the charge is somebody else's.
+	IF FOUND
+		AND NOT EXISTS (
+			SELECT FROM jsonb_object_keys(l.raw) k (name) WHERE lower(k.name) = ANY (_format.payment_columns)
+		)
+	THEN
+		PERFORM payments._settlement_fail(
+			'PY602',
+			format(
+				'line %s of the settlement file cannot be matched: it is a %s, and no column says of which '
+					'payment',
+				l.line_no, l.kind),
+			NULL,
+			format(
+				'Nothing was imported. Switch on one of the columns "%s" when you export the file, and '
+					'"source_id" as well.',
+				array_to_string(_format.payment_columns, '", "')));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION payments._settlement_check_keys(bigint, payments.settlement_format, jsonb) IS 'Internal: refuses a file that has no column by which its payments could be found. Raises PY602.';
+
 -- The lines that this transaction has staged, and no others; those that an earlier one left are of no use to anybody.
 CREATE FUNCTION payments._settlement_unstage() RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -363,17 +419,19 @@ CREATE FUNCTION payments.import_settlement(
 	psp text, format text, content text DEFAULT NULL, file_name text DEFAULT NULL, options jsonb DEFAULT '{}',
 	OUT batch_id bigint, OUT lines int, OUT duplicate boolean, OUT known int, OUT doubtful int
 ) RETURNS record
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	f payments.settlement_format;
 	first record;
 	sums record;
-	query text;
 	body text;
 	hash bytea;
 	problem text;
 	advice text;
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'psp', import_settlement.psp, 'format', import_settlement.format,
+		'options', import_settlement.options);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF import_settlement.psp IS NULL
@@ -430,8 +488,6 @@ BEGIN
 	-- and rows that were there before are seen.  Above READ COMMITTED, who has waited for another's file
 	-- gets 40001.
 	PERFORM payments._settlement_turn(import_settlement.psp);
-	-- Not before: the function may be another since.
-	query := payments._settlement_query(f);
 	SELECT b.batch_id, b.lines, b.format, b.options INTO first
 	FROM payments.settlement_batch b
 	WHERE b.psp = import_settlement.psp AND b.sha256 = hash;
@@ -457,17 +513,24 @@ BEGIN
 			SELECT i.lines, i.known, i.doubtful
 			INTO import_settlement.lines, import_settlement.known, import_settlement.doubtful
 			FROM payments._settlement_import_lines(
-				batch_id, import_settlement.psp, query, body, import_settlement.options) i;
+				batch_id, import_settlement.psp, f, body, import_settlement.options) i;
+			PERFORM payments._settlement_check_keys(batch_id, f, import_settlement.options);
 		ELSE
 			SELECT i.lines, i.known, 0
 			INTO import_settlement.lines, import_settlement.known, import_settlement.doubtful
 			FROM payments._settlement_import_entries(
-				batch_id, import_settlement.psp, query, body, import_settlement.options) i;
+				batch_id, import_settlement.psp, f, body, import_settlement.options) i;
 		END IF;
-	EXCEPTION WHEN SQLSTATE 'PY602' OR SQLSTATE 'PY603' THEN
-		-- The same again, without the page of SQL that it came through.
+	EXCEPTION WHEN OTHERS THEN
+		-- The same again, with the line that it is about, and without the page of SQL that it came through,
+		-- and the file in it.
 		GET STACKED DIAGNOSTICS problem = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
-		PERFORM payments._settlement_fail(sqlstate, sqlerrm, nullif(problem, ''), advice);
+		PERFORM payments._settlement_fail(
+			sqlstate, sqlerrm,
+			coalesce(
+				nullif(problem, ''),
+				payments._settlement_line(body, substring(sqlerrm FROM '^line ([0-9]{1,9}) of')::int)),
+			nullif(advice, ''));
 	END;
 	-- Another file that says the same: it is kept, and nothing in it counts.
 	duplicate := known = lines AND lines > 0 AND doubtful = 0;
@@ -478,9 +541,9 @@ BEGIN
 	INSERT INTO payments.settlement_batch (batch_id, psp, format, source, file_name, sha256, options, lines,
 		known, doubtful, totals, period_from, period_to, imported_at, imported_by)
 	VALUES (import_settlement.batch_id, import_settlement.psp, f.format, f.source,
-		payments._mask_card_numbers(import_settlement.file_name), hash, import_settlement.options,
+		payments._mask_value(import_settlement.file_name), hash, import_settlement.options,
 		import_settlement.lines, import_settlement.known, import_settlement.doubtful, sums.totals,
-		sums.period_from, sums.period_to, now(), session_user);
+		sums.period_from, sums.period_to, now(), payments._caller());
 	INSERT INTO payments.settlement_progress (batch_id, psp, sums)
 	SELECT import_settlement.batch_id, import_settlement.psp, coalesce(jsonb_agg(k), '[]')
 	FROM (

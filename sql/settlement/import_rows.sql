@@ -18,8 +18,8 @@ $$;
 COMMENT ON FUNCTION payments._settlement_contradicts(payments._line_said, payments._line_said) IS 'Internal: does a line that was known come with other content?';
 
 CREATE FUNCTION payments._settlement_import_lines(
-	_batch bigint, _psp text, _query text, _content text, _options jsonb, OUT lines int, OUT known int,
-	OUT doubtful int
+	_batch bigint, _psp text, _format payments.settlement_format, _content text, _options jsonb,
+	OUT lines int, OUT known int, OUT doubtful int
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -158,15 +158,16 @@ BEGIN
 			RETURNING repeated, doubtful
 		)
 		SELECT count(*), count(*) FILTER (WHERE w.repeated), count(*) FILTER (WHERE w.doubtful)
-		FROM w$sql$, _query, _psp)
+		FROM w$sql$, payments._settlement_query(_format), _psp)
 	INTO lines, known, doubtful
 	USING _content, _options, _batch;
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, text, text, jsonb) IS 'Internal: writes the lines of a PSP''s file; how many there are, were known before, and are doubtful. Raises PY602.';
+COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, payments.settlement_format, text, jsonb) IS 'Internal: writes the lines of a PSP''s file; how many there are, were known before, and are doubtful. Raises PY602.';
 
 CREATE FUNCTION payments._settlement_import_entries(
-	_batch bigint, _psp text, _query text, _content text, _options jsonb, OUT lines int, OUT known int
+	_batch bigint, _psp text, _format payments.settlement_format, _content text, _options jsonb,
+	OUT lines int, OUT known int
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -239,7 +240,7 @@ BEGIN
 			RETURNING repeated
 		)
 		SELECT count(*), count(*) FILTER (WHERE n.repeated)
-		FROM n$sql$, _query, _psp)
+		FROM n$sql$, payments._settlement_query(_format), _psp)
 	INTO lines, known
 	USING _content, _options, _batch;
 	-- The built-in formats have said so already, with the line.
@@ -265,4 +266,4 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_import_entries(bigint, text, text, text, jsonb) IS 'Internal: writes the statements and entries of a bank''s file; how many entries there are, and were known before. Raises PY602, PY603.';
+COMMENT ON FUNCTION payments._settlement_import_entries(bigint, text, payments.settlement_format, text, jsonb) IS 'Internal: writes the statements and entries of a bank''s file; how many entries there are, and were known before. Raises PY602, PY603.';

@@ -32,7 +32,7 @@ CREATE FUNCTION payments._resolve_by_run(_ids bigint[], _action text, _reason te
 			coalesce(
 				(SELECT max(r.seq) FROM payments.discrepancy_resolution r WHERE r.discrepancy_id = i.id), 0)
 				+ 1,
-			_action, _reason, session_user, clock_timestamp()
+			_action, _reason, payments._caller(), clock_timestamp()
 		FROM unnest(_ids) i (id)
 		RETURNING 1
 	)
@@ -386,7 +386,7 @@ BEGIN
 		found, explained, still_open, totals, kinds, started_at, ended_at, run_by)
 	VALUES (run, _psp, CASE WHEN _fresh IS NULL THEN 'period' ELSE 'new' END, _since, _til,
 		sums.lines, _applied, greatest(sums.comparable - judged, 0), discovered, explained,
-		still_open, sums.totals, kinds, started, clock_timestamp(), session_user);
+		still_open, sums.totals, kinds, started, clock_timestamp(), payments._caller());
 	RETURN run;
 END
 $$;
@@ -398,10 +398,11 @@ CREATE FUNCTION payments.reconcile(
 	apply boolean DEFAULT true, OUT run_id bigint, OUT lines bigint, OUT applied bigint, OUT matched bigint,
 	OUT discovered bigint, OUT explained bigint, OUT still_open bigint
 ) RETURNS record
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	step record;
 BEGIN
+	PERFORM payments._refuse_card_numbers('psp', reconcile.psp);
 	PERFORM payments._require_setup();
 	IF NOT EXISTS (SELECT FROM payments.settlement_source s WHERE s.psp = reconcile.psp)
 		AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = reconcile.psp)
@@ -439,7 +440,7 @@ COMMENT ON FUNCTION payments.reconcile(text, timestamptz, timestamptz, boolean) 
 -- For the worker, which has little time for it: what is new, without waiting
 -- for anybody.  What is not done yet is done the next time.
 CREATE FUNCTION payments._reconcile_new(_psp text) RETURNS bigint
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	began timestamptz := clock_timestamp();
 	step record;
@@ -476,7 +477,7 @@ COMMENT ON FUNCTION payments._reconcile_new(text) IS
 -- A step: lines of one PSP are taken, or it is compared as a whole.  One that
 -- fails is a finding, and does not keep the job from those behind it.
 CREATE FUNCTION payments._job_reconcile(watermark text, days int) RETURNS SETOF jsonb
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	name text;
 	step record;
@@ -552,9 +553,10 @@ BEGIN
 		SELECT p.merchant, regexp_replace(p.reference, ':[0-9]+$', '') AS reference, p.kind AS event,
 			p.currency, p.amount
 		FROM payments.posting p
-		WHERE starts_with(p.kind, 'settled_')
-		AND p.kind <> 'settled_at_bank'
-		AND p.reference LIKE 'settlement:%'
+		-- The kind says what anybody may; whose reference it is, is ours to say.
+		JOIN payments.posting_reference r
+			ON r.merchant = '' AND r.reference = p.reference AND r.posting_id = p.posting_id
+		WHERE starts_with(p.kind, 'settled_') AND p.kind <> 'settled_at_bank'
 	) y ON y.merchant = x.merchant AND y.reference = x.reference
 	WHERE (x.event, x.currency, x.amount) IS DISTINCT FROM (y.event, y.currency, y.amount)
 	AND NOT (y.reference IS NULL AND x.posted_at < horizon);
@@ -616,6 +618,8 @@ BEGIN
 				AS what,
 			sum(CASE WHEN d.code IS NOT NULL THEN p.amount ELSE - p.amount END) AS amount
 		FROM payments.posting p
+		JOIN payments.posting_reference r
+			ON r.merchant = '' AND r.reference = p.reference AND r.posting_id = p.posting_id
 		LEFT JOIN payments.account d ON d.account_id = p.debit_account AND d.code LIKE 'bank:%'
 		LEFT JOIN payments.account c ON c.account_id = p.credit_account AND c.code LIKE 'bank:%'
 		WHERE p.kind = 'settled_at_bank'

@@ -7,7 +7,7 @@ $$;
 COMMENT ON FUNCTION payments._report_amount(numeric, text) IS 'Internal: an amount in a report.';
 
 CREATE FUNCTION payments.reconciliation_report(run bigint) RETURNS TABLE (line text)
-	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' AS $$
 DECLARE
 	r payments.reconciliation_run;
@@ -30,9 +30,9 @@ BEGIN
 	is_bank := EXISTS (SELECT FROM jsonb_each(r.totals) t WHERE t.value ? 'entries');
 	RETURN QUERY
 	SELECT unnest(ARRAY[
-		format('RECONCILIATION OF %s', upper(r.psp)),
+		format('RECONCILIATION OF %s', payments._one_line(upper(r.psp))),
 		format('Run %s of %s UTC, by %s, %s s', r.run_id, to_char(r.ended_at, 'YYYY-MM-DD HH24:MI:SS'),
-			r.run_by, round(extract(epoch FROM r.ended_at - r.started_at), 1)),
+			payments._one_line(r.run_by), round(extract(epoch FROM r.ended_at - r.started_at), 1)),
 		format('%s: %s to %s', CASE r.scope WHEN 'new' THEN 'Lines that were new' ELSE 'Period' END,
 			CASE
 				WHEN isfinite(r.from_time) THEN to_char(r.from_time, 'YYYY-MM-DD HH24:MI')
@@ -90,7 +90,7 @@ BEGIN
 		SELECT format('%-24s %-4s %8s %8s %18s',
 			'Open after this run', 'cur.', 'number', 'before', 'difference');
 		RETURN QUERY
-		SELECT format('%-24s %-4s %8s %8s %18s', d.title, c.key, c.value ->> 0,
+		SELECT format('%-24s %-4s %8s %8s %18s', payments._one_line(d.title), c.key, c.value ->> 0,
 			coalesce(previous.kinds -> k.key -> c.key ->> 0, '0'),
 			payments._report_amount((c.value ->> 1)::numeric, c.key))
 		FROM jsonb_each(r.kinds) k

@@ -6,29 +6,15 @@ CREATE FUNCTION payments._discrepancy_account(_merchant text, _code text, _curre
 DECLARE
 	account bigint;
 BEGIN
+	INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance,
+		from_template)
+	SELECT _merchant, _code, _currency, t.type, t.hot, t.min_balance, t.max_balance, true
+	FROM payments._template_of(_code) t
+	ON CONFLICT ON CONSTRAINT account_once DO NOTHING;
 	SELECT a.account_id INTO account
 	FROM payments.account a
-	WHERE a.merchant = _merchant
-	AND a.code = _code
-	AND a.currency = _currency;
-	IF account IS NULL THEN
-		INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance)
-		SELECT _merchant, _code, _currency,
-			t.type, t.hot, t.min_balance, t.max_balance
-		FROM payments.account_template t
-		WHERE t.code = CASE
-			WHEN starts_with(_code, 'psp_receivable:') THEN 'psp_receivable:{psp}'
-			WHEN _code LIKE 'bank:%' THEN 'bank:{bank}'
-			ELSE _code
-		END
-		ORDER BY t.builtin LIMIT 1
-		ON CONFLICT DO NOTHING;
-		SELECT a.account_id INTO account
-		FROM payments.account a
-		WHERE a.merchant = _merchant
-		AND a.code = _code
-		AND a.currency = _currency;
-	END IF;
+	WHERE a.merchant = _merchant AND a.code = _code AND a.currency = _currency
+	ORDER BY a.from_template DESC LIMIT 1;
 	IF account IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
@@ -96,17 +82,13 @@ BEGIN
 		WHEN 'payout_missing' THEN 'payout_clearing:' || _found.psp
 		ELSE 'psp_receivable:' || _found.psp
 	END;
-	IF _found.kind = 'payout_missing' THEN
-		PERFORM payments._discrepancy_account(_merchant, ours, currency);
-	END IF;
 	debit := payments._discrepancy_account(
 		_merchant, CASE WHEN amount > 0 THEN ours ELSE other END, currency);
 	credit := payments._discrepancy_account(
 		_merchant, CASE WHEN amount > 0 THEN other ELSE ours END, currency);
 	reference := format('discrepancy:%s:%s', _found.discrepancy_id, _seq);
-	PERFORM payments.post(debit => debit, credit => credit, amount => abs(amount), kind => 'adjustment',
-		reference => reference,
-		description => format('%s of %s', replace(_found.kind, '_', ' '), _found.psp));
+	PERFORM payments._post_own(debit, credit, abs(amount), reference,
+		format('%s of %s', replace(_found.kind, '_', ' '), _found.psp), 'adjustment');
 END
 $$;
 COMMENT ON FUNCTION payments._discrepancy_adjust(record, int, text, text) IS
@@ -121,8 +103,8 @@ BEGIN
 	IF _last.action = 'adjust' THEN
 		SELECT r.posting_id INTO posting
 		FROM payments.posting_reference r
-		WHERE r.reference = _last.reference;
-		PERFORM payments.reverse_posting(posting_id => posting, reason => _why);
+		WHERE r.merchant = '' AND r.reference = _last.reference;
+		PERFORM payments._reverse_own(posting, _why);
 	ELSIF _last.action = 'link' AND _found.kind = 'unmatched_bank' THEN
 		PERFORM payments._payouts_turn();
 		FOR m IN
@@ -152,7 +134,7 @@ BEGIN
 	INSERT INTO payments.bank_match (batch_id, statement_no, entry_no, psp, payout_ref, currency, amount,
 		rule, matched_at, matched_by)
 	VALUES (_found.batch_id, _found.statement_no, _found.entry_no, _psp, _payout, _found.their_currency,
-		_amount, _rule, clock_timestamp(), session_user)
+		_amount, _rule, clock_timestamp(), payments._caller())
 	RETURNING bank_match_id INTO id;
 	PERFORM payments._bank_post(id);
 END
@@ -249,6 +231,14 @@ BEGIN
 			MESSAGE = 'only a charge that is missing here, or a second one, can be made a payment',
 			HINT = 'Use link, adjust or accept.';
 	END IF;
+	IF _found.object_id IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY610',
+			MESSAGE = format(
+				'line %s of batch %s has no id by which the PSP knows the charge: it may be booked already',
+				_found.line_no, _found.batch_id),
+			HINT = 'Look for it among the payments of that day; accept it if it is there, else adjust.';
+	END IF;
 	SELECT x.* INTO STRICT l
 	FROM payments.settlement_line x
 	WHERE x.batch_id = _found.batch_id AND x.line_no = _found.line_no;
@@ -263,9 +253,10 @@ BEGIN
 	END IF;
 	-- Queued and completed in this transaction: nothing is ever sent for it.
 	SELECT c.payment_id INTO payment
-	FROM payments.create_payment(idempotency_key => format('adopted:%s:%s', _found.psp, _found.object_id),
-		amount => _found.theirs, currency => _found.their_currency, merchant => _merchant, psp => _found.psp,
-		order_ref => left(l.reference, 255),
+	FROM payments.create_payment(
+		idempotency_key => format('payments:adopted:%s:%s', _found.psp, _found.object_id),
+		amount => _found.theirs, currency => _found.their_currency, merchant => _merchant,
+		psp => _found.psp, order_ref => left(l.reference, 255),
 		description => left(
 			format('adopted from settlement batch %s, line %s', _found.batch_id, _found.line_no), 1000)) c;
 	PERFORM payments._discrepancy_link(_found, payment, NULL);
@@ -279,17 +270,21 @@ CREATE FUNCTION payments.resolve_discrepancy(
 	discrepancy_id bigint, action text, reason text, account text DEFAULT NULL, payment_id uuid DEFAULT NULL,
 	payout text DEFAULT NULL, merchant text DEFAULT NULL, OUT status text, OUT seq int
 ) RETURNS record
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	d payments.discrepancy_found;
 	last payments.discrepancy_resolution;
-	who text := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+	who text := payments._caller();
 	house text;
 	reference text;
 	amount bigint;
 	payment uuid := resolve_discrepancy.payment_id;
 	is_open boolean;
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'action', resolve_discrepancy.action, 'reason', resolve_discrepancy.reason,
+		'account', resolve_discrepancy.account, 'payout', resolve_discrepancy.payout,
+		'merchant', resolve_discrepancy.merchant);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF resolve_discrepancy.action IS NULL
@@ -362,7 +357,8 @@ BEGIN
 			payment := payments._discrepancy_create(d, house);
 			reference := format('discrepancy:%s:%s', d.discrepancy_id, seq);
 			amount := d.theirs;
-			PERFORM payments.refund_payment(payment_id => payment, idempotency_key => reference,
+			PERFORM payments.refund_payment(payment_id => payment,
+				idempotency_key => 'payments:' || reference,
 				reason => CASE d.kind WHEN 'duplicate' THEN 'duplicate' END);
 		WHEN 'reopen' THEN
 			PERFORM payments._discrepancy_unadjust(d, last, resolve_discrepancy.reason);

@@ -5,7 +5,12 @@ SELECT d.discrepancy_id, d.psp, d.kind,
 	CASE WHEN r.action IS NULL OR r.action IN ('reopen', 'found_again') THEN 'open' ELSE r.action END AS status,
 	CASE WHEN d.ours IS NOT NULL THEN payments.format_amount(d.ours, coalesce(d.our_currency, d.their_currency)) END AS ours_text,
 	CASE WHEN d.theirs IS NOT NULL THEN payments.format_amount(d.theirs, d.their_currency) END AS theirs_text,
-	CASE WHEN k.suggestion = 'create' AND (d.movement_kind IS DISTINCT FROM 'capture' OR d.theirs <= 0) THEN 'link' ELSE k.suggestion END AS suggestion,
+	CASE
+		-- Without an id of the PSP's it may be one that we have booked.
+		WHEN k.suggestion IN ('create', 'link') AND d.movement_kind IS NOT NULL AND d.object_id IS NULL THEN 'wait'
+		WHEN k.suggestion = 'create' AND (d.movement_kind IS DISTINCT FROM 'capture' OR d.theirs <= 0) THEN 'link'
+		ELSE k.suggestion
+	END AS suggestion,
 	clock_timestamp() - d.found_at AS age,
 	d.found_at + k.sla < now() AND (r.action IS NULL OR r.action IN ('reopen', 'found_again')) AS overdue,
 	d.subject, k.description, d.payment_id, d.object_id, d.payout_ref, d.batch_id, d.line_no, d.statement_no, d.entry_no,
@@ -20,7 +25,7 @@ COMMENT ON COLUMN payments.discrepancy.kind IS 'discrepancy_kind.kind';
 COMMENT ON COLUMN payments.discrepancy.status IS 'open, or how it was resolved: accept, adjust, refund, create, link, ignore by a person; applied, explained by a run';
 COMMENT ON COLUMN payments.discrepancy.ours_text IS 'what we have booked, for people';
 COMMENT ON COLUMN payments.discrepancy.theirs_text IS 'what they say, for people';
-COMMENT ON COLUMN payments.discrepancy.suggestion IS 'the usual action of resolve_discrepancy(); wait is none: another file, or the PSP, may still explain it. Only a charge is created: a refund or dispute that is missing here is linked';
+COMMENT ON COLUMN payments.discrepancy.suggestion IS 'the usual action of resolve_discrepancy(); wait is none: another file, or the PSP, may still explain it. Only a charge is created: a refund or dispute that is missing here is linked; and neither where the line has no id of the PSP: it may be one that we have booked';
 COMMENT ON COLUMN payments.discrepancy.age IS 'since it was found';
 COMMENT ON COLUMN payments.discrepancy.overdue IS 'open for longer than discrepancy_kind.sla';
 COMMENT ON COLUMN payments.discrepancy.subject IS 'what it is about';

@@ -85,6 +85,7 @@ CREATE FUNCTION payments._statement_kind(_kind text) RETURNS text
 		WHEN 'settled_fee' THEN 'Fee'
 		WHEN 'dispute' THEN 'Dispute'
 		WHEN 'dispute_won' THEN 'Dispute won'
+		WHEN 'dispute_lost' THEN 'Dispute lost'
 		WHEN 'payout' THEN 'Payout'
 		WHEN 'topup' THEN 'Top-up'
 		WHEN 'reversal' THEN 'Reversal'
@@ -377,7 +378,7 @@ $$;
 COMMENT ON FUNCTION payments._statement_html_party(text, jsonb, text) IS 'Internal: issuer or recipient on a statement.';
 
 CREATE FUNCTION payments.statement_html(statement_id bigint) RETURNS text
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	s payments.issued_statement;
 	fees text;

@@ -170,7 +170,7 @@ BEGIN
 			(opening + made.moved)::bigint AS closing_balance, made.lines, made.totals,
 			to_jsonb(fees) AS fee_accounts, to_jsonb(disputes) AS dispute_accounts, rules AS vat_rules,
 			payments._statement_parties(a.merchant, a.code) AS parties, now() AS issued_at,
-			session_user::text AS issued_by
+			payments._caller()::text AS issued_by
 	) s
 	RETURNING i.statement_id INTO statement_id;
 	UPDATE payments.statement_counter c SET last_number = next_number WHERE c.merchant = a.merchant;
@@ -211,11 +211,14 @@ CREATE FUNCTION payments.issue_statement(
 	statement_id bigint, number bigint, opening_balance bigint, closing_balance bigint, lines bigint,
 	replayed boolean
 )
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1 AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp ROWS 1 AS $$
 DECLARE
 	id bigint;
 	made record;
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'merchant', issue_statement.merchant, 'currency', issue_statement.currency,
+		'account', issue_statement.account);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	PERFORM payments._require_period(issue_statement.from_time, issue_statement.to_time);
@@ -223,7 +226,8 @@ BEGIN
 	FROM payments.account a
 	WHERE a.merchant = issue_statement.merchant
 	AND a.currency = issue_statement.currency
-	AND a.code = issue_statement.account;
+	AND a.code = issue_statement.account
+	ORDER BY a.from_template DESC LIMIT 1;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY202',
@@ -248,7 +252,7 @@ CREATE FUNCTION payments.issue_statements(from_time timestamptz, to_time timesta
 		merchant text, account text, currency text, statement_id bigint, number bigint, replayed boolean,
 		ok boolean, error text, message text
 	)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
 	a record;
@@ -292,7 +296,8 @@ BEGIN
 				a.account_id, issue_statements.from_time, issue_statements.to_time, patience) m;
 		EXCEPTION WHEN OTHERS THEN
 			GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-			IF sqlstate NOT LIKE 'PY%' THEN
+			-- Of this account, whatever it is; the others get theirs.
+			IF payments._is_no_fault(sqlstate) THEN
 				RAISE;
 			END IF;
 			failed := sqlstate;
@@ -310,7 +315,7 @@ COMMENT ON FUNCTION payments.issue_statements(timestamptz, timestamptz) IS
 'issue_statement() for every merchant_balance with postings, and for every other account that has statements already; those that were closed before the period are left out. A row for each statement, or for each refusal: ok false, its SQLSTATE in error and why in message; the others are issued all the same. Errors: 22023, PY625, 40001';
 
 CREATE FUNCTION payments._job_issue_statements(from_time timestamptz, to_time timestamptz) RETURNS SETOF jsonb
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r record;
 BEGIN
@@ -341,11 +346,15 @@ COMMENT ON FUNCTION payments._job_issue_statements(timestamptz, timestamptz) IS
 CREATE FUNCTION payments.set_statement_party(
 	party text, name text, lines text[] DEFAULT '{}', merchant text DEFAULT '*', account text DEFAULT '*'
 ) RETURNS void
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	printed text := concat_ws(
 		E'\n', set_statement_party.name, array_to_string(set_statement_party.lines, E'\n'));
 BEGIN
+	PERFORM payments._refuse_card_numbers(
+		'party', set_statement_party.party, 'name', set_statement_party.name,
+		'lines', set_statement_party.lines, 'merchant', set_statement_party.merchant,
+		'account', set_statement_party.account);
 	PERFORM payments._commit_durably();
 	PERFORM payments._require_setup();
 	IF set_statement_party.merchant <> '*'
@@ -372,10 +381,9 @@ BEGIN
 			HINT = 'Write set_statement_party(''issuer'', ''Shop Ltd'', ARRAY[''1 Main Street'', ''VAT id '
 				'IE1234567X'']).';
 	END IF;
-	PERFORM payments._refuse_card_number(printed, 'a line');
 	INSERT INTO payments.statement_party AS p (merchant, account, party, name, lines, set_at, set_by)
 	VALUES (set_statement_party.merchant, set_statement_party.account, set_statement_party.party,
-		set_statement_party.name, set_statement_party.lines, now(), session_user)
+		set_statement_party.name, set_statement_party.lines, now(), payments._caller())
 	ON CONFLICT ON CONSTRAINT statement_party_pkey
 	DO UPDATE SET name = excluded.name, lines = excluded.lines, set_at = excluded.set_at,
 		set_by = excluded.set_by;

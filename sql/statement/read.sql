@@ -66,7 +66,7 @@ COMMENT ON FUNCTION payments._require_statement(bigint) IS
 
 CREATE FUNCTION payments.verify_statement(statement_id bigint)
 	RETURNS TABLE (ok boolean, sha256 text, found text)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 1 AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp ROWS 1 AS $$
 BEGIN
 	PERFORM payments._require_statement_here(verify_statement.statement_id);
 	RETURN QUERY
@@ -86,7 +86,7 @@ CREATE FUNCTION payments.statement_lines(statement_id bigint)
 		balance bigint, vat_percent numeric, net bigint, vat bigint, gross bigint, amount_text text,
 		balance_text text
 	)
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	s payments.issued_statement;
 	unit numeric;
@@ -118,7 +118,7 @@ COMMENT ON FUNCTION payments.statement_lines(bigint) IS
 'The lines of a statement, the first the opening and the last the closing balance; always the same rows. section balance: what moved the account, amount is what it did to the balance; fees and disputes: of the merchant''s psp_fees and dispute_reserve, in no balance. Minor units; booked_at is text, in UTC; net, vat and gross are null where no vat_rule fits; late: booked before the period, committed after the statement before. Errors: PY622, PY623 (retired), PY624 (not what was issued), 42501';
 
 CREATE FUNCTION payments.statement_json(statement_id bigint) RETURNS json
-	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	s payments.issued_statement;
 	body text;

@@ -85,6 +85,10 @@ CREATE TABLE IF NOT EXISTS payments.vat_rule (
 	CONSTRAINT vat_rule_not_empty CHECK (valid_from < valid_to)
 );
 
+CREATE OR REPLACE TRIGGER guard_card_numbers BEFORE INSERT OR UPDATE ON payments.vat_rule
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_card_numbers();
+ALTER TABLE payments.vat_rule ENABLE ALWAYS TRIGGER guard_card_numbers;
+
 COMMENT ON TABLE payments.vat_rule IS 'VAT on postings, for statements: nothing is posted by it. Written by an administrator; none is shipped';
 COMMENT ON COLUMN payments.vat_rule.merchant IS 'merchant.merchant, or * for all; a merchant''s own rule wins, then the one with the later valid_from';
 COMMENT ON COLUMN payments.vat_rule.kind IS 'posting.kind, such as fee; a reversal has the VAT of what it takes back';

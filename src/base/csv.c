@@ -6,6 +6,10 @@
  * quote is missing.  A field is quoted as a whole or not at all, a quote in it
  * is doubled, lines end in LF or CRLF, and a file that ends inside quotes is
  * broken.  Each byte is looked at once.
+ *
+ * That is why it is our own and not the reader of COPY, the only one that the
+ * server has: that one takes a quote in the middle of a field, does not say in
+ * which line a row begins, and reads for a table.
  */
 #include "payments.h"
 

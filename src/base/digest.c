@@ -118,19 +118,6 @@ pay_hmac_sha256(const void *key, size_t key_bytes, const PayChunk *chunks, int n
 				 errhint("The server's OpenSSL refused it; look for memory or policy limits in its log.")));
 }
 
-/* The server's timingsafe_bcmp() is missing from early minor releases, so this is our own. */
-bool
-pay_equal_constant_time(const void *a, const void *b, size_t bytes)
-{
-	const volatile uint8 *left = a;
-	const volatile uint8 *right = b;
-	uint8		difference = 0;
-
-	for (size_t i = 0; i < bytes; i++)
-		difference |= left[i] ^ right[i];
-	return difference == 0;
-}
-
 char *
 pay_base32(const void *data, size_t bytes)
 {

@@ -22,8 +22,22 @@ typedef struct PayChunk
 extern void pay_sha256(const PayChunk *chunks, int n, uint8 digest[PAY_HASH_BYTES]);
 extern void pay_hmac_sha256(const void *key, size_t key_bytes, const PayChunk *chunks, int n, uint8 mac[PAY_HASH_BYTES]);
 
-/* Compares without telling by its duration where the difference is. */
-extern bool pay_equal_constant_time(const void *a, const void *b, size_t bytes);
+/*
+ * Compares without telling by its duration where the difference is.  The
+ * server's timingsafe_bcmp() is missing from early minor releases, so this is
+ * our own; it stands here so that whoever compares need not link the crypto library.
+ */
+static inline bool
+pay_equal_constant_time(const void *a, const void *b, size_t bytes)
+{
+	const volatile uint8 *left = a;
+	const volatile uint8 *right = b;
+	uint8		difference = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+		difference |= left[i] ^ right[i];
+	return difference == 0;
+}
 
 /* RFC 4648 base32 in lower case without padding, palloc'd: 52 characters for a digest. */
 extern char *pay_base32(const void *data, size_t bytes);

@@ -10,6 +10,8 @@
 
 #include "base/json.h"
 
+#include "base/pan.h"
+
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -26,6 +28,8 @@ static Jsonb *parse(const char *body, size_t bytes);
 static bool find(Jsonb *json, const char *path, JsonbValue *value);
 static bool find_step(const JsonbValue *container, const char *step, int step_bytes, JsonbValue *value);
 static bool parse_whole(const char *text, int64 *value);
+static bool scalar_text(const JsonbValue *value, const char **text, int *bytes);
+static void mask_scalar(JsonbValue *value);
 
 Jsonb *
 pay_json_parse(const char *body, size_t bytes)
@@ -284,4 +288,107 @@ pay_json_members(Jsonb *json, const char *path)
 	if (!find(json, path, &value) || value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
 		return 0;
 	return (int) JsonContainerSize(value.val.binary.data);
+}
+
+bool
+pay_json_holds_card_number(Jsonb *json)
+{
+	JsonbIterator *it = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	const char *text;
+	int			bytes;
+
+	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
+		if ((token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM) && scalar_text(&v, &text, &bytes) && pay_pan_found(text, bytes))
+			return true;
+	return false;
+}
+
+Jsonb *
+pay_json_mask_card_numbers(Jsonb *json)
+{
+	JsonbIterator *it = JsonbIteratorInit(&json->root);
+	JsonbParseState *state = NULL;
+	JsonbValue *root = NULL;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	if (!pay_json_holds_card_number(json))
+		return json;
+	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
+	{
+		bool		scalar = token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM;
+
+		if (scalar)
+			mask_scalar(&v);
+		root = pushJsonbValue(&state, token, scalar || (token == WJB_BEGIN_ARRAY && v.val.array.rawScalar) ? &v : NULL);
+	}
+	return JsonbValueToJsonb(root);
+}
+
+const char *
+pay_text_mask_card_numbers(const char *text)
+{
+	char	   *masked;
+
+	if (text == NULL || !pay_pan_found(text, strlen(text)))
+		return text;
+	masked = pstrdup(text);
+	pay_pan_mask(masked, strlen(masked));
+	return masked;
+}
+
+char *
+pay_body_mask_card_numbers(const char *body, size_t *bytes)
+{
+	char	   *masked = palloc(*bytes + 1);
+	Jsonb	   *json = NULL;
+
+	memcpy(masked, body, *bytes);
+	masked[*bytes] = '\0';
+	/* Only an escape lets a value be another than what stands there. */
+	if (memchr(masked, '\\', *bytes) != NULL || pay_pan_found(masked, *bytes))
+		json = pay_json_parse(masked, *bytes);
+	/* A number alone is a text as any. */
+	if (json && !JB_ROOT_IS_SCALAR(json) && pay_json_holds_card_number(json))
+	{
+		json = pay_json_mask_card_numbers(json);
+		masked = JsonbToCString(NULL, &json->root, VARSIZE(json));
+		*bytes = strlen(masked);
+	}
+	pay_pan_mask(masked, *bytes);
+	return masked;
+}
+
+static bool
+scalar_text(const JsonbValue *value, const char **text, int *bytes)
+{
+	if (value->type == jbvString)
+	{
+		*text = value->val.string.val;
+		*bytes = value->val.string.len;
+	}
+	else if (value->type == jbvNumeric)
+	{
+		*text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		*bytes = (int) strlen(*text);
+	}
+	else
+		return false;
+	return true;
+}
+
+static void
+mask_scalar(JsonbValue *value)
+{
+	const char *text;
+	int			bytes;
+
+	if (!scalar_text(value, &text, &bytes) || !pay_pan_found(text, bytes))
+		return;
+	value->type = jbvString;
+	value->val.string.val = pnstrdup(text, bytes);
+	value->val.string.len = bytes;
+	pay_pan_mask(value->val.string.val, bytes);
 }

@@ -27,4 +27,16 @@ extern bool pay_json_exists(Jsonb *json, const char *path);	/* any type but null
 extern bool pay_json_is_object(Jsonb *json, const char *path);
 extern int	pay_json_members(Jsonb *json, const char *path);	/* how many members an object has; 0 when it is none */
 
+/* Among names, texts and numbers, unescaped. */
+extern bool pay_json_holds_card_number(Jsonb *json);
+/* json itself if it holds none, else a copy in which each is masked; a number becomes a text. */
+extern Jsonb *pay_json_mask_card_numbers(Jsonb *json);
+/* The same for a text, which may be NULL. */
+extern const char *pay_text_mask_card_numbers(const char *text);
+/*
+ * The same for a body that others sent, whatever it is: *bytes of a copy.  JSON
+ * that has one is written anew, since it may hide it behind escapes.
+ */
+extern char *pay_body_mask_card_numbers(const char *body, size_t *bytes);
+
 #endif							/* PAY_JSON_H */

@@ -10,12 +10,22 @@
 
 /* NULL for SQL NULL. */
 extern char *pay_text_argument(FunctionCallInfo fcinfo, int n);
-/* The others raise 22023, and PAY_ERR_CARD_NUMBER. */
-extern void pay_require_given(FunctionCallInfo fcinfo, int n, const char *name);
-extern void pay_require_length(const char *text, size_t bytes_max, const char *name);
+/*
+ * Raises PAY_ERR_CARD_NUMBER if any argument of the function that was called
+ * holds a card number.  Comes before all else: what is wrong with another
+ * argument would have the statement in the log, and the number in it.
+ */
+extern void pay_refuse_card_arguments(FunctionCallInfo fcinfo);
+/* Raises 25006 in a transaction that is read only: on a standby, or by a setting. */
+extern void pay_require_writable(void);
 extern bool pay_holds_card_number(const char *text);
 extern void pay_refuse_card_number(const char *text, const char *name);
-/* Both of the above for a text that may be missing. */
+/* For a function that is given what others wrote: an ErrorContextCallback that keeps the statement, which may hold it, out of the log. */
+extern void pay_hide_statement(void *arg);
+/* The others raise 22023. */
+extern void pay_require_given(FunctionCallInfo fcinfo, int n, const char *name);
+extern void pay_require_length(const char *text, size_t bytes_max, const char *name);
+/* The same for a text that may be missing. */
 extern void pay_require_text(const char *text, size_t bytes_max, const char *name);
 
 /* What a trigger was fired by; raises when it was no trigger. */

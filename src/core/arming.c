@@ -26,6 +26,7 @@
 #include "core/arming.h"
 
 #include "core/arming_file.h"
+#include "core/caller.h"
 #include "core/cluster.h"
 #include "core/installation.h"
 #include "core/spi.h"
@@ -372,8 +373,7 @@ new_token(void)
 
 /* ---------- by a person ---------- */
 
-Datum
-pay_arm(PG_FUNCTION_ARGS)
+PAY_VERB(pay_arm)
 {
 	pay_cluster_require_primary(PAY_ERR_NOT_ARMED);
 	PG_TRY();
@@ -426,7 +426,7 @@ arm(void)
 	pay_arg_int64(&args, (int64) MyDatabaseId);
 	pay_arg_text(&args, pay_cluster_host());
 	pay_arg_time(&args, arming_time());
-	pay_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
+	pay_arg_text(&args, pay_caller_name());
 	pay_arg_text(&args, file.next);
 	pay_spi_exec(&write_row, &args);
 	renewal.written_in = U64FromFullTransactionId(GetTopFullTransactionId());
@@ -495,8 +495,7 @@ lock_or_refuse(const PayArmingFile *file)
 			 errhint("One of the two is a copy, and would give the PSP the same keys for other payments.  Run SELECT payments.disarm() there, or stop that server; then arm this one.  What is to sell on its own begins in an empty database.")));
 }
 
-Datum
-pay_disarm(PG_FUNCTION_ARGS)
+PAY_VERB(pay_disarm)
 {
 	PayArgs		args = {0};
 	PayArming	arming;
@@ -523,8 +522,7 @@ pay_disarm(PG_FUNCTION_ARGS)
 }
 
 /* _unarmed_reason() */
-Datum
-pay_unarmed_reason_sql(PG_FUNCTION_ARGS)
+PAY_VERB(pay_unarmed_reason_sql)
 {
 	const char *reason;
 

@@ -8,9 +8,10 @@
  * projection let only the projection change.  When the library is preloaded a
  * utility hook refuses the DDL that would get around the triggers: disabling,
  * replacing or dropping them, rules, column rewrites, UNLOGGED, detached
- * partitions, dropped tables and unique indexes, another name of the schema;
- * and policies taken away.  The hook meets whatever anybody may type: nothing
+ * partitions, dropped tables, another name of the schema; and policies taken
+ * away.  The hook meets whatever anybody may type: nothing
  * in a parse tree is taken for what it usually is (test/t/ddl_fuzz.pl).
+ * What is dropped by way of something else is seen by guard_objects.c.
  *
  * What a restore from pg_dump needs stays allowed: CREATE TABLE, adding
  * constraints and indexes, our own triggers, ENABLE ALWAYS, OWNER TO.  What a
@@ -22,6 +23,7 @@
 
 #include "core/arguments.h"
 #include "core/ddl_rights.h"
+#include "core/guc.h"
 #include "core/spi.h"
 #include "core/table.h"
 
@@ -30,6 +32,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
@@ -64,7 +67,6 @@ static ProcessUtility_hook_type previous_hook = NULL;
 /* Written by pay_guard_allow_ddl() only. */
 static bool ddl_allowed = false;
 
-static bool in_projection(const PayTable *table, const char *column);
 static void check_words(const PayTable *table, Relation relation, HeapTuple tuple);
 static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 						  ProcessUtilityContext context, ParamListInfo params,
@@ -72,24 +74,21 @@ static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_
 static void check_statement(Node *statement);
 static void check_create_table(CreateStmt *statement);
 static void check_rename(RenameStmt *statement);
+static void check_alter_sequence(AlterSeqStmt *statement);
 static void check_alter_table(AlterTableStmt *statement);
+static Oid	indexed_table(Oid index);
 static bool is_guarded_already(const RangeVar *relation);
 static void check_create_trigger(CreateTrigStmt *statement);
 static bool trigger_is_ours(Oid table, const char *name);
 static void check_create_policy(CreatePolicyStmt *statement);
-static void check_create_function(CreateFunctionStmt *statement);
 static void check_extension_contents(AlterExtensionContentsStmt *statement);
-static void check_drop_owned(DropOwnedStmt *statement);
 static void check_drop(DropStmt *statement);
-static void check_drop_index(Oid index);
 static bool name_is_guarded(const char *schema, const char *table);
 static bool range_is_guarded(const RangeVar *relation);
 static bool is_guarded(Oid oid);
 static const char *table_name(Oid oid);
 static bool has_rows(Oid oid);
 static bool finds_rows(Oid oid);
-static bool schema_has_rows(void);
-static Oid	schema_owner(void);
 pg_noreturn static void refuse(const char *what, const char *table);
 
 PAY_FUNCTION(pay_guard_append_only);
@@ -142,7 +141,7 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 		Datum		old_value,
 					new_value;
 
-		if (column->attisdropped || in_projection(table, NameStr(column->attname)))
+		if (column->attisdropped || pay_table_in_projection(table, NameStr(column->attname)))
 			continue;
 		old_value = heap_getattr(trigger->tg_trigtuple, i + 1, desc, &old_null);
 		new_value = heap_getattr(trigger->tg_newtuple, i + 1, desc, &new_null);
@@ -164,15 +163,6 @@ pay_has_rows(PG_FUNCTION_ARGS)
 	Oid			oid = get_relname_relid(text_to_cstring(PG_GETARG_TEXT_PP(0)), pay_schema_oid());
 
 	PG_RETURN_BOOL(OidIsValid(oid) && finds_rows(oid));
-}
-
-static bool
-in_projection(const PayTable *table, const char *column)
-{
-	for (int i = 0; table && i < PAY_TABLE_PROJECTION_MAX && table->projection[i]; i++)
-		if (strcmp(table->projection[i], column) == 0)
-			return true;
-	return false;
 }
 
 /* What would be CHECKs on lists of words, if those were not parsed anew in every statement. */
@@ -209,6 +199,7 @@ pay_guard_init(void)
 {
 	previous_hook = ProcessUtility_hook;
 	ProcessUtility_hook = guard_utility;
+	pay_guard_objects_init();
 }
 
 void
@@ -217,13 +208,27 @@ pay_guard_allow_ddl(bool allow)
 	ddl_allowed = allow;
 }
 
+/* Binary upgrade restores by catalog surgery of its own; leave it alone. */
+bool
+pay_guard_is_on(void)
+{
+	return pay_guard_ddl && !ddl_allowed && !IsBinaryUpgrade && IsTransactionState() && OidIsValid(MyDatabaseId);
+}
+
+bool
+pay_guard_own_script(void)
+{
+	const char *name = creating_extension ? get_extension_name(CurrentExtensionObject) : NULL;
+
+	return name && strcmp(name, PAY_SCHEMA) == 0;
+}
+
 static void
 guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			  ProcessUtilityContext context, ParamListInfo params,
 			  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
 {
-	/* Binary upgrade restores by catalog surgery of its own; leave it alone. */
-	if (!ddl_allowed && !IsBinaryUpgrade && IsTransactionState() && OidIsValid(MyDatabaseId))
+	if (pay_guard_is_on())
 		check_statement(pstmt->utilityStmt);
 
 	if (previous_hook)
@@ -257,12 +262,6 @@ check_statement(Node *statement)
 		case T_DropStmt:
 			check_drop((DropStmt *) statement);
 			break;
-		case T_CreateFunctionStmt:
-			check_create_function((CreateFunctionStmt *) statement);
-			break;
-		case T_DropOwnedStmt:
-			check_drop_owned((DropOwnedStmt *) statement);
-			break;
 		case T_AlterExtensionContentsStmt:
 			check_extension_contents((AlterExtensionContentsStmt *) statement);
 			break;
@@ -275,6 +274,9 @@ check_statement(Node *statement)
 			break;
 		case T_RenameStmt:
 			check_rename((RenameStmt *) statement);
+			break;
+		case T_AlterSeqStmt:
+			check_alter_sequence((AlterSeqStmt *) statement);
 			break;
 		case T_AlterObjectDependsStmt:
 			/* A trigger that depends on an extension goes with it, without a word. */
@@ -309,11 +311,44 @@ check_rename(RenameStmt *statement)
 {
 	if (statement->relation && range_is_guarded(statement->relation))
 		refuse("be renamed, nor can its parts", statement->relation->relname);
-	if (statement->renameType == OBJECT_SCHEMA && strcmp(statement->subname, PAY_SCHEMA) == 0 && schema_has_rows())
+	/* With the index of a constraint the constraint gets another name, under which nobody asks for it. */
+	if (statement->relation)
+	{
+		Oid			table = indexed_table(RangeVarGetRelid(statement->relation, NoLock, true));
+
+		if (is_guarded(table))
+			refuse("be renamed, nor can its parts", table_name(table));
+	}
+	if (statement->renameType == OBJECT_SCHEMA && strcmp(statement->subname, PAY_SCHEMA) == 0 && pay_guard_has_payments())
 		ereport(ERROR,
 				(errcode(PAY_ERR_GUARDED_DDL),
 				 errmsg("schema \"%s\" cannot be renamed while there are payments in it", PAY_SCHEMA),
 				 errhint("Its name is a part of what protects them.")));
+}
+
+/* A number that is given twice is one that two postings share: in another month nobody notices. */
+static void
+check_alter_sequence(AlterSeqStmt *statement)
+{
+	Oid			sequence = RangeVarGetRelid(statement->sequence, NoLock, true);
+	Oid			table;
+	int32		column;
+
+	if (OidIsValid(sequence) && sequenceIsOwned(sequence, DEPENDENCY_INTERNAL, &table, &column) && is_guarded(table) && has_rows(table))
+		refuse("count anew", table_name(table));
+}
+
+static Oid
+indexed_table(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	Oid			table;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	table = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
+	ReleaseSysCache(tuple);
+	return table;
 }
 
 /* Has setup() been here? */
@@ -446,53 +481,16 @@ check_create_policy(CreatePolicyStmt *statement)
 		refuse("have policies that permit more", statement->table->relname);
 }
 
-/* A guard that somebody replaces by an empty function guards nothing. */
-static void
-check_create_function(CreateFunctionStmt *statement)
-{
-	char	   *schema,
-			   *name;
-
-	if (creating_extension || !statement->replace)
-		return;
-	DeconstructQualifiedName(statement->funcname, &schema, &name);
-	if (strncmp(name, "guard_", 6) != 0 || QualifiedNameGetCreationNamespace(statement->funcname, &name) != pay_schema_oid())
-		return;
-	ereport(ERROR,
-			(errcode(PAY_ERR_GUARDED_DDL),
-			 errmsg("function \"%s.%s\" cannot be replaced", PAY_SCHEMA, name),
-			 errhint("Only CREATE EXTENSION and ALTER EXTENSION payments UPDATE make the guards.")));
-}
-
 /* A guard that is no member of the extension any more can be dropped, and its triggers with it. */
 static void
 check_extension_contents(AlterExtensionContentsStmt *statement)
 {
-	if (creating_extension || statement->action > 0 || strcmp(statement->extname, PAY_SCHEMA) != 0)
+	if (pay_guard_own_script() || statement->action > 0 || strcmp(statement->extname, PAY_SCHEMA) != 0)
 		return;
 	ereport(ERROR,
 			(errcode(PAY_ERR_GUARDED_DDL),
 			 errmsg("extension \"%s\" keeps what it is made of", PAY_SCHEMA),
 			 errhint("Only CREATE EXTENSION and ALTER EXTENSION payments UPDATE make the guards.")));
-}
-
-/* The schema is owned by whoever created the extension; with it would go all that is in it. */
-static void
-check_drop_owned(DropOwnedStmt *statement)
-{
-	ListCell   *cell;
-
-	foreach(cell, statement->roles)
-	{
-		const RoleSpec *spec = lfirst(cell);
-		Oid			role = spec->roletype == ROLESPEC_PUBLIC ? InvalidOid : get_rolespec_oid(spec, true);
-
-		if (OidIsValid(role) && (role == get_role_oid(PAY_OWNER_ROLE, true) || role == schema_owner()) && schema_has_rows())
-			ereport(ERROR,
-					(errcode(PAY_ERR_GUARDED_DDL),
-					 errmsg("what \"%s\" owns cannot be dropped while there are payments in it", GetUserNameFromId(role, false)),
-					 errhint("Drop the database, or remove payments from shared_preload_libraries first.")));
-	}
 }
 
 static void
@@ -519,30 +517,19 @@ check_drop(DropStmt *statement)
 			if (range_is_guarded(relation))
 				refuse("lose its triggers or policies", relation->relname);
 		}
-		else if (statement->removeType == OBJECT_INDEX)
-			check_drop_index(RangeVarGetRelid(makeRangeVarFromNameList((List *) object), NoLock, true));
-		else if (statement->removeType == OBJECT_SCHEMA && strcmp(strVal(object), PAY_SCHEMA) == 0 && schema_has_rows())
+		else if (statement->removeType == OBJECT_SCHEMA && strcmp(strVal(object), PAY_SCHEMA) == 0 && pay_guard_has_payments())
 			ereport(ERROR,
 					(errcode(PAY_ERR_GUARDED_DDL),
 					 errmsg("schema \"%s\" cannot be dropped while there are payments in it", PAY_SCHEMA),
-					 errhint("Drop the database, or remove payments from shared_preload_libraries first.")));
+					 errhint("Drop the database, or SET payments.guard_ddl = off first.")));
+		else if (statement->removeType == OBJECT_EXTENSION && statement->behavior == DROP_CASCADE &&
+				 strcmp(strVal(object), PAY_SCHEMA) == 0 && pay_guard_has_payments())
+			ereport(ERROR,
+					(errcode(PAY_ERR_GUARDED_DDL),
+					 errmsg("extension \"%s\" cannot be dropped while there are payments", PAY_SCHEMA),
+					 errdetail("With it would go what guards them."),
+					 errhint("If you will make it again at once, SET payments.guard_ddl = off first.")));
 	}
-}
-
-/* What there must be only one of is money that moves once. */
-static void
-check_drop_index(Oid index)
-{
-	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	Oid			table = InvalidOid;
-
-	if (!HeapTupleIsValid(tuple))
-		return;
-	if (((Form_pg_index) GETSTRUCT(tuple))->indisunique)
-		table = ((Form_pg_index) GETSTRUCT(tuple))->indrelid;
-	ReleaseSysCache(tuple);
-	if (is_guarded(table))
-		refuse("lose a unique index", table_name(table));
 }
 
 static bool
@@ -625,25 +612,28 @@ finds_rows(Oid oid)
 	return found;
 }
 
-static bool
-schema_has_rows(void)
+bool
+pay_guard_has_payments(void)
 {
 	Oid			schema = pay_schema_oid();
 
 	return OidIsValid(schema) && (has_rows(get_relname_relid("payment", schema)) || has_rows(get_relname_relid("posting", schema)));
 }
 
-static Oid
-schema_owner(void)
+void
+pay_guard_keep(Oid table, const char *what)
 {
-	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(pay_schema_oid()));
-	Oid			owner;
+	if (is_guarded(table) && pay_guard_has_payments())
+		refuse(what, table_name(table));
+}
 
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
-	ReleaseSysCache(tuple);
-	return owner;
+void
+pay_guard_refuse_code(const char *verb, const char *what)
+{
+	ereport(ERROR,
+			(errcode(PAY_ERR_GUARDED_DDL),
+			 errmsg("extension \"%s\" cannot %s \"%s\"", PAY_SCHEMA, verb, what),
+			 errhint("Only CREATE EXTENSION and ALTER EXTENSION payments UPDATE make what guards and checks.")));
 }
 
 static void

@@ -37,6 +37,9 @@ int			pay_connect_timeout_ms = 5 * 1000;
 /* Databases that the preloaded worker serves, comma-separated; "" is none. */
 char	   *pay_databases = NULL;
 
+/* Refuses what would take the guards away; only a superuser, who can do without it, switches it off. */
+bool		pay_guard_ddl = true;
+
 /* HTTP requests that one worker keeps in flight. */
 int			pay_inflight_max = 2000;
 
@@ -97,6 +100,15 @@ define_booleans_and_numbers(void)
 							PGC_SIGHUP,
 							GUC_UNIT_MS,
 							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("payments.guard_ddl",
+							 "Refuses what would take away the guards of payments.",
+							 "Off for a session that drops the extension to make it again.",
+							 &pay_guard_ddl,
+							 true,
+							 PGC_SUSET,
+							 0,
+							 NULL, NULL, NULL);
 
 	DefineCustomIntVariable("payments.inflight_max",
 							"Sets how many HTTP requests a worker keeps in flight.",

@@ -12,6 +12,7 @@ extern int	pay_batch_size;
 extern char *pay_ca_file;
 extern int	pay_connect_timeout_ms;
 extern char *pay_databases;
+extern bool pay_guard_ddl;
 extern int	pay_inflight_max;
 extern int	pay_lease_ms;
 extern int	pay_poll_interval_ms;

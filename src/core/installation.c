@@ -12,6 +12,7 @@
 
 #include "base/digest.h"
 #include "core/cache.h"
+#include "core/caller.h"
 #include "core/spi.h"
 
 #include "fmgr.h"
@@ -76,8 +77,7 @@ read_installation(void)
 }
 
 /* installation_tag() */
-Datum
-pay_installation_tag(PG_FUNCTION_ARGS)
+PAY_VERB(pay_installation_tag)
 {
 	PayInstallation installation;
 

@@ -19,6 +19,7 @@ typedef enum PayLockField
 	PAY_LOCK_WORKER = 16,
 	PAY_LOCK_SEAL = 17,
 	PAY_LOCK_JOB = 18,			/* _job_lock_held() knows the number */
+	PAY_LOCK_HOT = 19,			/* ledger/hot.c */
 } PayLockField;
 
 /* Locks the tables of these OIDs up to the end of the transaction; false, with none locked anew, when that took longer. */

@@ -2,12 +2,10 @@
  * src/core/merchant.c
  *		Who may act for a merchant.
  *
- * Verbs are SECURITY DEFINER, so the current role is payments_owner; the role
- * that counts is the one the session had before: GetOuterUserId().
- *
- * But not where the server runs what a table's owner has written while somebody
- * else, a superuser as a rule, or autovacuum, maintains the table: in ANALYZE,
- * an index, a materialized view.  Who calls there, nobody can tell.
+ * The role that counts is the one that called the verb, pay_caller(), whoever's
+ * session it is: what a merchant's role has wrapped into a function of its own
+ * works for everybody who may call that, and what another role has put into
+ * the way of a client, or of a superuser's ANALYZE, has that other's rights.
  */
 #include "payments.h"
 
@@ -15,6 +13,7 @@
 
 #include "core/arguments.h"
 #include "core/cache.h"
+#include "core/caller.h"
 #include "core/spi.h"
 
 #include "access/xact.h"
@@ -48,11 +47,11 @@ static PayCache roles = {
 
 static bool find_role(const char *merchant, const char **app_role);
 static bool reads_all_merchants(void);
-static bool decides(void);
 
 static PayStmt find_merchant = PAY_STMT(SPI_OK_SELECT,
 	"SELECT app_role FROM payments.merchant WHERE merchant = $1", TEXTOID);
 
+/* The refusal names neither merchant nor role: who guesses ids is not to learn whose they are. */
 void
 pay_require_merchant(const char *merchant)
 {
@@ -64,19 +63,14 @@ pay_require_merchant(const char *merchant)
 				(errcode(PAY_ERR_MERCHANT_UNKNOWN),
 				 merchant ? errmsg("merchant \"%s\" does not exist", merchant) : errmsg("merchant must not be null"),
 				 errhint("Create it with payments.create_merchant().")));
-	if (InSecurityRestrictedOperation())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("nobody acts for merchant \"%s\" while a table is maintained", merchant),
-				 errhint("Call it elsewhere than in an index, a materialized view, or what ANALYZE runs.")));
-	if (app_role == NULL || decides())
+	if (app_role == NULL || pay_carries_out_decision())
 		return;
 	role = get_role_oid(app_role, true);
-	if (!OidIsValid(role) || !has_privs_of_role(GetOuterUserId(), role))
+	if (!OidIsValid(role) || !has_privs_of_role(pay_caller(), role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for merchant \"%s\"", merchant),
-				 errhint("Only members of role \"%s\" act for this merchant.", app_role)));
+				 errmsg("permission denied for the merchant"),
+				 errhint("Only members of a merchant's role act for it, with what is its own; an administrator of payments may grant it.")));
 }
 
 /* False if there is no such merchant.  Only what was found is cached, so what is created later is seen at once. */
@@ -113,13 +107,11 @@ reads_all_merchants(void)
 {
 	static const char *const readers[] = {"payments_operator", "payments_admin", "payments_auditor"};
 
-	if (InSecurityRestrictedOperation())
-		return false;
 	for (int i = 0; i < (int) lengthof(readers); i++)
 	{
 		Oid			role = get_role_oid(readers[i], true);
 
-		if (OidIsValid(role) && has_privs_of_role(GetOuterUserId(), role))
+		if (OidIsValid(role) && has_privs_of_role(pay_caller(), role))
 			return true;
 	}
 	return false;
@@ -139,8 +131,8 @@ pay_act_for_all(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static bool
-decides(void)
+bool
+pay_carries_out_decision(void)
 {
 	return LocalTransactionIdIsValid(deciding_lxid) && deciding_lxid == PayMyLocalTransactionId() &&
 		deciding_subid == GetCurrentSubTransactionId();

@@ -12,5 +12,7 @@
  * before may be gone then.
  */
 extern void pay_require_merchant(const char *merchant);
+/* Is a verb called to carry out what an operator has decided about a discrepancy, by _act_for_all()?  Then its money has moved already. */
+extern bool pay_carries_out_decision(void);
 
 #endif							/* PAY_MERCHANT_H */

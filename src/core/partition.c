@@ -24,6 +24,8 @@
  */
 #include "payments.h"
 
+#include "core/arguments.h"
+#include "core/caller.h"
 #include "core/guard.h"
 #include "core/spi.h"
 
@@ -77,8 +79,7 @@ run_with_ddl(PayStmt *stmt, PayArgs *args)
 }
 
 /* make_partitions(ahead, since) */
-Datum
-pay_make_partitions(PG_FUNCTION_ARGS)
+PAY_VERB(pay_make_partitions)
 {
 	PayArgs		args = {0};
 	int32		made;
@@ -93,13 +94,13 @@ pay_make_partitions(PG_FUNCTION_ARGS)
 }
 
 /* retire_partitions(table_name, older_than, keep, check_first) */
-Datum
-pay_retire_partitions(PG_FUNCTION_ARGS)
+PAY_VERB(pay_retire_partitions)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	PayArgs		args = {0};
 	uint64		n;
 
+	pay_refuse_card_arguments(fcinfo);
 	/* In a longer transaction the lock would keep all postings out until its end. */
 	if (IsTransactionBlock())
 		ereport(ERROR,
@@ -110,7 +111,7 @@ pay_retire_partitions(PG_FUNCTION_ARGS)
 	pay_spi_begin();
 	for (int i = 0; i < 4; i++)
 		pay_arg_datum(&args, PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i), PG_ARGISNULL(i));
-	pay_arg_text(&args, GetUserNameFromId(GetOuterUserId(), false));
+	pay_arg_text(&args, pay_caller_name());
 	n = run_with_ddl(&retire_partitions, &args);
 	for (uint64 row = 0; row < n; row++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[row]);

@@ -11,6 +11,7 @@
 #include "payments.h"
 
 #include "core/guard.h"
+#include "core/caller.h"
 #include "core/lock.h"
 #include "core/spi.h"
 #include "core/wake.h"
@@ -50,8 +51,7 @@ PAY_FUNCTION(pay_wake_worker);
 PAY_FUNCTION(pay_commit_durably);
 
 /* setup(): runs the script of tables that the build put into _setup_tables(), with our own DDL guard lifted, unless it has been run. */
-Datum
-pay_setup(PG_FUNCTION_ARGS)
+PAY_VERB(pay_setup)
 {
 	if (GetDatabaseEncoding() != PG_UTF8)
 		ereport(ERROR,

@@ -17,12 +17,16 @@
 #include "utils/tuplestore.h"
 
 static const PayTable tables[] = {
-	{.name = "account", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_account", .app_reads = true, .merchant_by = "merchant"},
+	{.name = "account", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_account",
+		.projection = {"hot", "parts", "closed_at", "debits", "credits", "held_debits", "held_credits"},
+		.seal_key = {{"account_id", "bigint"}}, .app_reads = true, .merchant_by = "merchant"},
 	{.name = "account_delta", .rows = PAY_ROWS_CONSUMED},
 	/* Not sealed: it follows from the postings. */
 	{.name = "account_history", .rows = PAY_ROWS_APPEND_ONLY,
 		.app_reads = true, .merchant_by = "account_id", .merchant_in = "account"},
-	{.name = "account_part", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_account"},
+	/* Not sealed: it follows from the account and its postings. */
+	{.name = "account_part", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_account",
+		.projection = {"debits", "credits", "moved"}},
 	{.name = "attempt", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"operation_id", "uuid"}, {"attempt", "int"}}},
 	{.name = "attempt_answer", .rows = PAY_ROWS_APPEND_ONLY,
@@ -33,13 +37,15 @@ static const PayTable tables[] = {
 	{.name = "bank_statement", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"batch_id", "bigint"}, {"statement_no", "int"}}},
 	{.name = "dead_letter", .rows = PAY_ROWS_FACTS,
-		.projection = {"decision", "decided_at", "decided_by", "decision_reason"}},
+		.projection = {"decision", "decided_at", "decided_by", "decision_reason"},
+		.seal_key = {{"dead_letter_id", "uuid"}}},
 	{.name = "discrepancy_found", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"discrepancy_id", "bigint"}}},
 	{.name = "discrepancy_resolution", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"discrepancy_id", "bigint"}, {"seq", "int"}}},
 	{.name = "event", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"id", "uuid"}}, .partition_key = {"id", "uuid"}, .merchant_by = "merchant"},
-	{.name = "exception", .rows = PAY_ROWS_FACTS, .projection = {"resolved_at", "resolved_by", "resolution"}},
+	{.name = "exception", .rows = PAY_ROWS_FACTS, .projection = {"resolved_at", "resolved_by", "resolution"},
+		.seal_key = {{"exception_id", "uuid"}}},
 	{.name = "feed_entry", .rows = PAY_ROWS_FREE},
 	{.name = "idempotency_key", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"merchant", "text"}, {"key", "text"}}, .merchant_by = "merchant"},
@@ -57,16 +63,18 @@ static const PayTable tables[] = {
 	{.name = "ledger_hold_resolution", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"hold_id", "bigint"}, {"seq", "int"}},
 		.app_reads = true, .merchant_by = "hold_id", .merchant_in = "ledger_hold"},
-	{.name = "merchant", .rows = PAY_ROWS_FACTS, .projection = {"app_role", "psp", "closed_until"}},
+	{.name = "merchant", .rows = PAY_ROWS_FACTS, .projection = {"app_role", "psp", "closed_until"},
+		.seal_key = {{"merchant", "text"}}},
 	{.name = "movement", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"psp", "text"}, {"object_id", "text"}, {"kind", "text"}},
 		.app_reads = true, .merchant_by = "payment_id", .merchant_in = "payment"},
 	{.name = "operation", .rows = PAY_ROWS_FACTS,
-		.projection = {"status", "generation", "attempts", "key_used_at", "psp_object_id", "failure_code", "failure_message", "completed_at"},
+		.projection = {"status", "generation", "attempts", "key_used_at", "psp_object_id", "failure_code", "failure_message", "completed_at",
+			"source"},
 		.words = {
 			{"kind", {"charge", "authorize", "capture", "void", "refund", "payout"}},
 			{"status", {"initiated", "processing", "requires_action", "awaiting_retry", "in_doubt", "succeeded", "failed", "cancelled"}}},
-		.app_reads = true, .merchant_by = "payment_id", .merchant_in = "payment"},
+		.seal_key = {{"operation_id", "uuid"}}, .app_reads = true, .merchant_by = "payment_id", .merchant_in = "payment"},
 	{.name = "partition_retired", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"table_name", "text"}, {"from_time", "timestamptz"}}},
 	{.name = "payment", .rows = PAY_ROWS_FACTS,
@@ -77,7 +85,7 @@ static const PayTable tables[] = {
 			{"capture", {"automatic", "manual"}},
 			{"status", {"initiated", "processing", "requires_action", "authorized", "awaiting_retry", "in_doubt", "succeeded", "failed",
 				"cancelled", "expired", "partially_refunded", "refunded", "disputed"}}},
-		.app_reads = true, .merchant_by = "merchant"},
+		.seal_key = {{"payment_id", "uuid"}}, .app_reads = true, .merchant_by = "merchant"},
 	{.name = "payment_retired", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"payment_id", "uuid"}}},
 	{.name = "payment_status", .rows = PAY_ROWS_APPEND_ONLY, .own_guard = "guard_status",
 		.seal_key = {{"payment_id", "uuid"}, {"seq", "int"}}, .partition_key = {"payment_id", "uuid"},
@@ -97,7 +105,8 @@ static const PayTable tables[] = {
 	{.name = "posting_reversal", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"posting_id", "bigint"}}},
 	{.name = "psp", .rows = PAY_ROWS_FREE, .own_guard = "guard_psp", .app_reads = true},
 	{.name = "psp_event", .rows = PAY_ROWS_FACTS,
-		.projection = {"outcome", "payment_id", "psp_payment_id", "effect", "object_id", "amount", "currency", "code"}},
+		.projection = {"outcome", "payment_id", "psp_payment_id", "effect", "object_id", "amount", "currency", "code"},
+		.seal_key = {{"psp", "text"}, {"event_id", "text"}}},
 	{.name = "psp_feed", .rows = PAY_ROWS_FREE},
 	{.name = "psp_health", .rows = PAY_ROWS_FREE},
 	{.name = "queue", .rows = PAY_ROWS_NO_TRUNCATE},
@@ -106,8 +115,6 @@ static const PayTable tables[] = {
 	{.name = "seal", .rows = PAY_ROWS_APPEND_ONLY, .app_reads = true},
 	{.name = "seal_epoch", .rows = PAY_ROWS_APPEND_ONLY},
 	{.name = "seal_leaf", .rows = PAY_ROWS_APPEND_ONLY},
-	{.name = "seal_retired", .rows = PAY_ROWS_APPEND_ONLY,
-		.seal_key = {{"name", "text"}, {"part", "text"}, {"block", "bigint"}}},
 	{.name = "seal_table", .rows = PAY_ROWS_APPEND_ONLY},
 	{.name = "settlement_batch", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"batch_id", "bigint"}}},
 	{.name = "settlement_line", .rows = PAY_ROWS_APPEND_ONLY,
@@ -158,6 +165,15 @@ bool
 pay_table_guarded(const PayTable *table)
 {
 	return table->rows != PAY_ROWS_FREE || table->own_guard != NULL;
+}
+
+bool
+pay_table_in_projection(const PayTable *table, const char *column)
+{
+	for (int i = 0; table && i < PAY_TABLE_PROJECTION_MAX && table->projection[i]; i++)
+		if (strcmp(table->projection[i], column) == 0)
+			return true;
+	return false;
 }
 
 bool

@@ -41,10 +41,13 @@ typedef struct PayTable
 	const char *name;
 	PayTableRows rows;
 	const char *own_guard;		/* a trigger beside the CREATE TABLE that check() must find armed */
-	const char *projection[PAY_TABLE_PROJECTION_MAX];	/* of PAY_ROWS_FACTS: columns that an UPDATE may change */
+	const char *projection[PAY_TABLE_PROJECTION_MAX];	/* columns that an UPDATE may change; all others are facts */
 	PayTableWords words[4];		/* of PAY_ROWS_FACTS */
 
-	/* Sealed: its leaves are in the order of these columns, for ever, whatever the primary key is or becomes. */
+	/*
+	 * Its facts are sealed: leaves are in the order of these columns, for ever,
+	 * whatever the primary key is or becomes.
+	 */
 	PayTableColumn seal_key[PAY_TABLE_KEY_MAX];
 
 	/* Partitioned by month: a timestamptz, or a uuid that is a UUIDv7.  Retiring a month asks for its seals. */
@@ -64,6 +67,8 @@ extern int	pay_table_count(void);
 /* NULL if there is none of that name. */
 extern const PayTable *pay_table_find(const char *name);
 
+/* false where there is no table. */
+extern bool pay_table_in_projection(const PayTable *table, const char *column);
 /* Is it protected from DDL as well?  Those are whose rows have a guard. */
 extern bool pay_table_guarded(const PayTable *table);
 extern bool pay_table_sealed(const PayTable *table);

@@ -37,8 +37,11 @@ typedef struct PayCamtItem
 	PayBankRow	row;
 	StringInfoData remittance;
 	StringInfoData code;
+	StringInfoData said;		/* all its texts */
 	PayDecimal	amount;			/* Amt */
 	PayDecimal	transaction_amount; /* AmtDtls/TxAmt */
+	PayDecimal	converted;		/* the same in the account's currency, where AmtDtls says it */
+	int			converted_by;	/* which of its elements did; lower ones are more to the point */
 	const char *currency;
 	const char *transaction_currency;
 	int			sign;			/* 0: not said */
@@ -74,6 +77,7 @@ typedef struct PayCamt
 	PayDecimal	interim_first;
 	PayDecimal	interim_last;
 	bool		opening_is_previous;
+	bool		converted;		/* an entry was in another currency */
 
 	/* the entry */
 	PayCamtItem entry;
@@ -85,9 +89,29 @@ typedef struct PayCamt
 	PayDecimal	details_sum;
 } PayCamt;
 
-/* text[bytes] must be writable, original holds the same. */
+/* text[bytes], UTF-8, must be writable, original holds the same.  What is opened must be closed, whatever happens. */
 extern void pay_camt_open(PayCamt *camt, char *text, const char *original, size_t bytes);
+extern void pay_camt_close(PayCamt *camt);
 extern PayFileResult pay_camt_next(PayCamt *camt, PayBankRow *row) __attribute__((warn_unused_result));
+
+/* A field: ":61:" and what stands behind it, up to the next. */
+typedef struct PayMt940Field
+{
+	char		tag[4];
+	char	   *value;			/* lines apart by LF, without blanks at their ends */
+	int			line;
+	size_t		offset;			/* from its tag */
+	size_t		offset_end;		/* to behind its last line */
+} PayMt940Field;
+
+/* What the text of an entry (:86:) says. */
+typedef struct PayMt940Text
+{
+	StringInfoData remittance;
+	StringInfoData name;		/* of the other side */
+	char		account[64];
+	char		end_to_end_id[64];
+} PayMt940Text;
 
 typedef struct PayMt940
 {
@@ -95,27 +119,33 @@ typedef struct PayMt940
 	char	   *end;
 	const char *original;
 	char	   *start;
+	const char *next_tag;		/* the field that follows what was looked at, the end if none does */
+	bool		next_begins;	/* it is :20: */
 	PayFileProblem problem;
-	int			line;
+	int			line;			/* of what comes next, from 1 */
 	int			statements;
 	bool		in_statement;
 	bool		in_entry;
+	bool		has_field;		/* it was read, and not looked at */
+	PayMt940Field field;
 	PayBankRow	statement;
 	PayBankRow	entry;
 	PayBooks	books;
 	const char *currency;
-	char		last_tag[4];
-	StringInfoData remittance;
-	StringInfoData details;		/* :86: as it stands, lines joined */
-	StringInfoData name;
+	StringInfoData supplement;	/* what stands below :61: */
+	StringInfoData details;		/* :86:, lines joined */
+	PayMt940Text text;
 	size_t		entry_offset;
 	size_t		entry_end;
-	char		end_to_end_id[64];
-	char		other_account[64];
 	char		code[5];
 } PayMt940;
 
 extern void pay_mt940_open(PayMt940 *file, char *text, const char *original, size_t bytes);
 extern PayFileResult pay_mt940_next(PayMt940 *file, PayBankRow *row) __attribute__((warn_unused_result));
+
+/* Joins the lines of a text of :86: to those before. */
+extern void pay_mt940_text_add(StringInfo details, char *value);
+/* Takes a text apart. */
+extern void pay_mt940_text_read(const char *details, PayMt940Text *text);
 
 #endif							/* PAY_SETTLEMENT_BANK_H */

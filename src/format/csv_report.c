@@ -10,8 +10,11 @@
 
 #include "format/csv_report.h"
 
+#include "base/pan.h"
+
 static PayFileResult read_header(PayCsvFile *file);
 static PayFileResult find_columns(PayCsvFile *file);
+static bool is_left_out(const PayCsvFile *file, PayCell cell);
 static int	find_column(const PayCsvFile *file, const char *name);
 static bool same_name(const char *a, const char *b);
 static void fill(PayCsvFile *file, PaySettlementRow *row);
@@ -31,6 +34,7 @@ pay_file_broken(PayFileProblem *problem, int line, const char *format,...)
 	va_start(args, format);
 	vsnprintf(problem->text, sizeof(problem->text), format, args);
 	va_end(args);
+	pay_pan_mask(problem->text, strlen(problem->text));
 	return PAY_FILE_BROKEN;
 }
 
@@ -113,16 +117,27 @@ find_columns(PayCsvFile *file)
 	{
 		const PayColumnName *c = &format->columns[i];
 
-		if (file->column_of[c->cell] < 0)
+		if (file->column_of[c->cell] < 0 && !is_left_out(file, c->cell))
 			file->column_of[c->cell] = find_column(file, c->name);
 	}
+	if (format->others_column && find_column(file, format->others_column) >= 0)
+		return pay_file_broken(&file->problem, 1, "%s", format->others_name);
 	for (int i = 0; i < format->n; i++)
 		if (format->columns[i].required && file->column_of[format->columns[i].cell] < 0)
-			return pay_file_broken(&file->problem, 1, "the header has no column \"%s\"", format->columns[i].name);
+			return pay_file_broken(&file->problem, 1, is_left_out(file, format->columns[i].cell) ?
+								   "the options leave out column \"%s\", which the format needs" : "the header has no column \"%s\"",
+								   format->columns[i].name);
 	if (format->either[0] != format->either[1] && file->column_of[format->either[0]] < 0 && file->column_of[format->either[1]] < 0)
 		return pay_file_broken(&file->problem, 1, "the header has neither a column \"%s\" nor \"%s\"",
 							   pay_cell_names[format->either[0]], pay_cell_names[format->either[1]]);
 	return PAY_FILE_ROW;
+}
+
+/* Cells of one format alone have no name in the options. */
+static bool
+is_left_out(const PayCsvFile *file, PayCell cell)
+{
+	return cell < PAY_CELLS_NAMED && file->options.left_out[cell];
 }
 
 static int
@@ -169,6 +184,8 @@ read_named(PayCsvFile *file, PaySettlementRow *row)
 		!pay_csv_decimal(file, PAY_CELL_NET, &row->net) || !pay_csv_decimal(file, PAY_CELL_ORIGINAL_AMOUNT, &row->original) ||
 		!pay_csv_moment(file, PAY_CELL_OCCURRED, &row->occurred) || !pay_csv_moment(file, PAY_CELL_AVAILABLE, &row->available))
 		return PAY_FILE_BROKEN;
+	if (file->options.fee_added)
+		row->fee.digits = -row->fee.digits;
 	return PAY_FILE_ROW;
 }
 
@@ -181,14 +198,21 @@ pay_csv_cell(const PayCsvFile *file, PayCell cell)
 }
 
 bool
+pay_csv_has(const PayCsvFile *file, PayCell cell)
+{
+	return file->column_of[cell] >= 0;
+}
+
+bool
 pay_csv_decimal(PayCsvFile *file, PayCell cell, PayDecimal *out)
 {
 	const char *text = pay_csv_cell(file, cell);
 
-	if (pay_decimal_parse(text ? text : "", file->options.point, out))
+	if (pay_decimal_parse_grouped(text ? text : "", file->options.point, file->options.grouping, out))
 		return true;
-	pay_file_broken(&file->problem, file->csv.row_line, "column \"%.60s\" is not an amount with \"%c\" before its decimals",
-					file->header[file->column_of[cell]], file->options.point);
+	pay_file_broken(&file->problem, file->csv.row_line, "column \"%.60s\" is not an amount with \"%c\" before its decimals%s",
+					file->header[file->column_of[cell]], file->options.point,
+					file->options.grouping == PAY_GROUP_NONE ? "" : " and groups of three digits");
 	return false;
 }
 

@@ -26,6 +26,9 @@ typedef struct PayCsvFormat
 	PayFileResult (*interpret) (PayCsvFile *file, PaySettlementRow *row);
 	/* Cells of which the header must have one; the same twice: no such rule. */
 	PayCell		either[2];
+	/* A column of another file that this one is taken for, and what that is; or NULL. */
+	const char *others_column;
+	const char *others_name;
 } PayCsvFormat;
 
 struct PayCsvFile
@@ -58,6 +61,10 @@ typedef struct PayKindWord
 	const char *kind;
 } PayKindWord;
 extern const char *pay_csv_kind(const PayCsvFile *file, const char *type, const PayKindWord *words, int n);
+/* Does the file have a column for it? */
+extern bool pay_csv_has(const PayCsvFile *file, PayCell cell);
+/* Is a line of this kind about a payment? */
+extern bool pay_csv_is_of_payment(const char *kind);
 /* May options.kinds give a type this kind? */
 extern bool pay_csv_is_kind(const char *word);
 /* Two kinds that one word of a PSP can mean, by the direction of the money. */

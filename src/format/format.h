@@ -80,7 +80,10 @@ typedef struct PayFileOptions
 	char		point;			/* '.' or ',' */
 	PayDateOrder dates;
 	const char *currency;		/* of rows without one; or NULL */
+	PayGrouping grouping;
+	bool		fee_added;		/* net = gross + fee: it is below zero where it costs */
 	const char *columns[PAY_CELLS_NAMED];	/* header names that replace the format's; or NULL */
+	bool		left_out[PAY_CELLS_NAMED];	/* though the format would read it */
 	int			kinds;			/* words of the file's type column, and the kinds they mean */
 	const char *types[PAY_KINDS_MAX];
 	const char *kind_of_type[PAY_KINDS_MAX];
@@ -147,6 +150,7 @@ typedef struct PayBankRow
 	int			entries;
 	const char *raw;			/* as it stood in the file */
 	size_t		raw_bytes;
+	bool		hides;			/* raw has a card number in parts, which only reading puts together */
 } PayBankRow;
 
 #endif							/* PAY_SETTLEMENT_FORMAT_H */

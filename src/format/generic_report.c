@@ -43,6 +43,17 @@ static const PayKindWord words[] = {
 };
 
 bool
+pay_csv_is_of_payment(const char *kind)
+{
+	static const char *const kinds[] = {"charge", "refund", "refund_failure", "chargeback", "chargeback_reversal"};
+
+	for (size_t i = 0; i < lengthof(kinds); i++)
+		if (strcmp(kinds[i], kind) == 0)
+			return true;
+	return false;
+}
+
+bool
 pay_csv_is_kind(const char *word)
 {
 	for (size_t i = 0; i < lengthof(words); i++)

@@ -3,8 +3,8 @@
  *		Amounts and times as files write them.
  *
  * An amount with the decimal sign that was not announced is refused, as is one
- * with groups of thousands: "1.000" is one thing here and a thousand times that
- * elsewhere, and only the sender knows.
+ * with groups of thousands that were not: "1.000" is one thing here and a thousand
+ * times that elsewhere, and only the sender knows.
  */
 #include "payments.h"
 
@@ -14,6 +14,7 @@
 
 #define DIGITS_MAX 18
 
+static size_t group_sign(const char *text, PayGrouping grouping);
 static bool read_number(const char **p, int digits_min, int digits_max, int *out);
 static bool read_date(const char **p, PayDateOrder order, PayMoment *out);
 static bool read_time(const char **p, PayMoment *out);
@@ -53,6 +54,51 @@ pay_decimal_parse(const char *text, char point, PayDecimal *out)
 	out->digits = negative ? -value : value;
 	out->scale = scale < 0 ? 0 : scale;
 	return true;
+}
+
+bool
+pay_decimal_parse_grouped(const char *text, char point, PayGrouping grouping, PayDecimal *out)
+{
+	char		plain[PAY_DECIMAL_BYTES];
+	size_t		n = 0,
+				sign;
+	int			digits = 0,
+				groups = 0;
+
+	if (*text == '-' || *text == '+')
+		plain[n++] = *text++;
+	for (; *text != '\0' && *text != point; text += sign ? sign : 1)
+	{
+		sign = group_sign(text, grouping);
+		if (sign > 0 && (groups++ > 0 ? digits != 3 : digits < 1 || digits > 3))
+			return false;
+		digits = sign > 0 ? 0 : digits + 1;
+		if (sign == 0 && n < sizeof(plain) - 1)
+			plain[n++] = *text;
+	}
+	if ((groups > 0 && digits != 3) || n + strlen(text) >= sizeof(plain))
+		return false;
+	strlcpy(plain + n, text, sizeof(plain) - n);
+	return pay_decimal_parse(plain, point, out);
+}
+
+/* Bytes of the sign between groups that begins here; 0: none does. */
+static size_t
+group_sign(const char *text, PayGrouping grouping)
+{
+	static const struct
+	{
+		PayGrouping grouping;
+		const char *sign;
+	}			signs[] = {
+		{PAY_GROUP_COMMA, ","}, {PAY_GROUP_POINT, "."}, {PAY_GROUP_APOSTROPHE, "'"}, {PAY_GROUP_APOSTROPHE, "\xe2\x80\x99"},
+		{PAY_GROUP_BLANK, " "}, {PAY_GROUP_BLANK, "\xc2\xa0"}, {PAY_GROUP_BLANK, "\xe2\x80\xaf"}, {PAY_GROUP_BLANK, "\xe2\x80\x89"},
+	};
+
+	for (size_t i = 0; i < lengthof(signs); i++)
+		if (signs[i].grouping == grouping && strncmp(text, signs[i].sign, strlen(signs[i].sign)) == 0)
+			return strlen(signs[i].sign);
+	return 0;
 }
 
 bool

@@ -41,6 +41,18 @@ typedef enum PayDateOrder
 
 /* [+-]digits[point digits], at most 18 digits, no grouping, no blanks.  Empty text is "not given", and true. */
 extern bool pay_decimal_parse(const char *text, char point, PayDecimal *out);
+/* What stands between groups of thousands; blanks are those of typesetters as well. */
+typedef enum PayGrouping
+{
+	PAY_GROUP_NONE,
+	PAY_GROUP_COMMA,
+	PAY_GROUP_POINT,
+	PAY_GROUP_APOSTROPHE,
+	PAY_GROUP_BLANK,
+} PayGrouping;
+
+/* The same with groups of three digits before the point: all of them or none. */
+extern bool pay_decimal_parse_grouped(const char *text, char point, PayGrouping grouping, PayDecimal *out);
 /* *sum += sign * value; false when it overflows. */
 extern bool pay_decimal_add(PayDecimal *sum, const PayDecimal *value, int sign);
 extern bool pay_decimal_equal(const PayDecimal *a, const PayDecimal *b);

@@ -142,6 +142,9 @@ take_event_work(void *arg)
 
 	if (feed == NULL || feed->read_event == NULL || !feed->read_event(taken->body, taken->bytes, &event))
 		return "this is not an event";
+	/* Kept, shown by feed_status, and tried again: by then somebody may have updated us. */
+	if (event.unreadable)
+		return psprintf("%.100s: its \"%s\" cannot be read", event.event_type, event.unreadable);
 	entry.headers = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
 	pay_events_take(&entry, 1, false, taken->now, taken->worker);
 	if (entry.duplicate)
@@ -164,6 +167,7 @@ may_match_later(const PayPspEvent *event)
 		case PAY_EFFECT_REFUND_FAILED:
 		case PAY_EFFECT_DISPUTED:
 		case PAY_EFFECT_DISPUTE_WON:
+		case PAY_EFFECT_DISPUTE_LOST:
 			return true;
 		case PAY_EFFECT_NONE:
 		case PAY_EFFECT_AUTHORIZED:

@@ -9,7 +9,7 @@
 
 #include "inbound/psp_event.h"
 
-#include "base/pan.h"
+#include "base/json.h"
 #include "base/uuid.h"
 #include "core/spi.h"
 #include "payment/idempotency.h"
@@ -25,11 +25,12 @@ static bool store(const PayInboundEvent *e, TimestampTz now);
 static PayAccount account_of(const char *psp);
 static bool is_elsewhere(const char *psp_ref);
 static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
+static void note_unreadable(const char *psp, const PayPspEvent *event, TimestampTz now);
 static void note_orphan(const char *psp, const PayPspEvent *event, TimestampTz now);
 
 static PayStmt insert_event = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.psp_event (psp, event_id, event_type, received_at, headers, body, outcome, source) "
-	"VALUES ($1, $2, $3, $4, $5, $6, 'received', $7) ON CONFLICT (psp, event_id) DO NOTHING",
+	"VALUES ($1, $2, $3, $4, $5, $6, 'received', $7) ON CONFLICT (psp, event_id) DO UPDATE SET outcome = 'received' WHERE psp_event.outcome = 'unreadable'",
 	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BYTEAOID, TEXTOID);
 static PayStmt update_event = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
@@ -40,6 +41,9 @@ static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
 static PayStmt find_account = PAY_STMT(SPI_OK_SELECT,
 	"SELECT account_id, account_mode FROM payments.psp WHERE psp = $1", TEXTOID);
 static PayStmt find_elsewhere = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.operation WHERE psp_ref = $1", TEXTOID);
+static PayStmt insert_unreadable = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, detail, created_at) "
+	"VALUES ($1, 'unreadable', $2, $3, $4, $5) ON CONFLICT DO NOTHING", UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
 static PayStmt insert_orphan = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.exception (exception_id, kind, psp, object_id, amount, currency, detail, created_at, psp_ref) "
 	"VALUES ($1, 'orphan', $2, $3, nullif($4, 0), $5, $6, $7, $8) ON CONFLICT DO NOTHING",
@@ -140,7 +144,10 @@ conclude(PayInboundEvent *e, TimestampTz now)
 	}
 	else if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant && !e->foreign)
 		note_orphan(e->psp, e->event, now);
+	if (e->event->unreadable && !e->foreign)
+		note_unreadable(e->psp, e->event, now);
 	note_outcome(e->psp, e->event->event_id,
+				 e->event->unreadable && !e->foreign ? "unreadable" :
 				 !e->event->relevant ? "ignored" :
 				 e->foreign ? "foreign" :
 				 outcome == PAY_OUTCOME_APPLIED ? (e->hint ? "asked" : "applied") :
@@ -150,24 +157,20 @@ conclude(PayInboundEvent *e, TimestampTz now)
 		pay_unmatched_keep(e->psp, e->event->event_id, &e->event->result);
 }
 
-/* Returns false when the event is here already (a concurrent twin is waited for). */
+/* Returns false when the event is here already (a concurrent twin is waited for), unless it could not be read the last time. */
 static bool
 store(const PayInboundEvent *e, TimestampTz now)
 {
 	PayArgs		args = {0};
-	char	   *masked;
-
-	masked = palloc(e->body_bytes + 1);
-	memcpy(masked, e->body, e->body_bytes);
-	masked[e->body_bytes] = '\0';
-	pay_pan_mask(masked, e->body_bytes);
+	size_t		bytes = e->body_bytes;
+	char	   *masked = pay_body_mask_card_numbers(e->body, &bytes);
 
 	pay_arg_text(&args, e->psp);
 	pay_arg_text(&args, e->event->event_id);
-	pay_arg_text(&args, e->event->event_type);
+	pay_arg_text(&args, pay_text_mask_card_numbers(e->event->event_type));
 	pay_arg_time(&args, now);
 	pay_arg_datum(&args, JsonbPGetDatum(e->headers), false);
-	pay_arg_bytes(&args, masked, e->body_bytes);
+	pay_arg_bytes(&args, masked, bytes);
 	pay_arg_text(&args, e->source);
 	return pay_spi_exec(&insert_event, &args) == 1;
 }
@@ -207,6 +210,26 @@ note_outcome(const char *psp, const char *event_id, const char *outcome, const p
 	pay_arg_text(&args, outcome);
 	pay_arg_uuid(&args, payment_id);
 	pay_spi_exec(&update_event, &args);
+}
+
+/* Money may have moved, and nobody but a person can say which. */
+static void
+note_unreadable(const char *psp, const PayPspEvent *event, TimestampTz now)
+{
+	PayArgs		args = {0};
+	pg_uuid_t	id = pay_new_id(0);
+	const char *type = pay_text_mask_card_numbers(event->event_type);
+
+	pay_arg_uuid(&args, &id);
+	pay_arg_text(&args, psp);
+	pay_arg_text(&args, event->event_id);
+	pay_arg_text(&args, psprintf("%.100s: its \"%s\" cannot be read; payments.psp_event has the body", type, event->unreadable));
+	pay_arg_time(&args, now);
+	pay_spi_exec(&insert_unreadable, &args);
+	ereport(WARNING,
+			(errcode(PAY_ERR_WEBHOOK_MALFORMED),
+			 errmsg("event \"%s\" of PSP \"%s\" is of type %.100s, and its \"%s\" cannot be read", event->event_id, psp, type, event->unreadable),
+			 errhint("payments.exception has a row for it. Look at the object at the PSP, and update the extension.")));
 }
 
 /* It carries our mark, yet we have no such operation: rows were lost, by a restore perhaps. */

@@ -8,7 +8,10 @@
  */
 #include "payments.h"
 
+#include "base/json.h"
+#include "core/arguments.h"
 #include "core/secrets.h"
+#include "core/caller.h"
 #include "core/spi.h"
 #include "inbound/psp_event.h"
 
@@ -25,7 +28,6 @@
 #define SECRETS_MAX 2
 
 static PayInboundEvent *receive(FunctionCallInfo fcinfo, PayEvents *events);
-static void hide_statement(void *arg);
 static const PayAdapter *find_adapter(const char *psp, char **secret_name, PayInbound *inbound);
 static void read_body(bytea *raw, PayInbound *inbound);
 static void read_headers(Jsonb *headers, PayInbound *inbound);
@@ -43,24 +45,17 @@ static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT adapter, secret, nullif(config, '{}')::text FROM payments.psp WHERE psp = $1", TEXTOID);
 
 /* receive_webhook(psp, headers, body) */
-Datum
-pay_receive_webhook(PG_FUNCTION_ARGS)
+PAY_VERB(pay_receive_webhook)
 {
-	ErrorContextCallback callback = {.previous = error_context_stack, .callback = hide_statement};
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = pay_hide_statement};
 	PayEvents	events = {0};
 	PayInboundEvent *taken;
 
+	/* Clients write the whole body into the statement. */
 	error_context_stack = &callback;
 	taken = receive(fcinfo, &events);
 	error_context_stack = callback.previous;
 	return result_row(fcinfo, taken, &events);
-}
-
-/* Whatever is raised meanwhile, by whomever: clients write the whole body into the statement, which must not be in the log. */
-static void
-hide_statement(void *arg)
-{
-	errhidestmt(true);
 }
 
 static PayInboundEvent *
@@ -74,10 +69,12 @@ receive(FunctionCallInfo fcinfo, PayEvents *events)
 	bool		trusted;
 	TimestampTz now = GetCurrentTimestamp();
 
+	pay_refuse_card_number(pay_text_argument(fcinfo, 0), "psp");
+	pay_require_writable();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
-				 errmsg("psp, headers and body must not be null"),
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "psp" : PG_ARGISNULL(1) ? "headers" : "body"),
 				 errhint("Pass the request's headers as a JSON object and its body as the bytes received.")));
 	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	read_body(PG_GETARG_BYTEA_PP(2), &inbound);
@@ -90,7 +87,8 @@ receive(FunctionCallInfo fcinfo, PayEvents *events)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
 				 errmsg("webhook body is not an event of PSP \"%s\"", psp),
-				 errhint("Pass the body exactly as received, as bytea.")));
+				 events->field ? errdetail("The field \"%s\" is missing, or is not what an event has there.", events->field) : 0,
+				 errhint("Pass the body exactly as received, as bytea: not parsed and written again, and not as a string of JSON.")));
 	taken = take(psp, &inbound, events, !trusted, now);
 	pay_spi_end();
 	ForceSyncCommit();
@@ -206,7 +204,7 @@ storable(const PayInbound *inbound)
 		pushJsonbValue(&state, WJB_VALUE, &v);
 	}
 	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(object);
+	return pay_json_mask_card_numbers(JsonbValueToJsonb(object));
 }
 
 /* Returns whether the events are to be believed; false: they are a hint, and the PSP is to be asked. */
@@ -296,7 +294,7 @@ take(const char *psp, const PayInbound *inbound, const PayEvents *events, bool h
 		taken[i].body_bytes = event->raw.at ? event->raw.bytes : inbound->body_bytes;
 		taken[i].hint = hint;
 	}
-	pay_events_take(taken, events->n, true, now, GetUserNameFromId(GetOuterUserId(), false));
+	pay_events_take(taken, events->n, true, now, pay_caller_name());
 	return taken;
 }
 

@@ -14,6 +14,11 @@
  * other lock: a balance is the row and its deltas at any time (ledger/batch.c),
  * so what is in the wrong place for a moment is still there.
  *
+ * Whose.  Accounts with the code of an account_template are the system's: from
+ * one the movements of payments find theirs.  create_account() opens such an
+ * account, too, but only as its template has it.  Which it is, is a fact of the
+ * row (from_template), and part of the key.
+ *
  * Parents.  An account may stand below another of the same merchant, currency
  * and type, for totals; postings know nothing of it.  A parent exists before
  * its child and never changes, so a parent's id is the lower one: there are no
@@ -28,8 +33,11 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
+#include "core/line.h"
 #include "core/merchant.h"
 #include "core/spi.h"
+#include "core/table.h"
 #include "ledger/part.h"
 
 #include "access/htup_details.h"
@@ -50,6 +58,7 @@ static void require_type(const char *type);
 static void require_limits(FunctionCallInfo fcinfo);
 static void require_currency(const char *currency);
 static void require_parent(int64 parent, const char *merchant, const char *currency, const char *type);
+static bool find_in_templates(FunctionCallInfo fcinfo, const char *code, bool *hot);
 static int64 insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, const char *currency);
 
 static void require_sound(Relation relation, HeapTuple row);
@@ -64,9 +73,9 @@ static PayStmt find_currency = PAY_STMT(SPI_OK_SELECT,
 	"SELECT FROM payments.currency WHERE currency = $1", TEXTOID);
 
 static PayStmt insert_account = PAY_STMT(SPI_OK_INSERT_RETURNING,
-	"INSERT INTO payments.account (merchant, code, currency, type, min_balance, max_balance, parent, history, hot, parts)"
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID, BOOLOID, INT4OID);
+	"INSERT INTO payments.account (merchant, code, currency, type, min_balance, max_balance, parent, history, from_template, hot, parts)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT ON CONSTRAINT account_once DO NOTHING RETURNING account_id",
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID, BOOLOID, BOOLOID, INT4OID);
 
 static PayStmt split_account = PAY_STMT(SPI_OK_SELECT, "SELECT payments._split_account($1)", INT8OID);
 
@@ -75,8 +84,15 @@ static PayStmt compare_account = PAY_STMT(SPI_OK_SELECT,
 	"SELECT account_id, CASE WHEN type <> $4 THEN 'type'"
 	" WHEN min_balance IS DISTINCT FROM $5 THEN 'min_balance' WHEN max_balance IS DISTINCT FROM $6 THEN 'max_balance'"
 	" WHEN parent IS DISTINCT FROM $7 THEN 'parent' WHEN history <> $8 THEN 'history' END"
-	" FROM payments.account WHERE merchant = $1 AND code = $2 AND currency = $3",
-	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID);
+	" FROM payments.account WHERE merchant = $1 AND code = $2 AND currency = $3 AND from_template = $9",
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID, BOOLOID);
+
+/* The template of a code, and the first field in which an account of it would differ; whether it is hot it says itself. */
+static PayStmt compare_template = PAY_STMT(SPI_OK_SELECT,
+	"SELECT t.hot, CASE WHEN t.type <> $2 THEN 'type' WHEN t.min_balance IS DISTINCT FROM $3 THEN 'min_balance'"
+	" WHEN t.max_balance IS DISTINCT FROM $4 THEN 'max_balance' WHEN $5 IS NOT NULL THEN 'parent' WHEN $6 THEN 'history'"
+	" WHEN $7 IS NOT NULL THEN 'parts' END FROM payments._template_of($1) t",
+	TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, BOOLOID, INT4OID);
 
 /* The first field in which a parent differs from what its child is to be. */
 static PayStmt compare_parent = PAY_STMT(SPI_OK_SELECT,
@@ -89,8 +105,7 @@ static PayStmt find_account_merchant = PAY_STMT(SPI_OK_SELECT,
 
 /* ---------- opening ---------- */
 
-Datum
-pay_create_account(PG_FUNCTION_ARGS)
+PAY_VERB(pay_create_account)
 {
 	static const char *const names[] = {"code", "currency", "type", "merchant", "hot"};
 	char	   *code,
@@ -99,6 +114,7 @@ pay_create_account(PG_FUNCTION_ARGS)
 			   *merchant;
 	int64		account_id;
 
+	pay_refuse_card_arguments(fcinfo);
 	for (int i = 0; i < (int) lengthof(names); i++)
 		pay_require_given(fcinfo, i, names[i]);
 	pay_require_given(fcinfo, HISTORY, "history");
@@ -108,7 +124,7 @@ pay_create_account(PG_FUNCTION_ARGS)
 	merchant = pay_text_argument(fcinfo, MERCHANT);
 
 	pay_require_length(code, CODE_MAX, "code");
-	pay_refuse_card_number(code, "code");
+	pay_require_line(code, "code");
 	require_type(type);
 	require_limits(fcinfo);
 
@@ -213,12 +229,37 @@ require_parent(int64 parent, const char *merchant, const char *currency, const c
 				 errhint("Name a parent of the same currency and type, or none.")));
 }
 
+/* Is it the code of a template, and the account what that says?  Raises when it is another. */
+static bool
+find_in_templates(FunctionCallInfo fcinfo, const char *code, bool *hot)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, code);
+	pay_arg_datum(&args, PG_GETARG_DATUM(TYPE), false);
+	for (int i = MIN_BALANCE; i <= HISTORY; i++)
+		pay_arg_datum(&args, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+	pay_arg_datum(&args, PG_GETARG_DATUM(PARTS), PG_ARGISNULL(PARTS));
+	if (pay_spi_exec(&compare_template, &args) == 0)
+		return false;
+	*hot = pay_spi_bool(0, 1);
+	if (!pay_spi_isnull(0, 2))
+		ereport(ERROR,
+				(errcode(PAY_ERR_EXISTS_DIFFERENT),
+				 errmsg("account \"%s\" is opened from a template with another \"%s\"", code, pay_spi_text(0, 2)),
+				 errdetail("Movements of payments post to it."),
+				 errhint("Use another code, or leave it to payments.account_template, where a row of yours (builtin = false) may change what it is.")));
+	return true;
+}
+
 /* The id of a new account, or of the same one that is there; raises when that differs. */
 static int64
 insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, const char *currency)
 {
 	PayArgs		args = {0};
 	PayArgs		how;
+	bool		hot = PG_GETARG_BOOL(HOT);
+	bool		from_template = find_in_templates(fcinfo, code, &hot);
 
 	pay_arg_text(&args, merchant);
 	pay_arg_text(&args, code);
@@ -226,8 +267,9 @@ insert_or_find(FunctionCallInfo fcinfo, const char *merchant, const char *code, 
 	pay_arg_datum(&args, PG_GETARG_DATUM(TYPE), false);
 	for (int i = MIN_BALANCE; i <= HISTORY; i++)
 		pay_arg_datum(&args, PG_GETARG_DATUM(i), PG_ARGISNULL(i));
+	pay_arg_bool(&args, from_template);
 	how = args;
-	pay_arg_datum(&how, PG_GETARG_DATUM(HOT), false);
+	pay_arg_bool(&how, hot);
 	pay_arg_datum(&how, PG_GETARG_DATUM(PARTS), PG_ARGISNULL(PARTS));
 	if (pay_spi_exec(&insert_account, &how) == 1)
 	{
@@ -282,9 +324,8 @@ pay_guard_account(PG_FUNCTION_ARGS)
 {
 	static const char *const sums[] = {"debits", "credits", NULL};
 	static const char *const layout[] = {"hot", "parts", NULL};
-	static const char *const facts[] = {"account_id", "merchant", "code", "currency", "type", "min_balance", "max_balance", "parent",
-	"history", "created_at", "part", "debit_normal", NULL};
 	TriggerData *trigger = pay_require_row_trigger(fcinfo, true);
+	const PayTable *table;
 	TupleDesc	desc;
 	Datum	   *old_values,
 			   *new_values;
@@ -302,6 +343,7 @@ pay_guard_account(PG_FUNCTION_ARGS)
 				 errmsg("accounts cannot be removed"),
 				 errhint("Close the account with payments.close_account().")));
 
+	table = pay_table_find(RelationGetRelationName(trigger->tg_relation));
 	desc = RelationGetDescr(trigger->tg_relation);
 	old_values = palloc(sizeof(Datum) * desc->natts);
 	new_values = palloc(sizeof(Datum) * desc->natts);
@@ -319,7 +361,7 @@ pay_guard_account(PG_FUNCTION_ARGS)
 			continue;
 		if (is_among(name, sums) ? DatumGetInt64(new_values[i]) > DatumGetInt64(old_values[i]) :
 			is_among(name, layout) ? works_unlocked(trigger->tg_relation, trigger->tg_newtuple) :
-			strcmp(name, "closed_at") == 0 ? old_nulls[i] : !is_among(name, facts))
+			strcmp(name, "closed_at") == 0 ? old_nulls[i] : pay_table_in_projection(table, name))
 			continue;
 		ereport(ERROR,
 				(errcode(PAY_ERR_APPEND_ONLY),

@@ -10,10 +10,10 @@
  *
  * Hot accounts are not locked and have no limits, or are split (ledger/part.c).
  * Their balance is the row plus the sum of account_delta, in one snapshot;
- * fold_hot_accounts() moves deltas into the row.  Every call holds ROW EXCLUSIVE
- * on account_delta from before it reads accounts until the transaction ends;
- * close_account() takes a table lock that conflicts, so no posting slips in
- * behind the closing.  (At REPEATABLE READ a transaction older than that still
+ * fold_hot_accounts() moves deltas into the row.  Every call shares the lock of
+ * its merchants (ledger/hot.c) from before it reads accounts until the
+ * transaction ends; close_account() has it alone, so no posting slips in behind
+ * the closing.  (At REPEATABLE READ a transaction older than that still
  * sees the account open, and posts.  So may a delta come to one that
  * set_account_hot() has made ordinary: a balance is the row and its deltas
  * whatever the account is now.  It has no limits that this could break.)
@@ -29,8 +29,6 @@
 #include "core/spi.h"
 
 #include "catalog/pg_type_d.h"
-#include "storage/lmgr.h"
-#include "utils/lsyscache.h"
 
 static void read_accounts(PayPostingBatch *batch, PayStmt *stmt, const int64 *ids, int n_ids, bool locked);
 static int	missing_ids(const PayPostingBatch *batch, int64 *ids, int n_ids);
@@ -70,11 +68,8 @@ static PayStmt read_hot = PAY_STMT(SPI_OK_SELECT,
 void
 pay_ledger_read_accounts(PayPostingBatch *batch)
 {
-	Oid			delta_table = get_relname_relid("account_delta", pay_schema_oid());
 	int64	   *ids;
 	int			n_ids = account_ids_of(batch, &ids);
-
-	LockRelationOid(delta_table, RowExclusiveLock);
 
 	batch->accounts = palloc0(sizeof(PayAccount) * Max(n_ids, 1));
 	read_accounts(batch, n_ids > MANY ? &lock_many : &lock_ordinary, ids, n_ids, true);

@@ -19,10 +19,7 @@
 #define PAY_DESCRIPTION_MAX 1000
 #define PAY_KIND_MAX 63
 
-/*
- * A hot account's counters may grow to half the range; its unfolded tail, which
- * nobody reads when posting, has the other half.
- */
+/* A hot account's counters may grow to half the range; the other half is for what is not folded yet, and not counted (ledger/tail.c). */
 #define PAY_HOT_COUNTER_MAX (INT64CONST(1) << 62)
 
 typedef enum PayLimit
@@ -60,7 +57,7 @@ typedef struct PayAccount
 	TimestampTz closed_until;	/* nothing takes effect before; read only for postings that say when they do, see ledger/period.c */
 	int64		minimum;
 	int64		maximum;
-	int64		debits;			/* as read under the lock; without the tail if hot */
+	int64		debits;			/* as read under the lock; if hot, with the tail only where much is posted */
 	int64		credits;
 	int64		held_debits;
 	int64		held_credits;
@@ -86,6 +83,7 @@ typedef struct PayPosting
 	const char *reference;		/* NULL: none */
 	const char *description;	/* NULL: none */
 	const pg_uuid_t *payment_id;	/* NULL: not a payment's */
+	bool		own;			/* of the system, not of a verb: its reference is in a name space of ours */
 	bool		has_effective_at;	/* false: when it is booked */
 	bool		imported;		/* effective_at may lie in the past */
 	TimestampTz effective_at;
@@ -126,7 +124,8 @@ typedef struct PayPostingBatch
 
 /*
  * Reads the accounts that the postings name, locking the ordinary ones in id
- * order, and points the postings to them.
+ * order, and points the postings to them.  Their merchants' locks are shared
+ * already (ledger/hot.h).
  */
 extern void pay_ledger_read_accounts(PayPostingBatch *batch);
 /* Past the last of the postings that are linked with this one. */

@@ -1,6 +1,6 @@
 /*
  * src/ledger/check.c
- *		What may be posted: by whom, between which accounts, within which limits.
+ *		What may be posted: between which accounts, within which limits.
  *
  * Decided in C, in order, against the running balances of locked accounts, as
  * if those before it that pass were posted.  Linked postings, neighbours of one
@@ -10,7 +10,6 @@
 #include "payments.h"
 
 #include "ledger/check.h"
-#include "core/merchant.h"
 #include "ledger/part.h"
 #include "ledger/period.h"
 #include "ledger/reference.h"
@@ -23,22 +22,6 @@ static int	decide(PayPosting *posting);
 static int	try_posting(PayPosting *posting);
 static void take_back(PayPosting *posting);
 static int	check_side(const PayAccount *account, const PayPosting *posting, bool debit, PayLimit *limit);
-
-void
-pay_ledger_require_merchants(const PayPostingBatch *batch)
-{
-	const char *last = NULL;
-
-	for (int i = 0; i < batch->n_accounts; i++)
-	{
-		const PayAccount *account = &batch->accounts[i];
-
-		/* Most batches are one merchant's. */
-		if (last == NULL || strcmp(account->merchant, last) != 0)
-			pay_require_merchant(account->merchant);
-		last = account->merchant;
-	}
-}
 
 int
 pay_ledger_check_accounts(const PayPosting *posting)

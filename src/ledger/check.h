@@ -1,14 +1,12 @@
 /*
  * src/ledger/check.h
- *		What may be posted: by whom, between which accounts, within which limits.
+ *		What may be posted: between which accounts, within which limits.
  */
 #ifndef PAY_LEDGER_CHECK_H
 #define PAY_LEDGER_CHECK_H
 
 #include "ledger/batch.h"
 
-/* Raises unless the caller may act for every merchant whose account is in the batch. */
-extern void pay_ledger_require_merchants(const PayPostingBatch *batch);
 /* Do both accounts exist, in one currency?  0 or an SQLSTATE. */
 extern int	pay_ledger_check_accounts(const PayPosting *posting);
 

@@ -40,9 +40,12 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
+#include "core/line.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
+#include "ledger/permission.h"
 #include "ledger/refusal.h"
 #include "ledger/save.h"
 #include "ledger/write.h"
@@ -133,21 +136,20 @@ static PayStmt insert_resolution = PAY_STMT(SPI_OK_INSERT,
 
 /* ---------- reserve ---------- */
 
-Datum
-pay_hold(PG_FUNCTION_ARGS)
+PAY_VERB(pay_hold)
 {
 	Hold		hold = {0};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 
+	pay_refuse_card_arguments(fcinfo);
 	read_hold_arguments(fcinfo, &hold);
 	hold.batch = (PayPostingBatch) {.all_or_nothing = true,.n = 1,.postings = &hold.posting};
 
 	InitMaterializedSRF(fcinfo, 0);
 	pay_spi_begin();
-	pay_ledger_lock_accounts(&hold.batch);
-	pay_ledger_require_merchants(&hold.batch);
+	pay_ledger_lock_own_accounts(&hold.batch);
 	hold.posting.error = pay_ledger_check_accounts(&hold.posting);
 	if (hold.posting.error)
 		pay_ledger_raise(&hold.posting);
@@ -195,6 +197,7 @@ read_hold_arguments(FunctionCallInfo fcinfo, Hold *hold)
 				 errmsg("expires_at must be a finite time"),
 				 errhint("Leave it out for a hold that does not expire.")));
 	pay_require_text(hold->reference, PAY_REFERENCE_MAX, "reference");
+	pay_require_line(hold->reference, "reference");
 	pay_require_text(hold->description, PAY_DESCRIPTION_MAX, "description");
 }
 
@@ -296,8 +299,7 @@ change_held(Hold *hold, int64 amount)
 
 /* ---------- resolve ---------- */
 
-Datum
-pay_post_hold(PG_FUNCTION_ARGS)
+PAY_VERB(pay_post_hold)
 {
 	Hold		hold = {0};
 	PayPosting *posting = &hold.posting;
@@ -307,6 +309,7 @@ pay_post_hold(PG_FUNCTION_ARGS)
 	int64		posting_id;
 	TimestampTz now;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "hold_id");
 	pay_require_given(fcinfo, 2, "final");
 	final = PG_GETARG_BOOL(2);
@@ -317,6 +320,7 @@ pay_post_hold(PG_FUNCTION_ARGS)
 				 errmsg("amount must be above zero"),
 				 errhint("Leave it out to post all that is left; to post nothing, use payments.void_hold().")));
 	pay_require_text(hold.reference, PAY_REFERENCE_MAX, "reference");
+	pay_require_line(hold.reference, "reference");
 
 	pay_spi_begin();
 	lock_hold(&hold, PG_GETARG_INT64(0));
@@ -346,13 +350,13 @@ pay_post_hold(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(posting_id);
 }
 
-Datum
-pay_void_hold(PG_FUNCTION_ARGS)
+PAY_VERB(pay_void_hold)
 {
 	Hold		hold = {0};
 	char	   *reason = pay_text_argument(fcinfo, 1);
 	TimestampTz now;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "hold_id");
 	pay_require_text(reason, PAY_DESCRIPTION_MAX, "reason");
 
@@ -387,8 +391,7 @@ lock_hold(Hold *hold, int64 hold_id)
 	hold->expires = !pay_spi_isnull(0, 5);
 	hold->expires_at = hold->expires ? pay_spi_time(0, 5) : 0;
 
-	pay_ledger_lock_accounts(&hold->batch);
-	pay_ledger_require_merchants(&hold->batch);
+	pay_ledger_lock_own_accounts(&hold->batch);
 	if (hold->batch.n_accounts != 2)
 		elog(ERROR, "hold " INT64_FORMAT " has lost an account", hold_id);
 

@@ -8,6 +8,11 @@
  * it.  From there on it is a batch of postings like any other; ledger/write.c
  * says what holds for those.
  *
+ * Only accounts that were opened from a template are found, and their codes are
+ * unique among these (account_once): whatever else somebody has opened under
+ * such a code, with a limit that stops captures or for another merchant, is
+ * another account.
+ *
  * Missing accounts are opened in name order and before any account row is
  * locked, so that sessions that open the same ones wait for each other in one
  * direction only.
@@ -17,6 +22,7 @@
 #include "ledger/movement.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
+#include "ledger/hot.h"
 #include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
@@ -48,6 +54,7 @@ static int	find_rules(const Rule *rules, int n_rules, const char *event, int *fi
 static char *expand_code(const char *code, const PayMovement *movement);
 static int	expand_movements(const PayMovement *movements, int n, PayPostingBatch *batch, AccountName **names);
 static void resolve_names(AccountName *names, int n);
+static void share_hot(const AccountName *names, int n);
 static int	distinct_names(AccountName *names, int n, const AccountName **distinct);
 static int	compare_names(const void *a, const void *b);
 static int	find_accounts(const AccountName **names, int n, int64 *account_ids);
@@ -62,12 +69,12 @@ static PayStmt read_rules = PAY_STMT_NOARGS(SPI_OK_SELECT,
 static PayStmt resolve_codes = PAY_STMT(SPI_OK_SELECT,
 	"SELECT n.i, a.account_id"
 	" FROM unnest($1, $2, $3) WITH ORDINALITY n(merchant, code, currency, i)"
-	" JOIN payments.account a ON a.merchant = n.merchant AND a.code = n.code AND a.currency = n.currency",
+	" JOIN payments.account a ON a.merchant = n.merchant AND a.code = n.code AND a.currency = n.currency AND a.from_template",
 	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
 
 static PayStmt open_from_templates = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance)"
-	" SELECT n.merchant, n.code, n.currency, t.type, t.hot, t.min_balance, t.max_balance"
+	"INSERT INTO payments.account (merchant, code, currency, type, hot, min_balance, max_balance, from_template)"
+	" SELECT n.merchant, n.code, n.currency, t.type, t.hot, t.min_balance, t.max_balance, true"
 	" FROM unnest($1, $2, $3, $4) WITH ORDINALITY n(merchant, code, currency, template, i)"
 	" CROSS JOIN LATERAL (SELECT * FROM payments.account_template WHERE account_template.code = n.template"
 	"                     ORDER BY builtin LIMIT 1) t"
@@ -95,6 +102,7 @@ pay_ledger_post_movements(const PayMovement *movements, int n)
 
 	n_names = expand_movements(movements, n, &batch, &names);
 	resolve_names(names, n_names);
+	share_hot(names, n_names);
 	pay_ledger_lock_accounts(&batch);
 	pay_ledger_write(&batch);
 
@@ -190,6 +198,7 @@ expand_movements(const PayMovement *movements, int n, PayPostingBatch *batch, Ac
 			posting->reference = psprintf("%s:%d", movement->reference, rule->leg);
 			posting->description = rule->description;
 			posting->payment_id = movement->payment_id;
+			posting->own = true;
 			(*names)[n_names++] = (AccountName) {movement->merchant, expand_code(rule->debit, movement),
 			movement->currency, rule->debit,
 			movement->amount > 0 ? &posting->debit : &posting->credit};
@@ -231,6 +240,15 @@ resolve_names(AccountName *names, int n)
 			k++;
 		*names[i].account_id = ids[k];
 	}
+}
+
+/* Sorted by merchant. */
+static void
+share_hot(const AccountName *names, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (i == 0 || strcmp(names[i].merchant, names[i - 1].merchant) != 0)
+			(void) pay_ledger_share_hot(names[i].merchant);
 }
 
 /* Sorts the names; returns the number of different ones, and the first of each. */

@@ -17,8 +17,8 @@ typedef struct PayMovement
 	const char *bank;			/* for rules that name {bank}; or NULL */
 	const char *currency;
 	int64		amount;			/* not 0; below it, debit and credit change places */
-	const pg_uuid_t *payment_id;	/* NULL: the reference is one of the merchant's, as in post() */
-	const char *reference;		/* client id of the postings: unique, so the same movement never posts twice */
+	const pg_uuid_t *payment_id;	/* NULL: of no payment */
+	const char *reference;		/* unique among all that we post ourselves, so the same movement never posts twice */
 } PayMovement;
 
 /*

@@ -9,10 +9,13 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
+#include "core/line.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
 #include "ledger/movement.h"
+#include "ledger/permission.h"
 #include "ledger/refusal.h"
 #include "ledger/write.h"
 
@@ -37,6 +40,7 @@ static char **text_array(FunctionCallInfo fcinfo, int n, const char *name, int c
 static Elements elements(FunctionCallInfo fcinfo, int n, const char *name, int count, Oid type);
 static void require_count(const ArrayType *array, int length, const char *name, int count);
 
+static void post_alone(PayPosting *posting);
 static void require_posting(const PayPosting *posting);
 static void read_batch(FunctionCallInfo fcinfo, PayPostingBatch *batch);
 static int	check_element(const PayPosting *posting);
@@ -45,17 +49,17 @@ static int	compare_int(const void *a, const void *b);
 static void return_outcomes(ReturnSetInfo *result, const PayPostingBatch *batch);
 
 PAY_FUNCTION(pay_post);
+PAY_FUNCTION(pay_post_own);
 PAY_FUNCTION(pay_post_batch);
 PAY_FUNCTION(pay_post_movements);
 
 /* ---------- posting ---------- */
 
-Datum
-pay_post(PG_FUNCTION_ARGS)
+PAY_VERB(pay_post)
 {
 	PayPosting	posting = {0};
-	PayPostingBatch batch = {.all_or_nothing = true,.n = 1,.postings = &posting};
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "debit");
 	pay_require_given(fcinfo, 1, "credit");
 	pay_require_given(fcinfo, 2, "amount");
@@ -72,20 +76,42 @@ pay_post(PG_FUNCTION_ARGS)
 	posting.effective_at = posting.has_effective_at ? PG_GETARG_TIMESTAMPTZ(6) : 0;
 	posting.balancing = PG_GETARG_BOOL(7);
 	posting.imported = PG_GETARG_BOOL(8);
-	require_posting(&posting);
+	post_alone(&posting);
+	PG_RETURN_INT64(posting.posting_id);
+}
 
+/* _post_own(): what a person's decision posts. */
+Datum
+pay_post_own(PG_FUNCTION_ARGS)
+{
+	PayPosting	posting = {.own = true};
+
+	posting.debit = PG_GETARG_INT64(0);
+	posting.credit = PG_GETARG_INT64(1);
+	posting.asked = PG_GETARG_INT64(2);
+	posting.reference = pay_text_argument(fcinfo, 3);
+	posting.description = pay_text_argument(fcinfo, 4);
+	posting.kind = pay_text_argument(fcinfo, 5);
+	post_alone(&posting);
+	PG_RETURN_INT64(posting.posting_id);
+}
+
+static void
+post_alone(PayPosting *posting)
+{
+	PayPostingBatch batch = {.all_or_nothing = true,.n = 1,.postings = posting};
+
+	require_posting(posting);
 	pay_spi_begin();
-	pay_ledger_lock_accounts(&batch);
-	pay_ledger_require_merchants(&batch);
-	posting.invalid = pay_ledger_check_accounts(&posting);
-	if (posting.invalid)
+	pay_ledger_lock_own_accounts(&batch);
+	posting->invalid = pay_ledger_check_accounts(posting);
+	if (posting->invalid)
 	{
-		posting.error = posting.invalid;
-		pay_ledger_raise(&posting);
+		posting->error = posting->invalid;
+		pay_ledger_raise(posting);
 	}
 	pay_ledger_write(&batch);
 	pay_spi_end();
-	PG_RETURN_INT64(posting.posting_id);
 }
 
 /* What can be said without a look at the accounts. */
@@ -108,19 +134,19 @@ require_posting(const PayPosting *posting)
 				 errmsg("effective_at must be a finite time"),
 				 errhint("Leave it out for now.")));
 	if (posting->reference)
+	{
 		pay_require_length(posting->reference, PAY_REFERENCE_MAX, "reference");
+		pay_require_line(posting->reference, "reference");
+	}
 	if (posting->description && posting->description[0] != '\0')
 		pay_require_length(posting->description, PAY_DESCRIPTION_MAX, "description");
 	pay_require_length(posting->kind, PAY_KIND_MAX, "kind");
-	pay_refuse_card_number(posting->reference, "reference");
-	pay_refuse_card_number(posting->description, "description");
-	pay_refuse_card_number(posting->kind, "kind");
+	pay_require_line(posting->kind, "kind");
 }
 
 /* ---------- batches ---------- */
 
-Datum
-pay_post_batch(PG_FUNCTION_ARGS)
+PAY_VERB(pay_post_batch)
 {
 	PayPostingBatch batch = {0};
 
@@ -130,8 +156,7 @@ pay_post_batch(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	pay_spi_begin();
-	pay_ledger_lock_accounts(&batch);
-	pay_ledger_require_merchants(&batch);
+	pay_ledger_lock_own_accounts(&batch);
 	for (int i = 0; i < batch.n; i++)
 	{
 		PayPosting *posting = &batch.postings[i];
@@ -203,6 +228,8 @@ check_element(const PayPosting *posting)
 	if (posting->description && strlen(posting->description) > PAY_DESCRIPTION_MAX)
 		return ERRCODE_INVALID_PARAMETER_VALUE;
 	if (posting->kind[0] == '\0' || strlen(posting->kind) > PAY_KIND_MAX)
+		return ERRCODE_INVALID_PARAMETER_VALUE;
+	if (!pay_is_line(posting->reference) || !pay_is_line(posting->kind))
 		return ERRCODE_INVALID_PARAMETER_VALUE;
 	if (pay_holds_card_number(posting->reference) || pay_holds_card_number(posting->description) ||
 		pay_holds_card_number(posting->kind))

@@ -18,9 +18,11 @@
  * waiting for other transactions that are taking the same ones.  Those have
  * their accounts already, and wait for later references only.
  *
- * There are two name spaces, so that no caller of post() can take a reference
- * that a PSP's answer will need: movements of payments have the one without a
- * merchant's name.
+ * There are two name spaces, so that no caller of a verb can take a reference
+ * that we shall need: what we post ourselves, for movements of payments, for
+ * files of PSPs and banks, and for decisions about these, has the one without a
+ * merchant's name.  It is also how such a posting is told from one that a verb
+ * made to look like it.
  */
 #include "payments.h"
 
@@ -108,7 +110,7 @@ pay_ledger_claim_references(PayPostingBatch *batch)
 static const char *
 space_of(const PayPosting *posting)
 {
-	return posting->payment_id ? "" : posting->debit_account->merchant;
+	return posting->own ? "" : posting->debit_account->merchant;
 }
 
 /* The postings whose references are to be taken, in byte order of these; returns how many. */

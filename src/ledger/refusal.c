@@ -110,7 +110,7 @@ raise_invalid(const PayPosting *posting)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("a posting of the batch is not valid"),
-			 errhint("It needs two different accounts, an amount above zero, and texts that are neither empty nor too long.")));
+			 errhint("It needs two different accounts, an amount above zero, texts that are neither empty nor too long, and a reference and a kind of one line.")));
 }
 
 static void

@@ -24,10 +24,13 @@
 #include "payments.h"
 
 #include "core/arguments.h"
+#include "core/caller.h"
+#include "core/line.h"
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "ledger/batch.h"
 #include "ledger/check.h"
+#include "ledger/permission.h"
 #include "ledger/write.h"
 
 #include "catalog/pg_type_d.h"
@@ -37,7 +40,8 @@
 /* What a leg's number needs behind its transaction's reference: ":100000". */
 #define LEG_SUFFIX_MAX 7
 
-static void read_originals(PayPostingBatch *batch, PayStmt *stmt, int64 id);
+static int64 reverse_one(FunctionCallInfo fcinfo, bool own);
+static void read_originals(PayPostingBatch *batch, PayStmt *stmt, int64 id, bool own);
 static void read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch, int reference_max);
 static int64 find_retired(FunctionCallInfo fcinfo, bool whole);
 static int64 reverse_all(PayPostingBatch *batch);
@@ -46,17 +50,20 @@ static void write_reversals(const PayPostingBatch *batch);
 pg_noreturn static void raise_reversed(int64 posting_id);
 
 PAY_FUNCTION(pay_reverse_posting);
+PAY_FUNCTION(pay_reverse_own);
 PAY_FUNCTION(pay_reverse_transaction);
 
-#define ORIGINAL_COLUMNS "posting_id, debit_account, credit_account, amount, reverses, payment_id"
+#define ORIGINALS \
+	"SELECT p.posting_id, p.debit_account, p.credit_account, p.amount, p.reverses, p.payment_id," \
+	" EXISTS (SELECT FROM payments.posting_reference r" \
+	"  WHERE r.merchant = '' AND r.reference = p.reference AND r.posting_id = p.posting_id)" \
+	" FROM payments.posting p"
 
-static PayStmt find_original = PAY_STMT(SPI_OK_SELECT,
-	"SELECT " ORIGINAL_COLUMNS " FROM payments.posting WHERE posting_id = $1", INT8OID);
+static PayStmt find_original = PAY_STMT(SPI_OK_SELECT, ORIGINALS " WHERE p.posting_id = $1", INT8OID);
 
 /* One leg alone has no transaction_id. */
 static PayStmt find_legs = PAY_STMT(SPI_OK_SELECT,
-	"SELECT " ORIGINAL_COLUMNS " FROM payments.posting"
-	" WHERE transaction_id = $1 OR (posting_id = $1 AND transaction_id IS NULL) ORDER BY posting_id DESC", INT8OID);
+	ORIGINALS " WHERE p.transaction_id = $1 OR (p.posting_id = $1 AND p.transaction_id IS NULL) ORDER BY p.posting_id DESC", INT8OID);
 
 /* No posting has an id above the largest that was retired and is gone. */
 static PayStmt was_retired = PAY_STMT(SPI_OK_SELECT,
@@ -81,17 +88,30 @@ static PayStmt insert_reversals = PAY_STMT(SPI_OK_INSERT_RETURNING,
 	" ON CONFLICT DO NOTHING RETURNING posting_id",
 	INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID);
 
+PAY_VERB(pay_reverse_posting)
+{
+	PG_RETURN_INT64(reverse_one(fcinfo, false));
+}
+
+/* _reverse_own(): of a posting that the system has made itself, for the decision that takes it back. */
 Datum
-pay_reverse_posting(PG_FUNCTION_ARGS)
+pay_reverse_own(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(reverse_one(fcinfo, true));
+}
+
+static int64
+reverse_one(FunctionCallInfo fcinfo, bool own)
 {
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		posting_id;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "posting_id");
 	posting_id = PG_GETARG_INT64(0);
 
 	pay_spi_begin();
-	read_originals(&batch, &find_original, posting_id);
+	read_originals(&batch, &find_original, posting_id, own);
 	if (batch.n == 0)
 		posting_id = find_retired(fcinfo, false);
 	else
@@ -100,20 +120,20 @@ pay_reverse_posting(PG_FUNCTION_ARGS)
 		posting_id = reverse_all(&batch);
 	}
 	pay_spi_end();
-	PG_RETURN_INT64(posting_id);
+	return posting_id;
 }
 
-Datum
-pay_reverse_transaction(PG_FUNCTION_ARGS)
+PAY_VERB(pay_reverse_transaction)
 {
 	PayPostingBatch batch = {.all_or_nothing = true};
 	int64		transaction_id;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "transaction_id");
 	transaction_id = PG_GETARG_INT64(0);
 
 	pay_spi_begin();
-	read_originals(&batch, &find_legs, transaction_id);
+	read_originals(&batch, &find_legs, transaction_id, false);
 	if (batch.n == 0)
 	{
 		transaction_id = find_retired(fcinfo, true);
@@ -134,35 +154,48 @@ pay_reverse_transaction(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(transaction_id);
 }
 
-/* Turns what the statement finds round. */
+/* Turns what the statement finds round.  What is ours, whatever it says of itself, is taken back by ourselves only. */
 static void
-read_originals(PayPostingBatch *batch, PayStmt *stmt, int64 id)
+read_originals(PayPostingBatch *batch, PayStmt *stmt, int64 id, bool own)
 {
 	PayArgs		args = {0};
+	int64		reversal = 0;
+	int64		paid = 0;
+	int64		ours = 0;
 
 	pay_arg_int64(&args, id);
 	batch->n = (int) pay_spi_exec(stmt, &args);
 	batch->postings = palloc0(sizeof(PayPosting) * Max(batch->n, 1));
 	for (int i = 0; i < batch->n; i++)
 	{
-		PayPosting *reversal = &batch->postings[i];
+		PayPosting *posting = &batch->postings[i];
 
-		reversal->kind = REVERSAL_KIND;
-		reversal->reverses = pay_spi_int64(i, 1);
-		reversal->debit = pay_spi_int64(i, 3);
-		reversal->credit = pay_spi_int64(i, 2);
-		reversal->asked = pay_spi_int64(i, 4);
-		if (!pay_spi_isnull(i, 5))
-			ereport(ERROR,
-					(errcode(PAY_ERR_NOT_REVERSIBLE),
-					 errmsg("posting " INT64_FORMAT " is a reversal itself", reversal->reverses),
-					 errhint("To move the money again, post anew.")));
-		if (!pay_spi_isnull(i, 6))
-			ereport(ERROR,
-					(errcode(PAY_ERR_NOT_REVERSIBLE),
-					 errmsg("posting " INT64_FORMAT " is of a payment, whose money moved at the PSP", reversal->reverses),
-					 errhint("Refund the payment with payments.refund_payment().")));
+		posting->kind = REVERSAL_KIND;
+		posting->reverses = pay_spi_int64(i, 1);
+		posting->debit = pay_spi_int64(i, 3);
+		posting->credit = pay_spi_int64(i, 2);
+		posting->asked = pay_spi_int64(i, 4);
+		reversal = pay_spi_isnull(i, 5) ? reversal : posting->reverses;
+		paid = pay_spi_isnull(i, 6) ? paid : posting->reverses;
+		ours = pay_spi_bool(i, 7) && !own ? posting->reverses : ours;
 	}
+	/* Who may not see a posting is not told what it is. */
+	pay_ledger_require_merchants(batch);
+	if (reversal != 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_REVERSIBLE),
+				 errmsg("posting " INT64_FORMAT " is a reversal itself", reversal),
+				 errhint("To move the money again, post anew.")));
+	if (paid != 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_REVERSIBLE),
+				 errmsg("posting " INT64_FORMAT " is of a payment, whose money moved at the PSP", paid),
+				 errhint("Refund the payment with payments.refund_payment().")));
+	if (ours != 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_NOT_REVERSIBLE),
+				 errmsg("posting " INT64_FORMAT " is of a file of a PSP or bank, or of a decision about one", ours),
+				 errhint("What a decision has posted, payments.resolve_discrepancy() takes back with action => 'reopen'.")));
 }
 
 /* reason and reference, the same for all. */
@@ -175,6 +208,7 @@ read_reason(FunctionCallInfo fcinfo, PayPostingBatch *batch, int reference_max)
 	pay_require_given(fcinfo, 1, "reason");
 	pay_require_text(reason, PAY_DESCRIPTION_MAX, "reason");
 	pay_require_text(reference, reference_max, "reference");
+	pay_require_line(reference, "reference");
 	for (int i = 0; i < batch->n; i++)
 	{
 		batch->postings[i].description = reason;
@@ -226,8 +260,7 @@ find_retired(FunctionCallInfo fcinfo, bool whole)
 static int64
 reverse_all(PayPostingBatch *batch)
 {
-	pay_ledger_lock_accounts(batch);
-	pay_ledger_require_merchants(batch);
+	pay_ledger_lock_own_accounts(batch);
 	for (int i = 0; i < batch->n; i++)
 		batch->postings[i].invalid = pay_ledger_check_accounts(&batch->postings[i]);
 	refuse_second(batch);

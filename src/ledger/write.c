@@ -11,7 +11,8 @@
  * it is:
  *
  *	1. ordinary accounts are locked FOR NO KEY UPDATE in id order and read
- *	   (ledger/batch.c), and of split ones a part (ledger/part.c);
+ *	   (ledger/batch.c), and of split ones a part (ledger/part.c); the tails of
+ *	   hot ones are summed where much is posted to them (ledger/tail.c);
  *	2. the references, if any, are taken (ledger/reference.c);
  *	3. every posting is checked in C, in order, against running balances:
  *	   closed, limits, overflow (ledger/check.c);
@@ -32,6 +33,7 @@
 #include "ledger/reference.h"
 #include "ledger/refusal.h"
 #include "ledger/save.h"
+#include "ledger/tail.h"
 
 #include "commands/sequence.h"
 #include "utils/lsyscache.h"
@@ -47,6 +49,7 @@ pay_ledger_lock_accounts(PayPostingBatch *batch)
 {
 	pay_ledger_read_accounts(batch);
 	pay_ledger_lock_parts(batch);
+	pay_ledger_count_tails(batch);
 }
 
 void

@@ -2,7 +2,9 @@
  * src/payment/ability.c
  *		What a payment's PSP cannot do is refused before anything is written.
  *
- * Adapters declare it.  Found out at the PSP, it would be a declined operation
+ * Adapters declare it; and what they need, a payment method for example, is
+ * known by having them write the request, as they will for the worker.  Found
+ * out there, or at the PSP, it would be a dead letter or a declined operation
  * minutes later, after the caller's commit.
  */
 #include "payments.h"
@@ -10,23 +12,70 @@
 #include "payment/ability.h"
 
 #include "core/arming.h"
+#include "core/merchant.h"
+#include "core/spi.h"
+#include "payment/queue.h"
+
+static const char *problem_of(const PayAdapter *adapter, PayCommand *command);
+static const char *read_config(const char *psp);
+
+/* NULL when empty, as the worker gives it to the adapter. */
+static PayStmt find_config = PAY_STMT(SPI_OK_SELECT,
+	"SELECT nullif(config, '{}')::text FROM payments.psp WHERE psp = $1", TEXTOID);
 
 const char *
-pay_route_refusal(const PayRoute *route, bool manual_capture, int *sqlstate, const char **hint)
+pay_route_refusal(const PayRoute *route, PayCommand *command, int *sqlstate, const char **hint)
 {
-	const char *refusal = route->adapter ? pay_psp_refusal(route->adapter, manual_capture ? PAY_OP_AUTHORIZE : PAY_OP_CHARGE, false) : NULL;
+	const PayAdapter *adapter = route->adapter;
+	const char *refusal = adapter ? pay_psp_refusal(adapter, command->kind, false) : NULL;
 
+	*hint = "Use capture => 'automatic' where a PSP cannot authorize, or name another PSP with psp => '...'.";
+	/* What is adopted is never sent. */
+	if (adapter && refusal == NULL && !pay_carries_out_decision())
+	{
+		if (adapter->config_keys)
+			command->config = read_config(route->psp);
+		refusal = problem_of(adapter, command);
+		*hint = "Pass what it needs, or name another PSP with psp => '...'; what a setting lacks, create_psp() takes.";
+	}
 	if (refusal == NULL)
 		return NULL;
 	*sqlstate = PAY_ERR_NOT_SUPPORTED;
-	*hint = "Use capture => 'automatic' where a PSP cannot authorize, or name another PSP with psp => '...'.";
 	return psprintf("PSP \"%s\" cannot take this payment: %s", route->psp, refusal);
+}
+
+/* NULL, or why the adapter cannot write the request. */
+static const char *
+problem_of(const PayAdapter *adapter, PayCommand *command)
+{
+	PayRequest	request = {0};
+	const char *problem = NULL;
+
+	if (adapter->in_process)
+		return NULL;
+	/* Any will do: nothing of it is sent. */
+	command->psp_ref = "-";
+	command->generation = 1;
+	if (adapter->build(command, &request, &problem))
+		return NULL;
+	return problem ? problem : "the request cannot be written";
+}
+
+static const char *
+read_config(const char *psp)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, psp);
+	return pay_spi_exec(&find_config, &args) == 1 ? pay_spi_text(0, 1) : NULL;
 }
 
 void
 pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount)
 {
 	int64		whole = kind == PAY_OP_CAPTURE ? payment->authorized : kind == PAY_OP_REFUND ? payment->captured : amount;
+	PayOperation operation = {.kind = kind, .amount = amount};
+	PayCommand	command = {0};
 	const char *refusal;
 
 	/* Of another version of the library: the worker will say so. */
@@ -36,6 +85,10 @@ pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount)
 	if (kind == PAY_OP_VOID && pay_payment_can(payment, "cancel"))
 		return;
 	refusal = pay_psp_refusal(payment->adapter, kind, amount < whole);
+	if (refusal == NULL && !pay_queue_command(payment, &operation, &command))
+		refusal = "the amount cannot be written in its units";
+	if (refusal == NULL)
+		refusal = problem_of(payment->adapter, &command);
 	if (refusal)
 		ereport(ERROR,
 				(errcode(PAY_ERR_NOT_SUPPORTED),

@@ -2,8 +2,8 @@
  * src/payment/apply.c
  *		pay_apply(): the one door for every word of a PSP.
  *
- * An API answer, an inquiry, a webhook, a settlement line: each is a PayReport, and all are
- * decided here, under the lock of the payment they speak of.  Three rules:
+ * An API answer, an inquiry, a webhook, a settlement line, what a person has found out: each is
+ * a PayReport, and all are decided here, under the lock of the payment they speak of.  Three rules:
  *
  * 1. Money is what the PSP's objects say, once each.  A movement row is unique
  *	  on (psp, object id, kind), so hearing of it again changes nothing, from
@@ -24,7 +24,7 @@
 
 #include "payment/apply.h"
 #include "base/money.h"
-#include "base/pan.h"
+#include "base/json.h"
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/apply_private.h"
@@ -176,6 +176,10 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	c.set = set;
 	c.report = report;
 	c.result = report->result;
+	/* Whatever an adapter leaves in words.  Ids stay: money that moved is known by them. */
+	c.result.message = pay_text_mask_card_numbers(c.result.message);
+	for (int i = 0; i < PAY_CODES_MAX && c.result.codes[i]; i++)
+		c.result.codes[i] = pay_text_mask_card_numbers(c.result.codes[i]);
 	c.source = source_name(report->source);
 	c.payment = pay_payments_find(set, &report->payment_id);
 	if (c.payment == NULL)
@@ -206,6 +210,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 		c.operation = NULL;
 	}
 	pay_apply_sum_up(c.payment, &before);
+	pay_apply_contradiction(&c);
 	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
 		decide(&c);
 	pay_apply_follow(set, c.payment, &before, c.operation && c.operation->kind == PAY_OP_REFUND ? c.operation : NULL,
@@ -248,7 +253,7 @@ find_operation(PayContext *c)
 		c->operation = operation_completed(c);
 		c->claimed_elsewhere = c->operation && c->operation->claimed_by != NULL;
 	}
-	else
+	else if (report->source != PAY_SOURCE_PERSON)	/* who says which, and when nothing is in flight */
 	{
 		c->stale = c->operation == NULL || !c->operation->queued || c->operation->claimed_by == NULL ||
 			c->operation->queue_attempt != report->attempt;
@@ -390,6 +395,8 @@ source_name(PaySource source)
 			return "webhook";
 		case PAY_SOURCE_SETTLEMENT:
 			return "settlement";
+		case PAY_SOURCE_PERSON:
+			return "person";
 	}
 	return NULL;
 }
@@ -439,14 +446,15 @@ keep_answer(PayContext *c)
 	answer->class = pay_class_name(c->result.class);
 	answer->code = pay_apply_code(&c->result);
 	answer->http_status = report->http_status;
-	answer->request_id = report->request_id && report->request_id[0] ? report->request_id : NULL;
+	answer->request_id = report->request_id && report->request_id[0] ? pay_text_mask_card_numbers(report->request_id) : NULL;
 	answer->error = report->error && report->error[0] ? report->error : NULL;
 	answer->elapsed_ms = report->elapsed_ms;
 	answer->late = c->stale;
 	if (report->body && bytes > 0)
 	{
-		answer->body = (bytea *) cstring_to_text_with_len(report->body, (int) bytes);
-		pay_pan_mask(VARDATA(answer->body), bytes);
+		const char *body = pay_body_mask_card_numbers(report->body, &bytes);
+
+		answer->body = (bytea *) cstring_to_text_with_len(body, (int) bytes);
 	}
 	c->set->answers = lappend(c->set->answers, answer);
 }
@@ -456,7 +464,8 @@ static bool
 rescale(PayContext *c)
 {
 	int			to = c->payment->exponent;
-	int			from = c->report->source == PAY_SOURCE_SETTLEMENT ? to : c->payment->psp_exponent;
+	bool		is_ours = c->report->source == PAY_SOURCE_SETTLEMENT || c->report->source == PAY_SOURCE_PERSON;
+	int			from = is_ours ? to : c->payment->psp_exponent;
 
 	if (c->result.amount != 0 &&
 		(!pay_money_rescale(c->result.amount, from, to, &c->result.amount) || c->result.amount > PAY_AMOUNT_MAX))
@@ -487,7 +496,7 @@ is_of_second(const PayContext *c)
 
 	return c->report->source == PAY_SOURCE_WEBHOOK && r->class == PAY_CLASS_APPROVED && r->psp_payment_id &&
 		(r->effect == PAY_EFFECT_REFUNDED || r->effect == PAY_EFFECT_REFUND_FAILED ||
-		 r->effect == PAY_EFFECT_DISPUTED || r->effect == PAY_EFFECT_DISPUTE_WON) &&
+		 r->effect == PAY_EFFECT_DISPUTED || r->effect == PAY_EFFECT_DISPUTE_WON || r->effect == PAY_EFFECT_DISPUTE_LOST) &&
 		(c->operation == NULL || c->operation->kind != PAY_OP_REFUND) &&
 		c->payment->psp_payment_id && strcmp(c->payment->psp_payment_id, r->psp_payment_id) != 0 &&
 		pay_payment_moved(c->payment, "late_capture", r->psp_payment_id);
@@ -516,6 +525,7 @@ disagrees(PayContext *c)
 			return r->amount <= 0 || r->object_id == NULL || is_too_much(c, "refund") ||
 				(c->operation && c->operation->kind == PAY_OP_REFUND && r->amount != c->operation->amount);
 		case PAY_EFFECT_DISPUTED:
+		case PAY_EFFECT_DISPUTE_LOST:
 			return r->amount <= 0 || r->object_id == NULL || is_too_much(c, "dispute");
 		case PAY_EFFECT_REFUND_FAILED:
 		case PAY_EFFECT_DISPUTE_WON:

@@ -16,7 +16,8 @@ typedef enum PaySource
 	PAY_SOURCE_ANSWER,
 	PAY_SOURCE_INQUIRY,
 	PAY_SOURCE_WEBHOOK,
-	PAY_SOURCE_SETTLEMENT		/* a line of the PSP's book; its amounts are in ISO 4217 units */
+	PAY_SOURCE_SETTLEMENT,		/* a line of the PSP's book; its amounts are in ISO 4217 units */
+	PAY_SOURCE_PERSON			/* who has looked at the PSP's pages; likewise, and always of an operation that is open */
 } PaySource;
 
 typedef enum PayOutcome
@@ -69,6 +70,7 @@ typedef struct PaySums
 {
 	int64		refunded;		/* less what failed */
 	int64		disputed;		/* less what was won */
+	int64		lost;			/* of these, for good */
 	int64		excess;			/* both together beyond what was captured */
 } PaySums;
 

@@ -33,7 +33,9 @@ static void refund_failed(PayContext *c);
 static void refund_ended(PayContext *c);
 static void disputed(PayContext *c);
 static void win(PayContext *c, const char *object_id, int64 amount);
+static void won_and_lost(PayContext *c, const char *object_id, int64 amount);
 static void dispute_won(PayContext *c);
+static void dispute_lost(PayContext *c);
 
 void
 pay_apply_money(PayContext *c)
@@ -61,6 +63,9 @@ pay_apply_money(PayContext *c)
 			break;
 		case PAY_EFFECT_DISPUTE_WON:
 			dispute_won(c);
+			break;
+		case PAY_EFFECT_DISPUTE_LOST:
+			dispute_lost(c);
 			break;
 		case PAY_EFFECT_NONE:
 			break;
@@ -122,6 +127,9 @@ authorized(PayContext *c)
 	if (pay_payment_can(d, "authorize"))
 	{
 		pay_apply_known_as(c);
+		d->next_action_url = NULL;
+		d->failure_code = NULL;
+		d->failure_message = NULL;
 		pay_payment_event(c->set, d, "authorize", c->operation, c->source, NULL);
 	}
 	if (is_void)
@@ -171,7 +179,7 @@ captured_otherwise(PayContext *c, PayOperation *capture)
 	pay_payment_exception(c->set, c->payment, capture, "conflicted", c->result.object_id, c->result.amount,
 						  "captured at the PSP in another amount than was asked for");
 	capture->failure_code = "captured_otherwise";
-	pay_operation_finish(c->set, capture, "failed");
+	pay_operation_finish(c->set, capture, "failed", c->source);
 }
 
 /* The fee may come with the capture or, by a later word, after it. */
@@ -273,7 +281,7 @@ end_voided(PayContext *c)
 		if (!pay_operation_is_open(other))
 			continue;
 		pay_payment_release(d, other);
-		pay_operation_finish(c->set, other, other->kind == PAY_OP_VOID ? "succeeded" : "cancelled");
+		pay_operation_finish(c->set, other, other->kind == PAY_OP_VOID ? "succeeded" : "cancelled", c->source);
 	}
 }
 
@@ -335,7 +343,7 @@ refund_ended(PayContext *c)
 			strcmp(o->status, "succeeded") != 0)
 			continue;
 		o->failure_code = pay_apply_code(&c->result);
-		pay_operation_finish(c->set, o, "failed");
+		pay_operation_finish(c->set, o, "failed", c->source);
 	}
 }
 
@@ -359,6 +367,16 @@ win(PayContext *c, const char *object_id, int64 amount)
 {
 	pay_payment_move(c->set, c->payment, NULL, "dispute_won", object_id, amount, c->source);
 	pay_payment_resolve(c->set, c->payment, "disputed", object_id, "the dispute was won");
+	if (pay_payment_moved(c->payment, "dispute_lost", object_id))
+		won_and_lost(c, object_id, amount);
+}
+
+/* All is booked as the PSP has it, in whichever order it tells. */
+static void
+won_and_lost(PayContext *c, const char *object_id, int64 amount)
+{
+	pay_payment_exception(c->set, c->payment, NULL, "conflicted", object_id, amount,
+						  "the PSP says that the dispute was won, and that it was lost; post by hand what stands in dispute_reserve");
 }
 
 static void
@@ -377,6 +395,22 @@ dispute_won(PayContext *c)
 						 c->result.amount > 0 ? c->result.amount : d->amount, c->source);
 }
 
+/* The money is gone, and that is known: the rule says who bears it.  Of a dispute that nobody has told, both at once. */
+static void
+dispute_lost(PayContext *c)
+{
+	const char *id = c->result.object_id;
+
+	if (pay_payment_moved(c->payment, "dispute_lost", id))
+		return;
+	disputed(c);
+	count_applied(c);
+	pay_payment_move(c->set, c->payment, NULL, "dispute_lost", id, pay_payment_moved(c->payment, "dispute", id)->amount, c->source);
+	pay_payment_resolve(c->set, c->payment, "disputed", id, "the dispute was lost");
+	if (pay_payment_moved(c->payment, "dispute_won", id))
+		won_and_lost(c, id, c->result.amount);
+}
+
 /* ---------- what the sums say ---------- */
 
 void
@@ -386,6 +420,7 @@ pay_apply_sum_up(const PayPayment *d, PaySums *sums)
 
 	sums->refunded = pay_payment_sum(d, "refund") - pay_payment_sum(d, "refund_failed");
 	sums->disputed = pay_payment_sum(d, "dispute") - pay_payment_sum(d, "dispute_won");
+	sums->lost = pay_payment_sum(d, "dispute_lost");
 	/* Before the capture is heard of nothing can be said. */
 	sums->excess = captured > 0 || pay_state_is_final(d->status) ? Max(sums->refunded + sums->disputed - captured, 0) : 0;
 }
@@ -404,6 +439,7 @@ pay_apply_follow(PayPayments *set, PayPayment *d, const PaySums *before, const P
 	int64		refunded,
 				disputed;
 	const char *event = NULL;
+	bool		was_disputed = strcmp(d->status, "disputed") == 0;
 
 	pay_apply_sum_up(d, &now);
 	refunded = Min(now.refunded, d->captured - d->refund_pending);
@@ -426,6 +462,8 @@ pay_apply_follow(PayPayments *set, PayPayment *d, const PaySums *before, const P
 	}
 	if (event)
 		pay_payment_event(set, d, event, operation, source, code);
+	if (pay_payment_can(d, "lose") && (now.lost > before->lost || (!was_disputed && now.lost > 0)))
+		pay_payment_event(set, d, "lose", NULL, source, code);
 	if (now.excess > 0 && before->excess == 0)
 		pay_payment_exception(set, d, NULL, "over_refunded", NULL, now.excess,
 							  "refunds and disputes together are more than was captured; all of it is posted");

@@ -32,11 +32,14 @@
 /* Leases lost in a row before an operation is taken for poison. */
 #define LOST_MAX 20
 
+static PayOperation *decided_operation(const PayContext *c);
+static bool contradicts(const PayContext *c, const PayOperation *decided);
 static bool needs_person(const PayOperation *operation);
 static bool done_meanwhile(PayContext *c);
 static bool apply_rule(PayContext *c);
 static void pending(PayContext *c);
 static void requires_action(PayContext *c);
+static void no_page(PayPayment *payment);
 static void retry_later(PayContext *c, const PayDeclineRule *rule);
 static void not_sent(PayContext *c);
 static void unknown(PayContext *c);
@@ -93,6 +96,64 @@ pay_apply_outcome(PayContext *c)
 		case PAY_CLASS_CONFLICTED:
 			break;
 	}
+}
+
+void
+pay_apply_contradiction(PayContext *c)
+{
+	PayOperation *decided = decided_operation(c);
+	bool		failed = decided && strcmp(decided->status, "failed") == 0;
+
+	if (decided == NULL || !contradicts(c, decided))
+		return;
+	pay_payment_exception(c->set, c->payment, decided, "conflicted",
+						  c->result.object_id ? c->result.object_id : decided->psp_object_id,
+						  c->result.amount > 0 ? c->result.amount : decided->amount,
+						  failed ? "a person has decided that it did not happen, and the PSP says that it did; it is booked"
+						  : "a person has decided that it happened, and the PSP says otherwise; what was booked on that word stands until somebody corrects it");
+	count_applied(c);
+}
+
+/* The one that the word is about, if a person has said how it ended; a webhook names the payment's first, and may mean its capture. */
+static PayOperation *
+decided_operation(const PayContext *c)
+{
+	ListCell   *cell;
+
+	if (c->operation && pay_operation_is_open(c->operation))
+		return NULL;
+	if (c->operation && pay_operation_was_decided(c->operation))
+		return c->operation;
+	foreach(cell, c->payment->operations)
+	{
+		PayOperation *o = lfirst(cell);
+
+		if (o->kind == PAY_OP_CAPTURE && !pay_operation_is_open(o) && pay_operation_was_decided(o))
+			return o;
+	}
+	return NULL;
+}
+
+static bool
+contradicts(const PayContext *c, const PayOperation *decided)
+{
+	const PayResult *r = &c->result;
+	bool		other_object = r->object_id && decided->psp_object_id && strcmp(r->object_id, decided->psp_object_id) != 0;
+
+	if (strcmp(decided->status, "failed") == 0)
+	{
+		/* Of the first one there is an after_cancel as well; of a capture it is known when another has made it. */
+		return r->class == PAY_CLASS_APPROVED && pay_apply_answers(decided, r->effect) && !pay_operation_is_first(decided) &&
+			!(decided->kind == PAY_OP_CAPTURE && c->payment->captured > 0);
+	}
+	if (r->class == PAY_CLASS_DECLINED || r->class == PAY_CLASS_RETRY_LATER)
+		return c->operation == decided && (!c->stale || c->report->source != PAY_SOURCE_WEBHOOK);
+	if (r->class != PAY_CLASS_APPROVED)
+		return false;
+	if (r->effect == PAY_EFFECT_VOIDED)
+		return !c->stale && (decided->kind == PAY_OP_CHARGE || decided->kind == PAY_OP_CAPTURE);
+	/* Another charge or capture is a duplicate, which is told as such. */
+	return decided->kind == PAY_OP_REFUND && other_object && (r->effect == PAY_EFFECT_REFUNDED || r->effect == PAY_EFFECT_REFUND_FAILED);
 }
 
 /*
@@ -172,8 +233,20 @@ requires_action(PayContext *c)
 		d->next_action_url = c->result.next_action_url;
 		d->dirty = true;
 	}
+	/* Told late, it says nothing of a payment that has gone on. */
+	else if (strcmp(d->status, "requires_action") == 0 && d->next_action_url == NULL && d->return_url == NULL)
+		no_page(d);
 	c->operation->status = "requires_action";
 	wait_on(c, "requires_action", "inquire", RAN_OUT_ACTION);
+}
+
+/* Nobody can confirm it, and it would wait until its schedule ends: whoever asks what became of it is told. */
+static void
+no_page(PayPayment *payment)
+{
+	payment->failure_code = "return_url_missing";
+	payment->failure_message = "the payer must confirm, and without return_url the PSP has no page for it: cancel_payment(), and create it anew under another key, with return_url";
+	payment->dirty = true;
 }
 
 /* ---------- no ---------- */
@@ -333,9 +406,10 @@ misconfigured(PayContext *c)
 
 	pay_arg_text(&args, c->payment->psp);
 	pay_arg_time(&args, c->set->now);
-	pay_arg_text(&args, psprintf("the PSP refused our credentials: %s%s%s",
+	pay_arg_text(&args, psprintf("the PSP refused our credentials: %s%s%s%s%s",
 								 status > 0 ? psprintf("HTTP status %d", status) : "",
-								 status > 0 && code ? ", " : "", code ? code : status > 0 ? "" : "it did not say why"));
+								 status > 0 && code ? ", " : "", code ? code : status > 0 ? "" : "it did not say why",
+								 c->result.message ? ": " : "", c->result.message ? c->result.message : ""));
 	pay_spi_exec(&halt_psp, &args);
 	count_applied(c);
 
@@ -377,7 +451,7 @@ conflicted(PayContext *c)
 	if (pay_apply_done(c))
 	{
 		/* What contradicts it is told; nothing is left that could be sent. */
-		pay_operation_finish(c->set, o, "succeeded");
+		pay_operation_finish(c->set, o, "succeeded", c->source);
 		return;
 	}
 	if (pay_operation_is_first(o) && pay_payment_can(c->payment, "doubt"))
@@ -411,7 +485,7 @@ pay_apply_finish(PayContext *c, const char *status)
 		c->operation->failure_code = NULL;
 		c->operation->failure_message = NULL;
 	}
-	pay_operation_finish(c->set, c->operation, status);
+	pay_operation_finish(c->set, c->operation, status, c->source);
 	count_applied(c);
 }
 

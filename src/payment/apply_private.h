@@ -60,6 +60,8 @@ extern void pay_unmatched_learn(PayPayment *payment, const char *psp_payment_id)
 /* apply_money.c: an approval. */
 extern void pay_apply_money(PayContext *c);
 
+/* apply_outcome.c: tells of a word that is not what a person has decided; it counts as ever. */
+extern void pay_apply_contradiction(PayContext *c);
 /* apply_outcome.c: whatever is no approval. */
 extern void pay_apply_outcome(PayContext *c);
 extern void pay_apply_declined(PayContext *c, const char *code);

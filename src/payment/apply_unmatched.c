@@ -14,6 +14,7 @@
 #include "payments.h"
 
 #include "payment/apply_private.h"
+#include "base/json.h"
 #include "core/spi.h"
 #include "core/subtransaction.h"
 #include "core/wake.h"
@@ -36,6 +37,7 @@ static const char *const effects[] = {
 	[PAY_EFFECT_REFUND_FAILED] = "refund_failed",
 	[PAY_EFFECT_DISPUTED] = "dispute",
 	[PAY_EFFECT_DISPUTE_WON] = "dispute_won",
+	[PAY_EFFECT_DISPUTE_LOST] = "dispute_lost",
 };
 
 /* An event that waits in psp_event for its payment. */
@@ -106,7 +108,7 @@ pay_unmatched_keep(const char *psp, const char *event_id, const PayResult *resul
 	pay_arg_text(&args, result->object_id);
 	pay_arg_int64(&args, result->amount);
 	pay_arg_text(&args, result->currency);
-	pay_arg_text(&args, result->codes[0]);
+	pay_arg_text(&args, pay_text_mask_card_numbers(result->codes[0]));
 	pay_spi_exec(&keep_event, &args);
 }
 

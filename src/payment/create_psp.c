@@ -19,6 +19,7 @@
 #include "base/address.h"
 #include "base/json.h"
 #include "core/arguments.h"
+#include "core/caller.h"
 #include "core/guc.h"
 #include "core/spi.h"
 #include "core/wake.h"
@@ -88,8 +89,7 @@ static PayStmt delete_feeds = PAY_STMT(SPI_OK_DELETE,
 	"AND NOT EXISTS (SELECT FROM payments.feed_entry e WHERE e.psp = f.psp AND e.feed = f.feed)", TEXTOID);
 
 /* create_psp(psp, adapter, base_url, secret, config, force): again with the same adapter, it changes what it is given. */
-Datum
-pay_create_psp(PG_FUNCTION_ARGS)
+PAY_VERB(pay_create_psp)
 {
 	char	   *psp,
 			   *adapter_name,
@@ -98,6 +98,7 @@ pay_create_psp(PG_FUNCTION_ARGS)
 	const PayAdapter *adapter;
 	bool		has_secret;
 
+	pay_refuse_card_arguments(fcinfo);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -1,6 +1,6 @@
 /*
  * src/payment/dead_letter.c
- *		Operations that nothing but a person can bring further.
+ *		What a person decides about operations.
  *
  * A dead letter's operation is open and out of the queue, so nothing happens
  * to it until somebody redrives it, discards it, or the PSP tells its end.  At
@@ -11,9 +11,10 @@
 #include "payment/dead_letter.h"
 #include "base/uuid.h"
 #include "core/arguments.h"
+#include "core/caller.h"
 #include "core/spi.h"
 #include "core/wake.h"
-#include "payment/apply.h"
+#include "payment/apply_private.h"
 #include "payment/payment.h"
 
 #include "access/xact.h"
@@ -22,24 +23,33 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#define OBJECT_ID_BYTES_MAX 255
+
 static void require_reason(const char *reason, const char *what, const char *hint);
+static void discard(PayPayments *set, PayOperation *operation, const char *reason);
+static PayOperation *load_undecided(const pg_uuid_t *id, PayPayments **set);
+static void bury_undecided(PayOperation *operation);
+static const char *object_id_of(const PayPayment *payment, const PayOperation *operation, const char *given);
+static void confirm(PayPayments *set, PayOperation *operation, const char *object_id, const char *reason);
 static PayOperation *load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb);
 
 PAY_FUNCTION(pay_redrive);
 PAY_FUNCTION(pay_discard);
+PAY_FUNCTION(pay_decide_operation);
 
 static PayStmt find_payment = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id FROM payments.operation WHERE operation_id = $1", UUIDOID);
+
+static PayStmt find_other = PAY_STMT(SPI_OK_SELECT,
+	"SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND payment_id <> $3 "
+	"UNION ALL SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2 AND payment_id <> $3 LIMIT 1",
+	TEXTOID, TEXTOID, UUIDOID);
 
 static PayStmt find_dead_letter = PAY_STMT(SPI_OK_SELECT,
 	"SELECT operation_id, payment_id FROM payments.dead_letter WHERE dead_letter_id = $1", UUIDOID);
 
 static PayStmt read_decision = PAY_STMT(SPI_OK_SELECT,
 	"SELECT decision FROM payments.dead_letter WHERE dead_letter_id = $1", UUIDOID);
-
-static PayStmt decide_dead_letter = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.dead_letter SET decision = $2, decided_at = $3, decided_by = $4, decision_reason = $5 "
-	"WHERE dead_letter_id = $1 AND decision IS NULL", UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
 
 /* What the PSP says that it has charged, or refunded, is booked for another payment: one that was adopted after a restore. */
 const char *
@@ -83,24 +93,21 @@ pay_dead_letter_bury(const pg_uuid_t *operation_id, const char *reason, const ch
  * is in doubt is inquired first.  With `resend` it is a person's word that the
  * PSP has not done it: it is sent, and the PSP's key counts from now.
  */
-Datum
-pay_redrive(PG_FUNCTION_ARGS)
+PAY_VERB(pay_redrive)
 {
 	pg_uuid_t  *id;
 	bool		resend = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	char	   *reason = pay_text_argument(fcinfo, 2);
 	PayPayments *set;
 	PayOperation *operation;
-	PayArgs		args = {0};
 	bool		in_doubt,
 				at_psp;
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "dead_letter_id");
 	id = PG_GETARG_UUID_P(0);
 	if (resend)
 		require_reason(reason, "send a dead letter again", "Say how you know that the PSP did not do it: redrive(id, true, 'no charge on the dashboard').");
-	else if (reason)
-		pay_refuse_card_number(reason, "reason");
 	pay_spi_begin();
 	operation = load_dead_letter(id, &set, "redrive");
 	in_doubt = strcmp(operation->status, "in_doubt") == 0;
@@ -126,16 +133,10 @@ pay_redrive(PG_FUNCTION_ARGS)
 		operation->key_used_at = set->now;
 		operation->dirty = true;
 	}
+	operation->decision = "redriven";
+	operation->resolution = reason;
 	pay_operation_enqueue(set, operation, at_psp || (in_doubt && !resend) ? "inquire" : "send", set->now);
-	operation->dead_letter_resolved = false;	/* decided here, below */
 	pay_payments_save(set);
-
-	pay_arg_uuid(&args, id);
-	pay_arg_text(&args, "redriven");
-	pay_arg_time(&args, set->now);
-	pay_arg_text(&args, set->actor);
-	pay_arg_text(&args, reason);
-	pay_spi_exec(&decide_dead_letter, &args);
 	pay_spi_end();
 	ForceSyncCommit();
 	pay_wake_at_commit();
@@ -143,54 +144,212 @@ pay_redrive(PG_FUNCTION_ARGS)
 }
 
 /* discard(dead_letter_id, reason): a person has decided that it did not happen. */
-Datum
-pay_discard(PG_FUNCTION_ARGS)
+PAY_VERB(pay_discard)
 {
-	pg_uuid_t  *id;
 	char	   *reason = pay_text_argument(fcinfo, 1);
 	PayPayments *set;
-	PayPayment *payment;
 	PayOperation *operation;
-	PaySums		before;
-	PayArgs		args = {0};
 
+	pay_refuse_card_arguments(fcinfo);
 	pay_require_given(fcinfo, 0, "dead_letter_id");
-	id = PG_GETARG_UUID_P(0);
 	require_reason(reason, "discard a dead letter", "Say how you know that the PSP did not do it: discard(id, 'no charge on the dashboard').");
 	pay_spi_begin();
-	operation = load_dead_letter(id, &set, "discard");
-	payment = &set->list[0];
-	pay_apply_sum_up(payment, &before);
-	pay_payment_release(payment, operation);
-	if (pay_operation_is_first(operation) && pay_payment_can(payment, "discard"))
-		pay_payment_event(set, payment, "discard", operation, "person", NULL);
-	pay_apply_follow(set, payment, &before, operation, "person", NULL);
-	payment->dirty = true;
-	operation->failure_code = "discarded";
-	pay_operation_finish(set, operation, "failed");
-	operation->dead_letter_resolved = false;	/* decided here, below */
+	operation = load_dead_letter(PG_GETARG_UUID_P(0), &set, "discard");
+	discard(set, operation, reason);
 	pay_payments_save(set);
-
-	pay_arg_uuid(&args, id);
-	pay_arg_text(&args, "discarded");
-	pay_arg_time(&args, set->now);
-	pay_arg_text(&args, set->actor);
-	pay_arg_text(&args, reason);
-	pay_spi_exec(&decide_dead_letter, &args);
 	pay_spi_end();
 	ForceSyncCommit();
 	PG_RETURN_VOID();
 }
 
+/* It fails, and what it had reserved is free. */
+static void
+discard(PayPayments *set, PayOperation *operation, const char *reason)
+{
+	PayPayment *payment = &set->list[0];
+	PaySums		before;
+
+	operation->decision = "discarded";
+	operation->resolution = reason;
+	pay_apply_sum_up(payment, &before);
+	pay_payment_release(payment, operation);
+	if (pay_operation_is_first(operation) && pay_payment_can(payment, "discard"))
+		pay_payment_event(set, payment, "discard", operation, "person", NULL);
+	pay_apply_follow(set, payment, &before, operation, "person", NULL);
+	operation->failure_code = "discarded";
+	pay_operation_finish(set, operation, "failed", "person");
+}
+
+/* decide_operation(operation_id, outcome, reason, psp_object_id) */
+PAY_VERB(pay_decide_operation)
+{
+	char	   *outcome = pay_text_argument(fcinfo, 1);
+	char	   *reason = pay_text_argument(fcinfo, 2);
+	char	   *object_id = pay_text_argument(fcinfo, 3);
+	PayPayments *set;
+	PayOperation *operation;
+	bool		succeeded;
+
+	pay_refuse_card_arguments(fcinfo);
+	pay_require_given(fcinfo, 0, "operation_id");
+	succeeded = outcome && strcmp(outcome, "succeeded") == 0;
+	if (!succeeded && !(outcome && strcmp(outcome, "failed") == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("outcome must be \"succeeded\" or \"failed\""),
+				 errhint("It is what you have found out that the PSP did. While you do not know, leave it in doubt: the PSP is asked again.")));
+	require_reason(reason, "decide about an operation", "Say how you know it: decide_operation(id, 'failed', 'no charge on the dashboard').");
+	pay_require_text(object_id, OBJECT_ID_BYTES_MAX, "psp_object_id");
+	pay_spi_begin();
+	operation = load_undecided(PG_GETARG_UUID_P(0), &set);
+	if (succeeded)
+		confirm(set, operation, object_id_of(&set->list[0], operation, object_id), reason);
+	else
+	{
+		bury_undecided(operation);
+		discard(set, operation, reason);
+		pay_payments_save(set);
+	}
+	pay_spi_end();
+	ForceSyncCommit();
+	PG_RETURN_VOID();
+}
+
+/*
+ * Locks the payment, then looks whether there is something to decide: it is in
+ * doubt or a dead letter, and no call is under way.  What the PSP says to that
+ * is worth more than any page that somebody has looked at before.
+ */
+static PayOperation *
+load_undecided(const pg_uuid_t *id, PayPayments **set)
+{
+	PayArgs		args = {0};
+	pg_uuid_t	payment_id;
+	PayOperation *operation;
+
+	pay_arg_uuid(&args, id);
+	if (pay_spi_exec(&find_payment, &args) == 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_OPERATION_NOT_FOUND),
+				 errmsg("operation %s does not exist", pay_uuid_text(id)),
+				 errhint("SELECT * FROM payments.stuck lists those that have not gone through.")));
+	payment_id = pay_spi_uuid(0, 1);
+	*set = pay_payments_load(&payment_id, 1, GetCurrentTimestamp(), pay_caller_name());
+	operation = (*set)->n == 1 ? pay_payment_operation(&(*set)->list[0], id) : NULL;
+	if (operation == NULL || !pay_operation_is_open(operation))
+		ereport(ERROR,
+				(errcode(PAY_ERR_DEAD_LETTER_DECIDED),
+				 errmsg("cannot decide about an operation that is over"),
+				 operation ? errdetail("It has %s, by word of: %s.", operation->status, operation->source) : 0,
+				 errhint("Look at it with get_operation().")));
+	if (operation->queued && operation->claimed_by && operation->due_at > (*set)->now)
+		ereport(ERROR,
+				(errcode(PAY_ERR_OPERATION_IN_PROGRESS),
+				 errmsg("cannot decide about an operation while a call for it is under way"),
+				 errdetail("It ends by %s.", timestamptz_to_str(operation->due_at)),
+				 errhint("Its answer may say what became of the operation: look again after it.")));
+	if (operation->dead_letter == NULL && strcmp(operation->status, "in_doubt") != 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_WRONG_STATE),
+				 errmsg("nothing about this operation is in doubt"),
+				 errdetail("It is in status \"%s\".", operation->status),
+				 errhint("Wait for its result with wait_operation() or wait_payment(), or cancel the payment.")));
+	return operation;
+}
+
+/* The decision is kept with a dead letter, also of what was none yet. */
+static void
+bury_undecided(PayOperation *operation)
+{
+	if (operation->dead_letter == NULL)
+		pay_operation_bury(operation, "in_doubt", "decided before its schedule had ended");
+}
+
+/*
+ * By this id the PSP's later word is known to be the same money, so it must be
+ * the PSP's own, and no other payment's.
+ */
+static const char *
+object_id_of(const PayPayment *payment, const PayOperation *operation, const char *given)
+{
+	bool		names_payment = pay_operation_is_first(operation) || operation->kind == PAY_OP_VOID;
+	const char *known = operation->psp_object_id ? operation->psp_object_id : names_payment ? payment->psp_payment_id : NULL;
+	const char *id = given ? given : known;
+	PayArgs		args = {0};
+
+	if (id == NULL || id[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("psp_object_id is needed to decide that a %s has succeeded", pay_op_kind_name(operation->kind)),
+				 errhint("It is the PSP's own id of it, as its pages show it. By it the money counts once, whatever the PSP says later.")));
+	if (known && strcmp(id, known) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("psp_object_id is not the one that the PSP has told"),
+				 errdetail("The PSP has called it \"%s\".", known),
+				 errhint("Leave it out, or look whether this is the operation that you mean.")));
+	if (payment->adapter && payment->adapter->is_object_id && !payment->adapter->is_object_id(operation->kind, id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("psp_object_id is no id that PSP \"%s\" gives to a %s", payment->psp, pay_op_kind_name(operation->kind)),
+				 errhint("Take it from the PSP's pages of this very object.")));
+	pay_arg_text(&args, payment->psp);
+	pay_arg_text(&args, id);
+	pay_arg_uuid(&args, &payment->payment_id);
+	if (pay_spi_exec(&find_other, &args) > 0)
+		ereport(ERROR,
+				(errcode(PAY_ERR_WRONG_STATE),
+				 errmsg("psp_object_id belongs to another payment"),
+				 errdetail("It is booked for payment %s.", pay_spi_text(0, 1)),
+				 errhint("Look at the PSP's pages again: one object of the PSP's is one payment's.")));
+	return id;
+}
+
+/* Through the door of every word: what a person has found out moves money as an answer does. */
+static void
+confirm(PayPayments *set, PayOperation *operation, const char *object_id, const char *reason)
+{
+	static const PayEffect effects[] = {
+		[PAY_OP_CHARGE] = PAY_EFFECT_CAPTURED, [PAY_OP_AUTHORIZE] = PAY_EFFECT_AUTHORIZED, [PAY_OP_CAPTURE] = PAY_EFFECT_CAPTURED,
+		[PAY_OP_VOID] = PAY_EFFECT_VOIDED, [PAY_OP_REFUND] = PAY_EFFECT_REFUNDED,
+	};
+	PayReport	report = {.source = PAY_SOURCE_PERSON};
+
+	bury_undecided(operation);
+	operation->decision = "confirmed";
+	operation->resolution = reason;
+	report.psp = set->list[0].psp;
+	report.payment_known = true;
+	report.payment_id = set->list[0].payment_id;
+	report.operation_id = operation->operation_id;
+	report.outcome = PAY_OUTCOME_NO_EFFECT;
+	report.result.class = PAY_CLASS_APPROVED;
+	report.result.effect = effects[operation->kind];
+	report.result.amount = operation->amount;
+	report.result.object_id = object_id;
+	report.result.psp_payment_id = pay_operation_is_first(operation) ? object_id : NULL;
+	report.result.retry_after_ms = -1;
+	pay_apply_one(set, &report);
+	/* A cancellation of what has been captured meanwhile, a capture in another amount. */
+	if (strcmp(operation->status, "succeeded") != 0 ||
+		(operation->kind == PAY_OP_VOID && strcmp(set->list[0].status, "cancelled") != 0))
+		ereport(ERROR,
+				(errcode(PAY_ERR_WRONG_STATE),
+				 errmsg("it cannot be booked that this %s has succeeded", pay_op_kind_name(operation->kind)),
+				 errdetail("The payment is in status \"%s\".", set->list[0].status),
+				 errhint("Look at the payment with get_payment(), and at payments.exception.")));
+	pay_apply_save(set);
+}
+
 static void
 require_reason(const char *reason, const char *what, const char *hint)
 {
+	pay_require_writable();
 	if (reason == NULL || reason[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a reason is needed to %s", what),
 				 errhint("%s", hint)));
-	pay_refuse_card_number(reason, "reason");
 }
 
 /* Locks the payment, then looks whether the dead letter is still open. */
@@ -212,7 +371,7 @@ load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb)
 				 errhint("SELECT * FROM payments.dead_letter WHERE decision IS NULL lists the open ones.")));
 	operation_id = pay_spi_uuid(0, 1);
 	payment_id = pay_spi_uuid(0, 2);
-	*set = pay_payments_load(&payment_id, 1, GetCurrentTimestamp(), GetUserNameFromId(GetOuterUserId(), false));
+	*set = pay_payments_load(&payment_id, 1, GetCurrentTimestamp(), pay_caller_name());
 
 	pay_arg_uuid(&again, id);
 	pay_spi_exec(&read_decision, &again);

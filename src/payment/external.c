@@ -18,6 +18,8 @@
 #include "base/pan.h"
 #include "base/uuid.h"
 #include "core/arming.h"
+#include "core/arguments.h"
+#include "core/caller.h"
 #include "core/spi.h"
 #include "core/subtransaction.h"
 #include "core/wake.h"
@@ -65,6 +67,7 @@ typedef struct PayOutside
 } PayOutside;
 
 static void sweep(const char *worker);
+static Datum complete(FunctionCallInfo fcinfo);
 static char *external_name(FunctionCallInfo fcinfo, int n);
 static int	lease_ms(const Interval *lease);
 static const char *find_route(const char *psp, bool *halted);
@@ -94,11 +97,10 @@ static PayStmt read_attempt = PAY_STMT(SPI_OK_SELECT,
 /* ---------- claim ---------- */
 
 /* claim(worker, max, lease, psp) */
-Datum
-pay_claim_sql(PG_FUNCTION_ARGS)
+PAY_VERB(pay_claim_sql)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	char	   *worker = external_name(fcinfo, 0);
+	char	   *worker;
 	int			max = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
 	int			ms = PG_ARGISNULL(2) ? 0 : lease_ms(PG_GETARG_INTERVAL_P(2));
 	char	   *psp = PG_ARGISNULL(3) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(3));
@@ -109,6 +111,8 @@ pay_claim_sql(PG_FUNCTION_ARGS)
 	int			touched;
 	pg_uuid_t	first;
 
+	pay_refuse_card_arguments(fcinfo);
+	worker = external_name(fcinfo, 0);
 	if (max < 1 || max > CLAIM_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -269,11 +273,23 @@ put_header(StringInfo json, const char *line)
 /* ---------- complete ---------- */
 
 /* complete(operation_id, attempt, http_status, headers, body, error) */
-Datum
-pay_complete_sql(PG_FUNCTION_ARGS)
+PAY_VERB(pay_complete_sql)
+{
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = pay_hide_statement};
+	Datum		status;
+
+	/* The answer may stand in the statement. */
+	error_context_stack = &callback;
+	status = complete(fcinfo);
+	error_context_stack = callback.previous;
+	return status;
+}
+
+static Datum
+complete(FunctionCallInfo fcinfo)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	const char *actor = GetUserNameFromId(GetOuterUserId(), false);
+	const char *actor = pay_caller_name();
 	PayAttemptRow row;
 	Jsonb	   *headers = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
 	PayAnswer	answer;

@@ -1,6 +1,6 @@
 /*
  * src/payment/idempotency.c
- *		A repeated call gives the first result (promise 7).
+ *		A repeated call does nothing again (promise 7).
  *
  * The key row is inserted before the effect and in the same transaction, so a
  * key can never stick "in progress": it is there with its result, or it is
@@ -13,31 +13,50 @@
 
 #include "payment/idempotency.h"
 
+#include "core/arguments.h"
 #include "core/installation.h"
+#include "core/merchant.h"
 #include "core/spi.h"
 
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
+/* Of decisions about what a PSP or bank says: no client takes a key that one will need. */
+#define OWN_PREFIX "payments:"
+
 #define BASE32 "abcdefghijklmnopqrstuvwxyz234567"
 /* 215 bits of the hash; as much as fits beside the tag into what PSPs take. */
 #define REF_HASH_CHARS (PAY_PSP_REF_CHARS - PAY_TAG_CHARS - 1)
 
 static PayStmt find_key = PAY_STMT(SPI_OK_SELECT,
-	"SELECT verb, request_hash, payment_id, operation_id, status "
-	"FROM payments.idempotency_key WHERE merchant = $1 AND key = $2", TEXTOID, TEXTOID);
+	"SELECT k.verb, k.request_hash, k.payment_id, k.operation_id, "
+	" coalesce(CASE WHEN starts_with(k.verb, 'create_') THEN p.status ELSE o.status END, k.status) "
+	"FROM payments.idempotency_key k LEFT JOIN payments.payment p ON p.payment_id = k.payment_id "
+	"LEFT JOIN payments.operation o ON o.operation_id = k.operation_id WHERE k.merchant = $1 AND k.key = $2", TEXTOID, TEXTOID);
+
+/* A PSP or an amount that was left out was found by us: it cannot be told from one that was given. */
+static PayStmt find_difference = PAY_STMT(SPI_OK_SELECT,
+	"SELECT string_agg(u.name, ', ' ORDER BY u.n) FROM unnest($3, $4) WITH ORDINALITY u (name, value, n), "
+	" (SELECT to_jsonb(p) AS facts FROM payments.payment p WHERE p.payment_id = $1 AND $2 "
+	"  UNION ALL SELECT to_jsonb(o) FROM payments.operation o WHERE o.operation_id = $1 AND NOT $2) f "
+	"WHERE f.facts ->> u.name IS DISTINCT FROM u.value AND NOT (u.name IN ('psp', 'amount') AND u.value IS NULL)",
+	UUIDOID, BOOLOID, TEXTARRAYOID, TEXTARRAYOID);
 
 static PayStmt insert_key = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.idempotency_key (merchant, key, verb, request_hash, payment_id, operation_id, status, created_at) "
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (merchant, key) DO NOTHING",
 	TEXTOID, TEXTOID, TEXTOID, BYTEAOID, UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID);
 
+static const char *difference(const PayFirstResult *first, bool of_payment, const PayAsked *asked);
+
 PAY_FUNCTION(pay_is_foreign);
 
 void
 pay_idempotency_check_key(const char *key)
 {
+	/* A key is for what writes. */
+	pay_require_writable();
 	if (key == NULL || key[0] == '\0')
 		ereport(ERROR,
 				(errcode(PAY_ERR_KEY_INVALID),
@@ -48,6 +67,11 @@ pay_idempotency_check_key(const char *key)
 				(errcode(PAY_ERR_KEY_INVALID),
 				 errmsg("idempotency key is longer than %d characters", PAY_KEY_CHARS_MAX),
 				 errhint("Hash long keys before use.")));
+	if (strncmp(key, OWN_PREFIX, strlen(OWN_PREFIX)) == 0 && !pay_carries_out_decision())
+		ereport(ERROR,
+				(errcode(PAY_ERR_KEY_INVALID),
+				 errmsg("idempotency keys that begin with \"%s\" are the system's", OWN_PREFIX),
+				 errhint("Begin yours with another word.")));
 	for (const unsigned char *p = (const unsigned char *) key; *p; p++)
 		if (*p < 0x20 || *p == 0x7f)
 			ereport(ERROR,
@@ -58,11 +82,12 @@ pay_idempotency_check_key(const char *key)
 
 bool
 pay_idempotency_find(const char *merchant, const char *key, const char *verb,
-					 const uint8 *request_hash, PayFirstResult *first)
+					 const uint8 *request_hash, const PayAsked *asked, PayFirstResult *first)
 {
 	PayArgs		args = {0};
 	bytea	   *hash;
 	char	   *first_verb;
+	bool		same_verb;
 
 	pay_arg_text(&args, merchant);
 	pay_arg_text(&args, key);
@@ -71,19 +96,44 @@ pay_idempotency_find(const char *merchant, const char *key, const char *verb,
 
 	first_verb = pay_spi_text(0, 1);
 	hash = pay_spi_bytea(0, 2);
-	if (strcmp(first_verb, verb) != 0 || VARSIZE_ANY_EXHDR(hash) != PAY_HASH_BYTES ||
+	first->payment_id = pay_spi_uuid(0, 3);
+	first->operation_id = pay_spi_uuid(0, 4);
+	first->status = pay_spi_text(0, 5);
+	same_verb = strcmp(first_verb, verb) == 0;
+	if (!same_verb || VARSIZE_ANY_EXHDR(hash) != PAY_HASH_BYTES ||
 		memcmp(VARDATA_ANY(hash), request_hash, PAY_HASH_BYTES) != 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_KEY_REUSED),
 				 errmsg("idempotency key was used before with another request"),
-				 strcmp(first_verb, verb) != 0
-				 ? errdetail("It belongs to a call of %s().", first_verb)
-				 : errdetail("It belongs to a call of %s() with other arguments.", verb),
+				 same_verb
+				 ? errdetail("It belongs to a call of %s() %s.", verb, difference(first, strncmp(verb, "create_", 7) == 0, asked))
+				 : errdetail("It belongs to a call of %s().", first_verb),
 				 errhint("Repeat a call with exactly the same arguments; use a new key for a new intent.")));
-	first->payment_id = pay_spi_uuid(0, 3);
-	first->operation_id = pay_spi_uuid(0, 4);
-	first->status = pay_spi_text(0, 5);
 	return true;
+}
+
+/* Which arguments are not those of the first call? */
+static const char *
+difference(const PayFirstResult *first, bool of_payment, const PayAsked *asked)
+{
+	const char *names[PAY_ASKED_MAX];
+	const char *values[PAY_ASKED_MAX];
+	int			n = 0;
+	PayArgs		args = {0};
+	char	   *found;
+
+	for (; asked[n].name; n++)
+	{
+		names[n] = asked[n].name;
+		values[n] = asked[n].value;
+	}
+	pay_arg_uuid(&args, of_payment ? &first->payment_id : &first->operation_id);
+	pay_arg_bool(&args, of_payment);
+	pay_arg_text_array(&args, names, n);
+	pay_arg_text_array(&args, values, n);
+	pay_spi_exec(&find_difference, &args);
+	found = pay_spi_text(0, 1);
+	return found ? psprintf("with another %s", found) : "in which an argument was left out that is given now, or the other way round";
 }
 
 bool

@@ -1,6 +1,6 @@
 /*
  * src/payment/idempotency.h
- *		A repeated call gives the first result (promise 7).
+ *		A repeated call does nothing again (promise 7).
  */
 #ifndef PAY_IDEMPOTENCY_H
 #define PAY_IDEMPOTENCY_H
@@ -13,6 +13,9 @@
 #define PAY_KEY_CHARS_MAX 255
 #define PAY_PSP_REF_CHARS 52
 
+#define PAY_ASKED_MAX 12
+
+/* What the call under a key made, and how it stands now: the payment, or the operation on it. */
 typedef struct PayFirstResult
 {
 	pg_uuid_t	payment_id;
@@ -20,16 +23,24 @@ typedef struct PayFirstResult
 	char	   *status;
 } PayFirstResult;
 
-/* Raises PAY_ERR_KEY_INVALID unless the key is there, 1 to 255 printable characters. */
+/* An argument that is kept in a column of its name, so that an error can say which one differs.  Lists end with a NULL name. */
+typedef struct PayAsked
+{
+	const char *name;
+	const char *value;			/* as that column's text; NULL: left out */
+} PayAsked;
+
+/* Raises PAY_ERR_KEY_INVALID unless the key is there, 1 to 255 printable characters; and 25006 where nothing can be written. */
 extern void pay_idempotency_check_key(const char *key);
 
 /*
  * Looks the key up.  Returns false when nobody has used it.  Raises
- * PAY_ERR_KEY_REUSED when it was used with another request.  A fresh snapshot
- * is taken, so after a lost insert race this finds the winner's row.
+ * PAY_ERR_KEY_REUSED when it was used with another request; the hash tells, and
+ * `asked` which argument it is.  A fresh snapshot is taken, so after a lost
+ * insert race this finds the winner's row.
  */
 extern bool pay_idempotency_find(const char *merchant, const char *key, const char *verb,
-								 const uint8 *request_hash, PayFirstResult *first);
+								 const uint8 *request_hash, const PayAsked *asked, PayFirstResult *first);
 
 /*
  * Takes the key, in the caller's transaction.  Returns false when another

@@ -1,12 +1,16 @@
 /*
  * src/payment/outbox.h
- *		What the outbox says of a status.
+ *		What the outbox says of a status, and of the end of an operation.
  */
 #ifndef PAY_OUTBOX_H
 #define PAY_OUTBOX_H
 
-/* payments.event.payload: a jsonb Datum in the current context; code and order_ref may be NULL. */
-extern Datum pay_event_payload(const char *payment_id, int seq, const char *status, const char *event, const char *code,
-							   int64 amount, const char *currency, const char *order_ref);
+#include "payment/payment.h"
+
+/* That a payment was accepted; order_ref may be NULL. */
+extern void pay_outbox_begin(const pg_uuid_t *payment_id, const char *merchant, int64 amount, const char *currency,
+							 const char *order_ref, TimestampTz now);
+/* Each status of the set that was not told yet, and each end of an operation that its payment's status does not tell. */
+extern void pay_outbox_save(PayPayments *set);
 
 #endif							/* PAY_OUTBOX_H */

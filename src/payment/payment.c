@@ -50,7 +50,7 @@ static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
 	" o.key_used_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, o.created_at, "
 	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, q.hinted, q.refused, "
-	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL) "
+	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL), o.source "
 	"FROM payments.operation o LEFT JOIN payments.queue q ON q.operation_id = o.operation_id "
 	"WHERE o.payment_id = ANY ($1) ORDER BY o.payment_id, o.created_at, o.operation_id", UUIDARRAYOID);
 
@@ -182,6 +182,7 @@ load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n)
 			operation->refused = pay_spi_int32(row, 24);
 		}
 		operation->dead_letter = pay_spi_text(row, 25);
+		operation->source = pay_spi_text(row, 26);
 		payment->operations = lappend(payment->operations, operation);
 	}
 }
@@ -273,6 +274,12 @@ bool
 pay_operation_is_first(const PayOperation *operation)
 {
 	return operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE;
+}
+
+bool
+pay_operation_was_decided(const PayOperation *operation)
+{
+	return operation->source && strcmp(operation->source, "person") == 0;
 }
 
 PayOperation *
@@ -507,11 +514,13 @@ pay_operation_bury(PayOperation *operation, const char *reason, const char *deta
 }
 
 void
-pay_operation_finish(PayPayments *set, PayOperation *operation, const char *status)
+pay_operation_finish(PayPayments *set, PayOperation *operation, const char *status, const char *source)
 {
 	operation->status = status;
 	operation->completed_at = set->now;
+	operation->source = source;
 	operation->dirty = true;
+	operation->ended = true;
 	resolve_dead_letter(operation);
 	unqueue(operation);
 }

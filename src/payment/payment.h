@@ -41,8 +41,10 @@ typedef struct PayOperation
 	const char *failure_code;
 	const char *failure_message;
 	TimestampTz completed_at;	/* 0 = not yet */
+	const char *source;			/* who said how it ended; NULL: open */
 	bool		is_new;
 	bool		dirty;
+	bool		ended;			/* by this batch: the outbox tells */
 
 	bool		queued;
 	const char *action;			/* "send" or "inquire" */
@@ -58,7 +60,8 @@ typedef struct PayOperation
 
 	const char *dead_letter;	/* reason of the open one, NULL: none */
 	bool		dead_letter_resolved;	/* of one that was open */
-	const char *resolution;		/* why; NULL: the PSP said what became of it */
+	const char *decision;		/* of a person: redriven, discarded, confirmed; NULL: none, it is resolved */
+	const char *resolution;		/* why; NULL without a decision: the PSP said what became of it */
 	const char *dead_reason;	/* set: to be dead-lettered now */
 	const char *dead_detail;
 } PayOperation;
@@ -205,7 +208,9 @@ extern PayOperation *pay_payment_add_operation(PayPayments *set, PayPayment *pay
 extern void pay_operation_enqueue(PayPayments *set, PayOperation *operation, const char *action, TimestampTz due_at);
 /* Takes it from the queue into the dead letters. */
 extern void pay_operation_bury(PayOperation *operation, const char *reason, const char *detail);
-/* Ends it in the given status ('succeeded', 'failed', 'cancelled'). */
-extern void pay_operation_finish(PayPayments *set, PayOperation *operation, const char *status);
+/* Ends it in the given status ('succeeded', 'failed', 'cancelled'), by the word of `source`. */
+extern void pay_operation_finish(PayPayments *set, PayOperation *operation, const char *status, const char *source);
+/* Did a person say how it ended, and not the PSP? */
+extern bool pay_operation_was_decided(const PayOperation *operation);
 
 #endif							/* PAY_PAYMENT_H */

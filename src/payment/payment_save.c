@@ -20,7 +20,6 @@
 #include "utils/timestamp.h"
 
 static void save_status_rows(PayPayments *set);
-static void save_events(PayPayments *set);
 static void save_payments(PayPayments *set);
 static void save_new_operations(PayPayments *set);
 static void save_operations(PayPayments *set);
@@ -38,7 +37,7 @@ void
 pay_payments_save(PayPayments *set)
 {
 	save_status_rows(set);
-	save_events(set);
+	pay_outbox_save(set);
 	save_payments(set);
 	save_new_operations(set);
 	save_operations(set);
@@ -57,6 +56,16 @@ pay_payments_save(PayPayments *set)
 			for (PayOperation *operation = list_nth(payment->operations, k_); operation; operation = NULL)
 
 #define ARRAY(type, n) ((type *) palloc0(sizeof(type) * Max((n), 1)))
+
+static int
+count_operations(PayPayments *set)
+{
+	int			n = 0;
+
+	for (int i = 0; i < set->n; i++)
+		n += list_length(set->list[i].operations);
+	return n;
+}
 
 static bytea *
 hash_bytea(const uint8 *hash)
@@ -116,49 +125,6 @@ save_status_rows(PayPayments *set)
 				(errcode(PAY_ERR_INTERNAL),
 				 errmsg("status rows were swallowed by a trigger"),
 				 errhint("Drop triggers of others from payments.payment_status.")));
-}
-
-static PayStmt insert_events = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.event (id, aggregatetype, aggregateid, type, payload, merchant, created_at) "
-	"SELECT u.id, 'payment', u.payment_id, 'payment.' || u.status, u.payload, u.merchant, $6 "
-	"FROM unnest($1, $2, $3, $4, $5) u (id, payment_id, status, payload, merchant)",
-	UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID);
-
-/* One event for each history row, in the same commit: the outbox. */
-static void
-save_events(PayPayments *set)
-{
-	int			n = list_length(set->status_rows);
-	pg_uuid_t  *ids = ARRAY(pg_uuid_t, n);
-	const pg_uuid_t **id_pointers = ARRAY(const pg_uuid_t *, n);
-	const char **payment_ids = ARRAY(const char *, n);
-	const char **statuses = ARRAY(const char *, n);
-	Datum	   *payloads = ARRAY(Datum, n);
-	const char **merchants = ARRAY(const char *, n);
-	PayArgs		args = {0};
-
-	if (n == 0)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		PayPendingStatus *pending = list_nth(set->status_rows, i);
-		PayPayment *payment = pending->payment;
-
-		ids[i] = pay_new_id(pay_id_bucket(&pending->row.payment_id));
-		id_pointers[i] = &ids[i];
-		payment_ids[i] = pay_uuid_text(&pending->row.payment_id);
-		statuses[i] = pending->row.status;
-		payloads[i] = pay_event_payload(payment_ids[i], pending->row.seq, pending->row.status, pending->row.event,
-										pending->row.code, payment->amount, payment->currency, payment->order_ref);
-		merchants[i] = payment->merchant;
-	}
-	pay_arg_uuid_array(&args, id_pointers, n);
-	pay_arg_text_array(&args, payment_ids, n);
-	pay_arg_text_array(&args, statuses, n);
-	pay_arg_datum(&args, PointerGetDatum(construct_array(payloads, n, JSONBOID, -1, false, TYPALIGN_INT)), false);
-	pay_arg_text_array(&args, merchants, n);
-	pay_arg_time(&args, set->now);
-	pay_spi_exec(&insert_events, &args);
 }
 
 static PayStmt update_payments = PAY_STMT(SPI_OK_UPDATE,
@@ -227,8 +193,8 @@ save_payments(PayPayments *set)
 
 static PayStmt insert_operation = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.operation (operation_id, payment_id, kind, amount, currency, reason, psp, psp_ref, created_at, "
-	" status, completed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-	UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID);
+	" status, completed_at, source) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+	UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
 
 /* New operations come one at a time, from a client's verb. */
 static void
@@ -254,6 +220,7 @@ save_new_operations(PayPayments *set)
 			pay_arg_time(&args, operation->completed_at);
 		else
 			pay_arg_null(&args);
+		pay_arg_text(&args, operation->source);
 		pay_spi_exec(&insert_operation, &args);
 		operation->dirty = false;
 	}
@@ -262,22 +229,12 @@ save_new_operations(PayPayments *set)
 static PayStmt update_operations = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.operation o SET status = u.status, generation = u.generation, attempts = u.attempts, "
 	" key_used_at = u.key_used_at, psp_object_id = u.psp_object_id, failure_code = u.failure_code, "
-	" failure_message = u.failure_message, completed_at = u.completed_at "
-	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) "
-	" u (operation_id, status, generation, attempts, key_used_at, psp_object_id, failure_code, failure_message, completed_at) "
+	" failure_message = u.failure_message, completed_at = u.completed_at, source = u.source "
+	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
+	" u (operation_id, status, generation, attempts, key_used_at, psp_object_id, failure_code, failure_message, completed_at, source) "
 	"WHERE o.operation_id = u.operation_id",
 	UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	TIMESTAMPTZARRAYOID);
-
-static int
-count_operations(PayPayments *set)
-{
-	int			n = 0;
-
-	for (int i = 0; i < set->n; i++)
-		n += list_length(set->list[i].operations);
-	return n;
-}
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID);
 
 static void
 save_operations(PayPayments *set)
@@ -293,6 +250,7 @@ save_operations(PayPayments *set)
 	const char **codes = ARRAY(const char *, room);
 	const char **messages = ARRAY(const char *, room);
 	TimestampTz *completed = ARRAY(TimestampTz, room);
+	const char **sources = ARRAY(const char *, room);
 	PayArgs		args = {0};
 
 	FOREACH_OPERATION(set)
@@ -308,6 +266,7 @@ save_operations(PayPayments *set)
 		codes[n] = operation->failure_code;
 		messages[n] = operation->failure_message;
 		completed[n] = operation->completed_at;
+		sources[n] = operation->source;
 		n++;
 	}
 	if (n == 0)
@@ -321,6 +280,7 @@ save_operations(PayPayments *set)
 	pay_arg_text_array(&args, codes, n);
 	pay_arg_text_array(&args, messages, n);
 	pay_arg_time_array(&args, completed, n);
+	pay_arg_text_array(&args, sources, n);
 	pay_spi_exec(&update_operations, &args);
 }
 
@@ -449,9 +409,9 @@ save_dead_letter(PayPayments *set, const PayPayment *payment, const PayOperation
 }
 
 static PayStmt resolve_dead_letter = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.dead_letter SET decision = 'resolved', decided_at = $2, decided_by = $3, "
+	"UPDATE payments.dead_letter SET decision = $5, decided_at = $2, decided_by = $3, "
 	" decision_reason = $4 WHERE operation_id = $1 AND decision IS NULL",
-	UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
+	UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID);
 
 static void
 save_resolved_dead_letter(PayPayments *set, const PayOperation *operation)
@@ -461,7 +421,8 @@ save_resolved_dead_letter(PayPayments *set, const PayOperation *operation)
 	pay_arg_uuid(&args, &operation->operation_id);
 	pay_arg_time(&args, set->now);
 	pay_arg_text(&args, set->actor);
-	pay_arg_text(&args, operation->resolution ? operation->resolution : "the PSP said what became of it");
+	pay_arg_text(&args, operation->resolution || operation->decision ? operation->resolution : "the PSP said what became of it");
+	pay_arg_text(&args, operation->decision ? operation->decision : "resolved");
 	pay_spi_exec(&resolve_dead_letter, &args);
 }
 

@@ -105,6 +105,7 @@ const PayTransition pay_transitions[] = {
 	{"refunded", "dispute", "disputed"},
 
 	{"disputed", "dispute", "disputed"},
+	{"disputed", "lose", "disputed"},
 	{"disputed", "refund_part", "disputed"},
 	{"disputed", "refund_full", "disputed"},
 	{"disputed", "refund_fail_part", "disputed"},
@@ -125,7 +126,6 @@ static const char *const resting[] = {
 static PayStmt retired_row = PAY_STMT(SPI_OK_SELECT,
 	"SELECT status, hash FROM payments.payment_retired WHERE payment_id = $1 AND seq = $2", UUIDOID, INT4OID);
 
-static bool is_resting(const char *status);
 static void check_status_row(Relation partition, const PayStatusRow *row, const bytea *hash);
 static const char *read_previous(Relation partition, const PayStatusRow *row, bytea **hash);
 static const char *read_retired(const PayStatusRow *row, bytea **hash);
@@ -151,8 +151,8 @@ pay_state_is_final(const char *status)
 	return true;
 }
 
-static bool
-is_resting(const char *status)
+bool
+pay_state_is_resting(const char *status)
 {
 	for (int i = 0; i < (int) lengthof(resting); i++)
 		if (strcmp(resting[i], status) == 0)
@@ -406,5 +406,5 @@ pay_status_hash_sql(PG_FUNCTION_ARGS)
 Datum
 pay_status_is_resting(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(is_resting(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	PG_RETURN_BOOL(pay_state_is_resting(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

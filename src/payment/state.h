@@ -23,6 +23,8 @@ extern const int pay_transition_count;
 extern const char *pay_state_next(const char *from, const char *event);
 /* No edge leads out of it. */
 extern bool pay_state_is_final(const char *status);
+/* Is it over, or waits it for somebody outside?  The others still have work of ours ahead. */
+extern bool pay_state_is_resting(const char *status);
 
 /* One row of payment_status before it is written. */
 typedef struct PayStatusRow

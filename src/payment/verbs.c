@@ -1,6 +1,6 @@
 /*
  * src/payment/verbs.c
- *		The verbs: create, capture, cancel, refund.
+ *		The verbs: create; capture, cancel and refund are in payment/follow_up.c.
  *
  * Each is one script inside the caller's transaction: check the input, take
  * the idempotency key, lock the payment, check the state, write, and wake the
@@ -13,6 +13,7 @@
 #include "base/money.h"
 #include "base/uuid.h"
 #include "core/arguments.h"
+#include "core/caller.h"
 #include "core/guc.h"
 #include "core/merchant.h"
 #include "core/spi.h"
@@ -23,6 +24,7 @@
 #include "payment/payment.h"
 #include "payment/route.h"
 #include "payment/state.h"
+#include "payment/verbs.h"
 
 #include "access/xact.h"
 #include "fmgr.h"
@@ -58,51 +60,23 @@ typedef struct PayCreate
 	const char *resolved_psp;
 } PayCreate;
 
-/* capture, cancel and refund: the same script with another middle. */
-typedef struct PayFollowUp
-{
-	const char *verb;			/* "capture_payment", ... */
-	PayOpKind	kind;
-	pg_uuid_t	payment_id;
-	const char *key;
-	bool		amount_given;
-	int64		amount;
-	const char *reason;
-} PayFollowUp;
-
-static void check_text(const char *name, const char *value, int chars_max);
-static void check_amount(int64 amount);
 static void read_create(FunctionCallInfo fcinfo, PayCreate *create);
 static void check_create(const PayCreate *create);
 static void hash_request(const PayCreate *create, uint8 *hash);
+static bool find_first(const PayCreate *create, const uint8 *hash, PayFirstResult *first);
 static const char *find_route(PayCreate *create, int *sqlstate, const char **hint);
 static bool insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirstResult *result, TimestampTz now);
-static void insert_event(const PayCreate *create, const PayFirstResult *result, TimestampTz now);
-static Datum create_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, const char *status, bool replayed);
-static Datum follow_up(FunctionCallInfo fcinfo, PayFollowUp *f);
-static const char *money(const PayPayment *payment, int64 amount);
-static const char *asked_for(const PayPayment *payment, const PayFollowUp *f);
-static void add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
-static void add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
-static void add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
-static void cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
-static void refuse_while_open(PayPayment *payment, PayOpKind kind, const char *verb);
-pg_noreturn static void refuse_status(const PayPayment *payment, const char *what, const char *hint);
 
 PAY_FUNCTION(pay_create_payment);
-PAY_FUNCTION(pay_capture_payment);
-PAY_FUNCTION(pay_cancel_payment);
-PAY_FUNCTION(pay_refund_payment);
 
 /* ---------- input ---------- */
 
-/* Card numbers, length, control characters. */
-static void
-check_text(const char *name, const char *value, int chars_max)
+/* Length, control characters. */
+void
+pay_verb_check_text(const char *name, const char *value, int chars_max)
 {
 	if (value == NULL)
 		return;
-	pay_refuse_card_number(value, name);
 	if (pg_mbstrlen(value) > chars_max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -116,33 +90,27 @@ check_text(const char *name, const char *value, int chars_max)
 					 errhint("Use printable characters only.")));
 }
 
-static void
-check_amount(int64 amount)
+void
+pay_verb_check_amount(int64 amount)
 {
-	if (amount <= 0)
+	if (amount <= 0 || amount > PAY_AMOUNT_MAX)
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_INVALID),
-				 errmsg("amount must be above zero"),
-				 errhint("Amounts are whole minor units: 1050 is 10.50 EUR.")));
-	if (amount > PAY_AMOUNT_MAX)
-		ereport(ERROR,
-				(errcode(PAY_ERR_AMOUNT_INVALID),
-				 errmsg("amount is larger than " INT64_FORMAT, PAY_AMOUNT_MAX),
+				 amount <= 0 ? errmsg("amount must be above zero") : errmsg("amount is larger than " INT64_FORMAT, PAY_AMOUNT_MAX),
 				 errhint("Amounts are whole minor units: 1050 is 10.50 EUR.")));
 }
 
-static void
-check_key(const char *key)
+void
+pay_verb_check_key(const char *key)
 {
 	pay_idempotency_check_key(key);
-	check_text("idempotency key", key, PAY_KEY_CHARS_MAX);
+	pay_verb_check_text("idempotency key", key, PAY_KEY_CHARS_MAX);
 }
 
 /* ---------- create ---------- */
 
 /* create_payment(idempotency_key, amount, currency, ...) */
-Datum
-pay_create_payment(PG_FUNCTION_ARGS)
+PAY_VERB(pay_create_payment)
 {
 	PayCreate	create = {0};
 	PayFirstResult result;
@@ -153,6 +121,7 @@ pay_create_payment(PG_FUNCTION_ARGS)
 	int			sqlstate = 0;
 	int			bucket;
 
+	pay_refuse_card_arguments(fcinfo);
 	read_create(fcinfo, &create);
 	check_create(&create);
 	hash_request(&create, hash);
@@ -162,10 +131,10 @@ pay_create_payment(PG_FUNCTION_ARGS)
 	if (problem)
 	{
 		/* A repeated call gets its first result even if the route has changed since. */
-		if (create.merchant && pay_idempotency_find(create.merchant, create.key, "create_payment", hash, &result))
+		if (create.merchant && find_first(&create, hash, &result))
 		{
 			pay_spi_end();
-			return create_result(fcinfo, &result.payment_id, result.status, true);
+			return pay_verb_result(fcinfo, &result.payment_id, result.status, true);
 		}
 		ereport(ERROR, (errcode(sqlstate), errmsg("%s", problem), errhint("%s", hint)));
 	}
@@ -176,15 +145,15 @@ pay_create_payment(PG_FUNCTION_ARGS)
 	result.status = "initiated";
 	if (!insert_payment(&create, hash, &result, now))
 	{
-		if (!pay_idempotency_find(create.merchant, create.key, "create_payment", hash, &result))
+		if (!find_first(&create, hash, &result))
 			elog(ERROR, "idempotency key was neither inserted nor found");
 		pay_spi_end();
-		return create_result(fcinfo, &result.payment_id, result.status, true);
+		return pay_verb_result(fcinfo, &result.payment_id, result.status, true);
 	}
 	pay_spi_end();
 	ForceSyncCommit();
 	pay_wake_at_commit();
-	return create_result(fcinfo, &result.payment_id, result.status, false);
+	return pay_verb_result(fcinfo, &result.payment_id, result.status, false);
 }
 
 static void
@@ -216,18 +185,18 @@ read_create(FunctionCallInfo fcinfo, PayCreate *create)
 static void
 check_create(const PayCreate *create)
 {
-	check_key(create->key);
-	check_amount(create->amount);
+	pay_verb_check_key(create->key);
+	pay_verb_check_amount(create->amount);
 	if (create->capture == NULL || (strcmp(create->capture, "automatic") != 0 && strcmp(create->capture, "manual") != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("capture must be \"automatic\" or \"manual\""),
 				 errhint("With \"manual\" the amount is only held until capture_payment().")));
-	check_text("payment_method", create->payment_method, 255);
-	check_text("order_ref", create->order_ref, 255);
-	check_text("customer", create->customer, 255);
-	check_text("description", create->description, 1000);
-	check_text("return_url", create->return_url, 2000);
+	pay_verb_check_text("payment_method", create->payment_method, 255);
+	pay_verb_check_text("order_ref", create->order_ref, 255);
+	pay_verb_check_text("customer", create->customer, 255);
+	pay_verb_check_text("description", create->description, 1000);
+	pay_verb_check_text("return_url", create->return_url, 2000);
 	if (create->return_url && strncmp(create->return_url, "https://", 8) != 0 && strncmp(create->return_url, "http://", 7) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -238,7 +207,7 @@ check_create(const PayCreate *create)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("metadata is not a JSON object"),
 				 errhint("For example '{\"cart\": 17}'.")));
-	check_text("metadata", create->metadata_text, METADATA_BYTES_MAX);
+	pay_verb_check_text("metadata", create->metadata_text, METADATA_BYTES_MAX);
 }
 
 /* Everything the client said, as it said it: what a repetition must equal. */
@@ -262,12 +231,33 @@ hash_request(const PayCreate *create, uint8 *hash)
 	pay_sha_finish(sha, hash);
 }
 
+static bool
+find_first(const PayCreate *create, const uint8 *hash, PayFirstResult *first)
+{
+	const PayAsked asked[PAY_ASKED_MAX] = {
+		{"amount", psprintf(INT64_FORMAT, create->amount)},
+		{"currency", create->currency},
+		{"payment_method", create->payment_method},
+		{"capture", create->capture},
+		{"order_ref", create->order_ref},
+		{"customer", create->customer},
+		{"psp", create->psp},
+		{"return_url", create->return_url},
+		{"description", create->description},
+		{"metadata", create->metadata_text},
+		{"off_session", create->off_session ? "true" : "false"},
+	};
+
+	return pay_idempotency_find(create->merchant, create->key, "create_payment", hash, asked, first);
+}
+
 /* Merchant, PSP and currency.  Returns NULL, or what is wrong with a SQLSTATE and a hint. */
 static const char *
 find_route(PayCreate *create, int *sqlstate, const char **hint)
 {
 	const PayRoute *route = pay_route_find(create->merchant, create->psp, create->currency);
 	int64		psp_amount;
+	PayCommand	command;
 
 	if (!route->merchant_known)
 	{
@@ -304,7 +294,13 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
 		*hint = "See payments.psp_currency; amounts are refused, never rounded.";
 		return psprintf("PSP \"%s\" cannot charge this amount of %s exactly", create->resolved_psp, create->currency);
 	}
-	return pay_route_refusal(route, strcmp(create->capture, "manual") == 0, sqlstate, hint);
+	command = (PayCommand) {
+		.kind = strcmp(create->capture, "manual") == 0 ? PAY_OP_AUTHORIZE : PAY_OP_CHARGE, .amount = psp_amount,
+		.currency = create->currency, .exponent = route->exponent, .payment_method = create->payment_method,
+		.customer = create->customer, .order_ref = create->order_ref, .description = create->description,
+		.return_url = create->return_url, .off_session = create->off_session,
+	};
+	return pay_route_refusal(route, &command, sqlstate, hint);
 }
 
 /*
@@ -349,7 +345,7 @@ insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirs
 	row.status = "initiated";
 	row.event = "create";
 	row.source = "client";
-	row.actor = GetUserNameFromId(GetOuterUserId(), false);
+	row.actor = pay_caller_name();
 	row.recorded_at = now;
 	pay_state_hash(&row, NULL, status_hash);
 
@@ -393,32 +389,12 @@ insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirs
 	pay_arg_time(&queue, now);
 	pay_spi_exec(&insert_queue_row, &queue);
 
-	insert_event(create, result, now);
+	pay_outbox_begin(&result->payment_id, create->merchant, create->amount, create->currency, create->order_ref, now);
 	return true;
 }
 
-static PayStmt insert_event_row = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.event (id, aggregatetype, aggregateid, type, payload, merchant, created_at) "
-	"VALUES ($1, 'payment', $2, 'payment.initiated', $3, $4, $5)", UUIDOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID);
-
-static void
-insert_event(const PayCreate *create, const PayFirstResult *result, TimestampTz now)
-{
-	PayArgs		args = {0};
-	pg_uuid_t	id = pay_new_id(pay_id_bucket(&result->payment_id));
-	char	   *payment_id = pay_uuid_text(&result->payment_id);
-
-	pay_arg_uuid(&args, &id);
-	pay_arg_text(&args, payment_id);
-	pay_arg_datum(&args, pay_event_payload(payment_id, 1, "initiated", "create", NULL, create->amount, create->currency,
-										   create->order_ref), false);
-	pay_arg_text(&args, create->merchant);
-	pay_arg_time(&args, now);
-	pay_spi_exec(&insert_event_row, &args);
-}
-
-static Datum
-create_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, const char *status, bool replayed)
+Datum
+pay_verb_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, const char *status, bool replayed)
 {
 	TupleDesc	desc;
 	Datum		values[3];
@@ -431,261 +407,4 @@ create_result(FunctionCallInfo fcinfo, const pg_uuid_t *id, const char *status, 
 	values[1] = CStringGetTextDatum(status);
 	values[2] = BoolGetDatum(replayed);
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
-}
-
-/* ---------- capture, cancel, refund ---------- */
-
-static void
-read_follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(PAY_ERR_PAYMENT_NOT_FOUND),
-				 errmsg("payment_id must not be null"),
-				 errhint("Pass the payment_id that create_payment() returned.")));
-	f->payment_id = *PG_GETARG_UUID_P(0);
-	f->key = pay_text_argument(fcinfo, 1);
-}
-
-/* capture_payment(payment_id, idempotency_key, amount) */
-Datum
-pay_capture_payment(PG_FUNCTION_ARGS)
-{
-	PayFollowUp f = {.verb = "capture_payment", .kind = PAY_OP_CAPTURE};
-
-	read_follow_up(fcinfo, &f);
-	f.amount_given = !PG_ARGISNULL(2);
-	f.amount = f.amount_given ? PG_GETARG_INT64(2) : 0;
-	return follow_up(fcinfo, &f);
-}
-
-/* cancel_payment(payment_id, idempotency_key, reason) */
-Datum
-pay_cancel_payment(PG_FUNCTION_ARGS)
-{
-	PayFollowUp f = {.verb = "cancel_payment", .kind = PAY_OP_VOID};
-
-	read_follow_up(fcinfo, &f);
-	f.reason = pay_text_argument(fcinfo, 2);
-	return follow_up(fcinfo, &f);
-}
-
-/* refund_payment(payment_id, idempotency_key, amount, reason) */
-Datum
-pay_refund_payment(PG_FUNCTION_ARGS)
-{
-	PayFollowUp f = {.verb = "refund_payment", .kind = PAY_OP_REFUND};
-
-	read_follow_up(fcinfo, &f);
-	f.amount_given = !PG_ARGISNULL(2);
-	f.amount = f.amount_given ? PG_GETARG_INT64(2) : 0;
-	f.reason = pay_text_argument(fcinfo, 3);
-	return follow_up(fcinfo, &f);
-}
-
-static PayStmt find_merchant_of = PAY_STMT(SPI_OK_SELECT,
-	"SELECT merchant FROM payments.payment WHERE payment_id = $1", UUIDOID);
-
-/*
- * The order matters: the key first, since it is what twins meet at; then the
- * payment's row lock; and every check after that, on what the lock protects.
- */
-static Datum
-follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
-{
-	PayArgs		args = {0};
-	PaySha256  *sha;
-	uint8		hash[PAY_HASH_BYTES];
-	const char *merchant;
-	PayPayments *set;
-	PayFirstResult result;
-	TimestampTz now = GetCurrentTimestamp();
-
-	check_key(f->key);
-	check_text("reason", f->reason, 1000);
-	if (f->amount_given)
-		check_amount(f->amount);
-	sha = pay_sha_begin();
-	pay_sha_add_uuid(sha, &f->payment_id);
-	pay_sha_add_int64(sha, f->amount_given ? f->amount : -1);
-	pay_sha_add_text(sha, f->reason);
-	pay_sha_finish(sha, hash);
-
-	pay_spi_begin();
-	pay_arg_uuid(&args, &f->payment_id);
-	if (pay_spi_exec(&find_merchant_of, &args) == 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_PAYMENT_NOT_FOUND),
-				 errmsg("payment %s does not exist", pay_uuid_text(&f->payment_id)),
-				 errhint("Pass the payment_id that create_payment() returned.")));
-	merchant = pay_spi_text(0, 1);
-	pay_require_merchant(merchant);
-
-	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
-	{
-		pay_spi_end();
-		return create_result(fcinfo, &result.operation_id, result.status, true);
-	}
-
-	/* Twins with the same key queue up at this lock, and the later one then finds the key. */
-	set = pay_payments_load(&f->payment_id, 1, now, GetUserNameFromId(GetOuterUserId(), false));
-	if (set->n != 1)
-		elog(ERROR, "payment vanished");
-	if (pay_idempotency_find(merchant, f->key, f->verb, hash, &result))
-	{
-		pay_spi_end();
-		return create_result(fcinfo, &result.operation_id, result.status, true);
-	}
-	result.payment_id = f->payment_id;
-	result.status = "initiated";
-	if (f->kind == PAY_OP_CAPTURE)
-		add_capture(set, &set->list[0], f, &result);
-	else if (f->kind == PAY_OP_REFUND)
-		add_refund(set, &set->list[0], f, &result);
-	else
-		add_void(set, &set->list[0], f, &result);
-
-	if (!pay_idempotency_insert(merchant, f->key, f->verb, hash, &result, now))
-	{
-		/* Taken meanwhile for another payment of this merchant: certainly another request, which this raises. */
-		pay_idempotency_find(merchant, f->key, f->verb, hash, &result);
-		elog(ERROR, "idempotency key was neither inserted nor found");
-	}
-	pay_payments_save(set);
-	pay_spi_end();
-	ForceSyncCommit();
-	pay_wake_at_commit();
-	return create_result(fcinfo, &result.operation_id, result.status, false);
-}
-
-static PayOperation *
-add_operation(PayPayments *set, PayPayment *payment, PayFollowUp *f, int64 amount, PayFirstResult *result)
-{
-	PayOperation *operation;
-
-	pay_require_able(payment, f->kind, amount);
-	operation = pay_payment_add_operation(set, payment, f->kind, amount, f->reason,
-										  pay_idempotency_psp_ref(payment->merchant, f->key, pay_op_kind_name(f->kind)));
-	result->operation_id = operation->operation_id;
-	payment->dirty = true;
-	return operation;
-}
-
-static const char *
-money(const PayPayment *payment, int64 amount)
-{
-	return pay_money_text(amount, payment->exponent, payment->currency);
-}
-
-/* Who names no amount has asked for what is left. */
-static const char *
-asked_for(const PayPayment *payment, const PayFollowUp *f)
-{
-	return f->amount_given ? psprintf(", asked for %s", money(payment, f->amount)) : "";
-}
-
-static void
-add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
-{
-	int64		room = payment->authorized - payment->captured - payment->capture_pending;
-	int64		amount = f->amount_given ? f->amount : room;
-
-	refuse_while_open(payment, PAY_OP_CAPTURE, "capture");
-	refuse_while_open(payment, PAY_OP_VOID, "capture");
-	if (strcmp(payment->status, "authorized") != 0)
-		refuse_status(payment, "capture", "Only an authorized payment can be captured, and only once.");
-	if (amount > room || amount <= 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
-				 errmsg("cannot capture more than was authorized"),
-				 errdetail("Authorized %s, captured %s%s.", money(payment, payment->authorized), money(payment, payment->captured),
-						   asked_for(payment, f)),
-				 errhint("Capture the authorized amount or less, and charge the rest as a new payment.")));
-	add_operation(set, payment, f, amount, result);
-	payment->capture_pending += amount;
-}
-
-static void
-add_refund(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
-{
-	int64		room = payment->captured - payment->refunded - payment->refund_pending - payment->disputed;
-	int64		amount = f->amount_given ? f->amount : room;
-
-	if (payment->captured == 0)
-		refuse_status(payment, "refund", "Nothing was captured; cancel_payment() releases an authorization.");
-	if (amount > room || amount <= 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
-				 errmsg(room > 0 ? "cannot refund more than was captured" : "nothing is left to refund"),
-				 errdetail("Captured %s, refunded %s, being refunded %s, disputed %s%s.", money(payment, payment->captured),
-						   money(payment, payment->refunded), money(payment, payment->refund_pending), money(payment, payment->disputed),
-						   asked_for(payment, f)),
-				 errhint("At most %s can be refunded now.", money(payment, room))));
-	add_operation(set, payment, f, amount, result);
-	payment->refund_pending += amount;
-}
-
-static void
-add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
-{
-	refuse_while_open(payment, PAY_OP_CAPTURE, "cancel");
-	refuse_while_open(payment, PAY_OP_VOID, "cancel");
-	if (pay_payment_can(payment, "cancel"))
-	{
-		pay_require_unsent(payment);
-		cancel_unsent(set, payment, f, result);
-	}
-	else if (strcmp(payment->status, "authorized") == 0 || strcmp(payment->status, "requires_action") == 0)
-		add_operation(set, payment, f, payment->amount, result);
-	else if (strcmp(payment->status, "processing") == 0 || strcmp(payment->status, "in_doubt") == 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_OPERATION_IN_PROGRESS),
-				 errmsg("cannot cancel a payment that is at the PSP"),
-				 errdetail("The payment is in status \"%s\".", payment->status),
-				 errhint("Wait for its result with wait_payment(), then cancel or refund it.")));
-	else
-		refuse_status(payment, "cancel", payment->captured > 0 ? "Use refund_payment()." : "It is over already.");
-}
-
-/* Nothing is at the PSP (or nothing any more): over at once, without a call. */
-static void
-cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
-{
-	PayOperation *operation;
-	ListCell   *cell;
-
-	foreach(cell, payment->operations)
-	{
-		PayOperation *open = lfirst(cell);
-
-		if (!pay_operation_is_open(open))
-			continue;
-		open->resolution = "the payment was cancelled before it was sent";
-		pay_operation_finish(set, open, "cancelled");
-	}
-	operation = add_operation(set, payment, f, payment->amount, result);
-	pay_operation_finish(set, operation, "succeeded");
-	pay_payment_event(set, payment, "cancel", operation, "client", NULL);
-	result->status = "succeeded";
-}
-
-static void
-refuse_while_open(PayPayment *payment, PayOpKind kind, const char *verb)
-{
-	if (pay_payment_open_operation(payment, kind) == NULL)
-		return;
-	ereport(ERROR,
-			(errcode(PAY_ERR_OPERATION_IN_PROGRESS),
-			 errmsg("cannot %s a payment while a %s is in progress", verb, pay_op_kind_name(kind)),
-			 errhint("Wait for its result with wait_payment().")));
-}
-
-static void
-refuse_status(const PayPayment *payment, const char *what, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(PAY_ERR_WRONG_STATE),
-			 errmsg("cannot %s this payment", what),
-			 errdetail("The payment is in status \"%s\".", payment->status),
-			 errhint("%s", hint)));
 }

@@ -15,6 +15,9 @@ static const PayAdapter *const adapters[] = {
 #undef PAY_ADAPTER
 };
 
+static size_t secret_prefix_bytes(const char *text);
+static bool is_word(char c);
+
 const PayAdapter *
 pay_psp_adapter(const char *name)
 {
@@ -58,15 +61,47 @@ pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bool part)
 bool
 pay_psp_is_secret(const char *text)
 {
+	return secret_prefix_bytes(text) > 0;
+}
+
+/* 0: it begins as no secret does. */
+static size_t
+secret_prefix_bytes(const char *text)
+{
 	for (size_t i = 0; i < lengthof(adapters); i++)
 	{
 		const char *const *prefix = adapters[i]->secret_prefixes;
 
 		for (; prefix && *prefix; prefix++)
 			if (strncmp(text, *prefix, strlen(*prefix)) == 0)
-				return true;
+				return strlen(*prefix);
 	}
-	return false;
+	return 0;
+}
+
+void
+pay_psp_mask_secrets(char *text)
+{
+	bool		in_word = false;
+
+	while (*text)
+	{
+		size_t		bytes = in_word ? 0 : secret_prefix_bytes(text);
+
+		text += bytes;
+		if (bytes > 0)
+			while (is_word(*text))
+				*text++ = '*';
+		if (*text == '\0')
+			break;
+		in_word = is_word(*text++);
+	}
+}
+
+static bool
+is_word(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
 /* ---------- requests and answers ---------- */

@@ -64,7 +64,8 @@ typedef enum PayEffect
 	PAY_EFFECT_REFUNDED,
 	PAY_EFFECT_REFUND_FAILED,	/* also of a refund that had succeeded before */
 	PAY_EFFECT_DISPUTED,
-	PAY_EFFECT_DISPUTE_WON
+	PAY_EFFECT_DISPUTE_WON,
+	PAY_EFFECT_DISPUTE_LOST		/* with the amount that was taken: it may be the first word of the dispute */
 } PayEffect;
 
 /* What the adapter may know of an operation: the client's request and the PSP's own ids, nothing else (promise 2). */
@@ -175,6 +176,7 @@ typedef struct PayPspEvent
 	const char *event_id;		/* by which it is known when it comes again */
 	const char *event_type;
 	bool		relevant;		/* false: stored, nothing to apply */
+	const char *unreadable;		/* of a type that moves money, and not relevant: the member that could not be read; else NULL */
 	PayAccount	account;		/* whose it says that it is */
 	PayResult	result;
 	PaySlice	raw;			/* its own part of the body; { NULL, 0 }: all of it */
@@ -214,6 +216,7 @@ typedef struct PayEvents
 	int			n;				/* 0: nothing to apply, such as a trial of the endpoint */
 	PayPspEvent *list;
 	const char *reply;			/* body of the answer that the PSP waits for; NULL: any 2xx will do */
+	const char *field;			/* when it is none: which field is missing, or not as expected; NULL: not said */
 } PayEvents;
 
 /* What the pages of a feed hold. */
@@ -280,6 +283,8 @@ typedef struct PayAdapter
 	bool		(*build) (const PayCommand *command, PayRequest *request, const char **problem);
 	/* Builds the request that asks what became of it.  Returns false when there is nothing to ask with. */
 	bool		(*build_inquiry) (const PayCommand *command, PayRequest *request);
+	/* Could that be the PSP's id of what such an operation makes?  A person has typed it.  NULL: any could. */
+	bool		(*is_object_id) (PayOpKind kind, const char *id);
 	/* Adds the headers that say who we are; see pay_headers_add(). */
 	void		(*authorize) (const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 	/* Of a PSP that wants a token: builds the request for one, which authorize() then signs without; and reads the answer. */
@@ -324,6 +329,8 @@ extern const char *pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bo
 
 /* Does the text begin as secrets of some adapter do? */
 extern bool pay_psp_is_secret(const char *text);
+/* Overwrites in place what follows such a beginning: PSPs spell a part of the key when they refuse it. */
+extern void pay_psp_mask_secrets(char *text);
 
 /* All headers of a request.  Without credentials all but the authorization; without a key none for it. */
 extern void pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,

@@ -48,6 +48,7 @@ static const char *const secret_prefixes[] = {"sk_", "rk_", "whsec_", NULL};
 static bool build(const PayCommand *command, PayRequest *request, const char **problem);
 static bool build_payment(const PayCommand *command, StringInfo body, const char **problem);
 static bool build_inquiry(const PayCommand *command, PayRequest *request);
+static bool is_object_id(PayOpKind kind, const char *id);
 static void authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 static void build_account(PayRequest *request);
 static void read_account(const PayAnswer *answer, const char *secret, PayAccount *account);
@@ -70,6 +71,7 @@ const PayAdapter pay_adapter_stripe = {
 	.n_feeds = PAY_STRIPE_FEEDS,
 	.build = build,
 	.build_inquiry = build_inquiry,
+	.is_object_id = is_object_id,
 	.authorize = authorize,
 	.build_account = build_account,
 	.read_account = read_account,
@@ -207,6 +209,16 @@ build_inquiry(const PayCommand *command, PayRequest *request)
 	pay_stripe_form_add(&query, EXPAND_KEY, EXPAND_FEE);
 	request->path = psprintf("/v1/payment_intents/%s?%s", command->psp_payment_id, query.data);
 	return true;
+}
+
+/* A PaymentIntent names all but refunds. */
+static bool
+is_object_id(PayOpKind kind, const char *id)
+{
+	static const char *const intent[] = {"pi_", NULL};
+	static const char *const refund[] = {"re_", "pyr_", NULL};
+
+	return pay_stripe_is_id(id) && begins_with(id, kind == PAY_OP_REFUND ? refund : intent);
 }
 
 static void

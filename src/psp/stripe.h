@@ -1,11 +1,13 @@
 /*
  * src/psp/stripe.h
- *		Between psp/stripe.c, psp/stripe_answer.c and psp/stripe_feed.c.
+ *		Between psp/stripe.c and the files psp/stripe_*.c.
  */
 #ifndef PAY_PSP_STRIPE_H
 #define PAY_PSP_STRIPE_H
 
 #include "psp/psp.h"
+
+#include "base/json.h"
 
 #include "lib/stringinfo.h"
 
@@ -28,6 +30,9 @@ extern bool pay_stripe_parse(const PayInbound *inbound, PayEvents *events);
 extern bool pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event);
 /* The event types that say something to us, from 0; NULL behind the last. */
 extern const char *pay_stripe_event_type(int i);
+
+/* psp/stripe_unreadable.c */
+extern const char *pay_stripe_unreadable(Jsonb *json, const char *type, const PayResult *result);
 
 /* psp/stripe_feed.c */
 #define PAY_STRIPE_FEEDS 2

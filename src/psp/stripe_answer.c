@@ -147,15 +147,12 @@ read_refusal(Jsonb *json, int http_status, PayResult *result)
 
 	if (type == NULL)
 		return;
+	read_error(&error, result);
 	if (http_status == 401 || http_status == 403)
 	{
-		/* Without the message, which spells part of the key. */
 		result->class = PAY_CLASS_MISCONFIGURED;
-		add_code(result, "", text_at(&error, "code"));
-		add_code(result, "", text_at(&error, "type"));
 		return;
 	}
-	read_error(&error, result);
 	if (http_status == 429)
 	{
 		/* Rate limits and lock timeouts come before anything is executed. */
@@ -205,10 +202,14 @@ read_failed_inquiry(Jsonb *json, int http_status, PayResult *result)
 	Node		error = {json, "error."};
 	const char *code = text_at(&error, "code");
 
-	add_code(result, "", code);
 	if ((http_status == 401 || http_status == 403) && text_at(&error, "type") != NULL)
+	{
 		result->class = PAY_CLASS_MISCONFIGURED;
-	else if (http_status == 404 && code != NULL && strcmp(code, "resource_missing") == 0)
+		read_error(&error, result);
+		return;
+	}
+	add_code(result, "", code);
+	if (http_status == 404 && code != NULL && strcmp(code, "resource_missing") == 0)
 		result->inquiry_found_nothing = true;
 }
 
@@ -476,6 +477,8 @@ read_dispute(const Node *dispute, EventKind kind, PayResult *result)
 		result->effect = PAY_EFFECT_DISPUTED;
 	else if (kind == EVENT_DISPUTE_CLOSED && strcmp(status, "won") == 0)
 		result->effect = PAY_EFFECT_DISPUTE_WON;
+	else if (kind == EVENT_DISPUTE_CLOSED && strcmp(status, "lost") == 0)
+		result->effect = PAY_EFFECT_DISPUTE_LOST;
 	else
 		return;
 	result->class = PAY_CLASS_APPROVED;
@@ -559,7 +562,10 @@ pay_stripe_parse(const PayInbound *inbound, PayEvents *events)
 	events->n = 1;
 	events->list = palloc0(sizeof(PayPspEvent));
 	events->reply = NULL;
-	return pay_stripe_read_event(inbound->body, inbound->body_bytes, events->list);
+	if (pay_stripe_read_event(inbound->body, inbound->body_bytes, events->list))
+		return true;
+	events->field = events->list->event_id == NULL ? "id" : events->list->event_type == NULL ? "type" : "object";
+	return false;
 }
 
 bool
@@ -572,11 +578,9 @@ pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 
 	memset(event, 0, sizeof(*event));
 	pay_result_init(&event->result);
-	if (word == NULL || strcmp(word, "event") != 0)
-		return false;
 	event->event_id = id_at(&whole, "id");
 	event->event_type = text_at(&whole, "type");
-	if (event->event_id == NULL || event->event_type == NULL)
+	if (word == NULL || strcmp(word, "event") != 0 || event->event_id == NULL || event->event_type == NULL)
 		return false;
 	event->account.id = id_at(&whole, "account");
 	if (pay_json_bool(whole.json, "livemode", &is_live))
@@ -599,9 +603,10 @@ pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 				read_dispute(&object, event_types[i].kind, &event->result);
 				break;
 		}
+		event->unreadable = pay_stripe_unreadable(whole.json, event->event_type, &event->result);
 	}
-	/* What is unreadable or names no payment changes nothing; inquiries go on as planned. */
-	event->relevant = event->result.class != PAY_CLASS_UNKNOWN &&
+	/* What tells nothing or names no payment changes nothing; inquiries go on as planned. */
+	event->relevant = event->unreadable == NULL && event->result.class != PAY_CLASS_UNKNOWN &&
 		(event->result.psp_payment_id != NULL || event->result.psp_ref != NULL);
 	return true;
 }
@@ -658,18 +663,17 @@ add_code(PayResult *result, const char *prefix, const char *code)
 	}
 }
 
-/* Cut to length between characters, and without anything like a card number. */
+/* Cut to length between characters, and without anything like a card number or a key. */
 static const char *
 presentable(const char *text)
 {
 	char	   *copy;
-	int			bytes;
 
 	if (text == NULL)
 		return NULL;
-	bytes = pg_mbcliplen(text, (int) strlen(text), MESSAGE_BYTES_MAX);
-	copy = pnstrdup(text, bytes);
-	pay_pan_mask(copy, bytes);
+	copy = pnstrdup(text, pg_mbcliplen(text, (int) strlen(text), MESSAGE_BYTES_MAX));
+	pay_pan_mask(copy, strlen(copy));
+	pay_psp_mask_secrets(copy);
 	return copy;
 }
 

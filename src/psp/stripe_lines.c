@@ -94,11 +94,12 @@ read_entry(PaySlice entry, PayStripeLines *lines, PaySettlementRow *row)
 	row->type = not_empty(text_of(of_entry[REPORTING_CATEGORY]));
 	if (row->type == NULL)
 		row->type = text_of(of_entry[TYPE]);
-	row->object_id = source_id ? source_id : row->entry_id;
 	row->gross = number_of(of_entry[AMOUNT]);
 	row->fee = number_of(of_entry[FEE]);
 	row->net = number_of(of_entry[NET]);
 	row->kind = row->type ? pay_stripe_kind(row->type, row->net.digits >= 0) : "unknown";
+	/* The line's own id in place of a refund's would make a second refund of one that we know. */
+	row->object_id = source_id || pay_csv_is_of_payment(row->kind) ? source_id : row->entry_id;
 	row->currency = text_of(of_entry[CURRENCY]);
 	row->description = text_of(of_entry[DESCRIPTION]);
 	read_source(of_entry[SOURCE], of_source, row);

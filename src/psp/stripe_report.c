@@ -5,7 +5,12 @@
  * payout_reconciliation.itemized.5 and balance_change_from_activity.itemized.3
  * have the same columns but for the payout.  Amounts are decimal major units,
  * net = gross - fee, currencies lower case, a payout is negative.  The export of
- * balance transactions from the Dashboard has other header names for the same.
+ * balance transactions from the Dashboard has other header names for the same,
+ * and the list of payouts (payouts.itemized.3) for its few.
+ *
+ * Which columns a report has, who asks for it says, and by default none of them
+ * names the payment.  What is not said stays unsaid here: an id of something else
+ * in its place would make a second movement of one that we know.
  */
 #include "payments.h"
 
@@ -43,10 +48,18 @@ static PayFileResult interpret(PayCsvFile *file, PaySettlementRow *row);
 	{PAY_CELL_ORIGINAL_CURRENCY, "customer_facing_currency"}, \
 	{PAY_CELL_DESCRIPTION, "description"}
 
-static const PayColumnName payout_columns[] = {COLUMNS(true)};
-static const PayColumnName balance_columns[] = {COLUMNS(false)};
+/* The list of payouts, a row each: with the balance it has the columns in common, and with payout reconciliation the look. */
+#define LIST_OF_PAYOUTS \
+	{PAY_CELL_PAYOUT, "payout_id"}, \
+	{PAY_CELL_OBJECT_ID, "payout_id"}, \
+	{PAY_CELL_OCCURRED_UTC, "effective_at_utc"}, \
+	{PAY_CELL_OCCURRED, "effective_at"}
 
-const PayCsvFormat pay_csv_stripe_payout = {payout_columns, lengthof(payout_columns), interpret};
+static const PayColumnName payout_columns[] = {COLUMNS(true)};
+static const PayColumnName balance_columns[] = {COLUMNS(false), LIST_OF_PAYOUTS};
+
+const PayCsvFormat pay_csv_stripe_payout = {payout_columns, lengthof(payout_columns), interpret, {0},
+"payout_id", "it is the list of payouts (payouts.itemized), without what is in them: format stripe_balance reads it"};
 const PayCsvFormat pay_csv_stripe_balance = {balance_columns, lengthof(balance_columns), interpret};
 
 /*
@@ -157,10 +170,11 @@ interpret(PayCsvFile *file, PaySettlementRow *row)
 	/* A charge id in another row names the charge that is refunded or disputed, not the row's own object. */
 	if (row->object_id == NULL && strcmp(row->kind, "charge") == 0)
 		row->object_id = charge;
-	if (row->object_id == NULL)
-		row->object_id = pay_csv_cell(file, PAY_CELL_ENTRY);
-	if (row->payment_id == NULL)
-		row->payment_id = charge;
+	if (row->object_id == NULL && !pay_csv_is_of_payment(row->kind))
+		row->object_id = row->entry_id;
+	/* A charge that was made without a PaymentIntent is the payment itself; where there is no such column, nobody knows. */
+	if (row->payment_id == NULL && pay_csv_has(file, PAY_CELL_PAYMENT_ID) && pay_csv_is_of_payment(row->kind))
+		row->payment_id = charge ? charge : strcmp(row->kind, "charge") == 0 ? row->object_id : NULL;
 	/* The UTC column wins over one whose zone is the report's parameter. */
 	if (pay_csv_cell(file, PAY_CELL_OCCURRED_UTC))
 	{

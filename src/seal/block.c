@@ -11,7 +11,7 @@
  *		leaf INDEX of ROWS
  *		path HEX					any number, lowest first
  *		block NUMBER PREVIOUS FROM TO SEALED_US
- *		table NAME ROWS ROOT		any number, by name
+ *		table NAME ROWS ROOT		any number of trees, by name
  *		block ...					the blocks behind it up to the head
  */
 #include "payments.h"
@@ -53,6 +53,7 @@ static bool read_hash(PayReader *reader, PayHash *hash);
 static bool line_over(const PayReader *reader);
 static bool read_row(PayReader *reader, uint8 *row, size_t *row_bytes);
 static const char *read_leaf(PayReader *reader, PayHasher *hasher, uint8 *row, size_t *row_bytes, PayClaimedLeaf *claim);
+static bool is_tree_of(const char *name, size_t name_bytes, const PayClaimedLeaf *claim);
 static const char *read_block(PayReader *reader, PayHasher *hasher, PayBlock *block, const PayClaimedLeaf *claim, PayHash *digest);
 static int	hex_digit(char c);
 
@@ -106,10 +107,10 @@ pay_block_begin(PayBlockMessage *message, const PayBlock *block)
 {
 	uint8		prefix = PAY_BLOCK_PREFIX;
 
-	StaticAssertStmt(1 + PAY_HASH_BYTES + 4 * 8 + PAY_BLOCK_TABLES_MAX * (4 + PAY_NAME_BYTES_MAX + 8 + PAY_HASH_BYTES)
+	StaticAssertStmt(1 + PAY_HASH_BYTES + 4 * 8 + PAY_BLOCK_TREES_MAX * (4 + PAY_NAME_BYTES_MAX + 8 + PAY_HASH_BYTES)
 					 <= sizeof(message->bytes), "a block fits");
 	message->n = 0;
-	message->tables = 0;
+	message->trees = 0;
 	message->last_bytes = 0;
 	put(message, &prefix, 1);
 	put(message, block->previous.bytes, PAY_HASH_BYTES);
@@ -132,8 +133,8 @@ pay_block_add(PayBlockMessage *message, const char *name, size_t name_bytes, int
 {
 	uint32		length = pg_hton32((uint32) name_bytes);
 
-	if (name_bytes == 0 || name_bytes > PAY_NAME_BYTES_MAX || rows <= 0 || message->tables == PAY_BLOCK_TABLES_MAX ||
-		(message->tables > 0 && compare_names(message->last, message->last_bytes, name, name_bytes) >= 0))
+	if (name_bytes == 0 || name_bytes > PAY_NAME_BYTES_MAX || rows <= 0 || message->trees == PAY_BLOCK_TREES_MAX ||
+		(message->trees > 0 && compare_names(message->last, message->last_bytes, name, name_bytes) >= 0))
 		return false;
 	put(message, &length, sizeof(length));
 	put(message, name, name_bytes);
@@ -141,7 +142,7 @@ pay_block_add(PayBlockMessage *message, const char *name, size_t name_bytes, int
 	put(message, root->bytes, PAY_HASH_BYTES);
 	memcpy(message->last, name, name_bytes);
 	message->last_bytes = name_bytes;
-	message->tables++;
+	message->trees++;
 	return true;
 }
 
@@ -261,7 +262,7 @@ read_leaf(PayReader *reader, PayHasher *hasher, uint8 *row, size_t *row_bytes, P
 	return NULL;
 }
 
-/* One block with its tables.  With a claim: it must have sealed that root. */
+/* One block with its trees.  With a claim: it must have sealed that root. */
 static const char *
 read_block(PayReader *reader, PayHasher *hasher, PayBlock *block, const PayClaimedLeaf *claim, PayHash *digest)
 {
@@ -286,13 +287,22 @@ read_block(PayReader *reader, PayHasher *hasher, PayBlock *block, const PayClaim
 		if (!read_word(reader, &name, &name_bytes) || !read_number(reader, &rows) || !read_hash(reader, &root) ||
 			!line_over(reader) || !pay_block_add(&message, name, name_bytes, rows, &root))
 			return "a table of a block is malformed";
-		if (claim && compare_names(name, name_bytes, claim->table, claim->table_bytes) == 0)
-			found = rows == claim->rows && memcmp(&root, &claim->root, sizeof(PayHash)) == 0;
+		if (claim && is_tree_of(name, name_bytes, claim))
+			found = found || (rows == claim->rows && memcmp(&root, &claim->root, sizeof(PayHash)) == 0);
 	}
 	if (claim && !found)
 		return "its block sealed something else";
 	pay_block_digest(&message, hasher, digest);
 	return NULL;
+}
+
+/* The table's own, or that of a month of it. */
+static bool
+is_tree_of(const char *name, size_t name_bytes, const PayClaimedLeaf *claim)
+{
+	const char *month = memchr(name, '/', name_bytes);
+
+	return compare_names(name, month ? (size_t) (month - name) : name_bytes, claim->table, claim->table_bytes) == 0;
 }
 
 /* ---------- lines ---------- */

@@ -16,8 +16,10 @@
  *	leaf	SHA-256 of the row; trees as in merkle.h
  *	block	SHA-256 of 0x02, hash of the block before (zeros for the first),
  *			number (8), from_xid (8), to_xid (8), sealed_at (8, as 'm'),
- *			for each table with rows, by name in the order of bytes:
+ *			for each tree with rows, by name in the order of bytes:
  *				length of the name (4), the name, rows (8), root (32)
+ *	names	of a tree: the table's, and of a partitioned table the table's,
+ *			"/" and the month of its rows in UTC, as in posting/2026-11
  */
 #ifndef PAY_SEAL_BLOCK_H
 #define PAY_SEAL_BLOCK_H
@@ -27,7 +29,7 @@
 #define PAY_ROW_PREFIX 0x00
 #define PAY_BLOCK_PREFIX 0x02
 #define PAY_NAME_BYTES_MAX 63
-#define PAY_BLOCK_TABLES_MAX 64
+#define PAY_BLOCK_TREES_MAX 512
 
 typedef struct PayBlock
 {
@@ -42,10 +44,10 @@ typedef struct PayBlock
 typedef struct PayBlockMessage
 {
 	size_t		n;
-	int			tables;
+	int			trees;
 	size_t		last_bytes;		/* name added last */
 	char		last[PAY_NAME_BYTES_MAX];
-	uint8		bytes[8 * 1024];
+	uint8		bytes[56 * 1024];
 } PayBlockMessage;
 
 extern void pay_block_begin(PayBlockMessage *message, const PayBlock *block);

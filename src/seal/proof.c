@@ -10,6 +10,8 @@
 #include "payments.h"
 
 #include "base/digest.h"
+#include "core/arguments.h"
+#include "core/caller.h"
 #include "seal/leaf.h"
 #include "seal/row.h"
 
@@ -27,9 +29,9 @@
 #define PROOF_BLOCKS_MAX 10000
 
 static PaySealTable *table_argument(FunctionCallInfo fcinfo, int n);
-static void find_row(PaySealTable *table, Datum key, StringInfo row, uint64 *xid);
+static void find_row(PaySealTable *table, Datum key, StringInfo row, uint64 *xid, const char **tree);
 static char *key_names(const PaySealTable *table);
-static void put_row(PayHasher *hasher, PaySealTable *table, StringInfo row, int64 block, StringInfo proof);
+static void put_row(PayHasher *hasher, const char *name, StringInfo row, int64 block, StringInfo proof);
 pg_noreturn static void refuse_row(const char *name, int64 block);
 static void put_blocks(int64 from, int64 to, StringInfo proof);
 static void put_hex(StringInfo out, const void *data, size_t bytes);
@@ -53,18 +55,20 @@ PAY_FUNCTION(pay_seal_row_sql);
 /* ---------- making ---------- */
 
 /* seal_proof(table_name, row_key, head_block) */
-Datum
-pay_seal_proof(PG_FUNCTION_ARGS)
+PAY_VERB(pay_seal_proof)
 {
-	PaySealTable *table = table_argument(fcinfo, 0);
+	PaySealTable *table;
 	PayHasher  *hasher;
 	StringInfoData row,
 				proof;
 	PayArgs		args = {0};
 	uint64		xid;
+	const char *tree;
 	int64		block,
 				head;
 
+	pay_refuse_card_arguments(fcinfo);
+	table = table_argument(fcinfo, 0);
 	if (PG_ARGISNULL(1) || !JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(1)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -73,7 +77,7 @@ pay_seal_proof(PG_FUNCTION_ARGS)
 	initStringInfo(&row);
 	initStringInfo(&proof);
 	pay_spi_begin();
-	find_row(table, PG_GETARG_DATUM(1), &row, &xid);
+	find_row(table, PG_GETARG_DATUM(1), &row, &xid, &tree);
 	pay_arg_xid8(&args, xid);
 	if (pay_spi_exec(&find_block, &args) == 0)
 		ereport(ERROR,
@@ -92,7 +96,7 @@ pay_seal_proof(PG_FUNCTION_ARGS)
 	put_hex(&proof, row.data, row.len);
 	appendStringInfoChar(&proof, '\n');
 	hasher = pay_hasher_begin();
-	put_row(hasher, table, &row, block, &proof);
+	put_row(hasher, tree, &row, block, &proof);
 	pay_hasher_end(hasher);
 	put_blocks(block, head, &proof);
 	pay_spi_end();
@@ -106,10 +110,11 @@ pay_seal_row_sql(PG_FUNCTION_ARGS)
 	PaySealTable *table = table_argument(fcinfo, 0);
 	StringInfoData row;
 	uint64		xid;
+	const char *tree;
 
 	initStringInfo(&row);
 	pay_spi_begin();
-	find_row(table, PG_GETARG_DATUM(1), &row, &xid);
+	find_row(table, PG_GETARG_DATUM(1), &row, &xid, &tree);
 	pay_spi_end();
 	PG_RETURN_BYTEA_P(cstring_to_text_with_len(row.data, row.len));
 }
@@ -132,7 +137,7 @@ table_argument(FunctionCallInfo fcinfo, int n)
 }
 
 static void
-find_row(PaySealTable *table, Datum key, StringInfo row, uint64 *xid)
+find_row(PaySealTable *table, Datum key, StringInfo row, uint64 *xid, const char **tree)
 {
 	PayArgs		args = {0};
 
@@ -142,7 +147,7 @@ find_row(PaySealTable *table, Datum key, StringInfo row, uint64 *xid)
 				(errcode(PAY_ERR_ROW_NOT_FOUND),
 				 errmsg("the row does not exist in table \"%s\"", table->name),
 				 errhint("row_key names %s.", key_names(table))));
-	pay_seal_row_bytes(table, row, xid);
+	pay_seal_row_bytes(table, row, xid, tree);
 }
 
 static char *
@@ -158,7 +163,7 @@ key_names(const PaySealTable *table)
 
 /* Where the row's leaf stands, and the way from there to the sealed root. */
 static void
-put_row(PayHasher *hasher, PaySealTable *table, StringInfo row, int64 block, StringInfo proof)
+put_row(PayHasher *hasher, const char *name, StringInfo row, int64 block, StringInfo proof)
 {
 	PayArgs		args = {0};
 	PayLeafReader reader;
@@ -172,24 +177,24 @@ put_row(PayHasher *hasher, PaySealTable *table, StringInfo row, int64 block, Str
 				index = 0;
 
 	pay_arg_int64(&args, block);
-	pay_arg_text(&args, table->name);
+	pay_arg_text(&args, name);
 	if (pay_spi_exec(&find_sealed, &args) != 1 || !pay_leaf_hash_copy(pay_spi_bytea(0, 2), &sealed))
-		refuse_row(table->name, block);
+		refuse_row(name, block);
 	rows = pay_spi_int64(0, 1);
 	pay_hasher_digest(hasher, row->data, row->len, &leaf);
 
-	pay_leaf_reader_begin(&reader, block, table->name, rows);
+	pay_leaf_reader_begin(&reader, block, name, rows);
 	while ((stored = pay_leaf_at(&reader, index)) != NULL && memcmp(stored, &leaf, sizeof(PayHash)) != 0)
 		index++;
 	if (stored == NULL)
-		refuse_row(table->name, block);
+		refuse_row(name, block);
 	pay_merkle_init(&tree, &path, index);
 	while ((stored = pay_leaf_at(&reader, tree.leaves)) != NULL)
 		pay_merkle_add(&tree, hasher, stored);
 	pay_merkle_root(&tree, hasher, &root);
 	pay_leaf_reader_end(&reader);
 	if (tree.leaves != rows || memcmp(&root, &sealed, sizeof(PayHash)) != 0)
-		refuse_row(table->name, block);
+		refuse_row(name, block);
 
 	appendStringInfo(proof, "leaf " INT64_FORMAT " of " INT64_FORMAT "\n", index, rows);
 	for (int i = 0; i < path.n; i++)
@@ -206,7 +211,7 @@ refuse_row(const char *name, int64 block)
 	ereport(ERROR,
 			(errcode(PAY_ERR_SEAL_BROKEN),
 			 errmsg("the row is not as it was sealed"),
-			 errdetail("Block " INT64_FORMAT " of table \"%s\" holds something else.", block, name),
+			 errdetail("Block " INT64_FORMAT " holds something else of \"%s\".", block, name),
 			 errhint("SELECT * FROM payments.verify() says what was changed.")));
 }
 

@@ -7,7 +7,13 @@
  * version.  A column that is null leaves no trace, so one may be added later,
  * without a default, and what was sealed before stays as it was.
  *
+ * Only facts are sealed: of a table with a projection, all but that.
+ *
  * Text is ordered by its bytes.  A restore may bring another collation.
+ *
+ * A block has a tree for each table.  Of a partitioned one it has a tree for
+ * each month, by the row's own key, whatever partition the row lies in: so what
+ * retention removes is whole trees, and no word of anybody hides a single row.
  */
 #include "payments.h"
 
@@ -47,12 +53,22 @@ typedef struct PayColumn
 typedef struct PayRowShape
 {
 	const PaySealTable *table;
-	int			n;
+	int			n;				/* of columns that are sealed */
 	int			xid;			/* index of column xid */
+	int			month;			/* index of what the table is partitioned by, or -1 */
+	Oid			month_type;
 	PayColumn  *columns;
 	Datum	   *values;
 	bool	   *nulls;
 } PayRowShape;
+
+/* A month, UTC, and the tree of the rows of it. */
+typedef struct PayMonth
+{
+	TimestampTz from;
+	TimestampTz to;				/* empty: none yet */
+	char		tree[PAY_NAME_BYTES_MAX + 1];
+} PayMonth;
 
 struct PaySealScan
 {
@@ -64,6 +80,7 @@ struct PaySealScan
 	uint64		rows,			/* in the batch */
 				next;			/* in the batch */
 	StringInfoData bytes;
+	PayMonth	month;			/* of the row read last */
 	MemoryContext batch_context;
 };
 
@@ -79,6 +96,9 @@ static PayRowShape *make_shape(const PaySealTable *table, TupleDesc desc);
 static char kind_of(Oid type);
 static void read_batch(PaySealScan *scan);
 static void write_row(PayRowShape *shape, TupleDesc desc, HeapTuple tuple, StringInfo bytes);
+static const char *find_tree(const PayRowShape *shape, PayMonth *month);
+static TimestampTz moment_of(Oid type, Datum value);
+static TimestampTz first_of_month(int year, int month);
 static void write_value(const PayColumn *column, Datum value, StringInfo bytes);
 static char *iso_date(DateADT date);
 static void put_be32(StringInfo bytes, uint32 value);
@@ -107,6 +127,7 @@ load_tables(void)
 		from = psprintf("FROM " PAY_SCHEMA ".%s t WHERE", of->name);
 		range = psprintf("%s t.xid >= $1 AND t.xid < $2", from);
 		table->name = of->name;
+		table->of = of;
 		table->key = of->seal_key;
 		table->count = statement(psprintf("SELECT count(*) FROM (SELECT %s LIMIT $3) r", range), XID8OID, XID8OID, INT8OID);
 		table->scan = statement(psprintf("SELECT t.* %s ORDER BY %s", range, key_order(of)), XID8OID, XID8OID, InvalidOid);
@@ -263,6 +284,12 @@ pay_seal_scan_xid(const PaySealScan *scan)
 	return U64FromFullTransactionId(DatumGetFullTransactionId(scan->shape->values[scan->shape->xid]));
 }
 
+const char *
+pay_seal_scan_tree(const PaySealScan *scan)
+{
+	return find_tree(scan->shape, unconstify(PayMonth *, &scan->month));
+}
+
 char *
 pay_seal_scan_key(const PaySealScan *scan)
 {
@@ -302,13 +329,15 @@ pay_seal_scan_end(PaySealScan *scan)
 }
 
 void
-pay_seal_row_bytes(PaySealTable *table, StringInfo bytes, uint64 *xid)
+pay_seal_row_bytes(PaySealTable *table, StringInfo bytes, uint64 *xid, const char **tree)
 {
 	PayRowShape *shape = make_shape(table, SPI_tuptable->tupdesc);
+	PayMonth   *month = palloc0(sizeof(PayMonth));
 
 	Assert(SPI_processed == 1);
 	write_row(shape, SPI_tuptable->tupdesc, SPI_tuptable->vals[0], bytes);
 	*xid = U64FromFullTransactionId(DatumGetFullTransactionId(shape->values[shape->xid]));
+	*tree = find_tree(shape, month);
 }
 
 /* ---------- rows ---------- */
@@ -319,17 +348,19 @@ make_shape(const PaySealTable *table, TupleDesc desc)
 	PayRowShape *shape = palloc0(sizeof(PayRowShape));
 
 	shape->table = table;
-	shape->n = desc->natts;
-	shape->xid = -1;
+	shape->xid = shape->month = -1;
 	shape->columns = palloc(sizeof(PayColumn) * desc->natts);
 	shape->values = palloc(sizeof(Datum) * desc->natts);
 	shape->nulls = palloc(sizeof(bool) * desc->natts);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		PayColumn  *column = &shape->columns[i];
+		PayColumn  *column = &shape->columns[shape->n];
 		bool		varlena;
 
+		if (pay_table_in_projection(table->of, NameStr(attribute->attname)))
+			continue;
+		shape->n++;
 		column->index = i;
 		column->name = NameStr(attribute->attname);
 		column->type = attribute->atttypid;
@@ -338,6 +369,11 @@ make_shape(const PaySealTable *table, TupleDesc desc)
 			getTypeOutputInfo(attribute->atttypid, &column->output, &varlena);
 		if (attribute->atttypid == XID8OID && strcmp(column->name, "xid") == 0)
 			shape->xid = i;
+		if (table->of->partition_key.name && strcmp(column->name, table->of->partition_key.name) == 0)
+		{
+			shape->month = i;
+			shape->month_type = column->type;
+		}
 	}
 	qsort(shape->columns, shape->n, sizeof(PayColumn), compare_columns);
 	if (shape->xid < 0)
@@ -387,7 +423,6 @@ write_row(PayRowShape *shape, TupleDesc desc, HeapTuple tuple, StringInfo bytes)
 {
 	uint32		name_bytes = strlen(shape->table->name);
 
-	Assert(desc->natts == shape->n);
 	heap_deform_tuple(tuple, desc, shape->values, shape->nulls);
 	resetStringInfo(bytes);
 	appendStringInfoChar(bytes, PAY_ROW_PREFIX);
@@ -409,6 +444,46 @@ write_row(PayRowShape *shape, TupleDesc desc, HeapTuple tuple, StringInfo bytes)
 	/* A transaction that is null belongs to no block. */
 	if (shape->nulls[shape->xid])
 		shape->values[shape->xid] = FullTransactionIdGetDatum(FullTransactionIdFromU64(0));
+}
+
+/* The tree of the row that was written last; most are of the same month as the one before. */
+static const char *
+find_tree(const PayRowShape *shape, PayMonth *month)
+{
+	TimestampTz moment;
+	struct pg_tm tm = {0};
+	fsec_t		fsec;
+
+	if (shape->month < 0)
+		return shape->table->name;
+	moment = moment_of(shape->month_type, shape->values[shape->month]);
+	if (moment >= month->from && moment < month->to)
+		return month->tree;
+	month->from = month->to = 0;
+	if (TIMESTAMP_NOT_FINITE(moment) || timestamp2tm(moment, NULL, &tm, &fsec, NULL, NULL) != 0)
+		snprintf(month->tree, sizeof(month->tree), "%s/none", shape->table->name);
+	else
+	{
+		snprintf(month->tree, sizeof(month->tree), "%s/%04d-%02d", shape->table->name, tm.tm_year, tm.tm_mon);
+		month->from = first_of_month(tm.tm_year, tm.tm_mon);
+		month->to = first_of_month(tm.tm_year + tm.tm_mon / 12, tm.tm_mon % 12 + 1);
+	}
+	return month->tree;
+}
+
+/* The first 48 bits of a UUIDv7 are milliseconds since 1970. */
+static TimestampTz
+moment_of(Oid type, Datum value)
+{
+	if (type == TIMESTAMPTZOID)
+		return DatumGetTimestampTz(value);
+	return pay_seal_from_unix_us((int64) (pay_get_be64(DatumGetUUIDP(value)->data) >> 16) * 1000);
+}
+
+static TimestampTz
+first_of_month(int year, int month)
+{
+	return (date2j(year, month, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
 }
 
 static void

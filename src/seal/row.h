@@ -15,6 +15,7 @@
 typedef struct PaySealTable
 {
 	const char *name;
+	const PayTable *of;
 	const PayTableColumn *key;	/* PAY_TABLE_KEY_MAX columns, up to the first without a name */
 	PayStmt		count;			/* rows of transactions from $1 to below $2, at most $3 */
 	PayStmt		scan;			/* these rows by key */
@@ -36,12 +37,13 @@ extern PaySealScan *pay_seal_scan_begin(PaySealTable *table, uint64 from_xid, ui
 extern bool pay_seal_scan_next(PaySealScan *scan, PayHash *leaf);
 /* Of the row read last. */
 extern uint64 pay_seal_scan_xid(const PaySealScan *scan);
+extern const char *pay_seal_scan_tree(const PaySealScan *scan);	/* until the next one is read */
 extern char *pay_seal_scan_key(const PaySealScan *scan);	/* as a JSON object, palloc'd in the caller's context */
 extern PayHasher *pay_seal_scan_hasher(PaySealScan *scan);
 extern void pay_seal_scan_end(PaySealScan *scan);
 
-/* The row's bytes, of one found by table->find: the only row of the last result. */
-extern void pay_seal_row_bytes(PaySealTable *table, StringInfo bytes, uint64 *xid);
+/* The row's bytes and its tree, of one found by table->find: the only row of the last result. */
+extern void pay_seal_row_bytes(PaySealTable *table, StringInfo bytes, uint64 *xid, const char **tree);
 
 /* Microseconds since 1970; infinity stays what it is. */
 extern int64 pay_seal_unix_us(TimestampTz moment);

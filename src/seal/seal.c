@@ -5,8 +5,8 @@
  * A block covers all rows of all sealed tables whose transactions lie from
  * from_xid to below to_xid (seal/xid.c).  to_xid is at most the horizon, so
  * these rows are all there will ever be: no clocks, no races.  The next block
- * begins where the last one ended.  For each table that has rows the block
- * holds their number and the root of their Merkle tree; their leaves are kept
+ * begins where the last one ended.  For each tree (seal/row.c) that has rows the
+ * block holds their number and its root; the leaves are kept
  * as well, so that verify() can name the row that no longer fits.  The block's
  * hash covers all that and the hash of the block before.
  *
@@ -20,7 +20,9 @@
  */
 #include "payments.h"
 
+#include "core/guc.h"
 #include "core/lock.h"
+#include "core/caller.h"
 #include "seal/brin.h"
 #include "seal/leaf.h"
 #include "seal/row.h"
@@ -54,6 +56,14 @@ typedef struct PayChainEnd
 	TimestampTz sealed_at;
 } PayChainEnd;
 
+/* A tree of the block that is cut. */
+typedef struct PayGrowingTree
+{
+	const char *name;
+	PayMerkle	tree;
+	PayLeafWriter *writer;
+} PayGrowingTree;
+
 /* Transactions that a block is tried with first; process-local, follows what was found. */
 static uint64 window = 4096;
 
@@ -64,7 +74,9 @@ static bool cut_block(PayChainEnd *end, uint64 horizon);
 static bool choose_end(uint64 from, uint64 horizon, uint64 *to);
 static int64 count_rows(uint64 from, uint64 to, int64 max);
 static bool first_row(uint64 from, uint64 to, uint64 *xid);
-static int64 seal_table(PaySealTable *table, const PayBlock *block, PayHash *root);
+static void seal_table(PaySealTable *table, const PayBlock *block, PayBlockMessage *message);
+static PayGrowingTree *find_tree(List **trees, int64 block, const char *name);
+static int	compare_trees(const ListCell *a, const ListCell *b);
 
 static PayStmt read_complete = PAY_STMT(SPI_OK_SELECT,
 	"SELECT count(*) FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid "
@@ -79,10 +91,10 @@ static PayStmt insert_table = PAY_STMT(SPI_OK_INSERT,
 PAY_FUNCTION(pay_seal_blocks);
 PAY_FUNCTION(pay_seal_count);
 PAY_FUNCTION(pay_seal_hash);
+PAY_FUNCTION(pay_seal_interval);
 
 /* seal_blocks(max_blocks, every): how many blocks were cut. */
-Datum
-pay_seal_blocks(PG_FUNCTION_ARGS)
+PAY_VERB(pay_seal_blocks)
 {
 	int			max = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
 	PayChainEnd end;
@@ -183,14 +195,7 @@ cut_block(PayChainEnd *end, uint64 horizon)
 
 	pay_block_begin(message, &block);
 	for (int i = 0; i < pay_seal_table_count(); i++)
-	{
-		PaySealTable *table = pay_seal_table(i);
-		PayHash		root;
-		int64		rows = seal_table(table, &block, &root);
-
-		if (rows > 0 && !pay_block_add(message, table->name, strlen(table->name), rows, &root))
-			elog(ERROR, "table \"%s\" does not fit into a block", table->name);
-	}
+		seal_table(pay_seal_table(i), &block, message);
 	hasher = pay_hasher_begin();
 	pay_block_digest(message, hasher, &hash);
 	pay_hasher_end(hasher);
@@ -286,38 +291,77 @@ first_row(uint64 from, uint64 to, uint64 *xid)
 	return found;
 }
 
-/* Writes what the block holds of a table; returns the number of rows. */
-static int64
-seal_table(PaySealTable *table, const PayBlock *block, PayHash *root)
+/* Writes what the block holds of a table. */
+static void
+seal_table(PaySealTable *table, const PayBlock *block, PayBlockMessage *message)
 {
 	PaySealScan *scan = pay_seal_scan_begin(table, block->from_xid, block->to_xid);
-	PayLeafWriter *writer = pay_leaf_writer_begin(block->number, table->name);
-	PayMerkle	tree;
+	List	   *trees = NIL;
+	ListCell   *cell;
 	PayHash		leaf;
 
-	pay_merkle_init(&tree, NULL, 0);
 	while (pay_seal_scan_next(scan, &leaf))
 	{
-		pay_merkle_add(&tree, pay_seal_scan_hasher(scan), &leaf);
-		pay_leaf_write(writer, &leaf);
-	}
-	pay_leaf_writer_end(writer);
-	if (tree.leaves > 0)
-	{
-		PayArgs		args = {0};
+		PayGrowingTree *growing = find_tree(&trees, block->number, pay_seal_scan_tree(scan));
 
-		pay_merkle_root(&tree, pay_seal_scan_hasher(scan), root);
+		pay_merkle_add(&growing->tree, pay_seal_scan_hasher(scan), &leaf);
+		pay_leaf_write(growing->writer, &leaf);
+	}
+	list_sort(trees, compare_trees);
+	foreach(cell, trees)
+	{
+		PayGrowingTree *grown = lfirst(cell);
+		PayArgs		args = {0};
+		PayHash		root;
+
+		pay_leaf_writer_end(grown->writer);
+		pay_merkle_root(&grown->tree, pay_seal_scan_hasher(scan), &root);
+		if (!pay_block_add(message, grown->name, strlen(grown->name), grown->tree.leaves, &root))
+			elog(ERROR, "tree \"%s\" does not fit into a block", grown->name);
 		pay_arg_int64(&args, block->number);
-		pay_arg_text(&args, table->name);
-		pay_arg_int64(&args, tree.leaves);
-		pay_arg_bytes(&args, root->bytes, PAY_HASH_BYTES);
+		pay_arg_text(&args, grown->name);
+		pay_arg_int64(&args, grown->tree.leaves);
+		pay_arg_bytes(&args, root.bytes, PAY_HASH_BYTES);
 		pay_spi_exec(&insert_table, &args);
 	}
 	pay_seal_scan_end(scan);
-	return tree.leaves;
+}
+
+/* There are few, and most rows are of the one that was found last. */
+static PayGrowingTree *
+find_tree(List **trees, int64 block, const char *name)
+{
+	PayGrowingTree *growing;
+	ListCell   *cell;
+
+	foreach(cell, *trees)
+		if (strcmp(((PayGrowingTree *) lfirst(cell))->name, name) == 0)
+			return lfirst(cell);
+	growing = palloc(sizeof(PayGrowingTree));
+	growing->name = pstrdup(name);
+	pay_merkle_init(&growing->tree, NULL, 0);
+	growing->writer = pay_leaf_writer_begin(block, growing->name);
+	*trees = lcons(growing, *trees);
+	return growing;
+}
+
+static int
+compare_trees(const ListCell *a, const ListCell *b)
+{
+	return strcmp(((const PayGrowingTree *) lfirst(a))->name, ((const PayGrowingTree *) lfirst(b))->name);
 }
 
 /* ---------- for verify() ---------- */
+
+/* _seal_interval() */
+Datum
+pay_seal_interval(PG_FUNCTION_ARGS)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = pay_seal_interval_ms * INT64CONST(1000);
+	PG_RETURN_INTERVAL_P(interval);
+}
 
 /* _seal_count(from_xid, to_xid, max): rows of all sealed tables. */
 Datum

@@ -9,9 +9,9 @@
  * that no longer fits.  Memory is bounded by the size of a group, whatever the
  * size of a block.
  *
- * Rows that retention has removed leave gaps.  Their number is on record in
- * seal_retired, which is sealed itself, and just so many leaves may be passed
- * over.
+ * Retention removes months, and a month has trees of its own (seal/row.c): of
+ * those that partition_retired tells of, sealed itself, no row is there, and of
+ * all others every one.
  *
  * The chain of the blocks and the heads that others have witnessed are
  * verify()'s business, in SQL.
@@ -34,18 +34,25 @@
 #define GROUP_BLOCKS_MAX 500
 #define GROUP_ROWS 50000
 
+/* A tree of a block. */
+typedef struct PayCheckedTree
+{
+	const char *name;
+	bool		retired;		/* retention has removed its rows */
+	bool		bad;
+	int64		pos;			/* leaves passed */
+	PayHash		root;
+	PayMerkle	tree;
+	PayLeafReader leaves;
+	struct PayCheckedTree *next;	/* of the same block */
+} PayCheckedTree;
+
 typedef struct PayCheckedBlock
 {
 	int64		number;
 	uint64		from_xid;
 	uint64		to_xid;
-	int64		retired;		/* rows removed by retention */
-	bool		bad;
-	int64		pos;			/* leaves passed */
-	int64		skipped;		/* of them, taken for retired */
-	PayHash		root;
-	PayMerkle	tree;
-	PayLeafReader leaves;
+	PayCheckedTree *trees;
 } PayCheckedBlock;
 
 /* One run over one table. */
@@ -63,7 +70,7 @@ typedef struct PayCheck
 	PayCheckedBlock *blocks;
 } PayCheck;
 
-/* Where a block's rows and leaves first differ. */
+/* Where a tree's rows and leaves first differ. */
 typedef struct PayDifference
 {
 	bool		found;
@@ -75,22 +82,25 @@ typedef struct PayDifference
 } PayDifference;
 
 static bool read_group(PayCheck *check);
+static PayCheckedTree *add_tree(PayCheckedBlock *block, const char *name, int64 rows);
 static void check_group(PayCheck *check, uint64 from_xid);
 static PayCheckedBlock *find_block(PayCheck *check, uint64 xid);
-static void check_leaf(PayCheckedBlock *block, PayHasher *hasher, const PayHash *leaf);
-static void check_end(PayCheckedBlock *block, PayHasher *hasher);
-static void explain(PayCheck *check, PayCheckedBlock *block, uint64 from_xid);
-static void compare(PayCheck *check, PayCheckedBlock *block, uint64 from_xid, PayDifference *difference);
-static bool skip_retired(PayCheckedBlock *block, const PayHash *leaf, int64 *i);
-static const char *name_kind(PayCheckedBlock *block, int64 i, const PayHash *leaf, bool stored_found);
-static bool leaves_lead_to_root(PayCheckedBlock *block);
+static PayCheckedTree *find_tree(PayCheckedBlock *block, const char *name);
+static void check_leaf(PayCheckedTree *tree, PayHasher *hasher, const PayHash *leaf);
+static void check_end(PayCheckedTree *tree, PayHasher *hasher);
+static void explain(PayCheck *check, const PayCheckedBlock *block, PayCheckedTree *tree, uint64 from_xid);
+static void compare(PayCheck *check, const PayCheckedBlock *block, PayCheckedTree *tree, uint64 from_xid, PayDifference *difference);
+static const char *name_kind(PayCheckedTree *tree, int64 i, const PayHash *leaf, bool stored_found);
+static bool leaves_lead_to_root(PayCheckedTree *tree);
 static void put_finding(PayCheck *check, const char *kind, int64 block, const char *key, const char *detail);
 
-static PayStmt read_blocks = PAY_STMT(SPI_OK_SELECT,
-	"SELECT s.block, s.from_xid, s.to_xid, coalesce(t.rows, 0), t.root, coalesce(r.rows, 0) "
+/* Retired are trees that were sealed when it was noted: what comes later of the month is there. */
+static PayStmt read_trees = PAY_STMT(SPI_OK_SELECT,
+	"SELECT s.block, s.from_xid, s.to_xid, t.name, t.rows, t.root, r.from_time IS NOT NULL "
 	"FROM (SELECT b.block, b.from_xid, b.to_xid FROM payments.seal b WHERE b.block > $1 AND b.block <= $2 ORDER BY b.block LIMIT 500) s "
-	"LEFT JOIN payments.seal_table t ON t.block = s.block AND t.name = $3 "
-	"LEFT JOIN LATERAL (SELECT sum(x.rows)::bigint AS rows FROM payments.seal_retired x WHERE x.block = s.block AND x.name = $3) r ON true "
+	"LEFT JOIN payments.seal_table t ON t.block = s.block AND pg_catalog.split_part(t.name, '/', 1) = $3 "
+	"LEFT JOIN payments.partition_retired r ON r.table_name = $3 AND t.name = payments._seal_tree(r.table_name, r.from_time) "
+	" AND r.xid >= s.to_xid "
 	"ORDER BY s.block", INT8OID, INT8OID, TEXTOID);
 static PayStmt read_from = PAY_STMT(SPI_OK_SELECT,
 	"SELECT coalesce((SELECT s.from_xid FROM payments.seal s WHERE s.block = $1 AND s.block > 1), '0'::xid8)", INT8OID);
@@ -148,35 +158,56 @@ static bool
 read_group(PayCheck *check)
 {
 	PayArgs		args = {0};
+	SPITupleTable *found;
 	uint64		n;
 	int64		rows = 0;
 
 	pay_arg_int64(&args, check->last_block);
 	pay_arg_int64(&args, check->end_block);
 	pay_arg_text(&args, check->table->name);
-	n = pay_spi_exec(&read_blocks, &args);
-	Assert(n <= GROUP_BLOCKS_MAX);
+	n = pay_spi_exec(&read_trees, &args);
+	found = SPI_tuptable;
 	if (n == 0)
 		return false;
-	check->blocks = palloc0(sizeof(PayCheckedBlock) * n);
+	check->blocks = palloc0(sizeof(PayCheckedBlock) * Min(n, GROUP_BLOCKS_MAX));
 	check->n = 0;
-	for (uint64 i = 0; i < n && rows < GROUP_ROWS; i++)
+	for (uint64 i = 0; i < n; i++)
 	{
-		PayCheckedBlock *block = &check->blocks[check->n++];
+		PayCheckedBlock *block;
+		PayCheckedTree *tree;
 
-		block->number = pay_spi_int64(i, 1);
-		block->from_xid = pay_spi_xid8(i, 2);
-		block->to_xid = pay_spi_xid8(i, 3);
-		rows += pay_spi_int64(i, 4);
-		block->bad = pay_spi_int64(i, 4) > 0 && !pay_leaf_hash_copy(pay_spi_bytea(i, 5), &block->root);
-		block->retired = pay_spi_int64(i, 6);
-		pay_merkle_init(&block->tree, NULL, 0);
-		pay_leaf_reader_begin(&block->leaves, block->number, check->table->name, pay_spi_int64(i, 4));
-		check->last_block = block->number;
-		check->to_xid = Max(check->to_xid, block->to_xid);
+		if (check->n == 0 || check->last_block != pay_spi_int64(i, 1))
+		{
+			if (rows >= GROUP_ROWS)
+				break;
+			block = &check->blocks[check->n++];
+			block->number = check->last_block = pay_spi_int64(i, 1);
+			block->from_xid = pay_spi_xid8(i, 2);
+			block->to_xid = pay_spi_xid8(i, 3);
+			check->to_xid = Max(check->to_xid, block->to_xid);
+		}
+		if (pay_spi_isnull(i, 4))
+			continue;
+		tree = add_tree(&check->blocks[check->n - 1], pay_spi_text(i, 4), pay_spi_int64(i, 5));
+		tree->bad = !pay_leaf_hash_copy(pay_spi_bytea(i, 6), &tree->root);
+		tree->retired = pay_spi_bool(i, 7);
+		rows += tree->leaves.rows;
 	}
-	SPI_freetuptable(SPI_tuptable);
+	SPI_freetuptable(found);
 	return true;
+}
+
+static PayCheckedTree *
+add_tree(PayCheckedBlock *block, const char *name, int64 rows)
+{
+	PayCheckedTree *tree = palloc0(sizeof(PayCheckedTree));
+
+	tree->name = name;
+	pay_merkle_init(&tree->tree, NULL, 0);
+	pay_leaf_reader_begin(&tree->leaves, block->number, name, rows);
+	tree->next = block->trees;
+	block->trees = tree;
+	return tree;
 }
 
 static void
@@ -187,16 +218,20 @@ check_group(PayCheck *check, uint64 from_xid)
 
 	while (pay_seal_scan_next(scan, &leaf))
 	{
+		PayCheckedBlock *block = find_block(check, pay_seal_scan_xid(scan));
+
 		check->rows++;
-		check_leaf(find_block(check, pay_seal_scan_xid(scan)), pay_seal_scan_hasher(scan), &leaf);
+		check_leaf(find_tree(block, pay_seal_scan_tree(scan)), pay_seal_scan_hasher(scan), &leaf);
 	}
 	for (int i = 0; i < check->n; i++)
-		check_end(&check->blocks[i], pay_seal_scan_hasher(scan));
+		for (PayCheckedTree *tree = check->blocks[i].trees; tree; tree = tree->next)
+			check_end(tree, pay_seal_scan_hasher(scan));
 	pay_seal_scan_end(scan);
 
-	for (int i = 0; i < check->n && check->findings < check->findings_max; i++)
-		if (check->blocks[i].bad)
-			explain(check, &check->blocks[i], i == 0 ? from_xid : check->blocks[i - 1].to_xid);
+	for (int i = 0; i < check->n; i++)
+		for (PayCheckedTree *tree = check->blocks[i].trees; tree && check->findings < check->findings_max; tree = tree->next)
+			if (tree->bad)
+				explain(check, &check->blocks[i], tree, i == 0 ? from_xid : check->blocks[i - 1].to_xid);
 }
 
 /* The first block that ends behind the transaction; the last one if none does. */
@@ -218,65 +253,62 @@ find_block(PayCheck *check, uint64 xid)
 	return &check->blocks[low];
 }
 
-static void
-check_leaf(PayCheckedBlock *block, PayHasher *hasher, const PayHash *leaf)
+/* One that was not sealed is as good as one of no rows. */
+static PayCheckedTree *
+find_tree(PayCheckedBlock *block, const char *name)
 {
-	while (!block->bad)
-	{
-		const PayHash *stored = pay_leaf_at(&block->leaves, block->pos);
-
-		if (stored == NULL)
-		{
-			block->bad = true;
-			return;
-		}
-		block->pos++;
-		pay_merkle_add(&block->tree, hasher, stored);
-		if (memcmp(stored, leaf, sizeof(PayHash)) == 0)
-			return;
-		block->bad = ++block->skipped > block->retired;
-	}
+	for (PayCheckedTree *tree = block->trees; tree; tree = tree->next)
+		if (strcmp(tree->name, name) == 0)
+			return tree;
+	return add_tree(block, pstrdup(name), 0);
 }
 
-/* What is left must be retired rows, and all leaves must lead to the root. */
 static void
-check_end(PayCheckedBlock *block, PayHasher *hasher)
+check_leaf(PayCheckedTree *tree, PayHasher *hasher, const PayHash *leaf)
 {
+	const PayHash *stored = tree->bad || tree->retired ? NULL : pay_leaf_at(&tree->leaves, tree->pos++);
+
+	if (stored && memcmp(stored, leaf, sizeof(PayHash)) == 0)
+		pay_merkle_add(&tree->tree, hasher, stored);
+	else
+		tree->bad = true;
+}
+
+/* No row is missing, and all leaves must lead to the root. */
+static void
+check_end(PayCheckedTree *tree, PayHasher *hasher)
+{
+	const PayHash *stored;
 	PayHash		root;
 
-	if (!block->bad && block->leaves.rows - block->pos != block->retired - block->skipped)
-		block->bad = true;
-	while (!block->bad && block->pos < block->leaves.rows)
+	while (!tree->bad && tree->retired && (stored = pay_leaf_at(&tree->leaves, tree->pos)) != NULL)
 	{
-		const PayHash *stored = pay_leaf_at(&block->leaves, block->pos++);
-
-		if (stored)
-			pay_merkle_add(&block->tree, hasher, stored);
-		else
-			block->bad = true;
+		tree->pos++;
+		pay_merkle_add(&tree->tree, hasher, stored);
 	}
-	if (!block->bad && block->leaves.rows > 0)
+	tree->bad = tree->bad || tree->pos != tree->leaves.rows;
+	if (!tree->bad && tree->leaves.rows > 0)
 	{
-		pay_merkle_root(&block->tree, hasher, &root);
-		block->bad = memcmp(&root, &block->root, sizeof(PayHash)) != 0;
+		pay_merkle_root(&tree->tree, hasher, &root);
+		tree->bad = memcmp(&root, &tree->root, sizeof(PayHash)) != 0;
 	}
-	pay_leaf_reader_end(&block->leaves);
+	pay_leaf_reader_end(&tree->leaves);
 }
 
 /* ---------- what is wrong ---------- */
 
 static void
-explain(PayCheck *check, PayCheckedBlock *block, uint64 from_xid)
+explain(PayCheck *check, const PayCheckedBlock *block, PayCheckedTree *tree, uint64 from_xid)
 {
 	PayDifference d = {0};
-	bool		trusted = leaves_lead_to_root(block);
+	bool		trusted = leaves_lead_to_root(tree);
 	char	   *counts;
 	char	   *key;
 
-	compare(check, block, from_xid, &d);
-	counts = psprintf(INT64_FORMAT " rows were sealed, " INT64_FORMAT " of them retired, " INT64_FORMAT " are there",
-					  block->leaves.rows, block->retired, d.rows);
-	if (!trusted && block->retired == 0 && d.rows == block->leaves.rows && memcmp(&d.root, &block->root, sizeof(PayHash)) == 0)
+	compare(check, block, tree, from_xid, &d);
+	counts = psprintf("of \"%s\" " INT64_FORMAT " rows were sealed%s, " INT64_FORMAT " are there",
+					  tree->name, tree->leaves.rows, tree->retired ? " and later retired" : "", d.rows);
+	if (!trusted && d.rows == tree->leaves.rows && memcmp(&d.root, &tree->root, sizeof(PayHash)) == 0)
 		put_finding(check, "leaves", block->number, NULL, "the rows are as they were sealed, the leaves in seal_leaf are not");
 	else if (!d.found)
 		put_finding(check, "root", block->number, NULL,
@@ -289,34 +321,36 @@ explain(PayCheck *check, PayCheckedBlock *block, uint64 from_xid)
 		put_finding(check, d.kind, block->number, key,
 					trusted ? counts : psprintf("%s; the leaves in seal_leaf were changed as well, so it may be another row", counts));
 	}
-	pay_leaf_reader_end(&block->leaves);
+	pay_leaf_reader_end(&tree->leaves);
 }
 
-/* Reads the block's rows again, and finds the first that does not fit. */
+/* Reads the tree's rows again, and finds the first that does not fit. */
 static void
-compare(PayCheck *check, PayCheckedBlock *block, uint64 from_xid, PayDifference *d)
+compare(PayCheck *check, const PayCheckedBlock *block, PayCheckedTree *tree, uint64 from_xid, PayDifference *d)
 {
 	PaySealScan *scan = pay_seal_scan_begin(check->table, from_xid, block->to_xid);
 	const PayHash *stored;
 	PayHash		leaf,
 				odd_leaf,
 				odd_stored;
-	PayMerkle	tree;
+	PayMerkle	there;
 	int64		i = 0;
 	bool		stored_there = false,
 				stored_found = false;
 
-	pay_merkle_init(&tree, NULL, 0);
-	block->skipped = 0;
+	pay_merkle_init(&there, NULL, 0);
 	while (pay_seal_scan_next(scan, &leaf))
 	{
-		pay_merkle_add(&tree, pay_seal_scan_hasher(scan), &leaf);
+		if (strcmp(pay_seal_scan_tree(scan), tree->name) != 0)
+			continue;
+		pay_merkle_add(&there, pay_seal_scan_hasher(scan), &leaf);
 		if (d->found)
 		{
 			stored_found = stored_found || (stored_there && memcmp(&leaf, &odd_stored, sizeof(PayHash)) == 0);
 			continue;
 		}
-		if (skip_retired(block, &leaf, &i))
+		stored = pay_leaf_at(&tree->leaves, i);
+		if (!tree->retired && stored && memcmp(stored, &leaf, sizeof(PayHash)) == 0)
 		{
 			if (d->before)
 				pfree(d->before);
@@ -327,53 +361,30 @@ compare(PayCheck *check, PayCheckedBlock *block, uint64 from_xid, PayDifference 
 		d->found = true;
 		d->key = pay_seal_scan_key(scan);
 		odd_leaf = leaf;
-		stored = pay_leaf_at(&block->leaves, i);
 		stored_there = stored != NULL;
 		if (stored)
 			odd_stored = *stored;
 	}
-	d->rows = tree.leaves;
-	pay_merkle_root(&tree, pay_seal_scan_hasher(scan), &d->root);
+	d->rows = there.leaves;
+	pay_merkle_root(&there, pay_seal_scan_hasher(scan), &d->root);
 	pay_seal_scan_end(scan);
 	if (d->found)
-		d->kind = stored_there ? name_kind(block, i, &odd_leaf, stored_found) : "added";
-	else if (block->leaves.rows - i != block->retired - block->skipped)
+		d->kind = tree->retired ? "retired" : stored_there ? name_kind(tree, i, &odd_leaf, stored_found) : "added";
+	else if (!tree->retired && i < tree->leaves.rows)
 	{
 		d->found = true;
-		d->kind = block->leaves.rows - i > block->retired - block->skipped ? "missing" : "retired";
+		d->kind = "missing";
 	}
-}
-
-/* Is the row the leaf at *i, or after so many retired ones as may be?  Then *i is there. */
-static bool
-skip_retired(PayCheckedBlock *block, const PayHash *leaf, int64 *i)
-{
-	int64		spare = block->retired - block->skipped;
-
-	for (int64 k = 0; k <= spare; k++)
-	{
-		const PayHash *stored = pay_leaf_at(&block->leaves, *i + k);
-
-		if (stored == NULL)
-			return false;
-		if (memcmp(stored, leaf, sizeof(PayHash)) == 0)
-		{
-			*i += k;
-			block->skipped += k;
-			return true;
-		}
-	}
-	return false;
 }
 
 /* A row stands where leaf i should: is it one of the later leaves, and is that leaf a later row? */
 static const char *
-name_kind(PayCheckedBlock *block, int64 i, const PayHash *leaf, bool stored_found)
+name_kind(PayCheckedTree *tree, int64 i, const PayHash *leaf, bool stored_found)
 {
 	const PayHash *stored;
 	bool		leaf_found = false;
 
-	for (int64 k = i + 1; !leaf_found && (stored = pay_leaf_at(&block->leaves, k)) != NULL; k++)
+	for (int64 k = i + 1; !leaf_found && (stored = pay_leaf_at(&tree->leaves, k)) != NULL; k++)
 		leaf_found = memcmp(stored, leaf, sizeof(PayHash)) == 0;
 	if (leaf_found && !stored_found)
 		return "missing";
@@ -383,19 +394,19 @@ name_kind(PayCheckedBlock *block, int64 i, const PayHash *leaf, bool stored_foun
 }
 
 static bool
-leaves_lead_to_root(PayCheckedBlock *block)
+leaves_lead_to_root(PayCheckedTree *tree)
 {
 	PayHasher  *hasher = pay_hasher_begin();
-	PayMerkle	tree;
+	PayMerkle	kept;
 	PayHash		root;
 	const PayHash *stored;
 
-	pay_merkle_init(&tree, NULL, 0);
-	while ((stored = pay_leaf_at(&block->leaves, tree.leaves)) != NULL)
-		pay_merkle_add(&tree, hasher, stored);
-	pay_merkle_root(&tree, hasher, &root);
+	pay_merkle_init(&kept, NULL, 0);
+	while ((stored = pay_leaf_at(&tree->leaves, kept.leaves)) != NULL)
+		pay_merkle_add(&kept, hasher, stored);
+	pay_merkle_root(&kept, hasher, &root);
 	pay_hasher_end(hasher);
-	return tree.leaves == block->leaves.rows && (tree.leaves == 0 || memcmp(&root, &block->root, sizeof(PayHash)) == 0);
+	return kept.leaves == tree->leaves.rows && (kept.leaves == 0 || memcmp(&root, &tree->root, sizeof(PayHash)) == 0);
 }
 
 static void

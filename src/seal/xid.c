@@ -28,6 +28,7 @@
 
 #include "seal/xid.h"
 
+#include "core/caller.h"
 #include "core/cluster.h"
 #include "core/spi.h"
 
@@ -87,6 +88,7 @@ static PayStmt insert_epoch = PAY_STMT(SPI_OK_INSERT,
 
 PAY_FUNCTION(pay_seal_xid);
 PAY_FUNCTION(pay_seal_horizon_sql);
+PAY_FUNCTION(pay_seal_limit_sql);
 
 /* _seal_xid(): what the column xid defaults to. */
 Datum
@@ -188,6 +190,9 @@ pay_seal_horizon(void)
 	uint64		xmin;
 
 	read_place(&place, 0);
+	/* Nobody has written yet: what setup() has made waits, and gives way to what a restore brings. */
+	if (!place.known && place.epoch == 0)
+		return 0;
 	xmin = U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - GetActiveSnapshot()->xmin);
 	/* Prepared transactions of the old epoch may still be there, until the first of the new one has ended. */
 	if (place.continued && (!place.known || xmin < place.since))
@@ -196,8 +201,7 @@ pay_seal_horizon(void)
 }
 
 /* seal_horizon() */
-Datum
-pay_seal_horizon_sql(PG_FUNCTION_ARGS)
+PAY_VERB(pay_seal_horizon_sql)
 {
 	uint64		horizon;
 
@@ -205,4 +209,17 @@ pay_seal_horizon_sql(PG_FUNCTION_ARGS)
 	horizon = pay_seal_horizon();
 	pay_spi_end();
 	PG_RETURN_FULLTRANSACTIONID(FullTransactionIdFromU64(horizon));
+}
+
+/* _seal_limit() */
+Datum
+pay_seal_limit_sql(PG_FUNCTION_ARGS)
+{
+	PayPlace	place;
+
+	pay_spi_begin();
+	read_place(&place, 0);
+	pay_spi_end();
+	PG_RETURN_FULLTRANSACTIONID(FullTransactionIdFromU64(((uint64) place.epoch << EPOCH_SHIFT) +
+														 U64FromFullTransactionId(ReadNextFullTransactionId())));
 }

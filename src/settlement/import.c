@@ -4,13 +4,15 @@
  *
  * Amounts become minor units here and nowhere else: exactly, or the file is
  * refused.  Card numbers are masked in the whole file before a format function
- * sees it, so that no plug-in can store one.
+ * sees it, so that no plug-in can store one, and once more in what it makes of
+ * the file: a reader joins what stood apart.
  */
 #include "payments.h"
 
 #include "base/pan.h"
 #include "core/arguments.h"
 #include "core/spi.h"
+#include "settlement/import.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -25,6 +27,10 @@
 /* Everything is in memory some times over while it is read. */
 #define FILE_BYTES_MAX (128 * 1024 * 1024)
 
+/* Of a line that a message shows; what is behind is cut off after a look for card numbers. */
+#define LINE_LOOKED_AT 2000
+#define LINE_SHOWN 300
+
 static bool looks_grouped(Numeric value);
 static bool to_minor_units(Numeric value, int exponent, int unit, int64 *out);
 static int64 required_amount(FunctionCallInfo fcinfo, int argument, int line, const char *currency, int exponent, int unit, const char *what);
@@ -34,6 +40,7 @@ PAY_FUNCTION(pay_mask_card_numbers);
 PAY_FUNCTION(pay_settlement_amounts);
 PAY_FUNCTION(pay_settlement_amount);
 PAY_FUNCTION(pay_settlement_fail);
+PAY_FUNCTION(pay_settlement_line);
 PAY_FUNCTION(pay_mask_staged);
 
 /*
@@ -50,12 +57,7 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 	text	   *result;
 	char	   *to;
 
-	if (bytes > FILE_BYTES_MAX)
-		ereport(ERROR,
-				(errcode(PAY_ERR_FILE_TOO_LARGE),
-				 errmsg("the settlement file has %zu bytes, and %d are possible", bytes, FILE_BYTES_MAX),
-				 errhint("Ask for it in smaller periods, or by payout."),
-				 errhidestmt(true)));
+	pay_import_require_size(bytes);
 	result = palloc(VARHDRSZ + bytes);
 	to = VARDATA(result);
 	if (GetDatabaseEncoding() == PG_UTF8 && bytes >= 3 && memcmp(from, "\xef\xbb\xbf", 3) == 0)
@@ -68,9 +70,20 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 			to[n++] = from[i];
 	while (n > 0 && to[n - 1] == '\n')
 		n--;
-	(void) pay_pan_mask(to, n);
+	(void) pay_pan_mask_lines(to, n);
 	SET_VARSIZE(result, VARHDRSZ + n);
 	PG_RETURN_TEXT_P(result);
+}
+
+void
+pay_import_require_size(size_t bytes)
+{
+	if (bytes > FILE_BYTES_MAX)
+		ereport(ERROR,
+				(errcode(PAY_ERR_FILE_TOO_LARGE),
+				 errmsg("the settlement file has %zu bytes, and %d are possible", bytes, FILE_BYTES_MAX),
+				 errhint("Ask for it in smaller periods, or by payout."),
+				 errhidestmt(true)));
 }
 
 /*
@@ -214,6 +227,7 @@ broken(int line, const char *format,...)
 	va_start(args, format);
 	vsnprintf(problem, sizeof(problem), format, args);
 	va_end(args);
+	pay_pan_mask(problem, strlen(problem));
 	ereport(ERROR,
 			(errcode(PAY_ERR_FILE_BROKEN),
 			 errmsg("line %d of the settlement file cannot be read: %s", line, problem),
@@ -221,32 +235,71 @@ broken(int line, const char *format,...)
 			 errhidestmt(true)));
 }
 
-/* _settlement_fail(code, message, detail, hint): raises without showing the statement, which may be the file. */
+/*
+ * _settlement_line(content, line): a line of a file for a message, with card
+ * numbers masked and without control characters; null when there is no such line,
+ * or when it is one of a document, where lines say little.
+ */
+Datum
+pay_settlement_line(PG_FUNCTION_ARGS)
+{
+	text	   *content = PG_GETARG_TEXT_PP(0);
+	int			line = PG_GETARG_INT32(1);
+	const char *p = VARDATA_ANY(content),
+			   *end = p + VARSIZE_ANY_EXHDR(content),
+			   *stop;
+	char	   *copy;
+	int			bytes;
+
+	if (p < end && strchr("<{[", *p) != NULL)
+		PG_RETURN_NULL();
+	for (; line > 1 && p < end; line--)
+	{
+		stop = memchr(p, '\n', end - p);
+		p = stop ? stop + 1 : end;
+	}
+	if (line != 1 || p == end)
+		PG_RETURN_NULL();
+	stop = memchr(p, '\n', end - p);
+	bytes = (int) Min((stop ? stop : end) - p, LINE_LOOKED_AT);
+	copy = pnstrdup(p, pg_mbcliplen(p, bytes, bytes));
+	/* Before it is cut: half a card number is none. */
+	(void) pay_pan_mask(copy, strlen(copy));
+	for (char *c = copy; *c != '\0'; c++)
+		if ((unsigned char) *c < ' ' || *c == '\x7f')
+			*c = ' ';
+	bytes = pg_mbcliplen(copy, (int) strlen(copy), LINE_SHOWN);
+	if (copy[bytes] != '\0')
+		memcpy(copy + pg_mbcliplen(copy, bytes, bytes - 3), "...", 4);
+	PG_RETURN_TEXT_P(cstring_to_text(copy));
+}
+
+/*
+ * _settlement_fail(code, message, detail, hint): raises without showing the
+ * statement, which may be the file, nor what looks like a card number.
+ */
 Datum
 pay_settlement_fail(PG_FUNCTION_ARGS)
 {
-	static const int codes[] = {PAY_ERR_FORMAT_UNKNOWN, PAY_ERR_FILE_BROKEN, PAY_ERR_FILE_TOTALS, PAY_ERR_FILE_IMPORTED,
-	PAY_ERR_FILE_TOO_LARGE, PAY_ERR_PSP_UNKNOWN, ERRCODE_INVALID_PARAMETER_VALUE};
-	char	   *code = pay_text_argument(fcinfo, 0),
-			   *message = pay_text_argument(fcinfo, 1),
-			   *detail = pay_text_argument(fcinfo, 2),
-			   *hint = pay_text_argument(fcinfo, 3);
-	int			state = PAY_ERR_INTERNAL;
+	char	   *text[4];
 
-	if (code == NULL || message == NULL || hint == NULL)
+	for (int i = 0; i < (int) lengthof(text); i++)
+	{
+		text[i] = pay_text_argument(fcinfo, i);
+		if (text[i])
+			pay_pan_mask(text[i], strlen(text[i]));
+	}
+	if (text[0] == NULL || strlen(text[0]) != 5 || text[1] == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("code, message and hint must not be null"),
-				 errhint("Leave out nothing but the detail."),
+				 errmsg("code and message must not be null"),
+				 errhint("Leave out nothing but the detail and the hint."),
 				 errhidestmt(true)));
-	for (int i = 0; i < (int) lengthof(codes); i++)
-		if (strcmp(unpack_sql_state(codes[i]), code) == 0)
-			state = codes[i];
 	ereport(ERROR,
-			(errcode(state),
-			 errmsg("%s", message),
-			 detail ? errdetail("%s", detail) : 0,
-			 errhint("%s", hint),
+			(errcode(MAKE_SQLSTATE(text[0][0], text[0][1], text[0][2], text[0][3], text[0][4])),
+			 errmsg("%s", text[1]),
+			 text[2] ? errdetail("%s", text[2]) : 0,
+			 text[3] ? errhint("%s", text[3]) : errhint("Nothing was imported."),
 			 errhidestmt(true)));
 	return (Datum) 0;
 }

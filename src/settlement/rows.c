@@ -11,6 +11,7 @@
 #include "payments.h"
 
 #include "base/json.h"
+#include "base/pan.h"
 #include "format/bank.h"
 #include "psp/report.h"
 
@@ -49,6 +50,7 @@ typedef struct PayTuple
 	int			n;
 	Datum		values[BANK_COLUMNS];
 	bool		nulls[BANK_COLUMNS];
+	bool		has_card_number;	/* in a text; import_settlement() masks it */
 } PayTuple;
 
 /* Reads the next row and makes it a tuple, in memory that is reset now and then. */
@@ -64,6 +66,7 @@ static Datum csv_rows(FunctionCallInfo fcinfo, const PayCsvFormat *format);
 static PayFileResult next_csv(void *source, PayTuple *tuple);
 static PayFileResult next_stripe_line(void *lines, PayTuple *tuple);
 static void to_server_encoding(PaySettlementRow *row);
+static void close_camt(void *camt);
 static PayFileResult next_camt(void *camt, PayTuple *tuple);
 static PayFileResult next_mt940(void *file, PayTuple *tuple);
 static void all_rows(FunctionCallInfo fcinfo, PayNext next, void *file, const PayFileProblem *problem);
@@ -72,7 +75,7 @@ static void read_options(Jsonb *json, PayFileOptions *options, PayZone *zone);
 static void read_keys(Jsonb *json, const char *allowed);
 static void read_columns(Jsonb *json, PayFileOptions *options);
 static void read_kinds(Jsonb *json, PayFileOptions *options);
-static int	read_pairs(Jsonb *json, const char *name, const char *example, const char **keys, const char **values);
+static int	read_pairs(Jsonb *json, const char *name, const char *example, bool nulls, const char **keys, const char **values);
 static const char *option_word(Jsonb *json, const char *name, const char *const *words);
 static bool find_zone(const char *name, PayZone *zone);
 pg_noreturn static void refuse(const PayFileProblem *problem);
@@ -207,16 +210,28 @@ to_server_encoding(PaySettlementRow *row)
 Datum
 pay_settlement_camt053(PG_FUNCTION_ARGS)
 {
-	PayCamt    *camt = palloc(sizeof(PayCamt));
+	PayCamt    *camt = palloc0(sizeof(PayCamt));
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 	const char *original;
 	size_t		bytes;
 	char	   *copy;
 
 	read_keys(PG_GETARG_JSONB_P(1), "");
 	copy = writable(PG_GETARG_TEXT_PP(0), &original, &bytes);
+	/* An error takes the parser's memory along with ours. */
+	callback->func = close_camt;
+	callback->arg = camt;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	pay_camt_open(camt, copy, original, bytes);
 	all_rows(fcinfo, next_camt, camt, &camt->problem);
+	pay_camt_close(camt);
 	return (Datum) 0;
+}
+
+static void
+close_camt(void *camt)
+{
+	pay_camt_close(camt);
 }
 
 static PayFileResult
@@ -310,14 +325,28 @@ read_options(Jsonb *json, PayFileOptions *options, PayZone *zone)
 {
 	static const char *const separators[] = {",", ";", "tab", NULL};
 	static const char *const points[] = {".", ",", NULL};
+	/* In the order of PayGrouping. */
+	static const char *const groupings[] = {",", ".", "'", " ", NULL};
+	static const char *const fees[] = {"subtracted", "added", NULL};
 	static const char *const orders[] = {"YMD", "DMY", "MDY", NULL};
 	const char *word;
 
-	read_keys(json, " separator decimal dates timezone currency columns kinds ");
+	read_keys(json, " separator decimal thousands fee dates timezone currency columns kinds ");
 	word = option_word(json, "separator", separators);
 	options->separator = word == NULL ? '\0' : strcmp(word, "tab") == 0 ? '\t' : *word;
 	word = option_word(json, "decimal", points);
 	options->point = word ? *word : '.';
+	word = option_word(json, "thousands", groupings);
+	for (int i = 0; word && groupings[i]; i++)
+		if (strcmp(word, groupings[i]) == 0)
+			options->grouping = PAY_GROUP_COMMA + i;
+	if (word && *word == options->point)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options \"decimal\" and \"thousands\" are the same sign"),
+				 errhint("\"decimal\" is \".\" unless it is said.")));
+	word = option_word(json, "fee", fees);
+	options->fee_added = word && strcmp(word, fees[1]) == 0;
 	word = option_word(json, "dates", orders);
 	options->dates = word == NULL || *word == 'Y' ? PAY_DATE_ISO : *word == 'D' ? PAY_DATE_DMY : PAY_DATE_MDY;
 	options->currency = option_word(json, "currency", NULL);
@@ -368,7 +397,7 @@ read_columns(Jsonb *json, PayFileOptions *options)
 {
 	const char *cells[PAY_KINDS_MAX],
 			   *names[PAY_KINDS_MAX];
-	int			n = read_pairs(json, "columns", "{\"columns\": {\"gross\": \"Amount\"}}", cells, names);
+	int			n = read_pairs(json, "columns", "{\"columns\": {\"gross\": \"Amount\"}}", true, cells, names);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -383,13 +412,14 @@ read_columns(Jsonb *json, PayFileOptions *options)
 					 errhint("docs/reconciliation.md lists what a column can mean."),
 					 errhidestmt(true)));
 		options->columns[cell] = names[i];
+		options->left_out[cell] = names[i] == NULL;
 	}
 }
 
 static void
 read_kinds(Jsonb *json, PayFileOptions *options)
 {
-	options->kinds = read_pairs(json, "kinds", "{\"kinds\": {\"Sale\": \"charge\"}}", options->types, options->kind_of_type);
+	options->kinds = read_pairs(json, "kinds", "{\"kinds\": {\"Sale\": \"charge\"}}", false, options->types, options->kind_of_type);
 	for (int i = 0; i < options->kinds; i++)
 		if (!pay_csv_is_kind(options->kind_of_type[i]))
 			ereport(ERROR,
@@ -399,9 +429,9 @@ read_kinds(Jsonb *json, PayFileOptions *options)
 					 errhidestmt(true)));
 }
 
-/* The keys and values of an option that is an object of strings; 0 when it is left out. */
+/* The keys and values of an option that is an object of strings, or of nulls as well; 0 when it is left out. */
 static int
-read_pairs(Jsonb *json, const char *name, const char *example, const char **keys, const char **values)
+read_pairs(Jsonb *json, const char *name, const char *example, bool nulls, const char **keys, const char **values)
 {
 	JsonbValue	pairs,
 				v;
@@ -420,6 +450,8 @@ read_pairs(Jsonb *json, const char *name, const char *example, const char **keys
 			keys[n] = pnstrdup(v.val.string.val, v.val.string.len);
 		else if (token == WJB_VALUE && v.type == jbvString)
 			values[n++] = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (token == WJB_VALUE && v.type == jbvNull && nulls)
+			values[n++] = NULL;
 		else
 			fits = token == WJB_BEGIN_OBJECT || token == WJB_END_OBJECT;
 	}
@@ -548,6 +580,8 @@ put(PayTuple *tuple, Datum value, bool isnull)
 static void
 put_text(PayTuple *tuple, const char *text)
 {
+	if (text && pay_pan_found(text, strlen(text)))
+		tuple->has_card_number = true;
 	put(tuple, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
 }
 
@@ -628,8 +662,11 @@ put_raw(PayTuple *tuple, const PayBankRow *row)
 	v.val.string.val = "text";
 	v.val.string.len = 4;
 	(void) pushJsonbValue(&state, WJB_KEY, &v);
-	v.val.string.val = unconstify(char *, row->raw);
+	v.val.string.val = pnstrdup(row->raw, row->raw_bytes);
 	v.val.string.len = row->raw_bytes;
+	/* A number that was found only now was hidden in the text: nobody can say where, so no digit of it stays. */
+	if (tuple->has_card_number || row->hides)
+		pay_pan_blank(v.val.string.val, v.val.string.len);
 	(void) pushJsonbValue(&state, WJB_VALUE, &v);
 	put(tuple, JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))), false);
 }

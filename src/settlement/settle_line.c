@@ -10,6 +10,7 @@
 #include "payments.h"
 
 #include "core/spi.h"
+#include "core/caller.h"
 #include "payment/apply.h"
 
 #include "catalog/pg_type.h"
@@ -86,7 +87,7 @@ pay_settlement_apply(PG_FUNCTION_ARGS)
 		if (read_line(row, psp, &reports[n]))
 			n++;
 	}
-	pay_apply(reports, n, wait, GetCurrentTimestamp(), GetUserNameFromId(GetOuterUserId(), false));
+	pay_apply(reports, n, wait, GetCurrentTimestamp(), pay_caller_name());
 	pay_spi_end();
 	for (int i = 0; i < n; i++)
 	{

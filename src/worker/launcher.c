@@ -17,6 +17,7 @@
 #include "worker/trouble.h"
 #include "worker/worker.h"
 
+#include "core/caller.h"
 #include "core/clock.h"
 #include "core/cluster.h"
 #include "core/guc.h"
@@ -339,6 +340,12 @@ database_in_the_way(Node *statement)
 			return ((DropdbStmt *) statement)->dbname;
 		case T_RenameStmt:
 			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ? ((RenameStmt *) statement)->subname : NULL;
+		case T_AlterDatabaseStmt:
+			/* To another tablespace; other options leave it where it is. */
+			foreach(cell, ((AlterDatabaseStmt *) statement)->options)
+				if (strcmp(((DefElem *) lfirst(cell))->defname, "tablespace") == 0)
+					return ((AlterDatabaseStmt *) statement)->dbname;
+			return NULL;
 		case T_CreatedbStmt:
 			foreach(cell, ((CreatedbStmt *) statement)->options)
 			{
@@ -386,8 +393,7 @@ static PayStmt enable_worker = PAY_STMT(SPI_OK_UPDATE,
  * stop_worker() locks the same row, and has given the lock of those that serve
  * back when it lets go of it (retire() in worker.c).  So whoever is seen here stays.
  */
-Datum
-pay_start_worker(PG_FUNCTION_ARGS)
+PAY_VERB(pay_start_worker)
 {
 	PayArgs		args = {0};
 	int			pid;
@@ -441,8 +447,7 @@ start_by_hand(void)
 }
 
 /* stop_worker(): no more calls from this database until start_worker(). */
-Datum
-pay_stop_worker(PG_FUNCTION_ARGS)
+PAY_VERB(pay_stop_worker)
 {
 	PayArgs		args = {0};
 

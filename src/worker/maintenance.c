@@ -32,6 +32,8 @@ static TimestampTz months_due_at = 0;
 
 static void fold(void);
 static void fold_work(void *arg);
+static void release_work(void *arg);
+static void come_again(int64 done);
 static void sweep_work(void *arg);
 static void seal(void);
 static void make_months(void);
@@ -77,20 +79,30 @@ fold(void)
 	if (now < fold_at)
 		return;
 	fold_at = now + (PaySteady) pay_poll_interval_ms * 1000;
+	/* One each: what one of them fails at does not undo the other. */
 	pay_worker_transaction(fold_work, NULL, NULL);
+	pay_worker_transaction(release_work, NULL, NULL);
 	pay_worker_transaction(sweep_work, NULL, NULL);
 }
 
 static void
 fold_work(void *arg)
 {
-	int64		done;
-
 	pay_spi_exec(&fold_hot_accounts, NULL);
-	done = pay_spi_int64(0, 1);
+	come_again(pay_spi_int64(0, 1));
+}
+
+static void
+release_work(void *arg)
+{
 	pay_spi_exec(&release_expired_holds, NULL);
-	done += pay_spi_int64(0, 1);
-	/* Others post as well: while there was something, come again soon. */
+	come_again(pay_spi_int64(0, 1));
+}
+
+/* Others post as well: while there was something to do, soon. */
+static void
+come_again(int64 done)
+{
 	if (done > 0)
 		fold_at = pay_clock_now() + FOLD_MS * 1000;
 }

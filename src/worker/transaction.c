@@ -11,6 +11,7 @@
 
 #include "worker/transaction.h"
 
+#include "core/caller.h"
 #include "core/spi.h"
 
 #include "access/xact.h"
@@ -111,6 +112,7 @@ run_as_owner(void (*work) (void *), void *arg, MemoryContext context)
 	{
 		GetUserIdAndSecContext(&user, &security);
 		SetUserIdAndSecContext(pay_owner_oid(), security | SECURITY_LOCAL_USERID_CHANGE);
+		pay_caller_set(user);
 		pay_spi_begin();
 		in_step = true;
 		work(arg);

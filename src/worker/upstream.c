@@ -3,9 +3,9 @@
  *		A PSP as the worker sees it.
  *
  * What is always true: an upstream that is usable is not halted, its adapter is
- * here, and unless it answers in process this cluster is armed and its secret
- * at hand.  Why one is not is said in the log, once, and in psp_health where
- * nobody else could tell.  One has a token cache
+ * here, and unless it answers in process this cluster is armed, its secret at
+ * hand and its address one that we allow.  Why one is not, all of it, is said in
+ * the log, once, and in psp_health where nobody else could tell.  One has a token cache
  * just when its adapter asks for tokens, and its adapter never changes.
  *
  * One that has no row any more is kept until its last request has ended, and
@@ -50,12 +50,12 @@ static PayUpstream **in_turn = NULL;
 static int	in_turn_size = 0;
 static int	upstream_count = 0;
 
-/* Why a PSP is not called; `why` NULL: it is. */
+/* All that keeps a PSP from being called; `why` NULL: nothing does. */
 typedef struct PayObstacle
 {
 	const char *why;
-	const char *hint;
-	bool		known;			/* without us: it is in a table, or worker_status asks for itself */
+	const char *ours;			/* of it, what nobody else can tell: the rest is in a table, or worker_status asks for itself */
+	const char *hint;			/* to the first of it */
 } PayObstacle;
 
 static void make_room(int n);
@@ -64,6 +64,7 @@ static PayUpstream *find_or_add(const char *psp, const PayAdapter *adapter);
 static PayUpstream key_of(const char *psp, const PayAdapter *adapter);
 static void forget(PayUpstream *upstream);
 static PayObstacle find_obstacle(PayUpstream *upstream, const char *unarmed, const char *halted, const char *secret_name);
+static void add_obstacle(PayObstacle *obstacle, const char *why, const char *hint, bool known);
 static const char *read_secret(PayUpstream *upstream, const char *secret_name, PaySteady now);
 static void forget_told(PayUpstream *upstream);
 static void forget_account(PayUpstream *upstream);
@@ -243,7 +244,7 @@ read_upstream(uint64 row, const char *unarmed)
 	upstream->usable = obstacle.why == NULL;
 	/* It is asked all the same: somebody may have changed the rule. */
 	if (upstream->usable && upstream->account.hindered)
-		obstacle = (PayObstacle) {upstream->account.hindered, "Nothing is sent before the PSP could be asked whose account the secret is of.  Check its base_url, and the settings payments.allow_networks, payments.allow_http and payments.ca_file.", false};
+		add_obstacle(&obstacle, upstream->account.hindered, "Nothing is sent before the PSP could be asked whose account the secret is of.  Check its base_url, and the settings payments.allow_networks, payments.allow_http and payments.ca_file.", false);
 	note_obstacle(upstream, &obstacle);
 	return upstream;
 }
@@ -285,6 +286,7 @@ forget(PayUpstream *upstream)
 	}
 	keep(&upstream->base_url, NULL);
 	keep(&upstream->problem, NULL);
+	keep(&upstream->unfit, NULL);
 	keep(&upstream->secret_problem, NULL);
 	keep(&upstream->account.hindered, NULL);
 	hash_search(upstreams, upstream, HASH_REMOVE, NULL);
@@ -294,27 +296,44 @@ static PayObstacle
 find_obstacle(PayUpstream *upstream, const char *unarmed, const char *halted, const char *secret_name)
 {
 	PaySteady	now = pay_clock_now();
+	PayObstacle obstacle = {0};
 	const char *problem;
 
 	if (upstream->adapter == NULL)
-		return (PayObstacle) {"the library has no such adapter", "Install the version of payments that has it, and restart the server.", false};
+		add_obstacle(&obstacle, "the library has no such adapter", "Install the version of payments that has it, and restart the server.", false);
 	if (halted)
-		return (PayObstacle) {psprintf("it is halted: %s", halted),
-			psprintf("Repair what it complains of; then SELECT payments.resume_psp('%s').", upstream->psp), true};
-	if (upstream->adapter->in_process)
-		return (PayObstacle) {0};
+		add_obstacle(&obstacle, psprintf("it is halted: %s", halted),
+					 psprintf("Repair what it complains of; then SELECT payments.resume_psp('%s').", upstream->psp), true);
+	if (upstream->adapter == NULL || upstream->adapter->in_process)
+		return obstacle;
 	if (unarmed)
-		return (PayObstacle) {unarmed, "SELECT payments.arm(), once you know that no other copy of this database sends.", true};
+		add_obstacle(&obstacle, unarmed, "SELECT payments.arm(), once you know that no other copy of this database sends.", true);
+	/* Set so since create_psp() took it; other rules are judged when its name is looked up. */
+	if (!pay_allow_http && pg_strncasecmp(upstream->base_url, "http://", 7) == 0)
+		add_obstacle(&obstacle, "plain http is not allowed: payments.allow_http is off", "For tests, set payments.allow_http and use a loopback address; else give it another base_url.", false);
 	if (secret_name == NULL)
-		return (PayObstacle) {"no secret is configured", "SELECT payments.create_psp(..., secret => ...) once more, with the name of its entry in the secrets file.", false};
+	{
+		add_obstacle(&obstacle, "no secret is configured", "SELECT payments.create_psp(..., secret => ...) once more, with the name of its entry in the secrets file.", false);
+		return obstacle;
+	}
 	if (upstream->secret_read_at == 0 || strcmp(upstream->secret_name, secret_name) != 0 ||
 		now >= upstream->secret_read_at + SECRET_MAX_AGE_MS * 1000)
 		problem = read_secret(upstream, secret_name, now);
 	else
 		problem = upstream->secret_problem;
 	if (problem)
-		return (PayObstacle) {problem, "psp.secret names the entry of the file that payments.secrets_file names; it is read again within seconds.", false};
-	return (PayObstacle) {0};
+		add_obstacle(&obstacle, problem, "psp.secret names the entry of the file that payments.secrets_file names; it is read again within seconds.", false);
+	return obstacle;
+}
+
+static void
+add_obstacle(PayObstacle *obstacle, const char *why, const char *hint, bool known)
+{
+	obstacle->why = obstacle->why ? psprintf("%s; %s", obstacle->why, why) : why;
+	if (!known)
+		obstacle->ours = obstacle->ours ? psprintf("%s; %s", obstacle->ours, why) : why;
+	if (obstacle->hint == NULL)
+		obstacle->hint = hint;
 }
 
 /* Returns what is wrong with it. */
@@ -383,7 +402,7 @@ note_obstacle(PayUpstream *upstream, const PayObstacle *obstacle)
 	if (same)
 		return;
 	keep(&upstream->problem, obstacle->why);
-	upstream->unfit = obstacle->known ? NULL : upstream->problem;
+	keep(&upstream->unfit, obstacle->ours);
 	upstream->health_changed = true;
 	if (obstacle->why)
 		ereport(LOG,

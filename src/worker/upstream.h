@@ -47,7 +47,7 @@ typedef struct PayUpstream
 	bool		health_noted;	/* there is a row of it */
 	bool		health_changed; /* more than the pace has */
 	PaySteady	health_noted_at;
-	const char *unfit;			/* why it is not called, as far as nobody else can tell; NULL: it is, or that is known */
+	char	   *unfit;			/* why it is not called, as far as nobody else can tell; NULL: it is, or that is known */
 
 	/* Of the accounts lane, of an adapter with build_account(): whose account is the secret of? */
 	struct

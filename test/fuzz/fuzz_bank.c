@@ -5,7 +5,8 @@
  *
  * The first byte chooses the format, the rest is the file.
  */
-// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/mt940.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c
+// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/camt053_entry.c ../../src/format/mt940.c ../../src/format/mt940_text.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c ../../src/base/pan.c
+// libs: -lxml2
 #include "payments.h"
 
 #include "format/bank.h"
@@ -58,6 +59,8 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 			CHECK(pay_decimal_add(&sum, &row.opening, 1) && pay_decimal_equal(&sum, &row.closing));
 		memset(&sum, 0, sizeof(sum));
 	}
+	if (is_camt)
+		pay_camt_close(camt);
 	free(original);
 	free(text);
 	free(camt);

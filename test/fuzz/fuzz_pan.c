@@ -22,7 +22,7 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 	char	   *text = malloc(bytes);
 	bool		found;
 	int			masked;
-	size_t		stars = 0;
+	size_t		changed = 0;
 
 	if (bytes > 0)
 		memcpy(text, data, bytes);
@@ -35,16 +35,20 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 	{
 		if (text[i] == (char) data[i])
 			continue;
-		CHECK(text[i] == '*' && data[i] >= '0' && data[i] <= '9');
-		stars++;
+		CHECK(data[i] >= 0x80 || (text[i] == '*' && data[i] >= '0' && data[i] <= '9'));
+		changed++;
 	}
-	/* Of 12 to 19 digits all but ten. */
-	CHECK(stars >= (size_t) masked * 2 && stars <= (size_t) masked * 9);
+	/* Of 12 to 19 digits all but ten, and a digit has up to four bytes. */
+	CHECK(changed >= (size_t) masked * 2 && changed <= (size_t) masked * 9 * 4);
 
 	/* What is left may look like a number together with its neighbours, but not for ever. */
 	for (size_t passes = 0; pay_pan_mask(text, bytes) > 0; passes++)
 		CHECK(passes < bytes);
 	CHECK(!pay_pan_found(text, bytes));
+	CHECK(pay_pan_mask_lines(text, bytes) == 0);
+	pay_pan_blank(text, bytes);
+	for (size_t i = 0; i < bytes; i++)
+		CHECK(text[i] < '0' || text[i] > '9');
 	free(text);
 	return 0;
 }

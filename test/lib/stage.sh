@@ -33,7 +33,7 @@ else
 	PG_CONFIG=/usr/lib/postgresql/$PG_MAJOR/bin/pg_config
 fi
 # A browser is large, and only the tests print pages.
-PACKAGES="build-essential clang libclang-rt-dev libcurl4-openssl-dev libipc-run-perl libtap-parser-sourcehandler-pgtap-perl
+PACKAGES="build-essential clang libclang-rt-dev libcurl4-openssl-dev libxml2-dev libipc-run-perl libtap-parser-sourcehandler-pgtap-perl
 	postgresql-$PG_MAJOR postgresql-$PG_MAJOR-cron postgresql-$PG_MAJOR-pgtap postgresql-client-$PG_MAJOR postgresql-server-dev-$PG_MAJOR python3 python3-pglast python3-psycopg2 rsync ${PAY_MORE_PACKAGES:-}"
 
 say() { printf '%s\n' "$*" >&2; }

@@ -124,7 +124,17 @@ def bad_text(text, longest, may_be_empty=False):
         return None
     if not 1 <= len(text.encode()) <= longest:
         return '22023'
-    return 'PY009' if '4111 1111 1111 1111' in text else None
+    return 'PY009' if holds_card(text) else None
+
+
+def holds_card(text):
+    return text is not None and '4111 1111 1111 1111' in text
+
+
+def refuse_cards(*texts):
+    """What every verb looks at before anything else."""
+    if any(map(holds_card, texts)):
+        raise Refused('PY009')
 
 
 class Model:
@@ -188,6 +198,7 @@ class Model:
     # ---- accounts ----
 
     def create_account(self, merchant, code, currency, type_, hot, low, high, history, parts):
+        refuse_cards(code)
         if bad_text(code, 200):
             raise Refused(bad_text(code, 200))
         limited = low is not None or high is not None
@@ -358,6 +369,7 @@ class Model:
 
     def post(self, e):
         """post(), and what else is a posting on its own: raises instead of remembering refusals."""
+        refuse_cards(e.reference, e.description, e.kind)
         error = self.invalid(e)
         if error:
             raise Refused(error)
@@ -499,6 +511,7 @@ class Model:
     # ---- transactions of many legs ----
 
     def post_transaction(self, legs, reference=None, description=None, kind='manual', effective_at=None, backdated=False, imported=False):
+        refuse_cards(reference, description, kind)
         if not legs or (reference is not None and not 1 <= len(reference.encode()) <= 248):
             raise Refused('22023')
         elements = [Element(debit, credit, amount, None if reference is None else f'{reference}:{i}', description, kind, effective_at, backdated,
@@ -511,6 +524,7 @@ class Model:
 
     def reverse_transaction(self, transaction_id, reason, reference=None):
         """All legs, the last first."""
+        refuse_cards(reason, reference)
         first = self.postings.get(transaction_id)
         if first is None or (first.group and first.group.postings[0] is not first):
             raise Refused('PY213')
@@ -534,6 +548,7 @@ class Model:
     # ---- holds ----
 
     def hold(self, debit_id, credit_id, amount, reference=None, expires_at=None, description=None, balancing=False):
+        refuse_cards(reference, description)
         if amount <= 0 or debit_id == credit_id:
             raise Refused('22023')
         for error in (bad_text(reference, 255), bad_text(description, 1000)):
@@ -583,6 +598,7 @@ class Model:
             self.drop(self.due, hold)
 
     def post_hold(self, hold_id, amount=None, final=True, reference=None):
+        refuse_cards(reference)
         if amount is not None and amount <= 0:
             raise Refused('22023')
         if bad_text(reference, 255):
@@ -610,6 +626,7 @@ class Model:
         return posting
 
     def void_hold(self, hold_id, reason=None):
+        refuse_cards(reason)
         if bad_text(reason, 1000):
             raise Refused(bad_text(reason, 1000))
         hold = self.holds.get(hold_id)
@@ -634,6 +651,7 @@ class Model:
     # ---- reversals ----
 
     def reverse(self, posting_id, reason, reference=None):
+        refuse_cards(reason, reference)
         original = self.postings.get(posting_id)
         if original is None:
             raise Refused('PY213')

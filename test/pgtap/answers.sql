@@ -159,23 +159,38 @@ SELECT is(pg_temp.last_operation(:'id'), 'capture awaiting_retry', 'halted: the 
 SELECT payments.resume_psp('tap');
 SELECT is(pg_temp.turn(:'id', NULL), 'authorized', 'resumed: no answer');
 SELECT is(pg_temp.turn(:'id', 401, '{"error": {"type": "invalid_request_error"}}'), 'authorized', 'halted again, by the answer to a question');
-SELECT is((SELECT halted_reason FROM payments.psp WHERE psp = 'tap'), 'the PSP refused our credentials: HTTP status 401', 'halted again: why');
+SELECT is((SELECT halted_reason FROM payments.psp WHERE psp = 'tap'), 'the PSP refused our credentials: HTTP status 401, invalid_request_error', 'halted again: why');
 SELECT is(pg_temp.last_operation(:'id'), 'capture in_doubt', 'what is in doubt stays so');
 SELECT payments.resume_psp('tap');
 SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('succeeded', 'pi_halt', 1000)), 'succeeded', 'resumed: found');
 
 -- ---------- what can neither be sent nor asked for
-SELECT pg_temp.make('no-method', method => NULL) AS id \gset
-SELECT is(pg_temp.turn(:'id', 200), NULL, 'without a payment method nothing is handed out');
-SELECT is(pg_temp.dead(:'id'), 'cannot_build: Stripe needs a payment method', 'it is for a person');
-SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'no-method-1')), 'succeeded', 'who can still cancel it, as nothing was sent');
-SELECT is(pg_temp.dead(:'id'), NULL, 'which resolves it');
+SELECT throws_ok($$SELECT pg_temp.make('no-method', method => NULL)$$, 'PY407', 'PSP "tap" cannot take this payment: Stripe needs a payment method', 'what cannot be sent is refused at the call');
+SELECT throws_ok($$SELECT pg_temp.make('no-method', 'manual', method => '')$$, 'PY407', NULL, 'an authorization as well');
+SELECT is_empty($$SELECT FROM payments.idempotency_key WHERE key = 'no-method'$$, 'and nothing of it is kept');
+SELECT pg_temp.make('no-intent') AS id \gset
+SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('succeeded', 'pi_no_intent', 1000)), 'succeeded', 'charged');
+UPDATE payments.payment SET psp_payment_id = NULL WHERE payment_id = :'id';
+SELECT throws_ok(format('SELECT payments.refund_payment(%L, ''no-intent-1'')', :'id'), 'PY407', 'PSP "tap" does not support this: the payment has no PaymentIntent', 'nor is a refund accepted that could not be sent');
+UPDATE payments.payment SET psp_payment_id = 'pi_no_intent' WHERE payment_id = :'id';
+
+-- ---------- the payer must confirm, and has no page for it
+SELECT pg_temp.make('no-page', 'manual') AS id \gset
+SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('requires_action', 'pi_no_page')), 'requires_action', 'the payer must confirm');
+SELECT results_eq(format('SELECT next_action_url, failure_code FROM payments.get_payment(%L)', :'id'), $$VALUES (NULL, 'return_url_missing')$$, 'without return_url he cannot, and get_payment() says so');
+SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('requires_capture', 'pi_no_page')), 'authorized', 'who could all the same');
+SELECT is((SELECT failure_code FROM payments.get_payment(:'id')), NULL, 'has succeeded');
+SELECT payment_id AS id FROM payments.create_payment('page', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', return_url => 'https://shop.example/') \gset
+SELECT is(pg_temp.turn(:'id', 200, (pg_temp.intent('requires_action', 'pi_page')::jsonb || '{"next_action": {"redirect_to_url": {"url": "https://psp.example/3ds"}}}')::text), 'requires_action', 'with return_url');
+SELECT results_eq(format('SELECT next_action_url, failure_code FROM payments.get_payment(%L)', :'id'), $$VALUES ('https://psp.example/3ds', NULL)$$, 'there is a page');
 
 -- Somebody says that the PSP counts otherwise, with payments under way.
 SELECT pg_temp.make('units', amount => 1005) AS id \gset
 INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple) VALUES ('stripe', 'EUR', 0, 1);
 SELECT is(pg_temp.turn(:'id', 200), NULL, 'an amount that the PSP cannot be told is not sent');
 SELECT is(pg_temp.dead(:'id'), 'cannot_build: the amount cannot be written in the PSP''s units', 'it is for a person');
+SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'units-1')), 'succeeded', 'who can still cancel it, as nothing was sent');
+SELECT is(pg_temp.dead(:'id'), NULL, 'which resolves it');
 UPDATE payments.psp_currency SET exponent = 3 WHERE adapter = 'stripe' AND currency = 'EUR';
 SELECT pg_temp.make('units-back', 'manual') AS id \gset
 SELECT is(pg_temp.turn(:'id', 200, '{"id": "pi_units", "object": "payment_intent", "amount": 10000, "amount_capturable": 10005, "currency": "eur", "status": "requires_capture"}'), 'in_doubt', 'an amount that is no whole one here is no answer');

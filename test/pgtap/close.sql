@@ -215,7 +215,22 @@ SELECT clock_timestamp() AS t4 \gset
 SELECT results_eq(format($$SELECT number, postings FROM payments.close_period(%L, E'big "\n%%s')$$, :'t4'), $$VALUES (1, 2::bigint)$$, 'a merchant of much money');
 SELECT is((SELECT debits::text FROM payments.period_close WHERE merchant ~ 'big'), '{"EUR": 18446744073709551614}', 'sums have no limit');
 SELECT ok((SELECT bool_or(r ~ ' 184467440737095516.14$') FROM payments.close_report(E'big "\n%s', accounts => true) r), 'nor has the report');
+-- Whoever signs it reads lines, and each is the report's.
+SELECT is((SELECT count(*)::int FROM payments.close_report(E'big "\n%s', accounts => true) r WHERE r ~ E'[\\x01-\\x1f\\x7f]'), 0, 'no name begins a line of its own in a report');
+SELECT is(payments._one_line(E'a\nb\r\u0085c\u2028d\u2029\x7f\te\u00e4\u20ac'), E'a?b??c?d???e\u00e4\u20ac', 'whatever ends it');
+SELECT account_id AS lines FROM payments.account WHERE merchant = E'big "\n%s' ORDER BY 1 LIMIT 1 \gset
+SELECT throws_ok(format('SELECT payments.%s', v), '22023', NULL, 'nor does what names something hold it: ' || v) FROM unnest(ARRAY[
+	$$create_account(E'a\nok    debits = credits', 'EUR', 'asset')$$, format($$post(%s, %s, 1, reference => E'a\u2028b')$$, :lines, :lines + 1),
+	format($$post(%s, %s, 1, kind => E'a\rb')$$, :lines, :lines + 1), format($$post(%s, %s, 1, kind => E'a\u0085b')$$, :lines, :lines + 1), format($$hold(%s, %s, 1, reference => E'a\x7fb')$$, :lines, :lines + 1),
+	$$reverse_posting(1, 'wrong', E'a\nb')$$, format($$post_batch(ARRAY[%s], ARRAY[%s], ARRAY[1], kinds => ARRAY[E'a\nb'], all_or_nothing => true)$$, :lines, :lines + 1),
+	format($$post_transaction(ARRAY[%s], ARRAY[%s], ARRAY[1], reference => E'a\nb')$$, :lines, :lines + 1)]) v;
 SELECT is((SELECT count(*)::int FROM payments.verify_close(E'big "\n%s') WHERE ok), 4, 'and it is verified');
 SELECT is((SELECT string_agg(invariant, '; ') FROM payments.check() WHERE NOT ok), NULL, 'check() is clean at the end');
+
+-- A row of a transaction that nobody will ever begin: it would be waited for without end.
+INSERT INTO payments.posting (debit_account, credit_account, amount, effective_at, booked_at, currency, kind, merchant, xid)
+VALUES (:bank, :sales, 1, clock_timestamp(), clock_timestamp(), 'EUR', 'manual', 'shop', '9223372036854775000');
+SELECT isnt_empty($$SELECT * FROM payments.close_period(clock_timestamp(), 'shop')$$, 'a close does not wait for it');
+SELECT ok(EXISTS (SELECT FROM payments.check() WHERE invariant = 'every row will be sealed' AND NOT ok), 'check() tells of it');
 
 SELECT * FROM finish();

@@ -82,6 +82,8 @@ SELECT is_empty($$
 	AND a.atttypid <> 'bigint'::regtype
 	-- Of each currency.
 	AND NOT (c.relname = 'period_close' AND a.atttypid = 'jsonb'::regtype)
+	-- What a whole month came to.
+	AND NOT (c.relname = 'posting_retired' AND a.atttypid = 'numeric'::regtype)
 $$, 'amounts are bigint');
 SELECT is_empty($$
 	SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

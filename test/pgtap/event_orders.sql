@@ -565,7 +565,9 @@ SELECT pg_temp.tell('we:ask');
 SELECT is((SELECT sum(amount)::bigint FROM payments.movement WHERE payment_id = :'id' AND kind = 'fee'), 30::bigint, 'but asked for');
 
 -- A line that cannot be booked holds up no other.
+INSERT INTO payments.account_template (code, type, max_balance) VALUES ('merchant_balance', 'liability', 500);
 SELECT payments.create_merchant('shut'), payments.create_account('merchant_balance', 'EUR', 'liability', 'shut', max_balance => 500);
+DELETE FROM payments.account_template WHERE NOT builtin;
 SELECT payment_id AS shut FROM payments.create_payment('shut', 1000, 'EUR', merchant => 'shut', psp => 'tap', payment_method => 'pm_card_visa') \gset
 SELECT pg_temp.charge('pi_open') AS id \gset
 SELECT lines FROM payments.import_settlement('tap', 'csv', (SELECT E'kind,entry_id,psp_object_id,psp_payment_id,reference,gross,fee,currency,occurred_at,payout_ref\n'

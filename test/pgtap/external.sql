@@ -151,11 +151,11 @@ RESET client_min_messages;
 -- Credentials refused: the channel stops, nothing is lost.
 SELECT pg_temp.make('halt') AS id \gset
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, '401: claimed');
-SELECT is(pg_temp.answer(401, '{"error": {"type": "invalid_request_error", "message": "Invalid API Key provided: sk_live_****"}}'), 'awaiting_retry', '401: waits');
-SELECT isnt((SELECT halted_at FROM payments.psp WHERE psp = 'tap'), NULL, '401: the PSP is halted');
+SELECT is(pg_temp.answer(401, '{"error": {"type": "invalid_request_error", "message": "Invalid API Key provided: sk_live_a8Xq"}}'), 'awaiting_retry', '401: waits');
+SELECT is((SELECT halted_reason FROM payments.psp WHERE psp = 'tap'), 'the PSP refused our credentials: HTTP status 401, invalid_request_error: Invalid API Key provided: sk_*********', '401: the PSP is halted, and says why, without its key');
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 0, '401: nothing is handed out');
 UPDATE payments.queue SET enqueued_at = enqueued_at - interval '1 hour';
-SELECT matches((SELECT why FROM payments.stuck WHERE payment_id = :'id'), '^PSP halted', '401: the view says so');
+SELECT matches((SELECT why FROM payments.stuck WHERE payment_id = :'id'), '(^|; )PSP halted: the PSP refused our credentials', '401: the view says so');
 SELECT payments.resume_psp('tap');
 SELECT is((SELECT count(*)::int FROM pg_temp.claim()), 1, 'resumed: claimed');
 SELECT is(pg_temp.answer(200, pg_temp.intent(1000, 'succeeded', 'pi_halt')), 'succeeded', 'resumed: succeeded');

@@ -74,6 +74,23 @@ CREATE FUNCTION pg_temp.two(id uuid) RETURNS int LANGUAGE sql AS $$
 	SELECT pg_temp.claim(id) * 100 + pg_temp.claim(id) * 10 + pg_temp.claim(id)
 $$;
 
+-- ---------- what is no event
+CREATE FUNCTION pg_temp.no_event(body text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	t text := extract(epoch FROM clock_timestamp())::bigint;
+	d text;
+BEGIN
+	PERFORM payments.receive_webhook('tap', jsonb_build_object('Stripe-Signature',
+		(SELECT format('t=%s,v1=%s', t, encode(sha256(h.outer_pad || sha256(h.inner_pad || convert_to(t || '.' || body, 'UTF8'))), 'hex')) FROM hmac h)), convert_to(body, 'UTF8'));
+	RETURN 'an event';
+EXCEPTION WHEN SQLSTATE 'PY503' THEN
+	GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL;
+	RETURN substring(d FROM 'The field "(.*)" is missing');
+END
+$$;
+SELECT is(pg_temp.no_event(b), f, 'signed, and no event: ' || f) FROM (VALUES ('{"object": "event", "type": "x"}', 'id'), ('no JSON', 'id'), ('{"id": "evt_1", "object": "event"}', 'type'),
+	('{"id": "evt_1", "object": "list", "type": "x"}', 'object'), ('"{\\"id\\": \\"evt_1\\"}"', 'id')) v (b, f);
+
 -- ---------- two calls in flight, and the first says yes after all
 SELECT pg_temp.make('authorized', 'manual') AS id \gset
 SELECT is(pg_temp.two(:'id'), 101, 'two in flight: of an authorization');

@@ -353,10 +353,12 @@ SELECT is_empty('SELECT * FROM worth WHERE taken > given', 'never a fraction too
 SELECT is_empty('SELECT * FROM worth WHERE sells AND taken + unit_bought <= given OR NOT sells AND given - unit_sold >= taken', 'never a whole unit too much for the merchant');
 SELECT is_empty('SELECT * FROM worth WHERE spread <> ceil(sold * percent / 100)', 'the spread is the percentage of what is sold, rounded up');
 
--- The merchant may limit his position: no more dollars than he has.
+-- A position may be limited, by a template: no more dollars than there are.
+INSERT INTO payments.account_template (code, type, min_balance) VALUES ('exchange', 'equity', 0);
 DO $do$ BEGIN PERFORM payments.create_merchant('transactions_test_2'); END $do$;
 INSERT INTO acct SELECT name, payments.create_account(code, currency, type, merchant => 'transactions_test_2', min_balance => min_balance)
 FROM (VALUES ('eur2', 'w', 'EUR', 'liability', NULL), ('usd2', 'w', 'USD', 'liability', 0), ('bank2', 'bank', 'USD', 'asset', NULL), ('own', 'exchange', 'USD', 'equity', 0)) v(name, code, currency, type, min_balance);
+DELETE FROM payments.account_template WHERE NOT builtin;
 SELECT is((pg_temp.raised('SELECT payments.exchange({eur2}, {usd2}, 1, 100)')).code, 'PY204', 'a position with a limit sells no more than there is');
 DO $do$ BEGIN PERFORM payments.post(pg_temp.a('bank2'), pg_temp.a('own'), 100); END $do$;
 SELECT is(pg_temp.exchanged('{eur2}, {usd2}, 1, 100'), '100 100 0: w>exchange 100 exchange, exchange>w 100 exchange', 'and what there is');

@@ -198,5 +198,18 @@ SELECT throws_ok($$UPDATE payments.discrepancy_found SET ours = 1$$, 'PY003', NU
 SELECT throws_ok($$DELETE FROM payments.discrepancy_resolution$$, 'PY003', NULL, 'nor what was decided');
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'after all this every invariant holds');
 
+-- ---------- what may be ours
+
+-- A charge by which Stripe knows no PaymentIntent may be one that we have booked under that.
+SELECT payments.create_psp('keyless', 'stripe');
+SELECT lines FROM payments.import_settlement('keyless', 'csv', format(E'kind,entry_id,psp_object_id,gross,fee,currency,occurred_at\ncharge,txn_k1,ch_k1,11.00,0.30,EUR,%1$s\nrefund,txn_k2,,-3.00,0,EUR,%1$s\n', pg_temp.now_text()));
+SELECT discovered FROM payments.reconcile('keyless');
+SELECT results_eq($$SELECT kind, theirs, object_id, suggestion FROM payments.discrepancy WHERE psp = 'keyless' ORDER BY theirs$$,
+	$$VALUES ('missing_here', 300::bigint, NULL, 'wait'), ('missing_here', 1100, NULL, 'wait')$$, 'what the PSP''s file gives no key of is not suggested to be created or linked');
+SELECT throws_ok(format($$SELECT payments.resolve_discrepancy(%s, %L, reason => 'no idea')$$, discrepancy_id, action), 'PY610', NULL, 'nor can it be: ' || action)
+FROM payments.discrepancy, unnest(ARRAY['create', 'refund']) action WHERE psp = 'keyless' AND theirs = 1100;
+SELECT is((SELECT count(*)::int FROM payments.payment WHERE psp = 'keyless'), 0, 'no payment is made of it');
+SELECT is((SELECT r.status FROM payments.discrepancy d, payments.resolve_discrepancy(d.discrepancy_id, 'accept', reason => 'it is payment a') r WHERE d.psp = 'keyless' AND d.theirs = 1100), 'accept', 'a person may say that it is there');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -7,8 +7,8 @@ BEGIN;
 SELECT no_plan();
 
 SELECT payments.create_psp('tap', 'stripe', secret => 'tap');
-CREATE FUNCTION pg_temp.psp_of(key text, merchant text DEFAULT 'default') RETURNS text LANGUAGE sql AS $$
-	SELECT payments.create_payment($1, 1000, 'EUR', merchant => $2);
+CREATE FUNCTION pg_temp.psp_of(key text, merchant text DEFAULT 'default', method text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+	SELECT payments.create_payment($1, 1000, 'EUR', merchant => $2, payment_method => $3);
 	SELECT p.psp FROM payments.idempotency_key k JOIN payments.payment p USING (payment_id) WHERE k.key = $1 AND k.merchant = $2
 $$;
 
@@ -20,7 +20,7 @@ SELECT payments.arm();
 SELECT throws_ok($$SELECT pg_temp.psp_of('after')$$, 'PY401', 'neither the call nor the merchant names a PSP', 'armed: it must be named');
 SELECT is((SELECT replayed FROM payments.create_payment('before', 1000, 'EUR')), true, 'a call of before still gets its first result');
 SELECT is(pg_temp.psp_of('named', 'named'), 'sandbox', 'by the merchant');
-SELECT is(pg_temp.psp_of('real', 'real'), 'tap', 'whose own is another one, if it says so');
+SELECT is(pg_temp.psp_of('real', 'real', 'pm_card_visa'), 'tap', 'whose own is another one, if it says so');
 SELECT lives_ok($$SELECT payments.create_payment('call', 1000, 'EUR', psp => 'sandbox')$$, 'or by the call');
 SELECT throws_ok($$SELECT payments.create_payment('null', 1000, NULL, psp => 'sandbox')$$, 'PY013', 'currency must not be null', 'nor is a currency that is null one without a name');
 SELECT throws_ok($$SELECT payments.create_payment('null', 1000, 'EUR', merchant => NULL)$$, 'PY010', 'merchant must not be null', 'nor such a merchant');
@@ -69,8 +69,9 @@ SELECT matches(pg_temp.next(:'id'), '^POST .', 'but under a key that the PSP hon
 CREATE FUNCTION pg_temp.state(id uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT p.status || ' ' || o.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = id
 $$;
--- Stripe needs a payment method: it cannot be built.
-SELECT payment_id AS id FROM payments.create_payment('unsent', 1000, 'EUR', psp => 'tap') \gset
+-- The PSP counts otherwise since then: it cannot be built.
+SELECT payment_id AS id FROM payments.create_payment('unsent', 1005, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
+INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple) VALUES ('stripe', 'EUR', 0, 1);
 SELECT is((SELECT count(*) FROM payments.claim('me', psp => 'tap') c JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id'), 0::bigint, 'what cannot be built is not handed out');
 SELECT is(pg_temp.state(:'id'), 'initiated initiated', 'and was never sent');
 SELECT lives_ok(format('SELECT payments.discard(dead_letter_id, %L) FROM payments.dead_letter WHERE payment_id = %L', 'has no card', :'id'), 'it is discarded');

@@ -79,7 +79,9 @@ SELECT ok((SELECT bool_and(octet_length(payments._cron_prefix(d) || repeat('x', 
 SELECT is((SELECT count(DISTINCT payments._cron_prefix(repeat('d', 62) || n))::int FROM generate_series(1, 9) n), 9, 'and differ where the databases do');
 
 -- The watermark: a run goes on where the last one came to, whatever ended it.
+CREATE ROLE sched_runner IN ROLE payments_admin;
 CREATE TABLE public.seen (from_time timestamptz);
+GRANT INSERT ON public.seen TO sched_runner;
 CREATE FUNCTION public.note(from_time timestamptz, to_time timestamptz, fail_at timestamptz DEFAULT NULL) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO public.seen VALUES (from_time);
@@ -92,21 +94,21 @@ $$;
 ALTER FUNCTION public.note OWNER TO payments_owner;
 INSERT INTO payments.job (job, schedule, command, catch_up, period, delay, arguments, builtin) VALUES
 	('note', '0 4 * * *', 'public.note', 'periods', '1 day', '1 hour', jsonb_build_object('fail_at', date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '3 days'), false);
-CALL payments.run_job('note');
+SET ROLE sched_runner; CALL payments.run_job('note'); RESET ROLE;
 SELECT is((SELECT count(*)::int FROM public.seen), 0, 'the period in which the job was made is not over');
 INSERT INTO payments.job_state VALUES ('note', (date_trunc('day', now() AT TIME ZONE 'UTC') - interval '5 days')::text || '+00', now())
 ON CONFLICT (job) DO UPDATE SET watermark = excluded.watermark;
-CALL payments.run_job('note');
+SET ROLE sched_runner; CALL payments.run_job('note'); RESET ROLE;
 SELECT is(:'LAST_ERROR_SQLSTATE'::text, 'P0002', 'an error of the function is that of the call');
 SELECT results_eq($$SELECT result, steps, rows, sqlstate, error FROM payments.job_run WHERE job = 'note' ORDER BY run_id DESC LIMIT 1$$,
 	$$VALUES ('failed', 2, 14::bigint, 'P0002', 'no statement yet')$$, 'what was done before it stays done');
 SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'note'), 'failed: no statement yet', 'the status tells');
 UPDATE payments.job SET arguments = '{}', max_steps = 1 WHERE job = 'note';
-CALL payments.run_job('note');
+SET ROLE sched_runner; CALL payments.run_job('note'); RESET ROLE;
 SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'note'), 'partial', 'a run ends after max_steps');
 UPDATE payments.job SET max_steps = 10 WHERE job = 'note';
-CALL payments.run_job('note');
-CALL payments.run_job('note');
+SET ROLE sched_runner; CALL payments.run_job('note'); RESET ROLE;
+SET ROLE sched_runner; CALL payments.run_job('note'); RESET ROLE;
 SELECT results_eq($$SELECT from_time FROM public.seen ORDER BY 1$$,
 	$$SELECT (date_trunc('day', now() AT TIME ZONE 'UTC') - n * interval '1 day') AT TIME ZONE 'UTC' FROM generate_series(5, CASE WHEN now() AT TIME ZONE 'UTC' < date_trunc('day', now() AT TIME ZONE 'UTC') + interval '1 hour' THEN 2 ELSE 1 END, -1) n$$,
 	'each period once, up to the last that is over');
@@ -146,7 +148,7 @@ $$;
 ALTER FUNCTION public.count_up OWNER TO payments_owner;
 GRANT INSERT ON public.watched TO payments_owner;
 INSERT INTO payments.job (job, schedule, command, catch_up, arguments, builtin) VALUES ('count_up', '0 4 * * *', 'public.count_up', 'watermark', '{"say": "total"}', false);
-CALL payments.run_job('count_up');
+SET ROLE sched_runner; CALL payments.run_job('count_up'); RESET ROLE;
 SELECT results_eq($$SELECT step, regexp_replace(activity, '\d+/s$', 'N/s'), percent, eta_known, total FROM public.watched ORDER BY step$$, $$VALUES
 	(1, 'payments count_up: 0 steps, 0 rows', NULL::numeric, NULL::boolean, NULL::bigint), (2, 'payments count_up: 10/40 rows (25 %), N/s', 25.0, true, 40),
 	(3, 'payments count_up: 20/40 rows (50 %), N/s', 50.0, true, 40), (4, 'payments count_up: 30/40 rows (75 %), N/s', 75.0, true, 40)$$, 'rows of total, and a rate');
@@ -155,19 +157,19 @@ SELECT results_eq($$SELECT rows, total FROM payments.job_run WHERE job = 'count_
 TRUNCATE public.watched;
 UPDATE payments.job_state SET watermark = '1' WHERE job = 'count_up';
 UPDATE payments.job SET arguments = '{"say": "left"}' WHERE job = 'count_up';
-CALL payments.run_job('count_up');
+SET ROLE sched_runner; CALL payments.run_job('count_up'); RESET ROLE;
 SELECT results_eq($$SELECT step, percent, total FROM public.watched ORDER BY step$$, $$VALUES (2, NULL::numeric, NULL::bigint), (3, 33.3, 30), (4, 66.7, 30)$$, 'what is left counts from where the run began');
 UPDATE payments.job SET arguments = '{"say": "nothing"}' WHERE job = 'count_up';
 UPDATE payments.job_state SET watermark = NULL WHERE job = 'count_up';
-CALL payments.run_job('count_up');
+SET ROLE sched_runner; CALL payments.run_job('count_up'); RESET ROLE;
 SELECT is((SELECT total FROM payments.job_run WHERE job = 'count_up' ORDER BY run_id DESC LIMIT 1), NULL, 'who does not say has no total');
 
 -- Findings stay until a person has dealt with them.
 CREATE FUNCTION public.look() RETURNS TABLE (ok boolean, subject text, n int) LANGUAGE sql AS $$ VALUES (true, 'a', 1), (false, 'b', 2), (false, 'c', 3) $$;
 ALTER FUNCTION public.look OWNER TO payments_owner;
 INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('look', '0 4 * * *', 'public.look', false);
-CALL payments.run_job('look');
-CALL payments.run_job('look');
+SET ROLE sched_runner; CALL payments.run_job('look'); RESET ROLE;
+SET ROLE sched_runner; CALL payments.run_job('look'); RESET ROLE;
 SELECT results_eq($$SELECT subject, detail ->> 'n', last_run_id > run_id FROM payments.job_finding WHERE job = 'look' AND resolved_at IS NULL ORDER BY 1$$,
 	$$VALUES ('b', '2', true), ('c', '3', true)$$, 'found twice, a finding is one');
 SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'look'), '2 open findings: see payments.job_finding', 'the status warns');
@@ -179,7 +181,7 @@ SELECT payments.resolve_finding(:finding_id, 'it was the moon');
 SELECT throws_ok(format('SELECT payments.resolve_finding(%s, ''again'')', :finding_id), 'PY607', NULL, 'once');
 RESET ROLE;
 SELECT results_eq($$SELECT resolved_by, resolution FROM payments.job_finding WHERE resolved_at IS NOT NULL$$, $$VALUES ('sched_operator', 'it was the moon')$$, 'by whom');
-CALL payments.run_job('look');
+SET ROLE sched_runner; CALL payments.run_job('look'); RESET ROLE;
 SELECT is((SELECT open_findings::int FROM payments.schedule_status WHERE job = 'look'), 2, 'found again, it is a new one');
 
 -- A real one: verify sees a row that was changed under its seal.
@@ -206,7 +208,7 @@ SELECT is((SELECT watermark FROM payments.job_state WHERE job = 'verify_all'), N
 SELECT is((SELECT total FROM payments.job_run WHERE job = 'verify_all' ORDER BY run_id DESC LIMIT 1), (SELECT max(block) FROM payments.seal), 'and says how many blocks there are');
 INSERT INTO payments.job (job, schedule, command, arguments, catch_up, builtin) VALUES ('verify_slowly', '0 4 * * *', 'payments._job_verify', '{"blocks": 1, "whole": true}', 'watermark', false);
 UPDATE payments.job SET max_steps = 1 WHERE job = 'verify_slowly';
-CALL payments.run_job('verify_slowly');
+SET ROLE sched_runner; CALL payments.run_job('verify_slowly'); RESET ROLE;
 SELECT results_eq($$SELECT result, rows, total FROM payments.job_run WHERE job = 'verify_slowly'$$, $$SELECT 'partial', 1::bigint, max(block) FROM payments.seal$$, 'from its first step on');
 
 -- Whose functions run: nobody's who could take the rights of the role that runs them.
@@ -218,14 +220,32 @@ SET ROLE sched_admin;
 CREATE FUNCTION sched_trap.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
 INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('trap', '0 4 * * *', 'sched_trap.f', false), ('gone', '0 4 * * *', 'sched_trap.gone', false);
 INSERT INTO payments.job (job, schedule, command, arguments, builtin) VALUES ('any_sql', '0 4 * * *', 'pg_catalog.query_to_xml',
-	'{"query": "ALTER ROLE sched_admin SUPERUSER", "nulls": true, "tableforest": true, "targetns": ""}', false);
+	'{"query": "ALTER ROLE sched_admin SUPERUSER", "nulls": true, "tableforest": true, "targetns": ""}', false),
+	('internal', '0 4 * * *', 'payments._cron_statement', '{"_jobname": "a", "_schedule": "b", "_command": "c", "_in_database": null, "_username": null}', false);
+SELECT throws_ok(v, '42501', NULL, 'shipped rows are not an administrator''s: ' || v) FROM unnest(ARRAY[
+	$$UPDATE payments.job SET arguments = '{"x": 1}' WHERE job = 'check'$$, $$UPDATE payments.job SET builtin = true WHERE job = 'trap'$$,
+	$$INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('shipped', '0 4 * * *', 'sched_trap.f', true)$$, $$DELETE FROM payments.job WHERE job = 'check'$$,
+	$$UPDATE payments.settlement_format SET function = 'sched_trap.f' WHERE format = 'csv'$$, $$DELETE FROM payments.posting_rule$$]) v;
 CALL payments.run_job('trap');
 SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'trap'), 'done', 'its owner may run it');
+\set LAST_ERROR_SQLSTATE 00000
+CALL payments.run_job('internal');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'of ours what is shipped as a job, and no other');
 RESET ROLE;
+INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('ours', '0 4 * * *', 'payments.check', false);
+\set LAST_ERROR_SQLSTATE 00000
 CALL payments.run_job('trap');
 SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'a superuser does not run what an administrator made');
+\set LAST_ERROR_SQLSTATE 00000
+CALL payments.run_job('ours');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'nor with whatever arguments what is ours');
+\set LAST_ERROR_SQLSTATE 00000
 CALL payments.run_job('any_sql');
 SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'nor what would run anything');
+SET ROLE "sched jobs";
+CALL payments.run_job('ours');
+SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'ours'), 'done', 'another administrator does what is ours');
+RESET ROLE;
 SET ROLE "sched jobs";
 CALL payments.run_job('trap');
 SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'nor does another administrator');

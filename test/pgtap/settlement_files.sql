@@ -14,14 +14,30 @@ SELECT no_plan();
 \cd :here
 \set stripe_payout `cat data/stripe_payout.csv`
 \set stripe_balance `cat data/stripe_balance.csv`
+\set stripe_payouts `cat data/stripe_payouts.csv`
+\set stripe_default `cat data/stripe_default.csv`
 \set adyen `cat data/adyen.csv`
 \set generic `cat data/generic.csv`
 \set mt940 `cat data/mt940.sta`
+\set dialects `cat data/mt940_dialects.sta`
 \set camt_02 `cat data/camt053_02.xml`
 \set camt_04 `cat data/camt053_04.xml`
 \set camt_08 `cat data/camt053_08.xml`
 
 SELECT payments.create_psp('stripe', 'stripe'), payments.create_psp('adyen', 'sandbox');
+
+-- The hint of the error that a statement raises.
+CREATE FUNCTION pg_temp.hint(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	h text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS h = PG_EXCEPTION_HINT;
+	RETURN h;
+END
+$$;
 
 -- ---------- Stripe
 
@@ -48,7 +64,7 @@ SELECT results_eq('SELECT line_no, psp_object_id, psp_payment_id, reference, gro
 	$$VALUES (3, 'ch_02', 'pi_02', 'ref-02', 921::bigint, 42::bigint, 879::bigint, 'EUR', 1000::bigint, 'USD', '2026-11-17 09:31:15+00'::timestamptz,
 	'2026-11-19 00:00:00+00'::timestamptz, 'Order 2, "gift"')$$, 'a row with quotes, and a payer with another currency');
 SELECT results_eq('SELECT line_no, psp_object_id, description FROM payments.settlement_line WHERE kind = ''refund'' AND currency = ''EUR''',
-	$$VALUES (4, 'txn_03', E'REFUND FOR CHARGE\nOrder 1')$$, 'a row over two lines has the number of the first; a refund does not take the charge''s id');
+	$$VALUES (4, NULL, E'REFUND FOR CHARGE\nOrder 1')$$, 'a row over two lines has the number of the first; a refund does not take the charge''s id, nor the balance''s');
 SELECT is((SELECT raw ->> 'payment_metadata[payments_ref]' FROM payments.settlement_line WHERE line_no = 2), 'ref-01', 'the row as it stood is kept');
 
 SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L, options => %L)', 'stripe', 'stripe_balance', :'stripe_balance', '{"decimal": ","}'),
@@ -57,6 +73,28 @@ SELECT is((SELECT totals FROM payments.settlement_batch WHERE format = 'stripe_b
 	'{"EUR": {"lines": 11, "gross": 123351, "fee": 1812, "net": 121539}, "KWD": {"lines": 2, "gross": 3500, "fee": 150, "net": 3350}}', 'its totals; dinars have three decimals');
 SELECT is((SELECT string_agg(l.kind, ' ' ORDER BY l.line_no) FROM payments.settlement_line l JOIN payments.settlement_batch b USING (batch_id) WHERE b.format = 'stripe_balance'),
 	'charge charge refund payout payout_failure fee transfer reserve adjustment refund refund_failure payout_failure transfer', 'its types');
+
+SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_balance', :'stripe_payouts'), 'Stripe''s list of payouts');
+SELECT results_eq($$SELECT kind, entry_id, psp_object_id, payout_ref, net, occurred_at FROM payments.settlement_line WHERE payout_ref ~ 'po_8' ORDER BY line_no$$, $$VALUES
+	('payout', 'txn_81', 'po_8A', 'po_8A', -5600::bigint, '2026-11-21 00:00:00+00'::timestamptz), ('payout', 'txn_82', 'po_8B', 'po_8B', -750, '2026-11-22 00:00:00+00'),
+	('payout_failure', 'txn_83', 'po_8B', 'po_8B', 750, '2026-11-25 00:00:00+00')$$, 'each row is a payout, or one that came back');
+SELECT throws_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', replace(:'stripe_payouts', '_8', '_6')), 'PY602',
+	'line 1 of the settlement file cannot be read: it is the list of payouts (payouts.itemized), without what is in them: format stripe_balance reads it', 'which is no payout reconciliation');
+
+-- As the Dashboard has it when nobody asks for more: no charge could be found here.
+SELECT throws_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_' || f, c), 'PY602',
+	'line 3 of the settlement file cannot be matched: it is a charge, and no column says of which payment', 'default columns, as stripe_' || f)
+FROM (VALUES ('payout'), ('balance')) v (f), (VALUES (:'stripe_default')) d (c);
+SELECT is(pg_temp.hint(format('SELECT payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', :'stripe_default')),
+	'Nothing was imported. Switch on one of the columns "payment_intent_id", "payment_metadata[payments_ref]", "payment_metadata[order_ref]" when you export the file, and "source_id" as well.', 'the hint names them');
+SELECT results_eq(format('SELECT lines, known FROM payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', c), 'VALUES (3, 0)', 'with ' || k)
+FROM (VALUES ('payment_intent_id', 'pi_92'), ('Payment_Metadata[payments_ref]', 'ref-92')) v (k, i), LATERAL (VALUES (regexp_replace(replace(replace(replace(replace(:'stripe_default',
+	'description', 'description,' || k), 'Order 1', 'Order 1,' || i), 'usage fee', 'usage fee,'), 'PAYOUT', 'PAYOUT,'), '(txn|po)_9', E'\\1_' || i, 'g'))) d (c);
+SELECT results_eq(format('SELECT lines, known FROM payments.import_settlement(%L, %L, %L, options => %L)', 'stripe', 'stripe_payout', replace(:'stripe_default', '_9', '_7'),
+	'{"columns": {"reference": "description"}}'), 'VALUES (3, 0)', 'or with one that the options name');
+SELECT results_eq(format('SELECT lines, known FROM payments.import_settlement(%L, %L, %L)', 'stripe', 'stripe_payout', replace(replace(:'stripe_default', '_9', '_7'), 'Order 1', 'Order one')),
+	'VALUES (3, 3)', 'what is known already needs none');
+SELECT results_eq($$SELECT psp_object_id, psp_payment_id FROM payments.settlement_line WHERE entry_id = 'txn_pi_922'$$, $$VALUES (NULL, 'pi_92')$$, 'what no column says is not made up');
 
 -- ---------- Adyen
 
@@ -97,8 +135,17 @@ SELECT results_eq($$SELECT amount, reversal, booking_date, value_date, end_to_en
 	(-1200, false, '2026-11-20', '2026-11-20', NULL, NULL, 'KONTO-1', 'Kontoführung 11/2026', NULL, NULL, 'NCHG'),
 	(-5000, true, '2026-11-20', '2026-11-20', NULL, 'BANK-0003', 'REF-3', '/EREF/NOTPROVIDED/REMI/Rueckgabe/', NULL, NULL, 'NRTI'),
 	(725, true, '2027-01-02', '2026-12-31', NULL, NULL, NULL, NULL, NULL, NULL, 'FMSC'),
-	(1500, false, '2026-11-20', '2026-11-20', 'e2e-77', NULL, 'REF-5', '/EREF/e2e-77/NAME/Acme KK/REMI/payout po_2B/', NULL, NULL, 'S103')$$,
+	(1500, false, '2026-11-20', '2026-11-20', 'e2e-77', NULL, 'REF-5', '/EREF/e2e-77/NAME/Acme KK/REMI/payout po_2B/', 'Acme KK', NULL, 'S103')$$,
 	'credits, debits, reversals of both; subfields and code words; a booking in the next year');
+
+SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'giro_dress', 'mt940', :'dialects'), 'MT940 as other banks dress it');
+SELECT results_eq($$SELECT s.statement_no, s.account, s.statement_id, s.opening_balance, s.closing_balance, e.amount, e.booking_date, e.value_date, e.end_to_end_id, e.bank_reference, e.reference, e.remittance, e.counterparty, e.counterparty_account
+	FROM payments.bank_statement s JOIN payments.settlement_batch b USING (batch_id) LEFT JOIN payments.bank_entry e USING (batch_id, statement_no) WHERE b.psp = 'giro_dress' ORDER BY 1, e.entry_no$$, $$VALUES
+	(1, 'NL12SHOP0123456789 EUR', '00000/00', 100000::bigint, 107000::bigint, 5000::bigint, '2026-11-20'::date, '2026-11-20'::date, NULL, NULL, '0121470966', 'ORDER 1 PAYOUT po_1A OF HOUSE', 'A. Shop', NULL),
+	(1, 'NL12SHOP0123456789 EUR', '00000/00', 100000, 107000, 2500, '2026-11-20', '2026-11-20', 'SHOP/2026/7', 'BANK-9', NULL, '/EREF/SHOP/2026/7/ORDP//NAME/HOUSE LTD/REMI/thank you/', 'HOUSE LTD', NULL),
+	(1, 'NL12SHOP0123456789 EUR', '00000/00', 100000, 107000, -500, '2026-02-28', '2026-02-28', NULL, NULL, NULL, 'ACCOUNT FEES', 'SHOP BANK', 'PL01'),
+	(2, 'NL12SHOP0123456789EUR', '00000/01', 107000, 107000, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$$,
+	'trailers, names between messages, points, blanks, 30 February, several texts, fields that go on, other signs');
 
 SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'giro_' || v, 'camt053', f), 'camt.053 version ' || v)
 FROM (VALUES ('02', :'camt_02'), ('04', :'camt_04'), ('08', :'camt_08')) c (v, f);
@@ -120,6 +167,32 @@ SELECT results_eq($$SELECT DISTINCT opening_balance, closing_balance, entries FR
 	'VALUES (100000::bigint, 325175::bigint, 6)', 'balances');
 SELECT matches((SELECT raw ->> 'text' FROM c WHERE psp = 'giro_08' AND entry_no = 4 AND detail_no = 2), '^<TxDtls>.*Invoice 2.*</TxDtls>$', 'a transaction''s raw text is its own');
 SELECT unalike((SELECT raw ->> 'text' FROM c WHERE psp = 'giro_08' AND entry_no = 4 AND detail_no = 0), '%Invoice%', 'and the booking''s is without it');
+
+-- ---------- encodings
+
+SELECT is(payments.settlement_text(convert_to('Gebühr €', 'UTF8')), 'Gebühr €', 'bytes are UTF-8');
+SELECT is(payments.settlement_text(convert_to('Gebühr', 'LATIN1'), 'LATIN1'), 'Gebühr', 'or what is said');
+SELECT is(payments.settlement_text(convert_to('Gebühr €', 'WIN1252'), 'windows-1252'), 'Gebühr €', 'by any of its names');
+SELECT is(payments.settlement_text(convert_to(format('<?xml version="1.0" encoding=%s?><a>ü</a>', e.quoted), e.name)), format('<?xml version="1.0" encoding=%s?><a>ü</a>', e.quoted), 'an XML file says ' || e.quoted)
+FROM (VALUES ('"ISO-8859-1"', 'LATIN1'), ($$'windows-1252'$$, 'WIN1252'), ('"utf-8"', 'UTF8')) e (quoted, name);
+SELECT is(payments.settlement_text('<?xml version="1.0" encoding="US-ASCII"?><a/>'), '<?xml version="1.0" encoding="US-ASCII"?><a/>', 'US-ASCII is a part of UTF-8');
+SELECT is(payments.settlement_text(convert_to('<?xml encoding="ISO-8859-1"?>€', 'WIN1252'), 'WIN1252'), '<?xml encoding="ISO-8859-1"?>€', 'what the caller says wins');
+SELECT is(payments.settlement_text(''), '', 'nothing');
+SELECT is(payments.settlement_text(NULL, 'LATIN1'), NULL, 'null');
+SELECT throws_ok($$SELECT payments.settlement_text(convert_to(E'a\nb\nGebühr', 'LATIN1'))$$, 'PY602', 'line 3 of the settlement file cannot be read: it is not UTF8', 'where it is not');
+SELECT throws_ok($$SELECT payments.settlement_text(decode('61000a', 'hex'))$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not UTF8', 'a byte of zero');
+SELECT throws_ok($$SELECT payments.settlement_text(decode('6100', 'hex'), 'LATIN1')$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not LATIN1', 'nowhere');
+SELECT throws_ok($$SELECT payments.settlement_text(decode('fffe61000a00', 'hex'))$$, 'PY602', 'line 1 of the settlement file cannot be read: it is not of bytes, but UTF-16', 'nor UTF-16');
+SELECT throws_ok($$SELECT payments.settlement_text('a', 'EBCDIC')$$, '22023', 'encoding "EBCDIC" is not known', 'an encoding of nobody');
+SELECT results_eq($$SELECT lines, duplicate FROM payments.import_settlement('sandbox', 'csv', payments.settlement_text(convert_to(E'kind,psp_object_id,gross,currency\ncharge,Gebühr,10.00,EUR\n', 'LATIN1'), 'LATIN1'))$$,
+	'VALUES (1, false)', 'a file in Latin-1');
+SELECT results_eq($$SELECT lines, duplicate FROM payments.import_settlement('sandbox', 'csv', E'kind,psp_object_id,gross,currency\ncharge,Gebühr,10.00,EUR\n')$$,
+	'VALUES (1, true)', 'is the same in UTF-8');
+
+-- The declaration stays as it is; what it says was true of the bytes.
+SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, payments.settlement_text(%L))', 'giro_latin', 'camt053',
+	convert_to(regexp_replace(:'camt_02', 'encoding="[^"]*"', 'encoding="ISO-8859-1"'), 'LATIN1')), 'camt.053 in Latin-1');
+SELECT is((SELECT remittance FROM c WHERE psp = 'giro_latin' AND entry_no = 2 AND statement_no = 1), 'Kontoführung', 'reads as it was meant');
 
 -- ---------- they stay
 

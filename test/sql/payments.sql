@@ -73,7 +73,7 @@ SELECT kind, status, reason FROM payments.operation WHERE payment_id = :'first_i
 SELECT count(*) AS queued FROM payments.queue WHERE payment_id = :'first_id';
 SELECT payments.wait_payment(:'first_id', '0 s');
 
--- The call that created it still replays its first result.
+-- The call that created it, said again, says how it stands now.
 SELECT payment_id = :'first_id' AS same, status, replayed FROM payments.create_payment('pay-1', 1050, 'EUR', order_ref => 'pay-42',
 	description => 'two books', metadata => '{"b": 1, "a": [true, null]}');
 

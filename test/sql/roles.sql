@@ -19,43 +19,14 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- The whole list of who may call what: functions that nobody was granted are not in it.
-SELECT p.proname AS function,
-	string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_function_privilege('payments_' || r.role, p.oid, 'EXECUTE')) AS granted_to
-FROM pg_proc p, unnest(ARRAY['app', 'operator', 'admin', 'auditor', 'worker']) WITH ORDINALITY r (role, n)
-WHERE p.pronamespace = 'payments'::regnamespace
-GROUP BY p.oid, p.proname
-HAVING bool_or(has_function_privilege('payments_' || r.role, p.oid, 'EXECUTE'))
-ORDER BY 1;
+-- Who may call, read and write what is in rights.sql.
 
--- Who may read which table or view, and who may write any.  Of the tables that setup() makes, the registry says
--- who reads them, and nobody writes: of these only what differs.
-WITH granted AS (
-	SELECT c.relname, string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'SELECT')) AS readers,
-		string_agg(r.role, ' ' ORDER BY r.n) FILTER (WHERE has_table_privilege('payments_' || r.role, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')) AS writers
-	FROM pg_class c, unnest(ARRAY['app', 'operator', 'admin', 'auditor', 'worker']) WITH ORDINALITY r (role, n)
-	WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
-	GROUP BY c.relname
-)
-SELECT g.relname, g.readers, g.writers FROM granted g
-LEFT JOIN payments._tables() t ON t.name = g.relname
-WHERE t.name IS NULL OR g.writers <> '' OR g.readers IS DISTINCT FROM CASE WHEN t.app_reads THEN 'app ' ELSE '' END || 'operator admin auditor'
-ORDER BY 1;
--- An application sees of them the rows of its merchants; these it reads whole.
+-- An application sees of tables the rows of its merchants; these it reads whole.
 SELECT t.name FROM payments._tables() t
 JOIN pg_class c ON c.relnamespace = 'payments'::regnamespace AND c.relname = t.name
 WHERE t.app_reads AND (t.merchant_by IS NULL OR NOT c.relrowsecurity)
 ORDER BY 1;
--- Partitions are read through their table only, by everybody: there are its policies.
-SELECT count(*) > 10 AS partitions, count(*) FILTER (WHERE c.relacl::text ~ '^{payments_owner=[^,]*}$' IS FALSE) AS granted,
-	count(*) FILTER (WHERE c.relowner <> 'payments_owner'::regrole) AS of_others
-FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind = 'r' AND c.relispartition;
-
 -- Others have nothing at all.
-SELECT count(*) FILTER (WHERE has_function_privilege('regress_nobody', p.oid, 'EXECUTE')) AS functions FROM pg_proc p
-WHERE p.pronamespace = 'payments'::regnamespace;
-SELECT count(*) FILTER (WHERE has_table_privilege('regress_nobody', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')) AS tables FROM pg_class c
-WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p', 'v');
 SET ROLE regress_nobody;
 SELECT pg_temp.attempt($$SELECT payments.create_payment('k', 1, 'EUR')$$) AS nobody;
 RESET ROLE;

@@ -89,11 +89,12 @@ WHERE p.pronamespace = 'payments'::regnamespace AND a.grantee = 0 ORDER BY 1, 2;
 SELECT n.nspname, a.privilege_type FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
 WHERE n.nspname = 'payments' AND a.grantee = 0;
 
--- A definer's function without a pinned path runs what its caller puts in front.
+-- A definer's function forgets who called it.  One that acts as payments_owner without a pinned path runs what its caller puts in front.
 SELECT p.oid::regprocedure, p.proconfig FROM pg_proc p
-WHERE p.pronamespace = 'payments'::regnamespace AND p.prosecdef
-AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false) ORDER BY 1;
-SELECT count(*) > 20 AS there_are_some FROM pg_proc p WHERE p.pronamespace = 'payments'::regnamespace AND p.prosecdef;
+WHERE p.pronamespace = 'payments'::regnamespace AND (p.prosecdef OR p.prolang = (SELECT l.oid FROM pg_language l WHERE l.lanname = 'payments')
+AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false)) ORDER BY 1;
+SELECT count(*) > 20 AS there_are_some FROM pg_proc p
+WHERE p.pronamespace = 'payments'::regnamespace AND p.prolang = (SELECT l.oid FROM pg_language l WHERE l.lanname = 'payments');
 
 -- No view lends its owner's rights to its reader, but for the list of the reader's own merchants, and totals.
 SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind = 'v'

@@ -58,7 +58,7 @@ sub restore_in_place
 
 later(0);
 my $peer = start_peer();
-my $main = with_clock(sub { new_payments_node('original', init => [ allows_streaming => 1 ], conf => "max_wal_senders = 10\nmax_worker_processes = 16") });
+my $main = with_clock(sub { new_payments_node('original', init => [ allows_streaming => 1 ], conf => "max_wal_senders = 10\nmax_worker_processes = 16\npayments.seal_interval = 0") });
 create_stripe_psp($main, $peer, arm => 0);
 fast_schedules($main);
 

@@ -89,6 +89,8 @@ ok(wait_until($node, "SELECT status FROM payments.payment WHERE payment_id = '$a
 at_rest($node);
 is_deeply($peer->book->{double_charged}, [], 'nobody was charged twice');
 is(scalar($peer->charges), 18, 'all once');
+like(value($node, "SELECT sample FROM payments.check() WHERE invariant = 'the guards are armed'"), qr/attempt\.refuse is another's/, 'a trigger of others is named');
+value($node, 'DROP FUNCTION public.refuse() CASCADE');
 check_clean($node);
 $node->stop;
 done_testing();

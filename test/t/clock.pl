@@ -13,7 +13,7 @@ use Test::More;
 my $DAY = '2031-05-15';
 
 set_clock($DAY, 12);
-my $node = new_payments_node('clock', start => 0);
+my $node = new_payments_node('clock', start => 0, conf => 'payments.seal_interval = 0');
 my $peer = start_peer();
 with_clock(sub { $node->start });
 $node->safe_psql('postgres', 'CREATE EXTENSION payments; SELECT payments.setup()');

@@ -12,7 +12,7 @@ use Test::More;
 
 # ---------- a server whose clock we move
 set_clock('2024-01-20');
-my $node = with_clock(sub { new_payments_node('close', databases => '', conf => "timezone = 'UTC'\nautovacuum = off\nmax_prepared_transactions = 5") });
+my $node = with_clock(sub { new_payments_node('close', databases => '', conf => "timezone = 'UTC'\nautovacuum = off\npayments.seal_interval = 0\nmax_prepared_transactions = 5") });
 is(value($node, 'SELECT current_date'), '2024-01-20', 'the clock stands where we set it');
 $node->safe_psql('postgres', 'CREATE ROLE jobs LOGIN IN ROLE payments_admin; CREATE DATABASE second');
 $node->safe_psql('second', 'CREATE EXTENSION payments; SELECT payments.setup()');

@@ -80,6 +80,24 @@ my @refused = (
 	'DROP OWNED BY payments_owner CASCADE',
 	q{CREATE OR REPLACE FUNCTION payments.guard_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'},
 	q{DO 'BEGIN EXECUTE ''ALTER TABLE payments.posting DISABLE TRIGGER ALL''; END'},
+	# By way of something else.
+	'DROP EXTENSION payments CASCADE',
+	'DROP FUNCTION payments._seal_xid() CASCADE',
+	'CREATE ROLE heir SUPERUSER; ALTER EXTENSION payments ADD FUNCTION noted(); REASSIGN OWNED BY founder TO heir; DROP OWNED BY heir CASCADE',
+	'CREATE DOMAIN short AS text; ALTER TABLE payments.payment ADD COLUMN shop short; DROP DOMAIN short CASCADE',
+	q{CREATE FUNCTION small(bigint) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT $1 < 10'; ALTER TABLE payments.payment ADD CONSTRAINT own CHECK (small(amount)) NOT VALID; DROP FUNCTION small CASCADE},
+	q{DO 'BEGIN EXECUTE ''DROP INDEX payments.operation_psp_ref''; END'},
+	'ALTER INDEX payments.account_once RENAME TO another',
+	'ALTER SEQUENCE payments.posting_posting_id_seq RESTART WITH 1',
+	'CREATE OR REPLACE VIEW payments._my_merchant AS SELECT m.merchant FROM payments.merchant m',
+	# What guards, and what says that it does.
+	'ALTER FUNCTION payments.guard_append_only() RENAME TO g',
+	'ALTER FUNCTION payments.guard_append_only() SET SCHEMA public',
+	q{ALTER FUNCTION payments.guard_facts() SET search_path = ''},
+	'ALTER FUNCTION payments.verify(text, bigint, bigint, int) SECURITY DEFINER',
+	q{CREATE OR REPLACE FUNCTION payments._guards_off() RETURNS TABLE (root text, tbl text, guard text) LANGUAGE sql STABLE AS 'SELECT NULL, NULL, NULL WHERE false'},
+	q{CREATE OR REPLACE FUNCTION payments._violation(_invariant text, _violations bigint, _sample text) RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text) LANGUAGE sql IMMUTABLE AS 'SELECT _invariant, true, 0::bigint, NULL'},
+	q{SET payments.guard_ddl = off; SET payments.guard_ddl = on; DROP TRIGGER guard_truncate ON payments.queue},
 	q{SET search_path = payments; ALTER TABLE posting DISABLE TRIGGER ALL},
 );
 # Later servers have further ways.
@@ -91,7 +109,8 @@ my $before = $node->safe_psql('postgres', q{SELECT string_agg(tgname::text || tg
 foreach my $sql (@refused)
 {
 	my ($code, undef, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN;\n$sql;\nROLLBACK;", on_error_stop => 1);
-	like($stderr, qr/ERROR:  PY012/, "refused: $sql");
+	# What the extension is made of the server itself keeps from DROP OWNED.
+	like($stderr, $sql =~ /OWNED|DROP FUNCTION payments/ ? qr/ERROR:  (?:PY012|2BP01)/ : qr/ERROR:  PY012/, "refused: $sql");
 }
 is($node->safe_psql('postgres', q{SELECT string_agg(tgname::text || tgenabled::text || tgrelid::regclass::text, ',' ORDER BY tgrelid, tgname)
 	FROM pg_trigger WHERE NOT tgisinternal}), $before, 'every trigger is as it was');
@@ -110,11 +129,30 @@ my @allowed = (
 	'ANALYZE payments.posting',
 	'REINDEX TABLE payments.account',
 	'SELECT payments.setup()',
+	'CREATE ROLE heir SUPERUSER; REASSIGN OWNED BY founder TO heir; ALTER FUNCTION payments.check() OWNER TO heir; GRANT EXECUTE ON FUNCTION payments.check() TO payments_app',
+	'CREATE FUNCTION payments.mine() RETURNS int LANGUAGE sql RETURN 1; CREATE OR REPLACE FUNCTION payments.mine() RETURNS int LANGUAGE sql RETURN 2; ALTER FUNCTION payments.mine() RENAME TO ours; DROP FUNCTION payments.ours()',
+	'CREATE TABLE mine (j int GENERATED ALWAYS AS IDENTITY); ALTER SEQUENCE mine_j_seq RESTART WITH 7; CREATE VIEW seen AS TABLE mine; CREATE OR REPLACE VIEW seen AS SELECT j FROM mine WHERE j > 0; ALTER VIEW seen RENAME TO shown',
+	'CREATE TABLE mine (i bigint UNIQUE CHECK (i > 0)); CREATE INDEX ON mine (i); DROP TABLE mine',
+	'SET payments.guard_ddl = off; DROP EXTENSION payments CASCADE; CREATE EXTENSION payments; SELECT payments.setup()',
 );
+is($node->psql('postgres', 'REINDEX INDEX CONCURRENTLY payments.operation_psp_ref', on_error_stop => 1), 0, 'a unique index is made anew');
+is(sqlstate($node, 'SET ROLE payments_owner; SET payments.guard_ddl = off'), '42501', 'who is no superuser does not switch it off');
 foreach my $sql (@allowed)
 {
 	is($node->psql('postgres', "BEGIN;\n$sql;\nROLLBACK;", on_error_stop => 1), 0, "allowed: $sql");
 }
+
+# ---------- the script of an extension of somebody else's
+chomp(my $scripts = `pg_config --sharedir`);
+$scripts .= '/extension/payments_theirs';
+foreach my $file ([ '.control', "default_version = '1'" ], [ '--1.sql', 'DROP INDEX payments.operation_psp_ref;' ])
+{
+	open my $out, '>', "$scripts$file->[0]" or die "$scripts$file->[0]: $!";
+	print {$out} $file->[1];
+	close $out or die $!;
+}
+is(sqlstate($node, 'CREATE EXTENSION payments_theirs'), 'PY012', 'another extension may not either');
+unlink map { "$scripts$_" } '.control', '--1.sql';
 
 # ---------- who may not do it does not wait for it, with all others behind him
 $node->safe_psql('postgres', q{

@@ -33,8 +33,11 @@ $node->safe_psql('postgres', q{
 	INSERT INTO payments.job_finding (job, subject, detail, run_id, found_at, last_run_id, last_found_at) VALUES ('check', 'x', '{}', 1, now(), 1, now());
 	SELECT payments.import_settlement('sandbox', 'csv', content => E'kind,psp_object_id,gross,fee,currency\ncharge,ch_1,10.50,0.55,EUR\n');
 	SELECT payments.reconcile('sandbox');
-	SELECT payments.create_payment('redriven', 1000, 'EUR', psp => 'tap'), payments.create_payment('discarded', 1000, 'EUR', psp => 'tap'),
+	SELECT payments.create_payment('redriven', 1005, 'EUR', psp => 'tap', payment_method => 'pm_card_visa'), payments.create_payment('discarded', 1005, 'EUR', psp => 'tap', payment_method => 'pm_card_visa'),
 		payments.create_payment('claimed', 1000, 'EUR', psp => 'sandbox');
+	SELECT payments.create_payment('decided', 1005, 'EUR', psp => 'tap', payment_method => 'pm_card_visa');
+	-- The PSP counts otherwise since then: what it cannot be told are dead letters.
+	INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple) VALUES ('stripe', 'EUR', 0, 1);
 	SELECT * FROM payments.claim('me', psp => 'tap');
 	CREATE FUNCTION account(text) RETURNS bigint LANGUAGE sql AS 'SELECT account_id FROM payments.account WHERE code = $1';
 	CREATE FUNCTION letter(text) RETURNS uuid LANGUAGE sql AS $$SELECT d.dead_letter_id FROM payments.dead_letter d
@@ -45,6 +48,7 @@ is(on_disk('INSERT INTO ordinary VALUES (1)'), 'f', 'what is no decision is not 
 my @decisions = (
 	[ redrive              => q{SELECT payments.redrive(letter('redriven'))} ],
 	[ discard              => q{SELECT payments.discard(letter('discarded'), 'has no card')} ],
+	[ decide_operation     => q{SELECT payments.decide_operation((SELECT operation_id FROM payments.idempotency_key WHERE key = 'decided'), 'failed', 'no charge on the dashboard')} ],
 	[ resolve_exception    => q{SELECT payments.resolve_exception(exception_id, 'refunded by hand') FROM payments.exception} ],
 	[ claim                => q{SELECT * FROM payments.claim('me', psp => 'sandbox')} ],
 	[ resume_psp           => q{SELECT payments.resume_psp('tap')} ],

@@ -23,9 +23,11 @@ create_stripe_psp($node, $peer, arm => 0);
 fast_schedules($node);
 my $waits = create_payment($node, idempotency_key => 'waits', amount => 1000);
 $node->safe_psql('postgres', q{UPDATE payments.queue SET enqueued_at = now() - interval '1 hour'});
-ok(hint(qr/^nothing is sent to real PSPs: nobody has armed this database: SELECT payments\.arm\(\), once no other copy of this database sends$/), 'not armed: worker_status says so, and what to do');
-ok(why($waits, qr/^not armed: nobody has armed/), 'stuck says so too');
-$node->wait_for_log(qr/sends nothing to PSP "stripe": nobody has armed this database\n.*HINT:  SELECT payments\.arm\(\)/, $log_from);
+my $no_entry = qr/payments\.secrets_file has no entry "stripe"/;
+ok(hint(qr/^nothing is sent to real PSPs: nobody has armed this database: SELECT payments\.arm\(\), once no other copy of this database sends; PSP "stripe" is not called: $no_entry$/),
+	'not armed, and no secret: worker_status says both, and what to do');
+ok(why($waits, qr/^not armed: nobody has armed this database; the worker cannot call the PSP: $no_entry$/), 'stuck says so too');
+$node->wait_for_log(qr/sends nothing to PSP "stripe": nobody has armed this database; $no_entry\n.*HINT:  SELECT payments\.arm\(\)/, $log_from);
 value($node, 'SELECT payments.arm()');
 ok(hint(qr/^PSP "stripe" is not called: payments\.secrets_file has no entry "stripe"$/), 'armed, but the secret is not there: worker_status names the PSP and says so');
 ok(why($waits, 'the worker cannot call the PSP: payments.secrets_file has no entry "stripe"'), 'so does stuck');
@@ -49,6 +51,22 @@ ok(why($waits, qr/^PSP halted: the PSP refused our credentials/), 'so does stuck
 $node->wait_for_log(qr/sends nothing to PSP "stripe": it is halted: the PSP refused our credentials.*\n.*HINT:.*resume_psp/, $log_from);
 value($node, 'SELECT payments.disarm()');
 ok(hint(qr/^nothing is sent to real PSPs: somebody has disarmed this database.*; PSP "stripe" is halted/), 'not armed comes first, and the rest is not hidden');
+
+# ---------- all that applies, at once
+chmod 0644, secrets_file($node);
+$node->append_conf('postgresql.conf', 'payments.allow_http = off');
+reload($node);
+my $ours = qr/plain http is not allowed: payments\.allow_http is off; the file that payments\.secrets_file names can be reached by group or others \(its mode must be 0600\)/;
+ok(hint(qr/^nothing is sent to real PSPs: somebody has disarmed.*; PSP "stripe" is halted: the PSP refused our credentials.*; PSP "stripe" is not called: $ours$/), 'four things are in the way: worker_status says all of them');
+ok(why($waits, qr/^not armed: somebody has disarmed this database; PSP halted: the PSP refused our credentials.*; the worker cannot call the PSP: $ours$/), 'so does stuck');
+$node->wait_for_log(qr/sends nothing to PSP "stripe": it is halted: the PSP refused our credentials.*; somebody has disarmed this database; $ours\n/, $log_from);
+value($node, 'SELECT payments.stop_worker()');
+ok(hint(qr/^stopped: SELECT payments\.start_worker\(\); nothing is sent to real PSPs.*; PSP "stripe" is halted/), 'that the worker is stopped hides none of it');
+ok(why($waits, qr/^the worker is stopped; not armed: .*; PSP halted: /), 'nor in stuck');
+value($node, 'SELECT payments.start_worker()');
+chmod 0600, secrets_file($node);
+$node->append_conf('postgresql.conf', 'payments.allow_http = on');
+reload($node);
 value($node, 'SELECT payments.arm()');
 write_secrets($node);
 reload($node);
@@ -79,6 +97,22 @@ $node->safe_psql('postgres', "UPDATE pg_extension SET extversion = '$version' WH
 is(outcome($node, $later), 'succeeded', 'when they are the same it goes on');
 ok(hint('all is well'), 'without a hint');
 
+# ---------- a worker that runs and does nothing
+$log_from = value($node, 'SELECT pid FROM payments.worker_status');
+kill STOP => $log_from;
+my $left = create_payment($node, idempotency_key => 'left', amount => 1000);
+is(value($node, 'SELECT hint FROM payments.worker_status'), '', 'what has just been asked for is about to be claimed');
+value($node, "UPDATE payments.queue SET due_at = now() - interval '2 minutes' WHERE payment_id = '$left'");
+like(value($node, 'SELECT hint FROM payments.worker_status'), qr/^the worker runs, but does not claim what is due since .*terminate process $log_from$/, 'a worker that makes no round: worker_status says so');
+# Of the same transaction, as if time had passed: more than a day, so that it does not matter in what the worker was stopped.
+my $days_ago = q{SET LOCAL payments.guard_ddl = off;
+	ALTER TABLE payments.seal DISABLE TRIGGER ALL; ALTER TABLE payments.event DISABLE TRIGGER ALL;
+	UPDATE payments.seal SET sealed_at = sealed_at - interval '3 days'; UPDATE payments.event SET created_at = created_at - interval '2 days'};
+like(value($node, "BEGIN; $days_ago; SELECT hint FROM payments.worker_status; ROLLBACK"), qr/^rows wait to be sealed that were written before .*pg_prepared_xacts/, 'nor a block: likewise');
+kill CONT => $log_from;
+is(outcome($node, $left), 'succeeded', 'and it goes on');
+ok(hint('all is well'), 'without a hint');
+
 # ---------- a name in payments.databases that is mistyped
 my $pid = value($node, 'SELECT pid FROM payments.worker_status');
 $log_from = -s $node->logfile;
@@ -103,7 +137,14 @@ foreach my $function (qw(arm disarm start_worker stop_worker))
 	(undef, undef, $refused) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT payments.$function()");
 	like($refused, qr/ERROR:  PY40[58]: this is a standby.*HINT:.*primary/s, "$function() on a standby");
 }
-is(value($standby, 'SELECT hint FROM payments.worker_status'), 'this is a standby: promote it, and SELECT payments.arm() when the primary is off for good', 'worker_status of a standby');
+foreach my $call (q{create_payment('x', 1000, 'EUR')}, q{refund_payment(gen_random_uuid(), 'x')}, q{receive_webhook('stripe', '{}', '')}, q{decide_operation(gen_random_uuid(), 'failed', 'x')})
+{
+	(undef, undef, $refused) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT payments.$call");
+	like($refused, qr/ERROR:  25006: .*HINT:  This is a standby: connect to the primary/s, "$call on a standby");
+}
+(undef, undef, $refused) = $node->psql('postgres', q{BEGIN READ ONLY; SELECT payments.create_payment('x', 1000, 'EUR')});
+like($refused, qr/HINT:  Begin the transaction READ WRITE/, 'in a transaction that is read only: another hint');
+like(value($standby, 'SELECT hint FROM payments.worker_status'), qr/^this is a standby: promote it, and SELECT payments\.arm\(\) when the primary is off for good; nothing is sent to real PSPs: /, 'worker_status of a standby');
 $standby->stop;
 $node->stop;
 

@@ -32,7 +32,7 @@ sub attempts
 sub key_used { return value($_[0], "SELECT key_used_at IS NOT NULL FROM payments.operation WHERE payment_id = '$_[1]'") }
 
 later(0);
-my $node = with_clock(sub { new_payments_node('horizon') });
+my $node = with_clock(sub { new_payments_node('horizon', conf => 'payments.seal_interval = 0') });
 my $peer = start_peer();
 create_stripe_psp($node, $peer);
 fast_schedules($node);

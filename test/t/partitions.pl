@@ -153,7 +153,8 @@ is(sqlstate($node, q{SELECT payments.statement(2, '2024-02-29', NULL)}), 'PY216'
 is(value($node, q{SELECT booked_at, balance FROM payments.statement(2, NULL, NULL) LIMIT 1}), value($node, q{SELECT '2024-03-01 00:00:00+00', payments.balance_at(2, '2024-03-01')}), 'one from the beginning opens with what came before');
 is($old->query(q{\set VERBOSITY sqlstate
 SELECT payments.balance_at(2, '2024-03-05') > 0;}), 't', 'a snapshot from before reads balances that are left');
-foreach my $refused ([ q{SELECT payments.balance_at(2, '2024-02-05')}, 'PY216', 'and no others' ], [ 'SELECT * FROM payments.check()', '40001', 'check() does not mistake it for a loss' ])
+foreach my $refused ([ q{SELECT payments.balance_at(2, '2024-02-05')}, 'PY216', 'and no others' ], [ 'SELECT * FROM payments.check()', '40001', 'check() does not mistake it for a loss' ],
+	[ 'SELECT * FROM payments.verify()', '40001', 'nor does verify()' ])
 {
 	$old->query("SAVEPOINT s; $refused->[0]");
 	like($old->{stderr}, qr/$refused->[1]/, $refused->[2]);

@@ -43,7 +43,7 @@ value($main, 'CREATE EXTENSION payments; SELECT payments.setup()');
 ledger($main);
 is(outcome($main, create_payment($main, idempotency_key => 'seal-1', amount => 1000, psp => 'sandbox', payment_method => 'sandbox_ok')), 'succeeded', 'a payment');
 post_some($main, 3);
-ok(wait_until($main, q{SELECT sum(rows) >= 3 FROM payments.seal_table WHERE name = 'posting'}), 'the worker seals what was posted');
+ok(wait_until($main, q{SELECT sum(rows) >= 3 FROM payments.seal_table WHERE name ~ '^posting/'}), 'the worker seals what was posted');
 ok(wait_until($main, q{SELECT payments._seal_count(s.to_xid, payments.seal_horizon(), 10) FROM payments.seal s ORDER BY block DESC LIMIT 1}, '0'), 'all of it');
 post_some($main, 2);
 ok(wait_until($main, q{SELECT payments._seal_count(s.to_xid, payments.seal_horizon(), 10) FROM payments.seal s ORDER BY block DESC LIMIT 1}, '0'), 'and what comes later');
@@ -187,7 +187,6 @@ value($node, 'CREATE DATABASE base');
 value($node, 'CREATE EXTENSION payments; SELECT payments.setup()', dbname => 'base');
 ledger($node, dbname => 'base');
 my @base = (dbname => 'base');
-value($node, q{SELECT payments.seal_blocks()}, @base);
 foreach my $block (1 .. 4)
 {
 	my @made = (idempotency_key => "tamper-$block", amount => 1000 * $block, psp => 'sandbox', payment_method => 'sandbox_ok', @base);
@@ -197,7 +196,7 @@ foreach my $block (1 .. 4)
 	value($node, q{SELECT payments.void_hold(h.hold_id) FROM payments.hold(1, 2, 10) h}, @base);
 	value($node, 'SELECT payments.seal_blocks()', @base);
 }
-is(value($node, q{SELECT count(DISTINCT name) || ' ' || count(DISTINCT block) FROM payments.seal_table}, @base), '10 4', 'ten tables, four blocks');
+is(value($node, q{SELECT count(DISTINCT split_part(name, '/', 1)) || ' ' || count(DISTINCT block) FROM payments.seal_table}, @base), '14 4', 'fourteen tables, four blocks');
 is(findings($node, $LINES, @base), 'ok 4', 'before: no alarm');
 my $heads = sql_literal(value($node, "SELECT $LINES", @base) =~ s/ base / tampered /gr);
 # The postings of block 2, by their place in it; one of a payment comes first.
@@ -252,10 +251,10 @@ my @tampers = (
 	[ 'an unlogged table, emptied by a crash', 'ALTER TABLE payments.movement SET UNLOGGED; ' . as_superuser('DELETE FROM payments.movement'), qr/^missing 1 movement/ ],
 	[ 'a row in a partition of its own', "CREATE TABLE payments.child (LIKE payments.posting INCLUDING CONSTRAINTS); INSERT INTO payments.child SELECT * FROM payments.posting WHERE posting_id = $id[3]; UPDATE payments.child SET posting_id = 999999, booked_at = '2001-01-15'; ALTER TABLE payments.posting ATTACH PARTITION payments.child FOR VALUES FROM ('2001-01-01') TO ('2001-02-01')", 'added 2 posting ' . $key->(999999) ],
 	[ 'a row hidden by row security', "ALTER TABLE payments.posting FORCE ROW LEVEL SECURITY; DROP POLICY by_merchant ON payments.posting; CREATE POLICY p ON payments.posting USING (posting_id <> $id[3])", 'missing 2 posting ' . $gap->($id[2], $id[4]) ],
-	[ 'a leaf', as_superuser(q{UPDATE payments.seal_leaf SET leaves = set_byte(leaves, 70, 255 - get_byte(leaves, 70)) WHERE block = 2 AND name = 'posting'}), 'leaves 2 posting' ],
-	[ 'leaves deleted', as_superuser(q{DELETE FROM payments.seal_leaf WHERE block = 2 AND name = 'posting'}), 'leaves 2 posting' ],
-	[ 'a root', as_superuser(q{UPDATE payments.seal_table SET root = sha256('x') WHERE block = 2 AND name = 'posting'}), 'chain 2; root 2 posting' ],
-	[ 'the number of rows', as_superuser(q{UPDATE payments.seal_table SET rows = rows + 1 WHERE block = 2 AND name = 'posting'}), qr/^chain 2; missing 2 posting/ ],
+	[ 'a leaf', as_superuser(q{UPDATE payments.seal_leaf SET leaves = set_byte(leaves, 70, 255 - get_byte(leaves, 70)) WHERE block = 2 AND name ~ '^posting/'}), 'leaves 2 posting' ],
+	[ 'leaves deleted', as_superuser(q{DELETE FROM payments.seal_leaf WHERE block = 2 AND name ~ '^posting/'}), 'leaves 2 posting' ],
+	[ 'a root', as_superuser(q{UPDATE payments.seal_table SET root = sha256('x') WHERE block = 2 AND name ~ '^posting/'}), 'chain 2; root 2 posting' ],
+	[ 'the number of rows', as_superuser(q{UPDATE payments.seal_table SET rows = rows + 1 WHERE block = 2 AND name ~ '^posting/'}), qr/^chain 2; missing 2 posting/ ],
 	[ 'a table of a block', as_superuser(q{DELETE FROM payments.seal_table WHERE block = 2 AND name = 'movement'}), qr/^chain 2; added 2 movement/ ],
 	[ 'the hash of a block', as_superuser(q{UPDATE payments.seal SET hash = sha256('x') WHERE block = 2}), 'chain 2; chain 3; head 2' ],
 	[ 'the time of a block', as_superuser(q{UPDATE payments.seal SET sealed_at = sealed_at - interval '1 us' WHERE block = 2}), 'chain 2' ],
@@ -268,10 +267,51 @@ my @tampers = (
 		. '; SELECT payments.seal_blocks()', qr/^head 1; head 2; head 3; head 4$/ ],
 );
 
+# ---------- facts of tables whose rows change all the same
+sub fact { my ($name, $table, $column, $value, @key) = @_; return [ $name, as_superuser("UPDATE payments.$table SET $column = $value WHERE \$where"), "changed 2 $table \$key", $table, [@key] ] }
+my $month = value($node, q{SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM')}, @base);
+my $note = q{INSERT INTO payments.partition_retired (table_name, from_time, to_time, partition, rows, retired_at, retired_by) VALUES ('posting', %s, %s, 'posting_gone', %s, now(), 'payments_admin'); SELECT payments.seal_blocks()};
+my $copy = sub { my ($table, $column, $value) = @_; return as_superuser("CREATE TEMP TABLE twin AS SELECT t.* FROM payments.$table t JOIN payments.seal s ON t.xid >= s.from_xid AND t.xid < s.to_xid WHERE s.block = 2 LIMIT 1; UPDATE twin SET $column = $value; INSERT INTO payments.$table SELECT * FROM twin") };
+push @tampers, (
+	[ 'the codes of two accounts, exchanged', as_superuser(q{UPDATE payments.account SET code = 'none' WHERE account_id = 1; UPDATE payments.account SET code = 'till' WHERE account_id = 2; UPDATE payments.account SET code = 'sales' WHERE account_id = 1}), 'changed 1 account {"account_id": "1"}' ],
+	[ 'whose account it is', as_superuser(q{UPDATE payments.account SET merchant = 'another' WHERE account_id = 2}), 'changed 1 account {"account_id": "2"}' ],
+	[ 'the side of an account', as_superuser(q{UPDATE payments.account SET type = 'expense' WHERE account_id = 2}), 'changed 1 account {"account_id": "2"}' ],
+	[ 'the limit of an account', as_superuser(q{UPDATE payments.account SET min_balance = -1000000 WHERE account_id = 2}), 'changed 1 account {"account_id": "2"}' ],
+	[ 'an account removed', as_superuser('DELETE FROM payments.account WHERE account_id = 4'), qr/^missing 1 account \{"after": \{"account_id": "3"\}, "before": / ],
+	[ 'a merchant of another name', as_superuser(q{UPDATE payments.merchant SET merchant = 'mine'}), 'changed 1 merchant {"merchant": "mine"}' ],
+	fact('what was asked for', 'payment', 'amount', 'amount + 1', 'payment_id'),
+	fact('in which currency', 'payment', 'currency', q{'USD'}, 'payment_id'),
+	fact('how it was paid', 'payment', 'payment_method', 'NULL', 'payment_id'),
+	fact('by whom', 'payment', 'customer', q{'somebody'}, 'payment_id'),
+	fact('when', 'payment', 'created_at', q{created_at - interval '1 day'}, 'payment_id'),
+	fact('what for', 'payment', 'metadata', q{'{"gift": true}'}, 'payment_id'),
+	[ 'a payment removed', as_superuser('DELETE FROM payments.payment p USING payments.seal s WHERE p.xid >= s.from_xid AND p.xid < s.to_xid AND s.block = 2'), 'missing 2 payment {"after": null, "before": null}' ],
+	[ 'a payment put in', $copy->('payment', '(payment_id, psp_payment_id)', '(gen_random_uuid(), NULL)'), qr/^added 2 payment/ ],
+	fact('what an operation does', 'operation', 'kind', q{'refund'}, 'operation_id'),
+	fact('its name at the PSP', 'operation', 'psp_ref', q{'another'}, 'operation_id'),
+	fact('whose operation it is', 'operation', 'payment_id', '(SELECT max(payment_id::text)::uuid FROM payments.payment)', 'operation_id'),
+	fact('in which transaction it was asked for', 'operation', 'xid', q{(xid::text::bigint + 1)::text::xid8}, 'operation_id'),
+	[ 'an operation put in', $copy->('operation', '(operation_id, psp_ref)', q{(gen_random_uuid(), 'twin')}), qr/^added 2 operation/ ],
+	[ 'a key removed, to be used again', as_superuser('DELETE FROM payments.idempotency_key k USING payments.seal s WHERE k.xid >= s.from_xid AND k.xid < s.to_xid AND s.block = 2'), 'missing 2 idempotency_key {"after": null, "before": null}' ],
+	[ 'a row moved to another month', as_superuser("UPDATE payments.posting SET booked_at = '2001-01-15' WHERE posting_id = $id[3]"), 'added 2 posting ' . $key->($id[3]) . '; missing 2 posting ' . $gap->($id[2], $id[4]) ],
+	[ 'a row of no time', as_superuser("UPDATE payments.posting SET booked_at = 'infinity' WHERE posting_id = $id[3]"), 'added 2 posting ' . $key->($id[3]) . '; missing 2 posting ' . $gap->($id[2], $id[4]) ],
+	[ 'a row that no block comes to', as_superuser("$another $id[3]; UPDATE payments.posting SET xid = '9223372036854775000' WHERE posting_id > $id[3] AND description IS NULL AND xid = (SELECT xid FROM payments.posting WHERE posting_id = $id[3])"), 'added posting' ],
+	[ 'an account that no block comes to', as_superuser(q{UPDATE payments.account SET xid = '9223372036854775000' WHERE account_id = 1}), qr/^missing 1 account .*; added account$/ ],
+	[ 'a partition taken out', 'ALTER TABLE payments.posting DETACH PARTITION payments.posting_' . $month =~ tr/-/_/r, qr/^missing 1 posting .*missing 4 posting/ ],
+	[ 'a view in place of a table', 'ALTER TABLE payments.movement RENAME TO was_movement; CREATE VIEW payments.movement AS SELECT * FROM payments.was_movement', 'missing movement' ],
+	[ 'leaves in another order', as_superuser(q{UPDATE payments.seal_leaf SET chunk = 1 WHERE block = 2 AND name = 'payment'}), 'leaves 2 payment' ],
+	# What retention is said to have done.
+	[ 'a row, and a note that its month is gone', as_superuser("DELETE FROM payments.posting WHERE posting_id = $id[3]") . '; ' . sprintf($note, "'$month-01'", "'$month-01'::timestamptz + interval '1 month'", 1), qr/^retired 1 posting .*; retired posting \{"from_time": / ],
+	[ 'a row, and a note of a month that never was', as_superuser("DELETE FROM payments.posting WHERE posting_id = $id[3]; UPDATE payments.account SET debits = debits - 300 WHERE account_id = 1; UPDATE payments.account SET credits = credits - 300 WHERE account_id = 2") . '; ' . sprintf($note, q{'2019-01-01'}, q{'2019-02-01'}, 1),
+		'missing 2 posting ' . $gap->($id[2], $id[4]) . '; retired posting {"from_time": "2019-01-01T00:00:00+00:00"}' ],
+	[ 'a row, and its tree given to a month that is over', as_superuser("DELETE FROM payments.posting p USING payments.seal s WHERE p.xid >= s.from_xid AND p.xid < s.to_xid AND s.block = 2; UPDATE payments.seal_table SET name = 'posting/2019-01' WHERE block = 2 AND name ~ '^posting/'; UPDATE payments.seal_leaf SET name = 'posting/2019-01' WHERE block = 2 AND name ~ '^posting/'") . '; ' . sprintf($note, q{'2019-01-01'}, q{'2019-02-01'}, scalar @id), 'chain 2' ],
+	[ 'a note taken back', sprintf($note, q{'2019-01-01'}, q{'2019-02-01'}, 0) . '; ' . as_owner('partition_retired', 'DELETE FROM payments.partition_retired'), qr/^missing 5 partition_retired/ ],
+);
+
 # A row and its leaf, and everything above it, as far as somebody goes.
 my $new_leaf = sprintf q{UPDATE payments.posting SET amount = amount + 1 WHERE posting_id = %d;
 	UPDATE payments.seal_leaf l SET leaves = overlay(l.leaves PLACING sha256(x.row) FROM 1 + 32 * 3 FOR 32)
-	FROM (SELECT payments._seal_row('posting', '{"posting_id": %d}') AS row) x WHERE l.block = 2 AND l.name = 'posting'}, $id[3], $id[3];
+	FROM (SELECT payments._seal_row('posting', '{"posting_id": %d}') AS row) x WHERE l.block = 2 AND l.name ~ '^posting/'}, $id[3], $id[3];
 push @tampers, [ 'a row with its leaf', as_superuser($new_leaf), 'root 2 posting' ];
 
 # All rows, types and policies.

@@ -57,6 +57,16 @@ foreach my $try (
 	my ($name, %more) = @$try;
 	is(sqlstate($node, 'SELECT * FROM ' . PaymentsTest::create_payment_sql(idempotency_key => 'card', amount => 1000, %more)), 'PY009', "a card number in $name is refused");
 }
+# Every door that the catalog knows of, as a statement of its own: what is raised must not bring the statement into the log.
+my $doors = slurp_lib('doors.sql');
+my @statements = map { s/CARD/$spaced/r } split /\n/, $node->safe_psql('postgres', "$doors SELECT statement FROM door WHERE says IS NOT NULL");
+cmp_ok(scalar @statements, '>', 100, 'there are many doors');
+$node->psql('postgres', join(";\n", @statements), on_error_stop => 0, stderr => \my $raised);
+my $refused = () = $raised =~ /contains what looks like a card number/g;
+is($refused, scalar @statements, 'each is closed');
+# What was asked for along with it is wrong, too.
+$node->psql('postgres', "SELECT payments.create_payment('k', -1, 'EUR', description => '$spaced'); SELECT payments.post_transaction(NULL, NULL, NULL, description => '$spaced');"
+	  . " SELECT payments.import_settlement('sandbox', 'csv', 'gross $CARD'); SELECT payments.complete(NULL, 1, 200, '{}', 'x', '$CARD')", on_error_stop => 0);
 $node->safe_psql('postgres', 'CHECKPOINT');
 $node->stop;
 
@@ -87,3 +97,5 @@ is_deeply($found{$WRONG}   // [], [], 'the wrong secret is nowhere');
 is_deeply($found{$CARD}    // [], [], 'the card number is nowhere');
 is_deeply($found{$spaced}  // [], [], 'nor with spaces');
 done_testing();
+
+sub slurp_lib { return PostgreSQL::Test::Utils::slurp_file("$FindBin::RealBin/../lib/$_[0]") }

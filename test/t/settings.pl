@@ -70,7 +70,7 @@ is(hostile(q{SELECT count(*) FROM payments.check() WHERE NOT ok}), 0, 'check() i
 is(value($node, q{SELECT string_agg(p.oid::regprocedure::text || ' ' || s, ', ') FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang,
 	unnest(ARRAY['search_path=pg_catalog, pg_temp', 'standard_conforming_strings=on', 'quote_all_identifiers=off', 'DateStyle=ISO, MDY', 'IntervalStyle=postgres', 'bytea_output=hex',
 		'extra_float_digits=1', 'array_nulls=on', 'transform_null_equals=off']) s
-	WHERE p.pronamespace = 'payments'::regnamespace AND l.lanname IN ('sql', 'plpgsql') AND p.prokind = 'f' AND p.provolatile <> 'i'
+	WHERE p.pronamespace = 'payments'::regnamespace AND l.lanname IN ('sql', 'plpgsql', 'payments') AND p.prokind = 'f' AND p.provolatile <> 'i'
 	-- Parts of the query that calls them.
 	AND p.proname NOT IN ('_in_scope', '_close_line', '_statement_line_text')
 	AND lower(s) <> ALL (SELECT lower(c) FROM unnest(coalesce(p.proconfig, '{}')) c)}), '', 'every function in SQL and PL/pgSQL pins what it depends on');

@@ -151,7 +151,7 @@ foreach my $case ([ 'dropped', '' ], [ 'not set up', 'CREATE EXTENSION payments'
 	$peer->faults({ fault => 'hold' });
 	my $id = create_payment($node, idempotency_key => $name, amount => 4321);
 	ok($peer->wait_held(1), "$name: a call is in flight");
-	$node->safe_psql('postgres', 'DROP EXTENSION payments CASCADE');
+	$node->safe_psql('postgres', 'SET payments.guard_ddl = off; DROP EXTENSION payments CASCADE');
 	$node->safe_psql('postgres', $_) foreach grep { $_ } $before, $lapse;
 	$peer->release;
 	is($node->safe_psql('postgres', "SELECT count(*) FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = '$id'"), '0',
@@ -175,7 +175,7 @@ foreach my $case (
 	$peer->faults({ fault => 'hold', path => $path, count => 1 });
 	value($node, "SELECT $ask");
 	ok($peer->wait_held(1), "$name: the question is on its way");
-	$node->safe_psql('postgres', 'DROP EXTENSION payments CASCADE');
+	$node->safe_psql('postgres', 'SET payments.guard_ddl = off; DROP EXTENSION payments CASCADE');
 	$peer->release;
 	$node->safe_psql('postgres', 'SELECT pg_sleep(1)');
 	$node->safe_psql('postgres', 'CREATE EXTENSION payments; SELECT payments.setup()');

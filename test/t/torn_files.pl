@@ -39,7 +39,7 @@ value($node, 'SELECT payments.post(1, 2, 2)');
 ok(wait_until($node, sprintf('SELECT size = %d FROM pg_stat_file(%s)', $size + 30, sql_literal($file))), 'thirty bytes of a line are written');
 like(tail($size), qr/^\d+ [0-9a-f]+$/, 'a line cut short');
 ok(wait_until($node, sprintf(q{SELECT pg_read_file(%s) ~ 'cannot write heads of sealed blocks: could not write .*File too large'}, sql_literal($node->logfile))), 'the log says so');
-like(verified($size), qr/^head\|none of the heads/, 'no witness is left then, and that is said');
+like(verified($size), qr/^head\|nothing of what was given is a head/, 'no witness is left then, and that is said');
 $node->command_ok([ 'prlimit', '--pid', $worker, '--fsize=unlimited:' ], 'room again');
 value($node, 'SELECT payments.post(1, 2, 3)');
 ok(newest_in_file($size), 'the next head stands on a line of its own');

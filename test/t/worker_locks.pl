@@ -13,7 +13,9 @@ my $node = new_payments_node('locks', worker => 0);
 $node->safe_psql('postgres', q{
 	ALTER ROLE payments_worker SET exit_on_error = on;
 	SELECT payments.create_merchant('holder', psp => 'sandbox'), payments.create_merchant('other', psp => 'sandbox');
-	SELECT payments.create_account('merchant_balance', 'EUR', 'liability', merchant) FROM (VALUES ('holder'), ('other')) m (merchant)});
+	INSERT INTO payments.account_template (code, type) VALUES ('merchant_balance', 'liability');
+	SELECT payments.create_account('merchant_balance', 'EUR', 'liability', merchant) FROM (VALUES ('holder'), ('other')) m (merchant);
+	DELETE FROM payments.account_template WHERE NOT builtin});
 # What it does beside is tried as it begins; that it fails keeps nobody waiting.
 $node->safe_psql('postgres', 'ALTER FUNCTION payments.make_partitions RENAME TO make_partitions_kept');
 my $pid = value($node, 'SELECT payments.start_worker()');
@@ -81,7 +83,7 @@ value($node, q{CREATE TABLE acct AS SELECT payments.create_account('hot', 'EUR',
 my $closer = $node->background_psql('postgres', on_error_stop => 0);
 $client->query_safe('BEGIN; SELECT payments.post(hot, sink, 1) FROM acct');
 $closer->query_until(qr/closing/, "\\echo closing\nSELECT payments.set_account_hot(hot, false) FROM acct;\n");
-ok(wait_until($node, q{SELECT count(*) > 0 FROM pg_locks WHERE relation = 'payments.account_delta'::regclass AND NOT granted}, 't'), 'somebody waits until nobody posts');
+ok(wait_until($node, q{SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 19 AND NOT granted}, 't'), 'somebody waits until nobody posts');
 is(sqlstate($node, q{SET lock_timeout = '5 s'; CREATE TABLE more AS SELECT payments.post(payments.create_account('a', 'EUR', 'asset'), payments.create_account('b', 'EUR', 'asset'), 1)}),
 	'', 'and for all that, others post');
 is(outcome($node, pay('other')), 'succeeded', 'and payments go through');

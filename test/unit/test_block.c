@@ -36,9 +36,9 @@ make_row(uint8 *row, uint64 value)
 	return sizeof(start) + 8;
 }
 
-/* The proof of row number 2 of 5 in block 7, with block 8 behind it. */
+/* The proof of row number 2 of 5 in block 7, with block 8 behind it, where the tree of table t has that name. */
 static char *
-make_proof(PayHash *head)
+make_proof(const char *tree_name, PayHash *head)
 {
 	static char text[4096];
 	char		digits[200];
@@ -66,11 +66,11 @@ make_proof(PayHash *head)
 		sprintf(text + strlen(text), "path %s\n", hex(&path.hashes[i], PAY_HASH_BYTES, digits));
 	memset(&block.previous, 0xaa, sizeof(PayHash));
 	pay_block_begin(&message, &block);
-	if (!pay_block_add(&message, "t", 1, 5, &root))
+	if (!pay_block_add(&message, tree_name, strlen(tree_name), 5, &root))
 		return NULL;
 	pay_block_digest(&message, hasher, head);
 	sprintf(text + strlen(text), "block 7 %s 10 20 1795335630974302\n", hex(&block.previous, PAY_HASH_BYTES, digits));
-	sprintf(text + strlen(text), "table t 5 %s\n", hex(&root, PAY_HASH_BYTES, digits));
+	sprintf(text + strlen(text), "table %s 5 %s\n", tree_name, hex(&root, PAY_HASH_BYTES, digits));
 	block.number = 8;
 	block.previous = *head;
 	block.from_xid = 20;
@@ -99,7 +99,7 @@ static void
 test_proof(void)
 {
 	PayHash		head;
-	char	   *proof = make_proof(&head);
+	char	   *proof = make_proof("t", &head);
 	size_t		n = strlen(proof);
 	int			taken = 0;
 
@@ -122,6 +122,12 @@ test_proof(void)
 	OK(taken == 0, "nor a part of it");
 	head.bytes[31] ^= 1;
 	OK(check(proof, n, &head) != NULL, "nor against another head");
+	proof = make_proof("t/2026-11", &head);
+	OK(check(proof, strlen(proof), &head) == NULL, "one of a month of the table is taken");
+	proof = make_proof("t2", &head);
+	OK(check(proof, strlen(proof), &head) != NULL, "of another table it is not");
+	proof = make_proof("t2/2026-11", &head);
+	OK(check(proof, strlen(proof), &head) != NULL, "nor of a month of it");
 }
 
 static void
@@ -140,11 +146,13 @@ test_block(void)
 	OK(!pay_block_add(&message, "b", 1, 1, &root), "and differ");
 	OK(pay_block_add(&message, "ba", 2, 1, &root), "the longer one follows");
 	pay_block_begin(&message, &block);
-	for (int i = 0; i < PAY_BLOCK_TABLES_MAX; i++)
+	for (int i = 0; i < PAY_BLOCK_TREES_MAX; i++)
 	{
 		char		name[PAY_NAME_BYTES_MAX];
 
-		memset(name, 'a' + i, sizeof(name));
+		memset(name, 'a', sizeof(name));
+		name[0] += i / 16;
+		name[1] += i % 16;
 		all = all && pay_block_add(&message, name, sizeof(name), 1, &root);
 	}
 	OK(all && !pay_block_add(&message, "\xff", 1, 1, &root), "so many tables fit, and no more");

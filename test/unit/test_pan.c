@@ -16,6 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FULL_1 "\xef\xbc\x91"
+#define FULL_4 "\xef\xbc\x94"
+#define FULL_X "\xef\xbc\x8a"
+
 typedef struct MaskCase
 {
 	const char *text;
@@ -51,6 +55,39 @@ static const MaskCase cards[] = {
 	{"4111\xe2\x80\x91" "1111\xe2\x80\x91" "1111\xe2\x80\x91" "1111", "4111\xe2\x80\x91" "11**\xe2\x80\x91" "****\xe2\x80\x91" "1111", 1},
 	{"3782 822463 10005", "3782 82**** *0005", 1},
 	{"4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "4 1 1 1 1 1 * * * * * * 1 1 1 1", 1},
+
+	{"4111 11111111 1111", "4111 11****** 1111", 1},
+	{"41111111 11111111", "411111** ****1111", 1},
+	{"4111.1111.1111.1111", "4111.11**.****.1111", 1},
+	{"4111/1111/1111/1111", "4111/11**/****/1111", 1},
+	{"4111_1111_1111_1111", "4111_11**_****_1111", 1},
+	{"4111\n1111\n1111\n1111", "4111\n11**\n****\n1111", 1},
+	{"4111\r\n1111\r\n1111\r\n1111", "4111\r\n11**\r\n****\r\n1111", 1},
+	{"4111:1111|1111+1111", "4111:11**|****+1111", 1},
+	{"4111 . 1111 . 1111 . 1111", "4111 . 11** . **** . 1111", 1},
+	{"\"4111\" \"1111\" \"1111\" \"1111\"", "\"4111\" \"11**\" \"****\" \"1111\"", 1},
+	{"4.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1", "4.1.1.1.1.1.*.*.*.*.*.*.1.1.1.1", 1},
+	{"4000.0000.0000.0000.006", "4000.00**.****.***0.006", 1},
+	{"3782.822463.10005", "3782.82****.*0005", 1},
+	{"3056/930902/5904", "3056/93****/5904", 1},
+	{"1.4111.1111.1111.1111", "1.4111.11**.****.1111", 1},
+	{"4111\xc2\xb7" "1111\xc2\xb7" "1111\xc2\xb7" "1111", "4111\xc2\xb7" "11**\xc2\xb7" "****\xc2\xb7" "1111", 1},
+	{"4111\xe3\x80\x80" "1111\xe2\x80\x94" "1111\xef\xbc\x8e" "1111", "4111\xe3\x80\x80" "11**\xe2\x80\x94" "****\xef\xbc\x8e" "1111", 1},
+
+	/* other scripts: full width, Arabic-Indic, mathematical */
+	{FULL_4 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1,
+	FULL_4 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_X FULL_X FULL_X FULL_X FULL_X FULL_X FULL_1 FULL_1 FULL_1 FULL_1, 1},
+	{"4" FULL_1 "1" FULL_1 " 1111 1" FULL_1 "11 1111", "4" FULL_1 "1" FULL_1 " 11** *" FULL_X "** 1111", 1},
+	{"\xd9\xa4" "11111\xd9\xa1" "111111111", "\xd9\xa4" "11111\xc3\x97" "*****1111", 1},
+	{"411111\xf0\x9d\x9f\x8f" "111111111", "411111\xc3\x97\xc3\x97" "*****1111", 1},
+
+	/* next to letters */
+	{"k4111111111111111", "k411111******1111", 1},
+	{"4111111111111111x", "411111******1111x", 1},
+	{"card4111111111111111cvc", "card411111******1111cvc", 1},
+	{"REF4111 1111 1111 1111EUR", "REF4111 11** **** 1111EUR", 1},
+	{"user_k4111111111111111", "user_k411111******1111", 1},
+	{"kunde\xc3\xa4" "4111111111111111", "kunde\xc3\xa4" "411111******1111", 1},
 
 	/* in company */
 	{"card: 4111111111111111.", "card: 411111******1111.", 1},
@@ -92,9 +129,10 @@ static const char *const innocents[] = {
 	"1111111111111117",
 	"8000000000000004",
 	"9111111111111111",
-	"x4111111111111111",		/* within a word */
-	"4111111111111111x",
-	"4111 1111 1111 1111x",
+	"k4x111111111111111",		/* within a word that has more digits */
+	"a1b4111111111111111",
+	"4111111111111111x1",
+	"4111 1111 1111 1111x2",
 	"sha256:9f864111111111111111d081884c7d",
 	"pi_3MtwBw4111111111111111",
 	"mzxw6ytb4111111111111111oi",
@@ -120,8 +158,31 @@ static const char *const innocents[] = {
 	"+49 (0)30 1234567, +44 20 7946 0958",	/* telephone */
 	"4111    1111    1111    1111",	/* columns */
 	"4111,1111,1111,1111",
-	"4111\n1111\n1111\n1111",
+	"orders 4111, 1111, 1111, 1111",	/* lists */
+	"4111; 1111; 1111; 1111",
+	"30.11.2026 15.47.2",		/* more times, and other numbers in groups of their own */
+	"30.11.2026 15.47.22",
+	"30/11/26 15:47:22.123456",
+	"36:22.123456789012",
+	"4111.11 1111.11 1111.11",
+	"41111111.11111111",
+	"41111111.1111.1111",
+	"08:41:58 21:56:17 03:34:16",
+	"30.11.26 15:47:22.12",
+	"30.11.26 15:47:22.11",
+	"30.11.26 15:47:22.10",
+	"30.11.26 15:47:22.13",
+	"30.11.26 15:47:22.14",
+	"30.11.26 15:47:22.15",
+	"30.11.26 15:47:22.16",
+	"30.11.26 15:47:22.17",
+	"30.11.26 15:47:22.18",
+	"30.11.26 15:47:22.19",
+	"2026-11-30 16:46:02.630400+000000",
+	"55.55.555.5555.4444",
+	"5555 55.5555.554444",
 	"411111******1111",
+	FULL_4 FULL_1 FULL_1 FULL_1 FULL_1 FULL_1 FULL_X FULL_X FULL_X FULL_X FULL_X FULL_X FULL_1 FULL_1 FULL_1 FULL_1,
 	"order 2026-000123, 3 x 1999, total 5997",
 };
 
@@ -161,6 +222,18 @@ test_innocents(void)
 	OK(!pay_pan_found(NULL, 0), "nothing at all");
 }
 
+static void
+test_lines(void)
+{
+	char		text[] = "4111\n1111\n1111\n1111\n4111 1111 1111 1111";
+	char		scattered[] = ":61:2611:86:?204111 11?2111" FULL_1 "111";
+
+	OK(pay_pan_mask_lines(text, strlen(text)) == 1 && strcmp(text, "4111\n1111\n1111\n1111\n4111 11** **** 1111") == 0,
+	   "of a file each line by itself: %s", text);
+	pay_pan_blank(scattered, strlen(scattered));
+	OK(strcmp(scattered, ":**:****:**:?****** **?****" FULL_X "***") == 0, "every digit: %s", scattered);
+}
+
 /* A hostile megabyte must not take more than a moment. */
 static void
 test_long(void)
@@ -177,6 +250,13 @@ test_long(void)
 	for (size_t i = 0; i < bytes; i++)
 		text[i] = "AB12 "[i % 5];
 	OK(!pay_pan_found(text, bytes), "a megabyte of beginnings of an IBAN");
+	for (size_t i = 0; i < bytes; i++)
+		text[i] = "4.4.4xxxxxxxxx"[i % 14];
+	OK(!pay_pan_found(text, bytes), "a megabyte of groups and letters");
+	memset(text, 'x', bytes);
+	for (size_t i = 0; i < 40; i += 2)
+		memcpy(text + i, "4.", 2);
+	OK(!pay_pan_found(text, bytes), "groups, and a megabyte of letters");
 	free(text);
 }
 
@@ -185,6 +265,7 @@ main(void)
 {
 	test_cards();
 	test_innocents();
+	test_lines();
 	test_long();
 	return tap_done();
 }

@@ -29,6 +29,26 @@ static const struct
 static const struct
 {
 	const char *text;
+	char		point;
+	PayGrouping grouping;
+	const char *value;			/* NULL: refused */
+}			grouped[] = {
+	{"1,234.50", '.', PAY_GROUP_COMMA, "1234.50"}, {"-1,234,567.89", '.', PAY_GROUP_COMMA, "-1234567.89"}, {"1.234,50", ',', PAY_GROUP_POINT, "1234.50"},
+	{"1.000", ',', PAY_GROUP_POINT, "1000"}, {"1000", ',', PAY_GROUP_POINT, "1000"}, {"+12'345.6", '.', PAY_GROUP_APOSTROPHE, "12345.6"},
+	{"12\xe2\x80\x99" "345", '.', PAY_GROUP_APOSTROPHE, "12345"}, {"1 234,5", ',', PAY_GROUP_BLANK, "1234.5"},
+	{"1\xc2\xa0" "234\xe2\x80\xaf" "567,5", ',', PAY_GROUP_BLANK, "1234567.5"}, {"0.05", '.', PAY_GROUP_COMMA, "0.05"},
+	{"999,999,999,999,999.999", '.', PAY_GROUP_COMMA, "999999999999999.999"},
+	/* What is grouped in another way may mean another amount. */
+	{"12,34.50", '.', PAY_GROUP_COMMA, NULL}, {"1,23,456", '.', PAY_GROUP_COMMA, NULL}, {"1,50", '.', PAY_GROUP_COMMA, NULL}, {"1,2345", '.', PAY_GROUP_COMMA, NULL},
+	{"1234,567", '.', PAY_GROUP_COMMA, NULL}, {",123", '.', PAY_GROUP_COMMA, NULL}, {"1,", '.', PAY_GROUP_COMMA, NULL}, {"1,,234", '.', PAY_GROUP_COMMA, NULL},
+	{"1.234,567", '.', PAY_GROUP_COMMA, NULL}, {"1.2,3", '.', PAY_GROUP_COMMA, NULL}, {"- 1 234", '.', PAY_GROUP_BLANK, NULL}, {" 123", '.', PAY_GROUP_BLANK, NULL},
+	{"1 234", '.', PAY_GROUP_COMMA, NULL}, {"1,234", '.', PAY_GROUP_NONE, NULL}, {"9,999,999,999,999,999,999,999,999,999,999,999", '.', PAY_GROUP_COMMA, NULL},
+	{"1,234.5000000000000000000000000000000000000000", '.', PAY_GROUP_COMMA, NULL}, {"-", '.', PAY_GROUP_COMMA, NULL},
+};
+
+static const struct
+{
+	const char *text;
 	PayDateOrder order;
 	const char *value;			/* NULL: refused */
 }			moments[] = {
@@ -72,6 +92,17 @@ test_amounts(void)
 		OK(a.given && strcmp(text, amounts[i].value) == 0, "namely %s", text);
 	}
 	OK(pay_decimal_parse("", '.', &a) && !a.given, "nothing is nothing");
+	for (size_t i = 0; i < lengthof(grouped); i++)
+	{
+		bool		fine = pay_decimal_parse_grouped(grouped[i].text, grouped[i].point, grouped[i].grouping, &a);
+
+		OK(fine == (grouped[i].value != NULL), "%s in groups is %s", grouped[i].text, fine ? "an amount" : "none");
+		if (!fine || grouped[i].value == NULL)
+			continue;
+		pay_decimal_text(&a, text);
+		OK(a.given && strcmp(text, grouped[i].value) == 0, "namely %s", text);
+	}
+	OK(pay_decimal_parse_grouped("", '.', PAY_GROUP_COMMA, &a) && !a.given, "nothing is nothing in groups");
 
 	OK(pay_decimal_parse("0.1", '.', &a) && pay_decimal_parse("0.20", '.', &b) && pay_decimal_add(&a, &b, 1), "0.1 + 0.20");
 	pay_decimal_text(&a, text);

@@ -4,6 +4,7 @@
  *		server's memory, reads its files, or hides an entry from us.
  */
 // sources: ../../src/base/xml.c
+// libs: -lxml2
 #include "payments.h"
 
 #include "base/xml.h"
@@ -16,7 +17,7 @@
 typedef struct XmlCase
 {
 	const char *text;
-	const char *events;			/* <name attribute=value>, </name:text>, '!' and the line where it breaks */
+	const char *events;			/* <name attribute=value>, </name:text>; or '!' and the line where it breaks */
 } XmlCase;
 
 static const XmlCase cases[] = {
@@ -30,30 +31,39 @@ static const XmlCase cases[] = {
 	{"<a>&lt;&amp;&gt;&apos;&quot;&#65;&#x42;&#xe9;&#8364;&#x1F600;</a>", "<a></a:<&>'\"AB\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80>"},
 	{"<a>x<![CDATA[<b>&amp;]]>y<!-- no -->z<?pi?>!</a>", "<a></a:x<b>&amp;yz!>"},
 	{"<a><![CDATA[]]></a>", "<a></a:>"},
+	{"<a>x\r\ny</a>", "<a></a:x\ny>"},
+	{"\n <?xml version='1.0' encoding='ISO-8859-1'?><a>\xc3\xa9</a>", "<a></a:\xc3\xa9>"},
+	{"<a xmlns='' p:b='1'/>", "<a xmlns= p:b=1></a:>"},
 	{"<a>\n <b>1</b>\n</a>", "<a><b></b:1></a>"},
-	/* broken */
+	/* broken: how much of it is told before is libxml2's affair */
 	{"", "!1"},
 	{"x", "!1"},
-	{"<a>", "<a>!1"},
-	{"<a><b></a></b>", "<a><b>!1"},
-	{"<a></b>", "<a>!1"},
+	{"<a>", "!1"},
+	{"<a><b></a></b>", "!1"},
+	{"<a></b>", "!1"},
 	{"</a>", "!1"},
-	{"<a/><b/>", "<a></a:>!1"},
-	{"<a/>x", "<a></a:>!1"},
-	{"<a>x<b/></a>", "<a>!1"},
-	{"<a><b/>x</a>", "<a><b></b:>!1"},
+	{"<a/><b/>", "!1"},
+	{"<a/>x", "!1"},
+	{"<a>x<b/></a>", "!1"},
+	{"<a><b/>x</a>", "!1"},
 	{"<a x=1/>", "!1"},
 	{"<a x='<'/>", "!1"},
 	{"<a x='1'y='2'/>", "!1"},
 	{"<a\n<b/>", "!2"},
-	{"<a>&nbsp;</a>", "<a>!1"},
-	{"<a>&#0;</a>", "<a>!1"},
-	{"<a>&#xD800;</a>", "<a>!1"},
-	{"<a>&#x110000;</a>", "<a>!1"},
-	{"<a>&#99999999999;</a>", "<a>!1"},
-	{"<a>&amp</a>", "<a>!1"},
-	{"<a><!-- x</a>", "<a>!1"},
-	{"<a><![CDATA[ x</a>", "<a>!1"},
+	{"<a x='1' x='2'/>", "!1"},
+	{"<a>]]></a>", "!1"},
+	{"<a>\x01</a>", "!1"},
+	{"<a>\xe9</a>", "!1"},
+	{"\xff\xfe<", "!1"},
+	{"<a b1='' b2='' b3='' b4='' b5='' b6='' b7='' b8='' b9='' ba='' bb='' bc='' bd='' be='' bf='' bg='' bh=''/>", "!1"},
+	{"<a>&nbsp;</a>", "!1"},
+	{"<a>&#0;</a>", "!1"},
+	{"<a>&#xD800;</a>", "!1"},
+	{"<a>&#x110000;</a>", "!1"},
+	{"<a>&#99999999999;</a>", "!1"},
+	{"<a>&amp</a>", "!1"},
+	{"<a><!-- x</a>", "!1"},
+	{"<a><![CDATA[ x</a>", "!1"},
 	{"<![CDATA[x]]><a/>", "!1"},
 	/* no document type, wherever it stands and whatever is in it */
 	{"<!DOCTYPE a><a/>", "!1"},
@@ -61,7 +71,7 @@ static const XmlCase cases[] = {
 	{"<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><a>&x;</a>", "!1"},
 	{"<!DOCTYPE a SYSTEM \"http://127.0.0.1:9/a.dtd\"><a/>", "!1"},
 	{"<!ENTITY x 'y'><a/>", "!1"},
-	{"<a>&lol;</a>", "<a>!1"},
+	{"<a>&lol;</a>", "!1"},
 };
 
 static char *
@@ -94,6 +104,8 @@ read_all(const char *text)
 	if (e == PAY_XML_BROKEN)
 		snprintf(result + strlen(result), sizeof(result) - strlen(result), "!%d", xml->line);
 	OK(pay_xml_next(xml) == e, "and it stays so");
+	pay_xml_close(xml);
+	pay_xml_close(xml);
 	free(xml);
 	free(copy);
 	return result;
@@ -108,6 +120,8 @@ main(void)
 	{
 		char	   *found = read_all(cases[i].text);
 
+		if (cases[i].events[0] == '!' && strchr(found, '!'))
+			found = strchr(found, '!');
 		OK(strcmp(found, cases[i].events) == 0, "case %zu: %s gives %s", i, cases[i].text, found);
 	}
 	for (int i = 0; i < PAY_XML_DEPTH_MAX; i++)

@@ -1,0 +1,97 @@
+/*
+ * src/core/caller.c
+ *		Verbs: who calls them, and as whom they act.
+ *
+ * A verb acts as payments_owner, and what it does is right or wrong by the role
+ * that called it: a client's own, or the owner of a SECURITY DEFINER function,
+ * an index or a view's trigger that the client may know nothing of.  Of that
+ * role the server's own SECURITY DEFINER tells nothing: once inside, only the
+ * session's roles are left to ask, and these are the victim's where somebody
+ * else's function called.  So no verb is SECURITY DEFINER.  It begins with the
+ * rights of its caller, notes who that is, and takes those of payments_owner
+ * itself: in C by PAY_VERB(), in PL/pgSQL by the language "payments".
+ *
+ * As which nobody but our own code runs: what it calls in turn is called for
+ * the one who called first.
+ */
+#include "payments.h"
+
+#include "core/caller.h"
+
+#include "core/spi.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+/* Invalid outside of verbs. */
+static Oid	caller = InvalidOid;
+
+PAY_FUNCTION(pay_call_plpgsql);
+PAY_FUNCTION(pay_caller_sql);
+
+/* An error must not leave a caller behind, for the next one to act as. */
+Datum
+pay_act_as_owner(PGFunction verb, FunctionCallInfo fcinfo)
+{
+	Oid			owner = pay_owner_oid();
+	Oid			before = caller;
+	Oid			user;
+	int			security;
+	volatile Datum result = (Datum) 0;
+
+	GetUserIdAndSecContext(&user, &security);
+	if (user == owner)
+		return verb(fcinfo);
+	PG_TRY();
+	{
+		caller = user;
+		SetUserIdAndSecContext(owner, security | SECURITY_LOCAL_USERID_CHANGE);
+		result = verb(fcinfo);
+	}
+	PG_FINALLY();
+	{
+		caller = before;
+		SetUserIdAndSecContext(user, security);
+	}
+	PG_END_TRY();
+	return result;
+}
+
+Oid
+pay_caller(void)
+{
+	Oid			user = GetUserId();
+
+	return OidIsValid(caller) && user == pay_owner_oid() ? caller : user;
+}
+
+char *
+pay_caller_name(void)
+{
+	return GetUserNameFromId(pay_caller(), false);
+}
+
+void
+pay_caller_set(Oid role)
+{
+	caller = role;
+}
+
+/* The handler of language "payments": PL/pgSQL, as a verb. */
+Datum
+pay_call_plpgsql(PG_FUNCTION_ARGS)
+{
+	static PGFunction plpgsql = NULL;
+
+	if (plpgsql == NULL)
+		plpgsql = load_external_function("$libdir/plpgsql", "plpgsql_call_handler", true, NULL);
+	return pay_act_as_owner(plpgsql, fcinfo);
+}
+
+/* _caller() */
+Datum
+pay_caller_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(DirectFunctionCall1(namein, CStringGetDatum(pay_caller_name())));
+}

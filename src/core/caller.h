@@ -1,0 +1,33 @@
+/*
+ * src/core/caller.h
+ *		Verbs: who calls them, and as whom they act.
+ */
+#ifndef PAY_CALLER_H
+#define PAY_CALLER_H
+
+#include "fmgr.h"
+
+/*
+ * The function of a verb, in place of its first two lines, beside
+ * PAY_FUNCTION(name): what follows in braces runs as payments_owner.
+ */
+#define PAY_VERB(name) \
+	static Datum CppConcat(name, _as_owner)(PG_FUNCTION_ARGS); \
+	Datum \
+	name(PG_FUNCTION_ARGS) \
+	{ \
+		return pay_act_as_owner(CppConcat(name, _as_owner), fcinfo); \
+	} \
+	static Datum \
+	CppConcat(name, _as_owner)(PG_FUNCTION_ARGS)
+
+extern Datum pay_act_as_owner(PGFunction verb, FunctionCallInfo fcinfo);
+
+/* The role that called the verb in which we are; outside of verbs, the current one. */
+extern Oid	pay_caller(void);
+extern char *pay_caller_name(void);
+
+/* For the worker, which takes the role of payments_owner by itself. */
+extern void pay_caller_set(Oid role);
+
+#endif							/* PAY_CALLER_H */

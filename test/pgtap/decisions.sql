@@ -1,0 +1,222 @@
+-- If this fails, a person who has seen at the PSP what became of a payment must
+-- wait for a week until he may say so; or what he says is taken for more than it
+-- is: booked twice when the PSP says it too, or never again looked at when the
+-- PSP says otherwise.
+--
+-- Stripe's side is played by hand: nothing leaves the database.
+
+\ir ../lib/prelude.sql
+BEGIN;
+SELECT no_plan();
+
+SELECT payments.create_psp('tap', 'stripe', secret => 'tap'), payments.arm();
+
+CREATE TEMP SEQUENCE ids;
+CREATE TEMP TABLE sent (n int GENERATED ALWAYS AS IDENTITY, operation_id uuid, attempt int);
+CREATE TEMP TABLE hmac AS
+SELECT string_agg(set_byte(decode('00', 'hex'), 0, get_byte(k, i) # 54), '' ORDER BY i) AS inner_pad, string_agg(set_byte(decode('00', 'hex'), 0, get_byte(k, i) # 92), '' ORDER BY i) AS outer_pad
+FROM (SELECT decode(rpad(encode('whsec_of_the_tests', 'hex'), 128, '0'), 'hex') AS k) k, generate_series(0, 63) i;
+
+CREATE FUNCTION pg_temp.webhook(type text, object jsonb, id text DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	body text := jsonb_build_object('id', coalesce(id, 'evt_' || nextval('ids')), 'object', 'event', 'type', type, 'data', jsonb_build_object('object', object));
+	t text := extract(epoch FROM clock_timestamp())::bigint;
+	mac text;
+BEGIN
+	SELECT encode(sha256(h.outer_pad || sha256(h.inner_pad || convert_to(t || '.' || body, 'UTF8'))), 'hex') INTO mac FROM hmac h;
+	RETURN (SELECT r.status FROM payments.receive_webhook('tap', jsonb_build_object('Stripe-Signature', format('t=%s,v1=%s', t, mac)), convert_to(body, 'UTF8')) r);
+END
+$$;
+-- Hands out the next step of a payment, whenever it is due; the lease of one before has run out with it.
+CREATE FUNCTION pg_temp.claim(id uuid) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	n int;
+BEGIN
+	UPDATE payments.queue SET due_at = CASE WHEN payment_id = id THEN clock_timestamp() ELSE 'infinity' END WHERE psp = 'tap';
+	INSERT INTO sent (operation_id, attempt) SELECT c.operation_id, c.attempt FROM payments.claim('tap', psp => 'tap') c;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN n;
+END
+$$;
+-- The answer to the last call, or to one so many before it.
+CREATE FUNCTION pg_temp.answer(http int, body text DEFAULT '', before int DEFAULT 0, headers jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
+	SELECT payments.complete(s.operation_id, s.attempt - $3, $1, $4, convert_to($2, 'UTF8')) FROM sent s ORDER BY n DESC LIMIT 1
+$$;
+CREATE FUNCTION pg_temp.intent(id uuid, name text, status text, received int DEFAULT 0, currency text DEFAULT 'eur') RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('id', name, 'object', 'payment_intent', 'amount', 1000, 'amount_received', $4, 'currency', $5,
+		'amount_capturable', CASE $3 WHEN 'requires_capture' THEN 1000 ELSE 0 END, 'status', $3,
+		'metadata', jsonb_build_object('payments_ref', o.psp_ref, 'payments_generation', '1'))
+	FROM payments.operation o WHERE o.payment_id = id ORDER BY o.created_at LIMIT 1
+$$;
+CREATE FUNCTION pg_temp.found(one jsonb) RETURNS text LANGUAGE sql AS $$
+	SELECT jsonb_build_object('object', 'search_result', 'has_more', false, 'data', jsonb_build_array(one))::text
+$$;
+CREATE FUNCTION pg_temp.make(key text, capture text DEFAULT 'automatic') RETURNS uuid LANGUAGE sql AS $$
+	SELECT payment_id FROM payments.create_payment(key, 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', capture => capture)
+$$;
+CREATE FUNCTION pg_temp.state(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT p.status || ': ' || string_agg(concat_ws(' ', o.kind, o.status, o.failure_code), ', ' ORDER BY o.created_at) FROM payments.payment p JOIN payments.operation o USING (payment_id)
+	WHERE payment_id = id GROUP BY p.status
+$$;
+CREATE FUNCTION pg_temp.books(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(m.kind || ' ' || m.amount, ', ' ORDER BY m.kind) FROM payments.movement m WHERE m.payment_id = id
+$$;
+CREATE FUNCTION pg_temp.exceptions(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(e.kind || ' ' || e.amount, ', ' ORDER BY e.kind) FROM payments.exception e WHERE e.payment_id = id AND e.resolved_at IS NULL
+$$;
+CREATE FUNCTION pg_temp.waits(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(q.action || ' ' || o.kind, ', ' ORDER BY o.kind) FROM payments.queue q JOIN payments.operation o USING (operation_id) WHERE q.payment_id = id
+$$;
+CREATE FUNCTION pg_temp.dead(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT reason FROM payments.dead_letter WHERE payment_id = id AND decision IS NULL
+$$;
+CREATE FUNCTION pg_temp.op(id uuid) RETURNS uuid LANGUAGE sql AS $$
+	SELECT o.operation_id FROM payments.operation o WHERE o.payment_id = $1 ORDER BY o.created_at DESC LIMIT 1
+$$;
+-- A call whose answer is lost, and no lease that waits for it.
+CREATE FUNCTION pg_temp.lose(id uuid) RETURNS uuid LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_temp.claim(id);
+	PERFORM pg_temp.answer(500);
+	RETURN pg_temp.op(id);
+END
+$$;
+CREATE FUNCTION pg_temp.decided(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(concat_ws(' ', d.reason, d.decision, d.decision_reason), ', ' ORDER BY d.created_at) FROM payments.dead_letter d WHERE d.operation_id = pg_temp.op($1)
+$$;
+CREATE FUNCTION pg_temp.charged(key text, capture text DEFAULT 'automatic') RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+	id uuid := pg_temp.make(key, capture);
+BEGIN
+	PERFORM pg_temp.claim(id);
+	PERFORM pg_temp.answer(200, pg_temp.intent(id, 'pi_' || key, CASE capture WHEN 'manual' THEN 'requires_capture' ELSE 'succeeded' END, CASE capture WHEN 'manual' THEN 0 ELSE 1000 END)::text);
+	RETURN id;
+END
+$$;
+CREATE FUNCTION pg_temp.refund(name text, status text, amount int) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('id', $1, 'object', 'refund', 'amount', $3, 'currency', 'eur', 'status', $2)
+$$;
+
+-- ---------- who may, and what about
+SELECT pg_temp.make('early') AS id \gset
+SELECT pg_temp.op(:'id') AS op \gset
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''not there'')', :'op'), 'PY006', NULL, 'what is not sent is not in doubt');
+SELECT is(pg_temp.claim(:'id'), 1, 'sent');
+UPDATE payments.queue SET due_at = now() + interval '1 minute' WHERE operation_id = :'op';
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''not there'')', :'op'), 'PY008', NULL, 'while a call is under way its answer is waited for');
+SELECT is(pg_temp.answer(500), 'in_doubt', 'nobody knows');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, %L, ''not there'')', :'op', o), '22023', NULL, 'an outcome is one of two') FROM (VALUES (NULL), ('unknown'), ('cancelled')) v (o);
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', %L)', :'op', r), '22023', NULL, 'there is a reason') FROM (VALUES (NULL), ('')) v (r);
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''card 4242 4242 4242 4242'')', :'op'), 'PY009', NULL, 'without a card number');
+SELECT throws_ok('SELECT payments.decide_operation(NULL, ''failed'', ''not there'')', '22023', NULL, 'an operation');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''not there'')', :'id'), 'PY016', NULL, 'one that exists');
+CREATE ROLE decisions_app IN ROLE payments_app;
+CREATE ROLE decisions_operator IN ROLE payments_operator;
+SET ROLE decisions_app;
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''not there'')', :'op'), '42501', NULL, 'an application has no say');
+SET ROLE decisions_operator;
+
+-- ---------- a charge that was not made
+SELECT lives_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''nothing on the dashboard'')', :'op'), 'an operator has, at once');
+RESET ROLE;
+SELECT is(pg_temp.state(:'id'), 'failed: charge failed discarded', 'it has failed');
+SELECT is(pg_temp.waits(:'id'), NULL, 'and is not sent again');
+SELECT is(pg_temp.decided(:'id'), 'in_doubt discarded nothing on the dashboard', 'the decision is kept');
+SELECT is((SELECT decided_by FROM payments.dead_letter WHERE operation_id = :'op'), 'decisions_operator', 'and whose it was');
+SELECT is((SELECT source FROM payments.get_operation(:'op')), 'person', 'by whose word');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''it is there after all'', ''pi_early'')', :'op'), 'PY303', NULL, 'it is decided once');
+SELECT is(pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_early', 'succeeded', 1000)), 'failed', 'the PSP says later that it was');
+SELECT is(pg_temp.books(:'id') || '; ' || pg_temp.exceptions(:'id'), 'late_capture 1000; after_cancel 1000', 'the money stands in suspense, and a person is told');
+
+-- ---------- a charge that was made
+SELECT pg_temp.make('made') AS id \gset
+SELECT pg_temp.lose(:'id') AS op \gset
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'')', :'op'), '22023', 'psp_object_id is needed to decide that a charge has succeeded', 'under which id?');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', %L)', :'op', i), '22023', NULL, 'that is none: ' || i)
+FROM (VALUES (''), ('ch_made'), ('re_made'), ('pi_a/b'), ('pi_')) v (i) WHERE i <> 'pi_';
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_early'')', :'op'), 'PY006', 'psp_object_id belongs to another payment', 'nor another payment''s');
+SELECT lives_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_made'')', :'op'), 'it was made');
+SELECT is(pg_temp.state(:'id') || '; ' || pg_temp.books(:'id'), 'succeeded: charge succeeded; capture 1000', 'it has succeeded, and is booked');
+SELECT is(pg_temp.decided(:'id'), 'in_doubt confirmed on the dashboard', 'the decision is kept');
+SELECT results_eq(format('SELECT source, psp_object_id FROM payments.get_operation(%L)', :'op'), $$VALUES ('person', 'pi_made')$$, 'by whose word');
+SELECT is((SELECT string_agg(event || ' ' || source, ', ' ORDER BY seq) FROM payments.payment_history(:'id')), 'create client, claim worker, doubt answer, capture person', 'the history says so');
+SELECT is(pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_made', 'succeeded', 1000)), 'succeeded', 'the PSP says it too');
+SELECT is(pg_temp.books(:'id') || coalesce('; ' || pg_temp.exceptions(:'id'), ''), 'capture 1000', 'it counts once');
+SELECT is((SELECT status FROM payments.refund_payment(:'id', 'made-refund', 400)), 'initiated', 'and can be refunded');
+
+-- ---------- and the PSP says otherwise
+SELECT pg_temp.make('not') AS id \gset
+SELECT pg_temp.lose(:'id') AS op \gset
+SELECT payments.decide_operation(:'op', 'succeeded', 'on the dashboard', 'pi_not');
+SELECT is(pg_temp.answer(402, '{"error": {"type": "card_error", "code": "card_declined", "payment_intent": {"id": "pi_not"}}}'), 'succeeded', 'the answer comes late: declined');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted 1000', 'a person is told');
+SELECT pg_temp.make('gone') AS id \gset
+SELECT payments.decide_operation(pg_temp.lose(:'id'), 'succeeded', 'on the dashboard', 'pi_gone');
+SELECT is(pg_temp.webhook('payment_intent.canceled', pg_temp.intent(:'id', 'pi_gone', 'canceled')), 'succeeded', 'an event: cancelled');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted 1000', 'a person is told');
+SELECT pg_temp.make('other') AS id \gset
+SELECT payments.decide_operation(pg_temp.lose(:'id'), 'succeeded', 'on the dashboard', 'pi_other');
+SELECT is(pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_another', 'succeeded', 1000)), 'succeeded', 'an event: as another object');
+SELECT is(pg_temp.books(:'id') || '; ' || pg_temp.exceptions(:'id'), 'capture 1000, late_capture 1000; duplicate 1000', 'it stands in suspense, and a person is told');
+
+-- ---------- refunds
+SELECT pg_temp.charged('r1') AS id \gset
+SELECT operation_id AS op FROM payments.refund_payment(:'id', 'r1-refund', 400) \gset
+SELECT pg_temp.lose(:'id');
+SELECT payments.decide_operation(:'op', 'failed', 'no refund on the dashboard');
+SELECT results_eq(format('SELECT status, refunded, refund_pending FROM payments.get_payment(%L)', :'id'), $$VALUES ('succeeded', 0::bigint, 0::bigint)$$, 'a refund that was not made reserves nothing');
+SELECT is(pg_temp.webhook('refund.created', pg_temp.refund('re_1', 'succeeded', 400) || jsonb_build_object('payment_intent', 'pi_r1',
+	'metadata', (SELECT jsonb_build_object('payments_ref', psp_ref, 'payments_generation', '1') FROM payments.operation WHERE operation_id = :'op'))), 'partially_refunded', 'it was');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted 400', 'a person is told: the customer may have been paid in another way');
+
+SELECT pg_temp.charged('r2') AS id \gset
+SELECT operation_id AS op FROM payments.refund_payment(:'id', 'r2-refund', 400) \gset
+SELECT pg_temp.lose(:'id');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_r2'')', :'op'), '22023', NULL, 'a payment is no refund');
+SELECT payments.decide_operation(:'op', 'succeeded', 'on the dashboard', 're_2');
+SELECT is(pg_temp.books(:'id'), 'authorize 1000, capture 1000, refund 400', 'a refund that was made') WHERE pg_temp.books(:'id') LIKE 'auth%';
+SELECT is((SELECT refunded || ' ' || refund_pending FROM payments.get_payment(:'id')), '400 0', 'is refunded');
+SELECT is(pg_temp.webhook('refund.created', pg_temp.refund('re_2', 'succeeded', 400) || '{"payment_intent": "pi_r2"}'), 'partially_refunded', 'the PSP says it too');
+SELECT is((SELECT refunded FROM payments.get_payment(:'id')), 400::bigint, 'it counts once');
+SELECT is(pg_temp.exceptions(:'id'), NULL, 'and nobody is troubled');
+SELECT is(pg_temp.webhook('refund.failed', pg_temp.refund('re_2', 'failed', 400) || '{"payment_intent": "pi_r2"}'), 'succeeded', 'it fails after all');
+SELECT is((SELECT status || ' ' || source FROM payments.get_operation(:'op')), 'failed webhook', 'the PSP''s word ends it');
+SELECT is(pg_temp.exceptions(:'id'), 'refund_failed 400', 'and a person is told');
+
+-- ---------- captures and cancellations
+SELECT pg_temp.charged('c1', 'manual') AS id \gset
+SELECT operation_id AS op FROM payments.capture_payment(:'id', 'c1-capture') \gset
+SELECT pg_temp.lose(:'id');
+SELECT payments.decide_operation(:'op', 'failed', 'not captured on the dashboard');
+SELECT results_eq(format('SELECT status, captured, capture_pending FROM (SELECT p.* FROM payments.payment p WHERE p.payment_id = %L) p', :'id'), $$VALUES ('authorized', 0::bigint, 0::bigint)$$, 'a capture that was not made');
+SELECT is(pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_c1', 'succeeded', 1000)), 'succeeded', 'it was');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted 1000', 'a person is told');
+
+SELECT pg_temp.charged('c2', 'manual') AS id \gset
+SELECT operation_id AS op FROM payments.capture_payment(:'id', 'c2-capture', 700) \gset
+SELECT pg_temp.lose(:'id');
+SELECT payments.decide_operation(:'op', 'succeeded', 'captured on the dashboard', 'pi_c2');
+SELECT results_eq(format('SELECT status, captured, authorized FROM payments.get_payment(%L)', :'id'), $$VALUES ('succeeded', 700::bigint, 1000::bigint)$$, 'a capture that was made');
+
+SELECT pg_temp.charged('v1', 'manual') AS id \gset
+SELECT operation_id AS op FROM payments.cancel_payment(:'id', 'v1-cancel') \gset
+SELECT pg_temp.lose(:'id');
+SELECT payments.decide_operation(:'op', 'succeeded', 'cancelled on the dashboard');
+SELECT is((SELECT status FROM payments.get_payment(:'id')), 'cancelled', 'a cancellation that was made, under the payment''s own id');
+SELECT pg_temp.charged('v2', 'manual') AS id \gset
+SELECT operation_id AS op FROM payments.cancel_payment(:'id', 'v2-cancel') \gset
+SELECT pg_temp.lose(:'id');
+SELECT pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_v2', 'succeeded', 1000));
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''cancelled on the dashboard'')', :'op'), 'PY006', NULL, 'but not of what has been captured') WHERE (SELECT status FROM payments.get_operation(:'op')) = 'in_doubt';
+
+-- ---------- a dead letter, by its operation
+SELECT pg_temp.make('dead') AS id \gset
+SELECT pg_temp.claim(:'id');
+SELECT pg_temp.answer(200, (pg_temp.intent(:'id', 'pi_dead', 'succeeded', 1000) || '{"amount": 999}')::text);
+SELECT is(pg_temp.dead(:'id'), 'conflicted', 'in conflict');
+SELECT payments.decide_operation(pg_temp.op(:'id'), 'failed', 'refunded by hand');
+SELECT is(pg_temp.decided(:'id'), 'conflicted discarded refunded by hand', 'one dead letter, decided');
+
+SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'all invariants hold');
+SELECT * FROM finish();
+ROLLBACK;

@@ -229,7 +229,7 @@ find(const char *bytes, size_t n, const char *what, size_t length)
 	return NULL;
 }
 
-/* The last word of a header that says who we are: "Bearer sk_..."; NULL when there are no more. */
+/* The last word of a header that says who we are, behind the name of a scheme; NULL when there are no more. */
 static const char *
 credential(const PayTransfer *transfer, int i, size_t *length)
 {

@@ -101,7 +101,9 @@ GRANT EXECUTE ON FUNCTION
 	payments.post_transaction(bigint[], bigint[], bigint[], text, text, text, timestamptz, boolean),
 	payments.reverse_transaction(bigint, text, text),
 	payments.post_split(bigint[], bigint[], bigint, bigint[], bigint, bigint, text, text, text, timestamptz),
-	payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz)
+	payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz),
+	payments.close_account(bigint),
+	payments.set_account_hot(bigint, boolean, int)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION

@@ -156,7 +156,8 @@ BEGIN
 	SELECT u.oid, u.rolname, u.rolsuper INTO STRICT runner
 	FROM pg_roles u
 	WHERE u.rolname = payments._caller();
-	said := format('The job was run as "%s", and its row was written by "%s".', runner.rolname, _job.written_by);
+	said := format(
+		'The job was run as "%s", and its row was written by "%s".', runner.rolname, _job.written_by);
 	-- Shipped rows are ours (core/shipped.sql).  Of others a superuser runs none: who knows what its
 	-- arguments make of a function.
 	IF NOT _job.builtin AND runner.rolsuper THEN

@@ -220,7 +220,7 @@ $$;
 COMMENT ON FUNCTION payments._job_require_trust(payments.job) IS
 'Internal: may the caller run the job? Raises 42883 (no such function), 42501 (a function or a row that is not trusted).';
 
-CREATE FUNCTION payments._job_call(_run bigint) RETURNS text
+CREATE FUNCTION payments._job_call(_run bigint, OUT query text, OUT ours boolean) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' AS $$
 DECLARE
@@ -239,16 +239,18 @@ BEGIN
 	ELSIF j.catch_up = 'periods' THEN
 		SELECT * INTO p FROM payments._job_period(j.job, r.watermark);
 		IF p.to_time + j.delay > clock_timestamp() THEN
-			RETURN NULL;
+			RETURN;
 		END IF;
 		given := concat_ws(', ', format('from_time => %L, to_time => %L', p.from_time, p.to_time), given);
 	END IF;
-	RETURN format('SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), ''[]'') FROM %s(%s) r',
+	-- Of one look at the row: another one may have been written meanwhile.
+	ours := payments._job_is_ours(j.command);
+	query := format('SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), ''[]'') FROM %s(%s) r',
 		j.command, given);
 END
 $$;
 COMMENT ON FUNCTION payments._job_call(bigint) IS
-'Internal: the query that is a run''s next step, null when nothing is left to do. Raises 42883 (no such function), 42501 (a function or a row that is not trusted).';
+'Internal: the query that is a run''s next step, null when nothing is left to do; ours: it is a verb of ours. Raises 42883 (no such function), 42501 (a function or a row that is not trusted).';
 
 CREATE FUNCTION payments._job_running(_run bigint) RETURNS text
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -355,17 +357,18 @@ CREATE FUNCTION payments._job_step(_run bigint, OUT finished boolean, OUT query 
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' AS $$
 DECLARE
-	name text := payments._job_running(_run);
-	next text := payments._job_call(_run);
+	next record;
 	answer jsonb;
 BEGIN
-	IF next IS NULL THEN
+	PERFORM payments._job_running(_run);
+	SELECT c.query, c.ours INTO next FROM payments._job_call(_run) c;
+	IF next.query IS NULL THEN
 		finished := true;
-	ELSIF payments._job_is_ours((SELECT j.command FROM payments._jobs() j WHERE j.job = name)) THEN
-		EXECUTE next INTO answer;
+	ELSIF next.ours THEN
+		EXECUTE next.query INTO answer;
 		finished := payments._job_note(_run, answer);
 	ELSE
-		query := next;
+		query := next.query;
 	END IF;
 	IF finished THEN
 		PERFORM payments._job_close_run(_run, 'done', NULL, NULL);

@@ -101,7 +101,9 @@ GRANT EXECUTE ON FUNCTION
 	payments.post_transaction(bigint[], bigint[], bigint[], text, text, text, timestamptz, boolean),
 	payments.reverse_transaction(bigint, text, text),
 	payments.post_split(bigint[], bigint[], bigint, bigint[], bigint, bigint, text, text, text, timestamptz),
-	payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz)
+	payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz),
+	payments.close_account(bigint),
+	payments.set_account_hot(bigint, boolean, int)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION
@@ -178,9 +180,9 @@ GRANT EXECUTE ON FUNCTION
 	payments._job_title(bigint),
 	payments._job_unlock(text),
 	payments._job_lock_in_transaction(text),
-	payments._job_call(bigint),
+	payments._job_step(bigint),
 	payments._job_record(bigint, jsonb),
-	payments._job_end(bigint, boolean, text, text),
+	payments._job_end(bigint, text, text),
 	payments._job_verify(text, int, boolean),
 	payments._job_reconcile(text, int),
 	payments._purge_job_run(interval),

@@ -10,7 +10,10 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = '42501',
 			MESSAGE = format('shipped rows of %I.%I are not yours to change', tg_table_schema, tg_table_name),
-			HINT = 'INSERT one with builtin = false: it wins over the shipped one, and a dump keeps it.';
+			HINT = CASE tg_table_name
+				WHEN 'settlement_format' THEN 'INSERT one with builtin = false and a name of its own.'
+				ELSE 'INSERT one with builtin = false: it wins over the shipped one, and a dump keeps it.'
+			END;
 	END IF;
 	RETURN coalesce(new, old);
 END

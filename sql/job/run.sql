@@ -186,7 +186,8 @@ BEGIN
 			HINT = 'Somebody ended it in payments.job_run; run the job again.';
 	END IF;
 	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
-	-- A number is a count; an object counts what it says, else as one row; ok = false makes it a finding.
+	-- A number is a count; an object counts what it says, else as one row; ok = false makes it a finding,
+	-- and so does what was refused.
 	SELECT coalesce(
 		sum(
 			CASE
@@ -195,7 +196,7 @@ BEGIN
 				ELSE 1
 			END),
 		0),
-		count(*) FILTER (WHERE a.e -> 'ok' = 'false')
+		count(*) FILTER (WHERE a.e -> 'ok' = 'false' OR a.e ->> 'refused' IS NOT NULL)
 	INTO done_rows, found_rows
 	FROM jsonb_array_elements(_answer) a (e)
 	WHERE jsonb_typeof(a.e) IN ('number', 'object');
@@ -205,9 +206,10 @@ BEGIN
 	INSERT INTO payments.job_finding AS f (job, subject, detail, run_id, found_at, last_run_id, last_found_at)
 	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, _run, clock_timestamp(), _run, clock_timestamp()
 	FROM (
-		SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
+		SELECT a.e,
+			coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e ->> 'partition', a.e::text) AS subject
 		FROM jsonb_array_elements(payments._mask_value(_answer)) a (e)
-		WHERE a.e -> 'ok' = 'false'
+		WHERE a.e -> 'ok' = 'false' OR a.e ->> 'refused' IS NOT NULL
 	) x
 	ON CONFLICT (job, md5(subject))
 	WHERE resolved_at IS NULL

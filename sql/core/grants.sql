@@ -28,11 +28,11 @@ BEGIN
 	LOOP
 		EXECUTE format('ALTER TABLE %s OWNER TO payments_owner', f.name);
 		PERFORM payments._revoke_all(f.name);
-		EXECUTE format('REVOKE USAGE ON TYPE %s FROM PUBLIC', f.name);
 		EXECUTE format(
 			'GRANT SELECT ON TABLE %s TO payments_app, payments_operator, payments_admin, payments_auditor',
 			f.name);
 	END LOOP;
+	-- Not the row types of tables, which setup() does: what a script has taken of those, pg_dump complains of.
 	FOR f IN
 		SELECT t.oid::regtype AS name,
 			payments._grantees(coalesce(t.typacl, acldefault('T', t.typowner)), t.typowner) AS others

@@ -159,8 +159,9 @@ BEGIN
 			ORDER BY p.payment_id FOR NO KEY UPDATE;
 			RETURN _payments;
 		EXCEPTION WHEN lock_not_available THEN
-			RAISE WARNING 'payments are locked by other sessions for long: their lines are left to the next reconciliation'
-				USING HINT = 'pg_locks and pg_stat_activity show who holds them.';
+			RAISE WARNING 'payments are locked by other sessions for long'
+				USING DETAIL = 'Their lines are left to the next reconciliation.',
+					HINT = 'pg_locks and pg_stat_activity show who holds them.';
 		END;
 	END IF;
 	RETURN (

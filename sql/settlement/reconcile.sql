@@ -527,7 +527,8 @@ BEGIN
 	RETURN NEXT jsonb_build_object('rows', r.lines, 'run', r.run_id, 'done', next IS NULL, 'watermark', next);
 	RETURN QUERY
 	SELECT jsonb_build_object('ok', false, 'rows', 0,
-		'subject', format('settlement file %s of %s is not posted whole', p.batch_id, name), 'error', p.problem)
+		'subject', format('settlement file %s of %s is not posted whole', p.batch_id, name),
+		'error', p.problem)
 	FROM payments.settlement_progress p
 	WHERE p.psp = name AND p.posted_at IS NULL AND p.problem IS NOT NULL;
 	IF r.still_open > 0 THEN

@@ -32,7 +32,7 @@ BEGIN
 			'GRANT SELECT ON TABLE %s TO payments_app, payments_operator, payments_admin, payments_auditor',
 			f.name);
 	END LOOP;
-	-- Not the row types of tables, which setup() does: what a script has taken of those, pg_dump complains of.
+	-- Not the row types of tables, which setup() does: what a script has taken of those pg_dump warns of.
 	FOR f IN
 		SELECT t.oid::regtype AS name,
 			payments._grantees(coalesce(t.typacl, acldefault('T', t.typowner)), t.typowner) AS others

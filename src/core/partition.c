@@ -46,7 +46,6 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-static uint64 run_with_ddl(PayStmt *stmt, PayArgs *args);
 static Oid	table_oid(const char *name);
 
 PAY_FUNCTION(pay_make_partitions);
@@ -60,24 +59,6 @@ static PayStmt retire_partitions = PAY_STMT(SPI_OK_SELECT,
 	"SELECT partition, from_time, to_time, rows, kept_as, refused FROM payments._retire_partitions($1, $2, $3, $4, $5)",
 	TEXTOID, INTERVALOID, BOOLOID, BOOLOID, TEXTOID);
 
-static uint64
-run_with_ddl(PayStmt *stmt, PayArgs *args)
-{
-	volatile uint64 rows = 0;
-
-	pay_guard_allow_ddl(true);
-	PG_TRY();
-	{
-		rows = pay_spi_exec(stmt, args);
-	}
-	PG_FINALLY();
-	{
-		pay_guard_allow_ddl(false);
-	}
-	PG_END_TRY();
-	return rows;
-}
-
 /* make_partitions(ahead, since) */
 PAY_VERB(pay_make_partitions)
 {
@@ -87,7 +68,7 @@ PAY_VERB(pay_make_partitions)
 	pay_spi_begin();
 	for (int i = 0; i < 2; i++)
 		pay_arg_datum(&args, PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i), PG_ARGISNULL(i));
-	run_with_ddl(&make_partitions, &args);
+	pay_guard_exec(&make_partitions, &args);
 	made = pay_spi_int32(0, 1);
 	pay_spi_end();
 	PG_RETURN_INT32(made);
@@ -112,7 +93,7 @@ PAY_VERB(pay_retire_partitions)
 	for (int i = 0; i < 4; i++)
 		pay_arg_datum(&args, PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 	pay_arg_text(&args, pay_caller_name());
-	n = run_with_ddl(&retire_partitions, &args);
+	n = pay_guard_exec(&retire_partitions, &args);
 	for (uint64 row = 0; row < n; row++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[row]);
 	pay_spi_end();

@@ -51,6 +51,7 @@ static Oid	table_oid(const char *name);
 PAY_FUNCTION(pay_make_partitions);
 PAY_FUNCTION(pay_retire_partitions);
 PAY_FUNCTION(pay_retired_until);
+PAY_FUNCTION(pay_is_retiring);
 
 static PayStmt make_partitions = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payments._make_partitions($1, $2)", INTERVALOID, TIMESTAMPTZOID);
@@ -98,6 +99,13 @@ PAY_VERB(pay_retire_partitions)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[row]);
 	pay_spi_end();
 	return (Datum) 0;
+}
+
+/* _is_retiring(): for the guard of what is noted of months that are gone. */
+Datum
+pay_is_retiring(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(pay_guard_lifted());
 }
 
 static Oid

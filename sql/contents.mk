@@ -82,6 +82,7 @@ SQL_CODE = \
 	statement/issue.sql \
 	statement/read.sql \
 	statement/check_statements.sql \
+	core/catalog.sql \
 	core/setup.sql \
 	core/cluster.sql \
 	core/merchant.sql \

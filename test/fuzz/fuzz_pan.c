@@ -3,7 +3,7 @@
  *		If this fails, a text that a user sends in can crash the server, get past
  *		the mask for ever, or be changed where it holds none.
  */
-// sources: ../../src/base/pan.c
+// sources: ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 #include "payments.h"
 
 #include "base/pan.h"

@@ -121,10 +121,17 @@ has_digits(const char *text, size_t bytes)
 bool
 pay_pan_found(const char *text, size_t bytes)
 {
-	PanMatch	match;
 	PayPanScan	scan = {0};
 
-	return text != NULL && has_digits(text, bytes) && find_next(text, bytes, bytes, &scan, &match);
+	return text != NULL && has_digits(text, bytes) && pay_pan_found_until(text, bytes, bytes, &scan);
+}
+
+bool
+pay_pan_found_until(const char *text, size_t bytes, size_t until, PayPanScan *scan)
+{
+	PanMatch	match;
+
+	return find_next(text, bytes, until, scan, &match);
 }
 
 int
@@ -146,21 +153,6 @@ pay_pan_mask_until(char *text, size_t bytes, size_t until, PayPanScan *scan)
 		for (int i = DIGITS_KEPT_FIRST; i < match.n - DIGITS_KEPT_LAST; i++)
 			blank(text + match.at[i], match.bytes[i]);
 		masked++;
-	}
-	return masked;
-}
-
-int
-pay_pan_mask_lines(char *text, size_t bytes)
-{
-	int			masked = 0;
-
-	for (size_t from = 0, to; from < bytes; from = to + 1)
-	{
-		const char *stop = memchr(text + from, '\n', bytes - from);
-
-		to = stop ? (size_t) (stop - text) : bytes;
-		masked += pay_pan_mask(text + from, to - from);
 	}
 	return masked;
 }

@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "base/pan.h"
+#include "core/arguments.h"
 #include "format/bank.h"
 #include "psp/report.h"
 
@@ -580,7 +581,7 @@ put(PayTuple *tuple, Datum value, bool isnull)
 static void
 put_text(PayTuple *tuple, const char *text)
 {
-	if (text && pay_pan_found(text, strlen(text)))
+	if (pay_holds_card_number(text))
 		tuple->has_card_number = true;
 	put(tuple, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
 }

@@ -151,7 +151,7 @@ read_headers(Jsonb *headers, PayInbound *inbound)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_TOO_LARGE),
 				 errmsg("the headers are larger than %d bytes", HEADERS_BYTES_MAX),
-				 errhint("Answer 431 to the sender; no PSP sends such headers.")));
+				 errhint("Answer 413 to the sender; no PSP sends such headers.")));
 	if (!JB_ROOT_IS_OBJECT(headers))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),

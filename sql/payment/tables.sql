@@ -69,7 +69,7 @@ COMMENT ON COLUMN payments.payment.capture IS 'automatic: charged at once; manua
 COMMENT ON COLUMN payments.payment.psp IS 'psp.psp that performs it; never another one';
 COMMENT ON COLUMN payments.payment.payment_method IS 'the PSP''s token of the means of payment; never a card number';
 COMMENT ON COLUMN payments.payment.order_ref IS 'the application''s name of the order';
-COMMENT ON COLUMN payments.payment.customer IS 'the PSP''s id of the customer';
+COMMENT ON COLUMN payments.payment.customer IS 'the application''s own name of the customer, for its lists; or the PSP''s id (cus_... of Stripe), which the PSP is told, since it charges a saved payment method for its customer only';
 COMMENT ON COLUMN payments.payment.return_url IS 'where the PSP sends the payer back to';
 COMMENT ON COLUMN payments.payment.description IS 'sent to the PSP';
 COMMENT ON COLUMN payments.payment.off_session IS 'no customer is waiting, so soft declines are retried by schedule';

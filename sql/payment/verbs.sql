@@ -11,7 +11,7 @@ CREATE FUNCTION payments.create_payment(
 	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_create_payment';
 COMMENT ON FUNCTION payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean) IS
-'Accepts a payment in the caller''s transaction; the PSP is called after its commit. amount: whole minor units. idempotency_key: names the intent, 1 to 255 characters; the same call again gives the same payment with replayed = true and the status that it has now, another call with the key raises PY102. capture: automatic, or manual to hold the amount until capture_payment(). off_session: no customer is waiting, so soft declines are retried by schedule. Raises PY101 PY102 (key), PY014 (amount), PY013 (currency), PY010 (merchant), PY401 (PSP), PY009 (card number in a text).';
+'Accepts a payment in the caller''s transaction; the PSP is called after its commit. amount: whole minor units. idempotency_key: names the intent, 1 to 255 characters; the same call again gives the same payment with replayed = true and the status that it has now, another call with the key raises PY102. capture: automatic, or manual to hold the amount until capture_payment(). off_session: no customer is waiting, so soft declines are retried by schedule. customer: your own name of one, kept here; or the PSP''s id of it, which a saved payment method needs. order_ref: your own number, which the PSP is told; metadata is kept here. Raises PY101 PY102 (key), PY014 (amount), PY013 (currency), PY010 (merchant), PY401 (PSP), PY009 (card number in a text).';
 
 CREATE FUNCTION payments.capture_payment(
 	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, OUT operation_id uuid, OUT status text,

@@ -19,15 +19,21 @@ SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS oper
 				CASE WHEN NOT pg_is_in_recovery() THEN w.trouble END,
 				CASE WHEN s.adapter <> 'sandbox' THEN 'not armed: ' || u.reason END,
 				CASE WHEN s.halted_at IS NOT NULL THEN 'PSP halted: ' || coalesce(s.halted_reason, 'see payments.psp') END,
-				'the worker cannot call the PSP: ' || h.problem), ''),
+				'the worker cannot call the PSP: ' || h.problem,
+				CASE WHEN h.silent_until IS NOT NULL THEN 'the PSP does not answer, and gets one call at a time' END,
+				'the PSP wants no call before ' || to_char(CASE WHEN h.paused_until > now() THEN h.paused_until END, 'YYYY-MM-DD HH24:MI:SS')), ''),
 			CASE
-				WHEN o.status = 'in_doubt' THEN 'outcome unknown, inquired again at ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
 				WHEN q.due_at < now() THEN 'due, not yet claimed'
-				ELSE 'waits until ' || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
+				ELSE CASE o.status
+					WHEN 'in_doubt' THEN 'outcome unknown, inquired again at '
+					WHEN 'requires_action' THEN 'the payer must confirm at next_action_url, inquired again at '
+					WHEN 'processing' THEN 'the PSP has accepted it and is not done, inquired again at '
+					ELSE 'waits until '
+				END || to_char(q.due_at, 'YYYY-MM-DD HH24:MI:SS')
 			END)
 	END AS why,
 	now() - o.created_at AS age,
-	o.amount, o.currency
+	o.amount, o.currency, p.merchant, o.psp, p.order_ref
 FROM payments.operation o
 JOIN payments.payment p ON p.payment_id = o.payment_id
 LEFT JOIN payments.psp s ON s.psp = o.psp
@@ -38,11 +44,16 @@ LEFT JOIN payments.psp_health h ON h.psp = o.psp
 LEFT JOIN payments.queue q ON q.operation_id = o.operation_id
 LEFT JOIN payments.dead_letter d ON d.operation_id = o.operation_id AND d.decision IS NULL
 WHERE o.operation_id IN (
-	SELECT x.operation_id FROM payments.queue x
-	WHERE x.enqueued_at < now() - interval '1 minute' OR x.try > 0
+	SELECT x.operation_id
+	FROM payments.queue x
+	LEFT JOIN payments.psp y ON y.psp = x.psp
+	LEFT JOIN payments.psp_health z ON z.psp = x.psp
+	WHERE x.enqueued_at < now() - interval '1 minute' OR x.try > 0 OR x.attempt > 0 AND x.claimed_by IS NULL
+		OR y.halted_at IS NOT NULL OR z.problem IS NOT NULL
+		OR y.adapter <> 'sandbox' AND EXISTS (SELECT FROM u WHERE u.reason IS NOT NULL)
 	UNION
 	SELECT x.operation_id FROM payments.dead_letter x WHERE x.decision IS NULL);
-COMMENT ON VIEW payments.stuck IS 'operations that have not gone through at the first try, or wait for more than a minute, and why';
+COMMENT ON VIEW payments.stuck IS 'operations that have not gone through at the first try, wait for more than a minute, or cannot be sent as things are, and why';
 COMMENT ON COLUMN payments.stuck.payment_id IS 'the payment';
 COMMENT ON COLUMN payments.stuck.operation_id IS 'the operation on it';
 COMMENT ON COLUMN payments.stuck.status IS 'status of the payment';
@@ -51,6 +62,9 @@ COMMENT ON COLUMN payments.stuck.why IS 'what it waits for: all that is in the w
 COMMENT ON COLUMN payments.stuck.age IS 'since the operation was asked for';
 COMMENT ON COLUMN payments.stuck.amount IS 'minor units';
 COMMENT ON COLUMN payments.stuck.currency IS 'ISO 4217 code';
+COMMENT ON COLUMN payments.stuck.merchant IS 'for whom the money is taken';
+COMMENT ON COLUMN payments.stuck.psp IS 'the PSP that it waits for';
+COMMENT ON COLUMN payments.stuck.order_ref IS 'the application''s own name of what is paid';
 
 CREATE OR REPLACE VIEW payments.worker_status AS
 SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
@@ -67,7 +81,7 @@ SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
 		END,
 		CASE WHEN u.reason IS NOT NULL AND EXISTS (SELECT FROM payments.psp r WHERE r.adapter <> 'sandbox')
 			THEN 'nothing is sent to real PSPs: ' || u.reason || ': SELECT payments.arm(), once no other copy of this database sends' END,
-		(SELECT string_agg(format('PSP "%s" is halted: %s: SELECT payments.resume_psp(%L)', h.psp, coalesce(h.halted_reason, 'see payments.psp'), h.psp), '; ' ORDER BY h.psp)
+		(SELECT string_agg(format('PSP "%s" is halted: %s: once that is put right, an administrator''s SELECT payments.resume_psp(%L)', h.psp, coalesce(h.halted_reason, 'see payments.psp'), h.psp), '; ' ORDER BY h.psp)
 		 FROM payments.psp h WHERE h.halted_at IS NOT NULL),
 		s.unfit,
 		CASE WHEN payments._worker_pid() IS NOT NULL AND i.worker_enabled AND NOT pg_is_in_recovery()

@@ -34,6 +34,9 @@
 
 #define ID_BYTES_MAX 255
 
+/* Of the ids that Stripe gives to customers. */
+#define CUSTOMER_PREFIX "cus_"
+
 #define EXPAND_KEY "expand[]"
 #define EXPAND_FEE "latest_charge.balance_transaction"
 
@@ -151,7 +154,9 @@ build_payment(const PayCommand *command, StringInfo body, const char **problem)
 	if (command->off_session)
 		pay_stripe_form_add(body, "off_session", "true");
 	pay_stripe_form_add(body, "return_url", command->return_url);
-	pay_stripe_form_add(body, "customer", command->customer);
+	/* It refuses a payment for a customer that it does not know, such as the application's own name of one. */
+	if (command->customer && strncmp(command->customer, CUSTOMER_PREFIX, strlen(CUSTOMER_PREFIX)) == 0)
+		pay_stripe_form_add(body, "customer", command->customer);
 	pay_stripe_form_add(body, "description", command->description);
 	form_add_names(body, command);
 	pay_stripe_form_add(body, "metadata[order_ref]", command->order_ref);

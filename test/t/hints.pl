@@ -22,7 +22,6 @@ my $log_from = -s $node->logfile;
 create_stripe_psp($node, $peer, arm => 0);
 fast_schedules($node);
 my $waits = create_payment($node, idempotency_key => 'waits', amount => 1000);
-$node->safe_psql('postgres', q{UPDATE payments.queue SET enqueued_at = now() - interval '1 hour'});
 my $no_entry = qr/payments\.secrets_file has no entry "stripe"/;
 ok(hint(qr/^nothing is sent to real PSPs: nobody has armed this database: SELECT payments\.arm\(\), once no other copy of this database sends; PSP "stripe" is not called: $no_entry$/),
 	'not armed, and no secret: worker_status says both, and what to do');
@@ -45,7 +44,7 @@ ok(hint(qr/^PSP "stripe" is not called: the file that payments\.secrets_file nam
 # ---------- the PSP refuses our key
 chmod 0600, secrets_file($node);
 reload($node);
-ok(hint(qr/^PSP "stripe" is halted: the PSP refused our credentials: .*: SELECT payments\.resume_psp\('stripe'\)$/), 'a refused key: worker_status names the PSP and the function');
+ok(hint(qr/^PSP "stripe" is halted: the PSP refused our credentials: .*: once that is put right, an administrator's SELECT payments\.resume_psp\('stripe'\)$/), 'a refused key: worker_status names the PSP and the function');
 like(value($node, 'SELECT halted_reason FROM payments.psp WHERE halted_at IS NOT NULL'), qr/^the PSP refused our credentials: HTTP status 401/, 'the reason can be read');
 ok(why($waits, qr/^PSP halted: the PSP refused our credentials/), 'so does stuck');
 $node->wait_for_log(qr/sends nothing to PSP "stripe": it is halted: the PSP refused our credentials.*\n.*HINT:.*resume_psp/, $log_from);

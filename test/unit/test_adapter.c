@@ -292,6 +292,7 @@ test_stripe(void)
 {
 	PayCommand	command = command_of(PAY_OP_CHARGE);
 	PayRequest	request = {0};
+	const char *problem = NULL;
 
 	is_request(PAY_OP_CHARGE, "POST /v1/payment_intents\napplication/x-www-form-urlencoded\namount=1050&currency=eur&payment_method=pm_card_visa&confirm=true&capture_method=automatic&customer=cus_1&description=shoes&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2&metadata%5Border_ref%5D=order%2042%26co&expand%5B%5D=latest_charge.balance_transaction&automatic_payment_methods%5Benabled%5D=true&automatic_payment_methods%5Ballow_redirects%5D=never");
 	is_request(PAY_OP_AUTHORIZE, "POST /v1/payment_intents\napplication/x-www-form-urlencoded\namount=1050&currency=eur&payment_method=pm_card_visa&confirm=true&capture_method=manual&customer=cus_1&description=shoes&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2&metadata%5Border_ref%5D=order%2042%26co&expand%5B%5D=latest_charge.balance_transaction&automatic_payment_methods%5Benabled%5D=true&automatic_payment_methods%5Ballow_redirects%5D=never");
@@ -300,6 +301,9 @@ test_stripe(void)
 	is_request(PAY_OP_REFUND, "POST /v1/refunds\napplication/x-www-form-urlencoded\npayment_intent=pi_1&amount=1050&reason=duplicate&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2");
 	pay_adapter_stripe.build_inquiry(&command, &request);
 	OK(strcmp(bytes_of(&request), "GET /v1/payment_intents/search?query=metadata%5B%22payments_ref%22%5D%3A%22REF7%22&limit=100&expand%5B%5D=data.latest_charge.balance_transaction\n\n") == 0, "stripe: the bytes of an inquiry");
+
+	command.customer = "c-17";
+	OK(pay_adapter_stripe.build(&command, &request, &problem) && strstr(request.body, "c-17") == NULL, "stripe: our own name of a customer is not sent");
 
 	request = (PayRequest) {.method = "POST", .path = "/", .content_type = "application/x-www-form-urlencoded", .body = "a=1"};
 	OK(strcmp(headers_of(&pay_adapter_stripe, &request, NULL, "key"),

@@ -261,8 +261,7 @@ refuse(ValueFault fault, const char *name)
 			ereport(ERROR,
 					(errcode(PAY_ERR_CARD_NUMBER),
 					 errmsg("%s contains what looks like a card number", name),
-					 errhint("Card numbers are never stored; pass the PSP's token for the card instead. "
-							 "If it is a number of your own, put a letter between its digits: docs/errors.md."),
+					 errhint("Pass the PSP's token for the card; if it is a number of your own, put a letter between its digits: docs/errors.md."),
 					 errhidestmt(true),
 					 errhidecontext(true)));
 			break;
@@ -270,7 +269,7 @@ refuse(ValueFault fault, const char *name)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s is longer than %d bytes", name, ARGUMENT_BYTES_MAX),
-					 errhint("Pass a shorter one."),
+					 errhint("Store long texts in your own tables and pass a reference."),
 					 errhidestmt(true),
 					 errhidecontext(true)));
 			break;

@@ -217,7 +217,7 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments.resolve_finding(bigint, text) TO payments_operator;
 
 -- Functions that run with their caller's rights ask this.
-GRANT EXECUTE ON FUNCTION payments._refuse_card_numbers("any") TO payments_app, payments_operator, payments_admin, payments_auditor;
+GRANT EXECUTE ON FUNCTION payments._refuse_card_numbers("any"), payments._mask_value(text) TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 -- The views call these with their reader's rights.
 GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int),

@@ -68,6 +68,8 @@ static bool is_installed = false;
 static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 						  ProcessUtilityContext context, ParamListInfo params,
 						  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
+static bool copies_to_ours(const Node *statement);
+static void hide_line(void *arg);
 static void check_statement(Node *statement);
 static void check_create_table(CreateStmt *statement);
 static void check_rename(RenameStmt *statement);
@@ -144,6 +146,8 @@ guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			  ProcessUtilityContext context, ParamListInfo params,
 			  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
 {
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = hide_line};
+
 	if (pay_guard_is_on())
 	{
 		pay_ddl_rights(pstmt->utilityStmt);
@@ -151,10 +155,33 @@ guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			check_statement(pstmt->utilityStmt);
 	}
 
+	if (copies_to_ours(pstmt->utilityStmt))
+		error_context_stack = &callback;
 	if (previous_hook)
 		previous_hook(pstmt, query, read_only_tree, context, params, environment, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+	error_context_stack = callback.previous;
+}
+
+/* What others wrote, before a trigger of ours has seen it. */
+static bool
+copies_to_ours(const Node *statement)
+{
+	const CopyStmt *copy = IsA(statement, CopyStmt) ? (const CopyStmt *) statement : NULL;
+	Oid			oid = copy && copy->is_from && copy->relation && !IsAbortedTransactionBlockState() ?
+		RangeVarGetRelid(copy->relation, NoLock, true) : InvalidOid;
+	Oid			schema = OidIsValid(oid) ? get_rel_namespace(oid) : InvalidOid;
+
+	return OidIsValid(schema) && schema == get_namespace_oid(PAY_SCHEMA, true);
+}
+
+/* COPY says at which line it was, and what stands there. */
+static void
+hide_line(void *arg)
+{
+	errhidestmt(true);
+	errhidecontext(true);
 }
 
 static void

@@ -10,6 +10,7 @@
 #include "base/uuid.h"
 #include "core/spi.h"
 #include "ledger/movement.h"
+#include "payment/object.h"
 #include "payment/outbox.h"
 #include "payment/payment.h"
 #include "payment/payment_private.h"
@@ -529,7 +530,7 @@ save_answers(PayPayments *set)
 
 static PayStmt insert_movements = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.movement (psp, object_id, kind, payment_id, operation_id, amount, currency, source, recorded_at) "
-	"SELECT u.*, $9 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) u",
+	"SELECT u.*, $9 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) u ON CONFLICT DO NOTHING",
 	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	TIMESTAMPTZOID);
 
@@ -586,7 +587,8 @@ save_movements(PayPayments *set)
 	pay_arg_text_array(&args, currencies, n);
 	pay_arg_text_array(&args, sources, n);
 	pay_arg_time(&args, set->now);
-	pay_spi_exec(&insert_movements, &args);
+	if (pay_spi_exec(&insert_movements, &args) != (uint64) n)
+		pay_object_raise_elsewhere(set);
 	if (posted > 0)
 		pay_ledger_post_movements(postings, posted);
 }

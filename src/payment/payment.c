@@ -433,6 +433,13 @@ pay_payment_resolve(PayPayments *set, PayPayment *payment, const char *kind, con
 	set->exceptions = lappend(set->exceptions, pending);
 }
 
+void
+pay_payment_resolve_of(PayPayments *set, PayPayment *payment, const char *kind, const PayOperation *operation, const char *resolution)
+{
+	pay_payment_resolve(set, payment, kind, NULL, resolution);
+	((PayPendingException *) llast(set->exceptions))->operation = operation;
+}
+
 /*
  * At most one capture of a payment is open, so what is pending is its own; it
  * may have been given back when the money was heard of, and the operation

@@ -199,6 +199,9 @@ extern void pay_payment_exception(PayPayments *set, PayPayment *payment, const P
 /* Resolves the open ones of that kind that name this object, or no object (NULL). */
 extern void pay_payment_resolve(PayPayments *set, PayPayment *payment, const char *kind, const char *object_id,
 								const char *resolution);
+/* Those of that kind that are of this operation, whatever object they name. */
+extern void pay_payment_resolve_of(PayPayments *set, PayPayment *payment, const char *kind, const PayOperation *operation,
+								   const char *resolution);
 /* Gives back what a capture or refund that is over, or has moved its money, had reserved.  Once is enough, twice does no harm for a capture. */
 extern void pay_payment_release(PayPayment *payment, const PayOperation *operation);
 /* Adds an operation with its queue row, due at once. */

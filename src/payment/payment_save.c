@@ -600,8 +600,9 @@ static PayStmt insert_exception = PAY_STMT(SPI_OK_INSERT,
 
 static PayStmt resolve_exceptions = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.exception SET resolved_at = $4, resolved_by = $5, resolution = $6 "
-	"WHERE payment_id = $1 AND kind = $2 AND object_id IS NOT DISTINCT FROM $3 AND resolved_at IS NULL",
-	UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
+	"WHERE payment_id = $1 AND kind = $2 AND resolved_at IS NULL "
+	"AND CASE WHEN $7 IS NULL THEN object_id IS NOT DISTINCT FROM $3 ELSE operation_id = $7 END",
+	UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, UUIDOID);
 
 static void
 save_resolution(PayPayments *set, const PayPendingException *pending)
@@ -614,6 +615,7 @@ save_resolution(PayPayments *set, const PayPendingException *pending)
 	pay_arg_time(&args, set->now);
 	pay_arg_text(&args, set->actor);
 	pay_arg_text(&args, pending->resolution);
+	pay_arg_uuid(&args, pending->operation ? &pending->operation->operation_id : NULL);
 	pay_spi_exec(&resolve_exceptions, &args);
 }
 

@@ -342,5 +342,7 @@ SELECT payments.decide_operation(pg_temp.op(:'id'), 'failed', 'refunded by hand'
 SELECT is(pg_temp.decided(:'id'), 'conflicted discarded refunded by hand', 'one dead letter, decided');
 
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'all invariants hold');
+UPDATE payments.operation SET psp_object_id = CASE psp_object_id WHEN 're_i1_two' THEN 're_i1' ELSE 're_nowhere' END WHERE psp_object_id IN ('re_i1_two', 're_i2');
+SELECT results_eq('SELECT invariant, violations FROM payments.check() WHERE NOT ok', $$VALUES ('every capture and refund that succeeded has a movement of its own', 2::bigint)$$, 'check() tells of two refunds under one object, and of one under none');
 SELECT * FROM finish();
 ROLLBACK;

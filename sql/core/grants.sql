@@ -101,7 +101,9 @@ GRANT EXECUTE ON FUNCTION
 	payments.post_transaction(bigint[], bigint[], bigint[], text, text, text, timestamptz, boolean),
 	payments.reverse_transaction(bigint, text, text),
 	payments.post_split(bigint[], bigint[], bigint, bigint[], bigint, bigint, text, text, text, timestamptz),
-	payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz)
+	payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz),
+	payments.close_account(bigint),
+	payments.set_account_hot(bigint, boolean, int)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION
@@ -178,9 +180,9 @@ GRANT EXECUTE ON FUNCTION
 	payments._job_title(bigint),
 	payments._job_unlock(text),
 	payments._job_lock_in_transaction(text),
-	payments._job_call(bigint),
+	payments._job_step(bigint),
 	payments._job_record(bigint, jsonb),
-	payments._job_end(bigint, boolean, text, text),
+	payments._job_end(bigint, text, text),
 	payments._job_verify(text, int, boolean),
 	payments._job_reconcile(text, int),
 	payments._purge_job_run(interval),
@@ -205,7 +207,7 @@ GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int),
 	payments._job_activity(text, int, bigint, bigint, numeric), payments._short_number(numeric), payments._job_rate(bigint, timestamptz, timestamptz), payments._cron_next(text, timestamptz),
 	payments._cron_field(text, int, int, text[]), payments._cron_state(), payments._cron_here(), payments._cron_prefix(text),
 	payments._cron_jobs(text) TO payments_operator, payments_admin, payments_auditor;
-GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._worker_trouble(), payments._unarmed_reason(), payments._seal_overdue(), payments._system_identifier(),
+GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._worker_trouble(), payments._unarmed_reason(), payments._seal_overdue(), payments._sealing_off(), payments._system_identifier(),
 	payments._seal_head_line(bigint, bytea, timestamptz), payments._seal_head_check(text, text, text, text) TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._discrepancy_kinds(), payments._payouts(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;

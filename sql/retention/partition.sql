@@ -39,6 +39,16 @@ CREATE FUNCTION payments._retired_until(table_name text) RETURNS timestamptz
 COMMENT ON FUNCTION payments._retired_until(text) IS
 'Internal: from when on the rows of a partitioned table are here; null when none were retired. It waits for a retirement that is about to commit, and keeps others out until the end of the transaction. Unlike a query it sees what was committed after the transaction''s snapshot.';
 
+-- A note that retention cannot have written yet exempts nothing.
+CREATE FUNCTION payments._retired_to(_table_name text) RETURNS timestamptz
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT max(r.to_time)
+	FROM payments.partition_retired r
+	WHERE r.table_name = _table_name AND r.to_time <= now() - interval '27 days'
+$$;
+COMMENT ON FUNCTION payments._retired_to(text) IS
+'Internal: from when on check() wants the rows of a partitioned table to be here; null when none were retired. Notes of months that cannot have been retired are left out.';
+
 CREATE FUNCTION payments._lock_partitioning(_table_name text, _writers boolean DEFAULT false) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN

@@ -548,9 +548,7 @@ DECLARE
 	n bigint;
 	s text;
 	-- Of retired postings their references are kept.
-	horizon timestamptz := coalesce(
-		(SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = 'posting'),
-		'-infinity');
+	horizon timestamptz := coalesce(payments._retired_to('posting'), '-infinity');
 BEGIN
 	SELECT count(*), min(coalesce(x.reference, y.reference)) INTO n, s
 	FROM (

@@ -329,6 +329,14 @@ extern const PayFeed *pay_psp_feed(const PayAdapter *adapter, const char *name);
 /* NULL, or what the PSP cannot do, as "it cannot ...".  `part`: less than there is. */
 extern const char *pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bool part);
 
+/*
+ * NULL, or why the entry of the secrets file of that name is not sent to that
+ * address: it is one that signs, or the host is neither the adapter's own nor
+ * listed.  `loopback`: may it be this machine?
+ */
+#define PAY_PSP_SECRET_HINT "If the host is the PSP's, a superuser adds it to payments.psp_hosts; secret names the entry of the key, of which NAME.webhook signs."
+extern const char *pay_psp_secret_refusal(const PayAdapter *adapter, const char *secret, const char *base_url, const char *hosts, bool loopback);
+
 /* Does the text begin as secrets of some adapter do? */
 extern bool pay_psp_is_secret(const char *text);
 /* Overwrites in place what follows such a beginning: PSPs spell a part of the key when they refuse it. */

@@ -343,6 +343,6 @@ SELECT is(pg_temp.decided(:'id'), 'conflicted discarded refunded by hand', 'one 
 
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'all invariants hold');
 UPDATE payments.operation SET psp_object_id = CASE psp_object_id WHEN 're_i1_two' THEN 're_i1' ELSE 're_nowhere' END WHERE psp_object_id IN ('re_i1_two', 're_i2');
-SELECT results_eq('SELECT invariant, violations FROM payments.check() WHERE NOT ok', $$VALUES ('every capture and refund that succeeded has a movement of its own', 2::bigint)$$, 'check() tells of two refunds under one object, and of one under none');
+SELECT results_eq('SELECT invariant, violations FROM payments.check() WHERE NOT ok', $$VALUES ('an operation has succeeded when its money has moved', 1::bigint), ('two refunds are two objects of the PSP''s', 1)$$, 'check() tells of two refunds under one object, and of one under none');
 SELECT * FROM finish();
 ROLLBACK;

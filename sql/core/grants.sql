@@ -1,4 +1,5 @@
--- The one reviewed list of who may do what.  PUBLIC has nothing.
+-- The one reviewed list of who may do what.  PUBLIC has nothing, nor has anybody
+-- to whom ALTER DEFAULT PRIVILEGES has given what was made here.
 --
 -- Of members only: the schema may hold tables that have outlived an extension
 -- that was dropped.  Who reads those is setup()'s to say, and said already.
@@ -7,13 +8,16 @@ DECLARE
 	f record;
 BEGIN
 	FOR f IN
-		SELECT p.oid::regprocedure AS signature
+		SELECT p.oid::regprocedure AS signature,
+			payments._grantees(coalesce(p.proacl, acldefault('f', p.proowner)), p.proowner) AS others
 		FROM pg_catalog.pg_proc p
 		JOIN pg_catalog.pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		WHERE p.pronamespace = 'payments'::regnamespace
 	LOOP
 		EXECUTE format('ALTER ROUTINE %s OWNER TO payments_owner', f.signature);
-		EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f.signature);
+		IF f.others IS NOT NULL THEN
+			EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %s CASCADE', f.signature, f.others);
+		END IF;
 	END LOOP;
 	FOR f IN
 		SELECT c.oid::regclass AS name
@@ -23,10 +27,23 @@ BEGIN
 		WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'v')
 	LOOP
 		EXECUTE format('ALTER TABLE %s OWNER TO payments_owner', f.name);
-		EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', f.name);
+		PERFORM payments._revoke_all(f.name);
 		EXECUTE format(
 			'GRANT SELECT ON TABLE %s TO payments_app, payments_operator, payments_admin, payments_auditor',
 			f.name);
+	END LOOP;
+	-- Not the row types of tables, which setup() does: what a script has taken of those pg_dump warns of.
+	FOR f IN
+		SELECT t.oid::regtype AS name,
+			payments._grantees(coalesce(t.typacl, acldefault('T', t.typowner)), t.typowner) AS others
+		FROM pg_catalog.pg_type t
+		JOIN pg_catalog.pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+		WHERE t.typnamespace = 'payments'::regnamespace
+	LOOP
+		EXECUTE format('ALTER TYPE %s OWNER TO payments_owner', f.name);
+		IF f.others IS NOT NULL THEN
+			EXECUTE format('REVOKE ALL ON TYPE %s FROM %s CASCADE', f.name, f.others);
+		END IF;
 	END LOOP;
 END
 $$;

@@ -284,7 +284,8 @@ DECLARE
 BEGIN
 	SELECT * INTO STRICT r FROM payments.job_run x WHERE x.run_id = _run;
 	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
-	-- A number is a count; an object counts what it says, else as one row; ok = false makes it a finding.
+	-- A number is a count; an object counts what it says, else as one row; ok = false makes it a finding,
+	-- and so does what was refused.
 	SELECT coalesce(
 		sum(
 			CASE
@@ -293,7 +294,7 @@ BEGIN
 				ELSE 1
 			END),
 		0),
-		count(*) FILTER (WHERE a.e -> 'ok' = 'false')
+		count(*) FILTER (WHERE a.e -> 'ok' = 'false' OR a.e ->> 'refused' IS NOT NULL)
 	INTO done_rows, found_rows
 	FROM jsonb_array_elements(_answer) a (e)
 	WHERE jsonb_typeof(a.e) IN ('number', 'object');
@@ -305,9 +306,10 @@ BEGIN
 	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, _run, clock_timestamp(), _run,
 		clock_timestamp()
 	FROM (
-		SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
+		SELECT a.e,
+			coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e ->> 'partition', a.e::text) AS subject
 		FROM jsonb_array_elements(payments._mask_value(_answer)) a (e)
-		WHERE a.e -> 'ok' = 'false'
+		WHERE a.e -> 'ok' = 'false' OR a.e ->> 'refused' IS NOT NULL
 	) x
 	ON CONFLICT (job, md5(subject))
 	WHERE resolved_at IS NULL

@@ -428,7 +428,14 @@ BEGIN
 			WHERE kind NOT IN ('authorize', 'void', 'refund_undone', 'dispute_undone')
 		) m
 		FULL JOIN (
-			SELECT regexp_replace(reference, ':[0-9]+$', '') AS reference, kind, payment_id, amount, currency
+			-- Of a payment that came to nothing by rules of their own.
+			SELECT regexp_replace(reference, ':[0-9]+$', '') AS reference,
+				CASE
+					WHEN kind IN ('late_refund', 'late_refund_failed', 'late_dispute_lost')
+						THEN substr(kind, 6)
+					ELSE kind
+				END AS kind,
+				payment_id, amount, currency
 			FROM payments.posting
 			WHERE payment_id IS NOT NULL
 			UNION ALL

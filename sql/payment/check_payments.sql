@@ -65,7 +65,18 @@ BEGIN
 		FROM payments.movement m
 		JOIN payments.operation o USING (operation_id)
 		-- What a person has said may be the same charge under a wrong id.
-		WHERE m.kind IN ('capture', 'late_capture') AND o.kind = 'charge' AND m.source <> 'person'
+		WHERE m.kind IN ('capture', 'late_capture')
+		AND o.kind = 'charge'
+		AND m.source <> 'person'
+		-- A second one that somebody has dealt with is done with; its exception keeps who and how.
+		AND NOT EXISTS (
+			SELECT FROM payments.exception x
+			WHERE x.psp = m.psp
+			AND x.object_id = m.object_id
+			AND m.kind = 'late_capture'
+			AND x.kind IN ('duplicate', 'after_cancel')
+			AND x.resolved_at IS NOT NULL
+		)
 		GROUP BY m.payment_id
 		HAVING count(*) > 1
 	) x;
@@ -167,6 +178,26 @@ BEGIN
 	RETURN QUERY
 	SELECT *
 	FROM payments._violation('attempts, generation and key of an operation are those of its attempts', n, s);
+
+	SELECT count(*), min(x.payment_id::text) INTO n, s
+	FROM (
+		SELECT b.payment_id
+		FROM payments.posting b
+		JOIN payments.payment p ON p.payment_id = b.payment_id
+		WHERE b.kind IN ('refund', 'refund_failed', 'refund_to_suspense', 'dispute_lost',
+			'dispute_lost_to_suspense')
+		AND p.captured = 0
+		AND p.status IN ('failed', 'cancelled', 'expired')
+		GROUP BY b.payment_id
+		-- A rule may have more legs than one.
+		HAVING count(DISTINCT regexp_replace(b.reference, ':[0-9]+$', ''))
+				FILTER (WHERE b.kind IN ('refund', 'dispute_lost'))
+			> count(DISTINCT regexp_replace(b.reference, ':[0-9]+$', ''))
+				FILTER (WHERE b.kind NOT IN ('refund', 'dispute_lost'))
+	) x;
+	RETURN QUERY
+	SELECT *
+	FROM payments._violation('what is given back of a payment without money is taken from suspense', n, s);
 
 	SELECT count(*), min(h.payment_id::text) INTO n, s
 	FROM (

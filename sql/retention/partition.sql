@@ -116,6 +116,7 @@ BEGIN
 	EXECUTE format(
 		'CREATE TABLE payments.%I (LIKE payments.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
 		INCLUDING COMPRESSION INCLUDING COMMENTS)', name, _table_name);
+	PERFORM payments._revoke_all(to_regclass(format('payments.%I', name)));
 	EXECUTE format('COMMENT ON TABLE payments.%I IS %L', name,
 		CASE
 			WHEN _from_time IS NULL
@@ -180,6 +181,7 @@ BEGIN
 			MESSAGE = 'ahead must be between 0 and 10 years, and since within the last 100 years',
 			HINT = 'Leave both out for the next three months.';
 	END IF;
+	PERFORM payments._keep_row_types();
 	FOR t IN SELECT d.name FROM payments._tables() d WHERE d.partition_key IS NOT NULL LOOP
 		CONTINUE WHEN NOT EXISTS (SELECT FROM payments._missing_partitions(t, first, last));
 		-- Before anything else of the table is locked: who retires has it and wants more.
@@ -204,6 +206,7 @@ BEGIN
 			made := made + payments._make_partition(t, month, month + interval '1 month')::int;
 		END LOOP;
 	END LOOP;
+	PERFORM payments._keep_row_types();
 	RETURN made;
 END
 $$;

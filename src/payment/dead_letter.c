@@ -310,7 +310,8 @@ object_id_of(const PayPayment *payment, const PayOperation *operation, const cha
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("psp_object_id is no id that PSP \"%s\" gives to a %s", payment->psp, pay_op_kind_name(operation->kind)),
-				 errhint("Take it from the PSP's pages of this very object.")));
+				 errhint("%s", payment->adapter->object_id_hint ? payment->adapter->object_id_hint(operation->kind)
+						 : "Take it from the PSP's pages of this very object.")));
 	refuse_of_payment(payment, id);
 	if (!names_payment(payment, operation))
 		refuse_of_operation(payment, operation, id);

@@ -287,6 +287,8 @@ typedef struct PayAdapter
 	bool		(*build_inquiry) (const PayCommand *command, PayRequest *request);
 	/* Could that be the PSP's id of what such an operation makes?  A person has typed it.  NULL: any could. */
 	bool		(*is_object_id) (PayOpKind kind, const char *id);
+	/* What such an id looks like, and where the PSP's pages have it: a sentence for whoever has typed another.  NULL: nothing to say. */
+	const char *(*object_id_hint) (PayOpKind kind);
 	/* Adds the headers that say who we are; see pay_headers_add(). */
 	void		(*authorize) (const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 	/* Of a PSP that wants a token: builds the request for one, which authorize() then signs without; and reads the answer. */

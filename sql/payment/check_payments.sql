@@ -313,6 +313,21 @@ BEGIN
 	) x;
 	RETURN QUERY SELECT * FROM payments._violation('every row belongs to a payment', n, s);
 
+	SELECT count(*), min(x.operation_id) INTO n, s
+	FROM (
+		SELECT min(o.operation_id::text) AS operation_id
+		FROM payments.operation o
+		WHERE o.kind = 'refund' AND o.status = 'succeeded'
+		GROUP BY o.psp, o.psp_object_id
+		HAVING count(*) > 1
+		-- One was a person's mistake, which the PSP's word has shown.
+		AND NOT EXISTS (
+			SELECT FROM payments.exception x
+			WHERE x.psp = o.psp AND x.object_id = o.psp_object_id AND x.kind = 'conflicted'
+		)
+	) x;
+	RETURN QUERY SELECT * FROM payments._violation('two refunds are two objects of the PSP''s', n, s);
+
 	SELECT count(*), min(x.operation_id::text) INTO n, s
 	FROM (
 		SELECT a.operation_id

@@ -124,7 +124,7 @@ COMMENT ON COLUMN payments.operation.reason IS 'as given by the caller; sent on 
 COMMENT ON COLUMN payments.operation.psp IS 'psp.psp, the payment''s';
 COMMENT ON COLUMN payments.operation.psp_ref IS 'our name of the operation at the PSP, derived from merchant, idempotency key and kind alone, so that it is the same again after a loss of rows';
 COMMENT ON COLUMN payments.operation.created_at IS 'when it was asked for';
-COMMENT ON COLUMN payments.operation.status IS 'initiated, processing, requires_action, awaiting_retry, in_doubt; or, for good, succeeded, failed, cancelled; only a refund that succeeded may yet fail';
+COMMENT ON COLUMN payments.operation.status IS 'initiated, processing, requires_action, awaiting_retry, in_doubt; or, for good, succeeded, failed, cancelled; only a refund may yet change, by the PSP''s later word: one that succeeded may fail, one that failed may have been made';
 COMMENT ON COLUMN payments.operation.generation IS 'from 1; a new one, and with it a new key at the PSP, only after a definite soft decline';
 COMMENT ON COLUMN payments.operation.attempts IS 'rows in attempt so far';
 COMMENT ON COLUMN payments.operation.key_used_at IS 'first send of this generation that the PSP may have heard: from here counts how long it honours the key; null: certainly none';

@@ -28,6 +28,7 @@
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/apply_private.h"
+#include "payment/object.h"
 
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -52,6 +53,7 @@ static void keep_answer(PayContext *c);
 static bool rescale(PayContext *c);
 static bool is_too_much(const PayContext *c, const char *kind);
 static bool is_of_second(const PayContext *c);
+static bool is_of_another(const PayContext *c);
 static bool disagrees(PayContext *c);
 static void keep_ids(PayContext *c);
 static void decide(PayContext *c);
@@ -207,6 +209,12 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	{
 		c.result.class = PAY_CLASS_CONFLICTED;
 		c.conflict = "of a second charge of this payment, which stands in suspense: book it by hand";
+		c.operation = NULL;
+	}
+	else if (is_of_another(&c))
+	{
+		c.result.class = PAY_CLASS_CONFLICTED;
+		c.conflict = "the PSP tells this of an object that is another payment's: look at the PSP's dashboard whose it is";
 		c.operation = NULL;
 	}
 	pay_apply_sum_up(c.payment, &before);
@@ -503,6 +511,22 @@ is_of_second(const PayContext *c)
 		(c->operation == NULL || c->operation->kind != PAY_OP_REFUND) &&
 		c->payment->psp_payment_id && strcmp(c->payment->psp_payment_id, r->psp_payment_id) != 0 &&
 		pay_payment_moved(c->payment, "late_capture", r->psp_payment_id);
+}
+
+/*
+ * Of an event nobody waits for an error, and it would come again and again; an
+ * answer that meets another payment's object makes its operation a dead letter.
+ */
+static bool
+is_of_another(const PayContext *c)
+{
+	const PayResult *r = &c->result;
+	pg_uuid_t	whose;
+
+	return c->report->source == PAY_SOURCE_WEBHOOK &&
+		((r->class == PAY_CLASS_APPROVED && pay_object_is_elsewhere(c->payment, r->object_id, &whose)) ||
+		 ((r->psp_payment_id && (c->payment->psp_payment_id == NULL || strcmp(r->psp_payment_id, c->payment->psp_payment_id) != 0)) &&
+		  pay_object_is_elsewhere(c->payment, r->psp_payment_id, &whose)));
 }
 
 /* An approval in another currency, or of more than was asked, is neither yes nor no. */

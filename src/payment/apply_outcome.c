@@ -32,6 +32,9 @@
 /* Leases lost in a row before an operation is taken for poison. */
 #define LOST_MAX 20
 
+static PayOperation *refused_refund(const PayContext *c);
+static void refund_made(PayContext *c, PayOperation *refused);
+static void tell_misnamed(PayContext *c);
 static PayOperation *decided_operation(const PayContext *c);
 static bool contradicts(const PayContext *c, const PayOperation *decided);
 static bool needs_person(const PayOperation *operation);
@@ -101,10 +104,14 @@ pay_apply_outcome(PayContext *c)
 void
 pay_apply_contradiction(PayContext *c)
 {
+	PayOperation *refused = refused_refund(c);
 	PayOperation *decided = decided_operation(c);
 	bool		failed = decided && strcmp(decided->status, "failed") == 0;
 
-	if (decided == NULL || !contradicts(c, decided))
+	tell_misnamed(c);
+	if (refused)
+		refund_made(c, refused);
+	if (refused || decided == NULL || !contradicts(c, decided))
 		return;
 	pay_payment_exception(c->set, c->payment, decided, "conflicted",
 						  c->result.object_id ? c->result.object_id : decided->psp_object_id,
@@ -112,6 +119,66 @@ pay_apply_contradiction(PayContext *c)
 						  failed ? "a person has decided that it did not happen, and the PSP says that it did; it is booked"
 						  : "a person has decided that it happened, and the PSP says otherwise; what was booked on that word stands until somebody corrects it");
 	count_applied(c);
+}
+
+/*
+ * The refund that the word says was made, if it has failed by another: the PSP
+ * had refused it, or a person has decided.  Not by the news that the object has
+ * failed, which may be told before its success.  A line of the PSP's book names
+ * no operation of ours that is over.
+ */
+static PayOperation *
+refused_refund(const PayContext *c)
+{
+	const PayResult *r = &c->result;
+	ListCell   *cell;
+
+	if (r->class != PAY_CLASS_APPROVED || r->effect != PAY_EFFECT_REFUNDED ||
+		pay_payment_moved(c->payment, "refund_undone", r->object_id) || pay_payment_moved(c->payment, "refund_failed", r->object_id))
+		return NULL;
+	foreach(cell, c->payment->operations)
+	{
+		PayOperation *o = lfirst(cell);
+
+		if (o->kind != PAY_OP_REFUND || strcmp(o->status, "failed") != 0)
+			continue;
+		if (c->operation ? o == c->operation : r->psp_ref && strcmp(o->psp_ref, r->psp_ref) == 0 && o->amount == r->amount)
+			return o;
+	}
+	return NULL;
+}
+
+/* Whoever was told that it had failed may have paid in another way. */
+static void
+refund_made(PayContext *c, PayOperation *refused)
+{
+	pay_payment_resolve_of(c->set, c->payment, "refund_failed", refused, "the PSP says that the refund was made after all");
+	pay_payment_exception(c->set, c->payment, refused, "conflicted", c->result.object_id, c->result.amount,
+						  pay_operation_was_decided(refused)
+						  ? "a person has decided that it did not happen, and the PSP says that it did; it is booked"
+						  : "the PSP had refused this refund, and says now that it was made; it is booked: who has paid in another way has paid twice");
+	c->operation = refused;
+	pay_apply_finish(c, "succeeded");
+}
+
+/* A person may have taken one refund's object for another's, when nobody else knew whose it is. */
+static void
+tell_misnamed(PayContext *c)
+{
+	const PayResult *r = &c->result;
+	ListCell   *cell;
+
+	if (r->class != PAY_CLASS_APPROVED || r->effect != PAY_EFFECT_REFUNDED || c->operation == NULL || c->operation->kind != PAY_OP_REFUND)
+		return;
+	foreach(cell, c->payment->operations)
+	{
+		PayOperation *o = lfirst(cell);
+
+		if (o != c->operation && o->kind == PAY_OP_REFUND && strcmp(o->status, "succeeded") == 0 &&
+			o->psp_object_id && strcmp(o->psp_object_id, r->object_id) == 0)
+			pay_payment_exception(c->set, c->payment, o, "conflicted", r->object_id, o->amount,
+								  "two refunds have succeeded under this one object: the PSP says that it is another's; look what became of this one");
+	}
 }
 
 /* The one that the word is about, if a person has said how it ended; a webhook names the payment's first, and may mean its capture. */
@@ -142,9 +209,9 @@ contradicts(const PayContext *c, const PayOperation *decided)
 
 	if (strcmp(decided->status, "failed") == 0)
 	{
-		/* Of the first one there is an after_cancel as well; of a capture it is known when another has made it. */
+		/* Of the first one there is an after_cancel as well; of a capture it is known when another has made it; of a refund see above. */
 		return r->class == PAY_CLASS_APPROVED && pay_apply_answers(decided, r->effect) && !pay_operation_is_first(decided) &&
-			!(decided->kind == PAY_OP_CAPTURE && c->payment->captured > 0);
+			decided->kind != PAY_OP_REFUND && !(decided->kind == PAY_OP_CAPTURE && c->payment->captured > 0);
 	}
 	if (r->class == PAY_CLASS_DECLINED || r->class == PAY_CLASS_RETRY_LATER)
 		return c->operation == decided && (!c->stale || c->report->source != PAY_SOURCE_WEBHOOK);

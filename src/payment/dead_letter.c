@@ -15,6 +15,7 @@
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/apply_private.h"
+#include "payment/object.h"
 #include "payment/payment.h"
 
 #include "access/xact.h"
@@ -26,10 +27,15 @@
 #define OBJECT_ID_BYTES_MAX 255
 
 static void require_reason(const char *reason, const char *what, const char *hint);
+static bool is_done(PayPayment *payment, PayOperation *operation);
 static void discard(PayPayments *set, PayOperation *operation, const char *reason);
 static PayOperation *load_undecided(const pg_uuid_t *id, PayPayments **set);
 static void bury_undecided(PayOperation *operation);
 static const char *object_id_of(const PayPayment *payment, const PayOperation *operation, const char *given);
+static bool names_payment(const PayPayment *payment, const PayOperation *operation);
+static void refuse_of_payment(const PayPayment *payment, const char *id);
+static void refuse_of_operation(const PayPayment *payment, const PayOperation *operation, const char *id);
+static void refuse_booked_otherwise(const PayPayment *payment, const PayOperation *operation, const char *id);
 static void confirm(PayPayments *set, PayOperation *operation, const char *object_id, const char *reason);
 static PayOperation *load_dead_letter(const pg_uuid_t *id, PayPayments **set, const char *verb);
 
@@ -39,11 +45,6 @@ PAY_FUNCTION(pay_decide_operation);
 
 static PayStmt find_payment = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id FROM payments.operation WHERE operation_id = $1", UUIDOID);
-
-static PayStmt find_other = PAY_STMT(SPI_OK_SELECT,
-	"SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND payment_id <> $3 "
-	"UNION ALL SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2 AND payment_id <> $3 LIMIT 1",
-	TEXTOID, TEXTOID, UUIDOID);
 
 static PayStmt find_dead_letter = PAY_STMT(SPI_OK_SELECT,
 	"SELECT operation_id, payment_id FROM payments.dead_letter WHERE dead_letter_id = $1", UUIDOID);
@@ -118,10 +119,10 @@ PAY_VERB(pay_redrive)
 				 errmsg("cannot send what the PSP has accepted once more"),
 				 errdetail("The operation is in status \"%s\".", operation->status),
 				 errhint("Leave out resend: the PSP is asked what became of it.")));
-	if (resend && pay_operation_is_first(operation) && pay_payment_has_money(&set->list[0]))
+	if (resend && (is_done(&set->list[0], operation) || (pay_operation_is_first(operation) && pay_payment_has_money(&set->list[0]))))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WRONG_STATE),
-				 errmsg("cannot charge a payment again whose money has come"),
+				 errmsg("cannot send a %s again whose money has come", pay_op_kind_name(operation->kind)),
 				 errdetail("The payment is in status \"%s\".", set->list[0].status),
 				 errhint("Leave out resend: the PSP is asked what is left to know.")));
 	operation->schedule = NULL;
@@ -162,13 +163,19 @@ PAY_VERB(pay_discard)
 	PG_RETURN_VOID();
 }
 
-/* It fails, and what it had reserved is free. */
+/* It fails, and what it had reserved is free; unless it is booked, and open for what is left to know. */
 static void
 discard(PayPayments *set, PayOperation *operation, const char *reason)
 {
 	PayPayment *payment = &set->list[0];
 	PaySums		before;
 
+	if (is_done(payment, operation))
+		ereport(ERROR,
+				(errcode(PAY_ERR_WRONG_STATE),
+				 errmsg("cannot decide that a %s was not made whose money has come", pay_op_kind_name(operation->kind)),
+				 errdetail("The payment is in status \"%s\".", payment->status),
+				 errhint("Ask the PSP what is left to know, with redrive() and without resend, or decide that it has succeeded.")));
 	operation->decision = "discarded";
 	operation->resolution = reason;
 	pay_apply_sum_up(payment, &before);
@@ -178,6 +185,18 @@ discard(PayPayments *set, PayOperation *operation, const char *reason)
 	pay_apply_follow(set, payment, &before, operation, "person", NULL);
 	operation->failure_code = "discarded";
 	pay_operation_finish(set, operation, "failed", "person");
+}
+
+/* Is what it was for booked, by whatever word?  Of a refund only its own object can say so. */
+static bool
+is_done(PayPayment *payment, PayOperation *operation)
+{
+	PayContext	c = {.payment = payment, .operation = operation};
+
+	if (operation->kind != PAY_OP_REFUND)
+		return pay_apply_done(&c);
+	return operation->psp_object_id && pay_payment_moved(payment, "refund", operation->psp_object_id) &&
+		!pay_payment_moved(payment, "refund_failed", operation->psp_object_id);
 }
 
 /* decide_operation(operation_id, outcome, reason, psp_object_id) */
@@ -267,15 +286,14 @@ bury_undecided(PayOperation *operation)
 
 /*
  * By this id the PSP's later word is known to be the same money, so it must be
- * the PSP's own, and no other payment's.
+ * the PSP's own, and nothing else's.
  */
 static const char *
 object_id_of(const PayPayment *payment, const PayOperation *operation, const char *given)
 {
-	bool		names_payment = pay_operation_is_first(operation) || operation->kind == PAY_OP_VOID;
-	const char *known = operation->psp_object_id ? operation->psp_object_id : names_payment ? payment->psp_payment_id : NULL;
+	const char *known = operation->psp_object_id ? operation->psp_object_id :
+		names_payment(payment, operation) ? payment->psp_payment_id : NULL;
 	const char *id = given ? given : known;
-	PayArgs		args = {0};
 
 	if (id == NULL || id[0] == '\0')
 		ereport(ERROR,
@@ -294,16 +312,78 @@ object_id_of(const PayPayment *payment, const PayOperation *operation, const cha
 				 errmsg("psp_object_id is no id that PSP \"%s\" gives to a %s", payment->psp, pay_op_kind_name(operation->kind)),
 				 errhint("%s", payment->adapter->object_id_hint ? payment->adapter->object_id_hint(operation->kind)
 						 : "Take it from the PSP's pages of this very object.")));
-	pay_arg_text(&args, payment->psp);
-	pay_arg_text(&args, id);
-	pay_arg_uuid(&args, &payment->payment_id);
-	if (pay_spi_exec(&find_other, &args) > 0)
+	refuse_of_payment(payment, id);
+	if (!names_payment(payment, operation))
+		refuse_of_operation(payment, operation, id);
+	refuse_booked_otherwise(payment, operation, id);
+	return id;
+}
+
+/* Is its object the payment itself? */
+static bool
+names_payment(const PayPayment *payment, const PayOperation *operation)
+{
+	return pay_operation_is_first(operation) || operation->kind == PAY_OP_VOID ||
+		(operation->kind == PAY_OP_CAPTURE && payment->adapter && payment->adapter->capture_is_payment);
+}
+
+static void
+refuse_of_payment(const PayPayment *payment, const char *id)
+{
+	pg_uuid_t	whose;
+
+	if (pay_object_is_elsewhere(payment, id, &whose) || pay_object_is_told_elsewhere(payment, id, &whose))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WRONG_STATE),
 				 errmsg("psp_object_id belongs to another payment"),
-				 errdetail("It is booked for payment %s.", pay_spi_text(0, 1)),
+				 errdetail("It is payment %s's.", pay_uuid_text(&whose)),
 				 errhint("Look at the PSP's pages again: one object of the PSP's is one payment's.")));
-	return id;
+}
+
+/* One that has failed as well: the PSP, or a person, has said what became of it. */
+static void
+refuse_of_operation(const PayPayment *payment, const PayOperation *operation, const char *id)
+{
+	ListCell   *cell;
+
+	foreach(cell, payment->operations)
+	{
+		const PayOperation *other = lfirst(cell);
+
+		if (other != operation && other->psp_object_id && strcmp(other->psp_object_id, id) == 0)
+			ereport(ERROR,
+					(errcode(PAY_ERR_WRONG_STATE),
+					 errmsg("psp_object_id belongs to another operation"),
+					 errdetail("It is %s %s's of this payment, in status \"%s\".", pay_op_kind_name(other->kind),
+							   pay_uuid_text(&other->operation_id), other->status),
+					 errhint("Look at the PSP's pages again: one object of the PSP's is one operation's.")));
+	}
+}
+
+/* What was told of the object before must be what is said of it now: that much, and not that it failed. */
+static void
+refuse_booked_otherwise(const PayPayment *payment, const PayOperation *operation, const char *id)
+{
+	bool		is_refund = operation->kind == PAY_OP_REFUND;
+	ListCell   *cell;
+
+	foreach(cell, payment->moved)
+	{
+		const PayMoved *moved = lfirst(cell);
+		bool		is_capture = strcmp(moved->kind, "capture") == 0 || strcmp(moved->kind, "late_capture") == 0;
+
+		if (strcmp(moved->object_id, id) != 0)
+			continue;
+		if (is_refund ? strcmp(moved->kind, "refund") == 0 && moved->amount == operation->amount :
+			!is_capture || operation->kind == PAY_OP_VOID || moved->amount == operation->amount)
+			continue;
+		ereport(ERROR,
+				(errcode(PAY_ERR_WRONG_STATE),
+				 errmsg("psp_object_id is booked as something else"),
+				 errdetail("It is a %s of " INT64_FORMAT " in minor units, and this is a %s of " INT64_FORMAT ".",
+						   moved->kind, moved->amount, pay_op_kind_name(operation->kind), operation->amount),
+				 errhint("Look at the payment's movements, and at the PSP's pages again.")));
+	}
 }
 
 /* Through the door of every word: what a person has found out moves money as an answer does. */

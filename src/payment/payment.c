@@ -461,6 +461,13 @@ pay_payment_resolve(PayPayments *set, PayPayment *payment, const char *kind, con
 }
 
 void
+pay_payment_resolve_of(PayPayments *set, PayPayment *payment, const char *kind, const PayOperation *operation, const char *resolution)
+{
+	pay_payment_resolve(set, payment, kind, NULL, resolution);
+	((PayPendingException *) llast(set->exceptions))->operation = operation;
+}
+
+void
 pay_payment_reopen(PayPayments *set, PayPayment *payment, const char *kind, const char *object_id, const char *resolution)
 {
 	pay_payment_resolve(set, payment, kind, object_id, resolution);

@@ -201,6 +201,9 @@ extern void pay_payment_exception(PayPayments *set, PayPayment *payment, const P
 /* Resolves the open ones of that kind that name this object, or no object (NULL). */
 extern void pay_payment_resolve(PayPayments *set, PayPayment *payment, const char *kind, const char *object_id,
 								const char *resolution);
+/* Those of that kind that are of this operation, whatever object they name. */
+extern void pay_payment_resolve_of(PayPayments *set, PayPayment *payment, const char *kind, const PayOperation *operation,
+								   const char *resolution);
 /* Opens those again that were resolved in these words: it is no longer so. */
 extern void pay_payment_reopen(PayPayments *set, PayPayment *payment, const char *kind, const char *object_id,
 							   const char *resolution);

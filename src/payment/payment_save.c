@@ -10,6 +10,7 @@
 #include "base/uuid.h"
 #include "core/spi.h"
 #include "ledger/movement.h"
+#include "payment/object.h"
 #include "payment/outbox.h"
 #include "payment/payment.h"
 #include "payment/payment_private.h"
@@ -529,7 +530,7 @@ save_answers(PayPayments *set)
 
 static PayStmt insert_movements = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.movement (psp, object_id, kind, payment_id, operation_id, amount, currency, source, recorded_at) "
-	"SELECT u.*, $9 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) u",
+	"SELECT u.*, $9 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) u ON CONFLICT DO NOTHING",
 	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, UUIDARRAYOID, UUIDARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	TIMESTAMPTZOID);
 
@@ -586,7 +587,8 @@ save_movements(PayPayments *set)
 	pay_arg_text_array(&args, currencies, n);
 	pay_arg_text_array(&args, sources, n);
 	pay_arg_time(&args, set->now);
-	pay_spi_exec(&insert_movements, &args);
+	if (pay_spi_exec(&insert_movements, &args) != (uint64) n)
+		pay_object_raise_elsewhere(set);
 	if (posted > 0)
 		pay_ledger_post_movements(postings, posted);
 }
@@ -598,8 +600,9 @@ static PayStmt insert_exception = PAY_STMT(SPI_OK_INSERT,
 
 static PayStmt resolve_exceptions = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.exception SET resolved_at = $4, resolved_by = $5, resolution = $6 "
-	"WHERE payment_id = $1 AND kind = $2 AND object_id IS NOT DISTINCT FROM $3 AND resolved_at IS NULL",
-	UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
+	"WHERE payment_id = $1 AND kind = $2 AND resolved_at IS NULL "
+	"AND CASE WHEN $7 IS NULL THEN object_id IS NOT DISTINCT FROM $3 ELSE operation_id = $7 END",
+	UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, UUIDOID);
 
 static PayStmt reopen_exceptions = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.exception SET resolved_at = NULL, resolved_by = NULL, resolution = NULL "
@@ -629,6 +632,7 @@ save_resolution(PayPayments *set, const PayPendingException *pending)
 	pay_arg_time(&args, set->now);
 	pay_arg_text(&args, set->actor);
 	pay_arg_text(&args, pending->resolution);
+	pay_arg_uuid(&args, pending->operation ? &pending->operation->operation_id : NULL);
 	pay_spi_exec(&resolve_exceptions, &args);
 }
 

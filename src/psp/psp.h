@@ -268,6 +268,7 @@ typedef struct PayAdapter
 	const char *name;
 	unsigned	can;			/* PayAbility */
 	bool		in_process;		/* answers without HTTP (sandbox): `perform` is set, and nothing else below is used */
+	bool		capture_is_payment;	/* a capture is no object of its own: its id is the payment's */
 	bool		fee_by_inquiry;	/* answers and inquiries tell the fee of a capture, webhooks do not */
 	int			key_valid_s;	/* how long after the first send the PSP surely honours a key; 0: it knows none */
 	const char *key_header;		/* the header that the key goes into; NULL: build() puts psp_ref where the PSP looks */

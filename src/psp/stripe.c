@@ -65,6 +65,7 @@ const PayAdapter pay_adapter_stripe = {
 	.name = "stripe",
 	.can = PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
 	PAY_CAN_CAPTURE_PART | PAY_CAN_REFUND_PART,
+	.capture_is_payment = true,
 	.fee_by_inquiry = true,
 	.key_valid_s = KEY_VALID_S,
 	.key_header = "Idempotency-Key",

@@ -59,10 +59,10 @@ CREATE FUNCTION pg_temp.state(id uuid) RETURNS text LANGUAGE sql AS $$
 	WHERE payment_id = id GROUP BY p.status
 $$;
 CREATE FUNCTION pg_temp.books(id uuid) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(m.kind || ' ' || m.amount, ', ' ORDER BY m.kind) FROM payments.movement m WHERE m.payment_id = id
+	SELECT string_agg(m.kind || ' ' || m.amount, ', ' ORDER BY m.kind, m.amount) FROM payments.movement m WHERE m.payment_id = id
 $$;
 CREATE FUNCTION pg_temp.exceptions(id uuid) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(e.kind || ' ' || e.amount, ', ' ORDER BY e.kind) FROM payments.exception e WHERE e.payment_id = id AND e.resolved_at IS NULL
+	SELECT string_agg(e.kind || ' ' || e.amount, ', ' ORDER BY e.kind, e.amount) FROM payments.exception e WHERE e.payment_id = id AND e.resolved_at IS NULL
 $$;
 CREATE FUNCTION pg_temp.waits(id uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(q.action || ' ' || o.kind, ', ' ORDER BY o.kind) FROM payments.queue q JOIN payments.operation o USING (operation_id) WHERE q.payment_id = id
@@ -95,6 +95,29 @@ END
 $$;
 CREATE FUNCTION pg_temp.refund(name text, status text, amount int) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_build_object('id', $1, 'object', 'refund', 'amount', $3, 'currency', 'eur', 'status', $2)
+$$;
+-- The PSP's refund, by our name of it.
+CREATE FUNCTION pg_temp.refund_of(operation_id uuid, name text, status text, amount int) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT pg_temp.refund($2, $3, $4) || jsonb_build_object('payment_intent', p.psp_payment_id, 'metadata', jsonb_build_object('payments_ref', o.psp_ref, 'payments_generation', '1'))
+	FROM payments.operation o JOIN payments.payment p USING (payment_id) WHERE o.operation_id = $1
+$$;
+-- All calls of a payment, and no answer.
+CREATE FUNCTION pg_temp.lose_all(id uuid) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	calls int := pg_temp.claim(id);
+BEGIN
+	PERFORM payments.complete(s.operation_id, s.attempt, 500) FROM (SELECT * FROM sent ORDER BY n DESC LIMIT calls) s;
+	RETURN calls;
+END
+$$;
+-- Until its schedule has ended.
+CREATE FUNCTION pg_temp.run_out(id uuid) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..100 LOOP
+		EXIT WHEN pg_temp.lose_all(id) = 0;
+	END LOOP;
+	RETURN pg_temp.dead(id);
+END
 $$;
 
 -- ---------- who may, and what about
@@ -180,6 +203,7 @@ SELECT results_eq(format('SELECT status, refunded, refund_pending FROM payments.
 SELECT is(pg_temp.webhook('refund.created', pg_temp.refund('re_1', 'succeeded', 400) || jsonb_build_object('payment_intent', 'pi_r1',
 	'metadata', (SELECT jsonb_build_object('payments_ref', psp_ref, 'payments_generation', '1') FROM payments.operation WHERE operation_id = :'op'))), 'partially_refunded', 'it was');
 SELECT is(pg_temp.exceptions(:'id'), 'conflicted 400', 'a person is told: the customer may have been paid in another way');
+SELECT is((SELECT status || ' ' || source FROM payments.get_operation(:'op')), 'succeeded webhook', 'the PSP''s word ends it');
 
 SELECT pg_temp.charged('r2') AS id \gset
 SELECT operation_id AS op FROM payments.refund_payment(:'id', 'r2-refund', 400) \gset
@@ -222,6 +246,106 @@ SELECT pg_temp.lose(:'id');
 SELECT pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_v2', 'succeeded', 1000));
 SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''cancelled on the dashboard'')', :'op'), 'PY006', NULL, 'but not of what has been captured') WHERE (SELECT status FROM payments.get_operation(:'op')) = 'in_doubt';
 
+-- ---------- an id that is something else's
+SELECT pg_temp.charged('i1') AS id \gset
+SELECT operation_id AS one FROM payments.refund_payment(:'id', 'i1-one', 300) \gset
+SELECT operation_id AS two FROM payments.refund_payment(:'id', 'i1-two', 300) \gset
+SELECT pg_temp.lose_all(:'id');
+SELECT payments.decide_operation(:'one', 'succeeded', 'on the dashboard', 're_i1');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''re_i1'')', :'two'), 'PY006', 'psp_object_id belongs to another operation', 'one refund of the PSP''s is not two of ours');
+SELECT is((SELECT refunded || ' ' || refund_pending FROM payments.get_payment(:'id')), '300 300', 'one is made, of the other nobody knows');
+SELECT payments.decide_operation(:'two', 'succeeded', 'on the dashboard', 're_i1_two');
+SELECT is((SELECT refunded || ' ' || refund_pending FROM payments.get_payment(:'id')), '600 0', 'under its own id it is made too');
+
+-- What the PSP has told for one refund, and not ended yet.
+SELECT pg_temp.charged('i2') AS id \gset
+SELECT operation_id AS one FROM payments.refund_payment(:'id', 'i2-one', 300) \gset
+SELECT pg_temp.claim(:'id');
+SELECT pg_temp.answer(200, pg_temp.refund_of(:'one', 're_i2', 'pending', 300)::text);
+SELECT operation_id AS two FROM payments.refund_payment(:'id', 'i2-two', 300) \gset
+SELECT pg_temp.lose_all(:'id');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''re_i2'')', :'two'), 'PY006', 'psp_object_id belongs to another operation', 'nor for another of the payment');
+SELECT pg_temp.charged('i3') AS other \gset
+SELECT operation_id AS theirs FROM payments.refund_payment(:'other', 'i3-refund', 300) \gset
+SELECT pg_temp.lose_all(:'other');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''re_i2'')', :'theirs'), 'PY006', 'psp_object_id belongs to another payment', 'nor for another payment''s');
+SELECT pg_temp.webhook('refund.updated', pg_temp.refund_of(:'one', 're_i2', 'succeeded', 300));
+SELECT is((SELECT status || ' ' || psp_object_id FROM payments.get_operation(:'one')), 'succeeded re_i2', 'it is whose the PSP says');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''re_i2'')', :'theirs'), 'PY006', 'psp_object_id belongs to another payment', 'and is so when it is booked');
+
+-- What the PSP has told of the object.
+SELECT pg_temp.charged('i4') AS id \gset
+SELECT operation_id AS op FROM payments.refund_payment(:'id', 'i4-refund', 300) \gset
+SELECT pg_temp.lose_all(:'id');
+SELECT pg_temp.webhook('refund.created', pg_temp.refund('re_i4_small', 'succeeded', 200) || '{"payment_intent": "pi_i4"}');
+SELECT pg_temp.webhook('refund.failed', pg_temp.refund('re_i4_failed', 'failed', 300) || '{"payment_intent": "pi_i4"}');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', %L)', :'op', i), 'PY006', 'psp_object_id is booked as something else', i)
+FROM (VALUES ('re_i4_small'), ('re_i4_failed')) v (i);
+SELECT pg_temp.webhook('refund.created', pg_temp.refund('re_i4', 'succeeded', 300) || '{"payment_intent": "pi_i4"}');
+SELECT lives_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''re_i4'')', :'op'), 'a refund that nobody knew to be ours may be it');
+SELECT is(pg_temp.books(:'id'), 'capture 1000, refund 200, refund 300, refund_undone 300', 'and counts once');
+SELECT is((SELECT refunded || ' ' || refund_pending FROM payments.get_payment(:'id')), '500 0', 'and reserves nothing');
+
+-- A capture at this PSP is the payment's own object.
+SELECT pg_temp.charged('i5', 'manual') AS id \gset
+SELECT operation_id AS op FROM payments.capture_payment(:'id', 'i5-capture', 700) \gset
+SELECT pg_temp.lose_all(:'id');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_i5_typo'')', :'op'), '22023', 'psp_object_id is not the one that the PSP has told', 'a capture of another object is not this payment''s');
+SELECT lives_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'')', :'op'), 'its id need not be said');
+SELECT pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_i5', 'succeeded', 700));
+SELECT is((SELECT captured FROM payments.get_payment(:'id')) || coalesce('; ' || pg_temp.exceptions(:'id'), ''), '700', 'the PSP says it too: it counts once');
+
+-- A person may have guessed wrong while nobody knew better.
+SELECT pg_temp.charged('i6') AS id \gset
+SELECT operation_id AS one FROM payments.refund_payment(:'id', 'i6-one', 300) \gset
+SELECT operation_id AS two FROM payments.refund_payment(:'id', 'i6-two', 300) \gset
+SELECT pg_temp.lose_all(:'id');
+SELECT payments.decide_operation(:'two', 'succeeded', 'on the dashboard', 're_i6');
+SELECT pg_temp.webhook('refund.created', pg_temp.refund_of(:'one', 're_i6', 'succeeded', 300));
+SELECT is((SELECT status FROM payments.get_operation(:'one')), 'succeeded', 'the PSP says whose it is');
+SELECT results_eq(format('SELECT kind, operation_id FROM payments.exception WHERE payment_id = %L', :'id'), format('VALUES (''conflicted'', %L::uuid)', :'two'), 'a person is told to look for the other');
+SELECT is((SELECT refunded || ' ' || refund_pending FROM payments.get_payment(:'id')), '300 0', 'it counts once');
+
+-- ---------- an event of another payment's object
+SELECT pg_temp.charged('e1') AS id \gset
+SELECT pg_temp.charged('e2') AS other \gset
+SELECT pg_temp.webhook('refund.created', pg_temp.refund('re_e', 'succeeded', 300) || '{"payment_intent": "pi_e1"}');
+SELECT is(pg_temp.webhook('refund.created', pg_temp.refund('re_e', 'succeeded', 300) || '{"payment_intent": "pi_e2"}'), 'succeeded', 'it is taken, and changes nothing');
+SELECT is(pg_temp.books(:'other') || '; ' || pg_temp.exceptions(:'other'), 'capture 1000; conflicted 300', 'a person is told');
+SELECT pg_temp.make('e3') AS id \gset
+SELECT pg_temp.lose(:'id');
+SELECT is(pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_e2', 'succeeded', 1000)), 'in_doubt', 'also of a charge');
+SELECT is(coalesce(pg_temp.books(:'id'), '') || '; ' || pg_temp.exceptions(:'id'), '; conflicted 1000', 'a person is told');
+SELECT is((SELECT psp_payment_id FROM payments.payment WHERE payment_id = :'id'), NULL, 'the payment is not known by it');
+SELECT is(pg_temp.waits(:'id'), 'inquire charge', 'and is asked for');
+SELECT is(pg_temp.webhook('payment_intent.processing', pg_temp.intent(:'id', 'pi_e2', 'processing')), 'in_doubt', 'also when nothing has moved');
+
+-- ---------- what is booked was made, whatever a page says
+SELECT pg_temp.charged('b1', 'manual') AS id \gset
+SELECT operation_id AS op FROM payments.capture_payment(:'id', 'b1-capture') \gset
+SELECT pg_temp.lose_all(:'id');
+SELECT pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_b1', 'succeeded', 1000));
+SELECT is(pg_temp.run_out(:'id'), 'outcome_unknown', 'a capture whose money has come, and not its fee');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''not on the dashboard'')', :'op'), 'PY006', 'cannot decide that a capture was not made whose money has come', 'has not failed');
+SELECT throws_ok(format('SELECT payments.discard(dead_letter_id, ''not on the dashboard'') FROM payments.dead_letter WHERE operation_id = %L', :'op'), 'PY006', 'cannot decide that a capture was not made whose money has come', 'nor is given up');
+SELECT throws_ok(format('SELECT payments.redrive(dead_letter_id, true, ''not on the dashboard'') FROM payments.dead_letter WHERE operation_id = %L', :'op'), 'PY006', NULL, 'nor sent again');
+SELECT lives_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'')', :'op'), 'it has succeeded');
+SELECT is(pg_temp.state(:'id') || '; ' || (SELECT captured FROM payments.get_payment(:'id')), 'succeeded: authorize succeeded, capture succeeded; 1000', 'once');
+SELECT pg_temp.make('b2') AS id \gset
+SELECT pg_temp.lose(:'id') AS op \gset
+SELECT pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_b2', 'succeeded', 1000));
+SELECT is(pg_temp.run_out(:'id'), 'outcome_unknown', 'a charge likewise');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''not on the dashboard'')', :'op'), 'PY006', 'cannot decide that a charge was not made whose money has come', 'has not failed');
+SELECT lives_ok(format('SELECT payments.redrive(dead_letter_id) FROM payments.dead_letter WHERE operation_id = %L', :'op'), 'what is left to know is asked for');
+SELECT is(pg_temp.waits(:'id'), 'inquire charge', 'once more');
+SELECT pg_temp.charged('b3') AS id \gset
+SELECT operation_id AS op FROM payments.refund_payment(:'id', 'b3-refund', 300) \gset
+SELECT pg_temp.claim(:'id');
+SELECT pg_temp.answer(200, pg_temp.refund_of(:'op', 're_b3', 'pending', 300)::text);
+SELECT pg_temp.webhook('refund.updated', pg_temp.refund('re_b3', 'succeeded', 300) || '{"payment_intent": "pi_b3"}');
+SELECT is(pg_temp.run_out(:'id'), 'outcome_unknown', 'a refund of which the PSP has told without our name');
+SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''not on the dashboard'')', :'op'), 'PY006', 'cannot decide that a refund was not made whose money has come', 'has not failed');
+
 -- ---------- a dead letter, by its operation
 SELECT pg_temp.make('dead') AS id \gset
 SELECT pg_temp.claim(:'id');
@@ -231,5 +355,7 @@ SELECT payments.decide_operation(pg_temp.op(:'id'), 'failed', 'refunded by hand'
 SELECT is(pg_temp.decided(:'id'), 'conflicted discarded refunded by hand', 'one dead letter, decided');
 
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'all invariants hold');
+UPDATE payments.operation SET psp_object_id = CASE psp_object_id WHEN 're_i1_two' THEN 're_i1' ELSE 're_nowhere' END WHERE psp_object_id IN ('re_i1_two', 're_i2');
+SELECT results_eq('SELECT invariant, violations FROM payments.check() WHERE NOT ok', $$VALUES ('an operation has succeeded when its money has moved', 1::bigint), ('two refunds are two objects of the PSP''s', 1)$$, 'check() tells of two refunds under one object, and of one under none');
 SELECT * FROM finish();
 ROLLBACK;

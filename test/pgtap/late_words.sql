@@ -58,10 +58,10 @@ CREATE FUNCTION pg_temp.state(id uuid) RETURNS text LANGUAGE sql AS $$
 	WHERE payment_id = id GROUP BY p.status
 $$;
 CREATE FUNCTION pg_temp.books(id uuid) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(m.kind || ' ' || m.amount, ', ' ORDER BY m.kind) FROM payments.movement m WHERE m.payment_id = id
+	SELECT string_agg(m.kind || ' ' || m.amount, ', ' ORDER BY m.kind, m.amount) FROM payments.movement m WHERE m.payment_id = id
 $$;
 CREATE FUNCTION pg_temp.exceptions(id uuid) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(e.kind || ' ' || e.amount, ', ' ORDER BY e.kind) FROM payments.exception e WHERE e.payment_id = id AND e.resolved_at IS NULL
+	SELECT string_agg(e.kind || ' ' || e.amount, ', ' ORDER BY e.kind, e.amount) FROM payments.exception e WHERE e.payment_id = id AND e.resolved_at IS NULL
 $$;
 CREATE FUNCTION pg_temp.waits(id uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(q.action || ' ' || o.kind, ', ' ORDER BY o.kind) FROM payments.queue q JOIN payments.operation o USING (operation_id) WHERE q.payment_id = id
@@ -370,6 +370,62 @@ SELECT is((SELECT payments.complete(s.operation_id, s.attempt, 200, '{}', conver
 	FROM sent s JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id' AND o.kind = 'charge' ORDER BY n DESC LIMIT 1), 'awaiting_retry', 'cancelled twice: and is declined, for now');
 SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'twice-2')), 'succeeded', 'cancelled twice: given up again, and over at once');
 SELECT is(pg_temp.state(:'id'), 'cancelled: charge cancelled insufficient_funds, void failed lost_card, void succeeded', 'cancelled twice: what had failed before stays as it was');
+
+-- ---------- a refund that the PSP has refused, and then made
+CREATE FUNCTION pg_temp.charged(key text) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+	id uuid := pg_temp.make(key);
+BEGIN
+	PERFORM pg_temp.claim(id);
+	PERFORM pg_temp.answer(200, pg_temp.intent(id, 'pi_' || key, 'succeeded', 1000)::text);
+	RETURN id;
+END
+$$;
+CREATE FUNCTION pg_temp.refund(operation_id uuid, name text, status text) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('id', $2, 'object', 'refund', 'amount', o.amount, 'currency', 'eur', 'status', $3, 'payment_intent', p.psp_payment_id,
+		'metadata', jsonb_build_object('payments_ref', o.psp_ref, 'payments_generation', '1'))
+	FROM payments.operation o JOIN payments.payment p USING (payment_id) WHERE o.operation_id = $1
+$$;
+CREATE FUNCTION pg_temp.refused(id uuid, key text, amount int) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+	op uuid := (SELECT r.operation_id FROM payments.refund_payment(id, key, amount) r);
+BEGIN
+	PERFORM pg_temp.claim(id);
+	PERFORM pg_temp.answer(400, '{"error": {"type": "invalid_request_error", "code": "charge_disputed"}}');
+	RETURN op;
+END
+$$;
+SELECT pg_temp.charged('refused1') AS id \gset
+SELECT pg_temp.refused(:'id', 'refused1-one', 400) AS op \gset
+SELECT pg_temp.refused(:'id', 'refused1-two', 300) AS other \gset
+SELECT is(pg_temp.exceptions(:'id'), 'refund_failed 300, refund_failed 400', 'refused and made: two are refused, and the customer is to be paid in another way');
+SELECT is(pg_temp.webhook('refund.created', pg_temp.refund(:'op', 're_refused1', 'succeeded')), 'partially_refunded', 'refused and made: one is made after all');
+SELECT is(pg_temp.books(:'id'), 'capture 1000, refund 400', 'refused and made: it is booked');
+SELECT is((SELECT concat_ws(' ', status, source, psp_object_id, failure_code) FROM payments.get_operation(:'op')), 'succeeded webhook re_refused1', 'refused and made: its refund has succeeded');
+SELECT is((SELECT status FROM payments.get_operation(:'other')), 'failed', 'refused and made: the other has not');
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted 400, refund_failed 300', 'refused and made: nobody is told to pay it, and whoever has is told of it');
+SELECT is((SELECT resolution FROM payments.exception WHERE operation_id = :'op' AND kind = 'refund_failed'), 'the PSP says that the refund was made after all', 'refused and made: why');
+SELECT is((SELECT string_agg(type, ', ' ORDER BY id) FROM payments.event WHERE payload ->> 'operation_id' = :'op'), 'refund.failed, refund.succeeded', 'refused and made: the outbox tells of both');
+SELECT pg_temp.webhook('refund.updated', pg_temp.refund(:'op', 're_refused1', 'succeeded'));
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted 400, refund_failed 300', 'refused and made: told again, it is no news');
+SELECT is(pg_temp.webhook('refund.failed', pg_temp.refund(:'op', 're_refused1', 'failed')), 'succeeded', 'refused and made: it fails in the end');
+SELECT is((SELECT status FROM payments.get_operation(:'op')) || '; ' || pg_temp.exceptions(:'id'), 'failed; conflicted 400, refund_failed 300, refund_failed 400', 'refused and made: the customer is to be paid');
+
+-- The PSP's book may be what tells.
+SELECT pg_temp.charged('refused2') AS id \gset
+SELECT pg_temp.refused(:'id', 'refused2-one', 400) AS op \gset
+SELECT payments.import_settlement('tap', 'csv', format(E'kind,entry_id,psp_object_id,psp_payment_id,reference,gross,fee,currency,occurred_at,payout_ref\n%s,%s,%s,%s,%s,%s,%s,EUR,%s,%s\n',
+	'refund', 'txn_refused2', 're_refused2', 'pi_refused2', (SELECT psp_ref FROM payments.operation WHERE operation_id = :'op'), '-4.00', '0', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), 'po_refused2')) IS NOT NULL;
+SELECT payments.reconcile('tap');
+SELECT is((SELECT status || ' ' || source FROM payments.get_operation(:'op')), 'succeeded settlement', 'refused and made: by a line of settlement');
+SELECT is(pg_temp.books(:'id') || '; ' || pg_temp.exceptions(:'id'), 'capture 1000, refund 400; conflicted 400', 'refused and made: likewise');
+
+-- Its failure told before its success is one story.
+SELECT pg_temp.charged('refused3') AS id \gset
+SELECT operation_id AS op FROM payments.refund_payment(:'id', 'refused3-one', 400) \gset
+SELECT pg_temp.webhook('refund.failed', pg_temp.refund(:'op', 're_refused3', 'failed'));
+SELECT pg_temp.webhook('refund.created', pg_temp.refund(:'op', 're_refused3', 'succeeded'));
+SELECT is((SELECT status FROM payments.get_operation(:'op')) || '; ' || pg_temp.exceptions(:'id'), 'failed; refund_failed 400', 'failed, and told to have succeeded before: it has failed');
 
 -- ---------- what is signed and is no event, and headers that are no text
 CREATE FUNCTION pg_temp.signed(body text, more jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$

@@ -150,4 +150,10 @@ ROLLBACK;
 SELECT isnt((SELECT string_agg(kind, ' ') FROM payments.verify()), 'ok', 'and verify() finds what was changed');
 \endif
 
+-- ---------- nor does a movement go missing
+SELECT payments.create_psp('tap', 'stripe', secret => 'tap'), payments.arm() \g /dev/null
+SELECT payment_id AS id FROM payments.create_payment('swallowed-movement', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
+SELECT operation_id AS op, payments.complete(operation_id, attempt, 500) AS lost FROM payments.claim('raises', psp => 'tap') \gset
+SELECT is(pg_temp.swallowed('INSERT', 'movement', format($$SELECT payments.decide_operation(%L, 'succeeded', 'on the dashboard', 'pi_1')$$, :'op')), :'refused', 'no money moves without its row');
+
 SELECT * FROM finish();

@@ -52,7 +52,12 @@ CREATE FUNCTION payments._bank_open(_bank text)
 	SELECT e.batch_id, e.statement_no, e.entry_no, e.amount, e.currency,
 		(e.amount - coalesce(m.matched, 0))::bigint, coalesce(e.value_date, e.booking_date), e.end_to_end_id,
 		e.reference, e.remittance, e.counterparty,
-		NOT e.reversal AND NOT payments._bank_code_is_other(coalesce(e.code, ''))
+		NOT e.reversal
+			AND NOT payments._bank_code_is_other(coalesce(e.code, ''))
+			-- What a person has said of it, that a payout has its amount does not change.
+			AND payments._decision(_bank, 'unmatched_bank',
+				format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no)) NOT IN (
+				'accept', 'ignore', 'adjust')
 	FROM payments.settlement_batch b
 	JOIN payments.bank_entry e ON e.batch_id = b.batch_id
 	LEFT JOIN (

@@ -173,7 +173,7 @@ DECLARE
 	complete boolean := _scope.batches IS NULL AND _scope.since = '-infinity' AND _scope.til = 'infinity';
 BEGIN
 	EXECUTE payments._compare_query(_psp) INTO lines, objects, kinds USING _psp, _before, _scope;
-	-- What was open is looked at again.
+	-- What was open is looked at again, and what was adjusted: a file may have explained it.
 	SELECT
 		array_agg(d.batch_id) FILTER (
 			WHERE d.line_no IS NOT NULL
@@ -187,7 +187,13 @@ BEGIN
 		kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),
 		array_agg(d.payout_ref) FILTER (WHERE d.kind IN ('payout', 'payout_missing', 'payout_twice'))
 	INTO batches, nos, objects, kinds, payouts
-	FROM payments._discrepancy_open(_psp) d
+	FROM (
+		SELECT o.* FROM payments._discrepancy_open(_psp) o
+		UNION ALL
+		SELECT a.discrepancy_id, a.kind, a.subject, a.batch_id, a.line_no, a.payout_ref, a.movement_kind,
+			a.object_id, a.ours, a.our_currency, a.theirs, a.their_currency
+		FROM payments._discrepancy_adjusted(_psp) a
+	) d
 	WHERE _recheck;
 	payouts := payouts || _sums.payouts;
 	-- A line may have come more than once, beside several fees.
@@ -287,6 +293,7 @@ DECLARE
 	discovered bigint;
 	judged bigint;
 	explained bigint;
+	still_adjusted bigint[];
 	kinds jsonb;
 	still_open bigint;
 BEGIN
@@ -345,6 +352,11 @@ BEGIN
 	)
 	SELECT (SELECT count(*) FROM w) + coalesce((SELECT again.n FROM again), 0),
 		coalesce((SELECT gone.n FROM gone), 0),
+		ARRAY(
+			SELECT a.discrepancy_id
+			FROM payments._discrepancy_adjusted(_psp) a
+			WHERE EXISTS (SELECT FROM v WHERE v.subject = a.subject AND v.kind = a.kind)
+		),
 		(
 			SELECT count(*)
 			FROM (
@@ -354,7 +366,10 @@ BEGIN
 					'unmatched_bank')
 			) x
 		)
-	INTO discovered, explained, judged;
+	INTO discovered, explained, still_adjusted, judged;
+	IF recheck THEN
+		explained := explained + payments._discrepancies_undo(_psp, run, still_adjusted);
+	END IF;
 
 	IF is_bank THEN
 		sums := payments._bank_totals(_psp, _since, _til);

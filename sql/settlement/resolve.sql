@@ -72,6 +72,20 @@ BEGIN
 	END IF;
 	-- By how much our side has too little.
 	amount := (coalesce(_found.theirs, 0) - coalesce(_found.ours, 0)) * sign;
+	IF _found.kind = 'unmatched_bank' THEN
+		-- Of an entry that brought a payout as well, what is left.
+		SELECT e.left_over INTO amount
+		FROM payments._bank_open(_found.psp) e
+		WHERE e.batch_id = _found.batch_id
+		AND e.statement_no = _found.statement_no
+		AND e.entry_no = _found.entry_no;
+		IF amount IS NULL THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'PY610',
+				MESSAGE = 'nothing is left of the entry of the bank',
+				HINT = 'SELECT * FROM payments.bank_match; says which payouts it brought.';
+		END IF;
+	END IF;
 	IF _found.kind = 'payout' THEN
 		amount := coalesce(_found.theirs, 0) - coalesce(_found.ours, 0);
 	ELSIF _found.kind = 'payout_missing' THEN

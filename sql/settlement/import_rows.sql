@@ -165,9 +165,117 @@ END
 $$;
 COMMENT ON FUNCTION payments._settlement_import_lines(bigint, text, payments.settlement_format, text, jsonb) IS 'Internal: writes the lines of a PSP''s file; how many there are, were known before, and are doubtful. Raises PY602.';
 
+-- Who may be one told twice at a bank.  A statement that lies across another, in
+-- another dialect or under another name of its account, may have the other's
+-- entries; and a bank may give all of its entries one and the same reference.
+CREATE TYPE payments._statement_told AS (
+	bank text, format text, account text, statement_id text, currency text, opening_balance bigint,
+	closing_balance bigint, opening_date date, closing_date date
+);
+COMMENT ON TYPE payments._statement_told IS 'Internal: a bank statement, as it bounds its entries.';
+
+CREATE FUNCTION payments._statement_follows(_now payments._statement_told, _before payments._statement_told)
+	RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT (_now).opening_balance = (_before).closing_balance
+		AND (_now).opening_date >= (_before).closing_date
+		-- Where nothing was moved in all, the next begins as this one does.
+		AND (_now).opening_balance <> (_before).opening_balance
+$$;
+COMMENT ON FUNCTION payments._statement_follows(payments._statement_told, payments._statement_told) IS 'Internal: does a statement begin where another ends, so that they have no entry in common?';
+
+CREATE FUNCTION payments._statement_overlaps(_now payments._statement_told, _before payments._statement_told)
+	RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce(
+		(_now).account = (_before).account AND (_now).currency = (_before).currency
+			AND NOT coalesce(
+				payments._statement_follows(_now, _before) OR payments._statement_follows(_before, _now), false)
+			AND (
+				(_now).closing_balance = (_before).closing_balance AND (_now).closing_date = (_before).closing_date
+				OR (
+					-- Pages of one statement have its number, and one of their own behind it.
+					(_now).format = (_before).format
+						AND split_part((_now).statement_id, '/', 1) = split_part((_before).statement_id, '/', 1)
+						AND (_now).statement_id <> (_before).statement_id
+				) IS NOT TRUE
+				AND (
+					-- One dialect dates the opening balance by the evening before, another by the day.
+					(_now).opening_balance = (_before).opening_balance
+						AND (_before).closing_balance <> (_before).opening_balance
+						AND abs((_now).opening_date - (_before).opening_date)
+							<= CASE WHEN (_now).format = (_before).format THEN 0 ELSE 1 END
+					OR ((_now).opening_balance = (_before).closing_balance) IS NOT TRUE
+						AND (
+							(_before).opening_date < (_now).closing_date
+								AND (_now).opening_date < (_before).closing_date
+							OR (_now).format <> (_before).format
+								AND (_before).opening_date <= (_now).closing_date
+								AND (_now).opening_date <= (_before).closing_date
+						)
+				)
+			),
+		false)
+$$;
+COMMENT ON FUNCTION payments._statement_overlaps(payments._statement_told, payments._statement_told) IS 'Internal: may two statements of an account have entries in common?';
+
+-- By their balances first: these add up, or the files were refused.
+CREATE FUNCTION payments._entry_again(
+	_now payments._statement_told, _before payments._statement_told, _text text, _text_before text
+) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE
+		WHEN (_now).opening_balance = (_before).opening_balance
+			AND (_now).closing_balance = (_before).closing_balance
+			AND (
+				(_now).opening_balance <> (_now).closing_balance
+				OR (_now).statement_id = (_before).statement_id
+			)
+			THEN 'known'
+		WHEN payments._statement_follows(_now, _before) OR payments._statement_follows(_before, _now)
+			THEN 'other'
+		-- Two dialects tell one text in two ways.
+		WHEN (_now).format = (_before).format
+			AND regexp_replace(_text, '[[:space:]]', '', 'g')
+				<> regexp_replace(_text_before, '[[:space:]]', '', 'g')
+			THEN 'doubtful'
+		WHEN (_now).opening_balance = (_before).opening_balance
+			OR (_now).closing_balance = (_before).closing_balance
+			THEN 'known'
+		WHEN (_now).opening_date >= (_before).closing_date OR (_now).closing_date <= (_before).opening_date
+			THEN 'doubtful'
+		ELSE 'known'
+	END
+$$;
+COMMENT ON FUNCTION payments._entry_again(payments._statement_told, payments._statement_told, text, text) IS 'Internal: of an entry that has account, reference, amount and day of an earlier one: is it known, or other, or doubtful, by the statements that both are in, and by their texts?';
+
+CREATE FUNCTION payments._account_has_name(_account text, _currency text, _bank text) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (
+		SELECT FROM payments.bank_statement s
+		JOIN payments.settlement_batch b ON b.batch_id = s.batch_id AND b.psp = _bank
+		WHERE s.account = _account
+		AND s.currency = _currency
+		AND (
+			NOT s.lies_across
+			OR payments._decision(
+				_bank, 'statement_overlap', format('statement %s:%s', s.batch_id, s.statement_no)) = 'accept'
+		)
+	)
+$$;
+COMMENT ON FUNCTION payments._account_has_name(text, text, text) IS 'Internal: have statements of an account come under this name, and nobody doubts it?';
+
+CREATE FUNCTION payments._nth_identity(_meaning text, _nth bigint) RETURNS bytea
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+	SELECT CASE
+		WHEN _meaning IS NOT NULL THEN substr(sha256(convert_to(concat(_meaning, ' ', _nth), 'UTF8')), 1, 16)
+	END
+$$;
+COMMENT ON FUNCTION payments._nth_identity(text, bigint) IS 'Internal: what a line or entry is known by, of those in its file that say the same.';
+
 CREATE FUNCTION payments._settlement_import_entries(
 	_batch bigint, _psp text, _format payments.settlement_format, _content text, _options jsonb,
-	OUT lines int, OUT known int
+	OUT lines int, OUT known int, OUT doubtful int
 ) RETURNS record
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -183,11 +291,43 @@ BEGIN
 					AS closing
 			FROM (%1$s) f
 			LEFT JOIN payments.currency c ON c.currency = f.currency
+		), p AS MATERIALIZED (
+			-- Of these accounts what was here, and what is in this file.
+			SELECT x.batch_id, x.statement_no,
+				ROW(b.psp, b.format, x.account, x.statement_id, x.currency, x.opening_balance,
+					x.closing_balance, x.opening_date, x.closing_date)::payments._statement_told AS told
+			FROM payments.bank_statement x
+			JOIN payments.settlement_batch b ON b.batch_id = x.batch_id
+			WHERE x.account IN (SELECT r.account FROM r WHERE r.record = 'statement')
+			UNION ALL
+			SELECT $3, r.statement_no,
+				ROW(%2$L, $4, r.account, r.statement_id, r.currency, r.opening, r.closing, r.opening_date,
+					r.closing_date)::payments._statement_told
+			FROM r
+			WHERE r.record = 'statement'
+		), o AS MATERIALIZED (
+			SELECT n.statement_no, n.told,
+				EXISTS (
+					SELECT FROM p b
+					WHERE (b.batch_id, b.statement_no) < (n.batch_id, n.statement_no)
+					AND (b.told).bank = %2$L
+					AND payments._statement_overlaps(n.told, b.told)
+				)
+				-- All of it, where the account has another name, until a person says that it may have two.
+				OR EXISTS (
+					SELECT FROM p b
+					WHERE (b.told).account = (n.told).account
+					AND (b.told).currency = (n.told).currency
+					AND (b.told).bank <> %2$L
+				) AND NOT payments._account_has_name((n.told).account, (n.told).currency, %2$L) AS lies_across
+			FROM p n
+			WHERE n.batch_id = $3
 		), s AS (
 			INSERT INTO payments.bank_statement (batch_id, statement_no, line_no, account, statement_id,
-				currency, opening_balance, closing_balance, opening_date, closing_date, entries, raw)
+				currency, opening_balance, closing_balance, opening_date, closing_date, entries, lies_across, raw)
 			SELECT $3, r.statement_no, r.line_no, r.account, r.statement_id, r.currency, r.opening, r.closing,
-				r.opening_date, r.closing_date, coalesce(r.entries, 0), r.raw
+				r.opening_date, r.closing_date, coalesce(r.entries, 0),
+				(SELECT o.lies_across FROM o WHERE o.statement_no = r.statement_no), r.raw
 			FROM r
 			WHERE r.record = 'statement'
 		), h AS (
@@ -198,51 +338,83 @@ BEGIN
 			FROM r
 			WINDOW statement AS (PARTITION BY r.statement_no ORDER BY r.record <> 'statement')
 		), m AS (
-			-- The bank's own reference, on this day and with this amount; without one, all that entry and
-			-- statement say.
+			-- The bank's own reference, on this day and with this amount; without one, or where a card number
+			-- was masked in it, all that entry and statement say.
 			SELECT h.*,
 				CASE
-					WHEN h.detail = 0 AND h.bank_reference IS NOT NULL
+					WHEN h.detail = 0 AND h.bank_reference !~ '[*]{2}'
 						THEN ROW(%2$L, h.of_account, h.currency, h.minor,
 							extract(epoch FROM coalesce(h.booking_date, h.value_date)),
 							coalesce(h.status, 'booked'), h.bank_reference)::text
+				END AS by_reference,
+				CASE
 					WHEN h.detail = 0
 						THEN ROW(%2$L, h.of_account, h.currency, h.minor, extract(epoch FROM h.booking_date),
-							extract(epoch FROM h.value_date), coalesce(h.status, 'booked'), h.reversal, h.end_to_end_id, h.reference,
-							h.remittance, h.counterparty_account, h.code, h.of_statement)::text
-				END AS meaning
+							extract(epoch FROM h.value_date), coalesce(h.status, 'booked'), h.reversal,
+							h.end_to_end_id, h.reference, h.remittance, h.counterparty_account, h.code,
+							h.of_statement)::text
+				END AS by_all
 			FROM h
 			WHERE h.record <> 'statement'
 		), i AS (
-			SELECT m.*, row_number() OVER (PARTITION BY m.meaning ORDER BY m.line_no) AS nth FROM m
+			SELECT m.*,
+				payments._nth_identity(
+					m.by_reference, row_number() OVER (PARTITION BY m.by_reference ORDER BY m.line_no))
+					AS reference_identity,
+				payments._nth_identity(
+					m.by_all, row_number() OVER (PARTITION BY m.by_all ORDER BY m.line_no)) AS whole_identity
+			FROM m
+		), g AS (
+			SELECT i.*, o.lies_across,
+				CASE
+					WHEN b.identity IS NOT NULL
+						THEN payments._entry_again(o.told, b.told, i.remittance, b.remittance)
+				END AS again
+			FROM i
+			LEFT JOIN o ON o.statement_no = i.statement_no
+			LEFT JOIN LATERAL (
+				SELECT e.identity, e.remittance, p.told
+				FROM payments.bank_entry e
+				JOIN p ON p.batch_id = e.batch_id AND p.statement_no = e.statement_no
+				WHERE e.identity = i.reference_identity AND e.detail_no = 0 AND NOT e.repeated
+			) b ON true
 		), k AS (
 			-- The transactions of a booking are known by it.
-			SELECT i.*,
+			SELECT g.*, first_value(g.again) OVER entry AS entry_again,
 				first_value(
 					CASE
-						WHEN i.meaning IS NULL THEN ''
-						ELSE substr(sha256(convert_to(concat(i.meaning, ' ', i.nth), 'UTF8')), 1, 16)
-					END) OVER (PARTITION BY i.statement_no, i.entry_no ORDER BY i.detail) AS of_entry
-			FROM i
-		), n AS (
-			INSERT INTO payments.bank_entry (batch_id, statement_no, entry_no, detail_no, line_no, status,
-				amount, currency, reversal, repeated, identity, booking_date, value_date, end_to_end_id,
-				bank_reference, reference, remittance, counterparty, counterparty_account, code, raw)
-			SELECT $3, k.statement_no, k.entry_no, k.detail, k.line_no, coalesce(k.status, 'booked'), k.minor,
-				k.currency, coalesce(k.reversal, false),
+						WHEN g.by_all IS NULL THEN ''
+						WHEN g.by_reference IS NULL OR g.again IN ('other', 'doubtful') THEN g.whole_identity
+						ELSE g.reference_identity
+					END) OVER entry AS of_entry
+			FROM g
+			WINDOW entry AS (PARTITION BY g.statement_no, g.entry_no ORDER BY g.detail)
+		), d AS (
+			SELECT k.*,
 				EXISTS (
 					SELECT FROM payments.bank_entry e
 					WHERE e.identity = k.of_entry AND e.detail_no = 0 AND NOT e.repeated
-				),
-				k.of_entry, k.booking_date, k.value_date, k.end_to_end_id, k.bank_reference, k.reference,
-				k.remittance, k.counterparty, k.counterparty_account, k.code, k.raw
+				) AS is_known
 			FROM k
-			RETURNING repeated
+			OFFSET 0
+		), n AS (
+			INSERT INTO payments.bank_entry (batch_id, statement_no, entry_no, detail_no, line_no, status,
+				amount, currency, reversal, repeated, doubtful, identity, booking_date, value_date,
+				end_to_end_id, bank_reference, reference, remittance, counterparty, counterparty_account, code,
+				raw)
+			SELECT $3, d.statement_no, d.entry_no, d.detail, d.line_no, coalesce(d.status, 'booked'), d.minor,
+				d.currency, coalesce(d.reversal, false), d.is_known,
+				NOT d.is_known
+					AND (coalesce(d.lies_across, false) OR coalesce(d.entry_again = 'doubtful', false)),
+				d.of_entry, d.booking_date, d.value_date, d.end_to_end_id, d.bank_reference, d.reference,
+				d.remittance, d.counterparty, d.counterparty_account, d.code, d.raw
+			FROM d
+			RETURNING repeated, doubtful
 		)
-		SELECT count(*), count(*) FILTER (WHERE n.repeated)
+		SELECT count(*), count(*) FILTER (WHERE n.repeated), count(*) FILTER (WHERE n.doubtful)
 		FROM n$sql$, payments._settlement_query(_format), _psp)
-	INTO lines, known
-	USING _content, _options, _batch;
+	INTO lines, known, doubtful
+	USING _content, _options, _batch, _format.format;
 	-- The built-in formats have said so already, with the line.
 	SELECT s.statement_no, s.account, s.currency, s.opening_balance, s.closing_balance, e.booked INTO w
 	FROM payments.bank_statement s
@@ -266,4 +438,4 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_import_entries(bigint, text, payments.settlement_format, text, jsonb) IS 'Internal: writes the statements and entries of a bank''s file; how many entries there are, and were known before. Raises PY602, PY603.';
+COMMENT ON FUNCTION payments._settlement_import_entries(bigint, text, payments.settlement_format, text, jsonb) IS 'Internal: writes the statements and entries of a bank''s file; how many entries there are, were known before, and are doubtful. Raises PY602, PY603.';

@@ -136,6 +136,7 @@ CREATE TABLE IF NOT EXISTS payments.bank_statement (
 	opening_date date,
 	closing_date date,
 	entries int NOT NULL CONSTRAINT bank_statement_entries_not_negative CHECK (entries >= 0),
+	lies_across boolean NOT NULL DEFAULT false,
 	raw jsonb,
 	PRIMARY KEY (batch_id, statement_no)
 );
@@ -152,6 +153,7 @@ COMMENT ON COLUMN payments.bank_statement.closing_balance IS 'minor units; openi
 COMMENT ON COLUMN payments.bank_statement.opening_date IS 'day of the opening balance';
 COMMENT ON COLUMN payments.bank_statement.closing_date IS 'day of the closing balance';
 COMMENT ON COLUMN payments.bank_statement.entries IS 'entries of any status';
+COMMENT ON COLUMN payments.bank_statement.lies_across IS 'it lies across an earlier one of its account, in this or another format, or the account had come under another name: entries that were not here before may be the other''s';
 COMMENT ON COLUMN payments.bank_statement.raw IS 'head of the statement as it stood, under the key text';
 
 CREATE TABLE IF NOT EXISTS payments.bank_entry (
@@ -165,6 +167,7 @@ CREATE TABLE IF NOT EXISTS payments.bank_entry (
 	currency text,
 	reversal boolean NOT NULL,
 	repeated boolean NOT NULL,
+	doubtful boolean NOT NULL DEFAULT false,
 	identity bytea NOT NULL,
 	booking_date date,
 	value_date date,
@@ -197,7 +200,8 @@ COMMENT ON COLUMN payments.bank_entry.amount IS 'minor units, positive: money ca
 COMMENT ON COLUMN payments.bank_entry.currency IS 'ISO 4217 code';
 COMMENT ON COLUMN payments.bank_entry.reversal IS 'it takes back an earlier entry; amount is signed as booked all the same';
 COMMENT ON COLUMN payments.bank_entry.repeated IS 'an earlier statement has it: the bank has delivered it again; it counts for its statement, and for nothing else';
-COMMENT ON COLUMN payments.bank_entry.identity IS 'a hash: of account, reference of the bank, amount and day; of an entry without such a reference, of all that it and its statement say; and of how many before it in the file say the same';
+COMMENT ON COLUMN payments.bank_entry.doubtful IS 'a person must look: its statement lies across another, or an entry before it has the same reference of the bank, amount and day, and another text or statement; until one has said that it is another (accept), it is matched with nothing';
+COMMENT ON COLUMN payments.bank_entry.identity IS 'a hash: of account, reference of the bank, amount and day; of an entry without such a reference, or with one that another has as well, of all that it and its statement say; and of how many before it in the file say the same';
 COMMENT ON COLUMN payments.bank_entry.booking_date IS 'day of booking';
 COMMENT ON COLUMN payments.bank_entry.value_date IS 'day of value';
 COMMENT ON COLUMN payments.bank_entry.end_to_end_id IS 'reference that the payer gave and every bank handed on';

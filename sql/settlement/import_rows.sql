@@ -57,7 +57,12 @@ BEGIN
 						THEN f.kind
 					ELSE 'unknown'
 				END AS kind,
-				f.type, f.entry_id, f.psp_object_id, f.psp_payment_id, f.reference,
+				f.type, f.reference,
+				-- Two numbers in which card numbers were masked may have differed: they are none.
+				CASE WHEN f.entry_id !~ '[*]{2}' THEN f.entry_id END AS entry_id,
+				CASE WHEN f.psp_object_id !~ '[*]{2}' THEN f.psp_object_id END AS psp_object_id,
+				CASE WHEN f.psp_payment_id !~ '[*]{2}' THEN f.psp_payment_id END AS psp_payment_id,
+				concat(f.entry_id, f.psp_object_id, f.psp_payment_id) ~ '[*]{2}' AS is_masked,
 				upper(f.currency) AS currency, upper(f.original_currency) AS original_currency,
 				f.occurred_at, f.available_at, f.payout_ref, f.description, f.raw,
 				payments._settlement_amounts(
@@ -67,31 +72,35 @@ BEGIN
 						THEN payments._settlement_amount(
 							f.line_no, upper(f.original_currency), o.exponent, o.unit, f.original_amount)
 				END AS original,
-				coalesce(f.psp_object_id, f.psp_payment_id, f.reference) AS about
+				coalesce(
+					f.psp_object_id, f.psp_payment_id, f.reference,
+					CASE WHEN f.entry_id ~ '[*]{2}' THEN f.entry_id END) AS about
 			FROM (%1$s) f
 			LEFT JOIN money c ON c.currency = upper(f.currency)
 			LEFT JOIN money o ON o.currency = upper(f.original_currency)
 			OFFSET 0
 		), m AS (
-			-- What a line without an id of its own means, however it is written.
+			-- What a line without an id of its own means, however it is written.  One that is about nothing is
+			-- told from others of its day by its text.
 			SELECT r.*,
 				CASE
 					WHEN r.entry_id IS NULL
 						THEN ROW(lower(coalesce(r.type, r.kind)), r.about, r.amounts, r.currency,
-							extract(epoch FROM r.occurred_at), r.payout_ref)::text
+							extract(epoch FROM r.occurred_at), r.payout_ref,
+							CASE
+								WHEN r.about IS NULL
+									AND (r.occurred_at IS NOT NULL OR r.payout_ref IS NOT NULL)
+									THEN r.description
+							END)::text
 				END AS meaning,
 				r.entry_id IS NULL
-					AND r.about IS NULL
+					AND (r.about IS NULL OR r.is_masked)
 					AND r.occurred_at IS NULL
 					AND r.payout_ref IS NULL AS nameless
 			FROM r
 		), q AS (
 			SELECT m.*, row_number() OVER same AS nth,
-				CASE
-					WHEN m.meaning IS NOT NULL
-						THEN substr(
-							sha256(convert_to(concat(m.meaning, ' ', row_number() OVER same), 'UTF8')), 1, 16)
-				END AS identity,
+				payments._nth_identity(m.meaning, row_number() OVER same) AS identity,
 				ROW(m.kind, m.amounts, m.currency)::payments._line_said AS said,
 				first_value(ROW(m.kind, m.amounts, m.currency)::payments._line_said) OVER same AS said_first,
 				row_number() OVER (PARTITION BY m.psp_object_id, m.kind ORDER BY m.line_no) AS nth_object,
@@ -100,7 +109,7 @@ BEGIN
 			WINDOW same AS (PARTITION BY m.entry_id, m.meaning ORDER BY m.line_no)
 		), k AS (
 			SELECT q.*, e.said AS said_before,
-				q.entry_id IS NOT NULL AND q.nth > 1 OR e.said IS NOT NULL AND NOT q.nameless AS is_known
+				q.entry_id IS NOT NULL AND q.nth > 1 OR e.said IS NOT NULL AND NOT q.nameless AS was_here
 			FROM q
 			LEFT JOIN LATERAL (
 				SELECT ROW(x.kind, ARRAY[x.gross, x.fee, x.net], x.currency)::payments._line_said AS said
@@ -112,17 +121,70 @@ BEGIN
 				WHERE x.psp = %2$L AND x.identity = q.identity AND NOT x.repeated
 				LIMIT 1
 			) e ON true
+		), t AS (
+			-- Or in other words: with another time, type or report, and the same amounts.
+			SELECT k.*,
+				NOT k.was_here
+					AND k.psp_object_id IS NOT NULL
+					AND k.nth <= (
+						SELECT count(*)
+						FROM payments.settlement_line x
+						WHERE x.psp_object_id = k.psp_object_id
+						AND x.psp = %2$L
+						AND x.kind = k.kind
+						AND NOT x.repeated
+						AND (x.entry_id IS NULL OR k.entry_id IS NULL)
+						AND (x.payout_ref = k.payout_ref) IS NOT FALSE
+						AND x.currency = k.currency
+						AND x.gross = k.amounts[1]
+						AND (x.fee = k.amounts[2] OR 0 IN (x.fee, k.amounts[2]))
+						-- A fee of one name may come every day; a charge is made once.
+						AND (
+							k.kind IN ('charge', 'refund', 'refund_failure', 'chargeback', 'chargeback_reversal')
+							OR ((x.occurred_at AT TIME ZONE 'UTC')::date = (k.occurred_at AT TIME ZONE 'UTC')::date)
+								IS NOT FALSE
+						)
+					) AS told_again
+			FROM k
+			OFFSET 0
 		), w AS (
 			INSERT INTO payments.settlement_line (batch_id, line_no, psp, kind, type, entry_id, identity,
 				psp_object_id, psp_payment_id, reference, repeated, doubtful, further, gross, fee, net,
 				currency, original_amount, original_currency, occurred_at, available_at, payout_ref,
 				description, raw)
 			SELECT $3, k.line_no, %2$L, k.kind, k.type, k.entry_id, k.identity, k.psp_object_id,
-				k.psp_payment_id, k.reference, k.is_known,
+				k.psp_payment_id, k.reference, k.was_here OR k.told_again,
 				CASE
-					WHEN k.is_known
-						THEN payments._settlement_contradicts(k.said, coalesce(k.said_before, k.said_first))
+					WHEN k.was_here
+						THEN k.is_masked
+							OR payments._settlement_contradicts(k.said, coalesce(k.said_before, k.said_first))
 					WHEN k.nameless THEN k.said_before IS NOT NULL
+					-- Once; told so again, it is known.
+					WHEN k.told_again
+						THEN NOT EXISTS (
+							SELECT FROM payments.settlement_line e
+							WHERE e.psp_object_id = k.psp_object_id
+							AND e.psp = %2$L
+							AND e.repeated
+							AND (e.identity = k.identity OR e.entry_id = k.entry_id)
+						)
+					WHEN k.entry_id IS NULL AND k.about IS NULL
+						THEN EXISTS (
+							SELECT FROM payments.settlement_line e
+							WHERE e.psp = %2$L
+							AND e.kind = k.kind
+							AND e.gross = k.amounts[1]
+							AND e.fee = k.amounts[2]
+							AND e.currency = k.currency
+							AND coalesce(e.occurred_at, '-infinity') = coalesce(k.occurred_at, '-infinity')
+							AND (e.payout_ref = k.payout_ref) IS NOT FALSE
+							AND e.description IS DISTINCT FROM k.description
+							AND e.entry_id IS NULL
+							AND e.psp_object_id IS NULL
+							AND e.psp_payment_id IS NULL
+							AND e.reference IS NULL
+							AND NOT e.repeated
+						)
 					ELSE k.nth = 1 AND EXISTS (
 						SELECT FROM payments.settlement_line e
 						WHERE e.psp_object_id = k.psp_object_id
@@ -154,7 +216,7 @@ BEGIN
 				k.amounts[1], k.amounts[2], k.amounts[3], k.currency, k.original,
 				CASE WHEN k.original IS NOT NULL THEN k.original_currency END, k.occurred_at, k.available_at,
 				k.payout_ref, k.description, coalesce(k.raw, '{}')
-			FROM k
+			FROM t k
 			RETURNING repeated, doubtful
 		)
 		SELECT count(*), count(*) FILTER (WHERE w.repeated), count(*) FILTER (WHERE w.doubtful)

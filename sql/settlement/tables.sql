@@ -89,6 +89,9 @@ CREATE TABLE IF NOT EXISTS payments.settlement_line (
 -- What the PSP says twice counts once.
 CREATE UNIQUE INDEX IF NOT EXISTS settlement_line_entry ON payments.settlement_line (entry_id, psp) WHERE entry_id IS NOT NULL AND NOT repeated;
 CREATE INDEX IF NOT EXISTS settlement_line_identity ON payments.settlement_line (identity) WHERE identity IS NOT NULL AND NOT repeated;
+-- Few lines are about nothing.
+CREATE INDEX IF NOT EXISTS settlement_line_nameless ON payments.settlement_line (psp, gross, (coalesce(occurred_at, '-infinity')))
+	WHERE entry_id IS NULL AND psp_object_id IS NULL AND psp_payment_id IS NULL AND reference IS NULL AND NOT repeated;
 CREATE INDEX IF NOT EXISTS settlement_line_doubtful ON payments.settlement_line (psp) WHERE doubtful;
 CREATE INDEX IF NOT EXISTS settlement_line_object ON payments.settlement_line (psp_object_id) WHERE psp_object_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS settlement_line_occurred_at ON payments.settlement_line USING brin (occurred_at) WITH (pages_per_range = 16, autosummarize = on);
@@ -96,6 +99,8 @@ CREATE INDEX IF NOT EXISTS settlement_line_payment ON payments.settlement_line (
 CREATE INDEX IF NOT EXISTS settlement_line_reference ON payments.settlement_line (reference) WHERE reference IS NOT NULL;
 -- Empty unless several databases use the account.
 CREATE INDEX IF NOT EXISTS settlement_line_foreign ON payments.settlement_line (psp, psp_payment_id) WHERE kind = 'foreign';
+-- Mostly empty.
+CREATE INDEX IF NOT EXISTS settlement_line_turned ON payments.settlement_line (psp) WHERE kind = 'payout' AND net > 0 OR kind = 'payout_failure' AND net < 0;
 CREATE INDEX IF NOT EXISTS settlement_line_payout ON payments.settlement_line (payout_ref) WHERE payout_ref IS NOT NULL;
 
 COMMENT ON TABLE payments.settlement_line IS 'rows of PSPs'' settlement files, append-only, every row of the file; amounts are signed as the balance at the PSP sees them, so that their sum is what it grew by';
@@ -103,9 +108,9 @@ COMMENT ON COLUMN payments.settlement_line.batch_id IS 'settlement_batch.batch_i
 COMMENT ON COLUMN payments.settlement_line.line_no IS 'line of the file at which the row begins, from 1; line 1 of a CSV is its header';
 COMMENT ON COLUMN payments.settlement_line.psp IS 'settlement_batch.psp';
 COMMENT ON COLUMN payments.settlement_line.entry_id IS 'the PSP''s own number of the row, where it has one: of Stripe the balance transaction';
-COMMENT ON COLUMN payments.settlement_line.identity IS 'of a line without entry_id: a hash of what it says (type, what it is about, amounts, time, payout) and of how many lines before it in the file say the same; another report that says so means this line';
-COMMENT ON COLUMN payments.settlement_line.repeated IS 'a line before it has the same entry_id or identity: the PSP has said it again, in another report; it counts for its file, and for nothing else';
-COMMENT ON COLUMN payments.settlement_line.doubtful IS 'a person must look: a line before it has the same entry_id and says something else (then it is repeated, and does not count), or is about the same object at the same time and says something else, or says the same where neither has a time or anything else to tell them apart (then both count)';
+COMMENT ON COLUMN payments.settlement_line.identity IS 'of a line without entry_id: a hash of what it says (type, what it is about, amounts, time, payout, and of one that is about nothing its text) and of how many lines before it in the file say the same; another report that says so means this line';
+COMMENT ON COLUMN payments.settlement_line.repeated IS 'a line before it has the same entry_id or identity, or tells of the same object, kind and amounts in other words: the PSP has said it again, in another report; it counts for its file, and for nothing else';
+COMMENT ON COLUMN payments.settlement_line.doubtful IS 'a person must look: a line before it has the same entry_id and says something else (then it is repeated, and does not count), or says the same of the same object in other words, as with a date for a time (repeated as well); or is about the same object at the same time and says something else, or about nothing and says the same, but for its text or where it has no time (then both count)';
 COMMENT ON COLUMN payments.settlement_line.further IS 'a line before it is of the same kind and about the same psp_object_id or psp_payment_id: reconciliation adds them up';
 COMMENT ON COLUMN payments.settlement_line.kind IS 'what moved the money: charge (below zero: takes back, of a charge told before, what was not captured or failed), refund, refund_failure, fee, chargeback, chargeback_reversal, adjustment, reserve, reserve_release, transfer, payout, payout_failure, fx; foreign: it is about a payment of another database that uses the same account at the PSP; or unknown for a type that the format does not know';
 COMMENT ON COLUMN payments.settlement_line.type IS 'the PSP''s own word for it';

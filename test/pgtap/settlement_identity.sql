@@ -79,6 +79,50 @@ SELECT is(pg_temp.import('house', 'csv', pg_temp.csv(:'head', 'payout,tr_5b,-95.
 SELECT is(pg_temp.reconcile('house'), 2::bigint, 'is asked about');
 SELECT results_eq($$SELECT * FROM pg_temp.open('house') o WHERE o LIKE 'payout%'$$, $$VALUES ('payout_twice -/19000')$$, 'though its lines make it');
 
+-- ---------- one line in other words
+
+SELECT payments.create_psp('dialect', 'sandbox');
+SELECT payment_id AS paid FROM payments.create_payment('dialect-1', 10000, 'EUR', psp => 'dialect', payment_method => 'sandbox_ok') \gset
+SELECT c.operation_id, c.attempt FROM payments.claim('d', psp => 'dialect', max => 1) c \gset
+SELECT payments.complete(:'operation_id', :attempt, 200, '{}', convert_to('{"status": "succeeded"}', 'UTF8'));
+SELECT object_id AS charge FROM payments.movement WHERE payment_id = :'paid' AND kind = 'capture' \gset
+SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS today, to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS minute \gset
+SELECT is(pg_temp.import('dialect', 'csv', format(E'kind,psp_object_id,gross,fee,currency,occurred_at\ncharge,%s,100.00,1.00,EUR,%s\n', :'charge', :'minute'))::text, '(1,0,0,f)', 'a charge');
+SELECT pg_temp.reconcile('dialect') >= 0 AS compared;
+SELECT is((SELECT sum(amount) FROM payments.movement WHERE payment_id = :'paid' AND kind = 'fee'), 100::numeric, 'with its fee');
+SELECT is(pg_temp.import('dialect', 'csv', c.content, c.options)::text, '(1,1,1,f)', c.what) FROM (VALUES
+	('with a date for the time', format(E'kind,psp_object_id,gross,fee,currency,occurred_at\ncharge,%s,100.00,1.00,EUR,%s\n', :'charge', :'today'), '{}'::jsonb),
+	('with a number', format(E'kind,entry_id,psp_object_id,gross,fee,currency,occurred_at\ncharge,e99,%s,100.00,1.00,EUR,%s\n', :'charge', :'minute'), '{}'),
+	('by another word', format(E'type,psp_object_id,gross,fee,currency,occurred_at\nsale,%s,100.00,1.00,EUR,%s\n', :'charge', :'minute'), '{"kinds": {"sale": "charge"}}'),
+	('without its fee', format(E'kind,psp_object_id,gross,currency,occurred_at,payout_ref\ncharge,%s,100.00,EUR,%s,po_d\n', :'charge', :'minute'), '{}')) c (what, content, options);
+SELECT is(pg_temp.import('dialect', 'csv', format(E'kind,gross,psp_object_id,fee,currency,occurred_at\ncharge,100.00,%s,1.00,EUR,%s\n', :'charge', :'today'))::text, '(1,1,0,t)', 'asked about once: then it is known');
+SELECT is(pg_temp.reconcile('dialect'), 4::bigint, 'each is asked about');
+SELECT is((SELECT string_agg(DISTINCT kind, ' ') FROM payments.discrepancy WHERE psp = 'dialect' AND status = 'open'), 'doubtful_line', 'and none is a second charge');
+SELECT is((SELECT sum(amount) FROM payments.movement WHERE payment_id = :'paid' AND kind = 'fee'), 100::numeric, 'the fee is booked once');
+SELECT is(pg_temp.import('dialect', 'csv', format(E'kind,psp_object_id,gross,fee,currency,occurred_at\nfee,rent,-1.00,0,EUR,2026-11-%s 10:00Z\n', d))::text, '(1,0,0,f)', 'a fee of one name may come every day: ' || d) FROM unnest(ARRAY[27, 28]) d;
+-- A second charge of one object that the PSP numbers is none in other words: it can be adjusted, and not refunded.
+SELECT is(pg_temp.import('dialect', 'csv', format(E'kind,entry_id,psp_object_id,gross,fee,currency,occurred_at\ncharge,n1,second,7.00,0.50,EUR,%1$s\ncharge,n2,second,7.00,0.50,EUR,%1$s\n', :'minute'))::text, '(2,0,0,f)', 'one object twice, by two numbers');
+SELECT pg_temp.reconcile('dialect') >= 0 AS compared;
+SELECT status FROM payments.resolve_discrepancy((SELECT min(discrepancy_id) FROM payments.discrepancy WHERE psp = 'dialect' AND kind = 'missing_here'), 'create', 'sold by phone', merchant => 'default');
+SELECT pg_temp.reconcile('dialect') >= 0 AS compared;
+SELECT is((SELECT string_agg(DISTINCT concat_ws(' ', d.kind, d.suggestion), ', ') FROM payments.discrepancy d WHERE d.psp = 'dialect' AND d.status = 'open' AND d.theirs = 700), 'duplicate adjust', 'the second is suggested to be adjusted');
+SELECT is(r.status, 'adjust', 'and can be') FROM payments.discrepancy d, payments.resolve_discrepancy(d.discrepancy_id, 'adjust', 'they owe it to us') r WHERE d.psp = 'dialect' AND d.kind = 'duplicate' AND d.status = 'open';
+
+-- About nothing: told from others of its day by its text.
+SELECT payments.create_psp('plain', 'sandbox');
+SELECT is(pg_temp.import('plain', 'csv', E'kind,gross,currency,occurred_at,description\nfee,-5.00,EUR,2026-11-20,SMS package\n')::text, '(1,0,0,f)', 'a fee of a day');
+SELECT is(pg_temp.import('plain', 'csv', E'kind,gross,currency,occurred_at,description\nfee,-5.00,EUR,2026-11-20,Card reader rental\n')::text, '(1,0,1,f)', 'another of that day and amount is not lost, and in doubt');
+SELECT is(pg_temp.import('plain', 'csv', E'kind,description,gross,currency,occurred_at\nfee,SMS package,-5.00,EUR,2026-11-20\n')::text, '(1,1,0,t)', 'the first again is known');
+SELECT is(pg_temp.reconcile('plain'), 1::bigint, 'one is asked about');
+SELECT is((SELECT amount FROM pg_temp.posted('plain')), 1000::bigint, 'and both are booked');
+
+-- Numbers in which card numbers were masked are the same to us, and none.
+SELECT is(pg_temp.import('plain', 'csv', format(E'kind,entry_id,psp_object_id,gross,currency,n\ncharge,%1$s,%1$s,10.00,EUR,%2$s\n', id, n))::text, said, 'a masked number: ' || said)
+FROM (VALUES (1, '2611281000054711', '(1,0,0,f)'), (2, '2611281000134711', '(1,0,1,f)')) v (n, id, said);
+SELECT is(pg_temp.import('plain', 'csv', format(E'kind,entry_id,psp_object_id,gross,currency\ncharge,%1$s,%1$s,11.00,EUR\ncharge,%2$s,%2$s,11.00,EUR\n', '2611281000054711', '2611281000134711'))::text, '(2,0,0,f)', 'two in one file are two');
+SELECT pg_temp.reconcile('plain') >= 0 AS compared;
+SELECT results_eq($$SELECT DISTINCT object_id, suggestion FROM payments.discrepancy WHERE psp = 'plain' AND kind = 'missing_here'$$, $$VALUES (NULL, 'wait')$$, 'nothing is made of a masked number');
+
 -- ---------- an id of its own
 
 SELECT is(pg_temp.import('other', 'csv', E'entry_id,kind,gross,currency,psp_object_id\ne1,fee,-1.00,EUR,x\ne2,fee,-2.00,EUR,y\n')::text, '(2,0,0,f)', 'numbered lines');

@@ -337,6 +337,55 @@ CREATE FUNCTION payments._bank_doubts(_bank text) RETURNS SETOF payments._verdic
 $$;
 COMMENT ON FUNCTION payments._bank_doubts(text) IS 'Internal: statements and entries of a bank of which a person must say whether they were here before.';
 
+-- A payout that had come in, and has gone again: a debit names it, or the bank takes back the entry that
+-- was matched with it.
+CREATE FUNCTION payments._bank_taken_back(_bank text) RETURNS SETOF payments._verdict
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH d AS MATERIALIZED (
+		SELECT e.*, coalesce(e.value_date, e.booking_date) AS day
+		FROM payments.settlement_batch b
+		JOIN payments.bank_entry e ON e.batch_id = b.batch_id
+		WHERE b.psp = _bank
+		AND b.source = 'bank'
+		AND e.detail_no = 0
+		AND e.status = 'booked'
+		AND NOT e.repeated
+		AND NOT e.doubtful
+		AND e.amount < 0
+	), p AS MATERIALIZED (
+		SELECT m.psp, m.payout_ref, m.currency
+		FROM payments.bank_match m
+		GROUP BY 1, 2, 3
+		HAVING sum(m.amount) > 0
+	), named AS (
+		SELECT d.batch_id, d.statement_no, d.entry_no, d.currency, w.word AS payout_ref, false AS by_amount
+		FROM d
+		CROSS JOIN LATERAL (
+			VALUES (d.end_to_end_id), (d.reference)
+			UNION ALL
+			SELECT regexp_split_to_table(d.remittance, '[^[:alnum:]_.:-]+')
+		) w (word)
+		UNION ALL
+		SELECT d.batch_id, d.statement_no, d.entry_no, d.currency, m.payout_ref, true
+		FROM d
+		JOIN payments.bank_entry c ON c.amount = - d.amount AND c.currency = d.currency AND c.detail_no = 0
+		JOIN payments.settlement_batch b ON b.batch_id = c.batch_id AND b.psp = _bank
+		JOIN payments.bank_match m
+			ON m.batch_id = c.batch_id AND m.statement_no = c.statement_no AND m.entry_no = c.entry_no
+		WHERE d.reversal AND d.day - coalesce(c.value_date, c.booking_date) BETWEEN 0 AND 15
+	)
+	SELECT DISTINCT ON (d.batch_id, d.statement_no, d.entry_no) 'payout_returned',
+		format('entry %s:%s:%s', d.batch_id, d.statement_no, d.entry_no), d.batch_id, NULL::int,
+		d.statement_no, d.entry_no, p.payout_ref, NULL::uuid, NULL::text,
+		coalesce(d.end_to_end_id, d.reference), NULL::bigint, NULL::text, d.amount, d.currency,
+		d.day::timestamp AT TIME ZONE 'UTC'
+	FROM named n
+	JOIN p ON p.payout_ref = n.payout_ref AND p.currency = n.currency
+	JOIN d ON d.batch_id = n.batch_id AND d.statement_no = n.statement_no AND d.entry_no = n.entry_no
+	ORDER BY d.batch_id, d.statement_no, d.entry_no, n.by_amount, p.psp, p.payout_ref
+$$;
+COMMENT ON FUNCTION payments._bank_taken_back(text) IS 'Internal: debits of a bank account by which a payout that is matched has gone again.';
+
 CREATE FUNCTION payments._reconcile_bank(_bank text, _run bigint, _now timestamptz)
 	RETURNS SETOF payments._verdict
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -357,6 +406,7 @@ BEGIN
 		compared_at = coalesce(p.compared_at, clock_timestamp())
 	WHERE p.psp = _bank AND (p.posted_at IS NULL OR p.compared_at IS NULL);
 	RETURN QUERY SELECT v.* FROM payments._bank_doubts(_bank) v;
+	RETURN QUERY SELECT v.* FROM payments._bank_taken_back(_bank) v;
 	RETURN QUERY
 	SELECT 'unmatched_bank', format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no), e.batch_id,
 		NULL::int, e.statement_no, e.entry_no, NULL::text, NULL::uuid, NULL::text,

@@ -166,6 +166,26 @@ SELECT results_eq($$SELECT matched, explained, still_open FROM payments.reconcil
 SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_z3'), 0::bigint, 'the first by nothing, though it has the amount');
 SELECT is(pg_temp.actions('zbank'), 'adjust reopen explained ignore accept reopen explained', 'and that is said');
 
+-- ---------- a payout that has gone again, and one the other way
+
+SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_z4'), 1000::bigint, 'a payout is at the bank');
+SELECT payments.import_settlement('zbank', 'mt940', format(E':20:ST\n:25:DE02100100100006820101\n:28C:5\n:60F:C%1$sEUR40,00\n:61:%1$s%2$sRC10,00NTRFNONREF//Z5\n:86:RETURN OF po_z4\n:62F:C%1$sEUR30,00\n',
+	pg_temp.swift(7), to_char(now() AT TIME ZONE 'UTC' - 7 * interval '1 day', 'MMDD')));
+SELECT is((SELECT discovered FROM payments.reconcile('zbank')), 1::bigint, 'which the bank takes back');
+SELECT results_eq($$SELECT * FROM pg_temp.open('zbank')$$, $$VALUES ('payout_returned -/-1000')$$, 'as is said');
+SELECT throws_ok(format('SELECT payments.resolve_discrepancy(%s, ''adjust'', ''x'')', discrepancy_id), 'PY610', NULL, 'that is not adjusted') FROM payments.discrepancy WHERE kind = 'payout_returned';
+SELECT is(pg_temp.decide('zbank', 'payout_returned', 'link'), 'link', 'a person takes it from the bank');
+SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_z4'), 0::bigint, 'it is there no longer'), is(pg_temp.balance('default', 'bank:zbank'), 2000::bigint, 'nor in the books');
+SELECT is(status, 'open', 'that can be taken back') FROM payments.resolve_discrepancy((SELECT discrepancy_id FROM payments.discrepancy WHERE kind = 'payout_returned'), 'reopen', 'no, it was another');
+SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_z4'), 1000::bigint, 'it is there again');
+SELECT is(pg_temp.decide('zbank', 'payout_returned', 'link'), 'link', 'and done once more');
+SELECT is((SELECT still_open FROM payments.reconcile('zbank')), 0::bigint, 'nothing is open');
+
+SELECT payments.import_settlement('zeta', 'csv', format(E'kind,entry_id,gross,currency,occurred_at,payout_ref\npayout,turned,10.00,EUR,%1$s,po_turned\n', pg_temp.day(2)));
+SELECT discovered FROM payments.reconcile('zeta') \gset
+SELECT is((SELECT string_agg(o, ', ') FROM pg_temp.open('zeta') o WHERE o LIKE 'payout_turned%'), 'payout_turned -/1000', 'a payout above zero is asked about');
+SELECT is((SELECT explained FROM payments.reconcile('zeta', from_time => now())), 0::bigint, 'and stays so in a run over another time');
+
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'after all this every invariant holds');
 SELECT * FROM finish();
 ROLLBACK;

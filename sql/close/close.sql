@@ -112,20 +112,44 @@ $$;
 COMMENT ON FUNCTION payments._close_legs(text[], timestamptz[], xid8[], timestamptz[], xid8[]) IS
 'Internal: what postings between two cuts (time and xid; null: from the beginning) come to for each account of these merchants. late: booked before from_time; backdated: take effect before it; outside: debits less credits with another merchant on the other side.';
 
+-- Of all merchants each is locked only when that is at once possible, or soon: one
+-- whose open transaction posts with an earlier time keeps no other from being closed.
 CREATE FUNCTION payments._close_lock(_merchant text) RETURNS text[]
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
+	all_names text[];
 	names text[];
 BEGIN
 	LOCK TABLE ONLY payments.partition_retired IN ROW EXCLUSIVE MODE;
-	SELECT array_agg(x.merchant) INTO names
-	FROM (
+	IF _merchant IS NOT NULL THEN
+		PERFORM FROM payments.merchant m WHERE m.merchant = _merchant FOR NO KEY UPDATE;
+		RETURN CASE WHEN FOUND THEN ARRAY[_merchant] END;
+	END IF;
+	all_names := ARRAY(
 		SELECT m.merchant
 		FROM payments.merchant m
-		WHERE m.merchant = _merchant
-		OR _merchant IS NULL AND EXISTS (SELECT FROM payments.account a WHERE a.merchant = m.merchant)
-		ORDER BY m.merchant FOR NO KEY UPDATE OF m
-	) x;
+		WHERE EXISTS (SELECT FROM payments.account a WHERE a.merchant = m.merchant)
+	);
+	FOR try IN 1 .. 25 LOOP
+		SELECT array_agg(x.merchant) INTO names
+		FROM (
+			SELECT m.merchant
+			FROM payments.merchant m
+			WHERE m.merchant = ANY (all_names) FOR NO KEY UPDATE SKIP LOCKED
+		) x;
+		EXIT WHEN cardinality(all_names) = coalesce(cardinality(names), 0);
+		PERFORM pg_sleep(0.2);
+	END LOOP;
+	IF cardinality(all_names) > coalesce(cardinality(names), 0) THEN
+		RAISE WARNING 'not closed, since another session posts with an earlier time or closes a period: %',
+			(
+				SELECT string_agg(format('"%s"', n.name), ', ' ORDER BY n.name)
+				FROM unnest(all_names) n (name)
+				WHERE n.name <> ALL (coalesce(names, '{}'))
+			)
+			USING ERRCODE = 'PY630', DETAIL = 'Waited five seconds for its lock.',
+				HINT = 'The others are closed. Try again when its transaction has ended.';
+	END IF;
 	RETURN names;
 EXCEPTION WHEN lock_not_available THEN
 	RAISE EXCEPTION USING
@@ -136,7 +160,7 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 COMMENT ON FUNCTION payments._close_lock(text) IS
-'Internal: locks a merchant, or all that have accounts, against postings that say when they take effect and against other closes; returns their names. Raises PY630.';
+'Internal: locks a merchant, or of all that have accounts those that nobody keeps locked for five seconds, against postings that say when they take effect and against other closes; returns their names. Warns of those that it has left out. Raises PY630.';
 
 CREATE FUNCTION payments._close_write(_merchants text[], _to_time timestamptz, _to_xid xid8, _by text)
 	RETURNS void

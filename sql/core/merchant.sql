@@ -10,6 +10,13 @@ BEGIN
 		'psp', create_merchant.psp);
 	PERFORM payments._require_setup();
 	PERFORM payments._commit_durably();
+	-- "*" stands for all of them elsewhere.
+	IF create_merchant.merchant = '*' OR create_merchant.merchant <> btrim(create_merchant.merchant) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'merchant is not a name',
+			HINT = 'A name does not begin or end with a blank, and is not "*".';
+	END IF;
 	IF create_merchant.psp IS NOT NULL
 		AND NOT EXISTS (SELECT FROM payments.psp p WHERE p.psp = create_merchant.psp)
 	THEN
@@ -31,4 +38,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.create_merchant(text, name, text) IS
-'Makes a merchant, or changes who acts for it and which PSP it uses by default. What is left out, or null, stays as it is. app_role: only its members act for this merchant; a new one without it, or with payments_app, is every application''s. psp: without one, calls must name it, but for the sandbox in a database that was never armed. Raises PY401 for an unknown PSP, 42704 for an unknown role, PY009 for a name that holds a card number.';
+'Makes a merchant, or changes who acts for it and which PSP it uses by default. What is left out, or null, stays as it is. app_role: only its members act for this merchant; a new one without it, or with payments_app, is every application''s. psp: without one, calls must name it, but for the sandbox in a database that was never armed. Raises PY401 for an unknown PSP, 42704 for an unknown role, 22023 for a name that begins or ends with a blank, or is "*", PY009 for one that holds a card number.';

@@ -153,6 +153,36 @@ $$;
 COMMENT ON FUNCTION payments._settlement_news(text, bigint[], int[]) IS
 'Internal: which of these lines tell of a movement or fee of a payment that is not booked; moves: it is the movement.';
 
+-- Whoever keeps a payment locked keeps its lines waiting, and no others.
+CREATE FUNCTION payments._settlement_lock(_payments uuid[], _wait boolean) RETURNS uuid[]
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
+BEGIN
+	IF _wait THEN
+		BEGIN
+			PERFORM
+			FROM payments.payment p
+			WHERE p.payment_id = ANY (_payments)
+			ORDER BY p.payment_id FOR NO KEY UPDATE;
+			RETURN _payments;
+		EXCEPTION WHEN lock_not_available THEN
+			RAISE WARNING 'payments are locked by other sessions for long'
+				USING DETAIL = 'Their lines are left to the next reconciliation.',
+					HINT = 'pg_locks and pg_stat_activity show who holds them.';
+		END;
+	END IF;
+	RETURN (
+		SELECT array_agg(p.payment_id)
+		FROM (
+			SELECT x.payment_id
+			FROM payments.payment x
+			WHERE x.payment_id = ANY (_payments)
+			ORDER BY x.payment_id FOR NO KEY UPDATE SKIP LOCKED
+		) p
+	);
+END
+$$;
+COMMENT ON FUNCTION payments._settlement_lock(uuid[], boolean) IS 'Internal: locks these payments, and returns those that it got: wait for ten seconds, or not at all.';
+
 CREATE FUNCTION payments._settlement_take(
 	_psp text, _max_lines int, _wait boolean, _run bigint, OUT lines bigint, OUT applied bigint,
 	OUT left_over boolean
@@ -174,7 +204,7 @@ BEGIN
 	SELECT p.* INTO b
 	FROM payments.settlement_progress p
 	JOIN payments.settlement_batch s ON s.batch_id = p.batch_id
-	WHERE p.psp = _psp AND s.source = 'psp' AND p.posted_at IS NULL
+	WHERE p.psp = _psp AND s.source = 'psp' AND p.posted_at IS NULL AND p.problem IS NULL
 	ORDER BY p.batch_id
 	LIMIT 1;
 	left_over := FOUND;
@@ -212,20 +242,10 @@ BEGIN
 	SELECT array_agg(n.batch_id), array_agg(n.line_no), array_agg(DISTINCT n.payment_id)
 	INTO batches, news, held
 	FROM payments._settlement_news(_psp, batches, nos) n;
-	IF news IS NOT NULL AND _wait THEN
-		PERFORM
-		FROM payments.payment p
-		WHERE p.payment_id = ANY (held)
-		ORDER BY p.payment_id FOR NO KEY UPDATE;
-	ELSIF news IS NOT NULL THEN
+	IF news IS NOT NULL THEN
 		locked := cardinality(held);
-		SELECT array_agg(p.payment_id), locked - count(*) INTO held, locked
-		FROM (
-			SELECT x.payment_id
-			FROM payments.payment x
-			WHERE x.payment_id = ANY (held)
-			ORDER BY x.payment_id FOR NO KEY UPDATE SKIP LOCKED
-		) p;
+		held := payments._settlement_lock(held, _wait);
+		locked := locked - coalesce(cardinality(held), 0);
 	END IF;
 	SELECT count(*) FILTER (WHERE a.outcome = 'applied'),
 		array_agg(w.batch_ids[a.place]) FILTER (WHERE a.outcome = 'applied' AND w.moves[a.place]),
@@ -278,7 +298,8 @@ BEGIN
 	JOIN payments.payment p ON p.payment_id = f.payment_id;
 	IF NOT left_over THEN
 		RETURN;
-	ELSIF locked = 0 THEN
+	ELSIF locked = 0 OR _wait THEN
+		-- What was locked for long is an open discrepancy until then, as what cannot be settled is.
 		UPDATE payments.settlement_progress p
 		SET applied_to = nos[cardinality(nos)]
 		WHERE p.batch_id = b.batch_id;
@@ -289,7 +310,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments._settlement_take(text, int, boolean, bigint) IS
-'Internal: a step of a PSP''s oldest batch that is not posted: applies that many lines, or posts it when all are; with no such batch, lines whose payments they could not settle before. lines: taken; applied: brought news; left_over: call again. With wait false, payments that somebody holds stop it until the next time.';
+'Internal: a step of a PSP''s oldest batch that is not posted: applies that many lines, or posts it when all are; with no such batch, lines whose payments they could not settle before. lines: taken; applied: brought news; left_over: call again. With wait false, payments that somebody holds stop it until the next time; else their lines are left over after ten seconds.';
 
 -- ---------- what a batch posts ----------
 
@@ -440,24 +461,54 @@ CREATE FUNCTION payments._settlement_sums(_batch bigint)
 $$;
 COMMENT ON FUNCTION payments._settlement_sums(bigint) IS 'Internal: what a batch posts; positive: out of the balance at the PSP.';
 
+-- One merchant's account that takes no more, or is closed, must not keep what is
+-- others' from being posted.
 CREATE FUNCTION payments._settlement_post(_batch bigint) RETURNS void
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	psp text := (SELECT s.psp FROM payments.settlement_batch s WHERE s.batch_id = _batch);
+	known text := (SELECT p.problem FROM payments.settlement_progress p WHERE p.batch_id = _batch);
+	refused text;
 	s record;
 BEGIN
 	FOR s IN
-		INSERT INTO payments.settlement_posting (batch_id, merchant, event, currency, amount, reference,
-			posted_at)
-		SELECT _batch, x.merchant, x.event, x.currency, x.amount,
-			format('settlement:%s:%s:%s:%s', _batch, x.event, x.currency, x.merchant), clock_timestamp()
+		SELECT x.*, format('settlement:%s:%s:%s:%s', _batch, x.event, x.currency, x.merchant) AS reference
 		FROM payments._settlement_sums(_batch) x
-		RETURNING *
+		WHERE NOT EXISTS (
+			SELECT FROM payments.settlement_posting p
+			WHERE p.batch_id = _batch AND p.merchant = x.merchant AND p.event = x.event
+			AND p.currency = x.currency
+		)
+		ORDER BY x.merchant, x.event, x.currency
 	LOOP
-		PERFORM payments._post_movements(ARRAY[s.amount], ARRAY[s.event], ARRAY[s.reference], s.merchant,
-			psp, s.currency, NULL);
+		BEGIN
+			INSERT INTO payments.settlement_posting (batch_id, merchant, event, currency, amount, reference,
+				posted_at)
+			VALUES (_batch, s.merchant, s.event, s.currency, s.amount, s.reference, clock_timestamp());
+			PERFORM payments._post_movements(ARRAY[s.amount], ARRAY[s.event], ARRAY[s.reference],
+				s.merchant, psp, s.currency, NULL);
+		EXCEPTION WHEN SQLSTATE 'PY203' OR SQLSTATE 'PY204' OR SQLSTATE 'PY205' THEN
+			refused := concat_ws('; ', refused,
+				format('%s of merchant "%s": %s', s.event, s.merchant, sqlerrm));
+		END;
 	END LOOP;
-	UPDATE payments.settlement_progress p SET posted_at = clock_timestamp() WHERE p.batch_id = _batch;
+	IF refused IS DISTINCT FROM known AND refused IS NOT NULL THEN
+		RAISE WARNING 'settlement file % cannot be posted whole: %', _batch, refused
+			USING ERRCODE = 'PY205', HINT = 'What is other merchants'' is posted; the rest is tried again '
+				'by each reconciliation.';
+	END IF;
+	UPDATE payments.settlement_progress p
+	SET posted_at = CASE WHEN refused IS NULL THEN clock_timestamp() END, problem = refused
+	WHERE p.batch_id = _batch;
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_post(bigint) IS 'Internal: posts a batch whose lines are applied; once, since the rows of settlement_posting have a key. Raises PY207 without a posting rule.';
+COMMENT ON FUNCTION payments._settlement_post(bigint) IS 'Internal: posts a batch whose lines are applied; once, since the rows of settlement_posting have a key. What a merchant''s account does not take is left out, and settlement_progress.problem says so. Raises PY207 without a posting rule.';
+
+CREATE FUNCTION payments._settlement_post_again(_psp text) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT payments._settlement_post(p.batch_id)
+	FROM payments.settlement_progress p
+	WHERE p.psp = _psp AND p.posted_at IS NULL AND p.problem IS NOT NULL
+	ORDER BY p.batch_id
+$$;
+COMMENT ON FUNCTION payments._settlement_post_again(text) IS 'Internal: what could not be posted may be now.';

@@ -449,6 +449,7 @@ BEGIN
 			applied := applied + step.applied;
 			EXIT WHEN NOT step.left_over;
 		END LOOP;
+		PERFORM payments._settlement_post_again(reconcile.psp);
 	END IF;
 	run_id := payments._reconcile_run(reconcile.psp, coalesce(reconcile.from_time, '-infinity'),
 		coalesce(reconcile.to_time, 'infinity'), NULL, applied);
@@ -533,6 +534,7 @@ BEGIN
 				));
 			RETURN;
 		END IF;
+		PERFORM payments._settlement_post_again(name);
 		run := payments._reconcile_run(name,
 			coalesce(now() - make_interval(days => _job_reconcile.days), '-infinity'), 'infinity', NULL, 0);
 	EXCEPTION WHEN OTHERS THEN
@@ -547,6 +549,12 @@ BEGIN
 	END;
 	SELECT x.* INTO STRICT r FROM payments.reconciliation_run x WHERE x.run_id = run;
 	RETURN NEXT jsonb_build_object('rows', r.lines, 'run', r.run_id, 'done', next IS NULL, 'watermark', next);
+	RETURN QUERY
+	SELECT jsonb_build_object('ok', false, 'rows', 0,
+		'subject', format('settlement file %s of %s is not posted whole', p.batch_id, name),
+		'error', p.problem)
+	FROM payments.settlement_progress p
+	WHERE p.psp = name AND p.posted_at IS NULL AND p.problem IS NOT NULL;
 	IF r.still_open > 0 THEN
 		RETURN NEXT jsonb_build_object('ok', false, 'rows', 0,
 			'subject', format('open discrepancies of %s', name), 'open', r.still_open, 'run', r.run_id,

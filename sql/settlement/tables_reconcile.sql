@@ -8,7 +8,8 @@ CREATE TABLE IF NOT EXISTS payments.settlement_progress (
 	sums jsonb NOT NULL DEFAULT '[]',
 	applied_to int NOT NULL DEFAULT 0,
 	posted_at timestamptz,
-	compared_at timestamptz
+	compared_at timestamptz,
+	problem text
 );
 CREATE INDEX IF NOT EXISTS settlement_progress_open ON payments.settlement_progress (psp, batch_id) WHERE posted_at IS NULL OR compared_at IS NULL;
 
@@ -19,6 +20,7 @@ COMMENT ON COLUMN payments.settlement_progress.sums IS 'of its lines that count,
 COMMENT ON COLUMN payments.settlement_progress.applied_to IS 'settlement_line.line_no up to which the lines have been applied';
 COMMENT ON COLUMN payments.settlement_progress.posted_at IS 'when its fees, payouts and the like were posted, see settlement_posting; null: not yet. Of a bank''s, when its entries were first matched';
 COMMENT ON COLUMN payments.settlement_progress.compared_at IS 'when it was first compared with our books';
+COMMENT ON COLUMN payments.settlement_progress.problem IS 'what of it cannot be posted, and why, as one merchant''s account that takes no more; what is other merchants'' is posted. Tried again by each reconciliation; null: nothing';
 
 CREATE TABLE IF NOT EXISTS payments.settlement_posting (
 	batch_id bigint NOT NULL,

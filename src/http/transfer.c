@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #define BODY_BYTES_FIRST 4096
+/* curl's own bound (CURL_MAX_HTTP_HEADER). */
+#define HEADER_LINE_BYTES_MAX (100 * 1024)
 /* What a name lookup opens at a time: its answer's two ends, files of the system, sockets to name servers. */
 #define LOOKUP_DESCRIPTORS 6
 
@@ -45,6 +47,7 @@ static const struct
 };
 
 static PayHttpHindrance hindrance_of(const PayTransfer *transfer, CURLcode code);
+static bool line_was_too_long(const PayTransfer *transfer);
 static void *do_nothing(void *argument);
 static void drop_body(PayHttpResponse *response);
 static void describe(const PayTransfer *transfer, CURLcode code, char *error, size_t size);
@@ -161,6 +164,8 @@ pay_http_transfer_end(PayTransfer *transfer, CURLcode code)
 		response->http_status = (int) status;
 	else
 	{
+		if (code == CURLE_OUT_OF_MEMORY && transfer->lacking == 0 && line_was_too_long(transfer))
+			transfer->too_large = true;
 		response->hindrance = hindrance_of(transfer, code);
 		if (response->hindrance == PAY_HTTP_NO_MEANS && transfer->lacking == 0)
 			transfer->lacking = code == CURLE_OUT_OF_MEMORY ? ENOMEM : EMFILE;
@@ -181,7 +186,7 @@ hindrance_of(const PayTransfer *transfer, CURLcode code)
 	if (transfer->lacking != 0)
 		return PAY_HTTP_NO_MEANS;
 	if (transfer->sending)
-		return code == CURLE_OUT_OF_MEMORY ? PAY_HTTP_NO_MEANS : PAY_HTTP_UNHINDERED;
+		return code == CURLE_OUT_OF_MEMORY && !transfer->too_large ? PAY_HTTP_NO_MEANS : PAY_HTTP_UNHINDERED;
 	if (transfer->refused)
 		return PAY_HTTP_NOT_ALLOWED;
 	for (int i = 0; i < (int) lengthof(own_doing); i++)
@@ -191,6 +196,23 @@ hindrance_of(const PayTransfer *transfer, CURLcode code)
 	if ((code == CURLE_COULDNT_RESOLVE_HOST || hindrance == PAY_HTTP_NOT_ALLOWED) && !pay_http_has_means())
 		hindrance = PAY_HTTP_NO_MEANS;
 	return hindrance;
+}
+
+/*
+ * Before version 8.6 curl says that it is out of memory when a line of a header
+ * is longer than it takes: that is the peer's doing, and none of ours.  There was
+ * memory, then, for one; and it has begun to answer.
+ */
+static bool
+line_was_too_long(const PayTransfer *transfer)
+{
+	curl_off_t	first_byte_us = 0;
+	void	   *line;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_STARTTRANSFER_TIME_T, &first_byte_us);
+	line = first_byte_us > 0 ? malloc(2 * HEADER_LINE_BYTES_MAX) : NULL;
+	free(line);
+	return line != NULL;
 }
 
 bool

@@ -18,6 +18,7 @@ typedef struct PayLane
 	const char *name;
 	int			slots;			/* so many requests at a time */
 	int			allowed;		/* of these, so many may be used now; written by the loop before claim() */
+	PaySteady	waits_since;	/* when the oldest answer came that could not be completed yet; 0: none; written by the lane */
 	uint64		first_tag;		/* of its requests, slot by slot from here on; written by the loop at the start */
 
 	/*

@@ -78,6 +78,7 @@ typedef struct PayDone
 	int			slot;
 	PayHttpResponse *response;	/* NULL: in-process adapter */
 	PayReport	report;
+	PaySteady	ended_at;
 	PaySteady	not_before;		/* could not be completed yet */
 	bool		contended;		/* tried alone: somebody holds what it needs */
 	bool		completed;
@@ -148,7 +149,7 @@ static PaySteady next(bool idle);
 static void step(bool idle);
 static void complete(void);
 static void complete_range(const int *which, int n);
-static void keep_till_set_up(const int *which, int n);
+static void put_off(const int *which, int n);
 static void complete_work(void *arg);
 static void give_up(PayDone *d, const PayWorkError *error);
 static void bury_work(void *arg);
@@ -181,11 +182,8 @@ init(void)
 	done = MemoryContextAllocZero(TopMemoryContext, sizeof(PayDone) * slots);
 	ready = MemoryContextAlloc(TopMemoryContext, sizeof(int) * slots);
 	free_slots = MemoryContextAlloc(TopMemoryContext, sizeof(int) * slots);
-	while (free_count < slots)
-	{
+	for (; free_count < slots; free_count++)
 		free_slots[free_count] = slots - 1 - free_count;
-		free_count++;
-	}
 }
 
 static void
@@ -480,6 +478,8 @@ end_call(int slot)
 
 	memset(d, 0, sizeof(PayDone));
 	d->slot = slot;
+	d->ended_at = pay_clock_now();
+	pay_upstream_ended(call->upstream);
 	d->report.source = call->inquiry ? PAY_SOURCE_INQUIRY : PAY_SOURCE_ANSWER;
 	d->report.psp = call->upstream->psp;
 	d->report.operation_id = call->operation_id;
@@ -594,12 +594,12 @@ complete(void)
 		pay_maintenance_posted(now);
 	}
 	done_count = kept;
+	pay_payments_lane.waits_since = kept > 0 ? done[0].ended_at : 0;
 }
 
 static void
-keep_till_set_up(const int *which, int n)
+put_off(const int *which, int n)
 {
-	none_set_up = true;
 	for (int i = 0; i < n; i++)
 		done[which[i]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
 }
@@ -613,15 +613,15 @@ complete_range(const int *which, int n)
 
 	if (contended_items > CONTENDED_MAX)
 	{
-		for (int i = 0; i < n; i++)
-			done[which[i]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
+		put_off(which, n);
 		return;
 	}
 	end = pay_worker_transaction(complete_work, &range, &error);
 	if (end == PAY_WORK_NOT_SET_UP)
 	{
 		/* The tables outlive DROP EXTENSION, and so does what a PSP has said. */
-		keep_till_set_up(which, n);
+		none_set_up = true;
+		put_off(which, n);
 		return;
 	}
 	if (end == PAY_WORK_DONE)
@@ -647,7 +647,7 @@ complete_range(const int *which, int n)
 	}
 	done[which[0]].contended = pay_worker_error_passes(&error);
 	if (done[which[0]].contended && ++contended_items)
-		done[which[0]].not_before = pay_clock_now() + COMPLETE_AGAIN_MS * 1000;
+		put_off(which, 1);
 	else
 		give_up(&done[which[0]], &error);
 }
@@ -691,7 +691,7 @@ static void
 release(int slot)
 {
 	calls[slot].upstream->users--;
-	calls[slot].upstream->inflight--;
+	calls[slot].upstream->kept--;
 	if (calls[slot].context)
 		MemoryContextDelete(calls[slot].context);
 	calls[slot] = (PayCall) {NULL};

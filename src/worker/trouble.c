@@ -33,6 +33,8 @@ static const PayTroubleText texts[] = {
 	[PAY_TROUBLE_NONE] = {PAY_WORKER_TYPE, NULL},
 	[PAY_TROUBLE_MEANS] = {PAY_WORKER_TYPE ", short of means",
 		"short of open files, memory or threads: raise these limits of the server process; see the server log"},
+	[PAY_TROUBLE_LOCKED] = {PAY_WORKER_TYPE ", waits for locks",
+		"answers of PSPs wait for payments that somebody keeps locked: end what has been open for long in pg_stat_activity and pg_prepared_xacts"},
 	[PAY_TROUBLE_VERSION] = {PAY_WORKER_TYPE ", of another version",
 		"the worker is of another version than the extension: restart the server, and run ALTER EXTENSION payments UPDATE"},
 };

@@ -13,6 +13,7 @@ typedef enum PayTrouble
 {
 	PAY_TROUBLE_NONE,
 	PAY_TROUBLE_MEANS,			/* open files, memory or threads are short */
+	PAY_TROUBLE_LOCKED,			/* answers wait for somebody's open transaction; all else goes on */
 	PAY_TROUBLE_VERSION			/* its library is not of the version of the extension */
 } PayTrouble;
 

@@ -488,6 +488,7 @@ int
 pay_upstream_room(const PayUpstream *upstream, int free_slots, int slots, PaySteady now, PaySteady *again)
 {
 	int			room = Min(upstream->inflight_max - upstream->inflight, free_slots);
+	int			held = upstream->inflight + upstream->kept;
 
 	*again = PAY_NEVER;
 	if (upstream->breaker_ms > 0)
@@ -500,7 +501,7 @@ pay_upstream_room(const PayUpstream *upstream, int free_slots, int slots, PaySte
 		room = Min(room, 1 - upstream->inflight);	/* half open: one probe */
 	}
 	if (upstream_count > 2)
-		room = Min(room, Max((SHARE * free_slots - upstream->inflight) / (SHARE + 1), upstream->inflight == 0 ? 1 : 0));
+		room = Min(room, Max((SHARE * free_slots - held) / (SHARE + 1), held == 0 ? 1 : 0));
 	if (room <= 0 || upstream->adapter->in_process)
 		return room;
 	if (upstream_count > 2)
@@ -579,6 +580,13 @@ pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now)
 }
 
 void
+pay_upstream_ended(PayUpstream *upstream)
+{
+	upstream->inflight--;
+	upstream->kept++;
+}
+
+void
 pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, bool repeated,
 					  PaySteady begun_at, PaySteady now)
 {
@@ -593,7 +601,7 @@ pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayRe
 					 errhint("It is called more slowly from here on.  See payments.psp_health.")));
 	}
 	else if (transport == PAY_TRANSPORT_ANSWERED)
-		pay_pace_taken(&upstream->pace, upstream->inflight, begun_at, now);
+		pay_pace_taken(&upstream->pace, upstream->inflight + 1, begun_at, now);
 }
 
 bool

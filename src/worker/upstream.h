@@ -62,7 +62,8 @@ typedef struct PayUpstream
 	}			account;
 
 	/* Of the payments lane. */
-	int			inflight;
+	int			inflight;		/* calls that the PSP has not answered */
+	int			kept;			/* that have ended and are not completed; they take slots, and nothing of the PSP */
 	int			losses;			/* in a row without an answer; calls that were on their way together are one */
 	PaySteady	lost_at;		/* the last of these */
 	int			breaker_ms;		/* 0: closed */
@@ -120,6 +121,8 @@ extern int	pay_upstream_lease_ms(const PayUpstream *upstream);
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, PaySteady begun_at, PaySteady now);
 
 /* Sets the pace: by what the answer to a call of that lane says of it (repeated: one that was refused before), and by calls of any lane that begin. */
+/* A call has ended, in whichever way; it is kept until it is completed. */
+extern void pay_upstream_ended(PayUpstream *upstream);
 extern void pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, bool repeated,
 								  PaySteady begun_at, PaySteady now);
 extern void pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now);

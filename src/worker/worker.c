@@ -53,6 +53,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+/* Answers that have waited longer for somebody's lock are told of. */
+#define WAITS_SHOWN_MS 5000
 #define IDLE_LOOK_MS 200
 /* When it could not look around, it tries again after this. */
 #define LOOK_AGAIN_MS 1000
@@ -94,6 +96,7 @@ static bool nothing_left(void);
 static long wait_ms(void);
 static PaySteady look_due(void);
 static void tick(void *arg);
+static PayTrouble find_trouble(void);
 static void hand_out_responses(void);
 static void look_around(void);
 static void look_work(void *arg);
@@ -330,11 +333,24 @@ tick(void *arg)
 	CHECK_FOR_INTERRUPTS();
 	if (pay_clock_now() >= look_due())
 		look_around();
-	pay_trouble_show(other_version ? PAY_TROUBLE_VERSION : pay_http_is_scarce() ? PAY_TROUBLE_MEANS : PAY_TROUBLE_NONE);
+	pay_trouble_show(find_trouble());
 	if (!idle)
 		pay_maintenance_step();
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(tick_context);
+}
+
+static PayTrouble
+find_trouble(void)
+{
+	if (other_version)
+		return PAY_TROUBLE_VERSION;
+	if (pay_http_is_scarce())
+		return PAY_TROUBLE_MEANS;
+	for (int i = 0; i < (int) lengthof(lanes); i++)
+		if (lanes[i]->waits_since != 0 && pay_clock_now() > lanes[i]->waits_since + WAITS_SHOWN_MS * 1000)
+			return PAY_TROUBLE_LOCKED;
+	return PAY_TROUBLE_NONE;
 }
 
 static void

@@ -109,6 +109,26 @@ SELECT still_open FROM payments.reconcile('second');
 SELECT is(pg_temp.balance('books', 'psp_fees'), 400::bigint, 'but the one that the PSP''s row names');
 SELECT is_empty('SELECT pg_temp.violated()', 'check() holds');
 
+-- ---------- an account that takes no more ----------
+
+-- As whoever posts to it for long enough can make it.
+SELECT payments.create_psp('third', 'sandbox', config => '{"merchant": "books"}'), payments.create_account('psp_receivable:third', 'EUR', 'asset', 'books') AS full \gset
+UPDATE payments.account SET debits = 4611686018427387904, credits = 4611686018427387904 WHERE account_id = :full;
+SELECT pg_temp.told('third', E'fee,h1,h1,-3.00,0,EUR,2026-11-28 10:00Z,\nfee,h2,h2,-5.00,0,USD,2026-11-28 10:00Z,\n') > 0 AS imported;
+SELECT lives_ok($$SELECT payments.reconcile('third')$$, 'keeps nothing else of the file from being posted');
+SELECT results_eq($$SELECT p.posted_at IS NULL, p.problem, (SELECT string_agg(s.currency || ' ' || s.amount, ', ') FROM payments.settlement_posting s WHERE s.batch_id = p.batch_id)
+	FROM payments.settlement_progress p WHERE p.psp = 'third'$$, format($$VALUES (true, 'settled_fee of merchant "books": counters of account %s ("psp_receivable:third") cannot take 300 more', 'USD 500')$$, :full),
+	'and the file says what is left');
+SELECT pg_temp.told('third', E'fee,h3,h3,-7.00,0,USD,2026-11-28 10:00Z,\n') > 0 AS imported;
+SELECT lives_ok($$SELECT payments.reconcile('third')$$, 'nor later files');
+SELECT is((SELECT sum(amount) FROM payments.settlement_posting WHERE event = 'settled_fee' AND currency = 'USD' AND merchant = 'books'), 1200::numeric, 'they are posted');
+SELECT ok(bool_or(j ->> 'subject' LIKE 'settlement file % of third is not posted whole'), 'the job reports it each time')
+FROM generate_series(1, 2), LATERAL payments._job_reconcile('second', NULL) j;
+SELECT payments.create_psp('third', 'sandbox', config => '{"merchant": "toys"}');
+SELECT still_open FROM payments.reconcile('third');
+SELECT results_eq($$SELECT count(*) FILTER (WHERE posted_at IS NOT NULL), count(problem) FROM payments.settlement_progress WHERE psp = 'third'$$, 'VALUES (2::bigint, 0::bigint)', 'and is posted when it can be');
+SELECT results_eq('SELECT pg_temp.violated()', $$VALUES ('sums of an account are those of its postings')$$, 'check() finds what we have made up, and no more');
+
 -- ---------- whose an account is, a session remembers ----------
 
 -- Of a name of 126 bytes it does not, and of more accounts than it has room for it begins anew.

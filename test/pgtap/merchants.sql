@@ -21,6 +21,10 @@ SELECT results_eq($$SELECT app_role, psp FROM payments.merchant WHERE merchant =
 SELECT payments.create_merchant('mine', psp => 'sandbox');
 SELECT results_eq($$SELECT app_role, psp FROM payments.merchant WHERE merchant = 'mine'$$, $$VALUES ('merchants_app'::name, 'sandbox')$$, 'beside what is given');
 
+-- ---------- names
+
+SELECT throws_ok(format('SELECT payments.create_merchant(%L)', n), '22023', 'merchant is not a name', 'not ' || quote_literal(n)) FROM unnest(ARRAY['*', ' books', 'books ']) n;
+
 -- ---------- a role that is not there
 
 SELECT throws_ok(format('SELECT payments.create_merchant(''typed'', app_role => %L)', r), '42704', NULL, 'role ' || r) FROM unnest(ARRAY['merchants_appp', 'merchants gone', '']) r;

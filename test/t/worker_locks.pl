@@ -54,6 +54,24 @@ is(scalar(@{ $peer->book->{charges} }), 1, 'those through it are not sent');
 $client->query_safe('COMMIT');
 is(outcome($node, $kept), 'succeeded', 'until he is done');
 
+# ---------- an answer that is here and waits for its payment is no call under way: a PSP that was away is called again
+fast_schedules($node);
+$peer->faults({ fault => 'hold', method => 'POST', count => 1 });
+my $locked = create_payment($node, idempotency_key => 'locked', amount => 1000);
+ok($peer->wait_held(1), 'a payment is at the PSP');
+$client->query_safe("BEGIN; SELECT FROM payments.payment WHERE payment_id = '$locked' FOR UPDATE");
+$peer->release;
+ok(wait_until($node, q{SELECT hint ~ 'answers of PSPs wait for payments that somebody keeps locked' FROM payments.worker_status}, 't'), 'its answer waits for a client, and worker_status says so');
+$peer->faults({ fault => 'reset_before' });
+my @away = (create_payment($node, idempotency_key => 'away-1', amount => 1000));
+$node->wait_for_log(qr/PSP "stripe" does not answer/);
+push @away, create_payment($node, idempotency_key => 'away-2', amount => 1000);
+$peer->faults;
+is(outcome($node, $_), 'succeeded', 'the PSP is back, and others go through') foreach @away;
+is(value($node, "SELECT status FROM payments.payment WHERE payment_id = '$locked'"), 'processing', 'the one that is locked is not done yet');
+$client->query_safe('ROLLBACK');
+is(outcome($node, $locked), 'succeeded', 'it is when the client is gone');
+
 # ---------- a page that is here, and somebody who holds what it is noted in
 create_stripe_psp($node, $peer, psp => 'told', feeds => { interval_s => 1, lag_s => 0 }, arm => 0);
 ok(wait_until($node, q{SELECT bool_and(pages > 0) FROM payments.psp_feed WHERE psp = 'told'}), 'its feeds are read');

@@ -5,7 +5,8 @@
  *
  * The peer is a thread.  Of what a call asks memory for through libcurl, each
  * fails once, and only that one; then one of the first, where a handle is made
- * ready, and another with it.  The calls after it must not suffer.
+ * ready, and another with it.  The calls after it must not suffer.  And a peer
+ * that sends what libcurl takes for want of memory: that is no want of ours.
  */
 // sources: ../../src/http/http.c ../../src/http/host.c ../../src/http/request.c ../../src/http/transfer.c ../../src/base/header.c ../../src/base/address.c
 // libs: -lcurl -lpthread
@@ -32,6 +33,7 @@
 
 #define REQUESTS_MAX 400
 #define FIRST_MAX 8
+#define LONG_BYTES (200 * 1024)
 #define ANSWER "{\"answer\": \"as long as no buffer of a byte or two would hold it\"}"
 
 /* What http.c wants of the server. */
@@ -91,6 +93,19 @@ lacking_strdup(const char *text)
 	return fails() ? NULL : strdup(text);
 }
 
+static void
+serve_long_header(int connection)
+{
+	static char line[LONG_BYTES];
+	static const char status[] = "HTTP/1.1 200 OK\r\nX-Long: ";
+	ssize_t		sent = write(connection, status, strlen(status));
+
+	memset(line, 'x', sizeof(line));
+	/* The other side may have had enough before all of it is there. */
+	for (size_t from = 0; sent > 0 && from < sizeof(line); from += sent)
+		sent = send(connection, line + from, sizeof(line) - from, MSG_NOSIGNAL);
+}
+
 /* Answers all that it is asked. */
 static void *
 serve(void *context)
@@ -108,6 +123,11 @@ serve(void *context)
 		request[bytes] = '\0';
 		if (strstr(request, "\r\n\r\namount=1000") == NULL)
 			continue;
+		if (strstr(request, " /long ") != NULL)
+		{
+			serve_long_header(connection);
+			break;
+		}
 		bytes = snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n%s\r\n" ANSWER, strlen(ANSWER), keeps ? "" : "Connection: close\r\n");
 		if (write(connection, answer, bytes) != bytes || !keeps)
 			break;
@@ -203,6 +223,21 @@ calls_work(const char *url)
 	return call(url) && first;
 }
 
+static void
+test_long_header(const char *url)
+{
+	char		of_it[80];
+	PayHttpResponse *response;
+
+	snprintf(of_it, sizeof(of_it), "%slong", url);
+	start(of_it);
+	response = wait_response();
+	OK(response->transport == PAY_TRANSPORT_LOST && response->hindrance == PAY_HTTP_UNHINDERED && response->too_large,
+	   "a line of a header without end is the peer's: %s", response->error);
+	OK(!pay_http_is_scarce(), "and takes nothing from others");
+	pay_http_free(response);
+}
+
 int
 main(void)
 {
@@ -215,6 +250,7 @@ main(void)
 		abort();
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/", start_peer());
 	pay_http_init(4);
+	test_long_header(url);
 	do
 	{
 		asked = 0;

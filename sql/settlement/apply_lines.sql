@@ -133,7 +133,7 @@ CREATE FUNCTION payments._settlement_news(_psp text, _batch_ids bigint[], _line_
 					AND l.theirs > 0
 					AND l.currency = l.their_currency
 					AND coalesce(b.fees, 0) + l.fee <= t.fees
-					-- Of a line that may be another told again, or is one more than we captured, a person decides.
+					-- Of a line that may be another's, or is more than we captured, a person decides.
 					AND NOT (l.further AND t.theirs > nullif(b.capture, 0))
 					AND NOT EXISTS (
 						SELECT FROM payments.settlement_line d

@@ -250,34 +250,35 @@ CREATE FUNCTION payments._statement_overlaps(_now payments._statement_told, _bef
 	RETURNS boolean
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(
-		(_now).account = (_before).account AND (_now).currency = (_before).currency
-			AND NOT coalesce(
-				payments._statement_follows(_now, _before) OR payments._statement_follows(_before, _now), false)
+		n.account = b.account
+			AND n.currency = b.currency
 			AND (
-				(_now).closing_balance = (_before).closing_balance AND (_now).closing_date = (_before).closing_date
+				payments._statement_follows(_now, _before) OR payments._statement_follows(_before, _now)
+			) IS NOT TRUE
+			AND (
+				n.closing_balance = b.closing_balance AND n.closing_date = b.closing_date
+				-- Pages of one statement have its number, and one of their own behind it.
 				OR (
-					-- Pages of one statement have its number, and one of their own behind it.
-					(_now).format = (_before).format
-						AND split_part((_now).statement_id, '/', 1) = split_part((_before).statement_id, '/', 1)
-						AND (_now).statement_id <> (_before).statement_id
+					n.format = b.format
+						AND split_part(n.statement_id, '/', 1) = split_part(b.statement_id, '/', 1)
+						AND n.statement_id <> b.statement_id
 				) IS NOT TRUE
 				AND (
 					-- One dialect dates the opening balance by the evening before, another by the day.
-					(_now).opening_balance = (_before).opening_balance
-						AND (_before).closing_balance <> (_before).opening_balance
-						AND abs((_now).opening_date - (_before).opening_date)
-							<= CASE WHEN (_now).format = (_before).format THEN 0 ELSE 1 END
-					OR ((_now).opening_balance = (_before).closing_balance) IS NOT TRUE
+					n.opening_balance = b.opening_balance
+						AND b.closing_balance <> b.opening_balance
+						AND abs(n.opening_date - b.opening_date) <= (n.format <> b.format)::int
+					OR (n.opening_balance = b.closing_balance) IS NOT TRUE
 						AND (
-							(_before).opening_date < (_now).closing_date
-								AND (_now).opening_date < (_before).closing_date
-							OR (_now).format <> (_before).format
-								AND (_before).opening_date <= (_now).closing_date
-								AND (_now).opening_date <= (_before).closing_date
+							b.opening_date < n.closing_date AND n.opening_date < b.closing_date
+							OR n.format <> b.format
+								AND b.opening_date <= n.closing_date
+								AND n.opening_date <= b.closing_date
 						)
 				)
 			),
 		false)
+	FROM (SELECT (_now).*) n, (SELECT (_before).*) b
 $$;
 COMMENT ON FUNCTION payments._statement_overlaps(payments._statement_told, payments._statement_told) IS 'Internal: may two statements of an account have entries in common?';
 

@@ -177,11 +177,13 @@ BEGIN
 	SELECT
 		array_agg(d.batch_id) FILTER (
 			WHERE d.line_no IS NOT NULL
-			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice', 'payout_turned')
+			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice',
+				'payout_turned')
 		),
 		array_agg(d.line_no) FILTER (
 			WHERE d.line_no IS NOT NULL
-			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice', 'payout_turned')
+			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice',
+				'payout_turned')
 		),
 		objects || array_agg(d.object_id) FILTER (WHERE d.kind = 'missing_at_psp'),
 		kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),

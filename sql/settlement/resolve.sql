@@ -69,9 +69,9 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
 			MESSAGE = format('a discrepancy of kind "%s" is not adjusted', _found.kind),
-			HINT = 'Of a payment that we know, and of a payout that has gone again, use link; what an unknown line '
-				'has moved stands in suspense already, and what may be booked twice is booked: post it from '
-				'there and accept.';
+			HINT = 'Of a payment that we know, and of a payout that has gone again, use link; what an '
+				'unknown line has moved stands in suspense already, and what may be booked twice is booked: '
+				'post it from there and accept.';
 	END IF;
 	-- By how much our side has too little.
 	amount := (coalesce(_found.theirs, 0) - coalesce(_found.ours, 0)) * sign;

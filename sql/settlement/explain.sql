@@ -3,8 +3,9 @@
 -- explains it; so a run takes it back, by further entries, and by the posting the
 -- other way.
 
+-- No search_path, so that the planner takes it in.
 CREATE FUNCTION payments._decision(_psp text, _kind text, _subject text) RETURNS text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql STABLE AS $$
 	SELECT coalesce(
 		(
 			SELECT r.action

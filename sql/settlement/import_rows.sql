@@ -356,14 +356,15 @@ BEGIN
 			LEFT JOIN payments.currency c ON c.currency = f.currency
 		), p AS MATERIALIZED (
 			-- Of these accounts what was here, and what is in this file.
-			SELECT x.batch_id, x.statement_no,
+			SELECT x.batch_id, x.statement_no, b.psp AS bank, x.account, x.currency, x.opening_date,
+				x.closing_date,
 				ROW(b.psp, b.format, x.account, x.statement_id, x.currency, x.opening_balance,
 					x.closing_balance, x.opening_date, x.closing_date)::payments._statement_told AS told
 			FROM payments.bank_statement x
 			JOIN payments.settlement_batch b ON b.batch_id = x.batch_id
 			WHERE x.account IN (SELECT r.account FROM r WHERE r.record = 'statement')
 			UNION ALL
-			SELECT $3, r.statement_no,
+			SELECT $3, r.statement_no, %2$L, r.account, r.currency, r.opening_date, r.closing_date,
 				ROW(%2$L, $4, r.account, r.statement_id, r.currency, r.opening, r.closing, r.opening_date,
 					r.closing_date)::payments._statement_told
 			FROM r
@@ -373,16 +374,16 @@ BEGIN
 				EXISTS (
 					SELECT FROM p b
 					WHERE (b.batch_id, b.statement_no) < (n.batch_id, n.statement_no)
-					AND (b.told).bank = %2$L
+					AND b.bank = n.bank
+					AND b.opening_date <= n.closing_date + 1
+					AND n.opening_date <= b.closing_date + 1
 					AND payments._statement_overlaps(n.told, b.told)
 				)
 				-- All of it, where the account has another name, until a person says that it may have two.
 				OR EXISTS (
 					SELECT FROM p b
-					WHERE (b.told).account = (n.told).account
-					AND (b.told).currency = (n.told).currency
-					AND (b.told).bank <> %2$L
-				) AND NOT payments._account_has_name((n.told).account, (n.told).currency, %2$L) AS lies_across
+					WHERE b.account = n.account AND b.currency = n.currency AND b.bank <> n.bank
+				) AND NOT payments._account_has_name(n.account, n.currency, n.bank) AS lies_across
 			FROM p n
 			WHERE n.batch_id = $3
 		), s AS (

@@ -260,6 +260,9 @@ read_field(PayMt940 *file)
 	if (strcmp(tag, "25") == 0 || strcmp(tag, "25P") == 0)
 	{
 		join_lines(value);
+		/* A payer's text that the bank has broken off may look like one. */
+		if (file->statement.account)
+			return broken(file, "an account is given twice in a statement");
 		file->statement.account = *value ? value : NULL;
 	}
 	else if (strcmp(tag, "28C") == 0 || strcmp(tag, "28") == 0)
@@ -327,7 +330,9 @@ end_statement(PayMt940 *file, PayBankRow *row)
 {
 	file->in_statement = false;
 	if (!file->books.opening.given || !file->books.closing.given || file->statement.account == NULL)
-		return pay_file_broken(&file->problem, file->statement.line, "a statement has no account, opening or closing balance");
+		return file->has_field ?
+			pay_file_broken(&file->problem, file->statement.line, "a statement has no account, opening or closing balance before the next begins in line %d", file->field.line) :
+			pay_file_broken(&file->problem, file->statement.line, "a statement has no account, opening or closing balance");
 	if (pay_books_check(&file->books, &file->problem, file->statement.line) == PAY_FILE_BROKEN)
 		return PAY_FILE_BROKEN;
 	*row = file->statement;
@@ -578,6 +583,12 @@ read_amount(char **p, PayDecimal *out)
 	if (text[n - 1] == sign)
 		n--;
 	text[n] = '\0';
+	/* ",50" is half of one. */
+	if (digits == 0 && n > 1 && n + 1 < sizeof(text))
+	{
+		memmove(text + 1, text, n + 1);
+		*text = '0';
+	}
 	return pay_decimal_parse(text, sign == '.' ? '.' : ',', out) && out->given;
 }
 

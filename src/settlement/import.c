@@ -45,7 +45,8 @@ PAY_FUNCTION(pay_mask_staged);
 
 /*
  * _mask_card_numbers(content): the file without a byte order mark, with LF for
- * CRLF, without newlines at its end, and with card numbers masked.
+ * CRLF, or for CR where nothing else ends lines, without newlines at its end,
+ * and with card numbers masked.
  */
 Datum
 pay_mask_card_numbers(PG_FUNCTION_ARGS)
@@ -56,6 +57,7 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 	const char *from = VARDATA_ANY(content);
 	text	   *result;
 	char	   *to;
+	bool		has_newlines;
 
 	pay_import_require_size(bytes);
 	result = palloc(VARHDRSZ + bytes);
@@ -65,8 +67,11 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 		from += 3;
 		bytes -= 3;
 	}
+	has_newlines = memchr(from, '\n', bytes) != NULL;
 	for (size_t i = 0; i < bytes; i++)
-		if (from[i] != '\r' || i + 1 == bytes || from[i + 1] != '\n')
+		if (from[i] == '\r' && !has_newlines)
+			to[n++] = '\n';
+		else if (from[i] != '\r' || i + 1 == bytes || from[i + 1] != '\n')
 			to[n++] = from[i];
 	while (n > 0 && to[n - 1] == '\n')
 		n--;

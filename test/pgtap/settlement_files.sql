@@ -124,6 +124,9 @@ SELECT results_eq($$SELECT l.kind, l.psp_object_id, l.reference, l.net, l.occurr
 
 -- ---------- banks
 
+SELECT results_eq(format('SELECT lines FROM payments.import_settlement(%L, %L, %L)', 'giro_mac', 'mt940', replace(:'mt940', E'\n', E'\r')), 'VALUES (5)', 'lines that end with CR alone');
+SELECT throws_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'giro_x', 'mt940', E':20:S\n:25:A\n:60F:C261119EUR1,\n:61:261120C,01NTRFx\n:86:thanks\n:20:more\n:62F:C261119EUR1,01\n'),
+	NULL, NULL, 'a statement that another begins in');
 SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'giro_mt', 'mt940', :'mt940'), 'MT940');
 SELECT results_eq($$SELECT statement_no, account, statement_id, currency, opening_balance, closing_balance, opening_date, closing_date, entries
 	FROM payments.bank_statement WHERE batch_id = (SELECT batch_id FROM payments.settlement_batch WHERE psp = 'giro_mt') ORDER BY 1$$, $$VALUES

@@ -60,6 +60,10 @@ static const BankCase mt940[] = {
 	{MT("", "C261120EUR100,") "BANK\n", "broken"},
 	{MT(":NS:22Shop\n23Account\n:61:261120C50,NTRFNONREF\n", "C261120EUR150,"), "50 S ok"},
 	{MT(":61:261120C50,NTRFNONREF\n:86:a\n-\nb\n", "C261120EUR150,") "-\n", "50 S ok"},
+	{MT(":61:261120D,50NTRFNONREF\n", "C261120EUR99,50"), "-0.50 S ok"},
+	/* Of a text that somebody has written, broken off before a colon. */
+	{MT(":61:261120C,01NTRFNONREF\n:86:thanks\n:25:DE99\n", "C261120EUR100,01"), "0.01 broken"},
+	{MT(":61:261120C,01NTRFNONREF\n:86:thanks\n:20:and more\n", "C261120EUR100,01"), "0.01 broken"},
 	/* An entry that is dropped is not dress. */
 	{MT("", "C261120EUR100,") "-\n:61:261120C50,NTRFNONREF\n", "broken"},
 	{MT("-}\n:61:261120C50,NTRFNONREF\n", "C261120EUR150,"), "50 S ok"},

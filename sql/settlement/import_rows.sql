@@ -437,9 +437,12 @@ BEGIN
 			FROM i
 			LEFT JOIN o ON o.statement_no = i.statement_no
 			LEFT JOIN LATERAL (
-				SELECT e.identity, e.remittance, p.told
+				SELECT e.identity, e.remittance,
+					ROW(y.psp, y.format, x.account, x.statement_id, x.currency, x.opening_balance,
+						x.closing_balance, x.opening_date, x.closing_date)::payments._statement_told AS told
 				FROM payments.bank_entry e
-				JOIN p ON p.batch_id = e.batch_id AND p.statement_no = e.statement_no
+				JOIN payments.bank_statement x ON x.batch_id = e.batch_id AND x.statement_no = e.statement_no
+				JOIN payments.settlement_batch y ON y.batch_id = e.batch_id
 				WHERE e.identity = i.reference_identity AND e.detail_no = 0 AND NOT e.repeated
 			) b ON true
 		), k AS (

@@ -378,7 +378,8 @@ BEGIN
 			) x
 		)
 	INTO discovered, explained, still_adjusted, judged;
-	IF recheck THEN
+	-- To an earlier time not all is looked for that is missing.
+	IF recheck AND _til >= now() THEN
 		explained := explained + payments._discrepancies_undo(_psp, run, still_adjusted);
 	END IF;
 

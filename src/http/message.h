@@ -23,6 +23,7 @@ typedef struct PayHttpRequest
 	const char *method;
 	const char *url;
 	const char *const *headers; /* NULL-terminated list of "Name: value"; copied */
+	int			n_secret;		/* so many of these, from the first, are not to be found in the answer, should the peer repeat them */
 	const char *body;			/* NULL without one; copied */
 	size_t		body_bytes;
 	int			timeout_ms;

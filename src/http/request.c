@@ -161,6 +161,7 @@ copy_request(PayTransfer *transfer, const PayHttpRequest *request)
 	if (list == NULL)
 		return false;
 	transfer->headers = list;
+	transfer->n_secret = request->n_secret;
 
 	if (request->body != NULL && request->body_bytes > 0)
 	{
@@ -330,7 +331,8 @@ on_header(char *line, size_t size, size_t n, void *context)
 		response->retry_after_s = pay_header_retry_after(&header);
 	else if (pay_header_is(&header, "date"))
 		response->date = read_date(&header);
-	if (transfer->on_header)
+	/* What repeats our secret is worth no more than that. */
+	if (transfer->on_header && !pay_http_transfer_repeats(transfer, header.value, header.value_bytes))
 		transfer->on_header(transfer->on_header_context, &header);
 	return bytes;
 }

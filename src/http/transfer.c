@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #define BODY_BYTES_FIRST 4096
+/* What is shorter may stand in an answer by itself. */
+#define SECRET_BYTES_MIN 8
 /* curl's own bound (CURL_MAX_HTTP_HEADER). */
 #define HEADER_LINE_BYTES_MAX (100 * 1024)
 /* What a name lookup opens at a time: its answer's two ends, files of the system, sockets to name servers. */
@@ -47,6 +49,9 @@ static const struct
 };
 
 static PayHttpHindrance hindrance_of(const PayTransfer *transfer, CURLcode code);
+static void hide_credentials(const PayTransfer *transfer, char *bytes, size_t n);
+static const char *find(const char *bytes, size_t n, const char *what, size_t length);
+static const char *credential(const PayTransfer *transfer, int i, size_t *length);
 static bool line_was_too_long(const PayTransfer *transfer);
 static void *do_nothing(void *argument);
 static void drop_body(PayHttpResponse *response);
@@ -161,7 +166,10 @@ pay_http_transfer_end(PayTransfer *transfer, CURLcode code)
 		response->transport = PAY_TRANSPORT_LOST;
 
 	if (response->transport == PAY_TRANSPORT_ANSWERED)
+	{
 		response->http_status = (int) status;
+		hide_credentials(transfer, response->body, response->body_bytes);
+	}
 	else
 	{
 		if (code == CURLE_OUT_OF_MEMORY && transfer->lacking == 0 && line_was_too_long(transfer))
@@ -176,6 +184,68 @@ pay_http_transfer_end(PayTransfer *transfer, CURLcode code)
 	response->elapsed_ms = (int) ((pay_http_now_us() - transfer->started_us) / 1000);
 	transfer->finished = NULL;
 	return finished;
+}
+
+bool
+pay_http_transfer_repeats(const PayTransfer *transfer, const char *bytes, size_t n)
+{
+	size_t		length;
+	const char *secret;
+
+	for (int i = 0; (secret = credential(transfer, i, &length)) != NULL; i++)
+		if (length >= SECRET_BYTES_MIN && find(bytes, n, secret, length) != NULL)
+			return true;
+	return false;
+}
+
+/* Some servers, and proxies before them, put what they were sent into their complaint, and answers are kept. */
+static void
+hide_credentials(const PayTransfer *transfer, char *bytes, size_t n)
+{
+	size_t		length;
+	const char *secret;
+
+	for (int i = 0; (secret = credential(transfer, i, &length)) != NULL; i++)
+	{
+		const char *at = bytes;
+
+		while (length >= SECRET_BYTES_MIN && (at = find(at, bytes + n - at, secret, length)) != NULL)
+			memset(bytes + (at - bytes), '*', length);
+	}
+}
+
+/* Where `what` stands; NULL: nowhere. */
+static const char *
+find(const char *bytes, size_t n, const char *what, size_t length)
+{
+	const char *end = bytes + n;
+
+	while ((size_t) (end - bytes) >= length && (bytes = memchr(bytes, *what, end - bytes - length + 1)) != NULL)
+	{
+		if (memcmp(bytes, what, length) == 0)
+			return bytes;
+		bytes++;
+	}
+	return NULL;
+}
+
+/* The last word of a header that says who we are, behind the name of a scheme; NULL when there are no more. */
+static const char *
+credential(const PayTransfer *transfer, int i, size_t *length)
+{
+	const struct curl_slist *header = transfer->headers;
+	const char *word;
+
+	if (i >= transfer->n_secret)
+		return NULL;
+	for (int skipped = 0; header != NULL && skipped <= i; skipped++)
+		header = header->next;
+	if (header == NULL)
+		return NULL;
+	word = strrchr(header->data, ' ');
+	word = word ? word + 1 : header->data;
+	*length = strlen(word);
+	return word;
 }
 
 static PayHttpHindrance

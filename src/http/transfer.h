@@ -28,6 +28,7 @@ typedef struct PayTransfer
 	PayFinished *finished;		/* what we are filling */
 	struct PayHost *host;		/* NULL: not gated */
 	struct curl_slist *headers;
+	int			n_secret;		/* of these, behind the first, which is ours */
 	char	   *body;
 	size_t		body_capacity;	/* of the response's body */
 	size_t		response_bytes_max;
@@ -56,6 +57,8 @@ extern void pay_http_finished_free(PayFinished *finished);
 extern PayTransfer *pay_http_transfer_create(void);
 /* Adds to the response's body.  False when that is too much, or there is no memory. */
 extern bool pay_http_transfer_add_body(PayTransfer *transfer, const char *bytes, size_t n);
+/* Does the peer repeat the request's credentials here? */
+extern bool pay_http_transfer_repeats(const PayTransfer *transfer, const char *bytes, size_t n);
 /* Says in its response how a transfer that curl no longer has ended, and gives that up. */
 extern PayFinished *pay_http_transfer_end(PayTransfer *transfer, CURLcode code);
 /* Can this process open a few descriptors more, and start a thread?  Call with signals blocked. */

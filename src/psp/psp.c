@@ -113,6 +113,7 @@ pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayC
 	memset(headers, 0, sizeof(PayHeaders));
 	if (credentials)
 		adapter->authorize(request, credentials, headers);
+	headers->n_secret = headers->n;
 	if (psp_key && adapter->key_header)
 		pay_headers_add(headers, adapter->key_header, psp_key);
 	if (request->content_type)

@@ -105,6 +105,7 @@ typedef struct PayRequest
 typedef struct PayHeaders
 {
 	int			n;
+	int			n_secret;		/* so many, from the first, say who we are */
 	char	   *list[PAY_HEADERS_MAX + 1];
 } PayHeaders;
 

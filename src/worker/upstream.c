@@ -645,6 +645,7 @@ pay_upstream_send(const PayUpstream *upstream, const PayRequest *wanted, const c
 	request->method = wanted->method;
 	request->url = psprintf("%s%s", upstream->base_url, wanted->path);
 	request->headers = (const char *const *) headers.list;
+	request->n_secret = headers.n_secret;
 	request->body = wanted->body;
 	request->body_bytes = wanted->body ? strlen(wanted->body) : 0;
 	if (request->timeout_ms == 0)

@@ -7,11 +7,13 @@
  * fails once, and only that one; then one of the first, where a handle is made
  * ready, and another with it.  The calls after it must not suffer.  And a peer
  * that sends what libcurl takes for want of memory: that is no want of ours.
+ * Nor is what it repeats of our secret kept.
  */
 // sources: ../../src/http/http.c ../../src/http/host.c ../../src/http/request.c ../../src/http/transfer.c ../../src/base/header.c ../../src/base/address.c
 // libs: -lcurl -lpthread
 #include "payments.h"
 
+#include "base/header.h"
 #include "http/http.h"
 
 #include "access/xact.h"
@@ -33,6 +35,7 @@
 
 #define REQUESTS_MAX 400
 #define FIRST_MAX 8
+#define SECRET "sk_test_unit12345"
 #define LONG_BYTES (200 * 1024)
 #define ANSWER "{\"answer\": \"as long as no buffer of a byte or two would hold it\"}"
 
@@ -94,6 +97,20 @@ lacking_strdup(const char *text)
 }
 
 static void
+serve_echo(int connection, const char *request)
+{
+	char		answer[4096];
+	const char *secret = strstr(request, "Bearer ");
+	char		body[512];
+	int			bytes;
+
+	bytes = snprintf(body, sizeof(body), "you sent %.*s, and again %.*s!", (int) strcspn(secret, "\r"), secret, (int) strcspn(secret, "\r"), secret);
+	bytes = snprintf(answer, sizeof(answer), "HTTP/1.1 401 No\r\nContent-Length: %d\r\nRequest-Id: %.*s\r\nX-Other: other\r\n\r\n%s", bytes, (int) strcspn(secret, "\r"), secret, body);
+	if (write(connection, answer, bytes) != bytes)
+		abort();
+}
+
+static void
 serve_long_header(int connection)
 {
 	static char line[LONG_BYTES];
@@ -124,10 +141,11 @@ serve(void *context)
 		if (strstr(request, "\r\n\r\namount=1000") == NULL)
 			continue;
 		if (strstr(request, " /long ") != NULL)
-		{
 			serve_long_header(connection);
+		else if (strstr(request, " /echo ") != NULL)
+			serve_echo(connection, request);
+		if (strstr(request, " / ") == NULL)
 			break;
-		}
 		bytes = snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n%s\r\n" ANSWER, strlen(ANSWER), keeps ? "" : "Connection: close\r\n");
 		if (write(connection, answer, bytes) != bytes || !keeps)
 			break;
@@ -238,6 +256,39 @@ test_long_header(const char *url)
 	pay_http_free(response);
 }
 
+static int	headers_seen = 0;
+
+static void
+see_header(void *context, const PayHeader *header)
+{
+	char		value[256] = "";
+
+	if (header == NULL)
+		return;
+	pay_copy_printable(value, sizeof(value), header->value, header->value_bytes);
+	headers_seen += pay_header_is(header, "x-other") ? 1 : strstr(value, SECRET) ? 100 : 0;
+}
+
+static void
+test_echo(const char *url)
+{
+	static const char *const headers[] = {"Authorization: Bearer " SECRET, "Idempotency-Key: and again", NULL};
+	char		of_it[80];
+	PayHttpRequest request = {
+		.method = "POST", .url = of_it, .headers = headers, .n_secret = 1, .body = "amount=1000", .body_bytes = 11,
+		.timeout_ms = 30000, .connect_timeout_ms = 30000, .response_bytes_max = 10000, .on_header = see_header
+	};
+	PayHttpResponse *response;
+
+	snprintf(of_it, sizeof(of_it), "%secho", url);
+	pay_http_start(&request);
+	response = wait_response();
+	OK(response->http_status == 401 && strcmp(response->body, "you sent Bearer *****************, and again Bearer *****************!") == 0,
+	   "what a peer repeats of our secret is hidden: %s", response->body);
+	OK(headers_seen == 1, "and such a header is not looked at");
+	pay_http_free(response);
+}
+
 int
 main(void)
 {
@@ -251,6 +302,7 @@ main(void)
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/", start_peer());
 	pay_http_init(4);
 	test_long_header(url);
+	test_echo(url);
 	do
 	{
 		asked = 0;

@@ -45,6 +45,18 @@ def root_of(leaf, index, leaves, path):
     return root
 
 
+def moment(microseconds):
+    """As text.  The server knows years that Python does not, and times that never come."""
+    if microseconds in (-2**63, 2**63 - 1):
+        return "infinity" if microseconds > 0 else "-infinity"
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    # The calendar comes again after 400 years.
+    cycles, rest = divmod(microseconds, 146097 * 86400 * 10**6)
+    at = epoch + datetime.timedelta(microseconds=rest)
+    year = at.year + 400 * cycles
+    return f"{year if year > 0 else 1 - year:04}{at.isoformat(sep=' ')[4:]}{'' if year > 0 else ' BC'}"
+
+
 def columns(row):
     """Name of the table, and its columns as the row has them."""
     def take(n):
@@ -61,17 +73,17 @@ def columns(row):
         kind = take(1)
         value = take(int.from_bytes(take(4), "big"))
         if kind in (b"t", b"j", b"o"):
-            value = value.decode()
+            # In quotes, or a text could make lines that look like other columns.
+            value = ascii(value.decode())
         elif kind in (b"i", b"x"):
             value = int.from_bytes(value, "big", signed=kind == b"i")
         elif kind == b"m":
-            epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-            value = epoch + datetime.timedelta(microseconds=int.from_bytes(value, "big", signed=True))
+            value = moment(int.from_bytes(value, "big", signed=True))
         elif kind == b"b":
             value = value == b"\1"
         else:
             value = value.hex()
-        values[name] = value
+        values[ascii(name)[1:-1]] = value
     return table, values
 
 
@@ -122,6 +134,6 @@ if __name__ == "__main__":
         table, block, values = check(sys.stdin.read(), sys.argv[1])
     except (Refused, ValueError, IndexError, TypeError, OverflowError, UnicodeDecodeError) as why:
         sys.exit(f"refused: {why}")
-    print(f"sealed in block {block}, table {table}:")
+    print(f"sealed in block {block}, table {ascii(table)[1:-1]}:")
     for name, value in values.items():
         print(f"    {name} = {value}")

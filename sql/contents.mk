@@ -53,6 +53,7 @@ SQL_TABLES = \
 SQL_CODE = \
 	core/caller.sql \
 	core/guard.sql \
+	core/others.sql \
 	core/shipped.sql \
 	core/installation.sql \
 	seal/xid.sql \

@@ -25,11 +25,13 @@
 #define PayDatabaseOwnercheck(database, role) object_ownercheck(DatabaseRelationId, (database), (role))
 #define PayDatabaseAclcheck(database, role, mode) object_aclcheck(DatabaseRelationId, (database), (role), (mode))
 #define PayClassOwnercheck(class, role) object_ownercheck(RelationRelationId, (class), (role))
+#define PayFunctionAclcheck(function, role) object_aclcheck(ProcedureRelationId, (function), (role), ACL_EXECUTE)
 #define PayLocalBackend(i) pgstat_get_local_beentry_by_index(i)
 #else
 #define PayDatabaseOwnercheck(database, role) pg_database_ownercheck((database), (role))
 #define PayDatabaseAclcheck(database, role, mode) pg_database_aclcheck((database), (role), (mode))
 #define PayClassOwnercheck(class, role) pg_class_ownercheck((class), (role))
+#define PayFunctionAclcheck(function, role) pg_proc_aclcheck((function), (role), ACL_EXECUTE)
 #define PayLocalBackend(i) pgstat_fetch_stat_local_beentry(i)
 #endif
 

@@ -14,6 +14,7 @@ BEGIN
 	PERFORM payments._require_setup();
 	PERFORM payments._require_snapshot();
 	RETURN QUERY SELECT * FROM payments._check_setup();
+	RETURN QUERY SELECT * FROM payments._check_shipped();
 	RETURN QUERY SELECT * FROM payments._check_payments();
 	RETURN QUERY SELECT * FROM payments._check_ledger();
 	RETURN QUERY SELECT * FROM payments._check_seal();

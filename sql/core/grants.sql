@@ -1,4 +1,5 @@
--- The one reviewed list of who may do what.  PUBLIC has nothing.
+-- The one reviewed list of who may do what.  PUBLIC has nothing, nor has anybody
+-- to whom ALTER DEFAULT PRIVILEGES has given what was made here.
 --
 -- Of members only: the schema may hold tables that have outlived an extension
 -- that was dropped.  Who reads those is setup()'s to say, and said already.
@@ -7,13 +8,16 @@ DECLARE
 	f record;
 BEGIN
 	FOR f IN
-		SELECT p.oid::regprocedure AS signature
+		SELECT p.oid::regprocedure AS signature,
+			payments._grantees(coalesce(p.proacl, acldefault('f', p.proowner)), p.proowner) AS others
 		FROM pg_catalog.pg_proc p
 		JOIN pg_catalog.pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		WHERE p.pronamespace = 'payments'::regnamespace
 	LOOP
 		EXECUTE format('ALTER ROUTINE %s OWNER TO payments_owner', f.signature);
-		EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f.signature);
+		IF f.others IS NOT NULL THEN
+			EXECUTE format('REVOKE ALL ON ROUTINE %s FROM %s CASCADE', f.signature, f.others);
+		END IF;
 	END LOOP;
 	FOR f IN
 		SELECT c.oid::regclass AS name
@@ -23,10 +27,23 @@ BEGIN
 		WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'v')
 	LOOP
 		EXECUTE format('ALTER TABLE %s OWNER TO payments_owner', f.name);
-		EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC', f.name);
+		PERFORM payments._revoke_all(f.name);
 		EXECUTE format(
 			'GRANT SELECT ON TABLE %s TO payments_app, payments_operator, payments_admin, payments_auditor',
 			f.name);
+	END LOOP;
+	-- Not the row types of tables, which setup() does: what a script has taken of those pg_dump warns of.
+	FOR f IN
+		SELECT t.oid::regtype AS name,
+			payments._grantees(coalesce(t.typacl, acldefault('T', t.typowner)), t.typowner) AS others
+		FROM pg_catalog.pg_type t
+		JOIN pg_catalog.pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+		WHERE t.typnamespace = 'payments'::regnamespace
+	LOOP
+		EXECUTE format('ALTER TYPE %s OWNER TO payments_owner', f.name);
+		IF f.others IS NOT NULL THEN
+			EXECUTE format('REVOKE ALL ON TYPE %s FROM %s CASCADE', f.name, f.others);
+		END IF;
 	END LOOP;
 END
 $$;
@@ -101,7 +118,9 @@ GRANT EXECUTE ON FUNCTION
 	payments.post_transaction(bigint[], bigint[], bigint[], text, text, text, timestamptz, boolean),
 	payments.reverse_transaction(bigint, text, text),
 	payments.post_split(bigint[], bigint[], bigint, bigint[], bigint, bigint, text, text, text, timestamptz),
-	payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz)
+	payments.exchange(bigint, bigint, numeric, bigint, bigint, boolean, numeric, text, text, timestamptz),
+	payments.close_account(bigint),
+	payments.set_account_hot(bigint, boolean, int)
 TO payments_app;
 
 GRANT EXECUTE ON FUNCTION
@@ -178,9 +197,9 @@ GRANT EXECUTE ON FUNCTION
 	payments._job_title(bigint),
 	payments._job_unlock(text),
 	payments._job_lock_in_transaction(text),
-	payments._job_call(bigint),
+	payments._job_step(bigint),
 	payments._job_record(bigint, jsonb),
-	payments._job_end(bigint, boolean, text, text),
+	payments._job_end(bigint, text, text),
 	payments._job_verify(text, int, boolean),
 	payments._job_reconcile(text, int),
 	payments._purge_job_run(interval),
@@ -205,7 +224,7 @@ GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int),
 	payments._job_activity(text, int, bigint, bigint, numeric), payments._short_number(numeric), payments._job_rate(bigint, timestamptz, timestamptz), payments._cron_next(text, timestamptz),
 	payments._cron_field(text, int, int, text[]), payments._cron_state(), payments._cron_here(), payments._cron_prefix(text),
 	payments._cron_jobs(text) TO payments_operator, payments_admin, payments_auditor;
-GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._worker_trouble(), payments._unarmed_reason(), payments._seal_overdue(), payments._system_identifier(),
+GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._worker_trouble(), payments._unarmed_reason(), payments._seal_overdue(), payments._sealing_off(), payments._system_identifier(),
 	payments._seal_head_line(bigint, bytea, timestamptz), payments._seal_head_check(text, text, text, text) TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._discrepancy_kinds(), payments._payouts(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;

@@ -65,6 +65,31 @@ END
 $$;
 COMMENT ON FUNCTION payments.guard_salt() IS 'Trigger: refuses another salt, and its loss once an operation derives from it (PY003).';
 
+CREATE FUNCTION payments._is_retiring() RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pay_is_retiring';
+COMMENT ON FUNCTION payments._is_retiring() IS 'Internal: is this within retire_partitions()?';
+
+-- A row of these excuses what is missing, and stops what would read it.  A restore brings them before there
+-- is a block, or as a superuser; what such a one makes up is for verify() to find.
+CREATE FUNCTION payments.guard_retired() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF payments._is_retiring()
+		OR NOT payments._has_rows('seal')
+		-- A subscription, which applies rows as the owner of the table; only superusers set it.
+		OR current_setting('session_replication_role') = 'replica'
+		OR (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+		RETURN new;
+	END IF;
+	RAISE EXCEPTION USING
+		ERRCODE = 'PY003',
+		MESSAGE = format('rows of table "%s" are written by retire_partitions() alone', tg_table_name),
+		HINT = 'Retire months with it, and restore data alone as a superuser.';
+END
+$$;
+COMMENT ON FUNCTION payments.guard_retired() IS
+'Trigger: refuses what retire_partitions() has not written, but for superusers, and before anything is sealed (PY003).';
+
 CREATE FUNCTION payments.forget_salt() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_forget_cached';
 COMMENT ON FUNCTION payments.forget_salt() IS 'Trigger: tells every session to read installation_salt anew.';
@@ -113,6 +138,7 @@ CREATE FUNCTION payments._guards_off() RETURNS TABLE (root text, tbl text, guard
 				WHEN 'guard_status' THEN 1 + 4
 				WHEN 'guard_account' THEN 1 + 2 + 16 + CASE d.name WHEN 'account' THEN 4 + 8 ELSE 0 END
 				WHEN 'guard_salt' THEN 1 + 2 + 8 + 16
+				WHEN 'guard_retired' THEN 1 + 2 + 4
 				WHEN 'guard_psp' THEN 1 + 2 + 8 + 16
 			END,
 			CASE g.trg WHEN 'guard_psp' THEN 4 ELSE 0 END

@@ -86,13 +86,9 @@ CREATE FUNCTION payments._setup_found() RETURNS SETOF text
 	LEFT JOIN pg_roles r ON r.oid = (x.acl).grantee
 	WHERE c.relnamespace = 'payments'::regnamespace
 	AND (x.acl).grantee <> c.relowner
-	-- Others have what a superuser gave them, but there is no reason to give them these.
-	AND (
-		(x.acl).grantee = 0
-		OR starts_with(r.rolname, 'payments_')
-		OR c.relispartition
-		OR c.relname = 'installation_salt'
-	)
+	AND ((x.acl).grantee = 0 OR payments._is_our_role(r.rolname))
+	UNION ALL
+	SELECT o.line FROM payments._grants_of_others() o
 $$;
 COMMENT ON FUNCTION payments._setup_found() IS 'Internal: what is there of the kinds of things that setup() makes, and of functions of the extension, each with its definition.';
 
@@ -158,8 +154,12 @@ BEGIN
 			HINT = 'Somebody has altered it. Make it again as it was, and call setup() again.';
 		RETURN;
 	END IF;
+	-- Nor what others have, and setup() could not take back.
 	UPDATE payments.installation
-	SET script = payments._setup_script(), made = ARRAY(SELECT payments._setup_found());
+	SET script = payments._setup_script(),
+		made = ARRAY(
+			SELECT f FROM payments._setup_found() f EXCEPT SELECT o.line FROM payments._grants_of_others() o
+		);
 END
 $$;
 COMMENT ON FUNCTION payments._setup_record() IS 'Internal: writes down what setup() has made, and says what it could not make as it was.';
@@ -187,6 +187,10 @@ CREATE FUNCTION payments._check_setup()
 		SELECT *
 		FROM payments._violation('functions are as setup() found them', d.functions, d.one_function)
 	) v
+	UNION ALL
+	SELECT v.*
+	FROM (SELECT count(*) AS n, min(s) AS one FROM payments._strangers() s) f
+	CROSS JOIN LATERAL payments._violation('nothing of others stands in for ours', f.n, f.one) v
 $$;
 COMMENT ON FUNCTION payments._check_setup() IS 'Internal: the invariants of what setup() makes, for check().';
 

@@ -6,7 +6,7 @@ CREATE FUNCTION payments._jobs()
 	RETURNS TABLE (
 		job text, schedule text, command text, arguments jsonb, catch_up text, period interval,
 		delay interval, alone boolean, max_steps int, enabled boolean, description text, added_at timestamptz,
-		builtin boolean
+		builtin boolean, written_by name
 	)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT DISTINCT ON (j.job) j.* FROM payments.job j ORDER BY j.job, j.builtin
@@ -98,57 +98,140 @@ END
 $$;
 COMMENT ON FUNCTION payments._job_period(text, text) IS 'Internal: the period that comes after a watermark.';
 
-CREATE FUNCTION payments._job_call(_run bigint) RETURNS text
-	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+CREATE FUNCTION payments._job_is_ours(_command text) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (
+		SELECT FROM pg_proc f
+		JOIN pg_language l ON l.oid = f.prolang
+		WHERE f.pronamespace = 'payments'::regnamespace
+		AND 'payments.' || f.proname = _command
+		AND l.lanname IN ('payments', 'c')
+	)
+$$;
+COMMENT ON FUNCTION payments._job_is_ours(text) IS 'Internal: is that a verb of ours, of which what a run has come to is not for the runner to say?';
+
+-- By name, and somebody may make another of that name: only who owns the schema may be able to.
+CREATE FUNCTION payments._job_schema_is_own(_schema name, _runner oid) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT bool_and(coalesce(u.oid IN (_runner, 'payments_owner'::regrole) OR u.rolsuper, false))
+	FROM (
+		SELECT CASE WHEN n.nspowner = 'pg_database_owner'::regrole THEN d.datdba ELSE n.nspowner END AS role
+		FROM pg_namespace n
+		JOIN pg_database d ON d.datname = current_database()
+		WHERE n.nspname = _schema
+		UNION ALL
+		SELECT a.grantee
+		FROM pg_namespace n
+		CROSS JOIN aclexplode(n.nspacl) a
+		WHERE n.nspname = _schema
+		AND a.privilege_type = 'CREATE'
+		AND a.grantee <> n.nspowner
+	) x
+	LEFT JOIN pg_roles u ON u.oid = x.role
+$$;
+COMMENT ON FUNCTION payments._job_schema_is_own(name, oid) IS 'Internal: can nobody but that role and superusers make functions in the schema?';
+
+CREATE FUNCTION payments._job_refuse(_job text, _problem text, _detail text, _hint text) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION USING
+		ERRCODE = '42501',
+		MESSAGE = format('job "%s" %s', _job, _problem),
+		DETAIL = _detail,
+		HINT = _hint;
+END
+$$;
+COMMENT ON FUNCTION payments._job_refuse(text, text, text, text) IS 'Internal: raises 42501.';
+
+-- Whoever may write into payments.job must not get hold of the rights of the role that runs it.
+CREATE FUNCTION payments._job_require_trust(_job payments.job) RETURNS void
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	runner record;
+	shipped record;
+	own boolean;
+	lacks boolean;
+	said text;
+BEGIN
+	SELECT u.oid, u.rolname, u.rolsuper INTO STRICT runner
+	FROM pg_roles u
+	WHERE u.rolname = payments._caller();
+	said := format(
+		'The job was run as "%s", and its row was written by "%s".', runner.rolname, _job.written_by);
+	-- Shipped rows are ours (core/shipped.sql).  Of others a superuser runs none: who knows what its
+	-- arguments make of a function.
+	IF NOT _job.builtin AND runner.rolsuper THEN
+		PERFORM payments._job_refuse(
+			_job.job, 'is not a shipped one, so no superuser runs it', said,
+			'Run it as a member of payments_admin that is no superuser; SELECT '
+				'payments.schedule_jobs(username => ...) has pg_cron do so.');
+	END IF;
+	-- How far a shipped job is, and what it has found, nothing else may say.
+	SELECT s.command, s.catch_up INTO shipped FROM payments.job s WHERE s.builtin AND s.job = _job.job;
+	IF FOUND AND (shipped.command, shipped.catch_up) <> (_job.command, _job.catch_up) THEN
+		PERFORM payments._job_refuse(
+			_job.job, format('is a shipped one: it runs %s, catch_up %s', shipped.command, shipped.catch_up),
+			said, 'Give what does something else a name of its own.');
+	END IF;
+	SELECT bool_and(
+			f.proowner = 'payments_owner'::regrole
+				OR f.proowner = runner.oid AND n.nspname <> 'payments'),
+		bool_or(NOT has_function_privilege(runner.oid, f.oid, 'EXECUTE'))
+	INTO own, lacks
+	FROM pg_proc f
+	JOIN pg_namespace n ON n.oid = f.pronamespace
+	WHERE n.nspname || '.' || f.proname = _job.command AND f.prokind = 'f';
+	IF own IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '42883',
+			MESSAGE = format('function %s of job "%s" does not exist', _job.command, _job.job),
+			HINT = 'Create it, or correct the row in payments.job.';
+	END IF;
+	-- Of ours what is shipped as a job, and no other: some do as they are told.
+	IF split_part(_job.command, '.', 1) = 'payments' THEN
+		IF NOT EXISTS (SELECT FROM payments.job s WHERE s.builtin AND s.command = _job.command) OR lacks THEN
+			PERFORM payments._job_refuse(
+				_job.job, format('must not run function %s', _job.command), said,
+				'Of ours it may run what shipped jobs run.');
+		END IF;
+		RETURN;
+	END IF;
+	IF NOT own OR lacks THEN
+		PERFORM payments._job_refuse(
+			_job.job, format('must not run function %s', _job.command), said,
+			'It may run what shipped jobs run, what belongs to the role that runs it, and what a superuser '
+				'has given to payments_owner: ALTER FUNCTION ... OWNER TO payments_owner.');
+	ELSIF NOT payments._job_schema_is_own(split_part(_job.command, '.', 1)::name, runner.oid) THEN
+		PERFORM payments._job_refuse(
+			_job.job,
+			format('must not run function %s: others can make functions in its schema', _job.command), said,
+			'Move it into a schema that belongs to the role that runs the job, or to a superuser, and in '
+				'which nobody else may CREATE.');
+	ELSIF _job.written_by <> runner.rolname
+		AND NOT EXISTS (SELECT FROM pg_roles u WHERE u.rolname = _job.written_by AND u.rolsuper) THEN
+		PERFORM payments._job_refuse(
+			_job.job, format('must not run function %s: its row was written by another role', _job.command),
+			said,
+			'Who writes the arguments says what the function does: run it as the role that wrote the row, or '
+				'let the one that runs it, or a superuser, write it.');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION payments._job_require_trust(payments.job) IS
+'Internal: may the caller run the job? Raises 42883 (no such function), 42501 (a function or a row that is not trusted).';
+
+CREATE FUNCTION payments._job_call(_run bigint, OUT query text, OUT ours boolean) RETURNS record
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' AS $$
 DECLARE
 	r payments.job_run;
 	j payments.job;
 	p record;
-	runner record;
 	given text;
-	trusted boolean;
 BEGIN
 	SELECT * INTO STRICT r FROM payments.job_run x WHERE x.run_id = _run;
 	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
-	-- Whoever may write into payments.job must not get hold of the rights of the role that runs it.  Shipped
-	-- rows are ours (core/shipped.sql).  Of others a superuser runs none: who knows what its arguments make
-	-- of a function.
-	SELECT u.oid, u.rolname, u.rolsuper INTO STRICT runner
-	FROM pg_roles u
-	WHERE u.rolname = payments._caller();
-	IF NOT j.builtin AND runner.rolsuper THEN
-		RAISE EXCEPTION USING
-			ERRCODE = '42501',
-			MESSAGE = format('job "%s" is not a shipped one, so no superuser runs it', j.job),
-			HINT = 'Run it as a member of payments_admin that is no superuser; SELECT '
-				'payments.schedule_jobs(username => ...) has pg_cron do so.';
-	END IF;
-	-- Of ours what is shipped as a job, and no other: some do as they are told.
-	SELECT bool_and(
-		f.proowner = runner.oid
-			OR f.proowner = 'payments_owner'::regrole
-			AND (
-				n.nspname <> 'payments'
-				OR EXISTS (SELECT FROM payments.job s WHERE s.builtin AND s.command = j.command)
-			))
-	INTO trusted
-	FROM pg_proc f
-	JOIN pg_namespace n ON n.oid = f.pronamespace
-	WHERE n.nspname || '.' || f.proname = j.command AND f.prokind = 'f';
-	IF trusted IS NULL THEN
-		RAISE EXCEPTION USING
-			ERRCODE = '42883',
-			MESSAGE = format('function %s of job "%s" does not exist', j.command, j.job),
-			HINT = 'Create it, or correct the row in payments.job.';
-	ELSIF NOT trusted THEN
-		RAISE EXCEPTION USING
-			ERRCODE = '42501',
-			MESSAGE = format('function %s of job "%s" is none that it may run', j.command, j.job),
-			DETAIL = format('The job was run as "%s".', runner.rolname),
-			HINT = 'It may run what shipped jobs run, what belongs to the role that runs it, and what a '
-				'superuser has given to payments_owner: ALTER FUNCTION ... OWNER TO payments_owner.';
-	END IF;
+	PERFORM payments._job_require_trust(j);
 	SELECT string_agg(format('%I => %L', a.key, a.value), ', ' ORDER BY a.key) INTO given
 	FROM jsonb_each_text(j.arguments) a;
 	IF j.catch_up = 'watermark' THEN
@@ -156,19 +239,40 @@ BEGIN
 	ELSIF j.catch_up = 'periods' THEN
 		SELECT * INTO p FROM payments._job_period(j.job, r.watermark);
 		IF p.to_time + j.delay > clock_timestamp() THEN
-			RETURN NULL;
+			RETURN;
 		END IF;
 		given := concat_ws(', ', format('from_time => %L, to_time => %L', p.from_time, p.to_time), given);
 	END IF;
-	RETURN format('SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), ''[]'') FROM %s(%s) r',
+	-- Of one look at the row: another one may have been written meanwhile.
+	ours := payments._job_is_ours(j.command);
+	query := format('SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.to_jsonb(r)), ''[]'') FROM %s(%s) r',
 		j.command, given);
 END
 $$;
 COMMENT ON FUNCTION payments._job_call(bigint) IS
-'Internal: the query that is a run''s next step, null when nothing is left to do. Raises 42883 (no such function), 42501 (a function or a row that is not trusted).';
+'Internal: the query that is a run''s next step, null when nothing is left to do; ours: it is a verb of ours. Raises 42883 (no such function), 42501 (a function or a row that is not trusted).';
 
-CREATE FUNCTION payments._job_record(_run bigint, _answer jsonb) RETURNS boolean
-	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+CREATE FUNCTION payments._job_running(_run bigint) RETURNS text
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text;
+BEGIN
+	SELECT x.job INTO name
+	FROM payments.job_run x
+	WHERE x.run_id = _run AND x.result = 'running' AND x.pid = pg_backend_pid() FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'PY901',
+			MESSAGE = format('run %s is not running in this session', coalesce(_run::text, 'null')),
+			HINT = 'Somebody ended it in payments.job_run; run the job again.';
+	END IF;
+	RETURN name;
+END
+$$;
+COMMENT ON FUNCTION payments._job_running(bigint) IS 'Internal: locks a run of this session, and returns its job. Raises PY901.';
+
+CREATE FUNCTION payments._job_note(_run bigint, _answer jsonb) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 	SET datestyle = 'ISO' AS $$
 DECLARE
 	r payments.job_run;
@@ -178,15 +282,10 @@ DECLARE
 	all_rows bigint;
 	next text;
 BEGIN
-	SELECT * INTO r FROM payments.job_run x WHERE x.run_id = _run AND x.result = 'running' FOR UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'PY901',
-			MESSAGE = format('run %s is not running', _run),
-			HINT = 'Somebody ended it in payments.job_run; run the job again.';
-	END IF;
+	SELECT * INTO STRICT r FROM payments.job_run x WHERE x.run_id = _run;
 	SELECT * INTO STRICT j FROM payments._jobs() x WHERE x.job = r.job;
-	-- A number is a count; an object counts what it says, else as one row; ok = false makes it a finding.
+	-- A number is a count; an object counts what it says, else as one row; ok = false makes it a finding,
+	-- and so does what was refused.
 	SELECT coalesce(
 		sum(
 			CASE
@@ -195,24 +294,26 @@ BEGIN
 				ELSE 1
 			END),
 		0),
-		count(*) FILTER (WHERE a.e -> 'ok' = 'false')
+		count(*) FILTER (WHERE a.e -> 'ok' = 'false' OR a.e ->> 'refused' IS NOT NULL)
 	INTO done_rows, found_rows
 	FROM jsonb_array_elements(_answer) a (e)
 	WHERE jsonb_typeof(a.e) IN ('number', 'object');
 	-- How many there are: in all, or besides those that are done.
 	SELECT max(coalesce((a.e ->> 'total')::bigint, r.rows + done_rows + (a.e ->> 'left')::bigint))
 	INTO all_rows FROM jsonb_array_elements(_answer) a (e) WHERE jsonb_typeof(a.e) = 'object';
+	-- What was found first stays as it was found.
 	INSERT INTO payments.job_finding AS f (job, subject, detail, run_id, found_at, last_run_id, last_found_at)
-	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, _run, clock_timestamp(), _run, clock_timestamp()
+	SELECT DISTINCT ON (x.subject) r.job, x.subject, x.e, _run, clock_timestamp(), _run,
+		clock_timestamp()
 	FROM (
-		SELECT a.e, coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e::text) AS subject
+		SELECT a.e,
+			coalesce(a.e ->> 'subject', a.e ->> 'invariant', a.e ->> 'partition', a.e::text) AS subject
 		FROM jsonb_array_elements(payments._mask_value(_answer)) a (e)
-		WHERE a.e -> 'ok' = 'false'
+		WHERE a.e -> 'ok' = 'false' OR a.e ->> 'refused' IS NOT NULL
 	) x
 	ON CONFLICT (job, md5(subject))
 	WHERE resolved_at IS NULL
-	DO UPDATE SET detail = excluded.detail, last_run_id = excluded.last_run_id,
-		last_found_at = excluded.last_found_at;
+	DO UPDATE SET last_run_id = excluded.last_run_id, last_found_at = excluded.last_found_at;
 	next := r.watermark;
 	IF j.catch_up = 'watermark' THEN
 		SELECT a.e ->> 'watermark' INTO next
@@ -241,19 +342,74 @@ BEGIN
 	END;
 END
 $$;
-COMMENT ON FUNCTION payments._job_record(bigint, jsonb) IS
+COMMENT ON FUNCTION payments._job_note(bigint, jsonb) IS
 'Internal: writes down what a step has returned, in its transaction: counts, findings and watermark. True when the run is finished.';
 
-CREATE FUNCTION payments._job_end(_run bigint, _finished boolean, _sqlstate text, _error text) RETURNS void
-	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
+CREATE FUNCTION payments._job_close_run(_run bigint, _result text, _sqlstate text, _error text) RETURNS void
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	UPDATE payments.job_run r
 	SET ended_at = clock_timestamp(), sqlstate = _sqlstate, error = payments._mask_value(_error),
-		result = CASE WHEN _sqlstate IS NOT NULL THEN 'failed' WHEN _finished THEN 'done' ELSE 'partial' END
-	WHERE r.run_id = _run AND r.result = 'running';
+		result = _result
+	WHERE r.run_id = _run AND r.result = 'running' AND r.pid = pg_backend_pid()
+$$;
+COMMENT ON FUNCTION payments._job_close_run(bigint, text, text, text) IS 'Internal: ends a run of this session.';
+
+-- A verb of ours is called and written down in one: what it has come to is nobody else's to say.
+CREATE FUNCTION payments._job_step(_run bigint, OUT finished boolean, OUT query text) RETURNS record
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+	SET datestyle = 'ISO' AS $$
+DECLARE
+	next record;
+	answer jsonb;
+BEGIN
+	PERFORM payments._job_running(_run);
+	SELECT c.query, c.ours INTO next FROM payments._job_call(_run) c;
+	IF next.query IS NULL THEN
+		finished := true;
+	ELSIF next.ours THEN
+		EXECUTE next.query INTO answer;
+		finished := payments._job_note(_run, answer);
+	ELSE
+		query := next.query;
+	END IF;
+	IF finished THEN
+		PERFORM payments._job_close_run(_run, 'done', NULL, NULL);
+	END IF;
 END
 $$;
-COMMENT ON FUNCTION payments._job_end(bigint, boolean, text, text) IS 'Internal: ends a run.';
+COMMENT ON FUNCTION payments._job_step(bigint) IS
+'Internal: the next step of a run; true when the run is finished and ended. query: the step, for the runner to run and _job_record() to write down. Raises what the step raises, 42883, 42501, PY901.';
+
+CREATE FUNCTION payments._job_record(_run bigint, _answer jsonb) RETURNS boolean
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text := payments._job_running(_run);
+	finished boolean;
+BEGIN
+	IF EXISTS (SELECT FROM payments.job j WHERE j.job = name AND payments._job_is_ours(j.command)) THEN
+		PERFORM payments._job_refuse(
+			name, 'writes down itself what it has come to', 'It runs a verb of payments.',
+			'CALL payments.run_job(...) runs it.');
+	END IF;
+	finished := payments._job_note(_run, _answer);
+	IF finished THEN
+		PERFORM payments._job_close_run(_run, 'done', NULL, NULL);
+	END IF;
+	RETURN finished;
+END
+$$;
+COMMENT ON FUNCTION payments._job_record(bigint, jsonb) IS
+'Internal: writes down what a step has returned that the runner has run. True when the run is finished and ended. Raises 42501 for a job that runs a verb of ours, PY901.';
+
+CREATE FUNCTION payments._job_end(_run bigint, _sqlstate text, _error text) RETURNS void
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM payments._job_close_run(
+		_run, CASE WHEN _sqlstate IS NOT NULL THEN 'failed' ELSE 'partial' END, _sqlstate, _error);
+END
+$$;
+COMMENT ON FUNCTION payments._job_end(bigint, text, text) IS
+'Internal: ends a run that is not finished; with a SQLSTATE it has failed.';
 
 CREATE FUNCTION payments._job_max_steps(_run bigint, OUT max_steps int, OUT alone boolean) RETURNS record
 	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -373,9 +529,11 @@ BEGIN
 			pg_catalog.set_config('application_name', payments._job_title(run), true);
 		-- An error ends all of this, so the lock must go with the transaction.
 		PERFORM payments._job_lock_in_transaction(run_job.job);
-		step := payments._job_call(run);
-		EXECUTE step INTO answer;
-		PERFORM payments._job_record(run, answer), payments._job_end(run, true, NULL, NULL);
+		SELECT s.finished, s.query INTO finished, step FROM payments._job_step(run) s;
+		IF step IS NOT NULL THEN
+			EXECUTE step INTO answer;
+			PERFORM payments._job_record(run, answer);
+		END IF;
 		COMMIT;
 		RETURN;
 	END IF;
@@ -384,10 +542,8 @@ BEGIN
 		BEGIN
 			PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
 				pg_catalog.set_config('application_name', payments._job_title(run), true);
-			step := payments._job_call(run);
-			IF step IS NULL THEN
-				finished := true;
-			ELSE
+			SELECT s.finished, s.query INTO finished, step FROM payments._job_step(run) s;
+			IF step IS NOT NULL THEN
 				EXECUTE step INTO answer;
 				finished := payments._job_record(run, answer);
 			END IF;
@@ -399,7 +555,7 @@ BEGIN
 		EXIT WHEN finished OR failed_with IS NOT NULL;
 	END LOOP;
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-	PERFORM payments._job_end(run, finished, failed_with, failed_message);
+	PERFORM payments._job_end(run, failed_with, failed_message);
 	failed_detail := concat_ws(
 		' ', nullif(failed_detail, ''), format('It was run %s of job "%s".', run, run_job.job));
 	failed_hint := coalesce(nullif(failed_hint, ''), 'The next run goes on from where this one has come to.');
@@ -479,17 +635,28 @@ CREATE FUNCTION payments._purge_job_run(keep interval) RETURNS bigint
 DECLARE
 	purged bigint;
 BEGIN
-	-- The last run of each job stays: it says when that was.
+	IF _purge_job_run.keep IS NULL OR _purge_job_run.keep < interval '1 day' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'runs are kept for a day at least',
+			HINT = 'Pass for example keep => ''90 days''.';
+	END IF;
+	-- The last run of each job stays: it says when that was.  So do those that found what is open still.
 	DELETE FROM payments.job_run d
 	WHERE d.run_id IN (
 		SELECT r.run_id
 		FROM payments.job_run r
 		WHERE r.ended_at < clock_timestamp() - _purge_job_run.keep
 		AND EXISTS (SELECT FROM payments.job_run n WHERE n.job = r.job AND n.run_id > r.run_id)
+		AND NOT EXISTS (
+			SELECT FROM payments.job_finding f
+			WHERE f.resolved_at IS NULL AND r.run_id IN (f.run_id, f.last_run_id)
+		)
 		ORDER BY r.run_id LIMIT 1000
 	);
 	GET DIAGNOSTICS purged = ROW_COUNT;
 	RETURN purged;
 END
 $$;
-COMMENT ON FUNCTION payments._purge_job_run(interval) IS 'Internal: removes up to 1000 rows of job_run that ended longer ago, and returns how many.';
+COMMENT ON FUNCTION payments._purge_job_run(interval) IS
+'Internal: removes up to 1000 rows of job_run that ended longer ago (a day at least), and returns how many. Raises 22023.';

@@ -131,13 +131,14 @@ CREATE TABLE payments.job (
 	description text,
 	added_at timestamptz DEFAULT now(),
 	builtin boolean NOT NULL DEFAULT false,
+	written_by name NOT NULL DEFAULT current_user,
 	PRIMARY KEY (job, builtin),
 	CONSTRAINT job_period_of_periods CHECK ((period IS NOT NULL) = (catch_up = 'periods'))
 );
 COMMENT ON TABLE payments.job IS 'what is to run by the clock; a row of yours (builtin = false) with the same name wins over a shipped one. SELECT payments.schedule_jobs() tells pg_cron of changes';
 COMMENT ON COLUMN payments.job.job IS 'name, for run_job()';
 COMMENT ON COLUMN payments.job.schedule IS 'cron schedule, in UTC: minute, hour, day of the month, month, day of the week; or @hourly, @daily, @weekly, @monthly, @yearly, @reboot';
-COMMENT ON COLUMN payments.job.command IS 'schema.function: one that a shipped job runs, or that belongs to the role that runs the job, or that a superuser has given to payments_owner; superusers run shipped rows only';
+COMMENT ON COLUMN payments.job.command IS 'schema.function: one that a shipped job runs; or, in a schema in which nobody else may create one, one that belongs to the role that runs the job, or that a superuser has given to payments_owner, if that role or a superuser has written the row. Superusers run shipped rows only';
 COMMENT ON COLUMN payments.job.arguments IS 'arguments by name, besides those that catch_up gives';
 COMMENT ON COLUMN payments.job.catch_up IS 'how a run goes on, each call a transaction. once: one call does all that was missed. batches: calls until it returns 0. watermark: calls with watermark => what the last call returned, until it says done. periods: one call with from_time and to_time for each period that is over';
 COMMENT ON COLUMN payments.job.period IS 'of catch_up periods: length of one; they begin at whole days, hours or months of UTC';
@@ -148,6 +149,7 @@ COMMENT ON COLUMN payments.job.enabled IS 'false: not scheduled; run_job() still
 COMMENT ON COLUMN payments.job.description IS 'what it is for';
 COMMENT ON COLUMN payments.job.added_at IS 'when the row was made: what was due before was not missed; null of shipped ones: when setup() was run';
 COMMENT ON COLUMN payments.job.builtin IS 'shipped with the extension';
+COMMENT ON COLUMN payments.job.written_by IS 'role that wrote the row last; of a superuser''s writing, what he says, so that a dump keeps it. A function that is not shipped runs for that role only, or for anybody when it is a superuser';
 
 -- Odd minutes: everybody's cron jobs run at the full hour.
 -- Closing freezes, and retiring removes: neither can be taken back, so somebody
@@ -173,5 +175,20 @@ INSERT INTO payments.job (job, schedule, command, arguments, catch_up, period, d
 -- Whether statements are to be issued, and of which periods, is for somebody to decide.
 INSERT INTO payments.job (job, schedule, command, catch_up, period, delay, enabled, description, added_at, builtin) VALUES
 	('issue_statements', '7 6 * * *', 'payments._job_issue_statements', 'periods', '1 month', '6 hours', false, 'issues the statements of each month that is over', NULL, true);
+
+-- Its arguments say what a function of somebody does.
+CREATE FUNCTION payments.guard_job_writer() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+		new.written_by := current_user;
+	END IF;
+	RETURN new;
+END
+$$;
+COMMENT ON FUNCTION payments.guard_job_writer() IS 'Trigger: notes who writes a row of payments.job.';
+CREATE TRIGGER guard_job_writer BEFORE INSERT OR UPDATE ON payments.job
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_job_writer();
+ALTER TABLE payments.job ENABLE ALWAYS TRIGGER guard_job_writer;
 
 SELECT pg_catalog.pg_extension_config_dump('payments.job', 'WHERE NOT builtin');

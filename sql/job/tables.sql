@@ -68,8 +68,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS job_finding_open ON payments.job_finding (job,
 COMMENT ON TABLE payments.job_finding IS 'what jobs have found wrong: violated invariants, rows that were tampered with. Stays open until a person calls resolve_finding()';
 COMMENT ON COLUMN payments.job_finding.finding_id IS 'for resolve_finding()';
 COMMENT ON COLUMN payments.job_finding.job IS 'job.job';
-COMMENT ON COLUMN payments.job_finding.subject IS 'what it is about: found again while open, it is the same row';
-COMMENT ON COLUMN payments.job_finding.detail IS 'the row that the job''s function returned last about it';
+COMMENT ON COLUMN payments.job_finding.subject IS 'what it is about: found again while open, it is the same row, as it was';
+COMMENT ON COLUMN payments.job_finding.detail IS 'the row that the job''s function returned about it when it was found';
 COMMENT ON COLUMN payments.job_finding.run_id IS 'job_run.run_id that found it';
 COMMENT ON COLUMN payments.job_finding.found_at IS 'when it was found first';
 COMMENT ON COLUMN payments.job_finding.last_run_id IS 'job_run.run_id that found it last';

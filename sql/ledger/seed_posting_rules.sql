@@ -45,7 +45,7 @@ CREATE TABLE payments.posting_rule (
 	PRIMARY KEY (event, leg, builtin)
 );
 COMMENT ON TABLE payments.posting_rule IS 'which postings a money movement causes; your rows (builtin = false) for an event replace the shipped ones as a whole';
-COMMENT ON COLUMN payments.posting_rule.event IS 'movement.kind: capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, late_capture; or what settlement files book: settled_fee and others';
+COMMENT ON COLUMN payments.posting_rule.event IS 'movement.kind: capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, late_capture, refund_to_suspense, dispute_lost_to_suspense; of a payment that came to nothing late_refund, late_refund_failed, late_dispute_lost in place of those without late_; or what settlement files book: settled_fee and others';
 COMMENT ON COLUMN payments.posting_rule.leg IS 'number of the posting within the event';
 COMMENT ON COLUMN payments.posting_rule.debit IS 'account_template.code of the account debited with the whole amount; {psp}, {bank} as there; it must have a template';
 COMMENT ON COLUMN payments.posting_rule.credit IS 'account_template.code of the account credited with the whole amount';
@@ -91,6 +91,17 @@ INSERT INTO payments.posting_rule (event, leg, debit, credit, description, built
 	('dispute_won', 1, 'psp_receivable:{psp}', 'dispute_reserve', 'dispute won, money back', true),
 	('dispute_lost', 1, 'merchant_balance', 'dispute_reserve', 'dispute lost', true),
 	('late_capture', 1, 'psp_receivable:{psp}', 'suspense', 'captured after the payment was final', true);
+
+-- Of a payment that was over without money.  What came late is in suspense and
+-- was never the merchant's, so neither is what is given back of it.  A refund
+-- that was heard of while the payment was open, and was the merchant's then, is
+-- taken over when it comes to nothing.
+INSERT INTO payments.posting_rule (event, leg, debit, credit, description, builtin) VALUES
+	('late_refund', 1, 'suspense', 'psp_receivable:{psp}', 'what came late was refunded', true),
+	('late_refund_failed', 1, 'psp_receivable:{psp}', 'suspense', 'refund of what came late failed, money back', true),
+	('late_dispute_lost', 1, 'suspense', 'dispute_reserve', 'dispute of what came late lost', true),
+	('refund_to_suspense', 1, 'suspense', 'merchant_balance', 'refunded before the payment came to nothing', true),
+	('dispute_lost_to_suspense', 1, 'suspense', 'merchant_balance', 'dispute lost before the payment came to nothing', true);
 
 -- What settlement files book, by batch, merchant and currency; below zero it is
 -- posted the other way.  Charges, refunds and disputes are no part of this:

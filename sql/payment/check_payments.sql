@@ -19,6 +19,7 @@ BEGIN
 	FROM payments.payment p
 	LEFT JOIN (
 		SELECT m.payment_id, sum(m.amount) FILTER (WHERE m.kind = 'capture') AS captured,
+			max(m.amount) FILTER (WHERE m.kind IN ('authorize', 'capture')) AS authorized,
 			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund'), 0)
 				- coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund_failed'), 0) AS refunded,
 			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute'), 0)
@@ -27,7 +28,8 @@ BEGIN
 		GROUP BY m.payment_id
 	) m USING (payment_id)
 	-- What is beyond the room is booked and an exception.
-	WHERE (p.captured, p.refunded, p.disputed) IS DISTINCT FROM (coalesce(m.captured, 0),
+	WHERE (p.captured, p.authorized, p.refunded, p.disputed) IS DISTINCT FROM (coalesce(m.captured, 0),
+		coalesce(m.authorized, 0),
 		least(coalesce(m.refunded, 0), p.captured - p.refund_pending),
 		least(coalesce(m.disputed, 0), p.captured - p.refund_pending - p.refunded));
 	RETURN QUERY
@@ -63,11 +65,139 @@ BEGIN
 		FROM payments.movement m
 		JOIN payments.operation o USING (operation_id)
 		-- What a person has said may be the same charge under a wrong id.
-		WHERE m.kind IN ('capture', 'late_capture') AND o.kind = 'charge' AND m.source <> 'person'
+		WHERE m.kind IN ('capture', 'late_capture')
+		AND o.kind = 'charge'
+		AND m.source <> 'person'
+		-- A second one that somebody has dealt with is done with; its exception keeps who and how.
+		AND NOT EXISTS (
+			SELECT FROM payments.exception x
+			WHERE x.psp = m.psp
+			AND x.object_id = m.object_id
+			AND m.kind = 'late_capture'
+			AND x.kind IN ('duplicate', 'after_cancel')
+			AND x.resolved_at IS NOT NULL
+		)
 		GROUP BY m.payment_id
 		HAVING count(*) > 1
 	) x;
 	RETURN QUERY SELECT * FROM payments._violation('at most one charge of a payment succeeded', n, s);
+
+	-- Of words that came after its end a person has been told.
+	SELECT count(*), min(format('operation %s: %s', o.operation_id, o.status)) INTO n, s
+	FROM payments.operation o
+	LEFT JOIN payments.payment p ON p.payment_id = o.payment_id
+	LEFT JOIN (
+		SELECT m.payment_id, bool_or(m.kind IN ('capture', 'late_capture')) AS captured,
+			bool_or(m.kind IN ('authorize', 'capture', 'late_capture')) AS authorized,
+			bool_or(m.kind = 'void') AS voided
+		FROM payments.movement m
+		GROUP BY m.payment_id
+	) a ON a.payment_id = o.payment_id
+	LEFT JOIN (
+		SELECT m.operation_id, m.kind, max(m.amount) AS amount, min(m.recorded_at) AS told_at
+		FROM payments.movement m
+		WHERE m.kind IN ('capture', 'refund')
+		AND NOT EXISTS (
+			SELECT FROM payments.movement u
+			WHERE u.psp = m.psp
+			AND u.object_id = m.object_id
+			AND m.kind = 'refund'
+			AND u.kind = 'refund_failed'
+		)
+		GROUP BY m.operation_id, m.kind
+	) d ON d.operation_id = o.operation_id
+		AND d.kind = CASE o.kind WHEN 'refund' THEN 'refund' ELSE 'capture' END
+	LEFT JOIN payments.movement r
+		ON o.kind = 'refund'
+		AND r.psp = o.psp
+		AND r.object_id = o.psp_object_id
+		AND r.kind = 'refund'
+		AND r.payment_id = o.payment_id
+	LEFT JOIN payments.movement f ON f.psp = r.psp AND f.object_id = r.object_id AND f.kind = 'refund_failed'
+	WHERE (o.completed_at IS NULL) <> (o.status NOT IN ('succeeded', 'failed', 'cancelled'))
+	OR (o.completed_at IS NULL) <> (o.source IS NULL)
+	OR CASE
+		WHEN o.status = 'succeeded'
+			THEN NOT coalesce(CASE
+				WHEN o.kind IN ('charge', 'capture') THEN a.captured
+				WHEN o.kind = 'authorize' THEN a.authorized
+				WHEN o.kind = 'void' THEN a.voided OR p.status IN ('cancelled', 'failed', 'expired')
+				WHEN o.kind = 'refund' THEN r.object_id IS NOT NULL AND f.object_id IS NULL
+				ELSE true
+			END, false)
+		WHEN o.status IN ('failed', 'cancelled')
+			THEN o.kind IN ('charge', 'capture', 'refund')
+				AND d.amount = o.amount
+				AND d.told_at <= o.completed_at
+				-- That others have captured it in another amount may have been told before.
+				AND NOT (
+					o.kind = 'capture'
+					AND o.failure_code = 'captured_otherwise'
+					AND EXISTS (
+						SELECT FROM payments.exception e
+						WHERE e.operation_id = o.operation_id AND e.kind = 'conflicted'
+					)
+				)
+		ELSE false
+	END;
+	RETURN QUERY
+	SELECT * FROM payments._violation('an operation has succeeded when its money has moved', n, s);
+
+	SELECT count(*), min(o.operation_id::text) INTO n, s
+	FROM payments.operation o
+	LEFT JOIN (
+		SELECT t.operation_id, count(*) AS attempts, max(t.generation) AS generation,
+			max(t.claimed_at) AS claimed_at
+		FROM payments.attempt t
+		GROUP BY t.operation_id
+	) a ON a.operation_id = o.operation_id
+	LEFT JOIN (
+		SELECT r.operation_id, max(r.answered_at) AS answered_at
+		FROM payments.attempt_answer r
+		GROUP BY r.operation_id
+	) r ON r.operation_id = o.operation_id
+	LEFT JOIN (
+		SELECT l.operation_id, max(l.decided_at) AS decided_at
+		FROM payments.dead_letter l
+		GROUP BY l.operation_id
+	) l ON l.operation_id = o.operation_id
+	LEFT JOIN (
+		SELECT h.operation_id, count(*) AS declines
+		FROM payments.payment_status h
+		WHERE h.event = 'soft_decline'
+		GROUP BY h.operation_id
+	) h ON h.operation_id = o.operation_id
+	WHERE o.attempts <> coalesce(a.attempts, 0)
+	OR a.generation > o.generation
+	OR o.key_used_at > greatest(o.created_at, a.claimed_at, r.answered_at, l.decided_at)
+	-- Each soft decline began a generation.
+	OR (
+		o.generation <> 1 + coalesce(h.declines, 0)
+		AND NOT EXISTS (SELECT FROM payments.payment_retired x WHERE x.payment_id = o.payment_id)
+	);
+	RETURN QUERY
+	SELECT *
+	FROM payments._violation('attempts, generation and key of an operation are those of its attempts', n, s);
+
+	SELECT count(*), min(x.payment_id::text) INTO n, s
+	FROM (
+		SELECT b.payment_id
+		FROM payments.posting b
+		JOIN payments.payment p ON p.payment_id = b.payment_id
+		WHERE b.kind IN ('refund', 'refund_failed', 'refund_to_suspense', 'dispute_lost',
+			'dispute_lost_to_suspense')
+		AND p.captured = 0
+		AND p.status IN ('failed', 'cancelled', 'expired')
+		GROUP BY b.payment_id
+		-- A rule may have more legs than one.
+		HAVING count(DISTINCT regexp_replace(b.reference, ':[0-9]+$', ''))
+				FILTER (WHERE b.kind IN ('refund', 'dispute_lost'))
+			> count(DISTINCT regexp_replace(b.reference, ':[0-9]+$', ''))
+				FILTER (WHERE b.kind NOT IN ('refund', 'dispute_lost'))
+	) x;
+	RETURN QUERY
+	SELECT *
+	FROM payments._violation('what is given back of a payment without money is taken from suspense', n, s);
 
 	SELECT count(*), min(h.payment_id::text) INTO n, s
 	FROM (
@@ -124,6 +254,25 @@ BEGIN
 	RETURN QUERY
 	SELECT *
 	FROM payments._violation('an open operation is queued or a dead letter, a finished one is neither', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	LEFT JOIN payments.payment_status h ON h.payment_id = p.payment_id AND h.seq = p.seq
+	WHERE CASE
+		WHEN p.captured > 0 THEN coalesce(p.failure_code, p.failure_message) IS NOT NULL
+		WHEN h.event = 'decline' THEN p.failure_code IS DISTINCT FROM h.code
+	END;
+	RETURN QUERY
+	SELECT *
+	FROM payments._violation('why a payment failed is what its history says, and none did both', n, s);
+
+	-- No schedule and no PSP puts anything off for longer.
+	SELECT count(*), min(format('operation %s: due %s', q.operation_id, q.due_at)) INTO n, s
+	FROM payments.queue q
+	WHERE q.due_at > now() + interval '1 day' + greatest(
+		interval '25 days',
+		(SELECT max(r.delay) FROM payments.retry_schedule r));
+	RETURN QUERY SELECT * FROM payments._violation('nothing in the queue is put off for good', n, s);
 
 	SELECT count(*), min(p.payment_id::text) INTO n, s
 	FROM payments.payment p
@@ -201,6 +350,22 @@ BEGIN
 	) x;
 	RETURN QUERY SELECT * FROM payments._violation('a PSP key was only ever sent with the same bytes', n, s);
 
+	-- Every reference that a PSP knows begins with what derives from the salt.
+	SELECT count(*), min(x.what) INTO n, s
+	FROM (
+		SELECT 'it is gone' AS what
+		WHERE NOT EXISTS (SELECT FROM payments.installation_salt)
+		UNION ALL
+		SELECT 'operation ' || o.operation_id
+		FROM payments.operation o
+		WHERE CASE
+			WHEN EXISTS (SELECT FROM payments.installation_salt) THEN payments._is_foreign(o.psp_ref)
+		END
+	) x;
+	RETURN QUERY
+	SELECT *
+	FROM payments._violation('the salt of the installation is that which its operations derive from', n, s);
+
 	SELECT count(*), min(p.payment_id::text) INTO n, s
 	FROM payments.payment p
 	WHERE NOT EXISTS (
@@ -223,9 +388,7 @@ BEGIN
 	OR (h.id IS NULL AND r.seq IS NULL)
 	OR (
 		e.rows IS NULL
-		AND h.recorded_at >= coalesce(
-			(SELECT max(x.to_time) FROM payments.partition_retired x WHERE x.table_name = 'event'),
-			'-infinity')
+		AND h.recorded_at >= coalesce(payments._retired_to('event'), '-infinity')
 	);
 	RETURN QUERY SELECT * FROM payments._violation('every status row has one event', n, s);
 

@@ -341,7 +341,7 @@ CREATE INDEX IF NOT EXISTS movement_recorded_at ON payments.movement USING brin 
 COMMENT ON TABLE payments.movement IS 'money that moved at a PSP, append-only.  One row for each object and kind, from whichever side and however often it is heard of; amounts of a payment are sums of these.  Written under the payment''s lock by answers, inquiries and webhooks, with their postings';
 COMMENT ON COLUMN payments.movement.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.movement.object_id IS 'the PSP''s id of what moved it, or of what it says: payment, refund, fee or dispute';
-COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, or late_capture: money that came when nobody waited for it, kept in suspense.  Moving nothing: authorize, void; refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
+COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, or late_capture: money that came when nobody waited for it, kept in suspense.  refund_to_suspense, dispute_lost_to_suspense: the payment has come to nothing, and what the merchant had borne of it is taken from suspense.  Moving nothing: authorize, void; refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
 COMMENT ON COLUMN payments.movement.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.movement.operation_id IS 'operation that asked for it; null: none of ours';
 COMMENT ON COLUMN payments.movement.amount IS 'minor units, above zero; kind says the direction';

@@ -86,6 +86,7 @@ SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
 		s.unfit,
 		CASE WHEN payments._worker_pid() IS NOT NULL AND i.worker_enabled AND NOT pg_is_in_recovery()
 			THEN payments._seal_overdue() || ': end what has been open for long in pg_stat_activity and pg_prepared_xacts, and see the server log' END,
+		payments._sealing_off(),
 		CASE WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_health' END), ''),
 		-- Nothing is in the way, and yet no round is made.
 		CASE WHEN q.oldest_due < now() - interval '1 minute'

@@ -39,6 +39,16 @@ CREATE FUNCTION payments._retired_until(table_name text) RETURNS timestamptz
 COMMENT ON FUNCTION payments._retired_until(text) IS
 'Internal: from when on the rows of a partitioned table are here; null when none were retired. It waits for a retirement that is about to commit, and keeps others out until the end of the transaction. Unlike a query it sees what was committed after the transaction''s snapshot.';
 
+-- A note that retention cannot have written yet exempts nothing.
+CREATE FUNCTION payments._retired_to(_table_name text) RETURNS timestamptz
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT max(r.to_time)
+	FROM payments.partition_retired r
+	WHERE r.table_name = _table_name AND r.to_time <= now() - interval '27 days'
+$$;
+COMMENT ON FUNCTION payments._retired_to(text) IS
+'Internal: from when on check() wants the rows of a partitioned table to be here; null when none were retired. Notes of months that cannot have been retired are left out.';
+
 CREATE FUNCTION payments._lock_partitioning(_table_name text, _writers boolean DEFAULT false) RETURNS boolean
 	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 BEGIN
@@ -106,6 +116,7 @@ BEGIN
 	EXECUTE format(
 		'CREATE TABLE payments.%I (LIKE payments.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
 		INCLUDING COMPRESSION INCLUDING COMMENTS)', name, _table_name);
+	PERFORM payments._revoke_all(to_regclass(format('payments.%I', name)));
 	EXECUTE format('COMMENT ON TABLE payments.%I IS %L', name,
 		CASE
 			WHEN _from_time IS NULL
@@ -170,6 +181,7 @@ BEGIN
 			MESSAGE = 'ahead must be between 0 and 10 years, and since within the last 100 years',
 			HINT = 'Leave both out for the next three months.';
 	END IF;
+	PERFORM payments._keep_row_types();
 	FOR t IN SELECT d.name FROM payments._tables() d WHERE d.partition_key IS NOT NULL LOOP
 		CONTINUE WHEN NOT EXISTS (SELECT FROM payments._missing_partitions(t, first, last));
 		-- Before anything else of the table is locked: who retires has it and wants more.
@@ -194,6 +206,7 @@ BEGIN
 			made := made + payments._make_partition(t, month, month + interval '1 month')::int;
 		END LOOP;
 	END LOOP;
+	PERFORM payments._keep_row_types();
 	RETURN made;
 END
 $$;

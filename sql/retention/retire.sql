@@ -121,6 +121,23 @@ END
 $$;
 COMMENT ON FUNCTION payments._unsealed(text) IS 'Internal: why a partition cannot be retired as far as sealing goes; null when it can.';
 
+-- A view, a foreign key or a column of its row type needs no right to what is in it.
+CREATE FUNCTION payments._in_the_way(_partition text) RETURNS text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT min(pg_describe_object(d.classid, d.objid, d.objsubid))
+		|| ' depends on it: drop that, or keep the partition (keep => true)'
+	FROM pg_class c
+	JOIN pg_type t ON t.oid = c.reltype
+	JOIN pg_depend d
+		ON (d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid)
+		OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray))
+	WHERE c.oid = to_regclass(format('payments.%I', _partition))
+	AND d.deptype = 'n'
+	-- Its own go with it.
+	AND d.classid <> ALL (ARRAY['pg_policy', 'pg_trigger']::regclass[])
+$$;
+COMMENT ON FUNCTION payments._in_the_way(text) IS 'Internal: why a partition cannot be dropped as far as others'' objects go; null when it can.';
+
 CREATE FUNCTION payments._retire_rows(
 	_table_name text, _partition text, _from_time timestamptz, _to_time timestamptz, _keep boolean, _by text
 ) RETURNS bigint
@@ -193,6 +210,7 @@ CREATE FUNCTION payments._detach_partitions(_table_name text, _partitions text[]
 DECLARE
 	p text;
 	locked boolean := false;
+	in_the_way text;
 BEGIN
 	FOR try IN 1 .. 20 LOOP
 		BEGIN
@@ -223,6 +241,14 @@ BEGIN
 			EXECUTE format('DROP TABLE payments.%I', p);
 		END IF;
 	END LOOP;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+	GET STACKED DIAGNOSTICS in_the_way = PG_EXCEPTION_DETAIL;
+	RAISE EXCEPTION USING
+		ERRCODE = '2BP01',
+		MESSAGE = format(
+			'partition "payments.%s" cannot be dropped: %s', p, split_part(in_the_way, E'\n', 1)),
+		DETAIL = in_the_way,
+		HINT = 'Nothing was retired. Drop that, or keep the partition: keep => true.';
 END
 $$;
 COMMENT ON FUNCTION payments._detach_partitions(text, text[], boolean) IS 'Internal: takes partitions out of their table, as soon as it can be locked.';
@@ -301,7 +327,8 @@ BEGIN
 					THEN 'a transaction that is open may write into it'
 			END,
 			payments._still_needed(_table_name, p.from_time, p.to_time, now() - _older_than),
-			payments._unsealed(p.partition));
+			payments._unsealed(p.partition),
+			CASE WHEN NOT _keep THEN payments._in_the_way(p.partition) END);
 		IF reason IS NOT NULL THEN
 			-- None may be older than those that are here, or balances had gaps: this is the end.
 			RETURN QUERY SELECT p.partition, p.from_time, p.to_time, NULL::bigint, NULL::text, reason;
@@ -328,7 +355,7 @@ CREATE FUNCTION payments.retire_partitions(
 	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp ROWS 10
 	AS 'MODULE_PATHNAME', 'pay_retire_partitions';
 COMMENT ON FUNCTION payments.retire_partitions(text, interval, boolean, boolean) IS
-'Takes the months of posting, payment_status or event out that ended longer ago than older_than (a month at least), oldest first, and returns a row for each. References, sums of accounts and ends of histories stay. keep: the partition becomes a plain table payments.retired_..., yours to dump and drop; false: it is dropped. check_first: nothing is retired while check() finds violations; it reads everything. It ends at the first month that is still needed, not sealed, or that an open transaction may write into, and says in refused why that stays. Others wait for milliseconds at its end, so it cannot run in a transaction block. Raises 22023, 25001, 55P03 (somebody reads the table for long, or retires it), PY217 (violations).';
+'Takes the months of posting, payment_status or event out that ended longer ago than older_than (a month at least), oldest first, and returns a row for each. References, sums of accounts and ends of histories stay. keep: the partition becomes a plain table payments.retired_..., yours to dump and drop; false: it is dropped. check_first: nothing is retired while check() finds violations; it reads everything. It ends at the first month that is still needed, not sealed, that an open transaction may write into, or that others have made something of which would have to be dropped with it, and says in refused why that stays. Others wait for milliseconds at its end, so it cannot run in a transaction block. Raises 22023, 25001, 2BP01 (something was made of it meanwhile), 55P03 (somebody reads the table for long, or retires it), PY217 (violations).';
 
 CREATE FUNCTION payments._require_retained(_at timestamptz) RETURNS timestamptz
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

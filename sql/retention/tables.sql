@@ -62,3 +62,15 @@ COMMENT ON COLUMN payments.posting_retired.from_time IS 'partition_retired.from_
 COMMENT ON COLUMN payments.posting_retired.debits IS 'sum of the amounts debited, minor units';
 COMMENT ON COLUMN payments.posting_retired.credits IS 'sum of the amounts credited, minor units';
 COMMENT ON COLUMN payments.posting_retired.postings IS 'number of postings';
+
+DO $guard$
+DECLARE
+	t text;
+BEGIN
+	FOREACH t IN ARRAY ARRAY['partition_retired', 'payment_retired', 'posting_retired'] LOOP
+		EXECUTE format('CREATE OR REPLACE TRIGGER guard_retired BEFORE INSERT ON payments.%I
+			FOR EACH ROW EXECUTE FUNCTION payments.guard_retired()', t);
+		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_retired', t);
+	END LOOP;
+END
+$guard$;

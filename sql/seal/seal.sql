@@ -31,6 +31,13 @@ CREATE FUNCTION payments._verify_rows(name text, from_block bigint, to_block big
 COMMENT ON FUNCTION payments._verify_rows(text, bigint, bigint, int) IS
 'Internal: compares the rows of a table with the blocks that sealed them; at the end a row of kind "rows" with their number.';
 
+-- Clocks differ, and one that was ahead is set back: for that much nobody is blamed.
+CREATE FUNCTION payments._yet_to_come() RETURNS timestamptz
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT clock_timestamp() + interval '10 minutes'
+$$;
+COMMENT ON FUNCTION payments._yet_to_come() IS 'Internal: times above this one have yet to come, clocks that differ allowed for.';
+
 CREATE FUNCTION payments._verify_chain(_from_block bigint, _to_block bigint)
 	RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -47,6 +54,8 @@ CREATE FUNCTION payments._verify_chain(_from_block bigint, _to_block bigint)
 				WHEN s.hash IS DISTINCT FROM payments._seal_hash(s.previous, s.block, s.from_xid, s.to_xid,
 					s.sealed_at, coalesce(t.names, '{}'), coalesce(t.rows, '{}'), coalesce(t.roots, '{}'))
 					THEN 'its hash is not that of its content'
+				WHEN t.names IS NULL
+					THEN 'it seals no row'
 			END AS problem
 		FROM (
 			SELECT b.*, lag(b.block, 1, 0::bigint) OVER w AS previous_block,
@@ -66,6 +75,17 @@ CREATE FUNCTION payments._verify_chain(_from_block bigint, _to_block bigint)
 		WHERE s.block >= _from_block
 	) c
 	WHERE c.problem IS NOT NULL
+	UNION ALL
+	-- It would keep others from seeing that nothing is sealed.
+	SELECT 'chain', s.block, NULL, NULL,
+		format('it says that it was sealed at %s, which has yet to come',
+			to_char(s.sealed_at, 'YYYY-MM-DD HH24:MI:SS'))
+	FROM payments.seal s
+	WHERE s.block BETWEEN _from_block AND _to_block AND s.sealed_at > (SELECT payments._yet_to_come())
+	UNION ALL
+	SELECT 'chain', s.block, NULL, NULL, 'it seals transactions that have yet to begin'
+	FROM payments.seal s
+	WHERE s.block BETWEEN _from_block AND _to_block AND s.to_xid > (SELECT payments._seal_limit())
 	UNION ALL
 	SELECT 'chain', max(t.block), 'seal_table', NULL, 'a table is sealed in a block that is not there'
 	FROM payments.seal_table t
@@ -133,18 +153,27 @@ $$;
 COMMENT ON FUNCTION payments._seal_tree(text, timestamptz) IS 'Internal: seal_table.name of a month of a partitioned table.';
 
 -- A note that excuses what is missing must be one that retention could have written: of a whole month that was over
--- for long, and of as many rows as were sealed of it until then.
+-- for long, and of as many rows as were sealed of it until then.  When it was written is what the block says that
+-- seals it: retired_at is but a claim.  And nothing is written into a month that is gone; only of payments the
+-- history goes on.
 CREATE FUNCTION payments._verify_retired()
 	RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 	SELECT 'retired', NULL::bigint, r.table_name, jsonb_build_object('from_time', r.from_time), p.problem
 	FROM payments.partition_retired r
-	CROSS JOIN LATERAL (
-		SELECT coalesce(sum(t.rows), 0) AS rows
-		FROM payments.seal_table t
+	LEFT JOIN (
+		SELECT n.table_name, n.from_time, coalesce(sum(t.rows) FILTER (WHERE s.to_xid <= n.xid), 0) AS rows,
+			coalesce(sum(t.rows) FILTER (WHERE s.to_xid > n.xid), 0) AS later
+		FROM payments.partition_retired n
+		JOIN payments.seal_table t ON t.name = payments._seal_tree(n.table_name, n.from_time)
 		JOIN payments.seal s ON s.block = t.block
-		WHERE t.name = payments._seal_tree(r.table_name, r.from_time) AND s.to_xid <= r.xid
-	) sealed
+		GROUP BY n.table_name, n.from_time
+	) sealed ON sealed.table_name = r.table_name AND sealed.from_time = r.from_time
+	CROSS JOIN LATERAL (
+		SELECT coalesce(
+			(SELECT s.sealed_at FROM payments.seal s WHERE s.to_xid > r.xid ORDER BY s.to_xid LIMIT 1),
+			clock_timestamp()) AS written_by
+	) noted
 	CROSS JOIN LATERAL (
 		SELECT CASE
 			WHEN NOT EXISTS (
@@ -156,9 +185,18 @@ CREATE FUNCTION payments._verify_retired()
 				THEN 'what is said to have been retired is no month'
 			WHEN r.retired_at < r.to_time + interval '27 days'
 				THEN 'it is said to have been retired before a month may be'
-			WHEN r.rows <> sealed.rows
-				THEN format('%s rows of the month were sealed, %s are said to have been retired', sealed.rows,
-					r.rows)
+			WHEN noted.written_by < r.to_time + interval '27 days'
+				THEN format('that it was retired was noted by %s, before a month may be',
+					to_char(noted.written_by, 'YYYY-MM-DD HH24:MI:SS'))
+			WHEN r.retired_at > payments._yet_to_come()
+				THEN 'it is said to have been retired at a time that has yet to come'
+			WHEN r.rows <> coalesce(sealed.rows, 0)
+				THEN format('%s rows of the month were sealed, %s are said to have been retired',
+					coalesce(sealed.rows, 0), r.rows)
+			WHEN r.table_name <> 'payment_status' AND sealed.later > 0
+				THEN format('%s rows of the month were written after it was retired', sealed.later)
+			WHEN r.table_name = 'posting' AND r.rows = 0 AND r.last_id IS NOT NULL
+				THEN 'it had no rows, and is said to have had a last one'
 		END AS problem
 	) p
 	WHERE p.problem IS NOT NULL
@@ -224,7 +262,7 @@ DECLARE
 	horizon xid8;
 BEGIN
 	SELECT s.to_xid, s.sealed_at INTO sealed_to, newest_at FROM payments.seal s ORDER BY s.block DESC LIMIT 1;
-	IF payments._seal_interval() = '0' OR newest_at > since THEN
+	IF payments._seal_interval() = '0' OR (newest_at > since AND newest_at <= payments._yet_to_come()) THEN
 		RETURN NULL;
 	END IF;
 	sealed_to := coalesce(sealed_to, '0'::xid8);
@@ -247,6 +285,17 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments._seal_overdue() IS 'Internal: what says that sealing has stood still for long; null when it has not, or is switched off.';
+
+CREATE FUNCTION payments._sealing_off() RETURNS text
+	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RETURN CASE
+		WHEN payments._seal_interval() = '0'
+			THEN 'sealing is off: payments.seal_interval is 0, and only calls of seal_blocks() seal'
+	END;
+END
+$$;
+COMMENT ON FUNCTION payments._sealing_off() IS 'Internal: what says that the worker seals nothing; null when it does.';
 
 CREATE FUNCTION payments._verify_tables(_from_block bigint, _to_block bigint, _max_findings int)
 	RETURNS TABLE (kind text, block bigint, table_name text, row_key jsonb, detail text)
@@ -343,7 +392,7 @@ BEGIN
 		waiting := payments._seal_count(coalesce(last_xid, '0'::xid8), payments.seal_horizon(), 1000000);
 		RETURN QUERY
 		SELECT 'ok', newest, NULL::text, NULL::jsonb,
-			format('blocks %s to %s, %s rows%s, %s heads%s; %s rows wait to be sealed', verify.from_block,
+			format('blocks %s to %s, %s rows%s, %s heads%s; %s rows wait to be sealed%s', verify.from_block,
 				last_block, read,
 				(
 					SELECT format(' and %s retired', sum(r.rows))
@@ -351,12 +400,13 @@ BEGIN
 					HAVING sum(r.rows) > 0
 				),
 				witnessed,
-				CASE WHEN unreadable > 0 THEN format(' and %s lines that are none', unreadable) END, waiting);
+				CASE WHEN unreadable > 0 THEN format(' and %s lines that are none', unreadable) END, waiting,
+				'; ' || payments._sealing_off());
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION payments.verify(text, bigint, bigint, int) IS
-'Compares all sealed rows with the blocks that sealed them. One row of kind ok, or a row a finding: changed, missing or added (row_key names the first such row of the block and table; of a missing one its neighbours), leaves or root (rows and seals differ, and it was the seal), chain (the blocks), head (a witness has seen another block), retired (retention is said to have removed what is there, or what it cannot have), overdue (rows wait for long, and no block is cut). heads: lines of payments.seal_file, or JSON objects with block and hash; a line that is none, such as one that was cut short, is passed over and counted. from_block, to_block: to verify in slices; rows before from_block are not read. client_min_messages = debug1 shows progress. Nothing is retired until the end of its transaction. Raises 22023, 40001 (the snapshot is older than a retirement).';
+'Compares all sealed rows with the blocks that sealed them. One row of kind ok, or a row a finding: changed, missing or added (row_key names the first such row of the block and table; of a missing one its neighbours), leaves or root (rows and seals differ, and it was the seal), chain (the blocks: a hash, their order, a time or transactions that have yet to come, no row), head (a witness has seen another block), retired (retention is said to have removed what is there, or what it cannot have), overdue (rows wait for long, and no block is cut). heads: lines of payments.seal_file, or JSON objects with block and hash; a line that is none, such as one that was cut short, is passed over and counted. from_block, to_block: to verify in slices; rows before from_block are not read. client_min_messages = debug1 shows progress. Nothing is retired until the end of its transaction. Raises 22023, 40001 (the snapshot is older than a retirement).';
 
 CREATE FUNCTION payments._seal_row(table_name text, row_key jsonb) RETURNS bytea
 	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_seal_row_sql';
@@ -377,7 +427,7 @@ CREATE FUNCTION payments.verify_proof(proof text, head_hash text)
 COMMENT ON FUNCTION payments.verify_proof(text, text) IS
 'Checks a proof against the hash (64 hex digits) of the newest block that it holds: ok and what the row says, or the reason why it proves nothing. Reads no table.';
 
--- The seals' part of check(): the chain alone, which takes little time.
+-- The seals' part of check(): the chain, and what is said to be gone, which takes little time.
 CREATE FUNCTION payments._check_seal()
 	RETURNS TABLE (invariant text, ok boolean, violations bigint, sample text)
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -390,9 +440,16 @@ BEGIN
 	SELECT 'every row will be sealed', count(*) = 0, count(*), min(u.table_name || ': ' || u.detail)
 	FROM payments._unsealable() u;
 
+	-- Who has switched it off knows; who reads this may not.
 	RETURN QUERY
-	SELECT 'rows are sealed in time', o.why IS NULL, (o.why IS NOT NULL)::int::bigint, o.why
+	SELECT 'rows are sealed in time', o.why IS NULL, (o.why IS NOT NULL)::int::bigint,
+		coalesce(o.why, payments._sealing_off())
 	FROM (SELECT payments._seal_overdue()) o (why);
+
+	RETURN QUERY
+	SELECT 'what is noted as retired can have been', count(*) = 0, count(*),
+		min(format('%s from %s: %s', r.table_name, r.row_key ->> 'from_time', r.detail))
+	FROM payments._verify_retired() r;
 
 	RETURN QUERY
 	SELECT 'the seals are guarded', count(*) = 0, count(*), min(g.tbl || '.' || g.guard)

@@ -84,6 +84,24 @@ CREATE FUNCTION payments._bank_open(_bank text)
 $$;
 COMMENT ON FUNCTION payments._bank_open(text) IS 'Internal: credits of a bank account that are not wholly matched. may_be_nameless: one may be a payout that it does not name.';
 
+-- Whoever has a filter on a rule takes other entries for somebody else's.
+CREATE FUNCTION payments._bank_is_ours(_bank text, _counterparty text, _remittance text) RETURNS boolean
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (
+		SELECT FROM payments._match_rules(_bank) x
+		WHERE x.source = 'bank'
+		AND (
+			x.filter IS NULL
+				AND NOT EXISTS (
+					SELECT FROM payments._match_rules(_bank) y
+					WHERE y.source = 'bank' AND y.filter IS NOT NULL
+				)
+			OR concat_ws(' ', _counterparty, _remittance) ~* x.filter
+		)
+	)
+$$;
+COMMENT ON FUNCTION payments._bank_is_ours(text, text, text) IS 'Internal: must an entry of this counterparty and text be explained by a payout?';
+
 CREATE FUNCTION payments._payouts_open()
 	RETURNS TABLE (psp text, payout_ref text, currency text, left_over bigint, paid_at timestamptz)
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -413,20 +431,7 @@ BEGIN
 		coalesce(e.end_to_end_id, e.reference), NULL::bigint, NULL::text, e.left_over, e.currency,
 		e.value_date::timestamp AT TIME ZONE 'UTC'
 	FROM payments._bank_open(_bank) e
-	WHERE e.value_date < (_now - grace)::date
-	-- Whoever has a filter on a rule takes other entries for somebody else's.
-	AND EXISTS (
-		SELECT FROM payments._match_rules(_bank) x
-		WHERE x.source = 'bank'
-		AND (
-			x.filter IS NULL
-				AND NOT EXISTS (
-					SELECT FROM payments._match_rules(_bank) y
-					WHERE y.source = 'bank' AND y.filter IS NOT NULL
-				)
-			OR concat_ws(' ', e.counterparty, e.remittance) ~* x.filter
-		)
-	);
+	WHERE e.value_date < (_now - grace)::date AND payments._bank_is_ours(_bank, e.counterparty, e.remittance);
 END
 $$;
 COMMENT ON FUNCTION payments._reconcile_bank(text, bigint, timestamptz) IS 'Internal: matches and posts the entries of a bank account, and returns those that are left.';

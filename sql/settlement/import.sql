@@ -164,16 +164,20 @@ CREATE FUNCTION payments._settlement_columns(_source text) RETURNS TABLE (name t
 $$;
 COMMENT ON FUNCTION payments._settlement_columns(text) IS 'Internal: columns that a format function may return; it need not return all.';
 
+CREATE FUNCTION payments._settlement_rows(_format text, _function regprocedure, _content text, _options jsonb)
+	RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'pay_settlement_rows';
+COMMENT ON FUNCTION payments._settlement_rows(text, regprocedure, text, jsonb) IS
+'Internal: what a format function returns, called as its owner, with the columns that the caller lists; null are those that it has not. Raises PY601, 42501.';
+
 CREATE FUNCTION payments._settlement_query(_format payments.settlement_format) RETURNS text
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	signature regprocedure := to_regprocedure(_format.function || '(text, jsonb)');
-	p pg_proc;
-	wrong text;
 	list text;
+	columns text;
 BEGIN
-	SELECT q.* INTO p FROM pg_proc q WHERE q.oid = signature;
-	IF p.oid IS NULL OR strpos(_format.function, '.') = 0 THEN
+	IF signature IS NULL OR strpos(_format.function, '.') = 0 THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
 			format('function %s(text, jsonb) of settlement format "%s" does not exist',
@@ -181,53 +185,37 @@ BEGIN
 			NULL,
 			'Create it, or correct the row of payments.settlement_format; name its schema.');
 	END IF;
-	-- It runs inside of a function of payments_owner, and must not get that role's rights.  With a path of
-	-- its own, it cannot leave us another by set_config(), with operators that we would run.
-	IF p.proowner <> 'payments_owner'::regrole
-		AND (
-			NOT p.prosecdef
-			OR NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE starts_with(c, 'search_path='))
-		) THEN
+	-- Of ours the shipped formats', and no other: some do as they are told.
+	IF EXISTS (
+		SELECT FROM pg_proc p WHERE p.oid = signature AND p.pronamespace = 'payments'::regnamespace
+	) AND NOT EXISTS (
+		SELECT FROM payments.settlement_format s
+		WHERE s.builtin AND to_regprocedure(s.function || '(text, jsonb)') = signature
+	) THEN
 		PERFORM payments._settlement_fail(
 			'PY601',
-			format(
-				CASE
-					WHEN p.prosecdef
-						THEN 'function %s of settlement format "%s" has no search_path of its own'
-					ELSE 'function %s of settlement format "%s" is not SECURITY DEFINER'
-				END,
+			format('function %s of settlement format "%s" is none that reads files',
 				_format.function, _format.format),
 			NULL,
-			'ALTER FUNCTION ... SECURITY DEFINER SET search_path = pg_catalog, pg_temp: it runs with its '
-				'owner''s rights.');
+			'Write one of your own, or name that of a shipped format.');
 	END IF;
+	-- The function may have joined what stood apart in the file, or decoded it.
 	SELECT string_agg(
-			CASE
-				WHEN a.name IS NULL THEN format('NULL::%s AS %I', c.type, c.name)
-				-- The function may have joined what stood apart in the file, or decoded it.
-				WHEN c.type IN ('text', 'jsonb')
-					THEN format('payments._mask_value(f.%1$I) AS %1$I', c.name)
-				ELSE format('f.%I', c.name)
-			END,
+			format(
+				CASE
+					WHEN c.type IN ('text', 'jsonb') THEN 'payments._mask_value(f.%1$I) AS %1$I'
+					ELSE 'f.%I'
+				END,
+				c.name),
 			', '),
-		string_agg(format('%s is %s, and must be %s', c.name, format_type(a.type, NULL), c.type), '; ')
-			FILTER (WHERE format_type(a.type, NULL) <> c.type)
-	INTO list, wrong
-	FROM payments._settlement_columns(_format.source) c
-	LEFT JOIN unnest(p.proallargtypes, p.proargmodes, p.proargnames) a (type, mode, name)
-		ON a.name = c.name AND a.mode IN ('t', 'o');
-	IF wrong IS NOT NULL THEN
-		PERFORM payments._settlement_fail(
-			'PY601',
-			format('function %s of settlement format "%s" returns columns of other types',
-				_format.function, _format.format),
-			wrong,
-			'Declare them as docs/reconciliation.md lists them.');
-	END IF;
-	RETURN format('SELECT %s FROM %s.%I($1, $2) f', list, p.pronamespace::regnamespace, p.proname);
+		string_agg(format('%I %s', c.name, c.type), ', ')
+	INTO list, columns
+	FROM payments._settlement_columns(_format.source) c;
+	RETURN format('SELECT %s FROM payments._settlement_rows(%L, %s, $1, $2) f (%s)',
+		list, _format.format, signature::oid, columns);
 END
 $$;
-COMMENT ON FUNCTION payments._settlement_query(payments.settlement_format) IS 'Internal: a query over a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
+COMMENT ON FUNCTION payments._settlement_query(payments.settlement_format) IS 'Internal: a query over the rows of a format function that has all columns, in the form that import_settlement() wants. Raises PY601.';
 
 CREATE FUNCTION payments._settlement_check_totals(
 	_batch bigint, _lines int, _totals jsonb, _rule text, _expected jsonb
@@ -449,7 +437,8 @@ BEGIN
 	SELECT s.* INTO f
 	FROM payments.settlement_format s
 	WHERE s.format = import_settlement.format
-	ORDER BY s.builtin
+	-- An upgrade may ship a name that somebody has in use.
+	ORDER BY s.builtin DESC
 	LIMIT 1;
 	IF NOT FOUND THEN
 		PERFORM payments._settlement_fail(

@@ -17,11 +17,12 @@ CREATE FUNCTION payments._settlement_contradicts(_now payments._line_said, _befo
 $$;
 COMMENT ON FUNCTION payments._settlement_contradicts(payments._line_said, payments._line_said) IS 'Internal: does a line that was known come with other content?';
 
+-- Without jit: how many rows a file has the planner does not know, and compiling takes longer than most of them.
 CREATE FUNCTION payments._settlement_import_lines(
 	_batch bigint, _psp text, _format payments.settlement_format, _content text, _options jsonb,
 	OUT lines int, OUT known int, OUT doubtful int
 ) RETURNS record
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
 	EXECUTE format($sql$
 		-- Decimals of the PSP's own units, where the file counts in these.
@@ -340,7 +341,7 @@ CREATE FUNCTION payments._settlement_import_entries(
 	_batch bigint, _psp text, _format payments.settlement_format, _content text, _options jsonb,
 	OUT lines int, OUT known int, OUT doubtful int
 ) RETURNS record
-	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
 	w record;
 BEGIN

@@ -90,7 +90,7 @@ COMMENT ON FUNCTION payments._payout_verdicts(text, text[], timestamptz) IS 'Int
 CREATE TYPE payments._scope_sums AS (
 	lines bigint, comparable bigint, totals jsonb, payouts text[], has_unknown boolean
 );
-COMMENT ON TYPE payments._scope_sums IS 'Internal: what there is to compare. comparable: lines that a movement must meet, or entries that a payout must.';
+COMMENT ON TYPE payments._scope_sums IS 'Internal: what there is to compare. comparable: lines that a movement must meet, or of a bank the entries that payouts explain whole.';
 
 CREATE FUNCTION payments._reconcile_totals(_psp text, _scope payments._compare_scope)
 	RETURNS payments._scope_sums
@@ -259,18 +259,15 @@ CREATE FUNCTION payments._bank_totals(_bank text, _since timestamptz, _til times
 		SELECT e.currency, count(*) AS entries,
 			coalesce(sum(e.amount) FILTER (WHERE e.amount > 0), 0)::bigint AS credits,
 			coalesce(- sum(e.amount) FILTER (WHERE e.amount < 0), 0)::bigint AS debits,
-			count(*) FILTER (WHERE e.amount > 0) AS comparable,
-			coalesce(
-				sum((
-					SELECT sum(m.amount)
-					FROM payments.bank_match m
-					WHERE m.batch_id = e.batch_id
-					AND m.statement_no = e.statement_no
-					AND m.entry_no = e.entry_no
-				)),
-				0)::bigint AS matched
+			count(*) FILTER (WHERE e.amount > 0 AND m.matched >= e.amount) AS comparable,
+			coalesce(sum(m.matched), 0)::bigint AS matched
 		FROM payments.settlement_batch b
 		JOIN payments.bank_entry e ON e.batch_id = b.batch_id
+		CROSS JOIN LATERAL (
+			SELECT sum(x.amount) AS matched
+			FROM payments.bank_match x
+			WHERE x.batch_id = e.batch_id AND x.statement_no = e.statement_no AND x.entry_no = e.entry_no
+		) m
 		WHERE b.psp = _bank
 		AND b.source = 'bank'
 		AND e.detail_no = 0
@@ -282,6 +279,52 @@ CREATE FUNCTION payments._bank_totals(_bank text, _since timestamptz, _til times
 	) c
 $$;
 COMMENT ON FUNCTION payments._bank_totals(text, timestamptz, timestamptz) IS 'Internal: sums of a bank''s entries by currency.';
+
+-- What nothing explains yet, and is no discrepancy for want of days.  An entry
+-- counts by its whole day.
+CREATE FUNCTION payments._reconcile_waiting(
+	_psp text, _since timestamptz, _til timestamptz, _payouts text[], _now timestamptz, OUT waiting bigint,
+	OUT waiting_until timestamptz
+) RETURNS record
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+	WITH k AS (
+		SELECT max(x.grace) FILTER (WHERE x.kind = 'unmatched_bank') AS at_bank,
+			max(x.grace) FILTER (WHERE x.kind = 'payout_missing') AS paid_out
+		FROM payments._discrepancy_kinds() x
+	), w AS (
+		SELECT (e.value_date + 1)::timestamptz + k.at_bank AS until
+		FROM payments._bank_open(_psp) e, k
+		WHERE e.value_date >= _since::date
+		AND e.value_date <= _til::date
+		AND (e.value_date + 1)::timestamptz + k.at_bank > _now
+		AND payments._bank_is_ours(_psp, e.counterparty, e.remittance)
+		UNION ALL
+		SELECT p.paid_at + k.paid_out
+		FROM (
+			SELECT l.payout_ref, l.currency, - sum(l.net) AS paid,
+				max(coalesce(l.available_at, l.occurred_at)) FILTER (WHERE l.kind = 'payout') AS paid_at
+			FROM payments.settlement_line l
+			WHERE l.psp = _psp
+			AND l.payout_ref = ANY (_payouts)
+			AND l.kind IN ('payout', 'payout_failure')
+			AND NOT l.repeated
+			GROUP BY l.payout_ref, l.currency
+		) p
+		CROSS JOIN k
+		WHERE p.paid > (
+			SELECT coalesce(sum(x.amount), 0)
+			FROM payments.bank_match x
+			WHERE x.psp = _psp AND x.payout_ref = p.payout_ref AND x.currency = p.currency
+		)
+		-- Whoever imports no bank statements does not wait for them.
+		AND EXISTS (SELECT FROM payments.settlement_batch b WHERE b.source = 'bank')
+	)
+	SELECT count(*), min(w.until)
+	FROM w
+	WHERE w.until > _now
+$$;
+COMMENT ON FUNCTION payments._reconcile_waiting(text, timestamptz, timestamptz, text[], timestamptz) IS
+'Internal: of a bank the entries of a period that no payout explains, of a PSP those of these payouts that no bank shows, in the days that discrepancy_kind.grace gives them; and when the first of them becomes a discrepancy.';
 
 CREATE FUNCTION payments._reconcile_run(
 	_psp text, _since timestamptz, _til timestamptz, _fresh bigint[], _applied bigint
@@ -307,6 +350,7 @@ DECLARE
 	still_adjusted bigint[];
 	kinds jsonb;
 	still_open bigint;
+	w record;
 BEGIN
 	SELECT greatest(s.covered_to, f.watermark) INTO covered
 	FROM payments.settlement_source s
@@ -393,6 +437,7 @@ BEGIN
 		AND p.compared_at IS NULL
 		AND (_fresh IS NULL OR p.batch_id = ANY (_fresh));
 	END IF;
+	SELECT x.* INTO w FROM payments._reconcile_waiting(_psp, _since, _til, sums.payouts, now()) x;
 	SELECT coalesce(jsonb_object_agg(k.kind, k.by_currency), '{}'), coalesce(sum(k.n), 0)
 	INTO kinds, still_open
 	FROM (
@@ -410,10 +455,12 @@ BEGIN
 		GROUP BY c.kind
 	) k;
 	INSERT INTO payments.reconciliation_run (run_id, psp, scope, from_time, to_time, lines, applied, matched,
-		found, explained, still_open, totals, kinds, started_at, ended_at, run_by)
+		found, explained, still_open, waiting, waiting_until, totals, kinds, started_at, ended_at, run_by)
 	VALUES (run, _psp, CASE WHEN _fresh IS NULL THEN 'period' ELSE 'new' END, _since, _til,
-		sums.lines, _applied, greatest(sums.comparable - judged, 0), discovered, explained,
-		still_open, sums.totals, kinds, started, clock_timestamp(), payments._caller());
+		sums.lines, _applied,
+		CASE WHEN is_bank THEN sums.comparable ELSE greatest(sums.comparable - judged, 0) END,
+		discovered, explained, still_open, w.waiting, w.waiting_until, sums.totals, kinds, started,
+		clock_timestamp(), payments._caller());
 	RETURN run;
 END
 $$;
@@ -423,7 +470,8 @@ COMMENT ON FUNCTION payments._reconcile_run(text, timestamptz, timestamptz, bigi
 CREATE FUNCTION payments.reconcile(
 	psp text, from_time timestamptz DEFAULT NULL, to_time timestamptz DEFAULT NULL,
 	apply boolean DEFAULT true, OUT run_id bigint, OUT lines bigint, OUT applied bigint, OUT matched bigint,
-	OUT discovered bigint, OUT explained bigint, OUT still_open bigint
+	OUT discovered bigint, OUT explained bigint, OUT still_open bigint, OUT waiting bigint,
+	OUT waiting_until timestamptz
 ) RETURNS record
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -456,14 +504,15 @@ BEGIN
 	END IF;
 	run_id := payments._reconcile_run(reconcile.psp, coalesce(reconcile.from_time, '-infinity'),
 		coalesce(reconcile.to_time, 'infinity'), NULL, applied);
-	SELECT r.lines, r.matched, r.found, r.explained, r.still_open
-	INTO reconcile.lines, reconcile.matched, reconcile.discovered, reconcile.explained, reconcile.still_open
+	SELECT r.lines, r.matched, r.found, r.explained, r.still_open, r.waiting, r.waiting_until
+	INTO reconcile.lines, reconcile.matched, reconcile.discovered, reconcile.explained,
+		reconcile.still_open, reconcile.waiting, reconcile.waiting_until
 	FROM payments.reconciliation_run r
 	WHERE r.run_id = reconcile.run_id;
 END
 $$;
 COMMENT ON FUNCTION payments.reconcile(text, timestamptz, timestamptz, boolean) IS
-'Compares what a PSP''s settlement lines of a period say with what we have booked, or a bank account''s entries with payouts; what differs is in payments.discrepancy. psp: a PSP, or the name that a bank statement was imported under. from_time, to_time: of the lines; null: all there is. apply: first let the lines tell what we did not know: payments in doubt are settled by the PSP''s word, fees, payouts and the like are posted. May be repeated: nothing is booked or found twice. All in one transaction; the job "reconcile" does the same in steps. Raises PY401, 22023, 40001.';
+'Compares what a PSP''s settlement lines of a period say with what we have booked, or a bank account''s entries with payouts; what differs is in payments.discrepancy. psp: a PSP, or the name that a bank statement was imported under. from_time, to_time: of the lines; null: all there is. apply: first let the lines tell what we did not know: payments in doubt are settled by the PSP''s word, fees, payouts and the like are posted. matched: what agrees; of a bank what payouts explain whole. waiting: of a bank entries that nothing explains yet, of a PSP payouts that no bank shows yet, in the days that discrepancy_kind.grace gives them; waiting_until: when the first becomes a discrepancy. May be repeated: nothing is booked or found twice. All in one transaction; the job "reconcile" does the same in steps. Raises PY401, 22023, 40001.';
 
 -- For the worker, which has little time for it: what is new, without waiting
 -- for anybody.  What is not done yet is done the next time.
@@ -575,9 +624,7 @@ DECLARE
 	n bigint;
 	s text;
 	-- Of retired postings their references are kept.
-	horizon timestamptz := coalesce(
-		(SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = 'posting'),
-		'-infinity');
+	horizon timestamptz := coalesce(payments._retired_to('posting'), '-infinity');
 BEGIN
 	SELECT count(*), min(coalesce(x.reference, y.reference)) INTO n, s
 	FROM (

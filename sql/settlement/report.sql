@@ -83,8 +83,20 @@ BEGIN
 					CASE WHEN r.still_open > previous.still_open THEN '+' ELSE '-' END,
 					abs(r.still_open - previous.still_open), previous.run_id,
 					to_char(previous.ended_at, 'YYYY-MM-DD'))
-			END),
-		'']);
+			END)]);
+	IF r.waiting > 0 THEN
+		RETURN QUERY
+		SELECT format('Waiting: %s %s yet; %s a discrepancy from %s UTC on.', r.waiting,
+			CASE
+				WHEN is_bank AND r.waiting = 1 THEN 'entry that nothing explains'
+				WHEN is_bank THEN 'entries that nothing explains'
+				WHEN r.waiting = 1 THEN 'payout that no bank shows'
+				ELSE 'payouts that no bank shows'
+			END,
+			CASE WHEN r.waiting = 1 THEN 'it is' ELSE 'the first is' END,
+			to_char(r.waiting_until, 'YYYY-MM-DD HH24:MI'));
+	END IF;
+	RETURN QUERY SELECT '';
 	IF r.kinds <> '{}' THEN
 		RETURN QUERY
 		SELECT format('%-24s %-4s %8s %8s %18s',
@@ -102,6 +114,7 @@ BEGIN
 	RETURN QUERY
 	SELECT unnest(ARRAY[
 		CASE
+			WHEN r.still_open = 0 AND r.waiting > 0 THEN 'Nothing is open yet; see what waits above.'
 			WHEN r.still_open = 0 THEN 'Nothing is open.'
 			ELSE 'See payments.discrepancy for each of them, and payments.discrepancy_ageing.'
 		END,
@@ -110,4 +123,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.reconciliation_report(bigint) IS
-'A reconciliation run as a page of text, to be read and signed: totals by currency, what agrees, what is open by kind, and the trend since the run before. Says what the run found; later resolutions do not change it. Raises PY611.';
+'A reconciliation run as a page of text, to be read and signed: totals by currency, what agrees, what waits and until when, what is open by kind, and the trend since the run before. Says what the run found; later resolutions do not change it. Raises PY611.';

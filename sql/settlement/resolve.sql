@@ -250,6 +250,44 @@ $$;
 COMMENT ON FUNCTION payments._discrepancy_link(record, uuid, text) IS
 'Internal: lets a line be about a payment, through apply_psp_result(), or an entry of a bank about a payout. Raises PY610.';
 
+-- Whose money a charge is that no payment tells of: what is guessed wrong is paid out to another.
+CREATE FUNCTION payments._discrepancy_merchant(_psp text) RETURNS text
+	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	house text := (
+		SELECT m.merchant
+		FROM payments.psp p
+		JOIN payments.merchant m ON m.merchant = p.config ->> 'merchant'
+		WHERE p.psp = _psp
+	);
+	served text[];
+BEGIN
+	IF house IS NOT NULL THEN
+		RETURN house;
+	END IF;
+	SELECT array_agg(s.merchant ORDER BY s.merchant) INTO served
+	FROM (
+		SELECT m.merchant FROM payments.merchant m WHERE m.psp = _psp
+		UNION
+		SELECT p.merchant FROM payments.payment p WHERE p.psp = _psp
+	) s;
+	IF served IS NULL THEN
+		served := ARRAY(SELECT m.merchant FROM payments.merchant m ORDER BY m.merchant);
+	END IF;
+	IF cardinality(served) <> 1 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = format('merchant is needed: the charge may be of any that PSP "%s" serves', _psp),
+			DETAIL = format('These are %s%s.', array_to_string(served[1:10], ', '),
+				CASE WHEN cardinality(served) > 10 THEN ' and others' END),
+			HINT = 'Pass merchant => ..., or name in psp.config, as "merchant", whose all such lines are.';
+	END IF;
+	RETURN served[1];
+END
+$$;
+COMMENT ON FUNCTION payments._discrepancy_merchant(text) IS
+'Internal: the merchant for whom a payment is made of a charge that is missing here: that of psp.config, else the only one that has payments at the PSP or uses it by default, else the only one there is. Raises 22023 where there are several.';
+
 -- A payment for money that the PSP has taken and nobody here knows of.
 CREATE FUNCTION payments._discrepancy_create(_found record, _merchant text) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -286,6 +324,9 @@ BEGIN
 			MESSAGE = 'the PSP booked the same object twice, and one payment has it already',
 			HINT = 'Ask the PSP, then adjust or accept.';
 	END IF;
+	IF _merchant IS NULL THEN
+		_merchant := payments._discrepancy_merchant(_found.psp);
+	END IF;
 	-- Queued and completed in this transaction: nothing is ever sent for it.
 	SELECT c.payment_id INTO payment
 	FROM payments.create_payment(
@@ -310,7 +351,7 @@ DECLARE
 	d payments.discrepancy_found;
 	last payments.discrepancy_resolution;
 	who text := payments._caller();
-	house text;
+	whose text;
 	reference text;
 	amount bigint;
 	payment uuid := resolve_discrepancy.payment_id;
@@ -376,22 +417,23 @@ BEGIN
 	END IF;
 	SELECT coalesce(
 		resolve_discrepancy.merchant,
-		(SELECT p.merchant FROM payments.payment p WHERE p.payment_id = d.payment_id),
-		payments._settlement_house(d.psp))
-	INTO house;
+		(SELECT p.merchant FROM payments.payment p WHERE p.payment_id = d.payment_id))
+	INTO whose;
 	PERFORM payments._act_for_all(true);
 	CASE resolve_discrepancy.action
 		WHEN 'adjust' THEN
 			SELECT a.reference, a.amount INTO reference, amount
-			FROM payments._discrepancy_adjust(d, seq, resolve_discrepancy.account, house) a;
+			FROM payments._discrepancy_adjust(d, seq, resolve_discrepancy.account,
+				-- Where the files' lines are posted that name no payment.
+				coalesce(whose, payments._settlement_house(d.psp))) a;
 		WHEN 'link' THEN
 			reference := payments._discrepancy_link(
 				d, coalesce(payment, d.payment_id), resolve_discrepancy.payout);
 			payment := coalesce(payment, d.payment_id);
 		WHEN 'create' THEN
-			payment := payments._discrepancy_create(d, house);
+			payment := payments._discrepancy_create(d, whose);
 		WHEN 'refund' THEN
-			payment := payments._discrepancy_create(d, house);
+			payment := payments._discrepancy_create(d, whose);
 			reference := format('discrepancy:%s:%s', d.discrepancy_id, seq);
 			amount := d.theirs;
 			PERFORM payments.refund_payment(payment_id => payment,
@@ -410,4 +452,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.resolve_discrepancy(bigint, text, text, text, uuid, text, text) IS
-'Decides about a discrepancy, with a reason; the decision is a row of discrepancy_resolution, and "reopen" takes it back by a further one. accept: it is right as it is. ignore: it is no business of ours. adjust: posts the difference against account (default psp_fees for fees, suspense for entries of a bank, else psp_adjustments). link: the line is about payment_id, the bank''s entry is payout. create: makes a payment of merchant for a charge that is missing here; nothing is charged. refund: the same, and gives the money back through the PSP. reopen: an adjustment is reversed, a bank link undone; money of payments stays. Raises PY609 (no such discrepancy), PY610 (not possible in this state), 22023, and what posting and refunding raise.';
+'Decides about a discrepancy, with a reason; the decision is a row of discrepancy_resolution, and "reopen" takes it back by a further one. accept: it is right as it is. ignore: it is no business of ours. adjust: posts the difference against account (default psp_fees for fees, suspense for entries of a bank, else psp_adjustments). link: the line is about payment_id, the bank''s entry is payout. create: makes a payment of merchant for a charge that is missing here; nothing is charged. merchant may be left out where it is that of the payment or of psp.config, or the PSP serves no other. refund: the same, and gives the money back through the PSP. reopen: an adjustment is reversed, a bank link undone; money of payments stays. Raises PY609 (no such discrepancy), PY610 (not possible in this state), 22023, and what posting and refunding raise.';

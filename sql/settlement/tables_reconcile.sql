@@ -85,6 +85,8 @@ CREATE TABLE IF NOT EXISTS payments.reconciliation_run (
 	found bigint NOT NULL,
 	explained bigint NOT NULL,
 	still_open bigint NOT NULL,
+	waiting bigint NOT NULL DEFAULT 0,
+	waiting_until timestamptz,
 	totals jsonb NOT NULL,
 	kinds jsonb NOT NULL,
 	started_at timestamptz NOT NULL,
@@ -101,10 +103,12 @@ COMMENT ON COLUMN payments.reconciliation_run.from_time IS 'lines and movements 
 COMMENT ON COLUMN payments.reconciliation_run.to_time IS 'to before this time';
 COMMENT ON COLUMN payments.reconciliation_run.lines IS 'lines or entries compared';
 COMMENT ON COLUMN payments.reconciliation_run.applied IS 'lines that told us what we did not know: payments they have settled, fees';
-COMMENT ON COLUMN payments.reconciliation_run.matched IS 'lines or entries that agree';
+COMMENT ON COLUMN payments.reconciliation_run.matched IS 'lines that agree; of a bank entries that payouts explain whole';
 COMMENT ON COLUMN payments.reconciliation_run.found IS 'discrepancies that are new';
 COMMENT ON COLUMN payments.reconciliation_run.explained IS 'discrepancies that are gone';
 COMMENT ON COLUMN payments.reconciliation_run.still_open IS 'open discrepancies of the PSP afterwards';
+COMMENT ON COLUMN payments.reconciliation_run.waiting IS 'of a bank entries that nothing explains yet, of a PSP payouts that no bank shows yet: no discrepancies, since discrepancy_kind.grace gives them some days';
+COMMENT ON COLUMN payments.reconciliation_run.waiting_until IS 'when the first of these becomes a discrepancy; null: none waits';
 COMMENT ON COLUMN payments.reconciliation_run.totals IS 'by currency, minor units: lines, gross, fee, net, paid_out, and of what kind; of a bank entries, credits, debits, matched';
 COMMENT ON COLUMN payments.reconciliation_run.kinds IS 'open discrepancies afterwards: by kind and currency, number and amount';
 COMMENT ON COLUMN payments.reconciliation_run.started_at IS 'when it began';

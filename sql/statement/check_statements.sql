@@ -5,9 +5,7 @@ CREATE FUNCTION payments._check_statements()
 	LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-	retired timestamptz := coalesce(
-		(SELECT max(r.to_time) FROM payments.partition_retired r WHERE r.table_name = 'posting'),
-		'-infinity');
+	retired timestamptz := coalesce(payments._retired_to('posting'), '-infinity');
 BEGIN
 	RETURN QUERY
 	SELECT 'statements are numbered without gaps, and each begins where the one before ended', count(*) = 0,

@@ -79,6 +79,7 @@ CREATE FUNCTION payments._statement_kind(_kind text) RETURNS text
 	SELECT CASE _kind
 		WHEN 'capture' THEN 'Payment'
 		WHEN 'late_capture' THEN 'Late payment'
+		WHEN 'late_refund' THEN 'Refund of a late payment'
 		WHEN 'refund' THEN 'Refund'
 		WHEN 'refund_failed' THEN 'Failed refund'
 		WHEN 'fee' THEN 'Fee'

@@ -19,7 +19,6 @@
 #include <string.h>
 
 #define URL_BYTES_MAX 2000
-#define HOST_BYTES_MAX 253		/* RFC 1035 */
 #define LABEL_BYTES_MAX 63
 #define V4_PREFIX_BITS 96		/* of ::ffff:0:0/96 */
 #define ITEM_BYTES_MAX 63		/* longest CIDR spelling is 49 */
@@ -83,6 +82,7 @@ static bool name_ok(const char *host);
 static bool ends_in_number(const char *host);
 static bool is_localhost(const char *host);
 static bool host_literal(const char *host, bool bracketed, unsigned char *out);
+static const char *next_host(const char **list, size_t *bytes);
 static PayUrlVerdict judge_literal(const unsigned char *address, bool plain, bool allow_http, const PayNetworks *allowed);
 static PayUrlVerdict judge_localhost(bool plain, bool allow_http, const PayNetworks *allowed);
 
@@ -174,7 +174,7 @@ pay_address_allowed(const struct sockaddr *address, socklen_t bytes, bool allow_
 PayUrlVerdict
 pay_url_check(const char *url, bool allow_http, const PayNetworks *allowed)
 {
-	char		host[HOST_BYTES_MAX + 1];
+	char		host[PAY_HOST_BYTES_MAX + 1];
 	unsigned char literal[16];
 	const char *colon;
 	bool		plain;
@@ -379,7 +379,7 @@ url_split(const char *authority, char *host, bool *bracketed)
 		to = from + strcspn(from, ":/");
 		rest = to;
 	}
-	if (to == from || to - from > HOST_BYTES_MAX)
+	if (to == from || to - from > PAY_HOST_BYTES_MAX)
 		return false;
 	if (rest != end && (*rest != ':' || !port_ok(rest + 1, end)))
 		return false;
@@ -472,6 +472,74 @@ host_literal(const char *host, bool bracketed, unsigned char *out)
 	memset(out + 10, 0xff, 2);
 	memcpy(out + 12, &v4, 4);
 	return true;
+}
+
+bool
+pay_url_host(const char *url, char *host, bool *loopback)
+{
+	const char *colon = strstr(url, "://");
+	unsigned char literal[16];
+	bool		bracketed;
+
+	if (!url_text_ok(url) || colon == NULL || !url_split(colon + 3, host, &bracketed))
+		return false;
+	if (host_literal(host, bracketed, literal))
+		*loopback = classify_bytes(literal) == PAY_ADDRESS_LOOPBACK;
+	else if (bracketed || !name_ok(host))
+		return false;
+	else
+		*loopback = is_localhost(host);
+	return true;
+}
+
+bool
+pay_hosts_check(const char *list)
+{
+	const char *item;
+	size_t		bytes;
+
+	while ((item = next_host(&list, &bytes)) != NULL)
+	{
+		char		host[PAY_HOST_BYTES_MAX + 1];
+		unsigned char literal[16];
+
+		if (bytes == 0 || bytes > PAY_HOST_BYTES_MAX)
+			return false;
+		memcpy(host, item, bytes);
+		host[bytes] = '\0';
+		if (!name_ok(host) && !host_literal(host, strchr(host, ':') != NULL, literal))
+			return false;
+	}
+	return true;
+}
+
+bool
+pay_hosts_hold(const char *list, const char *host)
+{
+	const char *item;
+	size_t		bytes;
+
+	while ((item = next_host(&list, &bytes)) != NULL)
+		if (bytes == strlen(host) && strncasecmp(item, host, bytes) == 0)
+			return true;
+	return false;
+}
+
+/* Returns what stands up to the next comma, without the blanks around it, and goes behind; NULL at the end of the list. */
+static const char *
+next_host(const char **list, size_t *bytes)
+{
+	const char *item = *list + strspn(*list, " \t");
+	const char *end = item + strcspn(item, ",");
+	const char *last = end;
+
+	if (*item == '\0')
+		return NULL;
+	while (last > item && (last[-1] == ' ' || last[-1] == '\t'))
+		last--;
+	*bytes = last - item;
+	*list = *end == '\0' ? end : end + 1;
+	return item;
 }
 
 static PayUrlVerdict

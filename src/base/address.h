@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #define PAY_NETWORKS_MAX 64
+#define PAY_HOST_BYTES_MAX 253	/* RFC 1035 */
 
 /* One network in CIDR notation; v4 is kept as ::ffff:a.b.c.d/96+n. */
 typedef struct PayNetwork
@@ -49,5 +50,15 @@ typedef enum PayUrlVerdict
 
 /* Checks a base URL as written.  Literal hosts are judged in every form inet_aton takes (decimal, octal, hex, short); names are judged again after DNS, in http.c. */
 extern PayUrlVerdict pay_url_check(const char *url, bool allow_http, const PayNetworks *allowed);
+
+/*
+ * Writes the host of a URL, in lower case, without brackets and port, into room
+ * for PAY_HOST_BYTES_MAX + 1, and whether it is a loopback address or localhost.
+ * False for a URL that pay_url_check() calls malformed.
+ */
+extern bool pay_url_host(const char *url, char *host, bool *loopback);
+/* Is it a list of hosts, "a.example, 10.1.2.3", as they stand in a URL?  Does it hold that one, in lower case? */
+extern bool pay_hosts_check(const char *list);
+extern bool pay_hosts_hold(const char *list, const char *host);
 
 #endif							/* PAY_ADDRESS_H */

@@ -12,7 +12,8 @@
  * itself: in C by PAY_VERB(), in PL/pgSQL by the language "payments".
  *
  * As which nobody but our own code runs: what it calls in turn is called for
- * the one who called first.
+ * the one who called first.  Code of others that a verb needs, a format function
+ * say, is called by pay_call_as(), as the role that answers for it.
  */
 #include "payments.h"
 
@@ -23,6 +24,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 
 /* Invalid outside of verbs. */
 static Oid	caller = InvalidOid;
@@ -56,6 +58,34 @@ pay_act_as_owner(PGFunction verb, FunctionCallInfo fcinfo)
 	}
 	PG_END_TRY();
 	return result;
+}
+
+void
+pay_call_as(Oid role, void (*call) (void *arg), void *arg)
+{
+	Oid			before = caller;
+	Oid			user;
+	int			security;
+	int			settings;
+
+	GetUserIdAndSecContext(&user, &security);
+	settings = NewGUCNestLevel();
+	PG_TRY();
+	{
+		/* No schema in which others might have put something. */
+		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		caller = InvalidOid;
+		SetUserIdAndSecContext(role, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+		call(arg);
+	}
+	PG_FINALLY();
+	{
+		caller = before;
+		SetUserIdAndSecContext(user, security);
+	}
+	PG_END_TRY();
+	/* After an error the end of the subtransaction does the same. */
+	AtEOXact_GUC(false, settings);
 }
 
 Oid

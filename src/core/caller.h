@@ -27,6 +27,14 @@ extern Datum pay_act_as_owner(PGFunction verb, FunctionCallInfo fcinfo);
 extern Oid	pay_caller(void);
 extern char *pay_caller_name(void);
 
+/*
+ * Runs somebody else's code with the rights of that role and no others.  What it
+ * sets is undone, verbs that it calls are called by it, and it leaves nothing
+ * behind that would run later, as another role: the server refuses that in a
+ * security-restricted operation.
+ */
+extern void pay_call_as(Oid role, void (*call) (void *arg), void *arg);
+
 /* For the worker, which takes the role of payments_owner by itself. */
 extern void pay_caller_set(Oid role);
 

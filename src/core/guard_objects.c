@@ -53,13 +53,13 @@
 static object_access_hook_type previous_hook = NULL;
 
 static void guard_object(ObjectAccessType access, Oid class, Oid object, int part, void *arg);
+static void check_made(ObjectAccessType access, Oid class, Oid object);
 static void check_dropped(Oid class, Oid object, int part);
 static void check_dropped_relation(Oid relation, int column);
 static void check_function(Oid function);
 static void check_rule(Oid rule);
 static bool is_member(Oid function);
 static bool is_same_function(HeapTuple before, HeapTuple after);
-static HeapTuple find_row(Oid class, Oid index, AttrNumber key, Oid object, Snapshot snapshot);
 
 void
 pay_guard_objects_init(void)
@@ -77,10 +77,18 @@ guard_object(ObjectAccessType access, Oid class, Oid object, int part, void *arg
 		return;
 	if (access == OAT_DROP && (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) == 0)
 		check_dropped(class, object, part);
-	else if (class == ProcedureRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
+	else if (access == OAT_POST_CREATE || access == OAT_POST_ALTER)
+		check_made(access, class, object);
+}
+
+static void
+check_made(ObjectAccessType access, Oid class, Oid object)
+{
+	if (class == ProcedureRelationId)
 		check_function(object);
 	else if (class == RewriteRelationId && access == OAT_POST_CREATE)
 		check_rule(object);
+	pay_guard_stranger(class, object);
 }
 
 static void
@@ -94,24 +102,24 @@ check_dropped(Oid class, Oid object, int part)
 			check_dropped_relation(object, part);
 			break;
 		case TriggerRelationId:
-			row = find_row(class, TriggerOidIndexId, Anum_pg_trigger_oid, object, NULL);
+			row = pay_guard_find_row(class, TriggerOidIndexId, Anum_pg_trigger_oid, object, NULL);
 			/* One of somebody else's may go with its function. */
 			if (row && !((Form_pg_trigger) GETSTRUCT(row))->tgisinternal &&
 				get_func_namespace(((Form_pg_trigger) GETSTRUCT(row))->tgfoid) == pay_schema_oid())
 				pay_guard_keep(((Form_pg_trigger) GETSTRUCT(row))->tgrelid, "lose its triggers or policies");
 			break;
 		case PolicyRelationId:
-			row = find_row(class, PolicyOidIndexId, Anum_pg_policy_oid, object, NULL);
+			row = pay_guard_find_row(class, PolicyOidIndexId, Anum_pg_policy_oid, object, NULL);
 			if (row)
 				pay_guard_keep(((Form_pg_policy) GETSTRUCT(row))->polrelid, "lose its triggers or policies");
 			break;
 		case ConstraintRelationId:
-			row = find_row(class, ConstraintOidIndexId, Anum_pg_constraint_oid, object, NULL);
+			row = pay_guard_find_row(class, ConstraintOidIndexId, Anum_pg_constraint_oid, object, NULL);
 			if (row && ((Form_pg_constraint) GETSTRUCT(row))->contype != CONSTRAINT_FOREIGN)
 				pay_guard_keep(((Form_pg_constraint) GETSTRUCT(row))->conrelid, "lose a constraint");
 			break;
 		case AttrDefaultRelationId:
-			row = find_row(class, AttrDefaultOidIndexId, Anum_pg_attrdef_oid, object, NULL);
+			row = pay_guard_find_row(class, AttrDefaultOidIndexId, Anum_pg_attrdef_oid, object, NULL);
 			if (row)
 				pay_guard_keep(((Form_pg_attrdef) GETSTRUCT(row))->adrelid, "lose a default");
 			break;
@@ -160,7 +168,7 @@ check_function(Oid function)
 		return;
 	if (is_member(function))
 	{
-		after = find_row(ProcedureRelationId, ProcedureOidIndexId, Anum_pg_proc_oid, function, SnapshotSelf);
+		after = pay_guard_find_row(ProcedureRelationId, ProcedureOidIndexId, Anum_pg_proc_oid, function, SnapshotSelf);
 		same = after && is_same_function(before, after);
 		if (after)
 			heap_freetuple(after);
@@ -174,7 +182,7 @@ check_function(Oid function)
 static void
 check_rule(Oid rule)
 {
-	HeapTuple	row = find_row(RewriteRelationId, RewriteOidIndexId, Anum_pg_rewrite_oid, rule, SnapshotSelf);
+	HeapTuple	row = pay_guard_find_row(RewriteRelationId, RewriteOidIndexId, Anum_pg_rewrite_oid, rule, SnapshotSelf);
 
 	if (row && ((Form_pg_rewrite) GETSTRUCT(row))->ev_class == get_relname_relid(POLICY_VIEW, pay_schema_oid()) &&
 		pay_guard_has_payments())
@@ -220,9 +228,8 @@ is_same_function(HeapTuple before, HeapTuple after)
 	return same;
 }
 
-/* NULL if there is none; with no snapshot, as the catalog is. */
-static HeapTuple
-find_row(Oid class, Oid index, AttrNumber key, Oid object, Snapshot snapshot)
+HeapTuple
+pay_guard_find_row(Oid class, Oid index, AttrNumber key, Oid object, Snapshot snapshot)
 {
 	Relation	catalog = table_open(class, AccessShareLock);
 	SysScanDesc scan;

@@ -49,6 +49,9 @@ int			pay_lease_ms = 5 * 60 * 1000;
 /* Longest sleep when nothing is due: the net below lost wake-ups. */
 int			pay_poll_interval_ms = 10 * 1000;
 
+/* Hosts, besides those that adapters know, to which secrets may be sent; "" is none. */
+char	   *pay_psp_hosts = NULL;
+
 /* File outside the data directory to which the heads of sealed blocks are written; "" is none. */
 char	   *pay_seal_file = NULL;
 
@@ -62,6 +65,7 @@ static void define_booleans_and_numbers(void);
 static void define_strings(void);
 static bool check_allow_networks(char **newval, void **extra, GucSource source);
 static bool check_databases(char **newval, void **extra, GucSource source);
+static bool check_psp_hosts(char **newval, void **extra, GucSource source);
 
 void
 pay_guc_init(void)
@@ -186,6 +190,15 @@ define_strings(void)
 							   GUC_LIST_INPUT,
 							   check_databases, NULL, NULL);
 
+	DefineCustomStringVariable("payments.psp_hosts",
+							   "Lists hosts to which secrets may be sent.",
+							   "Comma-separated, as they stand in a base_url, without port; a PSP's own host that its adapter knows needs no entry.",
+							   &pay_psp_hosts,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_LIST_INPUT,
+							   check_psp_hosts, NULL, NULL);
+
 	DefineCustomStringVariable("payments.seal_file",
 							   "Names the file to which the worker appends the heads of sealed blocks.",
 							   "An absolute path outside the data directory; empty means none.",
@@ -235,4 +248,13 @@ check_databases(char **newval, void **extra, GucSource source)
 	if (!good)
 		GUC_check_errdetail("Expected names of databases with commas between, those in double quotes that are not lower-case words.");
 	return good;
+}
+
+static bool
+check_psp_hosts(char **newval, void **extra, GucSource source)
+{
+	if (*newval == NULL || pay_hosts_check(*newval))
+		return true;
+	GUC_check_errdetail("Expected names or addresses of hosts, comma-separated, without scheme, port and path.");
+	return false;
 }

@@ -16,6 +16,7 @@ extern bool pay_guard_ddl;
 extern int	pay_inflight_max;
 extern int	pay_lease_ms;
 extern int	pay_poll_interval_ms;
+extern char *pay_psp_hosts;
 extern char *pay_seal_file;
 extern int	pay_seal_interval_ms;
 extern char *pay_secrets_file;

@@ -46,12 +46,16 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+/* Process-local: is what is inserted now written by _retire_partitions()? */
+static bool retiring = false;
+
 static uint64 run_with_ddl(PayStmt *stmt, PayArgs *args);
 static Oid	table_oid(const char *name);
 
 PAY_FUNCTION(pay_make_partitions);
 PAY_FUNCTION(pay_retire_partitions);
 PAY_FUNCTION(pay_retired_until);
+PAY_FUNCTION(pay_is_retiring);
 
 static PayStmt make_partitions = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payments._make_partitions($1, $2)", INTERVALOID, TIMESTAMPTZOID);
@@ -73,6 +77,7 @@ run_with_ddl(PayStmt *stmt, PayArgs *args)
 	PG_FINALLY();
 	{
 		pay_guard_allow_ddl(false);
+		retiring = false;
 	}
 	PG_END_TRY();
 	return rows;
@@ -112,11 +117,19 @@ PAY_VERB(pay_retire_partitions)
 	for (int i = 0; i < 4; i++)
 		pay_arg_datum(&args, PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 	pay_arg_text(&args, pay_caller_name());
+	retiring = true;
 	n = run_with_ddl(&retire_partitions, &args);
 	for (uint64 row = 0; row < n; row++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[row]);
 	pay_spi_end();
 	return (Datum) 0;
+}
+
+/* _is_retiring(): for the guard of what is noted of months that are gone. */
+Datum
+pay_is_retiring(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(retiring);
 }
 
 static Oid

@@ -85,13 +85,14 @@ run_setup(void)
 		refuse_to_wait();
 	require_salt();
 	if (is_done())
-	{
 		run("SELECT payments._make_partitions('3 months', NULL)");
-		return;
+	else
+	{
+		take_all(until);
+		run("SELECT payments._setup_tables()");
+		run("SELECT payments._setup_record()");
 	}
-	take_all(until);
-	run("SELECT payments._setup_tables()");
-	run("SELECT payments._setup_record()");
+	run("SELECT payments._warn_of_strangers()");
 }
 
 static bool

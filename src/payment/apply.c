@@ -487,14 +487,16 @@ is_too_much(const PayContext *c, const char *kind)
 
 /*
  * A refund or dispute of what was captured beside the payment, and is no part of
- * its amounts: neither may this be.
+ * its amounts: neither may this be.  Of a payment that has no money of its own it
+ * is taken from suspense instead.
  */
 static bool
 is_of_second(const PayContext *c)
 {
 	const PayResult *r = &c->result;
 
-	return c->report->source == PAY_SOURCE_WEBHOOK && r->class == PAY_CLASS_APPROVED && r->psp_payment_id &&
+	return (c->report->source == PAY_SOURCE_WEBHOOK || c->report->source == PAY_SOURCE_SETTLEMENT) &&
+		c->payment->captured > 0 && r->class == PAY_CLASS_APPROVED && r->psp_payment_id &&
 		(r->effect == PAY_EFFECT_REFUNDED || r->effect == PAY_EFFECT_REFUND_FAILED ||
 		 r->effect == PAY_EFFECT_DISPUTED || r->effect == PAY_EFFECT_DISPUTE_WON || r->effect == PAY_EFFECT_DISPUTE_LOST) &&
 		(c->operation == NULL || c->operation->kind != PAY_OP_REFUND) &&

@@ -72,6 +72,8 @@ typedef struct PaySums
 	int64		disputed;		/* less what was won */
 	int64		lost;			/* of these, for good */
 	int64		excess;			/* both together beyond what was captured */
+	bool		came_to_nothing;	/* the payment: it has ended without money */
+	int64		in_suspense;	/* of what came late all the same, less what was given back */
 } PaySums;
 
 /*

@@ -17,6 +17,7 @@
 
 #include "payment/apply_private.h"
 #include "payment/state.h"
+#include "payment/suspense.h"
 
 static PayMoved *booked(PayContext *c, const char *kind);
 static void authorized(PayContext *c);
@@ -153,7 +154,9 @@ captured(PayContext *c)
 		pay_payment_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
 		pay_payment_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
 							  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
-		if (c->result.psp_payment_id)
+		if (d->psp_payment_id == NULL)
+			pay_apply_known_as(c);
+		else if (c->result.psp_payment_id)
 			pay_unmatched_learn(d, c->result.psp_payment_id);
 		return true;
 	}
@@ -423,6 +426,8 @@ pay_apply_sum_up(const PayPayment *d, PaySums *sums)
 	sums->lost = pay_payment_sum(d, "dispute_lost");
 	/* Before the capture is heard of nothing can be said. */
 	sums->excess = captured > 0 || pay_state_is_final(d->status) ? Max(sums->refunded + sums->disputed - captured, 0) : 0;
+	sums->came_to_nothing = pay_payment_came_to_nothing(d);
+	sums->in_suspense = pay_suspense_left(d);
 }
 
 /*
@@ -462,6 +467,7 @@ pay_apply_follow(PayPayments *set, PayPayment *d, const PaySums *before, const P
 	}
 	if (event)
 		pay_payment_event(set, d, event, operation, source, code);
+	pay_suspense_follow(set, d, before, &now, source);
 	if (pay_payment_can(d, "lose") && (now.lost > before->lost || (!was_disputed && now.lost > 0)))
 		pay_payment_event(set, d, "lose", NULL, source, code);
 	if (now.excess > 0 && before->excess == 0)

@@ -35,6 +35,7 @@
 static bool is_name(const char *text, const char *others);
 static void check_base_url(const char *url);
 static void check_config(Jsonb *config, const PayAdapter *adapter);
+static void check_secret(const PayAdapter *adapter, const char *secret, const char *base_url);
 static bool upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const char *secret, NullableDatum config, bool force);
 static void let_go(const char *psp);
 static bool moves(const TriggerData *trigger);
@@ -60,7 +61,7 @@ static PayStmt upsert_psp = PAY_STMT(SPI_OK_INSERT_RETURNING,
 	"ON CONFLICT (psp) DO UPDATE SET base_url = coalesce(excluded.base_url, p.base_url), secret = coalesce(excluded.secret, p.secret), "
 	" config = CASE WHEN excluded.config = '{}' THEN p.config ELSE excluded.config END, "
 	" account_id = CASE WHEN NOT $6 THEN p.account_id END, account_mode = CASE WHEN NOT $6 THEN p.account_mode END "
-	"WHERE p.adapter = excluded.adapter RETURNING base_url IS NULL, secret IS NULL", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID);
+	"WHERE p.adapter = excluded.adapter RETURNING base_url, secret", TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID);
 /* An operation that was never sent is nowhere; what follows a payment goes where that is. */
 static PayStmt count_open = PAY_STMT(SPI_OK_SELECT,
 	"SELECT count(*) FROM ("
@@ -176,12 +177,31 @@ upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const c
 				(errcode(PAY_ERR_EXISTS_DIFFERENT),
 				 errmsg("PSP \"%s\" exists with another adapter", psp),
 				 errhint("Choose another name; payments remember theirs.")));
-	if (pay_spi_bool(0, 1) && adapter->default_base_url == NULL && !adapter->in_process)
+	/* As they are now, given or not. */
+	base_url = pay_spi_isnull(0, 1) ? adapter->default_base_url : pay_spi_text(0, 1);
+	secret = pay_spi_text(0, 2);
+	if (base_url == NULL && !adapter->in_process)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("adapter \"%s\" does not know where its PSP is", adapter->name),
 				 errhint("Pass base_url => 'https://...', as the PSP's documentation of its API says.")));
-	return !pay_spi_bool(0, 2);
+	if (secret && !adapter->in_process)
+		check_secret(adapter, secret, base_url);
+	return secret != NULL;
+}
+
+/* The worker asks again before it sends: the setting may have changed. */
+static void
+check_secret(const PayAdapter *adapter, const char *secret, const char *base_url)
+{
+	const char *refusal = pay_psp_secret_refusal(adapter, secret, base_url, pay_psp_hosts ? pay_psp_hosts : "", pay_allow_http);
+
+	if (refusal)
+		ereport(ERROR,
+				(errcode(PAY_ERR_ADDRESS_REFUSED),
+				 errmsg("%s", refusal),
+				 errhint(PAY_PSP_SECRET_HINT),
+				 errhidestmt(true)));
 }
 
 /* ---------- whose account it is ---------- */

@@ -292,7 +292,8 @@ object_id_of(const PayPayment *payment, const PayOperation *operation, const cha
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("psp_object_id is no id that PSP \"%s\" gives to a %s", payment->psp, pay_op_kind_name(operation->kind)),
-				 errhint("Take it from the PSP's pages of this very object.")));
+				 errhint("%s", payment->adapter->object_id_hint ? payment->adapter->object_id_hint(operation->kind)
+						 : "Take it from the PSP's pages of this very object.")));
 	pay_arg_text(&args, payment->psp);
 	pay_arg_text(&args, id);
 	pay_arg_uuid(&args, &payment->payment_id);

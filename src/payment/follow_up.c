@@ -14,6 +14,7 @@
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/ability.h"
+#include "payment/apply.h"
 #include "payment/idempotency.h"
 #include "payment/payment.h"
 #include "payment/state.h"
@@ -275,8 +276,10 @@ static void
 cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
 {
 	PayOperation *operation;
+	PaySums		before;
 	ListCell   *cell;
 
+	pay_apply_sum_up(payment, &before);
 	foreach(cell, payment->operations)
 	{
 		PayOperation *open = lfirst(cell);
@@ -289,6 +292,7 @@ cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstRes
 	operation = add_operation(set, payment, f, payment->amount, result);
 	pay_operation_finish(set, operation, "succeeded", "client");
 	pay_payment_event(set, payment, "cancel", operation, "client", NULL);
+	pay_apply_follow(set, payment, &before, operation, "client", NULL);
 	result->status = "succeeded";
 }
 

@@ -27,6 +27,7 @@ static void load_payment(PayPayment *payment, uint64 row);
 static void load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n);
 static void load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n);
 static const char *intern_status(const char *status);
+static const char *posting_event(const PayPayment *payment, const char *kind);
 static void unqueue(PayOperation *operation);
 static void resolve_dead_letter(PayOperation *operation);
 
@@ -334,6 +335,12 @@ pay_payment_has_money(const PayPayment *payment)
 	return payment->captured > 0 || pay_payment_sum(payment, "authorize") > 0;
 }
 
+bool
+pay_payment_came_to_nothing(const PayPayment *payment)
+{
+	return payment->captured == 0 && pay_state_is_final(payment->status);
+}
+
 /* Kept beside those that do, since each is known by the same key. */
 bool
 pay_movement_moves(const char *kind)
@@ -401,9 +408,29 @@ pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *oper
 	pending->payment = payment;
 	pending->operation = operation;
 	pending->moved = moved;
+	pending->event = posting_event(payment, kind);
 	pending->source = source;
 	set->movements = lappend(set->movements, pending);
 	payment->dirty = true;
+}
+
+/*
+ * Whose rules post it: its kind's, but that what the merchant would bear or get
+ * is suspense's, of a payment that came to nothing; see payment/suspense.c.
+ */
+static const char *
+posting_event(const PayPayment *payment, const char *kind)
+{
+	if (pay_payment_came_to_nothing(payment))
+	{
+		if (strcmp(kind, "refund") == 0)
+			return "late_refund";
+		if (strcmp(kind, "refund_failed") == 0)
+			return "late_refund_failed";
+		if (strcmp(kind, "dispute_lost") == 0)
+			return "late_dispute_lost";
+	}
+	return kind;
 }
 
 void
@@ -431,6 +458,13 @@ pay_payment_resolve(PayPayments *set, PayPayment *payment, const char *kind, con
 	pending->object_id = object_id;
 	pending->resolution = resolution;
 	set->exceptions = lappend(set->exceptions, pending);
+}
+
+void
+pay_payment_reopen(PayPayments *set, PayPayment *payment, const char *kind, const char *object_id, const char *resolution)
+{
+	pay_payment_resolve(set, payment, kind, object_id, resolution);
+	((PayPendingException *) llast(set->exceptions))->reopened = true;
 }
 
 /*

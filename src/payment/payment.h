@@ -178,6 +178,8 @@ extern PayMoved *pay_payment_moved(const PayPayment *payment, const char *kind, 
 extern int64 pay_payment_sum(const PayPayment *payment, const char *kind);
 /* Has the PSP taken or held anything for it? */
 extern bool pay_payment_has_money(const PayPayment *payment);
+/* Has it ended without money?  Then it stays so, and whatever comes for it is late. */
+extern bool pay_payment_came_to_nothing(const PayPayment *payment);
 /* Does a movement of that kind move money?  The others only say what has happened. */
 extern bool pay_movement_moves(const char *kind);
 
@@ -199,6 +201,9 @@ extern void pay_payment_exception(PayPayments *set, PayPayment *payment, const P
 /* Resolves the open ones of that kind that name this object, or no object (NULL). */
 extern void pay_payment_resolve(PayPayments *set, PayPayment *payment, const char *kind, const char *object_id,
 								const char *resolution);
+/* Opens those again that were resolved in these words: it is no longer so. */
+extern void pay_payment_reopen(PayPayments *set, PayPayment *payment, const char *kind, const char *object_id,
+							   const char *resolution);
 /* Gives back what a capture or refund that is over, or has moved its money, had reserved.  Once is enough, twice does no harm for a capture. */
 extern void pay_payment_release(PayPayment *payment, const PayOperation *operation);
 /* Adds an operation with its queue row, due at once. */

@@ -21,6 +21,7 @@ typedef struct PayPendingMovement
 	PayPayment *payment;
 	const PayOperation *operation;
 	const PayMoved *moved;
+	const char *event;			/* whose rules post it */
 	const char *source;
 } PayPendingMovement;
 
@@ -33,6 +34,7 @@ typedef struct PayPendingException
 	int64		amount;
 	const char *detail;
 	const char *resolution;		/* set: the open ones are resolved instead */
+	bool		reopened;		/* or those that were resolved so are open again */
 } PayPendingException;
 
 #endif							/* PAY_PAYMENT_PRIVATE_H */

@@ -568,7 +568,7 @@ save_movements(PayPayments *set)
 
 		if (!pay_movement_moves(pending->moved->kind))
 			continue;
-		postings[posted].event = pending->moved->kind;
+		postings[posted].event = pending->event;
 		postings[posted].merchant = payment->merchant;
 		postings[posted].psp = payment->psp;
 		postings[posted].currency = payment->currency;
@@ -601,6 +601,23 @@ static PayStmt resolve_exceptions = PAY_STMT(SPI_OK_UPDATE,
 	"WHERE payment_id = $1 AND kind = $2 AND object_id IS NOT DISTINCT FROM $3 AND resolved_at IS NULL",
 	UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID);
 
+static PayStmt reopen_exceptions = PAY_STMT(SPI_OK_UPDATE,
+	"UPDATE payments.exception SET resolved_at = NULL, resolved_by = NULL, resolution = NULL "
+	"WHERE payment_id = $1 AND kind = $2 AND object_id IS NOT DISTINCT FROM $3 AND resolution = $4",
+	UUIDOID, TEXTOID, TEXTOID, TEXTOID);
+
+static void
+save_reopening(const PayPendingException *pending)
+{
+	PayArgs		args = {0};
+
+	pay_arg_uuid(&args, &pending->payment->payment_id);
+	pay_arg_text(&args, pending->kind);
+	pay_arg_text(&args, pending->object_id);
+	pay_arg_text(&args, pending->resolution);
+	pay_spi_exec(&reopen_exceptions, &args);
+}
+
 static void
 save_resolution(PayPayments *set, const PayPendingException *pending)
 {
@@ -626,6 +643,11 @@ save_exceptions(PayPayments *set)
 		pg_uuid_t	id = pay_new_id(pay_id_bucket(&pending->payment->payment_id));
 		PayArgs		args = {0};
 
+		if (pending->reopened)
+		{
+			save_reopening(pending);
+			continue;
+		}
 		if (pending->resolution)
 		{
 			save_resolution(set, pending);

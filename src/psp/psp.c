@@ -9,6 +9,8 @@
 
 #include "psp/psp.h"
 
+#include "base/address.h"
+
 static const PayAdapter *const adapters[] = {
 #define PAY_ADAPTER(NAME) &pay_adapter_##NAME,
 #include "psp/adapters.h"
@@ -56,6 +58,27 @@ pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bool part)
 	if (part && kind == PAY_OP_REFUND && !(adapter->can & PAY_CAN_REFUND_PART))
 		return "it cannot refund a part of what was captured";
 	return NULL;
+}
+
+const char *
+pay_psp_secret_refusal(const PayAdapter *adapter, const char *secret, const char *base_url, const char *hosts, bool loopback)
+{
+	static const char signing[] = ".webhook";
+	char		host[PAY_HOST_BYTES_MAX + 1];
+	char		own[PAY_HOST_BYTES_MAX + 1];
+	size_t		bytes = strlen(secret);
+	bool		here;
+
+	/* Without the name: somebody may have passed the secret itself. */
+	if (bytes >= strlen(signing) && pg_strcasecmp(secret + bytes - strlen(signing), signing) == 0)
+		return "its secret is one that signs webhooks, and is never sent";
+	if (!pay_url_host(base_url, host, &here))
+		return "its base_url is malformed";
+	if ((here && loopback) || pay_hosts_hold(hosts, host))
+		return NULL;
+	if (adapter->default_base_url && pay_url_host(adapter->default_base_url, own, &here) && strcmp(host, own) == 0)
+		return NULL;
+	return psprintf("no secret is sent to host \"%s\": payments.psp_hosts does not name it", host);
 }
 
 bool

@@ -286,6 +286,8 @@ typedef struct PayAdapter
 	bool		(*build_inquiry) (const PayCommand *command, PayRequest *request);
 	/* Could that be the PSP's id of what such an operation makes?  A person has typed it.  NULL: any could. */
 	bool		(*is_object_id) (PayOpKind kind, const char *id);
+	/* What such an id looks like, and where the PSP's pages have it: a sentence for whoever has typed another.  NULL: nothing to say. */
+	const char *(*object_id_hint) (PayOpKind kind);
 	/* Adds the headers that say who we are; see pay_headers_add(). */
 	void		(*authorize) (const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 	/* Of a PSP that wants a token: builds the request for one, which authorize() then signs without; and reads the answer. */
@@ -327,6 +329,14 @@ extern const PayFeed *pay_psp_feed(const PayAdapter *adapter, const char *name);
 
 /* NULL, or what the PSP cannot do, as "it cannot ...".  `part`: less than there is. */
 extern const char *pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bool part);
+
+/*
+ * NULL, or why the entry of the secrets file of that name is not sent to that
+ * address: it is one that signs, or the host is neither the adapter's own nor
+ * listed.  `loopback`: may it be this machine?
+ */
+#define PAY_PSP_SECRET_HINT "If the host is the PSP's, a superuser adds it to payments.psp_hosts; secret names the entry of the key, of which NAME.webhook signs."
+extern const char *pay_psp_secret_refusal(const PayAdapter *adapter, const char *secret, const char *base_url, const char *hosts, bool loopback);
 
 /* Does the text begin as secrets of some adapter do? */
 extern bool pay_psp_is_secret(const char *text);

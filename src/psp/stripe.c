@@ -52,6 +52,7 @@ static bool build(const PayCommand *command, PayRequest *request, const char **p
 static bool build_payment(const PayCommand *command, StringInfo body, const char **problem);
 static bool build_inquiry(const PayCommand *command, PayRequest *request);
 static bool is_object_id(PayOpKind kind, const char *id);
+static const char *object_id_hint(PayOpKind kind);
 static void authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 static void build_account(PayRequest *request);
 static void read_account(const PayAnswer *answer, const char *secret, PayAccount *account);
@@ -75,6 +76,7 @@ const PayAdapter pay_adapter_stripe = {
 	.build = build,
 	.build_inquiry = build_inquiry,
 	.is_object_id = is_object_id,
+	.object_id_hint = object_id_hint,
 	.authorize = authorize,
 	.build_account = build_account,
 	.read_account = read_account,
@@ -224,6 +226,15 @@ is_object_id(PayOpKind kind, const char *id)
 	static const char *const refund[] = {"re_", "pyr_", NULL};
 
 	return pay_stripe_is_id(id) && begins_with(id, kind == PAY_OP_REFUND ? refund : intent);
+}
+
+/* Its pages show the charge (ch_...) beside the PaymentIntent that made it. */
+static const char *
+object_id_hint(PayOpKind kind)
+{
+	return kind == PAY_OP_REFUND
+		? "Stripe calls a refund re_... (of some payment methods pyr_...): it is in the payment's page under \"Refunds\", and in the refund's own address. It is neither the charge (ch_...) nor the payment (pi_...)."
+		: "Stripe calls a payment pi_...: it is the \"Payment ID\" on the payment's page, and in the address of that page. It is not the charge (ch_...), which stands beside it.";
 }
 
 static void

@@ -112,10 +112,12 @@ PAY_VERB(pay_seal_blocks)
 	{
 		read_end(&end);
 		horizon = pay_seal_horizon();
-		/* A clock that was set back must not keep us waiting. */
-		end.sealed_at = Min(end.sealed_at, GetCurrentTimestamp());
-		due = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(end.sealed_at),
-													  PG_GETARG_DATUM(1)));
+		/* A clock that was set back, or a block of a time that has yet to come, must not keep us waiting. */
+		if (end.sealed_at > GetCurrentTimestamp())
+			end.sealed_at = DT_NOBEGIN;
+		due = end.sealed_at;
+		if (!TIMESTAMP_NOT_FINITE(due))
+			due = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(due), PG_GETARG_DATUM(1)));
 		/* Nobody calls for it yet: neither the clock nor the number of transactions. */
 		if (end.block.number == 0 || GetCurrentTimestamp() >= due || end.block.to_xid + BLOCK_XIDS_MIN <= horizon)
 		{

@@ -82,9 +82,9 @@ static PayStmt read_epoch = PAY_STMT(SPI_OK_SELECT,
 	"ORDER BY e.epoch DESC, e.since LIMIT 1",
 	TEXTOID, INT4OID, INT8OID);
 static PayStmt insert_epoch = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.seal_epoch (epoch, system, timeline, database, since, recorded_at) "
-	"VALUES ($1, $2, $3, $4::bigint::oid, $5::text::xid8, now())",
-	INT4OID, TEXTOID, INT4OID, INT8OID, TEXTOID);
+	"INSERT INTO payments.seal_epoch (epoch, system, timeline, database, since, recorded_at, xid) "
+	"VALUES ($1, $2, $3, $4::bigint::oid, $5::text::xid8, now(), $6::text::xid8)",
+	INT4OID, TEXTOID, INT4OID, INT8OID, TEXTOID, TEXTOID);
 
 PAY_FUNCTION(pay_seal_xid);
 PAY_FUNCTION(pay_seal_horizon_sql);
@@ -161,6 +161,8 @@ record_place(PayPlace *place, uint64 xid)
 	pay_arg_int32(&args, (int32) GetWALInsertionTimeLine());
 	pay_arg_int64(&args, (int64) MyDatabaseId);
 	pay_arg_text(&args, psprintf(UINT64_FORMAT, xid));
+	/* What the column defaults to is what is found out here. */
+	pay_arg_text(&args, psprintf(UINT64_FORMAT, ((uint64) place->epoch << EPOCH_SHIFT) + xid));
 	pay_spi_exec(&insert_epoch, &args);
 	place->known = true;
 	place->ours = true;

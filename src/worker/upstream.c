@@ -298,6 +298,7 @@ find_obstacle(PayUpstream *upstream, const char *unarmed, const char *halted, co
 	PaySteady	now = pay_clock_now();
 	PayObstacle obstacle = {0};
 	const char *problem;
+	bool		plain = !pay_allow_http && pg_strncasecmp(upstream->base_url, "http://", 7) == 0;
 
 	if (upstream->adapter == NULL)
 		add_obstacle(&obstacle, "the library has no such adapter", "Install the version of payments that has it, and restart the server.", false);
@@ -309,11 +310,18 @@ find_obstacle(PayUpstream *upstream, const char *unarmed, const char *halted, co
 	if (unarmed)
 		add_obstacle(&obstacle, unarmed, "SELECT payments.arm(), once you know that no other copy of this database sends.", true);
 	/* Set so since create_psp() took it; other rules are judged when its name is looked up. */
-	if (!pay_allow_http && pg_strncasecmp(upstream->base_url, "http://", 7) == 0)
+	if (plain)
 		add_obstacle(&obstacle, "plain http is not allowed: payments.allow_http is off", "For tests, set payments.allow_http and use a loopback address; else give it another base_url.", false);
 	if (secret_name == NULL)
 	{
 		add_obstacle(&obstacle, "no secret is configured", "SELECT payments.create_psp(..., secret => ...) once more, with the name of its entry in the secrets file.", false);
+		return obstacle;
+	}
+	/* What is not called for plain http may be any host. */
+	problem = plain ? NULL : pay_psp_secret_refusal(upstream->adapter, secret_name, upstream->base_url, pay_psp_hosts ? pay_psp_hosts : "", pay_allow_http);
+	if (problem)
+	{
+		add_obstacle(&obstacle, problem, PAY_PSP_SECRET_HINT, false);
 		return obstacle;
 	}
 	if (upstream->secret_read_at == 0 || strcmp(upstream->secret_name, secret_name) != 0 ||

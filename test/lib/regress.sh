@@ -46,6 +46,7 @@ max_connections = 50
 timezone = 'UTC'
 payments.arming_file = '$run/armed'
 payments.secrets_file = '$run/secrets'
+payments.psp_hosts = 'one.example, two.example, three.example, stripe.example, missed.example'
 ${preload:+shared_preload_libraries = 'payments'}
 CONF
 [ -z "$hostile" ] || cat "$here/test/lib/hostile.conf" >> "$data/postgresql.conf"

@@ -17,7 +17,7 @@ DECLARE
 	c record;
 	s text;
 BEGIN
-	UPDATE payments.queue SET due_at = CASE WHEN payment_id = id THEN clock_timestamp() ELSE 'infinity' END WHERE psp = 'tap' AND claimed_by IS NULL;
+	UPDATE payments.queue SET due_at = CASE WHEN payment_id = id THEN clock_timestamp() ELSE now() + interval '20 days' END WHERE psp = 'tap' AND claimed_by IS NULL;
 	FOR c IN SELECT * FROM payments.claim('tap', psp => 'tap') LOOP
 		s := payments.complete(c.operation_id, c.attempt, http, '{}', convert_to(body, 'UTF8'));
 	END LOOP;

@@ -39,7 +39,8 @@ SET ROLE callers_toys;
 SELECT statement AS made FROM definer WHERE owner = 'callers_toys' \gexec
 SET ROLE callers_books;
 SELECT payment_id FROM payments.create_payment('k', 100, 'EUR', merchant => 'books') \gset
-SELECT payments.create_account('vault', 'EUR', 'liability', 'books') AS vault, payments.create_account('bank', 'EUR', 'asset', 'books') AS bank \gset
+SELECT payments.create_account('vault', 'EUR', 'liability', 'books') AS vault, payments.create_account('bank', 'EUR', 'asset', 'books') AS bank,
+	payments.create_account('spare', 'EUR', 'asset', 'books') AS spare, payments.create_account('other_spare', 'EUR', 'asset', 'books') AS other_spare \gset
 SELECT payments.post(:bank, :vault, 1000) AS posting, (SELECT h.hold_id FROM payments.hold(:bank, :vault, 1) h (hold_id)) AS held \gset
 SELECT transaction_id FROM payments.post_transaction(ARRAY[:bank::bigint], ARRAY[:vault::bigint], ARRAY[1::bigint]) t (transaction_id) LIMIT 1 \gset
 RESET ROLE;
@@ -51,6 +52,8 @@ CREATE TEMP TABLE call AS SELECT row_number() OVER () AS n, v AS call FROM unnes
 	format('SELECT payments.payment_history(%L)', :'payment_id'),
 	format('SELECT payments.cancel_payment(%L, ''k3'')', :'payment_id'),
 	$$SELECT payments.create_account('till', 'EUR', 'asset', 'books')$$,
+	format('SELECT payments.close_account(%s)', :spare),
+	format('SELECT payments.set_account_hot(%s, true)', :other_spare),
 	format('SELECT payments.post(%s, %s, 1)', :bank, :vault),
 	format('SELECT payments.post_batch(ARRAY[%s::bigint], ARRAY[%s::bigint], ARRAY[1::bigint])', :bank, :vault),
 	format('SELECT payments.hold(%s, %s, 1)', :bank, :vault),

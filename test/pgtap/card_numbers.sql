@@ -136,7 +136,7 @@ SELECT is((SELECT convert_from(body, 'UTF8')::jsonb #>> '{data,object,note}' FRO
 SELECT is((SELECT event_type FROM payments.psp_event), 'note.k424242******4242', 'and its type');
 
 SELECT payment_id AS id FROM payments.create_payment('told', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
-UPDATE payments.queue SET due_at = CASE WHEN payment_id = :'id' THEN clock_timestamp() ELSE 'infinity' END;
+UPDATE payments.queue SET due_at = CASE WHEN payment_id = :'id' THEN clock_timestamp() ELSE now() + interval '20 days' END;
 SELECT operation_id, attempt FROM payments.claim('tap', psp => 'tap') \gset
 SELECT is(payments.complete(:'operation_id', :attempt, 402, '{"Request-Id": "req_4242.4242.4242.4242"}', convert_to(E'{"error": {"type": "card_error", "code": "card_declined",'
 	' "decline_code": "4242424242424242", "message": "no \\u0034242 4242\\t4242 4242", "param": "k4242424242424242"}}', 'UTF8'), E'cut off at 4242/4242/4242/4242'),

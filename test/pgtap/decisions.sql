@@ -32,7 +32,7 @@ CREATE FUNCTION pg_temp.claim(id uuid) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
 	n int;
 BEGIN
-	UPDATE payments.queue SET due_at = CASE WHEN payment_id = id THEN clock_timestamp() ELSE 'infinity' END WHERE psp = 'tap';
+	UPDATE payments.queue SET due_at = CASE WHEN payment_id = id THEN clock_timestamp() ELSE now() + interval '20 days' END WHERE psp = 'tap';
 	INSERT INTO sent (operation_id, attempt) SELECT c.operation_id, c.attempt FROM payments.claim('tap', psp => 'tap') c;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;
@@ -134,6 +134,18 @@ SELECT pg_temp.lose(:'id') AS op \gset
 SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'')', :'op'), '22023', 'psp_object_id is needed to decide that a charge has succeeded', 'under which id?');
 SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', %L)', :'op', i), '22023', NULL, 'that is none: ' || i)
 FROM (VALUES (''), ('ch_made'), ('re_made'), ('pi_a/b'), ('pi_')) v (i) WHERE i <> 'pi_';
+CREATE FUNCTION pg_temp.hint(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN hint;
+END
+$$;
+SELECT matches(pg_temp.hint(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''ch_made'')', :'op')), 'Stripe calls a payment pi_.*not the charge \(ch_', 'and it says which of those on the page it is');
 SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_early'')', :'op'), 'PY006', 'psp_object_id belongs to another payment', 'nor another payment''s');
 SELECT lives_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_made'')', :'op'), 'it was made');
 SELECT is(pg_temp.state(:'id') || '; ' || pg_temp.books(:'id'), 'succeeded: charge succeeded; capture 1000', 'it has succeeded, and is booked');
@@ -173,6 +185,7 @@ SELECT pg_temp.charged('r2') AS id \gset
 SELECT operation_id AS op FROM payments.refund_payment(:'id', 'r2-refund', 400) \gset
 SELECT pg_temp.lose(:'id');
 SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_r2'')', :'op'), '22023', NULL, 'a payment is no refund');
+SELECT matches(pg_temp.hint(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_r2'')', :'op')), 'Stripe calls a refund re_', 'and it says what one is called');
 SELECT payments.decide_operation(:'op', 'succeeded', 'on the dashboard', 're_2');
 SELECT is(pg_temp.books(:'id'), 'authorize 1000, capture 1000, refund 400', 'a refund that was made') WHERE pg_temp.books(:'id') LIKE 'auth%';
 SELECT is((SELECT refunded || ' ' || refund_pending FROM payments.get_payment(:'id')), '400 0', 'is refunded');

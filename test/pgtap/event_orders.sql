@@ -136,6 +136,8 @@ BEGIN
 			CASE coalesce(p[3], '')
 				WHEN 'lost' THEN PERFORM payments.complete(s.operation_id, s.attempt, NULL), pg_temp.answered(s.n);
 				WHEN 'limit' THEN PERFORM pg_temp.answer(s, 429, '{"error": {"type": "invalid_request_error", "code": "rate_limit"}}');
+				WHEN 'no' THEN PERFORM pg_temp.answer(s, 402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "do_not_honor"}}');
+				WHEN 'less' THEN PERFORM pg_temp.answer(s, 200, pg_temp.intent(w.truth ->> 'intent', w.generation, 'succeeded', 999, false)::text);
 				WHEN 'soft' THEN PERFORM pg_temp.answer(s, 402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds"}}');
 				WHEN 'nothing' THEN PERFORM pg_temp.answer(s, 200, CASE WHEN s.method = 'GET' AND s.url ~ 'search|refunds\?' THEN '{"object": "search_result", "has_more": false, "data": []}' ELSE a.body END);
 				WHEN 'action' THEN PERFORM pg_temp.answer(s, 200, pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_action', 0, false)::text);
@@ -159,6 +161,7 @@ BEGIN
 				RAISE EXCEPTION 'check() is not clean on the way';
 			END IF;
 		WHEN 'we:discard' THEN PERFORM payments.discard(d.dead_letter_id, 'seen in the dashboard') FROM payments.dead_letter d WHERE d.decision IS NULL;
+		WHEN 'we:give_up' THEN PERFORM payments.decide_operation(o.operation_id, 'failed', 'not seen in the dashboard') FROM payments.operation o WHERE o.status = 'in_doubt';
 		WHEN 'hook:charge' THEN PERFORM pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(w.truth ->> 'intent', w.generation, 'succeeded', (w.truth ->> 'received')::bigint, false));
 		WHEN 'hook:authorize' THEN PERFORM pg_temp.webhook('payment_intent.amount_capturable_updated', pg_temp.intent(w.truth ->> 'intent', w.generation, 'requires_capture', 0, false));
 		WHEN 'hook:processing' THEN PERFORM pg_temp.webhook('payment_intent.processing', pg_temp.intent(w.truth ->> 'intent', w.generation, 'processing', 0, false));
@@ -247,7 +250,23 @@ INSERT INTO scenario VALUES
 	('refunded by us, and that failed', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000, "refund": "re_9", "refund_status": "failed"}', '{we:claim,psp:answer,we:refund,we:claim}',
 		'{psp:answer:pending|psp:answer:lost,hook:refund:re_9:400:ours,hook:refund_failed:re_9:400:ours|line:refund_failed:re_9:400,we:ask}'),
 	('refunded by us in vain, since somebody else was first', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer,we:refund,we:claim}',
-		'{psp:answer,hook:refund:re_1:700|line:refund:re_1:700,we:ask}');
+		'{psp:answer,hook:refund:re_1:700|line:refund:re_1:700,we:ask}'),
+	('given up, charged all the same, and refunded', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:lost,we:give_up}',
+		'{hook:charge,line:charge,hook:refund:re_1:400|line:refund:re_1:400,hook:refund:re_2:600|line:refund:re_2:600}'),
+	('given up, charged all the same, and refunded in part', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:lost,we:give_up}',
+		'{hook:charge,line:charge,psp:answer,hook:refund:re_1:400|line:refund:re_1:400}'),
+	('given up, charged all the same, refunded, and that failed', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:lost,we:give_up}',
+		'{hook:charge,line:charge,hook:refund:re_1:1000|line:refund:re_1:1000,hook:refund_failed:re_1:1000|line:refund_failed:re_1:1000}'),
+	('given up, charged all the same, and refunded more than came', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:lost,we:give_up}',
+		'{hook:charge,line:charge,hook:refund:re_1:700|line:refund:re_1:700,hook:refund:re_2:700}'),
+	('given up, charged all the same, disputed and lost', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:lost,we:give_up}',
+		'{hook:charge,line:charge,hook:dispute:dp_1:1000|line:dispute:dp_1:1000,hook:lost:dp_1:1000}'),
+	('given up, charged all the same, disputed and won', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:lost,we:give_up}',
+		'{hook:charge,line:charge,hook:dispute:dp_1:1000|line:dispute:dp_1:1000,hook:won:dp_1:1000|line:won:dp_1:1000}'),
+	('declined, charged all the same, refunded in part, disputed and lost', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:no}',
+		'{hook:charge,line:charge,hook:refund:re_1:400|line:refund:re_1:400,hook:lost:dp_1:600}'),
+	('given up after it was refunded, or before', 'automatic', '{"intent": "pi_1", "status": "succeeded", "received": 1000}', '{we:claim,psp:answer:less}',
+		'{we:give_up,hook:refund:re_1:400|line:refund:re_1:400,line:refund:re_2:300,hook:refund_failed:re_2:300,hook:lost:dp_1:600}');
 
 -- ---------- one order of one scenario ----------
 
@@ -256,7 +275,7 @@ CREATE FUNCTION pg_temp.digest() RETURNS text LANGUAGE sql AS $$
 		(SELECT format('%s: authorized %s, capturing %s, captured %s, refunding %s, refunded %s, disputed %s, %s, known as %s', p.status, p.authorized, p.capture_pending,
 			p.captured, p.refund_pending, p.refunded, p.disputed, coalesce(p.failure_code, 'no failure'), p.psp_payment_id) FROM payments.payment p),
 		(SELECT string_agg(format('moved %s %s %s', m.kind, m.object_id, m.amount), E'\n' ORDER BY m.kind, m.object_id)
-			FROM payments.movement m WHERE m.kind NOT IN ('void', 'refund_undone', 'dispute_undone')),
+			FROM payments.movement m WHERE m.kind NOT IN ('void', 'refund_undone', 'dispute_undone', 'refund_to_suspense', 'dispute_lost_to_suspense')),
 		(SELECT string_agg(format('balance %s %s', b.code, b.balance), E'\n' ORDER BY b.code) FROM payments.trial_balance b WHERE b.balance <> 0),
 		(SELECT string_agg(format('exception %s %s', x.kind, x.object_id), E'\n' ORDER BY x.kind, x.object_id) FROM payments.exception x WHERE x.resolved_at IS NULL),
 		(SELECT string_agg(format('dead letter %s', d.reason), E'\n' ORDER BY d.reason) FROM payments.dead_letter d WHERE d.decision IS NULL),
@@ -465,6 +484,58 @@ SELECT is(pg_temp.exceptions(:'id'), 'conflicted dp_two 500, conflicted re_two 1
 SELECT results_eq(format('SELECT status, captured, refunded, disputed FROM payments.payment WHERE payment_id = %L', :'id'), $$VALUES ('succeeded', 1000::bigint, 0::bigint, 0::bigint)$$,
 	'the payment is as it was');
 
+-- Money that came for what was over was never the merchant's: what is given back of it comes out of suspense.
+CREATE FUNCTION pg_temp.accounts(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(format('%s %s', code, balance), ', ' ORDER BY code) FROM (
+		SELECT a.code, sum(CASE WHEN (a.account_id = p.debit_account) = (a.type IN ('asset', 'expense')) THEN p.amount ELSE -p.amount END) AS balance
+		FROM payments.posting p JOIN payments.account a ON a.account_id IN (p.debit_account, p.credit_account)
+		WHERE p.payment_id = id AND a.code !~ '^psp_' GROUP BY a.code) x WHERE balance <> 0
+$$;
+CREATE FUNCTION pg_temp.late(id uuid) RETURNS text LANGUAGE sql AS $$
+	SELECT concat_ws('; ', pg_temp.accounts(id), (SELECT string_agg(x.kind || coalesce(': ' || x.resolution, ''), ', ' ORDER BY x.kind) FROM payments.exception x WHERE x.payment_id = id),
+		(SELECT format('%s %s %s', p.status, p.captured, p.refunded) FROM payments.payment p WHERE p.payment_id = id))
+$$;
+CREATE FUNCTION pg_temp.given_up(intent text) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+	made uuid := pg_temp.charge(intent);
+BEGIN
+	PERFORM pg_temp.tell('psp:answer:lost');
+	PERFORM payments.decide_operation(o.operation_id, 'failed', 'not seen in the dashboard') FROM payments.operation o WHERE o.payment_id = made;
+	RETURN made;
+END
+$$;
+SELECT pg_temp.given_up('pi_late') AS id \gset
+SELECT pg_temp.tell('hook:charge');
+SELECT is(pg_temp.late(:'id'), 'suspense 1000; after_cancel; failed 0 0', 'it is in suspense');
+SELECT pg_temp.tell('hook:refund:re_late_1:400');
+SELECT is(pg_temp.late(:'id'), 'suspense 600; after_cancel; failed 0 0', 'refunded in part: the rest is left, and a person has to look');
+-- The PSP's book tells all: what is booked and a line are together no more than its lines say.
+SELECT pg_temp.tell('line:refund:re_late_1:400'), pg_temp.tell('line:refund:re_late_2:600');
+SELECT is(pg_temp.late(:'id'), 'after_cancel: what came late was given back at the PSP; it was taken from suspense; failed 0 0', 'and the rest: nothing is left, and nobody has to');
+SELECT pg_temp.tell('hook:refund_failed:re_late_2:600');
+SELECT is(pg_temp.late(:'id'), 'suspense 600; after_cancel, refund_failed; failed 0 0', 'that failed: it is in suspense again');
+SELECT payments.resolve_exception(exception_id, 'kept for the payer') FROM payments.exception WHERE payment_id = :'id' AND kind = 'after_cancel';
+SELECT pg_temp.tell('hook:dispute:dp_late:600');
+SELECT is(pg_temp.accounts(:'id'), 'dispute_reserve 600, suspense 600', 'the rest is disputed');
+SELECT pg_temp.tell('hook:lost:dp_late:600');
+SELECT is(pg_temp.late(:'id'), 'after_cancel: kept for the payer, disputed: the dispute was lost, refund_failed; failed 0 0', 'and lost: nothing is left, and what a person has said stays');
+SELECT pg_temp.given_up('pi_before') AS id \gset
+SELECT pg_temp.tell('line:charge'), pg_temp.tell('line:refund:re_before:1000'), pg_temp.tell('line:refund:re_more:100');
+SELECT is(pg_temp.accounts(:'id') || '; ' || pg_temp.exceptions(:'id'), 'suspense -100; after_cancel pi_before 1000, over_refunded  100', 'more than came is told');
+-- It was the merchant's as long as the payment was open.
+SELECT pg_temp.charge('pi_open_still') AS id \gset
+SELECT pg_temp.tell('psp:answer:less'), pg_temp.tell('hook:refund:re_open_still:300'), pg_temp.tell('hook:lost:dp_open_still:200');
+SELECT is(pg_temp.accounts(:'id'), 'merchant_balance -500', 'a refund and a lost dispute of what is in doubt');
+SELECT payments.decide_operation(o.operation_id, 'failed', 'seen in the dashboard: nothing') FROM payments.operation o WHERE o.payment_id = :'id';
+SELECT is(pg_temp.accounts(:'id'), 'suspense -500', 'are taken over when it comes to nothing');
+SELECT pg_temp.tell('hook:charge');
+SELECT is(pg_temp.accounts(:'id'), 'suspense 500', 'and then it was charged all the same');
+-- Rules of one's own are heeded.
+INSERT INTO payments.posting_rule (event, leg, debit, credit, builtin) VALUES ('late_refund', 1, 'suspense', 'psp_fees', false);
+SELECT pg_temp.tell('hook:refund:re_own_rule:500');
+SELECT is((SELECT a.code FROM payments.posting p JOIN payments.account a ON a.account_id = p.credit_account WHERE p.reference = 'tap:re_own_rule:refund:1'), 'psp_fees', 'by a rule of one''s own');
+DELETE FROM payments.posting_rule WHERE NOT builtin;
+
 -- The first generation was declined, and has the money in the end: it is the payment, whatever becomes of the second.
 CREATE FUNCTION pg_temp.second_generation(name text, capture text DEFAULT 'automatic') RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
@@ -578,6 +649,23 @@ SELECT lives_ok($$SELECT payments.reconcile('tap')$$, 'reconciled, though one li
 SELECT is((SELECT string_agg(p.status, ', ' ORDER BY p.merchant) FROM payments.payment p WHERE p.payment_id IN (:'shut', :'id')), 'succeeded, processing', 'the other is');
 SELECT is((SELECT string_agg(d.kind, ', ') FROM payments.discrepancy d WHERE d.payment_id = :'shut' AND d.status = 'open'), 'status', 'and it stays for a person');
 SELECT results_eq('SELECT invariant FROM payments.check() WHERE NOT ok', $$VALUES ('at most one charge of a payment succeeded')$$, 'check() knows of the second charge, and is clean else');
+
+-- Somebody has dealt with each of them; it stays one as long as one is open.
+SELECT payments.resolve_exception(x.exception_id, 'refunded in the dashboard, and booked') FROM payments.exception x
+WHERE x.kind = 'duplicate' AND x.resolved_at IS NULL AND x.object_id <> 'pi_both_2';
+SELECT results_eq('SELECT invariant, violations FROM payments.check() WHERE NOT ok', $$VALUES ('at most one charge of a payment succeeded', 1::bigint)$$, 'one is open still');
+SELECT payments.resolve_exception(x.exception_id, 'refunded in the dashboard, and booked') FROM payments.exception x WHERE x.kind = 'duplicate' AND x.resolved_at IS NULL;
+SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'what a person has dealt with is no violation for ever');
+
+-- What one charge of two was refunded by, told by the PSP's book, is no part of the payment either.
+SELECT pg_temp.charge('pi_book') AS id \gset
+SELECT pg_temp.tell('psp:answer');
+UPDATE world SET truth = truth || '{"intent": "pi_book_2"}';
+SELECT pg_temp.tell('hook:charge');
+UPDATE world SET refund_ref = psp_ref;
+SELECT pg_temp.line('refund', 're_book_2', '-10.00', '0', true);
+SELECT is(pg_temp.exceptions(:'id'), 'conflicted re_book_2 1000, duplicate pi_book_2 1000', 'a line names the second charge: a person is told');
+SELECT results_eq(format('SELECT status, captured, refunded FROM payments.payment WHERE payment_id = %L', :'id'), $$VALUES ('succeeded', 1000::bigint, 0::bigint)$$, 'the payment is as it was');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -68,10 +68,10 @@ SELECT is(payments.complete(operation_id, attempt - 1, 200, '{}', convert_to(pg_
 FROM sent ORDER BY n DESC LIMIT 1;
 SELECT results_eq(format('SELECT p.psp_payment_id, o.psp_object_id FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE payment_id = %L', :'id'),
 	$$VALUES ('pi_late_ids', 'pi_late_ids')$$, 'late ids: and under which ids');
-UPDATE payments.queue SET due_at = 'infinity' WHERE payment_id = :'id';
+UPDATE payments.queue SET due_at = now() + interval '20 days' WHERE payment_id = :'id';
 SELECT is((SELECT status FROM payments.refund_payment(:'id', 'late-ids-r', 100)), 'initiated', 'late ids: refunded');
 SELECT matches(body, 'payment_intent=pi_late_ids', 'late ids: by its id') FROM payments.claim('d', psp => 'tap');
-UPDATE payments.queue SET due_at = 'infinity' WHERE payment_id = :'id';
+UPDATE payments.queue SET due_at = now() + interval '20 days' WHERE payment_id = :'id';
 
 -- The same, and the second, asked before, finds nothing: it is not sent once more.
 SELECT pg_temp.make('late-yes') AS id \gset

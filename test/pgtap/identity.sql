@@ -141,6 +141,13 @@ SELECT results_eq($$SELECT base_url, account_id, account_mode FROM payments.psp 
 SELECT pg_temp.refused($$UPDATE payments.psp SET secret = 'third' WHERE psp = 'twin'$$, 'force was for that one call');
 -- What is left out stays: else a call for another secret would send what was meant for a test server to the PSP.
 SELECT lives_ok($$SELECT payments.create_psp('twin', 'stripe')$$, 'naught is asked for, so naught changes, whatever is open');
+-- Where a secret goes is for a superuser to say, who writes the configuration.
+SELECT throws_ok($$SELECT payments.create_psp('away', 'stripe', 'https://away.example', 'stripe')$$, 'PY404', 'no secret is sent to host "away.example": payments.psp_hosts does not name it', 'a secret goes to no host of anybody''s');
+SELECT throws_ok($$SELECT payments.create_psp('away', 'stripe', secret => 'stripe.webhook')$$, 'PY404', 'its secret is one that signs webhooks, and is never sent', 'what signs goes nowhere');
+SELECT throws_ok($$SELECT payments.create_psp('away', 'stripe', secret => 'stripe.WebHook')$$, 'PY404', NULL, 'however it is written');
+SELECT lives_ok($$SELECT payments.create_psp('away', 'stripe', 'https://away.example')$$, 'without a secret there is nothing to send');
+SELECT throws_ok($$SELECT payments.create_psp('away', 'stripe', secret => 'stripe')$$, 'PY404', NULL, 'until there is one');
+SELECT lives_ok($$SELECT payments.create_psp('away', 'stripe', 'https://API.stripe.com', 'stripe')$$, 'the adapter''s own host is the PSP''s');
 SELECT lives_ok($$SELECT payments.create_psp('kept', 'stripe', 'https://stripe.example', 'kept', '{"merchant": "a"}')$$, 'one with everything');
 SELECT lives_ok($$SELECT payments.create_psp('kept', 'stripe', secret => 'second')$$, 'gets another secret');
 SELECT results_eq($$SELECT base_url, secret, config::text FROM payments.psp WHERE psp = 'kept'$$, $$VALUES ('https://stripe.example', 'second', '{"merchant": "a"}')$$, 'and keeps address and config');

@@ -31,7 +31,7 @@ CREATE FUNCTION pg_temp.claim(id uuid) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
 	n int;
 BEGIN
-	UPDATE payments.queue SET due_at = CASE WHEN payment_id = id THEN clock_timestamp() ELSE 'infinity' END WHERE psp = 'tap';
+	UPDATE payments.queue SET due_at = CASE WHEN payment_id = id THEN clock_timestamp() ELSE now() + interval '20 days' END WHERE psp = 'tap';
 	INSERT INTO sent (operation_id, attempt) SELECT c.operation_id, c.attempt FROM payments.claim('tap', psp => 'tap') c;
 	GET DIAGNOSTICS n = ROW_COUNT;
 	RETURN n;

@@ -227,7 +227,7 @@ SELECT is((SELECT next_action_url FROM payments.get_payment(:'id')), NULL, 'requ
 SELECT pg_temp.make('action-cancel', 'sandbox_requires_action') AS id \gset
 SELECT is(pg_temp.turn(:'id'), 'requires_action', 'requires action, to be cancelled');
 SELECT is((SELECT status FROM payments.cancel_payment(:'id', 'action-cancel-c')), 'initiated', 'a void is sent');
-UPDATE payments.queue q SET due_at = 'infinity' FROM payments.operation o WHERE o.operation_id = q.operation_id AND o.payment_id = :'id' AND o.kind = 'charge';
+UPDATE payments.queue q SET due_at = now() + interval '20 days' FROM payments.operation o WHERE o.operation_id = q.operation_id AND o.payment_id = :'id' AND o.kind = 'charge';
 SELECT is((SELECT payments.complete(operation_id, attempt, 200) FROM payments.claim('tap')), 'cancelled', 'and cancels it');
 SELECT is(pg_temp.waits(:'id'), NULL, 'nothing of it is left in the queue');
 SELECT bag_eq(format('SELECT kind, status FROM payments.operation WHERE payment_id = %L', :'id'), $$VALUES ('charge', 'cancelled'), ('void', 'succeeded')$$, 'its operations have ended');

@@ -94,15 +94,28 @@ RESET ROLE;
 
 -- ---------- rows of its own that name a payment
 CREATE ROLE merchants_shop IN ROLE payments_app;
-CREATE SCHEMA shop AUTHORIZATION merchants_shop;
+CREATE ROLE merchants_shop_owner;
+CREATE SCHEMA shop AUTHORIZATION merchants_shop_owner;
+GRANT ALL ON SCHEMA shop TO merchants_shop;
+GRANT USAGE ON SCHEMA payments TO merchants_shop_owner;
 SELECT payment_id AS id FROM payments.create_payment('named', 100, 'EUR', psp => 'sandbox') \gset
 SET ROLE merchants_shop;
-SELECT lives_ok('CREATE TABLE shop.orders (payment_id uuid REFERENCES payments.payment, refund uuid REFERENCES payments.operation)', 'an application names payments and operations by a foreign key');
-SELECT lives_ok(format('INSERT INTO shop.orders VALUES (%L)', :'id'), 'one that exists');
-SELECT throws_ok('INSERT INTO shop.orders VALUES (gen_random_uuid())', '23503', NULL, 'and none that does not');
-SELECT throws_ok('CREATE TABLE shop.others (m text REFERENCES payments.merchant)', '42501', NULL, 'but nothing else');
+SELECT throws_ok('CREATE TABLE shop.orders (payment_id uuid REFERENCES payments.payment)', '42501', NULL, 'an application refers to no payment by a foreign key: its DDL would lock them all');
+SELECT throws_ok('CREATE TABLE shop.orders (refund uuid REFERENCES payments.operation)', '42501', NULL, 'nor to an operation');
 RESET ROLE;
-SELECT lives_ok('SELECT payments.setup()', 'setup() leaves it so');
+GRANT REFERENCES (payment_id) ON payments.payment TO merchants_shop_owner;
+GRANT REFERENCES (operation_id) ON payments.operation TO merchants_shop_owner;
+SET ROLE merchants_shop_owner;
+SELECT lives_ok('CREATE TABLE shop.orders (payment_id uuid REFERENCES payments.payment, refund uuid REFERENCES payments.operation)', 'a role that was given it does');
+SELECT throws_ok('CREATE TABLE shop.others (m text REFERENCES payments.merchant)', '42501', NULL, 'but nothing else');
+GRANT INSERT ON shop.orders TO merchants_shop;
+SET ROLE merchants_shop;
+SELECT lives_ok(format('INSERT INTO shop.orders VALUES (%L)', :'id'), 'and the application names one that exists');
+SELECT throws_ok('INSERT INTO shop.orders VALUES (gen_random_uuid())', '23503', NULL, 'and none that does not');
+RESET ROLE;
+SELECT lives_ok('SELECT payments.setup()', 'setup() has nothing against it');
+SELECT ok(has_column_privilege('merchants_shop_owner', 'payments.payment', 'payment_id', 'REFERENCES') AND has_column_privilege('merchants_shop_owner', 'payments.operation', 'operation_id', 'REFERENCES'),
+	'and takes nothing back');
 SELECT lives_ok(format('SELECT payments.cancel_payment(%L, ''named-cancel'')', :'id'), 'and payments go on');
 
 SELECT * FROM finish();

@@ -211,5 +211,34 @@ FROM payments.discrepancy, unnest(ARRAY['create', 'refund']) action WHERE psp = 
 SELECT is((SELECT count(*)::int FROM payments.payment WHERE psp = 'keyless'), 0, 'no payment is made of it');
 SELECT is((SELECT r.status FROM payments.discrepancy d, payments.resolve_discrepancy(d.discrepancy_id, 'accept', reason => 'it is payment a') r WHERE d.psp = 'keyless' AND d.theirs = 1100), 'accept', 'a person may say that it is there');
 
+-- ---------- whose a charge is that is missing here
+
+CREATE FUNCTION pg_temp.missing(psp text, charge text) RETURNS bigint LANGUAGE sql AS $$
+	SELECT payments.import_settlement($1, 'csv', format(E'kind,entry_id,psp_object_id,gross,fee,currency,occurred_at\ncharge,e_%1$s,%1$s,9.00,0.10,EUR,%2$s\n', $2, pg_temp.now_text()));
+	SELECT payments.reconcile($1);
+	SELECT discrepancy_id FROM payments.discrepancy d WHERE d.psp = $1 AND d.object_id = $2 AND d.status = 'open'
+$$;
+CREATE FUNCTION pg_temp.made_for(id bigint) RETURNS text LANGUAGE sql AS $$
+	SELECT p.merchant FROM payments.discrepancy_resolution r JOIN payments.payment p USING (payment_id) WHERE r.discrepancy_id = id AND r.action IN ('create', 'refund')
+$$;
+SELECT payments.create_psp('alone', 'sandbox'), payments.create_merchant('toys', psp => 'alone'), payments.create_merchant('books');
+SELECT pg_temp.missing('alone', 'ch_alone') AS d \gset
+SELECT payments.resolve_discrepancy(:d, 'create', 'sold by phone');
+SELECT is(pg_temp.made_for(:d), 'toys', 'the PSP serves one merchant alone: it is his');
+SELECT payments.create_psp('shared', 'sandbox');
+SELECT payments.create_payment('shared ' || m, 100, 'EUR', merchant => m, psp => 'shared') FROM unnest(ARRAY['toys', 'books']) m;
+SELECT pg_temp.missing('shared', 'ch_shared') AS d \gset
+SELECT throws_ok(format($$SELECT payments.resolve_discrepancy(%s, %L, 'sold by phone')$$, :d, action), '22023', 'merchant is needed: the charge may be of any that PSP "shared" serves', 'of several nobody guesses, to ' || action)
+FROM unnest(ARRAY['create', 'refund']) action;
+SELECT payments.resolve_discrepancy(:d, 'create', 'sold by phone', merchant => 'books');
+SELECT is(pg_temp.made_for(:d), 'books', 'who decides says whose it is');
+SELECT payments.create_psp('shared', 'sandbox', config => '{"merchant": "toys"}');
+SELECT pg_temp.missing('shared', 'ch_shared_2') AS d \gset
+SELECT payments.resolve_discrepancy(:d, 'create', 'sold by phone');
+SELECT is(pg_temp.made_for(:d), 'toys', 'or the PSP''s row does, for all of them');
+SELECT payments.create_psp('unused', 'sandbox');
+SELECT pg_temp.missing('unused', 'ch_unused') AS d \gset
+SELECT throws_ok(format($$SELECT payments.resolve_discrepancy(%s, 'create', 'sold by phone')$$, :d), '22023', NULL, 'where nobody uses the PSP yet it may be anybody''s');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -103,6 +103,25 @@ SELECT is(pg_temp.balance('books', 'psp_receivable:tap', 'USD'), 0::bigint, 'no 
 	is(pg_temp.balance('books', 'exchange', 'USD'), -20000::bigint, 'they were sold'), is(pg_temp.balance('books', 'exchange'), 18000::bigint, 'for euros'),
 	is(pg_temp.balance('books', 'payout_clearing:tap'), 17500 + 8800 * 2::bigint, 'of which the payout is on its way');
 
+-- ---------- too young to be a discrepancy ----------
+
+-- What nothing explains agrees with nothing, however young it is.
+SELECT matched AS before FROM payments.reconcile('giro') \gset
+SELECT pg_temp.bank(5, 0, ARRAY[5000, 6000], ARRAY['NONREF', 'NONREF'], ARRAY['a friend pays', 'another']) > 0 AS imported;
+SELECT run_id AS run, matched, discovered, waiting, waiting_until FROM payments.reconcile('giro') \gset
+SELECT results_eq(format('VALUES (%L::bigint, %L::bigint, %L::bigint, %L::timestamptz)', :'matched', :'discovered', :'waiting', :'waiting_until'),
+	format($$VALUES (%L::bigint, 0::bigint, 2::bigint, %L::timestamptz)$$, :'before', date_trunc('day', now(), 'UTC') + interval '4 days'), 'two entries wait for three whole days, and agree with nothing');
+SELECT results_eq(format($$SELECT line FROM payments.reconciliation_report(%s) WHERE line ~ 'agree|Waiting'$$, :'run'),
+	format($$VALUES (%L), (%L)$$, format('%s of 10 entries agree with our books; 0 told what was not booked yet.', :'before'),
+		format('Waiting: 2 entries that nothing explains yet; the first is a discrepancy from %s 00:00 UTC on.', to_char(now() AT TIME ZONE 'UTC' + interval '4 days', 'YYYY-MM-DD'))), 'and the report says so');
+SELECT pg_temp.file(format(E'payout,t41,tr_41,,-91.00,0,EUR,,,%s,po_41\n', pg_temp.day(0))) > 0 AS imported;
+SELECT run_id AS run, waiting FROM payments.reconcile('tap') \gset
+SELECT is(:waiting, 2, 'payouts of today wait for the bank');
+SELECT ok(EXISTS (SELECT FROM payments.reconciliation_report(:run) WHERE line ~ 'Waiting: 2 payouts that no bank shows yet; the first is a discrepancy from'), 'its report says so');
+INSERT INTO payments.discrepancy_kind SELECT kind, title, suggestion, '0', sla, description, false FROM payments.discrepancy_kind WHERE kind = 'unmatched_bank';
+SELECT is((SELECT waiting FROM payments.reconcile('giro')), 2::bigint, 'without grace until the day is over');
+DELETE FROM payments.discrepancy_kind WHERE NOT builtin;
+
 -- ---------- the job
 
 SELECT payments.create_psp('aaa', 'sandbox');

@@ -172,6 +172,9 @@ SET ROLE sched_runner; CALL payments.run_job('look'); RESET ROLE;
 SET ROLE sched_runner; CALL payments.run_job('look'); RESET ROLE;
 SELECT results_eq($$SELECT subject, detail ->> 'n', last_run_id > run_id FROM payments.job_finding WHERE job = 'look' AND resolved_at IS NULL ORDER BY 1$$,
 	$$VALUES ('b', '2', true), ('c', '3', true)$$, 'found twice, a finding is one');
+CREATE OR REPLACE FUNCTION public.look() RETURNS TABLE (ok boolean, subject text, n int) LANGUAGE sql AS $$ VALUES (true, 'a', 1), (false, 'b', 7), (false, 'c', 3) $$;
+SET ROLE sched_runner; CALL payments.run_job('look'); RESET ROLE;
+SELECT is((SELECT detail ->> 'n' FROM payments.job_finding WHERE job = 'look' AND subject = 'b'), '2', 'as it was found first');
 SELECT is((SELECT problem FROM payments.schedule_status WHERE job = 'look'), '2 open findings: see payments.job_finding', 'the status warns');
 SELECT finding_id FROM payments.job_finding WHERE job = 'look' AND subject = 'b' \gset
 CREATE ROLE sched_operator IN ROLE payments_operator;
@@ -252,6 +255,53 @@ SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'nor does another administrator
 CALL payments.run_job('gone');
 SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42883', 'a function that is not there is named');
 RESET ROLE;
+-- Nor what another has told it to do.
+CREATE ROLE sched_deputy IN ROLE payments_admin;
+CREATE SCHEMA sched_own AUTHORIZATION sched_deputy;
+CREATE SCHEMA sched_open AUTHORIZATION sched_deputy;
+GRANT ALL ON SCHEMA sched_open TO PUBLIC;
+SET ROLE sched_deputy;
+CREATE FUNCTION sched_own.say(what text) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION sched_open.say(what text) RETURNS int LANGUAGE sql AS 'SELECT 1';
+SET ROLE sched_admin;
+INSERT INTO payments.job (job, schedule, command, arguments, written_by) VALUES ('deputy', '0 4 * * *', 'sched_own.say', '{"what": "mine"}', 'sched_deputy'),
+	('verify', '0 4 * * *', 'sched_trap.f', '{}', 'sched_admin');
+SELECT is((SELECT written_by FROM payments.job WHERE job = 'deputy'), 'sched_admin', 'who wrote a row is not for him to say');
+SET ROLE sched_deputy;
+\set LAST_ERROR_SQLSTATE 00000
+CALL payments.run_job('deputy');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'a function does not do what another than its owner has written');
+UPDATE payments.job SET enabled = false WHERE job = 'deputy';
+CALL payments.run_job('deputy');
+SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'deputy'), 'done', 'but what its owner has');
+RESET ROLE;
+UPDATE payments.job SET written_by = current_user WHERE job = 'deputy';
+SET ROLE sched_deputy;
+CALL payments.run_job('deputy');
+SELECT is((SELECT count(*)::int FROM payments.job_run WHERE job = 'deputy' AND result = 'done'), 2, 'or a superuser');
+INSERT INTO payments.job (job, schedule, command, arguments) VALUES ('open', '0 4 * * *', 'sched_open.say', '{"what": "mine"}');
+\set LAST_ERROR_SQLSTATE 00000
+CALL payments.run_job('open');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'nor where another could put one of the same name');
+
+-- How far a shipped job is, and what it has found, nobody says for it.
+SET ROLE sched_admin;
+\set LAST_ERROR_SQLSTATE 00000
+CALL payments.run_job('verify');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'no other function runs under its name');
+UPDATE payments.job SET command = 'payments._job_verify', catch_up = 'once' WHERE job = 'verify' AND NOT builtin;
+\set LAST_ERROR_SQLSTATE 00000
+CALL payments.run_job('verify');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, '42501', 'nor does its own go on in another way');
+DELETE FROM payments.job WHERE job = 'verify' AND NOT builtin;
+SELECT payments._job_begin('verify') AS run \gset
+SELECT throws_ok(format('SELECT payments._job_record(%s, %L)', :run, '[{"watermark": "999999", "done": true}]'), '42501', 'job "verify" writes down itself what it has come to', 'the watermark is its own');
+SELECT payments._job_end(:run, NULL, NULL), payments._job_unlock('verify');
+SELECT is((SELECT last_result FROM payments.schedule_status WHERE job = 'verify'), 'partial', 'a run that did nothing is not done');
+SELECT throws_ok('SELECT payments._job_call(1)', '42501', NULL, 'and the rest is internal');
+SELECT throws_ok('SELECT payments._job_note(1, ''[]'')', '42501', NULL, 'all of it');
+SELECT throws_ok(format('SELECT payments._job_record(%s, ''[]'')', :run), 'PY901', NULL, 'what has ended is not written to');
+RESET ROLE;
 -- Nor do names that a search_path finds first.
 CREATE FUNCTION sched_trap.now() RETURNS timestamptz LANGUAGE sql AS $$SELECT '1999-01-01'::timestamptz$$;
 SET search_path = sched_trap, pg_catalog, public;
@@ -286,6 +336,11 @@ SELECT matches((SELECT problem FROM payments.schedule_status WHERE job = 'seal_b
 SELECT ok((SELECT lag > interval '1 day' FROM payments.schedule_status WHERE job = 'seal_blocks'), 'with its lag');
 UPDATE payments.job_run SET started_at = started_at - interval '200 days', ended_at = ended_at - interval '200 days';
 CALL payments.run_job('purge_job_run');
-SELECT is((SELECT count(*) - count(DISTINCT job) FROM payments.job_run WHERE job <> 'purge_job_run'), 0::bigint, 'old runs are purged, but the last of each job');
+SELECT is((SELECT string_agg(job, ' ' ORDER BY job, run_id) FROM payments.job_run r WHERE job <> 'purge_job_run'
+	AND NOT EXISTS (SELECT FROM payments.job_finding f WHERE f.resolved_at IS NULL AND r.run_id IN (f.run_id, f.last_run_id))
+	AND EXISTS (SELECT FROM payments.job_run n WHERE n.job = r.job AND n.run_id > r.run_id)), NULL, 'old runs are purged, but the last of each job');
+SELECT is((SELECT count(*)::int FROM payments.job_finding f WHERE f.resolved_at IS NULL AND NOT EXISTS (SELECT FROM payments.job_run r WHERE r.run_id = f.run_id)), 0,
+	'and those that found what is open');
+SELECT throws_ok(format('SELECT payments._purge_job_run(%L)', k), '22023', NULL, 'runs are kept for a day: ' || k) FROM unnest(ARRAY['-1 day', '23:59', '1 day -1 s']) k;
 
 SELECT * FROM finish();

@@ -31,7 +31,7 @@ SELECT is_empty($$
 	SELECT a.attrelid::regclass, a.attname FROM pg_attribute a
 	WHERE a.attrelid = ANY (SELECT to_regclass('payments.' || t) FROM pg_temp.sealed() t) AND a.attnum > 0 AND NOT a.attisdropped
 	AND NOT EXISTS (SELECT FROM pg_temp.projection() p WHERE p.tbl = a.attrelid::regclass::text AND p.col = a.attname)
-	AND a.atttypid::regtype::text NOT IN ('smallint', 'integer', 'bigint', 'boolean', 'text', 'bytea', 'uuid', 'timestamp with time zone', 'xid8', 'jsonb', 'date', 'numeric')$$,
+	AND a.atttypid::regtype::text NOT IN ('smallint', 'integer', 'bigint', 'boolean', 'text', 'bytea', 'uuid', 'timestamp with time zone', 'xid8', 'jsonb', 'date', 'numeric', 'oid')$$,
 	'and columns of types whose bytes depend on nothing else');
 
 SELECT payments.create_account('till', 'EUR', 'asset') AS till, payments.create_account('sales', 'EUR', 'income') AS sales \gset

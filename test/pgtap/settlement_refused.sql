@@ -185,6 +185,7 @@ ALTER FUNCTION shop.pairs SECURITY INVOKER;
 SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.pairs of settlement format "pairs" is not SECURITY DEFINER', 'it never gets the rights of payments_owner');
 UPDATE payments.settlement_format SET builtin = true WHERE format = 'pairs';
 SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.pairs of settlement format "pairs" is not SECURITY DEFINER', 'nor when it says to be ours');
+SELECT current_setting('search_path') AS path_before \gset
 -- An operator that a function slips under ours through the path it leaves behind.
 CREATE FUNCTION shop.equal(text, text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'run as %', current_user; END$$;
 CREATE OPERATOR shop.= (LEFTARG = text, RIGHTARG = text, FUNCTION = shop.equal);
@@ -196,12 +197,13 @@ BEGIN
 END
 $$;
 INSERT INTO payments.settlement_format (format, function, source, builtin) VALUES ('path', 'shop.path', 'bank', false);
-SELECT is(pg_temp.import('a', format => 'path', psp => 'bank'), 'PY601 function shop.path of settlement format "path" has no search_path of its own', 'it never gets at the path of payments_owner');
-ALTER FUNCTION shop.path SET work_mem = '4MB';
-SELECT alike(pg_temp.import('a', format => 'path', psp => 'bank'), 'PY601%has no search_path of its own', 'any setting of its own will not do');
+SELECT is(pg_temp.import('path', format => 'path', psp => 'bank'), '1 lines', 'the path that it leaves is not ours');
+SELECT is(current_setting('search_path'), :'path_before', 'nor the session''s');
 ALTER FUNCTION shop.path SET search_path = pg_catalog, pg_temp;
-SELECT is(pg_temp.import('path', format => 'path', psp => 'bank'), '1 lines', 'with a path of its own it cannot change ours');
-UPDATE payments.settlement_format SET builtin = false, function = 'shop.nothing' WHERE format = 'pairs';
+SELECT is(pg_temp.import('path of its own', format => 'path', psp => 'bank'), '1 lines', 'nor with a path of its own');
+SELECT is(current_setting('search_path'), :'path_before', 'nor then the session''s');
+DELETE FROM payments.settlement_format WHERE format = 'pairs';
+INSERT INTO payments.settlement_format (format, function, builtin) VALUES ('pairs', 'shop.nothing', false);
 SELECT is(pg_temp.import(E'a 1.51\n', format => 'pairs'), 'PY601 function shop.nothing(text, jsonb) of settlement format "pairs" does not exist', 'a function that is not there');
 CREATE DOMAIN shop.sum AS numeric;
 CREATE FUNCTION shop.domain(content text, options jsonb) RETURNS TABLE (line_no int, net shop.sum) LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT 1, 1';
@@ -213,13 +215,62 @@ CREATE FUNCTION shop.statement(content text, options jsonb) RETURNS TABLE (recor
 $$;
 INSERT INTO payments.settlement_format (format, function, source, builtin) VALUES ('wrong_bank', 'shop.statement', 'bank', false);
 SELECT is(pg_temp.import('a', format => 'wrong_bank', psp => 'bank'), 'PY603 the settlement file does not add up Statement 1: opening balance 1.00 EUR and booked entries 2.00 EUR do not make closing balance 4.00 EUR.', 'books of others are added up too');
--- A row of one's own for a name of ours wins.
-INSERT INTO payments.settlement_format (format, function, builtin) VALUES ('adyen', 'shop.nothing', false);
-SELECT alike(pg_temp.import('a', format => 'adyen'), 'PY601%', 'one''s own row wins');
+SELECT throws_ok($$INSERT INTO payments.settlement_format (format, function, builtin) VALUES ('adyen', 'shop.pairs', false)$$, '42501', 'settlement format "adyen" is a shipped one', 'a name of ours is ours');
+SELECT throws_ok($$UPDATE payments.settlement_format SET format = 'stripe_api' WHERE format = 'path'$$, '42501', NULL, 'by no way');
+INSERT INTO payments.settlement_format (format, function) VALUES ('internal', 'payments._seal_row'), ('mine', 'payments._settlement_csv');
+SELECT is(pg_temp.import('a', format => 'internal'), 'PY601 function payments._seal_row of settlement format "internal" is none that reads files', 'of ours what reads files, and no other');
+SELECT is(pg_temp.import(E'kind,psp_object_id,gross,currency\ncharge,mine,10.00,EUR\n', format => 'mine'), '1 lines', 'which another name may name');
+
+-- What a format function calls, its owner calls; and nothing of it is left.
+CREATE ROLE tap_settlement_admin IN ROLE payments_admin;
+CREATE ROLE tap_settlement_operator IN ROLE payments_operator;
+GRANT CREATE, USAGE ON SCHEMA shop TO tap_settlement_admin;
+SET ROLE tap_settlement_admin;
+CREATE FUNCTION shop.deep(content text, options jsonb) RETURNS TABLE (line_no int, kind text, description text, net numeric, currency text)
+	LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+	said text := content;
+BEGIN
+	PERFORM set_config('search_path', 'shop, pg_catalog', false), set_config('shop.left', 'behind', false);
+	BEGIN
+		EXECUTE content;
+	EXCEPTION WHEN OTHERS THEN
+		said := sqlstate;
+	END;
+	RETURN QUERY VALUES (1, 'charge', current_user || ' ' || said, 1.00, 'EUR');
+END
+$$;
+INSERT INTO payments.settlement_format (format, function) VALUES ('deep', 'shop.deep');
+RESET ROLE;
+CREATE TABLE shop.later (n int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+GRANT ALL ON shop.later TO tap_settlement_admin;
+CREATE FUNCTION pg_temp.deep(content text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	batch bigint := batch_id FROM payments.import_settlement('sandbox', 'deep', content);
+BEGIN
+	RETURN (SELECT description FROM payments.settlement_line WHERE batch_id = batch);
+END
+$$;
+SET ROLE tap_settlement_operator;
+SELECT is(pg_temp.deep(v.call), 'tap_settlement_admin ' || v.said, v.name)
+FROM (VALUES
+	('SELECT payments.redrive(NULL, false, NULL)', '42501', 'a verb is called by the function''s owner, not by who imports'),
+	('SET ROLE payments_owner', '42501', 'no other role'),
+	('CREATE TEMP TABLE t (n int)', '42501', 'no temporary table'),
+	('LISTEN shop', '42501', 'nothing to listen to'),
+	('DECLARE c CURSOR WITH HOLD FOR SELECT 1', '42501', 'no cursor that is run at the end'),
+	('INSERT INTO shop.later VALUES (1), (1)', '42501', 'nothing that is checked at the end')) v (call, said, name);
+RESET ROLE;
+SELECT is(current_setting('search_path'), :'path_before', 'the path is as it was');
+SELECT is(coalesce(current_setting('shop.left', true), ''), '', 'and so is what it has set');
+DELETE FROM payments.settlement_format WHERE format = 'deep';
+DROP FUNCTION shop.deep;
+REVOKE ALL ON SCHEMA shop FROM tap_settlement_admin;
+REVOKE ALL ON shop.later FROM tap_settlement_admin;
+DROP ROLE tap_settlement_admin;
 
 -- ---------- who may
 
-CREATE ROLE tap_settlement_operator IN ROLE payments_operator;
 CREATE ROLE tap_settlement_app IN ROLE payments_app;
 SET ROLE tap_settlement_operator;
 SELECT results_eq($$SELECT lines FROM payments.import_settlement('sandbox', 'csv', E'kind,psp_object_id,gross,currency\ncharge,o1,10.00,EUR\n')$$, 'VALUES (1)', 'an operator imports');

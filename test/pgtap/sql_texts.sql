@@ -14,7 +14,7 @@ CREATE TEMP TABLE bait AS SELECT v FROM unnest(ARRAY[
 
 -- Every argument that is a text, or holds one, with each of these; the others as they may be.
 CREATE TEMP TABLE call AS
-SELECT p.oid::regprocedure::text AS function, b.v AS bait, format('SELECT * FROM payments.%I(%s)', p.proname, string_agg(
+SELECT p.oid::regprocedure::text AS function, b.v AS bait, format('SELECT * FROM payments.%I(%s)%s', p.proname, string_agg(
 	CASE
 		WHEN a.n = t.n AND a.type = 'text[]'::regtype THEN format('ARRAY[%L]', b.v)
 		WHEN a.n = t.n AND a.type = 'jsonb'::regtype THEN format('jsonb_build_object(%L, %L)', b.v, b.v)
@@ -25,7 +25,7 @@ SELECT p.oid::regprocedure::text AS function, b.v AS bait, format('SELECT * FROM
 		WHEN a.type = 'boolean'::regtype THEN 'true'
 		WHEN a.type = 'interval'::regtype THEN $$interval '0'$$
 		ELSE format('NULL::%s', format_type(a.type, NULL))
-	END, ', ' ORDER BY a.n)) AS query
+	END, ', ' ORDER BY a.n), CASE WHEN p.prorettype = 'record'::regtype AND p.proallargtypes IS NULL THEN ' f (x text)' END) AS query
 FROM pg_proc p
 CROSS JOIN LATERAL unnest(p.proargtypes::oid[]) WITH ORDINALITY t (type, n)
 CROSS JOIN LATERAL unnest(p.proargtypes::oid[]) WITH ORDINALITY a (type, n)
@@ -33,7 +33,7 @@ CROSS JOIN bait b
 WHERE p.pronamespace = 'payments'::regnamespace AND p.prokind = 'f'
 AND t.type IN ('text'::regtype, 'name'::regtype, 'text[]'::regtype, 'jsonb'::regtype)
 AND 'internal'::regtype <> ALL (p.proargtypes || p.prorettype)
-GROUP BY p.oid, p.proname, t.n, b.v;
+GROUP BY p.oid, p.proname, p.prorettype, p.proallargtypes, t.n, b.v;
 
 -- It was run, or the server has tried to: what it names is not there, or it is no SQL at that place.
 CREATE FUNCTION pg_temp.springs(query text) RETURNS boolean LANGUAGE plpgsql AS $$

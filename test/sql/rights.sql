@@ -67,6 +67,19 @@ FROM pg_class c CROSS JOIN who w WHERE c.relnamespace = 'payments'::regnamespace
 SELECT w.who, has_schema_privilege(w.role, 'payments', 'USAGE') AS sees, has_schema_privilege(w.role, 'payments', 'CREATE') AS makes,
 	pg_has_role(w.role, 'payments_owner', 'MEMBER') AS is_owner FROM who w ORDER BY w.n;
 
+-- ---------- types, and what is no part of the extension
+
+-- Whoever has a column of a row type keeps the table as it is.
+SELECT c.relkind, count(*) > 0 AS there_are, count(*) FILTER (WHERE has_type_privilege(w.role, t.oid, 'USAGE')) AS may
+FROM pg_class c JOIN pg_type t ON t.oid IN (c.reltype, (SELECT y.typarray FROM pg_type y WHERE y.oid = c.reltype)) CROSS JOIN who w
+WHERE c.relnamespace = 'payments'::regnamespace GROUP BY 1 ORDER BY 1;
+-- A function of others could be called in place of ours.
+SELECT p.oid::regprocedure AS no_member FROM pg_proc p
+WHERE p.pronamespace = 'payments'::regnamespace AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid WHERE d.objid = p.oid AND d.deptype = 'e' AND x.extname = 'payments');
+SELECT t.typname AS no_row_type FROM pg_type t WHERE t.typnamespace = 'payments'::regnamespace AND t.typrelid = 0 AND t.typelem = 0;
+-- Nobody but these, either, has anything: not even a role that the extension does not know of.
+SELECT o.line FROM payments._grants_of_others() o;
+
 -- ---------- all of it is tried
 
 -- Refused by the server itself, by name of what it is; what a function says when it runs is another matter.
@@ -76,7 +89,7 @@ BEGIN
 	EXECUTE _statement;
 	RAISE EXCEPTION 'undone' USING ERRCODE = 'TAP00';
 EXCEPTION WHEN insufficient_privilege THEN
-	RETURN sqlerrm ~ '^permission denied for (function|procedure|table|view|schema|sequence|language) ';
+	RETURN sqlerrm ~ '^permission denied for (function|procedure|table|view|schema|sequence|language|type) ';
 WHEN OTHERS THEN
 	RETURN false;
 END
@@ -108,6 +121,12 @@ AND (t.privilege <> 'SELECT' OR NOT t.may OR has_table_privilege(t.role, t.oid, 
 GRANT CREATE ON SCHEMA public TO PUBLIC;
 INSERT INTO tried
 SELECT w.who, 'a verb', false, pg_temp.refused(w.role, $$CREATE FUNCTION public.verb() RETURNS void LANGUAGE payments AS 'BEGIN END'$$) FROM who w;
+-- These keep a table as it is, or locked, or run as its owner.
+INSERT INTO tried
+SELECT w.who, s.what, false, pg_temp.refused(w.role, s.what) FROM who w CROSS JOIN (VALUES
+	('CREATE TABLE public.kept (x payments.event)'), ('CREATE TABLE public.kept (x payments.worker_status[])'), ('CREATE DOMAIN public.kept AS payments.job'),
+	('CREATE FUNCTION public.kept(payments.payment) RETURNS int LANGUAGE sql RETURN 1'), ('CREATE FUNCTION payments.kept() RETURNS int LANGUAGE sql RETURN 1'),
+	('CREATE TABLE public.kept (x uuid REFERENCES payments.payment)'), ('CREATE TABLE public.kept (x uuid REFERENCES payments.operation)')) s (what);
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 
 SELECT t.who, t.what, t.may, t.refused FROM tried t WHERE t.may = t.refused ORDER BY 1, 2;

@@ -28,13 +28,23 @@ my $TABLES = $PRIVILEGES =~ s/AND c\.relkind/AND EXISTS (SELECT FROM lived l WHE
 value($node, q{SELECT payments.create_payment('o', 1000, 'EUR', payment_method => 'sandbox_ok')});
 value($node, q{CREATE TABLE lived AS SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p')
 	AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')});
-my ($before, $tables) = (value($node, $PRIVILEGES), value($node, $TABLES));
+# Who may call what, and make a column of which row type.
+my $CALLS = q{
+	SELECT string_agg(concat_ws(' ', o.name, a.grantee::regrole, a.privilege_type), E'\n' ORDER BY o.name, a.grantee::regrole::text)
+	FROM (
+		SELECT p.oid::regprocedure::text AS name, coalesce(p.proacl, acldefault('f', p.proowner)) AS privileges, p.proowner AS owner FROM pg_proc p WHERE p.pronamespace = 'payments'::regnamespace
+		UNION ALL
+		SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner)), t.typowner FROM pg_type t WHERE t.typnamespace = 'payments'::regnamespace AND t.typelem = 0) o
+	CROSS JOIN LATERAL aclexplode(o.privileges) a WHERE a.grantee <> o.owner};
+my ($before, $tables, $calls) = (value($node, $PRIVILEGES), value($node, $TABLES), value($node, $CALLS));
+unlike($calls, qr/ USAGE$/m, 'nobody makes a column of a row type');
 unlike($before, qr/^(\w+_(default|\d{4}_\d\d)|installation_salt) /m, 'nobody reads a partition, or the salt');
 value($node, 'DROP EXTENSION payments CASCADE');
 value($node, 'CREATE EXTENSION payments');
 is(value($node, $TABLES), $tables, 'of tables that outlive the extension CREATE EXTENSION grants nothing');
 value($node, 'SELECT payments.setup()');
 is(value($node, $PRIVILEGES), $before, 'and after setup() all privileges are what they were');
+is(value($node, $CALLS), $calls, 'and all may call what they could');
 is(wrong(), '', 'and check() has nothing against it');
 
 # A definition that a dump brings is written by the server as the one that setup() made.
@@ -43,6 +53,9 @@ $node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'it is dumped')
 value($node, 'CREATE DATABASE restored');
 $node->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'restored', $dump ], 'and restored');
 is($node->safe_psql('restored', 'SELECT payments._setup_is_done()'), 't', 'and there, too, all is as setup() made it');
+isnt($node->safe_psql('restored', $CALLS), $calls, 'but for what no dump has: USAGE of row types');
+$node->safe_psql('restored', 'SELECT payments.make_partitions()');
+is($node->safe_psql('restored', $CALLS), $calls, 'which the next making of months takes away');
 
 # ---------- what setup() makes is altered: it makes it anew, and check() names it before
 my @repaired = (
@@ -51,6 +64,17 @@ my @repaired = (
 	[ 'a column is granted', 'GRANT SELECT (salt) ON payments.installation_salt TO payments_app', qr/who is listed: grant installation_salt.salt payments_app SELECT/ ],
 	[ 'all may write', 'GRANT ALL ON payments.posting TO PUBLIC', qr/who is listed: grant posting PUBLIC DELETE/ ],
 	[ 'all may write rules', 'GRANT UPDATE ON payments.retry_schedule TO PUBLIC', qr/who is listed: grant retry_schedule PUBLIC UPDATE/ ],
+	[ 'all may call a verb', 'GRANT EXECUTE ON FUNCTION payments.refund_payment(uuid, text, bigint, text) TO PUBLIC', qr/who is listed: grant payments\.refund_payment\(uuid,text,bigint,text\) PUBLIC EXECUTE/ ],
+	[ 'a role may call what is internal', 'GRANT EXECUTE ON FUNCTION payments._act_for_all(boolean) TO payments_app', qr/who is listed: grant payments\._act_for_all\(boolean\) payments_app EXECUTE/ ],
+	[ 'another role, too', 'CREATE ROLE another; GRANT EXECUTE ON FUNCTION payments._act_for_all(boolean) TO another', qr/who is listed: grant payments\._act_for_all\(boolean\) another EXECUTE/ ],
+	[ 'who may call a verb may hand it on', 'GRANT EXECUTE ON FUNCTION payments.balance(bigint) TO payments_app WITH GRANT OPTION; SET ROLE payments_app; GRANT EXECUTE ON FUNCTION payments.balance(bigint) TO another; RESET ROLE',
+		qr/who is listed: grant payments\.balance\(bigint\) another EXECUTE/ ],
+	[ 'another role reads a partition', 'GRANT SELECT ON payments.posting_default TO another', qr/who is listed: grant posting_default another SELECT/ ],
+	[ 'another role reads the salt', 'GRANT SELECT (salt) ON payments.installation_salt TO another', qr/who is listed: grant installation_salt.salt another SELECT/ ],
+	[ 'another role counts', 'GRANT USAGE ON SEQUENCE payments.posting_posting_id_seq TO another', qr/who is listed: grant posting_posting_id_seq another USAGE/ ],
+	[ 'another role refers to a table', 'GRANT REFERENCES ON payments.merchant TO another', qr/who is listed: grant merchant another REFERENCES/ ],
+	[ 'another role refers to any column', 'GRANT REFERENCES ON payments.payment TO another', qr/who is listed: grant payment another REFERENCES/ ],
+	[ 'an application refers to payments', 'GRANT REFERENCES (payment_id) ON payments.payment TO payments_app', qr/who is listed: grant payment.payment_id payments_app REFERENCES/ ],
 	[ 'a privilege is gone', 'REVOKE SELECT ON payments.payment FROM payments_app', qr/as setup\(\) made them: grant payment payments_app SELECT/ ],
 	[ 'a policy permits all', 'CREATE POLICY too ON payments.payment USING (true)', qr/who is listed: permits payments.payment too/ ],
 	[ 'the policy permits all', 'ALTER POLICY by_merchant ON payments.posting USING (true)', qr/who is listed: permits payments.posting by_merchant/ ],
@@ -71,6 +95,13 @@ foreach my $case (@repaired)
 	is(wrong(), '', "$name: as it was");
 }
 is(value($node, $PRIVILEGES), $before, 'no privilege is left, none is lost');
+is(value($node, $CALLS), $calls, 'nor to call');
+value($node, 'GRANT REFERENCES (payment_id) ON payments.payment TO another; GRANT REFERENCES (operation_id) ON payments.operation TO another; GRANT SELECT (created_at) ON payments.payment TO another');
+is(wrong(), '', 'what a superuser gives away on purpose is his to give: check() has nothing against it');
+is(said('SELECT payments.setup(); UPDATE payments.installation SET made = NULL; SELECT payments.setup()'), '', 'nor setup()');
+is(value($node, $PRIVILEGES =~ s/>(?= c\.relowner$)/> ALL (ARRAY['payments_owner', 'payments_app', 'payments_operator', 'payments_admin', 'payments_auditor']::regrole[]) AND (x.acl).grantee <>/r),
+	"operation operation_id another REFERENCES\npayment created_at another SELECT\npayment payment_id another REFERENCES", 'which keeps it');
+value($node, 'REVOKE ALL ON payments.payment, payments.operation FROM another');
 
 # ---------- what it does not make anew it does not take for its own either
 foreach my $case (
@@ -111,6 +142,51 @@ my $began = time;
 value($node, 'SELECT payments.setup() FROM generate_series(1, 5)');
 diag('five times setup() where all is in place took ' . (time - $began) . ' s');
 
+# ---------- what others make could be called in place of ours, or run with our rights
+value($node, 'CREATE TYPE public.word AS ENUM (); CREATE FUNCTION public.pay(public.word) RETURNS uuid LANGUAGE sql RETURN NULL::uuid; CREATE CAST (public.word AS uuid) WITH FUNCTION public.pay(public.word) AS IMPLICIT');
+foreach my $case (
+	[ 'an overload', q{CREATE FUNCTION payments._refuse_card_numbers(text, text) RETURNS void LANGUAGE sql AS ''}, 'DROP FUNCTION payments._refuse_card_numbers(text, text)', qr/function payments\._refuse_card_numbers\(text,text\)/ ],
+	[ 'a domain', 'CREATE DOMAIN payments.money AS int', 'DROP DOMAIN payments.money', qr/type payments\.money/ ],
+	[ 'a composite type', 'CREATE TYPE payments.pair AS (a int, b int)', 'DROP TYPE payments.pair', qr/type payments\.pair/ ],
+	[ 'default privileges', 'ALTER DEFAULT PRIVILEGES IN SCHEMA payments GRANT SELECT ON TABLES TO another', 'ALTER DEFAULT PRIVILEGES IN SCHEMA payments REVOKE SELECT ON TABLES FROM another', qr/default privileges on new relations/ ],
+	[ 'a cast', q{CREATE FUNCTION public.as_text(payments.payment) RETURNS text LANGUAGE sql RETURN ''; CREATE CAST (payments.payment AS text) WITH FUNCTION public.as_text(payments.payment)}, 'DROP FUNCTION public.as_text CASCADE', qr/cast from payments\.payment to text/ ],
+	[ 'a foreign key that casts', 'CREATE TABLE public.keyed (x public.word REFERENCES payments.payment)', 'DROP TABLE public.keyed', qr/constraint keyed_x_fkey on table (?:public\.)?keyed/ ])
+{
+	my ($name, $sql, $back, $expected) = @$case;
+	value($node, $sql);
+	like(said('SELECT payments.setup()'), qr/^WARNING:  1 things that are no part of the extension may run in its place: $expected/, "$name: setup() says so");
+	like(said('SELECT payments.setup()'), $expected, "$name: each time");
+	like(wrong(), qr/nothing of others stands in for ours: $expected/, "$name: check(), too");
+	value($node, $back);
+	is(said('SELECT payments.setup()') . wrong(), '', "$name: until it is gone");
+}
+
+# ---------- what others make of a partition keeps it from being dropped, and whose it is is told
+value($node, q{SELECT payments.make_partitions(since => now() - interval '3 months'); CREATE SCHEMA theirs});
+my $month = value($node, q{SELECT partition FROM payments._partitions() WHERE table_name = 'event' AND to_time < now() - interval '1 month' ORDER BY from_time LIMIT 1});
+my $retire = q{SELECT payments.retire_partitions('event', '1 month', keep => false)};
+value($node, "CREATE TABLE theirs.guarded (i int); CREATE POLICY looks ON theirs.guarded USING (EXISTS (SELECT FROM payments.$month))");
+like(said("\\set VERBOSITY verbose\n$retire"), qr/^ERROR:  2BP01: partition "payments\.$month" cannot be dropped: policy looks on table theirs\.guarded depends on table payments\.$month\n/, 'one that somebody looks at');
+value($node, 'DROP TABLE theirs.guarded');
+value($node, q{INSERT INTO payments.job (job, schedule, command, arguments, alone, builtin) VALUES ('retire', '27 4 4 * *', 'payments.retire_partitions', '{"table_name": "event", "older_than": "1 month", "keep": false}', true, false);
+	CREATE ROLE boss LOGIN IN ROLE payments_admin});
+foreach my $case (
+	[ "VIEW theirs.seen AS SELECT id FROM payments.$month", qr/rule _RETURN on view theirs\.seen/ ],
+	[ "TABLE theirs.kept (x payments.${month}[])", qr/column x of table theirs\.kept/ ],
+	[ "FUNCTION theirs.counted() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM payments.$month; END", qr/function theirs\.counted\(\)/ ])
+{
+	my ($made, $expected) = @$case;
+	value($node, "CREATE $made");
+	like(value($node, $retire), qr/^\($month,.*$expected depends on it: drop that/, "nothing is dropped: $made");
+	is(said(q{SET ROLE boss; CALL payments.run_job('retire')}), '', 'a job goes on');
+	like(value($node, q{SELECT problem FROM payments.schedule_status WHERE job = 'retire'}), qr/^1 open findings/, 'and says so');
+	like(value($node, q{SELECT detail ->> 'refused' FROM payments.job_finding WHERE job = 'retire'}), qr/^$expected depends on it/, 'with what is in the way');
+	value($node, 'DROP SCHEMA theirs CASCADE; CREATE SCHEMA theirs');
+}
+value($node, 'DROP SCHEMA theirs CASCADE');
+is(value($node, q{SELECT count(*) > 0 AND count(refused) = 0 FROM payments.retire_partitions('event', '1 month', keep => false)}), 't', 'until it is gone');
+value($node, q{DELETE FROM payments.job WHERE job = 'retire'});
+
 # ---------- triggers of others under our names, made while the extension was away
 value($node, q{
 	CREATE TABLE ours AS SELECT d.name AS tbl, g AS trg FROM payments._tables() d, unnest(d.guards) g;
@@ -127,6 +203,23 @@ cmp_ok(value($node, q{SELECT count(*) FROM payments._guards_off()}), '>', 50, 't
 value($node, 'SELECT payments.setup()');
 is(value($node, q{SELECT count(*) FROM payments._guards_off()}) . wrong(), '0', 'setup() makes its own in their place');
 is(sqlstate($node, q{UPDATE payments.payment_status SET actor = 'evil'}), 'PY003', 'and they guard');
+
+# ---------- default privileges give away what is made, to whoever they say
+value($node, q{
+	CREATE DATABASE given;
+	CREATE ROLE heir;
+	CREATE ROLE chief SUPERUSER LOGIN});
+$node->safe_psql('given', q{
+	ALTER DEFAULT PRIVILEGES FOR ROLE chief GRANT EXECUTE ON FUNCTIONS TO heir, payments_app;
+	ALTER DEFAULT PRIVILEGES FOR ROLE chief GRANT ALL ON TABLES TO heir, payments_app;
+	ALTER DEFAULT PRIVILEGES FOR ROLE chief GRANT USAGE ON TYPES TO heir;
+	ALTER DEFAULT PRIVILEGES FOR ROLE payments_owner GRANT ALL ON TABLES TO heir, payments_app;
+	ALTER DEFAULT PRIVILEGES FOR ROLE payments_owner GRANT ALL ON SEQUENCES TO heir, payments_app;
+	SET ROLE chief; CREATE EXTENSION payments; SELECT payments.setup(); SELECT payments.make_partitions(ahead => '5 months')});
+is($node->safe_psql('given', $PRIVILEGES =~ s/_\d{4}_\d\d//gr), $before, 'default privileges of whoever makes it give nobody a table or a view');
+is($node->safe_psql('given', $CALLS), $calls, 'nor a function, nor a type');
+is($node->safe_psql('given', q{SELECT count(*) FROM pg_class c, aclexplode(c.relacl) a WHERE c.relnamespace = 'payments'::regnamespace AND a.grantee = 'heir'::regrole}), '0', 'nor months, nor counters');
+is($node->safe_psql('given', 'SELECT bool_and(ok) FROM payments.check()'), 't', 'and check() has nothing against it');
 
 # ---------- a schema that somebody has made before
 value($node, 'CREATE ROLE planter LOGIN');

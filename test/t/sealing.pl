@@ -196,7 +196,7 @@ foreach my $block (1 .. 4)
 	value($node, q{SELECT payments.void_hold(h.hold_id) FROM payments.hold(1, 2, 10) h}, @base);
 	value($node, 'SELECT payments.seal_blocks()', @base);
 }
-is(value($node, q{SELECT count(DISTINCT split_part(name, '/', 1)) || ' ' || count(DISTINCT block) FROM payments.seal_table}, @base), '14 4', 'fourteen tables, four blocks');
+is(value($node, q{SELECT count(DISTINCT split_part(name, '/', 1)) || ' ' || count(DISTINCT block) FROM payments.seal_table}, @base), '15 4', 'fifteen tables, four blocks');
 is(findings($node, $LINES, @base), 'ok 4', 'before: no alarm');
 my $heads = sql_literal(value($node, "SELECT $LINES", @base) =~ s/ base / tampered /gr);
 # The postings of block 2, by their place in it; one of a payment comes first.
@@ -271,6 +271,13 @@ my @tampers = (
 sub fact { my ($name, $table, $column, $value, @key) = @_; return [ $name, as_superuser("UPDATE payments.$table SET $column = $value WHERE \$where"), "changed 2 $table \$key", $table, [@key] ] }
 my $month = value($node, q{SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM')}, @base);
 my $note = q{INSERT INTO payments.partition_retired (table_name, from_time, to_time, partition, rows, retired_at, retired_by) VALUES ('posting', %s, %s, 'posting_gone', %s, now(), 'payments_admin'); SELECT payments.seal_blocks()};
+my $to_come = qq{INSERT INTO payments.partition_retired (table_name, from_time, to_time, partition, rows, retired_at, retired_by)
+	SELECT 'posting', '$month-01', '$month-01'::timestamptz + interval '1 month', 'posting_gone', sum(t.rows), '$month-01'::timestamptz + interval '2 months', 'payments_admin' FROM payments.seal_table t WHERE t.name = 'posting/$month';
+	SELECT payments.seal_blocks()};
+# A block that seals nothing, rightly chained.
+my $block = q{INSERT INTO payments.seal (block, from_xid, to_xid, previous, hash, sealed_at)
+	SELECT s.block + 1, s.to_xid, x.to_xid, s.hash, payments._seal_hash(s.hash, s.block + 1, s.to_xid, x.to_xid, x.at, '{}', '{}', '{}'), x.at
+	FROM payments.seal_head h JOIN payments.seal s USING (block) CROSS JOIN LATERAL (SELECT %s::timestamptz AS at, (s.to_xid::text::bigint + %s)::text::xid8 AS to_xid) x};
 my $copy = sub { my ($table, $column, $value) = @_; return as_superuser("CREATE TEMP TABLE twin AS SELECT t.* FROM payments.$table t JOIN payments.seal s ON t.xid >= s.from_xid AND t.xid < s.to_xid WHERE s.block = 2 LIMIT 1; UPDATE twin SET $column = $value; INSERT INTO payments.$table SELECT * FROM twin") };
 push @tampers, (
 	[ 'the codes of two accounts, exchanged', as_superuser(q{UPDATE payments.account SET code = 'none' WHERE account_id = 1; UPDATE payments.account SET code = 'till' WHERE account_id = 2; UPDATE payments.account SET code = 'sales' WHERE account_id = 1}), 'changed 1 account {"account_id": "1"}' ],
@@ -305,6 +312,16 @@ push @tampers, (
 	[ 'a row, and a note of a month that never was', as_superuser("DELETE FROM payments.posting WHERE posting_id = $id[3]; UPDATE payments.account SET debits = debits - 300 WHERE account_id = 1; UPDATE payments.account SET credits = credits - 300 WHERE account_id = 2") . '; ' . sprintf($note, q{'2019-01-01'}, q{'2019-02-01'}, 1),
 		'missing 2 posting ' . $gap->($id[2], $id[4]) . '; retired posting {"from_time": "2019-01-01T00:00:00+00:00"}' ],
 	[ 'a row, and its tree given to a month that is over', as_superuser("DELETE FROM payments.posting p USING payments.seal s WHERE p.xid >= s.from_xid AND p.xid < s.to_xid AND s.block = 2; UPDATE payments.seal_table SET name = 'posting/2019-01' WHERE block = 2 AND name ~ '^posting/'; UPDATE payments.seal_leaf SET name = 'posting/2019-01' WHERE block = 2 AND name ~ '^posting/'") . '; ' . sprintf($note, q{'2019-01-01'}, q{'2019-02-01'}, scalar @id), 'chain 2' ],
+	[ 'all rows, and a note of a day that is yet to come', as_superuser('DELETE FROM payments.posting') . '; ' . $to_come, qr/^retired posting \{"from_time": / ],
+	[ 'all rows, such a note, and then other rows', as_superuser("CREATE TEMP TABLE old AS TABLE payments.posting; DELETE FROM payments.posting") . "; $to_come; "
+		. as_superuser("UPDATE old SET xid = payments._seal_xid(), amount = amount + 1; INSERT INTO payments.posting OVERRIDING SYSTEM VALUE SELECT * FROM old") =~ s/was/was_then/gr . '; SELECT payments.seal_blocks()', qr/^retired posting \{"from_time": / ],
+	[ 'all events, and a note of a day that is yet to come', as_superuser('DELETE FROM payments.event') . '; ' . $to_come =~ s/posting/event/gr, qr/^retired event \{"from_time": / ],
+	[ 'a row of a month that was retired', sprintf($note, q{'2019-01-01'}, q{'2019-02-01'}, 0) . "; CREATE TEMP TABLE late AS SELECT * FROM payments.posting WHERE posting_id = $id[3]; UPDATE late SET booked_at = '2019-01-15', posting_id = 999999, xid = payments._seal_xid(); INSERT INTO payments.posting OVERRIDING SYSTEM VALUE SELECT * FROM late; SELECT payments.seal_blocks()",
+		'retired posting {"from_time": "2019-01-01T00:00:00+00:00"}' ],
+	[ 'where the tables have been', as_superuser('UPDATE payments.seal_epoch SET database = 1'), qr/^changed 1 seal_epoch \{"epoch": "0", "since": "\d+"\}$/ ],
+	[ 'where they have been, forgotten', as_superuser('DELETE FROM payments.seal_epoch'), 'missing 1 seal_epoch {"after": null, "before": null}' ],
+	[ 'a block of a time that is yet to come', 'SET ROLE payments_owner; ' . sprintf($block, q{'2100-01-01 00:00+00'}, 1), 'chain 5; chain 5' ],
+	[ 'a block of transactions that are yet to begin', 'SET ROLE payments_owner; ' . sprintf($block, 'now()', '(2::numeric ^ 50)::bigint'), 'chain 5; chain 5' ],
 	[ 'a note taken back', sprintf($note, q{'2019-01-01'}, q{'2019-02-01'}, 0) . '; ' . as_owner('partition_retired', 'DELETE FROM payments.partition_retired'), qr/^missing 5 partition_retired/ ],
 );
 
@@ -344,6 +361,87 @@ foreach my $tamper (@tampers)
 # Without a witness a chain that was made anew looks like any other.
 is(findings($node, '', dbname => 'tampered'), 'root 2 posting', 'the last one again, without heads');
 
+# ---------- what is not sealed follows from what is, and check() compares it
+value($node, 'CREATE DATABASE projected TEMPLATE base');
+my @projected = (dbname => 'projected');
+my $made = sub { my ($name, %more) = @_; return create_payment($node, idempotency_key => "projected-$name", amount => 5000, psp => 'sandbox', payment_method => 'sandbox_ok', @projected, %more) };
+my $answered = q{SELECT payments.complete(operation_id, attempt, 200) FROM payments.claim('projected', 9)};
+my ($paid) = $made->('paid') =~ /([0-9a-f-]{36})/;
+$made->('declined', payment_method => 'sandbox_declined');
+$made->('held', capture => 'manual');
+value($node, $answered, @projected);
+value($node, "SELECT payments.refund_payment('$paid', 'projected-refund', 500); $answered", @projected);
+$made->('queued');
+value($node, q{SELECT payments.close_period(now(), 'default'); SELECT payments.seal_blocks()}, @projected);
+check_clean($node, 'before: check() is clean', @projected);
+my $op = sub { my ($what, $where) = @_; return "UPDATE payments.operation SET $what WHERE $where" };
+my $was_moved = 'an operation has succeeded when its money has moved';
+my $was_tried = 'attempts, generation and key of an operation are those of its attempts';
+my $amounts = 'amounts of a payment are the sums of its movements';
+my $shipped = 'shipped rules are as they were shipped';
+my $salt = 'the salt of the installation is that which its operations derive from';
+foreach my $tamper (
+	[ 'a charge that succeeded, failed', $op->(q{status = 'failed'}, q{kind = 'charge' AND status = 'succeeded'}), $was_moved ],
+	[ 'one that failed, succeeded', $op->(q{status = 'succeeded', failure_code = NULL, failure_message = NULL}, q{status = 'failed'}), $was_moved ],
+	[ 'a refund that succeeded, failed', $op->(q{status = 'failed'}, q{kind = 'refund'}), $was_moved ],
+	[ 'the object of a refund', $op->(q{psp_object_id = 're_other'}, q{kind = 'refund'}), $was_moved ],
+	[ 'an authorization, cancelled and opened', $op->(q{status = 'processing'}, q{kind = 'authorize'}), $was_moved ],
+	[ 'when one ended', $op->(q{completed_at = NULL}, q{kind = 'refund'}), $was_moved ],
+	[ 'who ended it', $op->(q{source = NULL}, q{kind = 'refund'}), $was_moved ],
+	[ 'how often it was tried', $op->(q{attempts = attempts + 1}, q{kind = 'refund'}), $was_tried ],
+	[ 'its generation', $op->(q{generation = generation + 1}, q{kind = 'refund'}), $was_tried ],
+	[ 'when its key was used', $op->(q{key_used_at = now() + interval '1 day'}, q{kind = 'refund'}), $was_tried ],
+	[ 'what was authorized', q{UPDATE payments.payment SET authorized = authorized - 1 WHERE authorized > captured}, $amounts ],
+	[ 'why one failed', q{UPDATE payments.payment SET failure_code = 'x' WHERE status = 'failed'}, 'why a payment failed is what its history says, and none did both' ],
+	[ 'what is due, for ever', q{UPDATE payments.queue SET due_at = 'infinity'}, 'nothing in the queue is put off for good' ],
+	[ 'what is due, for years', q{UPDATE payments.queue SET due_at = now() + interval '2 years'}, 'nothing in the queue is put off for good' ],
+	[ 'how far books are closed', q{UPDATE payments.merchant SET closed_until = closed_until - interval '1 day'}, 'closes follow one another, and each opens as the one before closed' ],
+	[ 'a note of a month to come', q{INSERT INTO payments.partition_retired (table_name, from_time, to_time, partition, rows, retired_at, retired_by) VALUES ('posting', '2100-01-01', '2100-02-01', 'x', 0, '2100-03-01', 'me')},
+		'what is noted as retired can have been', 'superuser' ],
+	[ 'and what it would excuse', q{DELETE FROM payments.posting_reversal; SELECT payments.reverse_posting(5, 'wrong'); DELETE FROM payments.posting_reversal; INSERT INTO payments.partition_retired (table_name, from_time, to_time, partition, rows, retired_at, retired_by) VALUES ('posting', '2100-01-01', '2100-02-01', 'x', 0, '2100-03-01', 'me')},
+		'a reversal takes back one posting, whole', 'superuser' ],
+	[ 'an id given twice', q{SELECT setval('payments.posting_posting_id_seq', 3, false); SELECT payments.post(3, 4, 77777)}, 'every posting has an id of its own' ],
+	[ 'another salt', q{UPDATE payments.installation_salt SET salt = sha256('x')}, $salt, 'superuser' ],
+	[ 'no salt', q{DELETE FROM payments.installation_salt}, $salt, 'superuser' ],
+	[ 'the decimals of a currency', q{UPDATE payments.currency SET exponent = 0 WHERE currency = 'EUR'}, $shipped, 'superuser' ],
+	[ 'where money goes', q{UPDATE payments.posting_rule SET credit = debit, debit = credit WHERE event = 'capture'}, $shipped, 'superuser' ],
+	[ 'what a decline means', q{DELETE FROM payments.decline_rule WHERE code = (SELECT min(code) FROM payments.decline_rule)}, $shipped, 'superuser' ],
+	[ 'rules that pass for somebody\'s own', q{UPDATE payments.retry_schedule SET builtin = false}, $shipped, 'superuser' ],
+	[ 'no limits', 'TRUNCATE payments.amount_limit', $shipped, 'superuser' ],
+	[ 'no states', 'TRUNCATE payments.transition', $shipped, 'superuser' ])
+{
+	my ($name, $sql, $expected, $by) = @$tamper;
+	$sql = $by ? as_superuser($sql) : "SET LOCAL ROLE payments_owner; $sql; RESET ROLE";
+	like(value($node, "BEGIN; $sql; SELECT coalesce(string_agg(invariant, '; '), '') FROM payments.check() WHERE NOT ok; ROLLBACK", @projected), qr/(^|\n|; )\Q$expected\E/, "$name: check() names it");
+}
+is(sqlstate($node, q{SET ROLE payments_owner; INSERT INTO payments.partition_retired (table_name, from_time, to_time, partition, rows, retired_at, retired_by) VALUES ('posting', '2019-01-01', '2019-02-01', 'x', 0, now(), 'me')}, @projected), 'PY003',
+	'retirements are noted by retire_partitions() alone');
+is(sqlstate($node, q{SET ROLE payments_owner; INSERT INTO payments.posting_retired VALUES (1, '2019-01-01', 1, 1, 1)}, @projected), 'PY003', 'so is what they come to');
+is(sqlstate($node, q{SET ROLE payments_owner; INSERT INTO payments.payment_retired VALUES (gen_random_uuid(), '2019-01-01', 1, 'failed', sha256('x'))}, @projected), 'PY003', 'and of which payments');
+
+# A clock that was ahead for some minutes is nobody's crime, and keeps nobody waiting.
+my $ahead = q{WITH t AS (SELECT array_agg(name ORDER BY name COLLATE "C") AS names, array_agg(rows ORDER BY name COLLATE "C") AS rows, array_agg(root ORDER BY name COLLATE "C") AS roots FROM payments.seal_table WHERE block = (SELECT block FROM payments.seal_head))
+	UPDATE payments.seal s SET sealed_at = x.at, hash = payments._seal_hash(previous, block, from_xid, to_xid, x.at, names, rows, roots) FROM t, (SELECT now() + interval '%s' AS at) x WHERE s.block = (SELECT block FROM payments.seal_head)};
+value($node, as_superuser(sprintf $ahead, '5 minutes'), @projected);
+like(findings($node, '', @projected), qr/^ok /, 'a block that a clock ahead has cut');
+post_some($node, 1, @projected);
+is(value($node, q{SELECT payments.seal_blocks(every => '1 hour')}, @projected), 1, 'the next one does not wait for that time');
+value($node, as_superuser(sprintf($ahead, '80 years') =~ s/s\.block = .*/s.block = (SELECT block FROM payments.seal_head)/r), @projected);
+post_some($node, 1, @projected);
+like(value($node, q{BEGIN; ALTER TABLE payments.posting DISABLE TRIGGER ALL; UPDATE payments.posting SET booked_at = booked_at - interval '2 hours' WHERE xid >= (SELECT to_xid FROM payments.seal ORDER BY block DESC LIMIT 1);
+	SELECT payments._seal_overdue(); ROLLBACK}, @projected), qr/^rows wait to be sealed/, 'nor does a block of another century say that all is sealed');
+is(value($node, q{SELECT payments.seal_blocks(every => '1 hour')}, @projected), 1, 'nor keep one from sealing');
+is(value($node, q{SELECT ok FROM payments.check() WHERE invariant = 'the blocks are a chain'}, @projected), 'f', 'and check() names it');
+
+# Whoever reads it may not be who has switched it off.
+$node->append_conf('postgresql.conf', 'payments.seal_interval = 0');
+$node->reload;
+ok(wait_until($node, q{SELECT detail FROM payments.verify()}, qr/^blocks 1 to 4, .*; sealing is off: payments\.seal_interval is 0/, undef, @base), 'sealing is off: verify() says so');
+is(value($node, q{SELECT ok || ' ' || sample FROM payments.check() WHERE invariant = 'rows are sealed in time'}, @base) =~ s/:.*//r, 'true sealing is off', 'so does check()');
+like(value($node, 'SELECT hint FROM payments.worker_status', @base), qr/sealing is off/, 'and worker_status');
+$node->append_conf('postgresql.conf', "payments.seal_interval = '1min'");
+$node->reload;
+
 # A file of the table itself, edited on disk.
 value($node, 'DROP DATABASE tampered');
 value($node, 'CREATE DATABASE tampered TEMPLATE base');
@@ -378,6 +476,14 @@ sub outside
 }
 like(outside($proof, $own), qr/^sealed in block 2, table posting:\n(?:.*\n)*    amount = 200\n(?:.*\n)*    posting_id = $id[3]\n/, 'the script takes a proof, and shows the row');
 like(outside($long, $late), qr/^sealed in block 2/, 'also against a later head');
+value($node, q{SELECT payments.post(1, 2, 5, description => E'coffee\n    posting_id = 1'); SELECT payments.hold(1, 2, 10, expires_at => '12026-02-03 04:05:06.789+00')}, @base);
+value($node, 'SELECT payments.seal_blocks()', @base);
+my $newest_head = value($node, q{SELECT encode(hash, 'hex') FROM payments.seal_head}, @base);
+my $proof_of = sub { my ($table, $where) = @_; return value($node, "SELECT payments.seal_proof('$table', jsonb_build_object('${table}_id', max(${table}_id))) FROM payments.$table WHERE $where" =~ s/ledger_hold_id/hold_id/gr, @base) };
+my $lined = outside($proof_of->('posting', q{description ~ 'coffee'}), $newest_head);
+like($lined, qr/^    description = 'coffee\\n    posting_id = 1'$/m, 'a text of two lines is one');
+is(() = $lined =~ /^    posting_id = /mg, 1, 'and passes for no other column');
+like(outside($proof_of->('ledger_hold', q{expires_at > '12000-01-01'}), $newest_head), qr/^    expires_at = 12026-02-03 04:05:06\.789000\+00:00$/m, 'a year that Python does not know');
 like(outside($proof, $late), qr/^refused: its last block/, 'not against a head that it does not reach');
 my $refused = my $tried = 0;
 my @forged;

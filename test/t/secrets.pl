@@ -39,6 +39,20 @@ reload($node);
 value($node, q{SELECT payments.resume_psp('stripe')});
 isnt((deliver_event($node, $event))[0], 0, 'a secrets file that others can read is not used');
 
+# Where it may go is in the configuration: who writes the row around create_psp() learns nothing.
+chmod 0600, PaymentsTest::secrets_file($node);
+write_secrets($node, 'stripe' => $KEY, 'stripe.webhook' => $WEBHOOK);
+reload($node);
+create_stripe_psp($node, $peer, psp => 'away', arm => 0);
+value($node, q{UPDATE payments.psp SET secret = 'stripe.webhook' WHERE psp = 'away'});
+ok(wait_until($node, 'SELECT hint FROM payments.worker_status', qr/PSP "away" is not called: its secret is one that signs webhooks, and is never sent/), 'what signs is not sent');
+value($node, q{UPDATE payments.psp SET secret = 'stripe', base_url = 'https://away.example' WHERE psp = 'away'});
+ok(wait_until($node, 'SELECT hint FROM payments.worker_status', qr/no secret is sent to host "away\.example": payments\.psp_hosts does not name it/), 'nothing goes to a host that is not named');
+$node->append_conf('postgresql.conf', "payments.psp_hosts = 'other.example, away.example'");
+reload($node);
+ok(wait_until($node, q{SELECT count(*) FROM payments.psp_health WHERE problem ~ 'psp_hosts'}, '0'), 'until it is');
+value($node, q{DELETE FROM payments.psp WHERE psp = 'away'});
+
 # Somebody types the secret where its name belongs.
 is(sqlstate($node, "SELECT payments.create_psp(psp => 'oops', adapter => 'stripe', secret => '$KEY')"), '22023', 'a secret in place of its name is refused');
 

@@ -314,9 +314,33 @@ test_urls(void)
 	OK(pay_url_check(label, false, &none) == PAY_URL_MALFORMED, "none of 64");
 }
 
+static void
+test_hosts(void)
+{
+	static const char *const hosts[][2] = {
+		{"https://API.Example:8443/v1", "api.example"},
+		{"https://10.1.2.3", "10.1.2.3"},
+		{"https://[2600::1]:443/", "2600::1"},
+	};
+	static const char *const here[] = {"http://127.0.0.1:80", "https://[::1]", "http://localhost", "http://psp.localhost", "https://2130706433"};
+	char		host[PAY_HOST_BYTES_MAX + 1];
+	bool		loopback;
+
+	for (size_t i = 0; i < lengthof(hosts); i++)
+		OK(pay_url_host(hosts[i][0], host, &loopback) && strcmp(host, hosts[i][1]) == 0 && !loopback, "host of %s", hosts[i][0]);
+	for (size_t i = 0; i < lengthof(here); i++)
+		OK(pay_url_host(here[i], host, &loopback) && loopback, "%s is here", here[i]);
+	OK(!pay_url_host("https://a@b", host, &loopback) && !pay_url_host("b", host, &loopback), "no URL has no host");
+	OK(pay_hosts_check("") && pay_hosts_check(" a.example ,10.1.2.3, 2600::1"), "lists of hosts");
+	OK(!pay_hosts_check("a,,b") && !pay_hosts_check("https://a") && !pay_hosts_check("a:443") && !pay_hosts_check("*.a") && !pay_hosts_check("a b"), "and none");
+	OK(pay_hosts_hold(" A.example , b.example", "a.example") && pay_hosts_hold("a,b", "b"), "held, in whichever case");
+	OK(!pay_hosts_hold("", "a") && !pay_hosts_hold("aa, xa.example", "a") && !pay_hosts_hold("a.example", "a.example.evil"), "a part of one is none");
+}
+
 int
 main(void)
 {
+	test_hosts();
 	test_classify();
 	test_allowed();
 	test_networks();

@@ -83,6 +83,7 @@ SQL_CODE = \
 	statement/issue.sql \
 	statement/read.sql \
 	statement/check_statements.sql \
+	core/catalog.sql \
 	core/setup.sql \
 	core/cluster.sql \
 	core/merchant.sql \

@@ -25,6 +25,7 @@ _PG_init(void)
 	pay_guc_init();
 	pay_wake_init();
 	pay_arming_file_init();
+	pay_guard_lift_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	pay_guard_init();

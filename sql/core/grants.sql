@@ -217,14 +217,14 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments.resolve_finding(bigint, text) TO payments_operator;
 
 -- Functions that run with their caller's rights ask this.
-GRANT EXECUTE ON FUNCTION payments._refuse_card_numbers("any") TO payments_app, payments_operator, payments_admin, payments_auditor;
+GRANT EXECUTE ON FUNCTION payments._refuse_card_numbers("any"), payments._mask_value(text) TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 -- The views call these with their reader's rights.
 GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int),
 	payments._job_activity(text, int, bigint, bigint, numeric), payments._short_number(numeric), payments._job_rate(bigint, timestamptz, timestamptz), payments._cron_next(text, timestamptz),
 	payments._cron_field(text, int, int, text[]), payments._cron_state(), payments._cron_here(), payments._cron_prefix(text),
 	payments._cron_jobs(text) TO payments_operator, payments_admin, payments_auditor;
-GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._worker_trouble(), payments._unarmed_reason(), payments._seal_overdue(), payments._sealing_off(), payments._system_identifier(),
+GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._worker_trouble(), payments._unguarded(), payments._unarmed_reason(), payments._seal_overdue(), payments._sealing_off(), payments._system_identifier(),
 	payments._seal_head_line(bigint, bytea, timestamptz), payments._seal_head_check(text, text, text, text) TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._discrepancy_kinds(), payments._payouts(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;

@@ -8,6 +8,14 @@ CREATE FUNCTION payments.guard_facts() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_facts';
 COMMENT ON FUNCTION payments.guard_facts() IS 'Trigger: lets only the projection of a row change (PY003), and only known words in (PY901).';
 
+CREATE FUNCTION payments.guard_installation() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_installation';
+COMMENT ON FUNCTION payments.guard_installation() IS 'Trigger: lets only functions of payments, and superusers, change what setup() has made and where is armed (PY003).';
+
+CREATE FUNCTION payments._unguarded() RETURNS text
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pay_unguarded';
+COMMENT ON FUNCTION payments._unguarded() IS 'Internal: why DDL is not guarded in this session, and what to do; null when it is.';
+
 CREATE FUNCTION payments.guard_status() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'pay_guard_status';
 COMMENT ON FUNCTION payments.guard_status() IS 'Trigger: refuses a status row with an illegal edge (PY002), a wrong sequence number or a wrong hash (PY004).';
@@ -140,6 +148,7 @@ CREATE FUNCTION payments._guards_off() RETURNS TABLE (root text, tbl text, guard
 				WHEN 'guard_salt' THEN 1 + 2 + 8 + 16
 				WHEN 'guard_retired' THEN 1 + 2 + 4
 				WHEN 'guard_psp' THEN 1 + 2 + 8 + 16
+				WHEN 'guard_installation' THEN 1 + 2 + 8 + 16
 			END,
 			CASE g.trg WHEN 'guard_psp' THEN 4 ELSE 0 END
 	) must (function, type, columns)

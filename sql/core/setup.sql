@@ -9,13 +9,22 @@ COMMENT ON FUNCTION payments.setup() IS
 -- A newer server may write the same definition otherwise, so what another one has found is no measure.
 CREATE FUNCTION payments._setup_script() RETURNS text
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT md5(
-			concat_ws(' ', payments.version(), current_setting('server_version_num')::int / 10000, p.prosrc,
-				(SELECT array_agg(t) FROM payments._tables() t)))
+	SELECT concat_ws(' ', payments.version(), current_setting('server_version_num')::int / 10000,
+			md5(concat_ws(' ', p.prosrc, (SELECT array_agg(t) FROM payments._tables() t))))
 	FROM pg_proc p
 	WHERE p.oid = 'payments._setup_tables()'::regprocedure
 $$;
-COMMENT ON FUNCTION payments._setup_script() IS 'Internal: digest of what setup() would run, and of the version of the server.';
+COMMENT ON FUNCTION payments._setup_script() IS 'Internal: version of the library, version of the server, and digest of what setup() would run.';
+
+-- Of another version nothing is known: there the definitions may be others.  Of this one they are the same,
+-- whatever has become of the digest.
+CREATE FUNCTION payments._setup_made() RETURNS text[]
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT i.made
+	FROM payments.installation i
+	WHERE regexp_replace(i.script, ' [^ ]*$', '') = regexp_replace(payments._setup_script(), ' [^ ]*$', '')
+$$;
+COMMENT ON FUNCTION payments._setup_made() IS 'Internal: what setup() of this version has written down; null when another one was here last.';
 
 -- By their definitions, as the server writes them: of two things of one name one may do nothing.
 CREATE FUNCTION payments._setup_found() RETURNS SETOF text
@@ -97,16 +106,14 @@ CREATE FUNCTION payments._setup_differs() RETURNS TABLE (line text, is_missing b
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT line, f.there IS NULL
 	FROM (
-		SELECT unnest(i.made) AS line, true AS made
-		FROM payments.installation i
-		WHERE i.script = payments._setup_script()
+		SELECT unnest(payments._setup_made()) AS line, true AS made
 	) m
 	FULL JOIN (SELECT f AS line, true AS there FROM payments._setup_found() f) f USING (line)
 	WHERE f.there IS NULL
 	OR (
 		m.made IS NULL
 		AND (starts_with(line, 'grant ') OR starts_with(line, 'permits '))
-		AND EXISTS (SELECT FROM payments.installation i WHERE i.script = payments._setup_script())
+		AND payments._setup_made() IS NOT NULL
 	)
 $$;
 COMMENT ON FUNCTION payments._setup_differs() IS
@@ -123,6 +130,7 @@ BEGIN
 	RETURN EXISTS (SELECT FROM payments.installation i WHERE i.script = payments._setup_script())
 		AND NOT EXISTS (SELECT FROM payments._setup_differs())
 		AND NOT EXISTS (SELECT FROM payments._guards_off())
+		AND NOT EXISTS (SELECT FROM payments._catalog_differs())
 		AND EXISTS (SELECT FROM payments.merchant m WHERE m.merchant = 'default')
 		AND EXISTS (SELECT FROM payments.psp p WHERE p.psp = 'sandbox');
 END
@@ -142,6 +150,9 @@ DECLARE
 			d.line !~ '^index '
 			OR to_regclass(format('payments.%I', split_part(d.line, ' ', 2))) IS NOT NULL
 		)
+		UNION ALL
+		SELECT c.line
+		FROM payments._catalog_differs() c
 		ORDER BY 1
 	);
 BEGIN
@@ -169,6 +180,17 @@ CREATE FUNCTION payments._check_setup()
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT v.*
 	FROM (
+		SELECT count(*) AS runs
+		FROM payments.installation i
+		WHERE i.script = payments._setup_script()
+	) r
+	CROSS JOIN LATERAL payments._violation('setup() has been run for this version', 1 - r.runs,
+		CASE r.runs
+			WHEN 0 THEN 'what it would make now is not what it made: SELECT payments.setup()'
+		END) v
+	UNION ALL
+	SELECT v.*
+	FROM (
 		SELECT count(*) FILTER (WHERE NOT d.is_missing) AS more,
 			min(d.line) FILTER (WHERE NOT d.is_missing) AS one_more,
 			count(*) FILTER (WHERE d.is_missing AND NOT f.is_function) AS lacking,
@@ -191,6 +213,13 @@ CREATE FUNCTION payments._check_setup()
 	SELECT v.*
 	FROM (SELECT count(*) AS n, min(s) AS one FROM payments._strangers() s) f
 	CROSS JOIN LATERAL payments._violation('nothing of others stands in for ours', f.n, f.one) v
+	UNION ALL
+	SELECT v.*
+	FROM (SELECT count(*), min(c.line) FROM payments._catalog_differs() c) c (n, one)
+	CROSS JOIN LATERAL payments._violation('the catalogs say of it what they must', c.n, c.one) v
+	UNION ALL
+	-- Where that is as somebody wants it, it is no violation.
+	SELECT 'DDL is guarded, or here is why not', true, 0::bigint, payments._unguarded()
 $$;
 COMMENT ON FUNCTION payments._check_setup() IS 'Internal: the invariants of what setup() makes, for check().';
 

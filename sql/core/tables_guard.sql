@@ -16,7 +16,13 @@ BEGIN
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON payments.%I', t.guard, t.root);
 	END LOOP;
-	FOR t IN SELECT r.name, r.rows FROM payments._tables() r WHERE r.rows <> 'free' LOOP
+	FOR t IN
+		SELECT r.name, r.rows
+		FROM payments._tables() r
+		WHERE 'guard_truncate' = ANY (r.guards)
+		-- That of the installation is made last.
+		AND to_regclass('payments.' || r.name) IS NOT NULL
+	LOOP
 		EXECUTE format('CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.%I
 			FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only()', t.name);
 		EXECUTE format('ALTER TABLE payments.%I ENABLE ALWAYS TRIGGER guard_truncate', t.name);

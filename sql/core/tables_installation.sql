@@ -37,6 +37,14 @@ CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OF first_armed_at
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 ALTER TABLE payments.installation ENABLE ALWAYS TRIGGER forget_routes;
 
+-- What check() compares with, and where is armed, is not what somebody has written down.
+CREATE OR REPLACE TRIGGER guard_installation BEFORE UPDATE OR DELETE ON payments.installation
+	FOR EACH ROW EXECUTE FUNCTION payments.guard_installation();
+ALTER TABLE payments.installation ENABLE ALWAYS TRIGGER guard_installation;
+CREATE OR REPLACE TRIGGER guard_truncate BEFORE TRUNCATE ON payments.installation
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.guard_append_only();
+ALTER TABLE payments.installation ENABLE ALWAYS TRIGGER guard_truncate;
+
 INSERT INTO payments.installation (schema_version) VALUES (payments.version()) ON CONFLICT DO NOTHING;
 -- The same in every installation: where data are restored into tables that setup() has made, it is the row that was sealed.
 INSERT INTO payments.merchant (merchant, created_at, xid) VALUES ('default', '2000-01-01 00:00:00+00', '0') ON CONFLICT DO NOTHING;

@@ -203,7 +203,7 @@ CREATE FUNCTION payments._feed_keep(_psp text, _feed text, _entry_id text, _body
 	-- away with an upgrade, a new currency, a repair.
 	INSERT INTO payments.feed_entry AS e (psp, feed, entry_id, body, reason, seen_at, due_at)
 	VALUES (_psp, _feed, _entry_id, payments._mask_value(_body),
-		payments._mask_value(left(_reason, 500)), now(),
+		left(payments._mask_value(_reason), 500), now(),
 		clock_timestamp() + CASE _reason WHEN 'locked' THEN interval '1 s' ELSE interval '1 min' END)
 	ON CONFLICT (psp, feed, entry_id) DO UPDATE
 	SET tries = e.tries + 1, reason = excluded.reason,

@@ -564,9 +564,9 @@ BEGIN
 	IF failed_with IS NOT NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = failed_with,
-			MESSAGE = failed_message,
-			DETAIL = failed_detail,
-			HINT = failed_hint;
+			MESSAGE = payments._mask_value(failed_message),
+			DETAIL = payments._mask_value(failed_detail),
+			HINT = payments._mask_value(failed_hint);
 	END IF;
 END
 $$;

@@ -89,6 +89,8 @@ BEGIN
 		OR month_days IS NULL
 		OR months IS NULL
 		OR week_days IS NULL THEN
+		-- The message repeats it.
+		PERFORM payments._refuse_card_numbers('schedule', _schedule);
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = format('"%s" is not a cron schedule', _schedule),

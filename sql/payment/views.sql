@@ -93,7 +93,8 @@ SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
 			THEN format('the worker runs, but does not claim what is due since %s: see the server log, or terminate process %s', to_char(q.oldest_due, 'YYYY-MM-DD HH24:MI:SS'), payments._worker_pid()) END) AS hint,
 	q.queued, q.due, q.in_flight,
 	(SELECT count(*) FROM payments.dead_letter d WHERE d.decision IS NULL) AS dead_letters,
-	q.oldest_due, s.slowed
+	q.oldest_due, s.slowed,
+	payments._unguarded() AS unguarded
 FROM payments.installation i,
 	LATERAL (SELECT count(*) FILTER (WHERE h.problem IS NULL) AS slowed,
 				string_agg(format('PSP "%s" is not called: %s', h.psp, h.problem), '; ' ORDER BY h.psp) FILTER (WHERE h.problem IS NOT NULL) AS unfit
@@ -115,6 +116,7 @@ COMMENT ON COLUMN payments.worker_status.due IS 'of these, due and not yet claim
 COMMENT ON COLUMN payments.worker_status.in_flight IS 'of these, at a PSP now';
 COMMENT ON COLUMN payments.worker_status.dead_letters IS 'waiting for a person: redrive() or discard()';
 COMMENT ON COLUMN payments.worker_status.oldest_due IS 'when the first unclaimed one is or was due';
+COMMENT ON COLUMN payments.worker_status.unguarded IS 'why whoever owns the tables may take the guards away here, and what to do; null: where the library is preloaded and payments.guard_ddl is on';
 COMMENT ON COLUMN payments.worker_status.slowed IS 'PSPs that do not answer, or want fewer calls: psp_health says how many each gets';
 
 CREATE OR REPLACE VIEW payments.partition_status WITH (security_invoker = true) AS

@@ -16,8 +16,8 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
-/* The server writes 1e100000 out in full: a body of numbers like that is worth gigabytes. */
-#define EXPONENT_MAX 400
+/* Of a number with an exponent: with fewer digits before it, it is no card's. */
+#define MANTISSA_BYTES_MIN 8
 
 /* Longest path step that is a key or an array index. */
 #define STEP_BYTES_MAX 128
@@ -28,8 +28,14 @@ static Jsonb *parse(const char *body, size_t bytes);
 static bool find(Jsonb *json, const char *path, JsonbValue *value);
 static bool find_step(const JsonbValue *container, const char *step, int step_bytes, JsonbValue *value);
 static bool parse_whole(const char *text, int64 *value);
-static bool scalar_text(const JsonbValue *value, const char **text, int *bytes);
+static char *scalar_text(const JsonbValue *value, int *bytes);
+static bool scalar_holds_card_number(const JsonbValue *value);
+static bool is_beyond(Numeric value, const char *limit);
 static void mask_scalar(JsonbValue *value);
+static bool has_exponent(const char *body, size_t bytes);
+static char *unescape(const char *body, size_t *bytes);
+static size_t unescape_one(const char *body, size_t bytes, char *to, size_t *n);
+static bool read_unit(const char *body, size_t bytes, pg_wchar *unit);
 
 Jsonb *
 pay_json_parse(const char *body, size_t bytes)
@@ -94,7 +100,7 @@ exponent_is_small(const char *text, const char *end)
 	for (; text < end && *text >= '0' && *text <= '9'; text++)
 	{
 		exponent = exponent * 10 + (*text - '0');
-		if (exponent > EXPONENT_MAX)
+		if (exponent > PAY_JSON_NUMBER_DIGITS_MAX)
 			return false;
 	}
 	return true;
@@ -291,16 +297,32 @@ pay_json_members(Jsonb *json, const char *path)
 }
 
 bool
+pay_json_numbers_are_short(Jsonb *json)
+{
+	JsonbIterator *it = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
+	{
+		if ((token != WJB_VALUE && token != WJB_ELEM) || v.type != jbvNumeric)
+			continue;
+		if (is_beyond(v.val.numeric, "1e" CppAsString2(PAY_JSON_NUMBER_DIGITS_MAX)) ||
+			DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(v.val.numeric))) > PAY_JSON_NUMBER_DIGITS_MAX)
+			return false;
+	}
+	return true;
+}
+
+bool
 pay_json_holds_card_number(Jsonb *json)
 {
 	JsonbIterator *it = JsonbIteratorInit(&json->root);
 	JsonbIteratorToken token;
 	JsonbValue	v;
-	const char *text;
-	int			bytes;
 
 	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
-		if ((token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM) && scalar_text(&v, &text, &bytes) && pay_pan_found(text, bytes))
+		if ((token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM) && scalar_holds_card_number(&v))
 			return true;
 	return false;
 }
@@ -342,53 +364,182 @@ pay_text_mask_card_numbers(const char *text)
 char *
 pay_body_mask_card_numbers(const char *body, size_t *bytes)
 {
+	size_t		plain_bytes = *bytes;
+	bool		escaped = *bytes > 0 && memchr(body, '\\', *bytes) != NULL;
 	char	   *masked = palloc(*bytes + 1);
+	char	   *plain = escaped ? unescape(body, &plain_bytes) : NULL;
+	bool		hides = escaped && pay_pan_found(plain, plain_bytes);
 	Jsonb	   *json = NULL;
 
 	memcpy(masked, body, *bytes);
 	masked[*bytes] = '\0';
-	/* Only an escape lets a value be another than what stands there. */
-	if (memchr(masked, '\\', *bytes) != NULL || pay_pan_found(masked, *bytes))
+	/* Only an escape or an exponent lets a value be another than what stands there. */
+	if (escaped || has_exponent(masked, *bytes) || pay_pan_found(masked, *bytes))
 		json = pay_json_parse(masked, *bytes);
 	/* A number alone is a text as any. */
-	if (json && !JB_ROOT_IS_SCALAR(json) && pay_json_holds_card_number(json))
+	if (json && !JB_ROOT_IS_SCALAR(json) && (hides || pay_json_holds_card_number(json)))
 	{
 		json = pay_json_mask_card_numbers(json);
 		masked = JsonbToCString(NULL, &json->root, VARSIZE(json));
 		*bytes = strlen(masked);
 	}
+	else if (hides)
+	{
+		masked = plain;
+		*bytes = plain_bytes;
+	}
 	pay_pan_mask(masked, *bytes);
 	return masked;
 }
 
-static bool
-scalar_text(const JsonbValue *value, const char **text, int *bytes)
+/* NULL for what has none: a name or a text as it stands, a number as it is printed, and allocated. */
+static char *
+scalar_text(const JsonbValue *value, int *bytes)
 {
+	char	   *text = NULL;
+
 	if (value->type == jbvString)
 	{
-		*text = value->val.string.val;
+		text = value->val.string.val;
 		*bytes = value->val.string.len;
 	}
 	else if (value->type == jbvNumeric)
 	{
-		*text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-		*bytes = (int) strlen(*text);
+		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		*bytes = (int) strlen(text);
 	}
-	else
+	return text;
+}
+
+static bool
+scalar_holds_card_number(const JsonbValue *value)
+{
+	int			bytes = 0;
+	char	   *text;
+	bool		holds;
+
+	/* Longer than any card's, and maybe by so much that nobody wants it printed; what is behind the point is a fraction. */
+	if (value->type == jbvNumeric && is_beyond(value->val.numeric, "1e20"))
 		return false;
-	return true;
+	text = scalar_text(value, &bytes);
+	holds = text && pay_pan_found(text, bytes);
+	if (text && value->type == jbvNumeric)
+		pfree(text);
+	return holds;
+}
+
+static bool
+is_beyond(Numeric value, const char *limit)
+{
+	Datum		bound = DirectFunctionCall3(numeric_in, CStringGetDatum(limit), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	Datum		size = DirectFunctionCall1(numeric_abs, NumericGetDatum(value));
+	bool		beyond = DatumGetBool(DirectFunctionCall2(numeric_ge, size, bound));
+
+	pfree(DatumGetPointer(bound));
+	pfree(DatumGetPointer(size));
+	return beyond;
 }
 
 static void
 mask_scalar(JsonbValue *value)
 {
-	const char *text;
-	int			bytes;
+	int			bytes = 0;
+	char	   *text;
 
-	if (!scalar_text(value, &text, &bytes) || !pay_pan_found(text, bytes))
+	if (!scalar_holds_card_number(value))
 		return;
+	text = scalar_text(value, &bytes);
 	value->type = jbvString;
 	value->val.string.val = pnstrdup(text, bytes);
 	value->val.string.len = bytes;
 	pay_pan_mask(value->val.string.val, bytes);
+}
+
+/* Is there a number such as 4.242424242424242e15? */
+static bool
+has_exponent(const char *body, size_t bytes)
+{
+	size_t		mantissa = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+	{
+		if ((body[i] >= '0' && body[i] <= '9') || body[i] == '.')
+			mantissa++;
+		else if ((body[i] == 'e' || body[i] == 'E') && mantissa >= MANTISSA_BYTES_MIN)
+			return true;
+		else
+			mantissa = 0;
+	}
+	return false;
+}
+
+/* *bytes of a copy, never more, in which each escape of JSON is what it stands for, wherever it is. */
+static char *
+unescape(const char *body, size_t *bytes)
+{
+	char	   *plain = palloc(*bytes + 1);
+	size_t		n = 0;
+
+	for (size_t i = 0; i < *bytes;)
+	{
+		if (body[i] == '\\')
+			i += unescape_one(body + i, *bytes - i, plain, &n);
+		else
+			plain[n++] = body[i++];
+	}
+	plain[n] = '\0';
+	*bytes = n;
+	return plain;
+}
+
+/* Bytes of the escape that stands at body, of which one or more are written to to[*n]. */
+static size_t
+unescape_one(const char *body, size_t bytes, char *to, size_t *n)
+{
+	static const char marks[] = "\"\\/bfnrt";
+	static const char meant[] = "\"\\/\b\f\n\r\t";
+	const char *mark = bytes > 1 && body[1] != '\0' ? strchr(marks, body[1]) : NULL;
+	pg_wchar	c,
+				low;
+	size_t		length = 6;
+
+	if (mark)
+	{
+		to[(*n)++] = meant[mark - marks];
+		return 2;
+	}
+	if (!read_unit(body, bytes, &c))
+	{
+		to[(*n)++] = '\\';
+		return 1;
+	}
+	if (is_utf16_surrogate_first(c) && read_unit(body + 6, bytes - 6, &low) && is_utf16_surrogate_second(low))
+	{
+		c = surrogate_pair_to_codepoint(c, low);
+		length = 12;
+	}
+	if (c == 0 || is_utf16_surrogate_first(c) || is_utf16_surrogate_second(c) || (c > 0x7f && GetDatabaseEncoding() != PG_UTF8))
+		c = '?';
+	unicode_to_utf8(c, (unsigned char *) to + *n);
+	*n += pg_utf_mblen((unsigned char *) to + *n);
+	return length;
+}
+
+/* Reads \uXXXX. */
+static bool
+read_unit(const char *body, size_t bytes, pg_wchar *unit)
+{
+	*unit = 0;
+	if (bytes < 6 || body[0] != '\\' || body[1] != 'u')
+		return false;
+	for (int i = 2; i < 6; i++)
+	{
+		char		c = body[i];
+		int			digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+
+		if (digit < 0)
+			return false;
+		*unit = *unit << 4 | (pg_wchar) digit;
+	}
+	return true;
 }

@@ -12,15 +12,27 @@
 extern char *pay_text_argument(FunctionCallInfo fcinfo, int n);
 /*
  * Raises PAY_ERR_CARD_NUMBER if any argument of the function that was called
- * holds a card number.  Comes before all else: what is wrong with another
- * argument would have the statement in the log, and the number in it.
+ * holds a card number, and 22023 if one is longer than any may be.  Comes before
+ * all else: what is wrong with another argument would have the statement in the
+ * log, and the number in it.
  */
 extern void pay_refuse_card_arguments(FunctionCallInfo fcinfo);
 /* Raises 25006 in a transaction that is read only: on a standby, or by a setting. */
 extern void pay_require_writable(void);
 extern bool pay_holds_card_number(const char *text);
 extern void pay_refuse_card_number(const char *text, const char *name);
-/* For a function that is given what others wrote: an ErrorContextCallback that keeps the statement, which may hold it, out of the log. */
+/*
+ * The look and the mask of base/pan.h, of a text of any length: a query that is
+ * cancelled need not wait for the end of it.  Lines: of a file that nobody has
+ * read yet, where no number goes on in the next.
+ */
+extern bool pay_text_holds_card_number(const char *text, size_t bytes);
+extern int	pay_mask_text(char *text, size_t bytes);
+extern void pay_mask_text_lines(char *text, size_t bytes);
+/*
+ * For where what others wrote is at hand: an ErrorContextCallback that keeps the
+ * statement, which may hold it, out of the log, and its parameters.
+ */
 extern void pay_hide_statement(void *arg);
 /* The others raise 22023. */
 extern void pay_require_given(FunctionCallInfo fcinfo, int n, const char *name);

@@ -28,6 +28,7 @@
 #include "core/arming_file.h"
 #include "core/caller.h"
 #include "core/cluster.h"
+#include "core/guard.h"
 #include "core/installation.h"
 #include "core/spi.h"
 #include "core/wake.h"
@@ -302,7 +303,7 @@ take(PayArming *arming, bool keep, bool renew)
 	if (reason || !renew)
 		return reason;
 	pay_arg_text(&args, file.next);
-	pay_spi_exec(&write_token, &args);
+	pay_guard_exec(&write_token, &args);
 	ForceSyncCommit();
 	strlcpy(renewal.token, file.next, sizeof(renewal.token));
 	renewal.will_cover = renewal.handed_out;
@@ -428,7 +429,7 @@ arm(void)
 	pay_arg_time(&args, arming_time());
 	pay_arg_text(&args, pay_caller_name());
 	pay_arg_text(&args, file.next);
-	pay_spi_exec(&write_row, &args);
+	pay_guard_exec(&write_row, &args);
 	renewal.written_in = U64FromFullTransactionId(GetTopFullTransactionId());
 	problem = pay_arming_file_write(&file);
 	if (problem)
@@ -514,7 +515,7 @@ PAY_VERB(pay_disarm)
 	}
 	for (int i = 0; i < 7; i++)
 		pay_arg_null(&args);
-	pay_spi_exec(&write_row, &args);
+	pay_guard_exec(&write_row, &args);
 	pay_spi_end();
 	ForceSyncCommit();
 	pay_wake_at_commit();

@@ -14,20 +14,35 @@
  * As which nobody but our own code runs: what it calls in turn is called for
  * the one who called first.  Code of others that a verb needs, a format function
  * say, is called by pay_call_as(), as the role that answers for it.
+ *
+ * An error brings the statement into the server's log, and in it what a verb was
+ * given.  Most verbs look for card numbers first, and refuse them without their
+ * statement; what is left is the role's own, and worth to be read: so it stays.
+ * A few are given what others wrote, which they mask or refuse by the row, or
+ * what may be a secret: with these no error, a lock that took too long or a
+ * standby, shows the statement.  What fails before a verb begins is not in our
+ * hands: no right to call it, arguments of other types.
  */
 #include "payments.h"
 
 #include "core/caller.h"
 
+#include "core/arguments.h"
 #include "core/spi.h"
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+
+/* Of those in PL/pgSQL the ones for PAY_VERB_UNSEEN(). */
+static const char *const unseen[] = {"import_settlement"};
 
 /* Invalid outside of verbs. */
 static Oid	caller = InvalidOid;
+
+static bool is_unseen(Oid function);
 
 PAY_FUNCTION(pay_call_plpgsql);
 PAY_FUNCTION(pay_caller_sql);
@@ -88,6 +103,18 @@ pay_call_as(Oid role, void (*call) (void *arg), void *arg)
 	AtEOXact_GUC(false, settings);
 }
 
+Datum
+pay_act_unseen(PGFunction verb, FunctionCallInfo fcinfo)
+{
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = pay_hide_statement};
+	Datum		result;
+
+	error_context_stack = &callback;
+	result = pay_act_as_owner(verb, fcinfo);
+	error_context_stack = callback.previous;
+	return result;
+}
+
 Oid
 pay_caller(void)
 {
@@ -116,7 +143,18 @@ pay_call_plpgsql(PG_FUNCTION_ARGS)
 
 	if (plpgsql == NULL)
 		plpgsql = load_external_function("$libdir/plpgsql", "plpgsql_call_handler", true, NULL);
-	return pay_act_as_owner(plpgsql, fcinfo);
+	return is_unseen(fcinfo->flinfo->fn_oid) ? pay_act_unseen(plpgsql, fcinfo) : pay_act_as_owner(plpgsql, fcinfo);
+}
+
+static bool
+is_unseen(Oid function)
+{
+	const char *name = get_func_name(function);
+
+	for (size_t i = 0; name && i < lengthof(unseen); i++)
+		if (strcmp(name, unseen[i]) == 0)
+			return true;
+	return false;
 }
 
 /* _caller() */

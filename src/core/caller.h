@@ -11,17 +11,25 @@
  * The function of a verb, in place of its first two lines, beside
  * PAY_FUNCTION(name): what follows in braces runs as payments_owner.
  */
-#define PAY_VERB(name) \
+#define PAY_VERB(name) PAY_VERB_BY(name, pay_act_as_owner)
+/*
+ * The same of a verb that is given what others wrote, or what may be a secret:
+ * no error of it has the statement in the log.
+ */
+#define PAY_VERB_UNSEEN(name) PAY_VERB_BY(name, pay_act_unseen)
+
+#define PAY_VERB_BY(name, act) \
 	static Datum CppConcat(name, _as_owner)(PG_FUNCTION_ARGS); \
 	Datum \
 	name(PG_FUNCTION_ARGS) \
 	{ \
-		return pay_act_as_owner(CppConcat(name, _as_owner), fcinfo); \
+		return act(CppConcat(name, _as_owner), fcinfo); \
 	} \
 	static Datum \
 	CppConcat(name, _as_owner)(PG_FUNCTION_ARGS)
 
 extern Datum pay_act_as_owner(PGFunction verb, FunctionCallInfo fcinfo);
+extern Datum pay_act_unseen(PGFunction verb, FunctionCallInfo fcinfo);
 
 /* The role that called the verb in which we are; outside of verbs, the current one. */
 extern Oid	pay_caller(void);

@@ -2,16 +2,14 @@
  * src/core/guard.c
  *		What is written stays written (promise 4).
  *
- * Two layers.  Row and statement triggers, ENABLE ALWAYS so that
- * session_replication_role does not walk past them, refuse UPDATE, DELETE and
- * TRUNCATE of the append-only tables for every role, and on tables with a
- * projection let only the projection change.  When the library is preloaded a
- * utility hook refuses the DDL that would get around the triggers: disabling,
- * replacing or dropping them, rules, column rewrites, UNLOGGED, detached
- * partitions, dropped tables, another name of the schema; and policies taken
- * away.  The hook meets whatever anybody may type: nothing
- * in a parse tree is taken for what it usually is (test/t/ddl_fuzz.pl).
- * What is dropped by way of something else is seen by guard_objects.c.
+ * Two layers.  Triggers refuse what changes rows (guard_rows.c).  When the
+ * library is preloaded a utility hook refuses the DDL that would get around
+ * them: disabling, replacing or dropping them, triggers of others, rules, column
+ * rewrites, UNLOGGED, detached partitions, dropped tables, another name of the
+ * schema; and policies and views taken away or replaced.  The hook meets
+ * whatever anybody may type: nothing in a parse tree is taken for what it
+ * usually is (test/t/ddl_fuzz.pl).  What is dropped by way of something else is
+ * seen by guard_objects.c; for whom the guard is lifted guard_lift.c says.
  *
  * What a restore from pg_dump needs stays allowed: CREATE TABLE, adding
  * constraints and indexes, our own triggers, ENABLE ALWAYS, OWNER TO.  What a
@@ -43,6 +41,7 @@
 #include "catalog/pg_type_d.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "commands/proclang.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -63,20 +62,21 @@
 #define PAY_POLICY "by_merchant"
 
 static ProcessUtility_hook_type previous_hook = NULL;
+/* Written once, when the library is preloaded. */
+static bool is_installed = false;
 
-/* Written by pay_guard_allow_ddl() only. */
-static bool ddl_allowed = false;
-
-static void check_words(const PayTable *table, Relation relation, HeapTuple tuple);
 static void guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 						  ProcessUtilityContext context, ParamListInfo params,
 						  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc);
+static bool copies_to_ours(const Node *statement);
+static void hide_line(void *arg);
 static void check_statement(Node *statement);
 static void check_create_table(CreateStmt *statement);
 static void check_rename(RenameStmt *statement);
 static void check_alter_sequence(AlterSeqStmt *statement);
 static void check_alter_table(AlterTableStmt *statement);
 static Oid	indexed_table(Oid index);
+static Oid	counting_table(Oid sequence);
 static bool is_guarded_already(const RangeVar *relation);
 static void check_create_trigger(CreateTrigStmt *statement);
 static bool trigger_is_ours(Oid table, const char *name);
@@ -86,75 +86,14 @@ static void check_drop(DropStmt *statement);
 static bool name_is_guarded(const char *schema, const char *table);
 static bool range_is_guarded(const RangeVar *relation);
 static bool is_guarded(Oid oid);
-static const char *table_name(Oid oid);
+static bool is_member(Oid relation);
+static bool range_is_ours(const RangeVar *relation);
 static bool has_rows(Oid oid);
 static bool finds_rows(Oid oid);
 pg_noreturn static void refuse(const char *what, const char *table);
 
-PAY_FUNCTION(pay_guard_append_only);
-PAY_FUNCTION(pay_guard_facts);
 PAY_FUNCTION(pay_has_rows);
-
-/* ---------- triggers ---------- */
-
-/* BEFORE UPDATE, DELETE or TRUNCATE on an append-only table: always refuses. */
-Datum
-pay_guard_append_only(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = pay_require_trigger(fcinfo);
-
-	ereport(ERROR,
-			(errcode(PAY_ERR_APPEND_ONLY),
-			 errmsg("rows of table \"%s\" cannot be changed or removed", table_name(RelationGetRelid(trigger->tg_relation))),
-			 errhint("Correct a payment with a further operation, and a posting with a reversal.")));
-	PG_RETURN_NULL();
-}
-
-/* BEFORE UPDATE or DELETE on a table with a projection: only the projection may change. */
-Datum
-pay_guard_facts(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = pay_require_row_trigger(fcinfo, true);
-	const PayTable *table;
-	const char *name;
-	TupleDesc	desc;
-
-	name = RelationGetRelationName(trigger->tg_relation);
-	table = pay_table_find(name);
-	desc = RelationGetDescr(trigger->tg_relation);
-	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-	{
-		check_words(table, trigger->tg_relation, trigger->tg_trigtuple);
-		return PointerGetDatum(trigger->tg_trigtuple);
-	}
-	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(PAY_ERR_APPEND_ONLY),
-				 errmsg("rows of table \"%s\" cannot be removed", name),
-				 errhint("Correct a payment with a further operation.")));
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(desc, i);
-		bool		old_null,
-					new_null;
-		Datum		old_value,
-					new_value;
-
-		if (column->attisdropped || pay_table_in_projection(table, NameStr(column->attname)))
-			continue;
-		old_value = heap_getattr(trigger->tg_trigtuple, i + 1, desc, &old_null);
-		new_value = heap_getattr(trigger->tg_newtuple, i + 1, desc, &new_null);
-		if (old_null != new_null ||
-			(!old_null && !datum_image_eq(old_value, new_value, column->attbyval, column->attlen)))
-			ereport(ERROR,
-					(errcode(PAY_ERR_APPEND_ONLY),
-					 errmsg("column \"%s\" of table \"%s\" cannot be changed", NameStr(column->attname), name),
-					 errhint("It is a fact; only what follows from later facts changes.")));
-	}
-	check_words(table, trigger->tg_relation, trigger->tg_newtuple);
-	return PointerGetDatum(trigger->tg_newtuple);
-}
+PAY_FUNCTION(pay_unguarded);
 
 /* _has_rows(name): for guards that are not in C. */
 Datum
@@ -165,31 +104,15 @@ pay_has_rows(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(OidIsValid(oid) && finds_rows(oid));
 }
 
-/* What would be CHECKs on lists of words, if those were not parsed anew in every statement. */
-static void
-check_words(const PayTable *table, Relation relation, HeapTuple tuple)
+/* _unguarded() */
+Datum
+pay_unguarded(PG_FUNCTION_ARGS)
 {
-	for (int i = 0; table && i < (int) lengthof(table->words) && table->words[i].column; i++)
-	{
-		const PayTableWords *w = &table->words[i];
-		bool		isnull,
-					known = false;
-		Datum		value;
-		char	   *word;
-
-		value = pay_trigger_column(relation, tuple, w->column, TEXTOID, &isnull);
-		if (isnull)
-			continue;
-		word = TextDatumGetCString(value);
-		for (int k = 0; k < PAY_TABLE_WORDS_MAX && w->words[k]; k++)
-			known = known || strcmp(w->words[k], word) == 0;
-		if (!known)
-			ereport(ERROR,
-					(errcode(PAY_ERR_INTERNAL),
-					 errmsg("column \"%s\" of table \"%s\" does not know the word \"%s\"", w->column, table->name, word),
-					 errhint("Do not write into the tables of payments; call the functions.")));
-		pfree(word);
-	}
+	if (!is_installed)
+		PG_RETURN_TEXT_P(cstring_to_text("the library is not preloaded, so DDL that takes guards away is not refused: list payments in shared_preload_libraries"));
+	if (!pay_guard_ddl)
+		PG_RETURN_TEXT_P(cstring_to_text("payments.guard_ddl is off, so DDL that takes guards away is not refused: RESET payments.guard_ddl"));
+	PG_RETURN_NULL();
 }
 
 /* ---------- utility hook ---------- */
@@ -197,28 +120,23 @@ check_words(const PayTable *table, Relation relation, HeapTuple tuple)
 void
 pay_guard_init(void)
 {
+	is_installed = true;
 	previous_hook = ProcessUtility_hook;
 	ProcessUtility_hook = guard_utility;
 	pay_guard_objects_init();
-}
-
-void
-pay_guard_allow_ddl(bool allow)
-{
-	ddl_allowed = allow;
 }
 
 /* Binary upgrade restores by catalog surgery of its own; leave it alone. */
 bool
 pay_guard_is_on(void)
 {
-	return pay_guard_ddl && !ddl_allowed && !IsBinaryUpgrade && IsTransactionState() && OidIsValid(MyDatabaseId);
+	return pay_guard_ddl && !pay_guard_lifted() && !IsBinaryUpgrade && IsTransactionState() && OidIsValid(MyDatabaseId);
 }
 
 bool
 pay_guard_own_script(void)
 {
-	const char *name = creating_extension ? get_extension_name(CurrentExtensionObject) : NULL;
+	const char *name = creating_extension && !pay_guard_others_run() ? get_extension_name(CurrentExtensionObject) : NULL;
 
 	return name && strcmp(name, PAY_SCHEMA) == 0;
 }
@@ -228,19 +146,47 @@ guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			  ProcessUtilityContext context, ParamListInfo params,
 			  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
 {
-	if (pay_guard_is_on())
-		check_statement(pstmt->utilityStmt);
+	ErrorContextCallback callback = {.previous = error_context_stack, .callback = hide_line};
 
+	if (pay_guard_is_on())
+	{
+		pay_ddl_rights(pstmt->utilityStmt);
+		if (!pay_guard_own_script())
+			check_statement(pstmt->utilityStmt);
+	}
+
+	if (copies_to_ours(pstmt->utilityStmt))
+		error_context_stack = &callback;
 	if (previous_hook)
 		previous_hook(pstmt, query, read_only_tree, context, params, environment, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest, qc);
+	error_context_stack = callback.previous;
+}
+
+/* What others wrote, before a trigger of ours has seen it. */
+static bool
+copies_to_ours(const Node *statement)
+{
+	const CopyStmt *copy = IsA(statement, CopyStmt) ? (const CopyStmt *) statement : NULL;
+	Oid			oid = copy && copy->is_from && copy->relation && !IsAbortedTransactionBlockState() ?
+		RangeVarGetRelid(copy->relation, NoLock, true) : InvalidOid;
+	Oid			schema = OidIsValid(oid) ? get_rel_namespace(oid) : InvalidOid;
+
+	return OidIsValid(schema) && schema == get_namespace_oid(PAY_SCHEMA, true);
+}
+
+/* COPY says at which line it was, and what stands there. */
+static void
+hide_line(void *arg)
+{
+	errhidestmt(true);
+	errhidecontext(true);
 }
 
 static void
 check_statement(Node *statement)
 {
-	pay_ddl_rights(statement);
 	switch (nodeTag(statement))
 	{
 		case T_CreateStmt:
@@ -252,8 +198,13 @@ check_statement(Node *statement)
 		case T_AlterTableStmt:
 			check_alter_table((AlterTableStmt *) statement);
 			break;
+		case T_CreatePLangStmt:
+			/* It says as whom functions run. */
+			if (strcmp(((CreatePLangStmt *) statement)->plname, PAY_SCHEMA) == 0 && OidIsValid(get_language_oid(PAY_SCHEMA, true)))
+				pay_guard_refuse_code("have another", "language " PAY_SCHEMA);
+			break;
 		case T_RuleStmt:
-			if (range_is_guarded(((RuleStmt *) statement)->relation))
+			if (range_is_ours(((RuleStmt *) statement)->relation))
 				refuse("have rules", ((RuleStmt *) statement)->relation->relname);
 			break;
 		case T_CreateTrigStmt:
@@ -314,11 +265,16 @@ check_rename(RenameStmt *statement)
 	/* With the index of a constraint the constraint gets another name, under which nobody asks for it. */
 	if (statement->relation)
 	{
-		Oid			table = indexed_table(RangeVarGetRelid(statement->relation, NoLock, true));
+		Oid			oid = RangeVarGetRelid(statement->relation, NoLock, true);
+		Oid			table = OidIsValid(indexed_table(oid)) ? indexed_table(oid) : counting_table(oid);
 
 		if (is_guarded(table))
-			refuse("be renamed, nor can its parts", table_name(table));
+			refuse("be renamed, nor can its parts", pay_guard_table_name(table));
+		if (pay_guard_is_view(oid))
+			pay_guard_refuse_code("rename", statement->relation->relname);
 	}
+	if (statement->renameType == OBJECT_LANGUAGE && strcmp(strVal(statement->object), PAY_SCHEMA) == 0)
+		pay_guard_refuse_code("rename", "language " PAY_SCHEMA);
 	if (statement->renameType == OBJECT_SCHEMA && strcmp(statement->subname, PAY_SCHEMA) == 0 && pay_guard_has_payments())
 		ereport(ERROR,
 				(errcode(PAY_ERR_GUARDED_DDL),
@@ -330,12 +286,20 @@ check_rename(RenameStmt *statement)
 static void
 check_alter_sequence(AlterSeqStmt *statement)
 {
-	Oid			sequence = RangeVarGetRelid(statement->sequence, NoLock, true);
+	Oid			table = counting_table(RangeVarGetRelid(statement->sequence, NoLock, true));
+
+	if (is_guarded(table) && has_rows(table))
+		refuse("count anew", pay_guard_table_name(table));
+}
+
+/* Whose rows a sequence numbers. */
+static Oid
+counting_table(Oid sequence)
+{
 	Oid			table;
 	int32		column;
 
-	if (OidIsValid(sequence) && sequenceIsOwned(sequence, DEPENDENCY_INTERNAL, &table, &column) && is_guarded(table) && has_rows(table))
-		refuse("count anew", table_name(table));
+	return OidIsValid(sequence) && sequenceIsOwned(sequence, DEPENDENCY_INTERNAL, &table, &column) ? table : InvalidOid;
 }
 
 static Oid
@@ -370,13 +334,16 @@ is_guarded_already(const RangeVar *relation)
 static void
 check_alter_table(AlterTableStmt *statement)
 {
-	bool		guarded = range_is_guarded(statement->relation);
+	Oid			oid = RangeVarGetRelid(statement->relation, NoLock, true);
+	bool		guarded = range_is_guarded(statement->relation) || is_guarded(counting_table(oid));
 	ListCell   *cell;
 
 	foreach(cell, statement->cmds)
 	{
 		const AlterTableCmd *cmd = (AlterTableCmd *) lfirst(cell);
 
+		if (pay_guard_is_view(oid))
+			pay_guard_refuse_code("have another", statement->relation->relname);
 		if (!guarded)
 		{
 			const RangeVar *other = pay_ddl_brought_in(cmd);
@@ -415,12 +382,18 @@ check_alter_table(AlterTableStmt *statement)
 			/* A restore does these before it makes the triggers. */
 			case AT_AttachPartition:
 			case AT_ColumnDefault:
+			case AT_AddIdentity:
 			case AT_SetIdentity:
 			case AT_DropIdentity:
 			case AT_DropExpression:
 			case AT_ForceRowSecurity:
 				if (is_guarded_already(statement->relation))
 					refuse("be altered in this way", statement->relation->relname);
+				break;
+			/* What there must be only one of would be asked for under another name, or at the end of the transaction. */
+			case AT_AddConstraint:
+				if (castNode(Constraint, cmd->def)->indexname && is_guarded_already(statement->relation))
+					refuse("make constraints of its indexes", statement->relation->relname);
 				break;
 			default:
 				break;
@@ -431,23 +404,29 @@ check_alter_table(AlterTableStmt *statement)
 /*
  * A BEFORE trigger that returns NULL would swallow rows, so only guards of ours
  * may be such triggers here, without a condition under which they do nothing;
- * and none is replaced.
+ * and none is replaced.  AFTER triggers see, they do not alter; but they run as
+ * payments_owner does, or as whoever writes, so they are a superuser's to make.
  */
 static void
 check_create_trigger(CreateTrigStmt *statement)
 {
 	Oid			function;
-	const char *name;
+	bool		ours;
 
-	if (!range_is_guarded(statement->relation))
+	if (!range_is_ours(statement->relation))
 		return;
 	if (statement->replace && trigger_is_ours(RangeVarGetRelid(statement->relation, NoLock, true), statement->trigname))
 		refuse("have its triggers replaced", statement->relation->relname);
-	if (statement->timing != TRIGGER_TYPE_BEFORE && statement->timing != TRIGGER_TYPE_INSTEAD)
-		return;					/* AFTER triggers see, they do not alter */
 	function = LookupFuncName(statement->funcname, 0, NULL, true);
-	name = OidIsValid(function) && get_func_namespace(function) == pay_schema_oid() ? get_func_name(function) : NULL;
-	if (name == NULL || strncmp(name, "guard_", 6) != 0 || statement->whenClause)
+	ours = OidIsValid(function) && pay_guard_is_member(function);
+	if (statement->timing != TRIGGER_TYPE_BEFORE && statement->timing != TRIGGER_TYPE_INSTEAD)
+	{
+		if (!ours && !superuser())
+			refuse("have triggers of others, but for a superuser's", statement->relation->relname);
+		return;
+	}
+	if (!ours || statement->whenClause ||
+		(strncmp(get_func_name(function), "guard_", 6) != 0 && strncmp(get_func_name(function), "mask_", 5) != 0))
 		refuse("have BEFORE triggers of others", statement->relation->relname);
 }
 
@@ -467,7 +446,7 @@ trigger_is_ours(Oid table, const char *name)
 	triggers = table_open(TriggerRelationId, AccessShareLock);
 	scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
-	ours = HeapTupleIsValid(tuple) && get_func_namespace(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid) == pay_schema_oid();
+	ours = HeapTupleIsValid(tuple) && pay_guard_is_member(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid);
 	systable_endscan(scan);
 	table_close(triggers, AccessShareLock);
 	return ours;
@@ -551,12 +530,32 @@ range_is_guarded(const RangeVar *relation)
 static bool
 is_guarded(Oid oid)
 {
-	return OidIsValid(oid) && get_rel_namespace(oid) == pay_schema_oid() && name_is_guarded(PAY_SCHEMA, table_name(oid));
+	return OidIsValid(oid) && get_rel_namespace(oid) == pay_schema_oid() &&
+		(name_is_guarded(PAY_SCHEMA, pay_guard_table_name(oid)) || is_member(oid));
+}
+
+/* A table with what is shipped, which has its guards as well. */
+static bool
+is_member(Oid relation)
+{
+	Oid			extension = getExtensionOfObject(RelationRelationId, relation);
+
+	return OidIsValid(extension) && extension == get_extension_oid(PAY_SCHEMA, true);
+}
+
+/* Any table of ours, guarded or not. */
+static bool
+range_is_ours(const RangeVar *relation)
+{
+	Oid			oid = RangeVarGetRelid(relation, NoLock, true);
+
+	return range_is_guarded(relation) ||
+		(OidIsValid(oid) && get_rel_namespace(oid) == pay_schema_oid() && pay_table_find(pay_guard_table_name(oid)) != NULL);
 }
 
 /* The name of a table; of a partition, that of the table it is a part of. */
-static const char *
-table_name(Oid oid)
+const char *
+pay_guard_table_name(Oid oid)
 {
 	const char *name;
 
@@ -624,7 +623,7 @@ void
 pay_guard_keep(Oid table, const char *what)
 {
 	if (is_guarded(table) && pay_guard_has_payments())
-		refuse(what, table_name(table));
+		refuse(what, pay_guard_table_name(table));
 }
 
 void
@@ -633,7 +632,7 @@ pay_guard_refuse_code(const char *verb, const char *what)
 	ereport(ERROR,
 			(errcode(PAY_ERR_GUARDED_DDL),
 			 errmsg("extension \"%s\" cannot %s \"%s\"", PAY_SCHEMA, verb, what),
-			 errhint("Only CREATE EXTENSION and ALTER EXTENSION payments UPDATE make what guards and checks.")));
+			 errhint("Only CREATE EXTENSION, ALTER EXTENSION payments UPDATE and payments.setup() make what guards and checks.")));
 }
 
 static void

@@ -47,9 +47,6 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* core/tables_grants.sql makes it. */
-#define POLICY_VIEW "_my_merchant"
-
 static object_access_hook_type previous_hook = NULL;
 
 static void guard_object(ObjectAccessType access, Oid class, Oid object, int part, void *arg);
@@ -58,7 +55,6 @@ static void check_dropped(Oid class, Oid object, int part);
 static void check_dropped_relation(Oid relation, int column);
 static void check_function(Oid function);
 static void check_rule(Oid rule);
-static bool is_member(Oid function);
 static bool is_same_function(HeapTuple before, HeapTuple after);
 
 void
@@ -105,7 +101,7 @@ check_dropped(Oid class, Oid object, int part)
 			row = pay_guard_find_row(class, TriggerOidIndexId, Anum_pg_trigger_oid, object, NULL);
 			/* One of somebody else's may go with its function. */
 			if (row && !((Form_pg_trigger) GETSTRUCT(row))->tgisinternal &&
-				get_func_namespace(((Form_pg_trigger) GETSTRUCT(row))->tgfoid) == pay_schema_oid())
+				pay_guard_is_member(((Form_pg_trigger) GETSTRUCT(row))->tgfoid))
 				pay_guard_keep(((Form_pg_trigger) GETSTRUCT(row))->tgrelid, "lose its triggers or policies");
 			break;
 		case PolicyRelationId:
@@ -124,7 +120,7 @@ check_dropped(Oid class, Oid object, int part)
 				pay_guard_keep(((Form_pg_attrdef) GETSTRUCT(row))->adrelid, "lose a default");
 			break;
 		case ProcedureRelationId:
-			if (is_member(object) && pay_guard_has_payments())
+			if (pay_guard_is_member(object) && pay_guard_has_payments())
 				pay_guard_refuse_code("lose", get_func_name(object));
 			break;
 		case NamespaceRelationId:
@@ -146,6 +142,8 @@ check_dropped_relation(Oid relation, int column)
 
 	if (!HeapTupleIsValid(index))
 	{
+		if (column == 0 && pay_guard_is_view(relation))
+			pay_guard_refuse_code("lose", get_rel_name(relation));
 		pay_guard_keep(relation, column == 0 ? "be dropped while it has rows" : "lose a column");
 		return;
 	}
@@ -166,7 +164,7 @@ check_function(Oid function)
 
 	if (!HeapTupleIsValid(before))
 		return;
-	if (is_member(function))
+	if (pay_guard_is_member(function))
 	{
 		after = pay_guard_find_row(ProcedureRelationId, ProcedureOidIndexId, Anum_pg_proc_oid, function, SnapshotSelf);
 		same = after && is_same_function(before, after);
@@ -178,21 +176,33 @@ check_function(Oid function)
 	ReleaseSysCache(before);
 }
 
-/* By this view policies tell whose the rows are. */
+/* By views policies tell whose the rows are, and check() what they come to.  A new one had no rule before. */
 static void
 check_rule(Oid rule)
 {
 	HeapTuple	row = pay_guard_find_row(RewriteRelationId, RewriteOidIndexId, Anum_pg_rewrite_oid, rule, SnapshotSelf);
+	Oid			view = row ? ((Form_pg_rewrite) GETSTRUCT(row))->ev_class : InvalidOid;
+	HeapTuple	class = SearchSysCache1(RELOID, ObjectIdGetDatum(view));
+	bool		replaced = HeapTupleIsValid(class) && ((Form_pg_class) GETSTRUCT(class))->relhasrules;
 
-	if (row && ((Form_pg_rewrite) GETSTRUCT(row))->ev_class == get_relname_relid(POLICY_VIEW, pay_schema_oid()) &&
-		pay_guard_has_payments())
-		pay_guard_refuse_code("have another", POLICY_VIEW);
+	if (HeapTupleIsValid(class))
+		ReleaseSysCache(class);
+	if (replaced && pay_guard_is_view(view))
+		pay_guard_refuse_code("have another", get_rel_name(view));
 	if (row)
 		heap_freetuple(row);
 }
 
-static bool
-is_member(Oid function)
+/* setup() makes its views as payments_owner; of others there may be some in the schema, too. */
+bool
+pay_guard_is_view(Oid relation)
+{
+	return OidIsValid(relation) && get_rel_relkind(relation) == RELKIND_VIEW && get_rel_namespace(relation) == pay_schema_oid() &&
+		pay_guard_has_payments() && PayClassOwnercheck(relation, pay_owner_oid());
+}
+
+bool
+pay_guard_is_member(Oid function)
 {
 	Oid			extension;
 

@@ -46,10 +46,6 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-/* Process-local: is what is inserted now written by _retire_partitions()? */
-static bool retiring = false;
-
-static uint64 run_with_ddl(PayStmt *stmt, PayArgs *args);
 static Oid	table_oid(const char *name);
 
 PAY_FUNCTION(pay_make_partitions);
@@ -64,25 +60,6 @@ static PayStmt retire_partitions = PAY_STMT(SPI_OK_SELECT,
 	"SELECT partition, from_time, to_time, rows, kept_as, refused FROM payments._retire_partitions($1, $2, $3, $4, $5)",
 	TEXTOID, INTERVALOID, BOOLOID, BOOLOID, TEXTOID);
 
-static uint64
-run_with_ddl(PayStmt *stmt, PayArgs *args)
-{
-	volatile uint64 rows = 0;
-
-	pay_guard_allow_ddl(true);
-	PG_TRY();
-	{
-		rows = pay_spi_exec(stmt, args);
-	}
-	PG_FINALLY();
-	{
-		pay_guard_allow_ddl(false);
-		retiring = false;
-	}
-	PG_END_TRY();
-	return rows;
-}
-
 /* make_partitions(ahead, since) */
 PAY_VERB(pay_make_partitions)
 {
@@ -92,7 +69,7 @@ PAY_VERB(pay_make_partitions)
 	pay_spi_begin();
 	for (int i = 0; i < 2; i++)
 		pay_arg_datum(&args, PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i), PG_ARGISNULL(i));
-	run_with_ddl(&make_partitions, &args);
+	pay_guard_exec(&make_partitions, &args);
 	made = pay_spi_int32(0, 1);
 	pay_spi_end();
 	PG_RETURN_INT32(made);
@@ -117,8 +94,7 @@ PAY_VERB(pay_retire_partitions)
 	for (int i = 0; i < 4; i++)
 		pay_arg_datum(&args, PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i), PG_ARGISNULL(i));
 	pay_arg_text(&args, pay_caller_name());
-	retiring = true;
-	n = run_with_ddl(&retire_partitions, &args);
+	n = pay_guard_exec(&retire_partitions, &args);
 	for (uint64 row = 0; row < n; row++)
 		tuplestore_puttuple(rsinfo->setResult, SPI_tuptable->vals[row]);
 	pay_spi_end();
@@ -129,7 +105,7 @@ PAY_VERB(pay_retire_partitions)
 Datum
 pay_is_retiring(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(retiring);
+	PG_RETURN_BOOL(pay_guard_lifted());
 }
 
 static Oid

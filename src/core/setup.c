@@ -36,7 +36,7 @@
 #define ATTEMPT_MS 500
 #define GIVE_UP_MS 10000
 
-static void run_setup(void);
+static void run_setup(void *unused);
 static bool is_done(void);
 static void require_salt(void);
 static void run(const char *query);
@@ -59,16 +59,7 @@ PAY_VERB(pay_setup)
 				 errmsg("payments needs a database in encoding UTF8"),
 				 errhint("CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0;")));
 	SPI_connect();
-	pay_guard_allow_ddl(true);
-	PG_TRY();
-	{
-		run_setup();
-	}
-	PG_FINALLY();
-	{
-		pay_guard_allow_ddl(false);
-	}
-	PG_END_TRY();
+	pay_guard_lifting(run_setup, NULL);
 	SPI_finish();
 	/* A worker that found nothing to serve may be waiting. */
 	pay_wake_at_commit();
@@ -76,7 +67,7 @@ PAY_VERB(pay_setup)
 }
 
 static void
-run_setup(void)
+run_setup(void *unused)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), GIVE_UP_MS);
 

@@ -49,7 +49,7 @@ static const PayTable tables[] = {
 	{.name = "feed_entry", .rows = PAY_ROWS_FREE},
 	{.name = "idempotency_key", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"merchant", "text"}, {"key", "text"}}, .merchant_by = "merchant"},
-	{.name = "installation", .rows = PAY_ROWS_FREE},
+	{.name = "installation", .rows = PAY_ROWS_FREE, .own_guard = "guard_installation", .projection = {"schema_version", "worker_enabled"}},
 	/* Not sealed: what proves a row shows it. */
 	{.name = "installation_salt", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_salt"},
 	{.name = "issued_statement", .rows = PAY_ROWS_APPEND_ONLY,
@@ -246,7 +246,8 @@ guard_names(const PayTable *table)
 		names[n++] = CStringGetTextDatum("guard_append_only");
 	if (table->rows == PAY_ROWS_FACTS)
 		names[n++] = CStringGetTextDatum("guard_facts");
-	if (table->rows != PAY_ROWS_FREE)
+	/* What is asked of each row is not asked of all at once. */
+	if (pay_table_guarded(table))
 		names[n++] = CStringGetTextDatum("guard_truncate");
 	if (table->own_guard)
 		names[n++] = CStringGetTextDatum(table->own_guard);

@@ -16,8 +16,8 @@
 /* What triggers hold of its rows, for every role. */
 typedef enum PayTableRows
 {
-	PAY_ROWS_FREE,				/* nothing: settings, and how far something has come */
-	PAY_ROWS_NO_TRUNCATE,		/* that they do not go all at once */
+	PAY_ROWS_FREE,				/* nothing, but for a guard of its own: settings, and how far something has come */
+	PAY_ROWS_NO_TRUNCATE,		/* that they do not go all at once; nor do those with a guard of their own */
 	PAY_ROWS_CONSUMED,			/* and that none changes; each goes when it was dealt with */
 	PAY_ROWS_FACTS,				/* and that none goes, only the projection changes, and words are known ones */
 	PAY_ROWS_APPEND_ONLY,		/* that none changes nor goes */

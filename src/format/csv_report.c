@@ -29,12 +29,16 @@ PayFileResult
 pay_file_broken(PayFileProblem *problem, int line, const char *format,...)
 {
 	va_list		args;
+	int			whole;
 
 	problem->line = line;
 	va_start(args, format);
-	vsnprintf(problem->text, sizeof(problem->text), format, args);
+	whole = vsnprintf(problem->text, sizeof(problem->text), format, args);
 	va_end(args);
-	pay_pan_mask(problem->text, strlen(problem->text));
+	if (whole < (int) sizeof(problem->text))
+		(void) pay_pan_mask(problem->text, strlen(problem->text));
+	else
+		(void) pay_pan_mask_cut(problem->text, strlen(problem->text));
 	return PAY_FILE_BROKEN;
 }
 

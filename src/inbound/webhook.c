@@ -25,6 +25,7 @@
 
 /* Events are a few kB each; anything near this is none. */
 #define BODY_BYTES_MAX (1024 * 1024)
+#define HEADERS_BYTES_MAX (256 * 1024)
 #define SECRETS_MAX 2
 
 static PayInboundEvent *receive(FunctionCallInfo fcinfo, PayEvents *events);
@@ -45,16 +46,11 @@ static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT adapter, secret, nullif(config, '{}')::text FROM payments.psp WHERE psp = $1", TEXTOID);
 
 /* receive_webhook(psp, headers, body) */
-PAY_VERB(pay_receive_webhook)
+PAY_VERB_UNSEEN(pay_receive_webhook)
 {
-	ErrorContextCallback callback = {.previous = error_context_stack, .callback = pay_hide_statement};
 	PayEvents	events = {0};
-	PayInboundEvent *taken;
+	PayInboundEvent *taken = receive(fcinfo, &events);
 
-	/* Clients write the whole body into the statement. */
-	error_context_stack = &callback;
-	taken = receive(fcinfo, &events);
-	error_context_stack = callback.previous;
 	return result_row(fcinfo, taken, &events);
 }
 
@@ -151,6 +147,11 @@ read_headers(Jsonb *headers, PayInbound *inbound)
 	JsonbIteratorToken token;
 	PayHeader  *list;
 
+	if (VARSIZE(headers) > HEADERS_BYTES_MAX)
+		ereport(ERROR,
+				(errcode(PAY_ERR_WEBHOOK_TOO_LARGE),
+				 errmsg("the headers are larger than %d bytes", HEADERS_BYTES_MAX),
+				 errhint("Answer 413 to the sender; no PSP sends such headers.")));
 	if (!JB_ROOT_IS_OBJECT(headers))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),

@@ -146,7 +146,7 @@ require_posting(const PayPosting *posting)
 
 /* ---------- batches ---------- */
 
-PAY_VERB(pay_post_batch)
+PAY_VERB_UNSEEN(pay_post_batch)
 {
 	PayPostingBatch batch = {0};
 

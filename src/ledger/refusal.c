@@ -78,7 +78,7 @@ pay_ledger_raise(const PayPosting *posting)
 			ereport(ERROR,
 					(errcode(PAY_ERR_CARD_NUMBER),
 					 errmsg("a text of the posting contains what looks like a card number"),
-					 errhint("Card numbers are never stored; pass the PSP's token for the card instead."),
+					 errhint("Pass the PSP's token for the card; if it is a number of your own, put a letter between its digits: docs/errors.md."),
 					 errhidestmt(true),
 					 errhidecontext(true)));
 			break;

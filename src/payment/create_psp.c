@@ -10,7 +10,7 @@
  * secret's value is of, the PSP tells the worker, see pay_psp_note_account().
  *
  * The row holds no secret, only the name of an entry of the secrets file; what
- * looks like the secret itself is refused, and not shown.
+ * looks like the secret itself is refused, wherever it stands, and not shown.
  */
 #include "payments.h"
 
@@ -32,6 +32,8 @@
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 
+static void refuse_secrets(FunctionCallInfo fcinfo);
+static void refuse_secret(const char *text, const char *name);
 static bool is_name(const char *text, const char *others);
 static void check_base_url(const char *url);
 static void check_config(Jsonb *config, const PayAdapter *adapter);
@@ -90,7 +92,7 @@ static PayStmt delete_feeds = PAY_STMT(SPI_OK_DELETE,
 	"AND NOT EXISTS (SELECT FROM payments.feed_entry e WHERE e.psp = f.psp AND e.feed = f.feed)", TEXTOID);
 
 /* create_psp(psp, adapter, base_url, secret, config, force): again with the same adapter, it changes what it is given. */
-PAY_VERB(pay_create_psp)
+PAY_VERB_UNSEEN(pay_create_psp)
 {
 	char	   *psp,
 			   *adapter_name,
@@ -100,6 +102,7 @@ PAY_VERB(pay_create_psp)
 	bool		has_secret;
 
 	pay_refuse_card_arguments(fcinfo);
+	refuse_secrets(fcinfo);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -111,7 +114,7 @@ PAY_VERB(pay_create_psp)
 	if (adapter == NULL)
 		ereport(ERROR,
 				(errcode(PAY_ERR_ADAPTER_UNKNOWN),
-				 errmsg("adapter \"%s\" does not exist", adapter_name),
+				 is_name(adapter_name, "_") ? errmsg("adapter \"%s\" does not exist", adapter_name) : errmsg("adapter does not exist"),
 				 errhint("Built in are %s.", pay_psp_adapter_names())));
 	if (!is_name(psp, "_"))
 		ereport(ERROR,
@@ -125,14 +128,7 @@ PAY_VERB(pay_create_psp)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("secret must be the name of an entry of the secrets file"),
-				 errhint("Use up to 63 letters, digits, \"_\", \".\" and \"-\", beginning with a letter."),
-				 errhidestmt(true)));
-	if (secret && pay_psp_is_secret(secret))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("secret must be the name of an entry, not the secret itself"),
-				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and revoke the secret that you have just typed."),
-				 errhidestmt(true)));
+				 errhint("Use up to 63 letters, digits, \"_\", \".\" and \"-\", beginning with a letter.")));
 	if (!PG_ARGISNULL(4))
 		check_config(PG_GETARG_JSONB_P(4), adapter);
 
@@ -147,6 +143,33 @@ PAY_VERB(pay_create_psp)
 	ForceSyncCommit();
 	pay_wake_at_commit();
 	PG_RETURN_VOID();
+}
+
+/* A key that somebody has put into the wrong place, or where its name belongs. */
+static void
+refuse_secrets(FunctionCallInfo fcinfo)
+{
+	static const char *const names[] = {"psp", "adapter", "base_url", "secret"};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+		refuse_secret(pay_text_argument(fcinfo, i), names[i]);
+	if (!PG_ARGISNULL(4))
+		refuse_secret(JsonbToCString(NULL, &PG_GETARG_JSONB_P(4)->root, VARSIZE(PG_GETARG_JSONB_P(4))), "config");
+}
+
+static void
+refuse_secret(const char *text, const char *name)
+{
+	char	   *masked = text ? pstrdup(text) : NULL;
+
+	if (masked)
+		pay_psp_mask_secrets(masked);
+	if (masked && strcmp(masked, text) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 strcmp(name, "secret") == 0 ? errmsg("secret must be the name of an entry, not the secret itself") :
+				 errmsg("%s must not hold a secret", name),
+				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and revoke the secret that you have just typed.")));
 }
 
 /* Whether it has a secret now, given or kept. */
@@ -404,8 +427,7 @@ check_base_url(const char *url)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("base_url is malformed"),
-					 errhint("Write https://host[:port], without credentials, query or fragment."),
-					 errhidestmt(true)));
+					 errhint("Write https://host[:port], without credentials, query or fragment.")));
 			break;
 		case PAY_URL_SCHEME:
 			ereport(ERROR,

@@ -67,7 +67,6 @@ typedef struct PayOutside
 } PayOutside;
 
 static void sweep(const char *worker);
-static Datum complete(FunctionCallInfo fcinfo);
 static char *external_name(FunctionCallInfo fcinfo, int n);
 static int	lease_ms(const Interval *lease);
 static const char *find_route(const char *psp, bool *halted);
@@ -273,20 +272,7 @@ put_header(StringInfo json, const char *line)
 /* ---------- complete ---------- */
 
 /* complete(operation_id, attempt, http_status, headers, body, error) */
-PAY_VERB(pay_complete_sql)
-{
-	ErrorContextCallback callback = {.previous = error_context_stack, .callback = pay_hide_statement};
-	Datum		status;
-
-	/* The answer may stand in the statement. */
-	error_context_stack = &callback;
-	status = complete(fcinfo);
-	error_context_stack = callback.previous;
-	return status;
-}
-
-static Datum
-complete(FunctionCallInfo fcinfo)
+PAY_VERB_UNSEEN(pay_complete_sql)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	const char *actor = pay_caller_name();
@@ -415,7 +401,7 @@ read_answer(FunctionCallInfo fcinfo, PayAnswer *answer, PayReport *report)
 	{
 		char	   *printable = palloc(ERROR_BYTES_MAX);
 
-		pay_pan_mask(error, strlen(error));
+		pay_mask_text(error, strlen(error));
 		pay_copy_printable(printable, ERROR_BYTES_MAX, error, strlen(error));
 		report->error = printable;
 	}

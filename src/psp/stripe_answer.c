@@ -663,7 +663,7 @@ add_code(PayResult *result, const char *prefix, const char *code)
 	}
 }
 
-/* Cut to length between characters, and without anything like a card number or a key. */
+/* Without anything like a card number or a key, and then cut to length between characters: half a number is found by nobody. */
 static const char *
 presentable(const char *text)
 {
@@ -671,9 +671,10 @@ presentable(const char *text)
 
 	if (text == NULL)
 		return NULL;
-	copy = pnstrdup(text, pg_mbcliplen(text, (int) strlen(text), MESSAGE_BYTES_MAX));
+	copy = pstrdup(text);
 	pay_pan_mask(copy, strlen(copy));
 	pay_psp_mask_secrets(copy);
+	copy[pg_mbcliplen(copy, (int) strlen(copy), MESSAGE_BYTES_MAX)] = '\0';
 	return copy;
 }
 

@@ -75,7 +75,7 @@ pay_mask_card_numbers(PG_FUNCTION_ARGS)
 			to[n++] = from[i];
 	while (n > 0 && to[n - 1] == '\n')
 		n--;
-	(void) pay_pan_mask_lines(to, n);
+	pay_mask_text_lines(to, n);
 	SET_VARSIZE(result, VARHDRSZ + n);
 	PG_RETURN_TEXT_P(result);
 }
@@ -228,11 +228,15 @@ broken(int line, const char *format,...)
 {
 	char		problem[200];
 	va_list		args;
+	int			whole;
 
 	va_start(args, format);
-	vsnprintf(problem, sizeof(problem), format, args);
+	whole = vsnprintf(problem, sizeof(problem), format, args);
 	va_end(args);
-	pay_pan_mask(problem, strlen(problem));
+	if (whole < (int) sizeof(problem))
+		(void) pay_pan_mask(problem, strlen(problem));
+	else
+		(void) pay_pan_mask_cut(problem, strlen(problem));
 	ereport(ERROR,
 			(errcode(PAY_ERR_FILE_BROKEN),
 			 errmsg("line %d of the settlement file cannot be read: %s", line, problem),
@@ -292,7 +296,7 @@ pay_settlement_fail(PG_FUNCTION_ARGS)
 	{
 		text[i] = pay_text_argument(fcinfo, i);
 		if (text[i])
-			pay_pan_mask(text[i], strlen(text[i]));
+			pay_mask_text(text[i], strlen(text[i]));
 	}
 	if (text[0] == NULL || strlen(text[0]) != 5 || text[1] == NULL)
 		ereport(ERROR,
@@ -328,7 +332,7 @@ pay_mask_staged(PG_FUNCTION_ARGS)
 	if (isnull)
 		return PointerGetDatum(tuple);
 	line = DatumGetTextPCopy(value);
-	if (pay_pan_mask(VARDATA(line), VARSIZE(line) - VARHDRSZ) == 0)
+	if (pay_mask_text(VARDATA(line), VARSIZE(line) - VARHDRSZ) == 0)
 		return PointerGetDatum(tuple);
 	value = PointerGetDatum(line);
 	isnull = false;

@@ -12,8 +12,10 @@
 
 #include "base/json.h"
 #include "base/pan.h"
+#include "core/arguments.h"
 #include "format/bank.h"
 #include "psp/report.h"
+#include "settlement/raw.h"
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -580,7 +582,7 @@ put(PayTuple *tuple, Datum value, bool isnull)
 static void
 put_text(PayTuple *tuple, const char *text)
 {
-	if (text && pay_pan_found(text, strlen(text)))
+	if (pay_holds_card_number(text))
 		tuple->has_card_number = true;
 	put(tuple, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
 }
@@ -665,7 +667,7 @@ put_raw(PayTuple *tuple, const PayBankRow *row)
 	v.val.string.val = pnstrdup(row->raw, row->raw_bytes);
 	v.val.string.len = row->raw_bytes;
 	/* A number that was found only now was hidden in the text: nobody can say where, so no digit of it stays. */
-	if (tuple->has_card_number || row->hides)
+	if (tuple->has_card_number || row->hides || pay_raw_hides_card_number(row->raw, row->raw_bytes))
 		pay_pan_blank(v.val.string.val, v.val.string.len);
 	(void) pushJsonbValue(&state, WJB_VALUE, &v);
 	put(tuple, JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))), false);

@@ -5,7 +5,7 @@
  *
  * The first byte chooses the format, the rest is the file.
  */
-// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/camt053_entry.c ../../src/format/mt940.c ../../src/format/mt940_text.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c ../../src/base/pan.c
+// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/camt053_entry.c ../../src/format/mt940.c ../../src/format/mt940_text.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lxml2
 #include "payments.h"
 

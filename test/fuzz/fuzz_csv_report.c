@@ -5,7 +5,7 @@
  *
  * The first byte chooses the format and the options, the rest is the file.
  */
-// sources: ../../src/format/csv_report.c ../../src/psp/stripe_report.c ../../src/psp/adyen_report.c ../../src/format/generic_report.c ../../src/format/value.c ../../src/base/csv.c ../../src/base/pan.c
+// sources: ../../src/format/csv_report.c ../../src/psp/stripe_report.c ../../src/psp/adyen_report.c ../../src/format/generic_report.c ../../src/format/value.c ../../src/base/csv.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 #include "payments.h"
 
 #include "psp/report.h"

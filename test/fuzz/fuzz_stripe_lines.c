@@ -3,7 +3,7 @@
  *		If this fails, what Stripe's API lists can crash the server, or a line
  *		comes without a kind.
  */
-// sources: ../../src/psp/stripe_lines.c ../../src/psp/stripe_report.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/format/generic_report.c ../../src/base/csv.c ../../src/base/json_slice.c ../../src/base/pan.c
+// sources: ../../src/psp/stripe_lines.c ../../src/psp/stripe_report.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/format/generic_report.c ../../src/base/csv.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 #include "payments.h"
 
 #include "psp/report.h"

@@ -46,6 +46,41 @@ FROM (VALUES
 	($$SELECT payments.create_psp('stripe', 'no such adapter', config => '{"a": 4242424242424242}')$$, 'config')
 ) v (c, n);
 
+-- Length comes first: nothing is looked at that no verb would take, nor is JSON printed that would fill the memory.
+SET statement_timeout = '20s';
+SELECT is(pg_temp.raised($$SELECT payments.create_payment('k', 100, 'EUR', description => repeat('4 ', 8 << 20))$$), '22023 description is longer than 262144 bytes', 'a long text');
+SELECT is(pg_temp.raised($$SELECT payments.create_payment('k', 100, 'EUR', metadata => jsonb_build_object('a', repeat('4 ', 8 << 20)))$$), '22023 metadata is longer than 262144 bytes', 'a long text in JSON');
+SELECT is(pg_temp.raised($$SELECT payments._refuse_card_numbers('descriptions', ARRAY[NULL, repeat('4 ', 8 << 20)])$$), '22023 descriptions is longer than 262144 bytes', 'a long text in an array');
+SELECT is(pg_temp.raised($$SELECT payments.create_payment('k', 100, 'EUR', metadata => ('{"a": [' || repeat('1e131000, ', 1000) || '4]}')::jsonb)$$),
+	'22023 metadata has a number of more than 400 digits', 'long numbers');
+SELECT is(pg_temp.raised($$SELECT payments.create_payment('k', 100, 'EUR', metadata => ('{"a": 1e-16000}')::jsonb)$$), '22023 metadata has a number of more than 400 digits', 'behind the point');
+RESET statement_timeout;
+CREATE FUNCTION pg_temp.cancelled(statement text) RETURNS interval LANGUAGE plpgsql AS $$
+DECLARE
+	began timestamptz := clock_timestamp();
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN query_canceled THEN
+	RETURN clock_timestamp() - began;
+END
+$$;
+SET statement_timeout = '1s';
+SELECT pg_temp.cancelled($$SELECT payments._mask_card_numbers(repeat(U&'\ff14 ', 8 << 20))$$) AS took \gset
+RESET statement_timeout;
+SELECT cmp_ok(:'took'::interval, '<', '10 s'::interval, 'a long file: whoever is cancelled does not look on');
+
+-- A key in the wrong place is not kept either, nor repeated.
+SELECT is(pg_temp.raised(c), '22023 ' || r, c)
+FROM (VALUES
+	($$SELECT payments.create_psp('s', 'stripe', secret => 'sk_live_4eC39HqLyjWDarjt')$$, 'secret must be the name of an entry, not the secret itself'),
+	($$SELECT payments.create_psp('s', 'sk_live_4eC39HqLyjWDarjt')$$, 'adapter must not hold a secret'),
+	($$SELECT payments.create_psp('sk_live_abcdefgh', 'stripe')$$, 'psp must not hold a secret'),
+	($$SELECT payments.create_psp('s', 'stripe', base_url => 'https://api.example.com/sk_live_4eC39HqLyjWDarjt')$$, 'base_url must not hold a secret'),
+	($$SELECT payments.create_psp('s', 'stripe', config => '{"account": "sk_live_4eC39HqLyjWDarjt"}')$$, 'config must not hold a secret')
+) v (c, r);
+SELECT is(pg_temp.raised($$SELECT payments.create_psp('s', 'MyKey 123')$$), 'PY402 adapter does not exist', 'what is no name is not repeated');
+
 -- ---------- a batch refuses the posting
 
 SELECT payments.create_account('cash', 'EUR', 'asset') AS cash, payments.create_account('ann', 'EUR', 'liability') AS ann \gset
@@ -65,8 +100,9 @@ SELECT lines AS mt940 FROM payments.import_settlement('giro', 'mt940', pg_temp.m
 	E':61:2611281128C1,00NTRFNONREF//4242424242424242\n:86:paid with 42424242\n42424242 thanks',
 	E':61:2611281128C1,00NTRFNONREF//B-3\n4242-4242-4242\n4242',
 	E':61:2611281128C1,00NTRFNONREF//B-4\n:86:166?00GUTSCHRIFT?20424242424242?214242?314242424242424242',
-	E':61:2611281128C1,00NTRFNONREF//B-5\n:86:/REMI/42424242\n4242\n4242/NAME/ANN')) \gset
-SELECT is(:mt940, 5, 'MT940: subfields, continuation lines, supplements, references');
+	E':61:2611281128C1,00NTRFNONREF//B-5\n:86:/REMI/42424242\n4242\n4242/NAME/ANN',
+	E':61:2611281128C1,00NTRFNONREF//B-6\n:86:166?00X?344242424242424242')) \gset
+SELECT is(:mt940, 6, 'MT940: subfields, continuation lines, supplements, references');
 
 CREATE FUNCTION pg_temp.camt(VARIADIC details text[]) RETURNS text LANGUAGE sql AS $$
 	SELECT '<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"><BkToCstmrStmt><Stmt><Id>4242<!-- -->424242424242</Id>'
@@ -83,10 +119,14 @@ SELECT lines AS camt FROM payments.import_settlement('giro', 'camt053', pg_temp.
 	'<NtryDtls><TxDtls><Refs><EndToEndId>4242<!-- 1 -->424242424242</EndToEndId></Refs></TxDtls></NtryDtls>',
 	'<NtryDtls><TxDtls><RltdPties><Dbtr><Nm>ANN &#xff14;242424242424242</Nm></Dbtr></RltdPties></TxDtls></NtryDtls>',
 	'<AddtlNtryInf>4242&#10;4242&#10;4242&#10;4242</AddtlNtryInf>',
-	'<NtryDtls><TxDtls><Purp><Prtry>4242&#52;2424242&#52;242</Prtry></Purp></TxDtls></NtryDtls>')) \gset
-SELECT is(:camt, 8, 'camt.053: text in parts, character references, CDATA, comments');
+	'<NtryDtls><TxDtls><Purp><Prtry>4242&#52;2424242&#52;242</Prtry></Purp></TxDtls></NtryDtls>',
+	'<NtryDtls x="&#52;242424242424242"></NtryDtls>',
+	'<NtryDtls x="&#x34;24242424242424&#50;"></NtryDtls>',
+	'<!-- 4242&#52;2424242&#52;242 -->',
+	'<?x 4242&#52;2424242&#52;242?>')) \gset
+SELECT is(:camt, 12, 'camt.053: text in parts, character references, CDATA, comments, attributes');
 SELECT is_empty($$SELECT remittance FROM payments.bank_entry WHERE remittance ~ '4242.?4242'$$, 'no text of them has it whole');
-SELECT is_empty($$SELECT raw FROM payments.bank_entry WHERE raw ->> 'text' ~ '4242.*4242'$$, 'nor in parts, as it stood');
+SELECT is_empty($$SELECT raw FROM payments.bank_entry WHERE raw ->> 'text' ~ '4242.*4242|&#x?[0-9]'$$, 'nor in parts, as it stood');
 SELECT is_empty($$SELECT raw FROM payments.bank_statement WHERE raw ->> 'text' ~ '4242.*4242'$$, 'nor in the head of a statement');
 SELECT lines AS plain FROM payments.import_settlement('giro', 'mt940', pg_temp.mt940(E':61:2611281128C1,00NTRFNONREF//B-9\n:86:166?00X?20order 1234 5678?21paid 2026')) \gset
 SELECT is((SELECT raw ->> 'text' FROM payments.bank_entry WHERE bank_reference = 'B-9'),
@@ -146,6 +186,28 @@ SELECT is(payments._feed_import('tap', 'settlement', 'stripe_api', ARRAY['txn_ba
 	' "type": "charge", "description": "\\u0034242 4242 4242 4242"}'], 'feed'), 0, 'an entry of a feed that cannot be read');
 SELECT isnt_empty('SELECT FROM payments.feed_entry', 'is kept');
 
+-- What is cut is masked before.  At the cut half a number is found by nobody, and half a body is no JSON.
+SELECT payment_id AS id FROM payments.create_payment('cut', 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa') \gset
+UPDATE payments.queue SET due_at = CASE WHEN payment_id = :'id' THEN clock_timestamp() ELSE 'infinity' END;
+SELECT operation_id, attempt FROM payments.claim('tap', psp => 'tap') \gset
+SELECT is(payments.complete(:'operation_id', :attempt, 402, '{}', convert_to('{"error": {"type": "card_error", "code": "card_declined", "message": "' || repeat('x', 291)
+	|| E'4242424242424242"}, "a": "\\u0034242 4242 4242 4242", "z": "' || repeat(' 4242424242424242', 600) || '"}', 'UTF8')), 'failed', 'a long answer');
+SELECT is_empty(format($$SELECT * FROM payments.attempt_answer WHERE operation_id = %L AND convert_from(body, 'UTF8') ~ '42424242|u0034'$$, :'operation_id'), 'is cut behind what is masked');
+SELECT is_empty(format($$SELECT o FROM payments.operation o WHERE operation_id = %L AND o::text ~ '42424242'$$, :'operation_id'), 'and so is its message');
+SELECT payments._feed_keep('tap', 'settlement', 'txn_cut', '{}', repeat('x', 490) || ' 4242424242424242');
+SELECT is((SELECT right(reason, 10) FROM payments.feed_entry WHERE entry_id = 'txn_cut'), ' 424242***', 'and why an entry of a feed was kept');
+SELECT is(payments._mask_value(written), masked, written)
+FROM (VALUES
+	('{"a": 4.242424242424242e15}', '{"a": "424242******4242"}'),
+	('{"a": 42424242424242420E-1}', '{"a": "424242******4242.0"}'),
+	(E'{"a": "\\u0034242424242424242", "a": 1}', '{"a": 1}'),
+	(E'{"\\u0061": "\\u0034242424242424242", "a": 1}', '{"a": 1}'),
+	(E'no JSON: \\u0034242\\n4242\\t4242\\/4242', E'no JSON: 4242\n42**\t****/4242'),
+	(E'{"cut": "\\uff14242424242424242', U&'{"cut": "\ff1424242******4242'),
+	(E'a \\ b \\u12 \\ud834 \\u0000', E'a \\ b \\u12 \\ud834 \\u0000'),
+	('{"lat": 4.242424242424241e15, "big": 1e300}', '{"lat": 4.242424242424241e15, "big": 1e300}')
+) v (written, masked);
+
 -- ---------- jobs of anybody's
 
 CREATE FUNCTION shop.look() RETURNS TABLE (ok boolean, subject text) LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
@@ -164,9 +226,13 @@ GRANT USAGE ON SCHEMA shop TO cards_runner;
 SET ROLE cards_runner; CALL payments.run_job('look'); RESET ROLE;
 SELECT is((SELECT count(*)::int FROM payments.job_finding), 3, 'what a job finds is kept');
 \set ON_ERROR_STOP off
-SET ROLE cards_runner; CALL payments.run_job('fall'); RESET ROLE;
+SET ROLE cards_runner; CALL payments.run_job('fall');
+\set said :LAST_ERROR_MESSAGE
+RESET ROLE;
 \set ON_ERROR_STOP on
+SELECT is(:'said'::text, 'card k424242******4242', 'a job that fails: what it says');
 SELECT is((SELECT error FROM payments.job_run WHERE job = 'fall'), 'card k424242******4242', 'and why it failed');
+SELECT is(pg_temp.raised($$SELECT payments._cron_next('4242 4242 4242 4242', now())$$), 'PY009 schedule contains what looks like a card number', 'a schedule that is none');
 SELECT is(pg_temp.raised($$SELECT payments._job_begin('k4242424242424242')$$), 'PY009 job contains what looks like a card number', 'a job that is not there');
 
 -- ---------- all that was stored

@@ -67,7 +67,7 @@ SELECT is_empty($$
 	JOIN pg_type y ON y.oid = t WHERE p.pronamespace = 'payments'::regnamespace AND p.proname !~ '^_' AND y.typnamespace NOT IN ('pg_catalog'::regnamespace)
 $$, 'functions take and return built-in types only');
 
-SELECT columns_are('payments', 'worker_status', ARRAY['running', 'pid', 'enabled', 'armed', 'hint', 'queued', 'due', 'in_flight', 'dead_letters', 'oldest_due', 'slowed']);
+SELECT columns_are('payments', 'worker_status', ARRAY['running', 'pid', 'enabled', 'armed', 'hint', 'queued', 'due', 'in_flight', 'dead_letters', 'oldest_due', 'slowed', 'unguarded']);
 SELECT columns_are('payments', 'stuck', ARRAY['payment_id', 'operation_id', 'status', 'operation', 'why', 'age', 'amount', 'currency', 'merchant', 'psp', 'order_ref']);
 SELECT set_has('SELECT status FROM (VALUES (''initiated''), (''processing''), (''requires_action''), (''authorized''), (''awaiting_retry''), (''in_doubt''), (''succeeded''), (''failed''), (''cancelled''), (''expired''), (''partially_refunded''), (''refunded''), (''disputed'')) s (status)',
 	'SELECT DISTINCT to_status FROM payments.transition', 'statuses have the names of the field');

@@ -35,10 +35,10 @@ CROSS JOIN (VALUES ('INSERT', 'INSERT INTO %s DEFAULT VALUES'), ('UPDATE', 'UPDA
 CROSS JOIN (VALUES ('STATEMENT'), ('ROW')) x (each)
 WHERE p.pronamespace = 'payments'::regnamespace AND p.prorettype = 'trigger'::regtype AND (e.event <> 'TRUNCATE' OR x.each = 'STATEMENT');
 
-SELECT is(string_agg(DISTINCT function || ' ' || said, ', ' ORDER BY function || ' ' || said), 'forget_epoch none, forget_routes none, forget_salt none, guard_account 39P01, guard_append_only PY003, guard_card_numbers 39P01, guard_facts 39P01, guard_format_name 42703, guard_job_writer none, guard_psp 39P01, guard_retired none, guard_salt PY003, guard_salt none, guard_shipped 42703, guard_status 39P01, mask_staged 39P01', 'for each statement there is no row')
+SELECT is(string_agg(DISTINCT function || ' ' || said, ', ' ORDER BY function || ' ' || said), 'forget_epoch none, forget_routes none, forget_salt none, guard_account 39P01, guard_append_only PY003, guard_card_numbers 39P01, guard_facts 39P01, guard_format_name 42703, guard_installation 39P01, guard_job_writer none, guard_psp 39P01, guard_retired none, guard_salt PY003, guard_salt none, guard_shipped 42703, guard_shipped none, guard_status 39P01, mask_staged 39P01', 'for each statement there is no row')
 FROM attempt
 WHERE each = 'STATEMENT';
-SELECT is(string_agg(DISTINCT function || ' ' || said, ', ' ORDER BY function || ' ' || said), 'forget_epoch none, forget_routes none, forget_salt none, guard_account 39P01, guard_append_only PY003, guard_card_numbers 39P01, guard_facts 39P01, guard_format_name 42703, guard_job_writer none, guard_psp 39P01, guard_retired none, guard_salt PY003, guard_salt none, guard_shipped 42703, mask_staged 39P01', 'nor one to answer with, afterwards')
+SELECT is(string_agg(DISTINCT function || ' ' || said, ', ' ORDER BY function || ' ' || said), 'forget_epoch none, forget_routes none, forget_salt none, guard_account 39P01, guard_append_only PY003, guard_card_numbers 39P01, guard_facts 39P01, guard_format_name 42703, guard_installation 39P01, guard_job_writer none, guard_psp 39P01, guard_retired none, guard_salt PY003, guard_salt none, guard_shipped 42703, mask_staged 39P01', 'nor one to answer with, afterwards')
 FROM attempt
 WHERE each = 'ROW' AND moment = 'AFTER' AND function <> 'guard_status';
 SELECT is(string_agg(DISTINCT said, ', '), '39P01', 'and before, or of another event, none that guard_status() could judge')

@@ -121,6 +121,30 @@ my @refused = (
 		'CREATE TABLE his.t (x uuid REFERENCES payments.payment); ALTER TABLE his.t ALTER x TYPE his.d',
 		'CREATE TABLE his.t (x his.e, i int) PARTITION BY LIST (i); CREATE TABLE his.p PARTITION OF his.t DEFAULT; ALTER TABLE his.t ADD FOREIGN KEY (x) REFERENCES payments.payment',
 		'CREATE TABLE his.t (m varchar(9), k text, FOREIGN KEY (m, k) REFERENCES payments.idempotency_key)'),
+	# A trigger is not ours by the name of its function.
+	q{CREATE FUNCTION payments.guard_evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER evil BEFORE UPDATE ON payments.payment FOR EACH ROW EXECUTE FUNCTION payments.guard_evil()},
+	'CREATE TRIGGER swallow BEFORE INSERT ON payments.psp_feed FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+	'CREATE TRIGGER swallow BEFORE INSERT ON payments.decline_rule FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+	'SET ROLE payments_owner; CREATE TRIGGER seen AFTER INSERT ON payments.merchant EXECUTE FUNCTION public.noted()',
+	'SET ROLE payments_owner; CREATE CONSTRAINT TRIGGER seen AFTER INSERT ON payments.installation FOR EACH ROW EXECUTE FUNCTION public.noted()',
+	'SET ROLE payments_owner; CREATE TRIGGER seen AFTER INSERT ON payments.currency EXECUTE FUNCTION public.noted()',
+	# What is shipped.
+	'DROP TRIGGER guard_shipped ON payments.posting_rule',
+	'ALTER TABLE payments.currency DISABLE TRIGGER ALL',
+	'ALTER TABLE payments.transition DROP CONSTRAINT transition_pkey',
+	# Views are read by policies, by people and by check().
+	q{DO $$ BEGIN EXECUTE 'CREATE OR REPLACE VIEW payments._account_tail AS ' || pg_get_viewdef('payments._account_tail'::regclass); END $$},
+	'ALTER VIEW payments._my_merchant RENAME TO theirs',
+	'ALTER VIEW payments._my_merchant SET (security_barrier = false)',
+	'ALTER TABLE payments.stuck RESET (security_invoker)',
+	'DROP VIEW payments.worker_status CASCADE',
+	'CREATE OR REPLACE LANGUAGE payments HANDLER plpgsql_call_handler',
+	'ALTER LANGUAGE payments RENAME TO theirs',
+	# Uniqueness that is asked for too late, numbers that somebody else gives.
+	'ALTER TABLE payments.operation ADD CONSTRAINT late UNIQUE USING INDEX operation_psp_ref DEFERRABLE INITIALLY DEFERRED',
+	'ALTER TABLE payments.payment ALTER COLUMN amount ADD GENERATED ALWAYS AS IDENTITY',
+	'ALTER SEQUENCE payments.posting_posting_id_seq RENAME TO another',
+	'ALTER SEQUENCE payments.posting_posting_id_seq SET UNLOGGED',
 	q{SET payments.guard_ddl = off; SET payments.guard_ddl = on; DROP TRIGGER guard_truncate ON payments.queue},
 	q{SET search_path = payments; ALTER TABLE posting DISABLE TRIGGER ALL},
 );
@@ -159,6 +183,8 @@ my @allowed = (
 	'CREATE TABLE mine (x uuid REFERENCES payments.payment, y uuid, i int, FOREIGN KEY (y) REFERENCES payments.operation); ALTER TABLE mine ALTER i TYPE bigint; DROP TABLE mine',
 	'CREATE TABLE mine (x uuid REFERENCES payments.payment, i int) PARTITION BY LIST (i); CREATE TABLE part PARTITION OF mine DEFAULT; CREATE TABLE other (x uuid, i int); ALTER TABLE mine ATTACH PARTITION other FOR VALUES IN (1)',
 	'CREATE TABLE mine (j int GENERATED ALWAYS AS IDENTITY); ALTER SEQUENCE mine_j_seq RESTART WITH 7; CREATE VIEW seen AS TABLE mine; CREATE OR REPLACE VIEW seen AS SELECT j FROM mine WHERE j > 0; ALTER VIEW seen RENAME TO shown',
+	'CREATE VIEW payments.mine AS SELECT 1 AS i; CREATE OR REPLACE VIEW payments.mine AS SELECT 2 AS i; ALTER VIEW payments.mine RENAME TO ours; DROP VIEW payments.ours',
+	q{CREATE TRIGGER seen AFTER INSERT ON payments.merchant EXECUTE FUNCTION noted(); UPDATE payments.installation SET script = 'x'; SELECT payments.setup()},
 	'CREATE TABLE mine (i bigint UNIQUE CHECK (i > 0)); CREATE INDEX ON mine (i); DROP TABLE mine',
 	'SET payments.guard_ddl = off; DROP EXTENSION payments CASCADE; CREATE EXTENSION payments; SELECT payments.setup()',
 );
@@ -168,6 +194,32 @@ foreach my $sql (@allowed)
 {
 	is($node->psql('postgres', "BEGIN;\n$sql;\nROLLBACK;", on_error_stop => 1), 0, "allowed: $sql");
 }
+
+# ---------- setup() has the guard lifted, but not for what others have put in its way
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION payments.undo() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN ALTER TABLE payments.posting DISABLE TRIGGER ALL; RETURN true; END';
+	CREATE FUNCTION payments.undo_after() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM payments.undo(); RETURN NULL; END';
+	CREATE FUNCTION payments.is_small(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END'});
+foreach my $sql (
+	'CREATE TRIGGER undo AFTER INSERT ON payments.merchant EXECUTE FUNCTION payments.undo_after()',
+	'ALTER TABLE payments.merchant ADD CHECK (payments.undo()) NOT VALID',
+	# Called by the planner, before anything runs.
+	q{CREATE INDEX ON payments.merchant (app_role) WHERE payments.is_small(1);
+		CREATE OR REPLACE FUNCTION payments.is_small(int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT payments.undo()'},
+	# Somebody else's error is not ours.
+	q{CREATE FUNCTION payments.undo_twice() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN BEGIN PERFORM 1 / 0; EXCEPTION WHEN OTHERS THEN NULL; END; PERFORM payments.undo(); RETURN NULL; END';
+		CREATE TRIGGER undo AFTER INSERT ON payments.merchant EXECUTE FUNCTION payments.undo_twice()})
+{
+	like(sqlstate($node, "BEGIN; $sql; UPDATE payments.installation SET script = 'x'; SELECT payments.setup(); ROLLBACK"), qr/^PY012$/,
+		"setup() does not do for others: $sql");
+}
+is(sqlstate($node, 'SET ROLE payments_owner; ALTER TABLE payments.posting DISABLE TRIGGER ALL'), 'PY012', 'nor is it lifted afterwards');
+$node->safe_psql('postgres', 'DROP FUNCTION payments.undo_after(), payments.undo(), payments.is_small(int)');
+
+# ---------- and says so
+is(value($node, q{SELECT w.unguarded, c.ok, c.sample FROM payments.worker_status w, payments.check() c WHERE c.invariant = 'DDL is guarded, or here is why not'}), '|t|', 'DDL is guarded here');
+like(value($node, q{SET payments.guard_ddl = off; SELECT unguarded FROM payments.worker_status}), qr/guard_ddl is off/, 'but where that is off');
 
 # ---------- the script of an extension of somebody else's
 chomp(my $scripts = `pg_config --sharedir`);

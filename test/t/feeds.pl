@@ -195,6 +195,7 @@ foreach my $case (
 $peer->faults;
 ok(read_to_the_end(), 'well again');
 $node->safe_psql('postgres', q{
+	SET payments.guard_ddl = off;
 	CREATE TABLE refused (what text);
 	GRANT SELECT ON refused TO PUBLIC;
 	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -274,7 +274,15 @@ set_clock('2024-11-05');
 value($node, q{SELECT payments.post(1, 2, 12, reference => 'in time again')});
 is(value($node, q{SELECT tableoid::regclass FROM payments.posting WHERE reference = 'in time again'}), 'payments.posting_2024_11', 'from the next month on all is well');
 seal();
+# Somebody else's trigger on what a retirement writes is not of it.
+value($node, q{CREATE TABLE undone (state text); GRANT INSERT ON undone TO payments_owner;
+	CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		ALTER TABLE payments.movement DISABLE TRIGGER ALL; INSERT INTO public.undone VALUES ('done'); RETURN NULL;
+	EXCEPTION WHEN OTHERS THEN INSERT INTO public.undone VALUES (sqlstate); RETURN NULL; END $$;
+	CREATE TRIGGER undo AFTER INSERT ON payments.partition_retired EXECUTE FUNCTION undo()});
 is(value($node, q{SELECT count(*) FROM payments.retire_partitions('posting', older_than => '1 month') WHERE refused IS NULL}), 5, 'the months that there were are retired');
+is(value($node, 'SELECT DISTINCT state FROM undone'), 'PY012', 'and not by way of it the guards of another table');
+value($node, 'DROP FUNCTION undo() CASCADE');
 check_clean($node, 'and check() is clean');
 log_lacks_deadlocks($node);
 done_testing();

@@ -81,6 +81,38 @@ is($refused, scalar @statements, 'each is closed');
 # What was asked for along with it is wrong, too.
 $node->psql('postgres', "SELECT payments.create_payment('k', -1, 'EUR', description => '$spaced'); SELECT payments.post_transaction(NULL, NULL, NULL, description => '$spaced');"
 	  . " SELECT payments.import_settlement('sandbox', 'csv', 'gross $CARD'); SELECT payments.complete(NULL, 1, 200, '{}', 'x', '$CARD')", on_error_stop => 0);
+# A file, a body, a batch: whatever fails, nobody sees the statement, nor the line.
+my $file = "gross\n$CARD\n";
+my $import = "SELECT payments.import_settlement('sandbox', 'csv', '$file')";
+my $batch = "SELECT payments.post_batch(ARRAY[1], ARRAY[2], ARRAY[1, 2], descriptions => ARRAY['$spaced'])";
+my $hook = qq(SELECT payments.receive_webhook('stripe', '{"a": "$CARD"}', '$CARD'));
+foreach my $try (
+	[ 'an import, read only', "SET default_transaction_read_only = on; $import" ],
+	[ 'a batch, read only', "SET default_transaction_read_only = on; $batch" ],
+	[ 'a batch of arrays of other lengths', $batch ],
+	[ 'a webhook, read only', "SET default_transaction_read_only = on; $hook" ],
+	[ 'a long text with a number at its end', "SELECT payments.create_payment('k', 1, 'EUR', description => repeat('x', 300000) || '$CARD')" ],
+	[ 'COPY of a line that has too much', "COPY payments.settlement_staging (line) FROM stdin;\nx $CARD\tx\n\\.\n" ],
+	[ 'a schedule', "SELECT payments._cron_next('$spaced', now())" ])
+{
+	isnt($node->psql('postgres', $try->[1], on_error_stop => 1), 0, "$try->[0] fails");
+}
+my $holder = $node->background_psql('postgres');
+$holder->query_safe("BEGIN; SELECT payments._settlement_turn('sandbox')");
+isnt($node->psql('postgres', "SET lock_timeout = '100ms'; SELECT payments.import_settlement('sandbox', 'generic', '$file')", on_error_stop => 1), 0, 'an import that waits too long fails');
+$holder->quit;
+# Parameters are no part of the statement, but of its context.
+$node->append_conf('postgresql.conf', 'log_parameter_max_length_on_error = -1');
+$node->reload;
+$node->safe_psql('postgres', 'SELECT 1');
+$node->pgbench("-n -t 1 -M extended -D b=$CARD", 2, [], [qr/ERROR/], "$_->[0] fails, with its text for a parameter", { "secrets_$_->[0]" => $_->[1] })
+  foreach ([ 'import', "SELECT payments.import_settlement('nopsp', 'csv', :b::text);" ],
+	[ 'text', "SELECT payments.settlement_text(convert_to(:b, 'UTF8'), 'UTF99');" ],
+	[ 'batch', 'SELECT payments.post_batch(ARRAY[1], ARRAY[2], ARRAY[1, 2], descriptions => ARRAY[:b]);' ]);
+# A key where something else belongs.
+isnt($node->psql('postgres', "SELECT payments.create_psp($_)", on_error_stop => 1), 0, "create_psp($_) is refused")
+  foreach ("'oops', '$KEY'", "'oops', 'stripe', config => '{\"account\": \"$KEY\"}'", "'oops', 'stripe', config => '{\"a\": \"$KEY\"}'", "'$KEY', 'stripe'",
+	"'oops', 'stripe', base_url => 'https://$KEY\@example.com'", "'oops', 'none', secret => 'stripe', config => '{\"a\": \"$WEBHOOK\"}'");
 $node->safe_psql('postgres', 'CHECKPOINT');
 $node->stop;
 

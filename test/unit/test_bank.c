@@ -6,7 +6,7 @@
  * The golden files in test/data are read by pgTAP; here are small ones,
  * each with one thing wrong.
  */
-// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/camt053_entry.c ../../src/format/mt940.c ../../src/format/mt940_text.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c ../../src/base/pan.c
+// sources: ../../src/format/bank.c ../../src/format/camt053.c ../../src/format/camt053_entry.c ../../src/format/mt940.c ../../src/format/mt940_text.c ../../src/format/csv_report.c ../../src/format/value.c ../../src/base/xml.c ../../src/base/csv.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lxml2
 #include "payments.h"
 

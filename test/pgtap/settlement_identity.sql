@@ -118,8 +118,8 @@ SELECT is((SELECT amount FROM pg_temp.posted('plain')), 1000::bigint, 'and both 
 
 -- Numbers in which card numbers were masked are the same to us, and none.
 SELECT is(pg_temp.import('plain', 'csv', format(E'kind,entry_id,psp_object_id,gross,currency,n\ncharge,%1$s,%1$s,10.00,EUR,%2$s\n', id, n))::text, said, 'a masked number: ' || said)
-FROM (VALUES (1, '2611281000054711', '(1,0,0,f)'), (2, '2611281000134711', '(1,0,1,f)')) v (n, id, said);
-SELECT is(pg_temp.import('plain', 'csv', format(E'kind,entry_id,psp_object_id,gross,currency\ncharge,%1$s,%1$s,11.00,EUR\ncharge,%2$s,%2$s,11.00,EUR\n', '2611281000054711', '2611281000134711'))::text, '(2,0,0,f)', 'two in one file are two');
+FROM (VALUES (1, '4111112345741111', '(1,0,0,f)'), (2, '4111112346161111', '(1,0,1,f)')) v (n, id, said);
+SELECT is(pg_temp.import('plain', 'csv', format(E'kind,entry_id,psp_object_id,gross,currency\ncharge,%1$s,%1$s,11.00,EUR\ncharge,%2$s,%2$s,11.00,EUR\n', '4111112345741111', '4111112346161111'))::text, '(2,0,0,f)', 'two in one file are two');
 SELECT pg_temp.reconcile('plain') >= 0 AS compared;
 SELECT results_eq($$SELECT DISTINCT object_id, suggestion FROM payments.discrepancy WHERE psp = 'plain' AND kind = 'missing_here'$$, $$VALUES (NULL, 'wait')$$, 'nothing is made of a masked number');
 
@@ -241,8 +241,8 @@ SELECT is(pg_temp.page('alias', 'DE12500105170648489890', '3/1', '261201EUR20,00
 SELECT is(pg_temp.page('both', 'DE12500105170648489890', '5/1', '261202EUR30,00', '261202EUR40,00', replace(pg_temp.csv(:'one'), '1128', '1202'))::text, '(1,0,0,f)', 'as the first is');
 
 -- References in which card numbers were masked are the same to us, and none.
-\set first '2611281000054711'
-\set second '2611281000134711'
+\set first '4111112345741111'
+\set second '4111112346161111'
 SELECT is(pg_temp.page('masked', 'DE91100000000123456789', n || '/1', opened, closed, pg_temp.csv(':61:2611281128C10,00NTRFNONREF//', ref, '\n:86:order\n'))::text, '(1,0,0,f)', 'a reference with a card number in it')
 FROM (VALUES (1, '261128EUR0,00', '261128EUR10,00', :'first'), (2, '261128EUR10,00', '261128EUR20,00', :'second')) v (n, opened, closed, ref);
 SELECT is(pg_temp.page('masked', 'DE91100000000123456789', '2/1', '261128EUR10,00', '261128EUR20,00', pg_temp.csv('\n:61:2611281128C10,00NTRFNONREF//', :'second', '\n:86:order\n'))::text, '(1,1,0,t)', 'again: known by all that it says');

@@ -91,7 +91,7 @@ SELECT is(status, 'open', 'but the person') FROM payments.resolve_discrepancy(:d
 SELECT is((SELECT count(*)::int FROM payments.posting WHERE reverses = :adjusted), 1, 'by a reversal');
 SELECT is(pg_temp.raised(format('SELECT payments.create_payment(%L, 100, %L)', k, 'EUR')), 'PY101', 'a key that a decision will need is nobody''s: ' || k)
 FROM unnest(ARRAY['payments:adopted:till:ch_2', 'payments:']) k;
-SELECT is(status, 'create', 'so the charge can be made a payment') FROM payments.resolve_discrepancy(:e, 'create', 'by phone');
+SELECT is(status, 'create', 'so the charge can be made a payment') FROM payments.resolve_discrepancy(:e, 'create', 'by phone', merchant => 'default');
 SELECT is_empty('SELECT pg_temp.violated()', 'check() holds');
 
 -- ---------- whose lines they are that name no payment ----------

@@ -84,7 +84,7 @@ SELECT is(pg_temp.seqs('order-4'), '1', 'nothing of all that is there');
 
 -- What else looks at other rows would want an order of tables or rows that no restore keeps.
 SELECT is_empty($$SELECT conname FROM pg_constraint WHERE connamespace = 'payments'::regnamespace AND contype = 'f'$$, 'no table waits for another: there are no foreign keys');
-SELECT is(string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname), 'forget_epoch forget_routes forget_salt guard_account guard_card_numbers guard_facts guard_retired guard_shipped guard_status mask_staged', 'what fires when rows come: guard_status() alone looks at another row')
+SELECT is(string_agg(DISTINCT p.proname, ' ' ORDER BY p.proname), 'forget_epoch forget_routes forget_salt guard_account guard_card_numbers guard_facts guard_format_name guard_job_writer guard_retired guard_shipped guard_status mask_staged', 'what fires when rows come: guard_status() alone looks at another row')
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_proc p ON p.oid = t.tgfoid

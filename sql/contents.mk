@@ -76,6 +76,7 @@ SQL_CODE = \
 	close/report.sql \
 	settlement/reconcile.sql \
 	settlement/resolve.sql \
+	settlement/explain.sql \
 	settlement/apply_lines.sql \
 	settlement/bank.sql \
 	statement/content.sql \

@@ -132,7 +132,13 @@ CREATE FUNCTION payments._settlement_news(_psp text, _batch_ids bigint[], _line_
 					AND l.fee > 0
 					AND l.theirs > 0
 					AND l.currency = l.their_currency
-					AND coalesce(b.fees, 0) + l.fee <= t.fees,
+					AND coalesce(b.fees, 0) + l.fee <= t.fees
+					-- Of a line that may be another's, or is more than we captured, a person decides.
+					AND NOT (l.further AND t.theirs > nullif(b.capture, 0))
+					AND NOT EXISTS (
+						SELECT FROM payments.settlement_line d
+						WHERE d.batch_id = l.batch_id AND d.line_no = l.line_no AND d.doubtful
+					),
 				false) AS with_fee
 		FROM l
 		LEFT JOIN b ON b.payment_id = l.payment_id

@@ -52,7 +52,12 @@ CREATE FUNCTION payments._bank_open(_bank text)
 	SELECT e.batch_id, e.statement_no, e.entry_no, e.amount, e.currency,
 		(e.amount - coalesce(m.matched, 0))::bigint, coalesce(e.value_date, e.booking_date), e.end_to_end_id,
 		e.reference, e.remittance, e.counterparty,
-		NOT e.reversal AND NOT payments._bank_code_is_other(coalesce(e.code, ''))
+		NOT e.reversal
+			AND NOT payments._bank_code_is_other(coalesce(e.code, ''))
+			-- What a person has said of it, that a payout has its amount does not change.
+			AND payments._decision(_bank, 'unmatched_bank',
+				format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no)) NOT IN (
+				'accept', 'ignore', 'adjust')
 	FROM payments.settlement_batch b
 	JOIN payments.bank_entry e ON e.batch_id = b.batch_id
 	LEFT JOIN (
@@ -67,6 +72,15 @@ CREATE FUNCTION payments._bank_open(_bank text)
 	AND NOT e.repeated
 	AND e.amount > 0
 	AND e.amount > coalesce(m.matched, 0)
+	-- What may be another's is nobody's, until a person has said that it is an entry of its own.
+	AND (
+		NOT e.doubtful
+		OR 'accept' IN (
+			payments._decision(
+				_bank, 'statement_overlap', format('statement %s:%s', e.batch_id, e.statement_no)),
+			payments._decision(
+				_bank, 'doubtful_line', format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no)))
+	)
 $$;
 COMMENT ON FUNCTION payments._bank_open(text) IS 'Internal: credits of a bank account that are not wholly matched. may_be_nameless: one may be a payout that it does not name.';
 
@@ -311,51 +325,84 @@ CREATE FUNCTION payments._match_shares(_psp text, _payout text, _currency text, 
 $$;
 COMMENT ON FUNCTION payments._match_shares(text, text, text, bigint) IS 'Internal: divides what came in of a payout among the merchants.';
 
--- Statements follow one another.  Of one that begins where another did, or lies across it, entries that
--- have no reference of the bank may be the other's.
-CREATE FUNCTION payments._statement_verdicts(_bank text) RETURNS SETOF payments._verdict
+-- Of a statement as a whole, where it lies across another; else of the entry.
+CREATE FUNCTION payments._bank_doubts(_bank text) RETURNS SETOF payments._verdict
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-	WITH s AS MATERIALIZED (
-		SELECT x.*
-		FROM payments.settlement_batch b
-		JOIN payments.bank_statement x ON x.batch_id = b.batch_id
-		WHERE b.psp = _bank AND b.source = 'bank'
-	)
-	SELECT 'statement_overlap', format('statement %s:%s', n.batch_id, n.statement_no), n.batch_id, NULL::int,
-		n.statement_no, NULL::int, NULL::text, NULL::uuid, NULL::text, n.statement_id, NULL::bigint,
-		NULL::text, e.net, n.currency, n.closing_date::timestamp AT TIME ZONE 'UTC'
-	FROM s n
-	CROSS JOIN LATERAL (
-		SELECT sum(x.amount)::bigint AS net, count(*) AS entries
-		FROM payments.bank_entry x
-		WHERE x.batch_id = n.batch_id
-		AND x.statement_no = n.statement_no
-		AND x.detail_no = 0
-		AND x.status = 'booked'
-		AND NOT x.repeated
-	) e
-	WHERE e.entries > 0
-	AND EXISTS (
-		SELECT FROM s o
-		WHERE o.account = n.account
-		AND o.currency = n.currency
-		AND (o.batch_id, o.statement_no) < (n.batch_id, n.statement_no)
-		-- Pages of one statement have its number, and one of their own behind it.
-		AND (
-			split_part(o.statement_id, '/', 1) <> split_part(n.statement_id, '/', 1)
-			OR o.statement_id = n.statement_id
-		) IS NOT FALSE
-		AND (
-			o.opening_date = n.opening_date
-				AND o.opening_balance = n.opening_balance
-				AND o.closing_balance <> o.opening_balance
-			OR o.opening_date < n.closing_date
-				AND n.opening_date < o.closing_date
-				AND (n.opening_balance = o.closing_balance) IS NOT TRUE
-		)
-	)
+	SELECT 'statement_overlap', format('statement %s:%s', s.batch_id, s.statement_no), s.batch_id, NULL::int,
+		s.statement_no, NULL::int, NULL::text, NULL::uuid, NULL::text, s.statement_id, NULL::bigint,
+		NULL::text, sum(e.amount)::bigint, s.currency, s.closing_date::timestamp AT TIME ZONE 'UTC'
+	FROM payments.settlement_batch b
+	JOIN payments.bank_statement s ON s.batch_id = b.batch_id AND s.lies_across
+	JOIN payments.bank_entry e ON e.batch_id = s.batch_id AND e.statement_no = s.statement_no
+	WHERE b.psp = _bank
+	AND b.source = 'bank'
+	AND e.detail_no = 0
+	AND e.status = 'booked'
+	AND e.doubtful
+	GROUP BY s.batch_id, s.statement_no
+	UNION ALL
+	SELECT 'doubtful_line', format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no), e.batch_id,
+		NULL, e.statement_no, e.entry_no, NULL, NULL, NULL, e.bank_reference, NULL, NULL, e.amount,
+		e.currency, coalesce(e.value_date, e.booking_date)::timestamp AT TIME ZONE 'UTC'
+	FROM payments.settlement_batch b
+	JOIN payments.bank_statement s ON s.batch_id = b.batch_id AND NOT s.lies_across
+	JOIN payments.bank_entry e ON e.batch_id = s.batch_id AND e.statement_no = s.statement_no
+	WHERE b.psp = _bank
+	AND b.source = 'bank'
+	AND e.detail_no = 0
+	AND e.status = 'booked'
+	AND e.doubtful
 $$;
-COMMENT ON FUNCTION payments._statement_verdicts(text) IS 'Internal: statements of a bank with new entries that lie across an earlier one.';
+COMMENT ON FUNCTION payments._bank_doubts(text) IS 'Internal: statements and entries of a bank of which a person must say whether they were here before.';
+
+-- A payout that had come in, and has gone again: a debit names it, or the bank takes back the entry that
+-- was matched with it.
+CREATE FUNCTION payments._bank_taken_back(_bank text) RETURNS SETOF payments._verdict
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	WITH d AS MATERIALIZED (
+		SELECT e.*, coalesce(e.value_date, e.booking_date) AS day
+		FROM payments.settlement_batch b
+		JOIN payments.bank_entry e ON e.batch_id = b.batch_id
+		WHERE b.psp = _bank
+		AND b.source = 'bank'
+		AND e.detail_no = 0
+		AND e.status = 'booked'
+		AND NOT e.repeated
+		AND NOT e.doubtful
+		AND e.amount < 0
+	), p AS MATERIALIZED (
+		SELECT m.psp, m.payout_ref, m.currency
+		FROM payments.bank_match m
+		GROUP BY 1, 2, 3
+		HAVING sum(m.amount) > 0
+	), named AS (
+		SELECT d.batch_id, d.statement_no, d.entry_no, d.currency, w.word AS payout_ref, false AS by_amount
+		FROM d
+		CROSS JOIN LATERAL (
+			VALUES (d.end_to_end_id), (d.reference)
+			UNION ALL
+			SELECT regexp_split_to_table(d.remittance, '[^[:alnum:]_.:-]+')
+		) w (word)
+		UNION ALL
+		SELECT d.batch_id, d.statement_no, d.entry_no, d.currency, m.payout_ref, true
+		FROM d
+		JOIN payments.bank_entry c ON c.amount = - d.amount AND c.currency = d.currency AND c.detail_no = 0
+		JOIN payments.settlement_batch b ON b.batch_id = c.batch_id AND b.psp = _bank
+		JOIN payments.bank_match m
+			ON m.batch_id = c.batch_id AND m.statement_no = c.statement_no AND m.entry_no = c.entry_no
+		WHERE d.reversal AND d.day - coalesce(c.value_date, c.booking_date) BETWEEN 0 AND 15
+	)
+	SELECT DISTINCT ON (d.batch_id, d.statement_no, d.entry_no) 'payout_returned',
+		format('entry %s:%s:%s', d.batch_id, d.statement_no, d.entry_no), d.batch_id, NULL::int,
+		d.statement_no, d.entry_no, p.payout_ref, NULL::uuid, NULL::text,
+		coalesce(d.end_to_end_id, d.reference), NULL::bigint, NULL::text, d.amount, d.currency,
+		d.day::timestamp AT TIME ZONE 'UTC'
+	FROM named n
+	JOIN p ON p.payout_ref = n.payout_ref AND p.currency = n.currency
+	JOIN d ON d.batch_id = n.batch_id AND d.statement_no = n.statement_no AND d.entry_no = n.entry_no
+	ORDER BY d.batch_id, d.statement_no, d.entry_no, n.by_amount, p.psp, p.payout_ref
+$$;
+COMMENT ON FUNCTION payments._bank_taken_back(text) IS 'Internal: debits of a bank account by which a payout that is matched has gone again.';
 
 CREATE FUNCTION payments._reconcile_bank(_bank text, _run bigint, _now timestamptz)
 	RETURNS SETOF payments._verdict
@@ -376,7 +423,8 @@ BEGIN
 	SET posted_at = coalesce(p.posted_at, clock_timestamp()),
 		compared_at = coalesce(p.compared_at, clock_timestamp())
 	WHERE p.psp = _bank AND (p.posted_at IS NULL OR p.compared_at IS NULL);
-	RETURN QUERY SELECT v.* FROM payments._statement_verdicts(_bank) v;
+	RETURN QUERY SELECT v.* FROM payments._bank_doubts(_bank) v;
+	RETURN QUERY SELECT v.* FROM payments._bank_taken_back(_bank) v;
 	RETURN QUERY
 	SELECT 'unmatched_bank', format('entry %s:%s:%s', e.batch_id, e.statement_no, e.entry_no), e.batch_id,
 		NULL::int, e.statement_no, e.entry_no, NULL::text, NULL::uuid, NULL::text,

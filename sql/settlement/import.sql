@@ -505,7 +505,7 @@ BEGIN
 				batch_id, import_settlement.psp, f, body, import_settlement.options) i;
 			PERFORM payments._settlement_check_keys(batch_id, f, import_settlement.options);
 		ELSE
-			SELECT i.lines, i.known, 0
+			SELECT i.lines, i.known, i.doubtful
 			INTO import_settlement.lines, import_settlement.known, import_settlement.doubtful
 			FROM payments._settlement_import_entries(
 				batch_id, import_settlement.psp, f, body, import_settlement.options) i;

@@ -173,21 +173,29 @@ DECLARE
 	complete boolean := _scope.batches IS NULL AND _scope.since = '-infinity' AND _scope.til = 'infinity';
 BEGIN
 	EXECUTE payments._compare_query(_psp) INTO lines, objects, kinds USING _psp, _before, _scope;
-	-- What was open is looked at again.
+	-- What was open is looked at again, and what was adjusted: a file may have explained it.
 	SELECT
 		array_agg(d.batch_id) FILTER (
 			WHERE d.line_no IS NOT NULL
-			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice')
+			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice',
+				'payout_turned')
 		),
 		array_agg(d.line_no) FILTER (
 			WHERE d.line_no IS NOT NULL
-			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice')
+			AND d.kind NOT IN ('unknown_line', 'doubtful_line', 'payout', 'payout_missing', 'payout_twice',
+				'payout_turned')
 		),
 		objects || array_agg(d.object_id) FILTER (WHERE d.kind = 'missing_at_psp'),
 		kinds || array_agg(d.movement_kind) FILTER (WHERE d.kind = 'missing_at_psp'),
 		array_agg(d.payout_ref) FILTER (WHERE d.kind IN ('payout', 'payout_missing', 'payout_twice'))
 	INTO batches, nos, objects, kinds, payouts
-	FROM payments._discrepancy_open(_psp) d
+	FROM (
+		SELECT o.* FROM payments._discrepancy_open(_psp) o
+		UNION ALL
+		SELECT a.discrepancy_id, a.kind, a.subject, a.batch_id, a.line_no, a.payout_ref, a.movement_kind,
+			a.object_id, a.ours, a.our_currency, a.theirs, a.their_currency
+		FROM payments._discrepancy_adjusted(_psp) a
+	) d
 	WHERE _recheck;
 	payouts := payouts || _sums.payouts;
 	-- A line may have come more than once, beside several fees.
@@ -215,6 +223,15 @@ BEGIN
 	LEFT JOIN payments.settlement_line e ON e.psp = _psp AND e.entry_id = l.entry_id AND NOT e.repeated
 	WHERE l.psp = _psp
 	AND l.doubtful
+	AND payments._in_scope(_scope, l.batch_id, l.occurred_at);
+	RETURN QUERY
+	SELECT 'payout_turned', format('line %s:%s', l.batch_id, l.line_no), l.batch_id, l.line_no, NULL::int,
+		NULL::int, l.payout_ref, NULL::uuid, NULL::text, l.psp_object_id, NULL::bigint, NULL::text, l.net,
+		l.currency, l.occurred_at
+	FROM payments.settlement_line l
+	WHERE l.psp = _psp
+	AND (l.kind = 'payout' AND l.net > 0 OR l.kind = 'payout_failure' AND l.net < 0)
+	AND NOT l.repeated
 	AND payments._in_scope(_scope, l.batch_id, l.occurred_at);
 	IF _sums.has_unknown THEN
 		RETURN QUERY
@@ -330,6 +347,7 @@ DECLARE
 	discovered bigint;
 	judged bigint;
 	explained bigint;
+	still_adjusted bigint[];
 	kinds jsonb;
 	still_open bigint;
 	w record;
@@ -384,11 +402,16 @@ BEGIN
 		SELECT payments._resolve_by_run(
 			array_agg(o.discrepancy_id), 'explained', format('run %s: it differs no longer', run)) AS n
 		FROM o
-		WHERE o.kind NOT IN ('unknown_line', 'doubtful_line')
+		WHERE o.kind NOT IN ('unknown_line', 'doubtful_line', 'payout_turned')
 		AND NOT EXISTS (SELECT FROM v WHERE v.subject = o.subject AND v.kind = o.kind)
 	)
 	SELECT (SELECT count(*) FROM w) + coalesce((SELECT again.n FROM again), 0),
 		coalesce((SELECT gone.n FROM gone), 0),
+		ARRAY(
+			SELECT a.discrepancy_id
+			FROM payments._discrepancy_adjusted(_psp) a
+			WHERE EXISTS (SELECT FROM v WHERE v.subject = a.subject AND v.kind = a.kind)
+		),
 		(
 			SELECT count(*)
 			FROM (
@@ -398,7 +421,11 @@ BEGIN
 					'unmatched_bank')
 			) x
 		)
-	INTO discovered, explained, judged;
+	INTO discovered, explained, still_adjusted, judged;
+	-- To an earlier time not all is looked for that is missing.
+	IF recheck AND _til >= now() THEN
+		explained := explained + payments._discrepancies_undo(_psp, run, still_adjusted);
+	END IF;
 
 	IF is_bank THEN
 		sums := payments._bank_totals(_psp, _since, _til);
@@ -637,7 +664,8 @@ BEGIN
 			AND e.entry_no = m.entry_no
 			AND e.detail_no = 0
 		GROUP BY m.batch_id, m.statement_no, m.entry_no, e.amount
-		HAVING e.amount IS NULL OR sum(m.amount) > e.amount OR sum(m.amount) < 0
+		-- Below zero of one by which a payout has gone again.
+		HAVING e.amount IS NULL OR sum(m.amount) NOT BETWEEN least(e.amount, 0) AND greatest(e.amount, 0)
 		UNION ALL
 		SELECT format('payout %s of %s', m.payout_ref, m.psp)
 		FROM (

@@ -63,15 +63,32 @@ BEGIN
 			MESSAGE = format('a discrepancy of kind "%s" is not adjusted by one posting', _found.kind),
 			HINT = 'Post what is right with payments.post() or payments.exchange(), and accept it with the '
 				'reference as reason.';
-	ELSIF _found.kind IN ('status', 'unknown_line', 'doubtful_line', 'payout_twice', 'statement_overlap') THEN
+	ELSIF _found.kind IN ('status', 'unknown_line', 'doubtful_line', 'payout_twice', 'payout_turned',
+		'payout_returned', 'statement_overlap')
+	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',
 			MESSAGE = format('a discrepancy of kind "%s" is not adjusted', _found.kind),
-			HINT = 'Of a payment that we know use link; what an unknown line has moved stands in suspense '
-				'already, and what may be booked twice is booked: post it from there and accept.';
+			HINT = 'Of a payment that we know, and of a payout that has gone again, use link; what an '
+				'unknown line has moved stands in suspense already, and what may be booked twice is booked: '
+				'post it from there and accept.';
 	END IF;
 	-- By how much our side has too little.
 	amount := (coalesce(_found.theirs, 0) - coalesce(_found.ours, 0)) * sign;
+	IF _found.kind = 'unmatched_bank' THEN
+		-- Of an entry that brought a payout as well, what is left.
+		SELECT e.left_over INTO amount
+		FROM payments._bank_open(_found.psp) e
+		WHERE e.batch_id = _found.batch_id
+		AND e.statement_no = _found.statement_no
+		AND e.entry_no = _found.entry_no;
+		IF amount IS NULL THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'PY610',
+				MESSAGE = 'nothing is left of the entry of the bank',
+				HINT = 'SELECT * FROM payments.bank_match; says which payouts it brought.';
+		END IF;
+	END IF;
 	IF _found.kind = 'payout' THEN
 		amount := coalesce(_found.theirs, 0) - coalesce(_found.ours, 0);
 	ELSIF _found.kind = 'payout_missing' THEN
@@ -105,7 +122,7 @@ BEGIN
 		FROM payments.posting_reference r
 		WHERE r.merchant = '' AND r.reference = _last.reference;
 		PERFORM payments._reverse_own(posting, _why);
-	ELSIF _last.action = 'link' AND _found.kind = 'unmatched_bank' THEN
+	ELSIF _last.action = 'link' AND _found.kind IN ('unmatched_bank', 'payout_returned') THEN
 		PERFORM payments._payouts_turn();
 		FOR m IN
 			SELECT x.*
@@ -169,6 +186,24 @@ BEGIN
 				HINT = 'SELECT * FROM payments.payout_status WHERE missing > 0; lists the payouts.';
 		END IF;
 		PERFORM payments._bank_link(_found, p.psp, p.payout_ref, least(open_amount, p.left_over), 'link');
+		RETURN p.payout_ref;
+	ELSIF _found.kind = 'payout_returned' THEN
+		PERFORM payments._payouts_turn();
+		SELECT m.psp, m.payout_ref, sum(m.amount)::bigint AS matched INTO p
+		FROM payments.bank_match m
+		WHERE m.payout_ref = coalesce(_payout, _found.payout_ref) AND m.currency = _found.their_currency
+		GROUP BY m.psp, m.payout_ref
+		HAVING sum(m.amount) > 0
+		ORDER BY m.psp LIMIT 1;
+		IF p.psp IS NULL THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'PY610',
+				MESSAGE = format('payout "%s" in currency "%s" is not at the bank',
+					coalesce(_payout, _found.payout_ref), _found.their_currency),
+				HINT = 'SELECT * FROM payments.payout_status WHERE at_bank > 0; lists the payouts.';
+		END IF;
+		PERFORM payments._bank_link(
+			_found, p.psp, p.payout_ref, - least(- _found.theirs, p.matched), 'link');
 		RETURN p.payout_ref;
 	ELSIF _found.kind NOT IN ('missing_here', 'status', 'duplicate') OR _payment IS NULL THEN
 		RAISE EXCEPTION USING
@@ -371,7 +406,9 @@ BEGIN
 				ELSE 'Take that back first, with action => ''reopen''.'
 			END;
 	ELSIF resolve_discrepancy.action = 'reopen' AND last.action IN ('create', 'refund', 'applied')
-		OR resolve_discrepancy.action = 'reopen' AND last.action = 'link' AND d.kind <> 'unmatched_bank'
+		OR resolve_discrepancy.action = 'reopen'
+			AND last.action = 'link'
+			AND d.kind NOT IN ('unmatched_bank', 'payout_returned')
 	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY610',

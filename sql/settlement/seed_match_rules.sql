@@ -85,11 +85,13 @@ INSERT INTO payments.discrepancy_kind (kind, title, suggestion, grace, sla, desc
 	('fee', 'Fee differs', 'adjust', '0', '7 days', 'the fee in the file is not the one that was booked', true),
 	('late', 'Late', 'accept', '0', '7 days', 'it agrees, but the PSP booked it at another time than the rule''s window allows', true),
 	('unknown_line', 'Unknown type of line', 'accept', '0', '3 days', 'a type of line that its format does not know; what it moved is in suspense', true),
-	('doubtful_line', 'Line like an earlier one', 'accept', '0', '2 days', 'a line that an earlier file had, with other content (the earlier one counts), or one that may be an earlier one told in other words (both count)', true),
+	('doubtful_line', 'Line like an earlier one', 'accept', '0', '2 days', 'a line that an earlier file had, with other content (the earlier one counts), or one that may be an earlier one told in other words (both count); at a bank an entry with the reference, amount and day of another, and another text or statement: accept lets it be matched, ignore leaves it out', true),
 	('payout_twice', 'Payout in two files', 'accept', '0', '2 days', 'two files have a row for the same payout, and the rows are not the same: both are booked', true),
-	('statement_overlap', 'Statement across another', 'accept', '0', '3 days', 'a bank statement begins where another began, or lies across it, and has entries that the other has not: some may be the same', true),
+	('payout_turned', 'Payout the other way', 'accept', '0', '1 day', 'a payout above zero, or a failed one below it, is booked as money that came from the bank: a PSP that takes money from it says so, but a file with turned signs says so of every payout', true),
+	('statement_overlap', 'Statement across another', 'ignore', '0', '3 days', 'a bank statement lies across another, in this or another format, or its account has come under another name, and it has entries that may be the other''s: ignore leaves them out, accept lets them be matched', true),
 	('payout', 'Payout not explained', 'adjust', '0', '2 days', 'the lines of a payout do not make the payout', true),
 	('payout_missing', 'Payout not at the bank', 'wait', '5 days', '3 days', 'the PSP says it has paid out, and no entry of the bank shows it', true),
+	('payout_returned', 'Payout gone again', 'link', '0', '1 day', 'the bank has taken back the entry of a payout, or a debit names one that had come in; link takes it from the bank', true),
 	('unmatched_bank', 'Unmatched bank entry', 'link', '3 days', '3 days', 'money came in at the bank that no payout explains', true);
 
 SELECT pg_catalog.pg_extension_config_dump('payments.match_rule', 'WHERE NOT builtin');

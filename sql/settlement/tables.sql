@@ -89,6 +89,9 @@ CREATE TABLE IF NOT EXISTS payments.settlement_line (
 -- What the PSP says twice counts once.
 CREATE UNIQUE INDEX IF NOT EXISTS settlement_line_entry ON payments.settlement_line (entry_id, psp) WHERE entry_id IS NOT NULL AND NOT repeated;
 CREATE INDEX IF NOT EXISTS settlement_line_identity ON payments.settlement_line (identity) WHERE identity IS NOT NULL AND NOT repeated;
+-- Few lines are about nothing.
+CREATE INDEX IF NOT EXISTS settlement_line_nameless ON payments.settlement_line (psp, gross, (coalesce(occurred_at, '-infinity')))
+	WHERE entry_id IS NULL AND psp_object_id IS NULL AND psp_payment_id IS NULL AND reference IS NULL AND NOT repeated;
 CREATE INDEX IF NOT EXISTS settlement_line_doubtful ON payments.settlement_line (psp) WHERE doubtful;
 CREATE INDEX IF NOT EXISTS settlement_line_object ON payments.settlement_line (psp_object_id) WHERE psp_object_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS settlement_line_occurred_at ON payments.settlement_line USING brin (occurred_at) WITH (pages_per_range = 16, autosummarize = on);
@@ -96,6 +99,8 @@ CREATE INDEX IF NOT EXISTS settlement_line_payment ON payments.settlement_line (
 CREATE INDEX IF NOT EXISTS settlement_line_reference ON payments.settlement_line (reference) WHERE reference IS NOT NULL;
 -- Empty unless several databases use the account.
 CREATE INDEX IF NOT EXISTS settlement_line_foreign ON payments.settlement_line (psp, psp_payment_id) WHERE kind = 'foreign';
+-- Mostly empty.
+CREATE INDEX IF NOT EXISTS settlement_line_turned ON payments.settlement_line (psp) WHERE kind = 'payout' AND net > 0 OR kind = 'payout_failure' AND net < 0;
 CREATE INDEX IF NOT EXISTS settlement_line_payout ON payments.settlement_line (payout_ref) WHERE payout_ref IS NOT NULL;
 
 COMMENT ON TABLE payments.settlement_line IS 'rows of PSPs'' settlement files, append-only, every row of the file; amounts are signed as the balance at the PSP sees them, so that their sum is what it grew by';
@@ -103,9 +108,9 @@ COMMENT ON COLUMN payments.settlement_line.batch_id IS 'settlement_batch.batch_i
 COMMENT ON COLUMN payments.settlement_line.line_no IS 'line of the file at which the row begins, from 1; line 1 of a CSV is its header';
 COMMENT ON COLUMN payments.settlement_line.psp IS 'settlement_batch.psp';
 COMMENT ON COLUMN payments.settlement_line.entry_id IS 'the PSP''s own number of the row, where it has one: of Stripe the balance transaction';
-COMMENT ON COLUMN payments.settlement_line.identity IS 'of a line without entry_id: a hash of what it says (type, what it is about, amounts, time, payout) and of how many lines before it in the file say the same; another report that says so means this line';
-COMMENT ON COLUMN payments.settlement_line.repeated IS 'a line before it has the same entry_id or identity: the PSP has said it again, in another report; it counts for its file, and for nothing else';
-COMMENT ON COLUMN payments.settlement_line.doubtful IS 'a person must look: a line before it has the same entry_id and says something else (then it is repeated, and does not count), or is about the same object at the same time and says something else, or says the same where neither has a time or anything else to tell them apart (then both count)';
+COMMENT ON COLUMN payments.settlement_line.identity IS 'of a line without entry_id: a hash of what it says (type, what it is about, amounts, time, payout, and of one that is about nothing its text) and of how many lines before it in the file say the same; another report that says so means this line';
+COMMENT ON COLUMN payments.settlement_line.repeated IS 'a line before it has the same entry_id or identity, or tells of the same object, kind and amounts in other words: the PSP has said it again, in another report; it counts for its file, and for nothing else';
+COMMENT ON COLUMN payments.settlement_line.doubtful IS 'a person must look: a line before it has the same entry_id and says something else (then it is repeated, and does not count), or says the same of the same object in other words, as with a date for a time (repeated as well); or is about the same object at the same time and says something else, or about nothing and says the same, but for its text or where it has no time (then both count)';
 COMMENT ON COLUMN payments.settlement_line.further IS 'a line before it is of the same kind and about the same psp_object_id or psp_payment_id: reconciliation adds them up';
 COMMENT ON COLUMN payments.settlement_line.kind IS 'what moved the money: charge (below zero: takes back, of a charge told before, what was not captured or failed), refund, refund_failure, fee, chargeback, chargeback_reversal, adjustment, reserve, reserve_release, transfer, payout, payout_failure, fx; foreign: it is about a payment of another database that uses the same account at the PSP; or unknown for a type that the format does not know';
 COMMENT ON COLUMN payments.settlement_line.type IS 'the PSP''s own word for it';
@@ -136,6 +141,7 @@ CREATE TABLE IF NOT EXISTS payments.bank_statement (
 	opening_date date,
 	closing_date date,
 	entries int NOT NULL CONSTRAINT bank_statement_entries_not_negative CHECK (entries >= 0),
+	lies_across boolean NOT NULL DEFAULT false,
 	raw jsonb,
 	PRIMARY KEY (batch_id, statement_no)
 );
@@ -152,6 +158,7 @@ COMMENT ON COLUMN payments.bank_statement.closing_balance IS 'minor units; openi
 COMMENT ON COLUMN payments.bank_statement.opening_date IS 'day of the opening balance';
 COMMENT ON COLUMN payments.bank_statement.closing_date IS 'day of the closing balance';
 COMMENT ON COLUMN payments.bank_statement.entries IS 'entries of any status';
+COMMENT ON COLUMN payments.bank_statement.lies_across IS 'it lies across an earlier one of its account, in this or another format, or the account had come under another name: entries that were not here before may be the other''s';
 COMMENT ON COLUMN payments.bank_statement.raw IS 'head of the statement as it stood, under the key text';
 
 CREATE TABLE IF NOT EXISTS payments.bank_entry (
@@ -165,6 +172,7 @@ CREATE TABLE IF NOT EXISTS payments.bank_entry (
 	currency text,
 	reversal boolean NOT NULL,
 	repeated boolean NOT NULL,
+	doubtful boolean NOT NULL DEFAULT false,
 	identity bytea NOT NULL,
 	booking_date date,
 	value_date date,
@@ -197,7 +205,8 @@ COMMENT ON COLUMN payments.bank_entry.amount IS 'minor units, positive: money ca
 COMMENT ON COLUMN payments.bank_entry.currency IS 'ISO 4217 code';
 COMMENT ON COLUMN payments.bank_entry.reversal IS 'it takes back an earlier entry; amount is signed as booked all the same';
 COMMENT ON COLUMN payments.bank_entry.repeated IS 'an earlier statement has it: the bank has delivered it again; it counts for its statement, and for nothing else';
-COMMENT ON COLUMN payments.bank_entry.identity IS 'a hash: of account, reference of the bank, amount and day; of an entry without such a reference, of all that it and its statement say; and of how many before it in the file say the same';
+COMMENT ON COLUMN payments.bank_entry.doubtful IS 'a person must look: its statement lies across another, or an entry before it has the same reference of the bank, amount and day, and another text or statement; until one has said that it is another (accept), it is matched with nothing';
+COMMENT ON COLUMN payments.bank_entry.identity IS 'a hash: of account, reference of the bank, amount and day; of an entry without such a reference, or with one that another has as well, of all that it and its statement say; and of how many before it in the file say the same';
 COMMENT ON COLUMN payments.bank_entry.booking_date IS 'day of booking';
 COMMENT ON COLUMN payments.bank_entry.value_date IS 'day of value';
 COMMENT ON COLUMN payments.bank_entry.end_to_end_id IS 'reference that the payer gave and every bank handed on';

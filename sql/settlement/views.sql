@@ -7,7 +7,10 @@ SELECT d.discrepancy_id, d.psp, d.kind,
 	CASE WHEN d.theirs IS NOT NULL THEN payments.format_amount(d.theirs, d.their_currency) END AS theirs_text,
 	CASE
 		-- Without an id of the PSP's it may be one that we have booked.
-		WHEN k.suggestion IN ('create', 'link') AND d.movement_kind IS NOT NULL AND d.object_id IS NULL THEN 'wait'
+		WHEN k.suggestion IN ('create', 'link', 'refund') AND d.movement_kind IS NOT NULL AND d.object_id IS NULL THEN 'wait'
+		-- A payment has it already, so there is none to be made and refunded.
+		WHEN k.suggestion = 'refund' AND EXISTS (SELECT FROM payments.movement m WHERE m.psp = d.psp AND m.object_id = d.object_id AND m.kind IN ('capture', 'late_capture'))
+			THEN 'adjust'
 		WHEN k.suggestion = 'create' AND (d.movement_kind IS DISTINCT FROM 'capture' OR d.theirs <= 0) THEN 'link'
 		ELSE k.suggestion
 	END AS suggestion,
@@ -25,7 +28,7 @@ COMMENT ON COLUMN payments.discrepancy.kind IS 'discrepancy_kind.kind';
 COMMENT ON COLUMN payments.discrepancy.status IS 'open, or how it was resolved: accept, adjust, refund, create, link, ignore by a person; applied, explained by a run';
 COMMENT ON COLUMN payments.discrepancy.ours_text IS 'what we have booked, for people';
 COMMENT ON COLUMN payments.discrepancy.theirs_text IS 'what they say, for people';
-COMMENT ON COLUMN payments.discrepancy.suggestion IS 'the usual action of resolve_discrepancy(); wait is none: another file, or the PSP, may still explain it. Only a charge is created: a refund or dispute that is missing here is linked; and neither where the line has no id of the PSP: it may be one that we have booked';
+COMMENT ON COLUMN payments.discrepancy.suggestion IS 'the usual action of resolve_discrepancy(); wait is none: another file, or the PSP, may still explain it. Only a charge is created: a refund or dispute that is missing here is linked; and neither where the line has no id of the PSP: it may be one that we have booked. A second charge of an object that a payment has is adjusted, and not refunded';
 COMMENT ON COLUMN payments.discrepancy.age IS 'since it was found';
 COMMENT ON COLUMN payments.discrepancy.overdue IS 'open for longer than discrepancy_kind.sla';
 COMMENT ON COLUMN payments.discrepancy.subject IS 'what it is about';

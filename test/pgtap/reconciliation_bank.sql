@@ -134,6 +134,77 @@ SELECT matches((SELECT string_agg(concat_ws(' ', j ->> 'run', j ->> 'watermark')
 DELETE FROM payments.posting_rule WHERE NOT builtin;
 SELECT is((SELECT string_agg(j ->> 'done', ', ') FROM payments._job_reconcile('giro', NULL) j), 'true', 'behind the last it is done');
 
+-- ---------- what a person has decided, and a file explains since
+
+SELECT payments.create_psp('zeta', 'sandbox');
+-- A payout of 10.00 by the PSP's file, and a credit of 10.00 by the bank's, on a day.
+CREATE FUNCTION pg_temp.paid_out(name text, days int) RETURNS bigint LANGUAGE sql AS $$
+	SELECT batch_id FROM payments.import_settlement('zeta', 'csv', format(E'kind,entry_id,psp_object_id,gross,fee,currency,occurred_at,payout_ref\npayout,%1$s,%1$s,-10.00,0,EUR,%2$s,%1$s\n', $1, pg_temp.day($2)))
+$$;
+CREATE FUNCTION pg_temp.came_in(number int, days int, said text) RETURNS bigint LANGUAGE sql AS $$
+	SELECT batch_id FROM payments.import_settlement('zbank', 'mt940', format(E':20:ST\n:25:DE02100100100006820101\n:28C:%1$s\n:60F:C%2$sEUR%4$s0,00\n:61:%2$s%3$sC10,00NTRFNONREF//Z%1$s\n:86:%5$s\n:62F:C%2$sEUR%6$s0,00\n',
+		$1, pg_temp.swift($2), to_char(now() AT TIME ZONE 'UTC' - $2 * interval '1 day', 'MMDD'), $1 - 1, $3, $1))
+$$;
+CREATE FUNCTION pg_temp.decide(psp text, kind text, action text) RETURNS text LANGUAGE sql AS $$
+	SELECT r.status FROM payments.resolve_discrepancy((SELECT discrepancy_id FROM payments.discrepancy d WHERE d.psp = $1 AND d.kind = $2 AND status = 'open'), $3, 'as far as we know') r
+$$;
+CREATE FUNCTION pg_temp.actions(psp text) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(r.action, ' ' ORDER BY r.discrepancy_id, r.seq) FROM payments.discrepancy_resolution r JOIN payments.discrepancy_found d USING (discrepancy_id) WHERE d.psp = $1
+$$;
+SELECT pg_temp.balance('default', 'suspense') AS suspense \gset
+SELECT pg_temp.came_in(1, 10, 'PAYOUT po_z1') > 0 AS imported;
+SELECT discovered FROM payments.reconcile('zbank') \gset
+SELECT is(pg_temp.decide('zbank', 'unmatched_bank', 'adjust'), 'adjust', 'money of an unknown payout is adjusted');
+SELECT results_eq($$SELECT explained, still_open FROM payments.reconcile('zbank')$$, 'VALUES (0::bigint, 0::bigint)', 'and stays so');
+SELECT is(pg_temp.balance('default', 'suspense'), :suspense + 1000::bigint, 'in suspense');
+SELECT pg_temp.paid_out('po_z1', 11) > 0 AS imported;
+SELECT discovered FROM payments.reconcile('zeta') \gset
+SELECT results_eq($$SELECT matched, explained, still_open FROM payments.reconcile('zbank')$$, 'VALUES (1::bigint, 1::bigint, 0::bigint)', 'then the PSP''s file explains it');
+SELECT is(pg_temp.balance('default', 'bank:zbank'), 1000::bigint, 'it is at the bank once'), is(pg_temp.balance('default', 'suspense'), :suspense::bigint, 'in suspense no longer'),
+	is(pg_temp.actions('zbank'), 'adjust reopen explained', 'as the history of the decision says');
+
+SELECT pg_temp.paid_out('po_z2', 11) > 0 AS imported;
+SELECT discovered FROM payments.reconcile('zeta') \gset
+SELECT is(pg_temp.decide('zeta', 'payout_missing', 'adjust'), 'adjust', 'a payout that did not come is written off');
+INSERT INTO payments.discrepancy_kind (kind, title, suggestion, grace, sla, description, builtin) VALUES ('payout_missing', 'x', 'wait', '1 year', '3 days', 'x', false);
+SELECT is((SELECT explained FROM payments.reconcile('zeta')), 0::bigint, 'another grace explains nothing');
+DELETE FROM payments.discrepancy_kind WHERE NOT builtin;
+SELECT pg_temp.came_in(2, 9, 'PAYOUT po_z2') > 0 AS imported;
+SELECT is((SELECT matched FROM payments.reconcile('zbank')), 2::bigint, 'then it comes');
+SELECT results_eq($$SELECT explained, still_open FROM payments.reconcile('zeta')$$, 'VALUES (1::bigint, 0::bigint)', 'which explains it');
+SELECT is(pg_temp.balance('default', 'payout_clearing:zeta'), 0::bigint, 'nothing is on its way'), is(pg_temp.balance('default', 'bank:zbank'), 2000::bigint, 'both are at the bank');
+
+SELECT pg_temp.came_in(3, 8, 'loan of the owner') > 0 AS imported;
+SELECT discovered FROM payments.reconcile('zbank') \gset
+SELECT is(pg_temp.decide('zbank', 'unmatched_bank', 'ignore'), 'ignore', 'an entry that is no business of ours');
+SELECT pg_temp.came_in(4, 8, 'a deposit for po_z4') > 0 AS imported;
+SELECT discovered FROM payments.reconcile('zbank') \gset
+SELECT is(pg_temp.decide('zbank', 'unmatched_bank', 'accept'), 'accept', 'and one that names a payout that is not known yet');
+SELECT pg_temp.paid_out('po_z3', 8) > 0 AND pg_temp.paid_out('po_z4', 9) > 0 AS imported;
+SELECT results_eq($$SELECT matched, explained, still_open FROM payments.reconcile('zbank')$$, 'VALUES (3::bigint, 1::bigint, 0::bigint)', 'the second is matched by the payout''s number');
+SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_z3'), 0::bigint, 'the first by nothing, though it has the amount');
+SELECT is(pg_temp.actions('zbank'), 'adjust reopen explained ignore accept reopen explained', 'and that is said');
+
+-- ---------- a payout that has gone again, and one the other way
+
+SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_z4'), 1000::bigint, 'a payout is at the bank');
+SELECT payments.import_settlement('zbank', 'mt940', format(E':20:ST\n:25:DE02100100100006820101\n:28C:5\n:60F:C%1$sEUR40,00\n:61:%1$s%2$sRC10,00NTRFNONREF//Z5\n:86:RETURN OF po_z4\n:62F:C%1$sEUR30,00\n',
+	pg_temp.swift(7), to_char(now() AT TIME ZONE 'UTC' - 7 * interval '1 day', 'MMDD')));
+SELECT is((SELECT discovered FROM payments.reconcile('zbank')), 1::bigint, 'which the bank takes back');
+SELECT results_eq($$SELECT * FROM pg_temp.open('zbank')$$, $$VALUES ('payout_returned -/-1000')$$, 'as is said');
+SELECT throws_ok(format('SELECT payments.resolve_discrepancy(%s, ''adjust'', ''x'')', discrepancy_id), 'PY610', NULL, 'that is not adjusted') FROM payments.discrepancy WHERE kind = 'payout_returned';
+SELECT is(pg_temp.decide('zbank', 'payout_returned', 'link'), 'link', 'a person takes it from the bank');
+SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_z4'), 0::bigint, 'it is there no longer'), is(pg_temp.balance('default', 'bank:zbank'), 2000::bigint, 'nor in the books');
+SELECT is(status, 'open', 'that can be taken back') FROM payments.resolve_discrepancy((SELECT discrepancy_id FROM payments.discrepancy WHERE kind = 'payout_returned'), 'reopen', 'no, it was another');
+SELECT is((SELECT at_bank FROM payments.payout_status WHERE payout_ref = 'po_z4'), 1000::bigint, 'it is there again');
+SELECT is(pg_temp.decide('zbank', 'payout_returned', 'link'), 'link', 'and done once more');
+SELECT is((SELECT still_open FROM payments.reconcile('zbank')), 0::bigint, 'nothing is open');
+
+SELECT payments.import_settlement('zeta', 'csv', format(E'kind,entry_id,gross,currency,occurred_at,payout_ref\npayout,turned,10.00,EUR,%1$s,po_turned\n', pg_temp.day(2)));
+SELECT discovered FROM payments.reconcile('zeta') \gset
+SELECT is((SELECT string_agg(o, ', ') FROM pg_temp.open('zeta') o WHERE o LIKE 'payout_turned%'), 'payout_turned -/1000', 'a payout above zero is asked about');
+SELECT is((SELECT explained FROM payments.reconcile('zeta', from_time => now())), 0::bigint, 'and stays so in a run over another time');
+
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'after all this every invariant holds');
 SELECT * FROM finish();
 ROLLBACK;

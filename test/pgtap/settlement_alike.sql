@@ -16,7 +16,7 @@ CREATE FUNCTION pg_temp.payouts(prefix text, days int[], cents bigint[]) RETURNS
 $$;
 CREATE FUNCTION pg_temp.entries(bank text, days int[], cents bigint[]) RETURNS bigint LANGUAGE sql AS $$
 	SELECT batch_id FROM payments.import_settlement($1, 'camt053', '<?xml version="1.0" encoding="UTF-8"?><Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"><BkToCstmrStmt><Stmt><Id>1</Id>'
-		|| '<Acct><Id><IBAN>DE89370400440532013000</IBAN></Id><Ccy>EUR</Ccy></Acct>'
+		|| format('<Acct><Id><IBAN>%s</IBAN></Id><Ccy>EUR</Ccy></Acct>', CASE $1 WHEN 'giro' THEN 'DE89370400440532013000' ELSE 'DE02100100100006820101' END)
 		|| '<Bal><Tp><CdOrPrtry><Cd>OPBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">0.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>2026-01-01</Dt></Dt></Bal>'
 		|| format('<Bal><Tp><CdOrPrtry><Cd>CLBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">%s</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>%s</Dt></Dt></Bal>',
 			(SELECT round(sum(c) / 100.0, 2) FROM unnest($3) c), pg_temp.day(0))

@@ -153,7 +153,7 @@ SELECT results_eq($$SELECT s.statement_no, s.account, s.statement_id, s.opening_
 SELECT lives_ok(format('SELECT payments.import_settlement(%L, %L, %L)', 'giro_' || v, 'camt053', f), 'camt.053 version ' || v)
 FROM (VALUES ('02', :'camt_02'), ('04', :'camt_04'), ('08', :'camt_08')) c (v, f);
 CREATE TEMP VIEW c AS SELECT b.psp, e.* FROM payments.bank_entry e JOIN payments.settlement_batch b USING (batch_id) WHERE b.format = 'camt053';
-SELECT is((SELECT count(DISTINCT x.said)::int FROM (SELECT jsonb_agg(to_jsonb(c) - 'psp' - 'batch_id' - 'raw' - 'xid' - 'identity' ORDER BY statement_no, entry_no, detail_no) AS said FROM c GROUP BY c.psp) x), 1, 'the three versions say the same');
+SELECT is((SELECT count(DISTINCT x.said)::int FROM (SELECT jsonb_agg(to_jsonb(c) - 'psp' - 'batch_id' - 'raw' - 'xid' - 'identity' - 'doubtful' ORDER BY statement_no, entry_no, detail_no) AS said FROM c GROUP BY c.psp) x), 1, 'the three versions say the same');
 SELECT results_eq($$SELECT statement_no, entry_no, detail_no, status, amount, currency, reversal, booking_date, value_date, end_to_end_id, bank_reference, reference, remittance, counterparty, counterparty_account, code
 	FROM c WHERE psp = 'giro_08' ORDER BY 1, 2, 3$$, $$VALUES
 	(1, 1, 0, 'booked', 237550::bigint, 'EUR', false, '2026-11-20'::date, '2026-11-20'::date, 'po_1A', 'BANK-0001', NULL, 'STRIPE PAYOUT po_1A <November>', 'Stripe Payments & Co', 'DE02120300000000202051', 'PMNT/RCDT/ESCT'),

@@ -79,6 +79,50 @@ SELECT is(pg_temp.import('house', 'csv', pg_temp.csv(:'head', 'payout,tr_5b,-95.
 SELECT is(pg_temp.reconcile('house'), 2::bigint, 'is asked about');
 SELECT results_eq($$SELECT * FROM pg_temp.open('house') o WHERE o LIKE 'payout%'$$, $$VALUES ('payout_twice -/19000')$$, 'though its lines make it');
 
+-- ---------- one line in other words
+
+SELECT payments.create_psp('dialect', 'sandbox');
+SELECT payment_id AS paid FROM payments.create_payment('dialect-1', 10000, 'EUR', psp => 'dialect', payment_method => 'sandbox_ok') \gset
+SELECT c.operation_id, c.attempt FROM payments.claim('d', psp => 'dialect', max => 1) c \gset
+SELECT payments.complete(:'operation_id', :attempt, 200, '{}', convert_to('{"status": "succeeded"}', 'UTF8'));
+SELECT object_id AS charge FROM payments.movement WHERE payment_id = :'paid' AND kind = 'capture' \gset
+SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS today, to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS minute \gset
+SELECT is(pg_temp.import('dialect', 'csv', format(E'kind,psp_object_id,gross,fee,currency,occurred_at\ncharge,%s,100.00,1.00,EUR,%s\n', :'charge', :'minute'))::text, '(1,0,0,f)', 'a charge');
+SELECT pg_temp.reconcile('dialect') >= 0 AS compared;
+SELECT is((SELECT sum(amount) FROM payments.movement WHERE payment_id = :'paid' AND kind = 'fee'), 100::numeric, 'with its fee');
+SELECT is(pg_temp.import('dialect', 'csv', c.content, c.options)::text, '(1,1,1,f)', c.what) FROM (VALUES
+	('with a date for the time', format(E'kind,psp_object_id,gross,fee,currency,occurred_at\ncharge,%s,100.00,1.00,EUR,%s\n', :'charge', :'today'), '{}'::jsonb),
+	('with a number', format(E'kind,entry_id,psp_object_id,gross,fee,currency,occurred_at\ncharge,e99,%s,100.00,1.00,EUR,%s\n', :'charge', :'minute'), '{}'),
+	('by another word', format(E'type,psp_object_id,gross,fee,currency,occurred_at\nsale,%s,100.00,1.00,EUR,%s\n', :'charge', :'minute'), '{"kinds": {"sale": "charge"}}'),
+	('without its fee', format(E'kind,psp_object_id,gross,currency,occurred_at,payout_ref\ncharge,%s,100.00,EUR,%s,po_d\n', :'charge', :'minute'), '{}')) c (what, content, options);
+SELECT is(pg_temp.import('dialect', 'csv', format(E'kind,gross,psp_object_id,fee,currency,occurred_at\ncharge,100.00,%s,1.00,EUR,%s\n', :'charge', :'today'))::text, '(1,1,0,t)', 'asked about once: then it is known');
+SELECT is(pg_temp.reconcile('dialect'), 4::bigint, 'each is asked about');
+SELECT is((SELECT string_agg(DISTINCT kind, ' ') FROM payments.discrepancy WHERE psp = 'dialect' AND status = 'open'), 'doubtful_line', 'and none is a second charge');
+SELECT is((SELECT sum(amount) FROM payments.movement WHERE payment_id = :'paid' AND kind = 'fee'), 100::numeric, 'the fee is booked once');
+SELECT is(pg_temp.import('dialect', 'csv', format(E'kind,psp_object_id,gross,fee,currency,occurred_at\nfee,rent,-1.00,0,EUR,2026-11-%s 10:00Z\n', d))::text, '(1,0,0,f)', 'a fee of one name may come every day: ' || d) FROM unnest(ARRAY[27, 28]) d;
+-- A second charge of one object that the PSP numbers is none in other words: it can be adjusted, and not refunded.
+SELECT is(pg_temp.import('dialect', 'csv', format(E'kind,entry_id,psp_object_id,gross,fee,currency,occurred_at\ncharge,n1,second,7.00,0.50,EUR,%1$s\ncharge,n2,second,7.00,0.50,EUR,%1$s\n', :'minute'))::text, '(2,0,0,f)', 'one object twice, by two numbers');
+SELECT pg_temp.reconcile('dialect') >= 0 AS compared;
+SELECT status FROM payments.resolve_discrepancy((SELECT min(discrepancy_id) FROM payments.discrepancy WHERE psp = 'dialect' AND kind = 'missing_here'), 'create', 'sold by phone', merchant => 'default');
+SELECT pg_temp.reconcile('dialect') >= 0 AS compared;
+SELECT is((SELECT string_agg(DISTINCT concat_ws(' ', d.kind, d.suggestion), ', ') FROM payments.discrepancy d WHERE d.psp = 'dialect' AND d.status = 'open' AND d.theirs = 700), 'duplicate adjust', 'the second is suggested to be adjusted');
+SELECT is(r.status, 'adjust', 'and can be') FROM payments.discrepancy d, payments.resolve_discrepancy(d.discrepancy_id, 'adjust', 'they owe it to us') r WHERE d.psp = 'dialect' AND d.kind = 'duplicate' AND d.status = 'open';
+
+-- About nothing: told from others of its day by its text.
+SELECT payments.create_psp('plain', 'sandbox');
+SELECT is(pg_temp.import('plain', 'csv', E'kind,gross,currency,occurred_at,description\nfee,-5.00,EUR,2026-11-20,SMS package\n')::text, '(1,0,0,f)', 'a fee of a day');
+SELECT is(pg_temp.import('plain', 'csv', E'kind,gross,currency,occurred_at,description\nfee,-5.00,EUR,2026-11-20,Card reader rental\n')::text, '(1,0,1,f)', 'another of that day and amount is not lost, and in doubt');
+SELECT is(pg_temp.import('plain', 'csv', E'kind,description,gross,currency,occurred_at\nfee,SMS package,-5.00,EUR,2026-11-20\n')::text, '(1,1,0,t)', 'the first again is known');
+SELECT is(pg_temp.reconcile('plain'), 1::bigint, 'one is asked about');
+SELECT is((SELECT amount FROM pg_temp.posted('plain')), 1000::bigint, 'and both are booked');
+
+-- Numbers in which card numbers were masked are the same to us, and none.
+SELECT is(pg_temp.import('plain', 'csv', format(E'kind,entry_id,psp_object_id,gross,currency,n\ncharge,%1$s,%1$s,10.00,EUR,%2$s\n', id, n))::text, said, 'a masked number: ' || said)
+FROM (VALUES (1, '4111112345741111', '(1,0,0,f)'), (2, '4111112346161111', '(1,0,1,f)')) v (n, id, said);
+SELECT is(pg_temp.import('plain', 'csv', format(E'kind,entry_id,psp_object_id,gross,currency\ncharge,%1$s,%1$s,11.00,EUR\ncharge,%2$s,%2$s,11.00,EUR\n', '4111112345741111', '4111112346161111'))::text, '(2,0,0,f)', 'two in one file are two');
+SELECT pg_temp.reconcile('plain') >= 0 AS compared;
+SELECT results_eq($$SELECT DISTINCT object_id, suggestion FROM payments.discrepancy WHERE psp = 'plain' AND kind = 'missing_here'$$, $$VALUES (NULL, 'wait')$$, 'nothing is made of a masked number');
+
 -- ---------- an id of its own
 
 SELECT is(pg_temp.import('other', 'csv', E'entry_id,kind,gross,currency,psp_object_id\ne1,fee,-1.00,EUR,x\ne2,fee,-2.00,EUR,y\n')::text, '(2,0,0,f)', 'numbered lines');
@@ -145,20 +189,63 @@ SELECT is(pg_temp.import('giro', 'mt940', pg_temp.csv(replace(replace(replace(re
 SELECT is((SELECT count(*)::int FROM payments.discrepancy d WHERE d.psp = 'giro' AND kind = 'statement_overlap'), 0, 'and none lies across another');
 -- The same account by a statement of both days.
 SELECT is(pg_temp.import('giro', 'mt940', pg_temp.csv(':20:ST\n:25:DE89370400440532013000\n:28C:9\n:60F:C261127EUR0,00\n:61:2611281128C95,00NTRFNONREF//B-1\n:86:PAYOUT po_5\n'
-	':61:2611281128C5,00NTRFNONREF\n:86:no reference\n:62F:C261129EUR100,00\n'))::text, '(2,1,0,f)', 'a statement across others: what has the bank''s reference is known');
+	':61:2611281128C5,00NTRFNONREF\n:86:no reference\n:62F:C261129EUR100,00\n'))::text, '(2,1,1,f)', 'a statement across others: what has the bank''s reference is known');
 SELECT pg_temp.reconcile('giro');
 SELECT results_eq($$SELECT * FROM pg_temp.open('giro') o WHERE o LIKE 'statement%'$$, $$VALUES ('statement_overlap -/500')$$, 'what has none is asked about');
 
-\set camt '<?xml version="1.0" encoding="UTF-8"?><Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.02"><BkToCstmrStmt><GrpHdr><MsgId>M1</MsgId></GrpHdr><Stmt><Id>S1</Id><Acct><Id><IBAN>DE89370400440532013000</IBAN></Id><Ccy>EUR</Ccy></Acct><Bal><Tp><CdOrPrtry><Cd>OPBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">0.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>2026-11-27</Dt></Dt></Bal><Bal><Tp><CdOrPrtry><Cd>CLBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">97.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>2026-11-28</Dt></Dt></Bal><Ntry><Amt Ccy="EUR">95.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts>BOOK</Sts><BookgDt><Dt>2026-11-28</Dt></BookgDt><AcctSvcrRef>B-77</AcctSvcrRef></Ntry><Ntry><Amt Ccy="EUR">2.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts>BOOK</Sts><BookgDt><Dt>2026-11-28</Dt></BookgDt><NtryDtls><TxDtls><RmtInf><Ustrd>part 1</Ustrd></RmtInf></TxDtls><TxDtls><RmtInf><Ustrd>part 2</Ustrd></RmtInf></TxDtls></NtryDtls></Ntry></Stmt></BkToCstmrStmt></Document>'
+\set camt '<?xml version="1.0" encoding="UTF-8"?><Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.02"><BkToCstmrStmt><GrpHdr><MsgId>M1</MsgId></GrpHdr><Stmt><Id>S1</Id><Acct><Id><IBAN>DE02100100100006820101</IBAN></Id><Ccy>EUR</Ccy></Acct><Bal><Tp><CdOrPrtry><Cd>OPBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">0.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>2026-11-27</Dt></Dt></Bal><Bal><Tp><CdOrPrtry><Cd>CLBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">97.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>2026-11-28</Dt></Dt></Bal><Ntry><Amt Ccy="EUR">95.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts>BOOK</Sts><BookgDt><Dt>2026-11-28</Dt></BookgDt><AcctSvcrRef>B-77</AcctSvcrRef></Ntry><Ntry><Amt Ccy="EUR">2.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts>BOOK</Sts><BookgDt><Dt>2026-11-28</Dt></BookgDt><NtryDtls><TxDtls><RmtInf><Ustrd>part 1</Ustrd></RmtInf></TxDtls><TxDtls><RmtInf><Ustrd>part 2</Ustrd></RmtInf></TxDtls></NtryDtls></Ntry></Stmt></BkToCstmrStmt></Document>'
 SELECT is(pg_temp.import('camt', 'camt053', :'camt')::text, '(4,0,0,f)', 'camt.053');
 SELECT is(pg_temp.import('camt', 'camt053', replace(:'camt', 'M1', 'M2'))::text, '(4,4,0,t)', 'delivered again as another message');
 SELECT is((SELECT string_agg(format('%s.%s %s', entry_no, detail_no, repeated), ', ' ORDER BY b.batch_id, entry_no, detail_no) FROM payments.bank_entry e JOIN payments.settlement_batch b USING (batch_id) WHERE b.psp = 'camt'),
 	'1.0 f, 2.0 f, 2.1 f, 2.2 f, 1.0 t, 2.0 t, 2.1 t, 2.2 t', 'with the transactions of its bookings');
-SELECT is(pg_temp.import('camt', 'camt053', replace(replace(:'camt', 'M1', 'M3'), '<Id>S1', '<Id>S2'))::text, '(4,1,0,f)', 'as another statement: the entry with the bank''s reference is known');
+SELECT is(pg_temp.import('camt', 'camt053', replace(replace(:'camt', 'M1', 'M3'), '<Id>S1', '<Id>S2'))::text, '(4,1,3,f)', 'as another statement: the entry with the bank''s reference is known');
 SELECT pg_temp.reconcile('camt');
 SELECT results_eq($$SELECT * FROM pg_temp.open('camt') o WHERE o LIKE 'statement%'$$, $$VALUES ('statement_overlap -/200')$$, 'and it is said that it begins where the other did');
-SELECT is(pg_temp.import('camt', 'mt940', pg_temp.csv(':20:ST\n:25:DE89370400440532013000\n:28C:1/1\n:60F:C261127EUR0,00\n:61:2611281128C95,00NTRFNONREF//B-77\n:86:other words\n:62F:C261128EUR95,00\n'))::text,
+SELECT is(pg_temp.import('camt', 'mt940', pg_temp.csv(':20:ST\n:25:DE02100100100006820101\n:28C:1/1\n:60F:C261127EUR0,00\n:61:2611281128C95,00NTRFNONREF//B-77\n:86:other words\n:62F:C261128EUR95,00\n'))::text,
 	'(1,1,0,t)', 'the same entry by MT940');
+
+-- A bank that gives all of its entries one reference, and two pages of a day.
+CREATE FUNCTION pg_temp.page(bank text, iban text, number text, opened text, closed text, entries text) RETURNS pg_temp.answer LANGUAGE sql AS $$
+	SELECT pg_temp.import($1, 'mt940', format(E':20:ST\n:25:%s\n:28C:%s\n:60F:C%s\n%s:62F:C%s\n', $2, $3, $4, $6, $5))
+$$;
+\set one ':61:2611281128C10,00NTRFNONREF//0000000000\n:86:PAYOUT po_a\n'
+\set two ':61:2611281128C10,00NTRFNONREF//0000000000\n:86:PAYOUT po_b\n'
+SELECT payments.create_psp('pages', 'sandbox');
+SELECT is(pg_temp.import('pages', 'csv', E'kind,entry_id,gross,currency,occurred_at,payout_ref\npayout,a,-10.00,EUR,2026-11-28,po_a\npayout,b,-10.00,EUR,2026-11-28,po_b\npayout,c,-10.00,EUR,2026-11-28,po_c\n')::text, '(3,0,0,f)', 'three payouts');
+SELECT is(pg_temp.page('post', 'DE75512108001245126199', '7/1', '261127EUR0,00', '261128EUR10,00', pg_temp.csv(:'one'))::text, '(1,0,0,f)', 'the first page');
+SELECT is(pg_temp.page('post', 'DE75512108001245126199', '7/2', '261128EUR10,00', '261128EUR20,00', pg_temp.csv(:'two'))::text, '(1,0,0,f)', 'on the second an entry with the same reference, amount and day is another: the balances say so');
+SELECT is(pg_temp.page('post', 'DE75512108001245126199', '7/2', '261128EUR10,00', '261128EUR20,00', E'\n' || pg_temp.csv(:'two'))::text, '(1,1,0,t)', 'the second page again is known');
+SELECT is(pg_temp.page('post', 'DE75512108001245126199', '7', '261127EUR0,00', '261128EUR20,00', pg_temp.csv(:'one', :'two'))::text, '(2,1,1,f)', 'both pages as one: held, since they lie across others');
+SELECT is(pg_temp.page('post', 'DE75512108001245126199', '7/9', '261128EUR50,00', '261128EUR60,00', pg_temp.csv(replace(:'one', 'po_a', 'po_c')))::text, '(1,0,1,f)', 'of a page that follows none it may be the first one: in doubt');
+SELECT pg_temp.reconcile('post');
+SELECT results_eq($$SELECT payout_ref, at_bank FROM payments.payout_status WHERE psp = 'pages' ORDER BY 1$$, $$VALUES ('po_a', 1000::bigint), ('po_b', 1000), ('po_c', 0)$$, 'what is in doubt is matched with nothing');
+SELECT results_eq($$SELECT * FROM pg_temp.open('post')$$, $$VALUES ('doubtful_line -/1000'), ('statement_overlap -/1000')$$, 'and asked about');
+SELECT is(status, 'accept', 'one is said to be another') FROM payments.resolve_discrepancy((SELECT discrepancy_id FROM payments.discrepancy WHERE psp = 'post' AND kind = 'doubtful_line'), 'accept', 'it is on the paper');
+SELECT is(status, 'ignore', 'the other to be the same') FROM payments.resolve_discrepancy((SELECT discrepancy_id FROM payments.discrepancy WHERE psp = 'post' AND kind = 'statement_overlap'), 'ignore', 'two pages printed as one');
+SELECT is(pg_temp.reconcile('post'), 0::bigint, 'nothing is open');
+SELECT is((SELECT sum(at_bank) FROM payments.payout_status WHERE psp = 'pages'), 3000::numeric, 'each payout is at the bank, once');
+
+-- One day in two dialects: under numbers that look like pages of one statement, and with the opening balance dated by the evening before.
+\set day '<?xml version="1.0" encoding="UTF-8"?><Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.02"><BkToCstmrStmt><Stmt><Id>1</Id><Acct><Id><IBAN>IBAN</IBAN></Id><Ccy>EUR</Ccy></Acct><Bal><Tp><CdOrPrtry><Cd>OPBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">0.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>2026-11-28</Dt></Dt></Bal><Bal><Tp><CdOrPrtry><Cd>CLBD</Cd></CdOrPrtry></Tp><Amt Ccy="EUR">10.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt><Dt>2026-11-28</Dt></Dt></Bal><Ntry><Amt Ccy="EUR">10.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts>BOOK</Sts><BookgDt><Dt>2026-11-28</Dt></BookgDt><AcctSvcrRef>2026112800077</AcctSvcrRef></Ntry></Stmt></BkToCstmrStmt></Document>'
+SELECT is(pg_temp.page('both', 'DE12500105170648489890', '1/1', '261127EUR0,00', '261128EUR10,00', pg_temp.csv(:'one'))::text, '(1,0,0,f)', 'a day by MT940');
+SELECT is(pg_temp.import('both', 'camt053', replace(:'day', 'IBAN<', 'DE12500105170648489890<'))::text, '(1,0,1,f)', 'the same by camt.053 is in doubt');
+SELECT is(pg_temp.import('both', 'camt053', replace(replace(replace(replace(:'day', 'IBAN<', 'DE12500105170648489890<'), '2026-11-28', '2026-11-29'), '>10.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt>', '>20.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Dt>'), '"EUR">0.00', '"EUR">10.00'))::text,
+	'(1,0,0,f)', 'the next day by camt.053 is not');
+
+-- An account under a second name.
+SELECT is(pg_temp.page('alias', 'DE12500105170648489890', '1/1', '261127EUR0,00', '261128EUR10,00', pg_temp.csv(:'one'))::text, '(1,0,1,f)', 'the same account under another name');
+SELECT is(pg_temp.page('alias', 'DE12500105170648489890', '2/1', '261130EUR10,00', '261130EUR20,00', replace(pg_temp.csv(:'one'), '1128', '1130'))::text, '(1,0,1,f)', 'on another day as well');
+SELECT pg_temp.reconcile('alias');
+SELECT is(status, 'accept', 'until a person says that it may') FROM payments.resolve_discrepancy((SELECT max(discrepancy_id) FROM payments.discrepancy WHERE psp = 'alias'), 'accept', 'moved to another name');
+SELECT is(pg_temp.page('alias', 'DE12500105170648489890', '3/1', '261201EUR20,00', '261201EUR30,00', replace(pg_temp.csv(:'one'), '1128', '1201'))::text, '(1,0,0,f)', 'then it is a name of the account');
+SELECT is(pg_temp.page('both', 'DE12500105170648489890', '5/1', '261202EUR30,00', '261202EUR40,00', replace(pg_temp.csv(:'one'), '1128', '1202'))::text, '(1,0,0,f)', 'as the first is');
+
+-- References in which card numbers were masked are the same to us, and none.
+\set first '4111112345741111'
+\set second '4111112346161111'
+SELECT is(pg_temp.page('masked', 'DE91100000000123456789', n || '/1', opened, closed, pg_temp.csv(':61:2611281128C10,00NTRFNONREF//', ref, '\n:86:order\n'))::text, '(1,0,0,f)', 'a reference with a card number in it')
+FROM (VALUES (1, '261128EUR0,00', '261128EUR10,00', :'first'), (2, '261128EUR10,00', '261128EUR20,00', :'second')) v (n, opened, closed, ref);
+SELECT is(pg_temp.page('masked', 'DE91100000000123456789', '2/1', '261128EUR10,00', '261128EUR20,00', pg_temp.csv('\n:61:2611281128C10,00NTRFNONREF//', :'second', '\n:86:order\n'))::text, '(1,1,0,t)', 'again: known by all that it says');
 
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'check() holds');
 SELECT * FROM finish();

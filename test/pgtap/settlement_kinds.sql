@@ -191,7 +191,7 @@ SELECT is(payments._bank_code_is_other(c.code), c.other, format('%s: %s', c.code
 	('ACMT/MCOP/INTR', true), ('PMNT/MCOP/CHRG', true), ('LDAS/FTLN/PPAY', true), ('SECU/SETT/TRAD', true), ('', false)) c (code, other);
 SELECT lives_ok(format($$SELECT payments.import_settlement('adyen', 'csv', E'kind,entry_id,psp_object_id,gross,currency,occurred_at,payout_ref\npayout,p1,tr_1,-12.00,EUR,%s,po_12\n')$$, to_char(now() - interval '1 day', 'YYYY-MM-DD')), 'a payout of twelve');
 CREATE FUNCTION pg_temp.bank(mark text, code text, ref text) RETURNS bigint LANGUAGE sql AS $$
-	SELECT payments.import_settlement('bank_' || lower(code), 'mt940', format(E':20:ST\n:25:DE89\n:28C:1\n:60F:C%1$sEUR0,00\n:61:%1$s%2$s12,00%3$sNONREF//%4$s\n:62F:C%1$sEUR12,00\n', to_char(now(), 'YYMMDD'), mark, code, ref));
+	SELECT payments.import_settlement('bank_' || lower(code), 'mt940', format(E':20:ST\n:25:DE89%3$s\n:28C:1\n:60F:C%1$sEUR0,00\n:61:%1$s%2$s12,00%3$sNONREF//%4$s\n:62F:C%1$sEUR12,00\n', to_char(now(), 'YYMMDD'), mark, code, ref));
 	SELECT FROM payments.reconcile('bank_' || lower(code));
 	SELECT count(*) FROM payments.bank_match
 $$;

@@ -201,7 +201,7 @@ payments.secrets_file = '{secrets}'
         self.sql('SELECT payments.stop_worker()')
         self.control(faults={'delay_ms': 1000})
         self.sql(f"""SELECT count(*) FROM generate_series(1, {n}) i,
-                     LATERAL payments.create_payment('slow' || i || clock_timestamp(), 1050, 'EUR', payment_method => 'pm_card_visa', psp => 'stripe')""")
+                     LATERAL payments.create_payment('slow' || i || 'x' || clock_timestamp(), 1050, 'EUR', payment_method => 'pm_card_visa', psp => 'stripe')""")
         started = time.time()
         self.sql('SELECT payments.start_worker()')
         self.drained()
@@ -215,7 +215,7 @@ payments.secrets_file = '{secrets}'
         self.sql("CREATE TABLE IF NOT EXISTS latency_seen (ref text, committed timestamptz)")
         n = max(int(100 * self.scale), 10)
         for i in range(n):
-            self.sql(f"SELECT payments.create_payment('lat{i}' || clock_timestamp(), 1050, 'EUR', payment_method => 'pm_card_visa', psp => 'stripe')")
+            self.sql(f"SELECT payments.create_payment('lat{i}x' || clock_timestamp(), 1050, 'EUR', payment_method => 'pm_card_visa', psp => 'stripe')")
             self.wait('SELECT count(*) FROM payments.queue', '0')
         committed = dict(line.split('|') for line in self.sql(
             """SELECT o.psp_ref, extract(epoch FROM pg_xact_commit_timestamp(s.xmin))

@@ -89,9 +89,9 @@ def post(bench):
     hot = bench.sql("SELECT payments.create_account('bench hot', 'EUR', 'income', hot => true)")
     pick = f"\\set d random({first}, {first + ACCOUNTS - 1})\n\\set c random({first}, {first + ACCOUNTS - 2})\n"
     random = file(bench, 'post.sql', pick + 'SELECT payments.post(:d, :c + (:c >= :d)::int, 5);\n')
-    # With a digit behind letters a number is no card's: one in some hundred would be.
-    keyed = file(bench, 'keyed.sql', pick + '\\set r random(1, 1000000000000000)\n'
-                 "SELECT payments.post(:d, :c + (:c >= :d)::int, 5, reference => 'r' || :r || 'b1');\n")
+    # Of longer numbers some would be a card's.
+    keyed = file(bench, 'keyed.sql', pick + '\\set r random(1, 1000000000)\n\\set s random(1, 1000000)\n'
+                 "SELECT payments.post(:d, :c + (:c >= :d)::int, 5, reference => 'r' || :r || 's' || :s);\n")
     into_hot = file(bench, 'hot.sql', pick + f'SELECT payments.post(:d, {hot}, 5);\n')
     figures = {random: [], keyed: [], into_hot: []}
     tpcb = []

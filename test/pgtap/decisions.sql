@@ -168,7 +168,7 @@ EXCEPTION WHEN OTHERS THEN
 	RETURN hint;
 END
 $$;
-SELECT matches(pg_temp.hint(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''ch_made'')', :'op')), 'Stripe calls a payment pi_.*not the charge \(ch_', 'and it says which of those on the page it is');
+SELECT matches(pg_temp.hint(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''ch_made'')', :'op')), 'Stripe calls a payment pi_.*not the charge [(]ch_', 'and it says which of those on the page it is');
 SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_early'')', :'op'), 'PY006', 'psp_object_id belongs to another payment', 'nor another payment''s');
 SELECT lives_ok(format('SELECT payments.decide_operation(%L, ''succeeded'', ''on the dashboard'', ''pi_made'')', :'op'), 'it was made');
 SELECT is(pg_temp.state(:'id') || '; ' || pg_temp.books(:'id'), 'succeeded: charge succeeded; capture 1000', 'it has succeeded, and is booked');

@@ -548,6 +548,7 @@ give_up_multi(void)
 		PayTransfer *transfer = dlist_container(PayTransfer, node, dlist_head_node(&running));
 
 		curl_multi_remove_handle(multi, transfer->easy);
+		transfer->lacking = ENOMEM;
 		finish(transfer, CURLE_OUT_OF_MEMORY);
 	}
 	curl_multi_cleanup(multi);

@@ -105,7 +105,7 @@ serve_echo(int connection, const char *request)
 	int			bytes;
 
 	bytes = snprintf(body, sizeof(body), "you sent %.*s, and again %.*s!", (int) strcspn(secret, "\r"), secret, (int) strcspn(secret, "\r"), secret);
-	bytes = snprintf(answer, sizeof(answer), "HTTP/1.1 401 No\r\nContent-Length: %d\r\nRequest-Id: %.*s\r\nX-Other: other\r\n\r\n%s", bytes, (int) strcspn(secret, "\r"), secret, body);
+	bytes = snprintf(answer, sizeof(answer), "HTTP/1.1 401 No\r\nContent-Length: %d\r\nConnection: close\r\nRequest-Id: %.*s\r\nX-Other: other\r\n\r\n%s", bytes, (int) strcspn(secret, "\r"), secret, body);
 	if (write(connection, answer, bytes) != bytes)
 		abort();
 }

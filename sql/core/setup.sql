@@ -127,7 +127,9 @@ BEGIN
 		OR to_regclass('payments.psp') IS NULL THEN
 		RETURN false;
 	END IF;
-	RETURN EXISTS (SELECT FROM payments.installation i WHERE i.script = payments._setup_script())
+	RETURN EXISTS (
+			SELECT FROM payments.installation i WHERE i.script = payments._setup_script() AND i.made IS NOT NULL
+		)
 		AND NOT EXISTS (SELECT FROM payments._setup_differs())
 		AND NOT EXISTS (SELECT FROM payments._guards_off())
 		AND NOT EXISTS (SELECT FROM payments._catalog_differs())
@@ -182,7 +184,7 @@ CREATE FUNCTION payments._check_setup()
 	FROM (
 		SELECT count(*) AS runs
 		FROM payments.installation i
-		WHERE i.script = payments._setup_script()
+		WHERE i.script = payments._setup_script() AND i.made IS NOT NULL
 	) r
 	CROSS JOIN LATERAL payments._violation('setup() has been run for this version', 1 - r.runs,
 		CASE r.runs

@@ -63,7 +63,7 @@ BEGIN
 		RETURN QUERY EXECUTE format(
 			'SELECT %L::text, count(*),
 				md5(coalesce(string_agg(x.line, chr(10) ORDER BY x.line COLLATE "C"), ''''))
-			FROM (SELECT (to_jsonb(r) - ''added_at'')::text AS line FROM payments.%I r WHERE r.builtin) x', t, t);
+			FROM (SELECT (to_jsonb(r) - ARRAY[''added_at'', ''written_by''])::text AS line FROM payments.%I r WHERE r.builtin) x', t, t);
 	END LOOP;
 	RETURN QUERY
 	SELECT 'transition', count(*), md5(coalesce(string_agg(x.line, chr(10) ORDER BY x.line COLLATE "C"), ''))

@@ -197,25 +197,25 @@ foreach my $sql (@allowed)
 
 # ---------- setup() has the guard lifted, but not for what others have put in its way
 $node->safe_psql('postgres', q{
-	CREATE FUNCTION payments.undo() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN ALTER TABLE payments.posting DISABLE TRIGGER ALL; RETURN true; END';
-	CREATE FUNCTION payments.undo_after() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM payments.undo(); RETURN NULL; END';
-	CREATE FUNCTION payments.is_small(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END'});
+	CREATE FUNCTION public.undo() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN ALTER TABLE payments.posting DISABLE TRIGGER ALL; RETURN true; END';
+	CREATE FUNCTION public.undo_after() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM public.undo(); RETURN NULL; END';
+	CREATE FUNCTION public.is_small(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END'});
 foreach my $sql (
-	'CREATE TRIGGER undo AFTER INSERT ON payments.merchant EXECUTE FUNCTION payments.undo_after()',
-	'ALTER TABLE payments.merchant ADD CHECK (payments.undo()) NOT VALID',
+	'CREATE TRIGGER undo AFTER INSERT ON payments.merchant EXECUTE FUNCTION public.undo_after()',
+	'ALTER TABLE payments.merchant ADD CHECK (public.undo()) NOT VALID',
 	# Called by the planner, before anything runs.
-	q{CREATE INDEX ON payments.merchant (app_role) WHERE payments.is_small(1);
-		CREATE OR REPLACE FUNCTION payments.is_small(int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT payments.undo()'},
+	q{CREATE INDEX ON payments.merchant (app_role) WHERE public.is_small(1);
+		CREATE OR REPLACE FUNCTION public.is_small(int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT public.undo()'},
 	# Somebody else's error is not ours.
-	q{CREATE FUNCTION payments.undo_twice() RETURNS trigger LANGUAGE plpgsql AS
-		'BEGIN BEGIN PERFORM 1 / 0; EXCEPTION WHEN OTHERS THEN NULL; END; PERFORM payments.undo(); RETURN NULL; END';
-		CREATE TRIGGER undo AFTER INSERT ON payments.merchant EXECUTE FUNCTION payments.undo_twice()})
+	q{CREATE FUNCTION public.undo_twice() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN BEGIN PERFORM 1 / 0; EXCEPTION WHEN OTHERS THEN NULL; END; PERFORM public.undo(); RETURN NULL; END';
+		CREATE TRIGGER undo AFTER INSERT ON payments.merchant EXECUTE FUNCTION public.undo_twice()})
 {
 	like(sqlstate($node, "BEGIN; $sql; UPDATE payments.installation SET script = 'x'; SELECT payments.setup(); ROLLBACK"), qr/^PY012$/,
 		"setup() does not do for others: $sql");
 }
 is(sqlstate($node, 'SET ROLE payments_owner; ALTER TABLE payments.posting DISABLE TRIGGER ALL'), 'PY012', 'nor is it lifted afterwards');
-$node->safe_psql('postgres', 'DROP FUNCTION payments.undo_after(), payments.undo(), payments.is_small(int)');
+$node->safe_psql('postgres', 'DROP FUNCTION public.undo_after(), public.undo(), public.is_small(int)');
 
 # ---------- and says so
 is(value($node, q{SELECT w.unguarded, c.ok, c.sample FROM payments.worker_status w, payments.check() c WHERE c.invariant = 'DDL is guarded, or here is why not'}), '|t|', 'DDL is guarded here');

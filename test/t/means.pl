@@ -72,7 +72,7 @@ $node->stop;
 	sub url { return $_[0]{url} }
 }
 # Few files of the server's own: those it would close for others, who then lack nothing.
-$node = new_payments_node('less', conf => "payments.lease = '1 h'\nmax_files_per_process = 64");
+$node = new_payments_node('less', conf => "payments.lease = '1 h'\npayments.psp_hosts = 'psp.invalid'\nmax_files_per_process = 64");
 $log_from = -s $node->logfile;
 fast_schedules($node, schedules => ['not_sent'], tries => 1);
 my $other = start_peer(faults => [ { fault => 'hold' } ]);

@@ -13,7 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils ();
 use Test::More;
 
-my $node = new_payments_node('no_name');
+my $node = new_payments_node('no_name', conf => "payments.psp_hosts = 'psp.invalid'");
 my $peer = start_peer();
 create_stripe_psp($node, $peer);
 fast_schedules($node, tries => 2);

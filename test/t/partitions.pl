@@ -127,6 +127,7 @@ $answers = value($node, $ANSWERS);
 
 # ---------- retired, while others post and an old snapshot reads
 set_clock('2024-04-15');
+ok(wait_until($node, q{SELECT to_regclass('payments.posting_2024_07') IS NOT NULL}, 't'), 'the worker makes months ahead before');
 my $old = $node->background_psql('postgres', on_error_stop => 0);
 $old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM payments.merchant');
 @sessions = many_sessions($node, 5, sub {

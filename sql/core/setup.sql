@@ -27,8 +27,11 @@ $$;
 COMMENT ON FUNCTION payments._setup_made() IS 'Internal: what setup() of this version has written down; null when another one was here last.';
 
 -- By their definitions, as the server writes them: of two things of one name one may do nothing.
+-- What it writes depends on these settings.
 CREATE FUNCTION payments._setup_found() RETURNS SETOF text
-	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
+	SET intervalstyle = 'postgres' SET extra_float_digits = 1 SET quote_all_identifiers = off
+	SET bytea_output = 'hex' AS $$
 	WITH class AS MATERIALIZED (
 		SELECT c.*
 		FROM pg_class c

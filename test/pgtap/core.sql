@@ -101,5 +101,13 @@ SELECT is(xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM 
 INSERT INTO payments.currency (currency, exponent, name) VALUES ('ZZZ', 2, 'of ours');
 SELECT is((SELECT builtin FROM payments.currency WHERE currency = 'ZZZ'), false, 'as whoever inserts one sees');
 
+-- What setup() has made is the same, however a session has things written.
+SET LOCAL timezone = 'Asia/Tokyo';
+SET LOCAL datestyle = 'German';
+SET LOCAL intervalstyle = 'sql_standard';
+SET LOCAL quote_all_identifiers = on;
+SET LOCAL bytea_output = 'escape';
+SELECT is_empty('SELECT line FROM payments._setup_differs()', 'however definitions are written');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -131,7 +131,8 @@ BEGIN
 		RETURN false;
 	END IF;
 	RETURN EXISTS (
-			SELECT FROM payments.installation i WHERE i.script = payments._setup_script() AND i.made IS NOT NULL
+			SELECT FROM payments.installation i
+			WHERE i.script = payments._setup_script() AND i.made IS NOT NULL
 		)
 		AND NOT EXISTS (SELECT FROM payments._setup_differs())
 		AND NOT EXISTS (SELECT FROM payments._guards_off())

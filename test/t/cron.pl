@@ -89,7 +89,8 @@ is(as_jobs($workers, 'SELECT DISTINCT action FROM payments.schedule_jobs()'), 'u
 as_jobs($connections, 'SELECT * FROM payments.schedule_jobs()');
 $workers->safe_psql('postgres', q{
 	INSERT INTO payments.job (job, schedule, command, builtin) VALUES ('check', '18 3 * * *', 'payments.check', false);
-	INSERT INTO payments.job (job, schedule, command, enabled, builtin) VALUES ('verify', '18 3 * * *', 'payments.check', false, false);
+	INSERT INTO payments.job (job, schedule, command, arguments, catch_up, max_steps, enabled, builtin)
+		SELECT job, '18 3 * * *', command, arguments, catch_up, max_steps, false, false FROM payments.job WHERE job = 'verify';
 	UPDATE cron.job SET active = false WHERE jobname = 'payments:postgres:verify_all';
 	UPDATE cron.job SET database = 'the shop' WHERE jobname = 'payments:postgres:seal_blocks';
 });

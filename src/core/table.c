@@ -72,14 +72,14 @@ static const PayTable tables[] = {
 		.projection = {"status", "generation", "attempts", "key_used_at", "psp_object_id", "failure_code", "failure_message", "completed_at",
 			"source"},
 		.words = {
-			{"kind", {"charge", "authorize", "capture", "void", "refund", "payout"}},
+			{"kind", {"charge", "authorize", "capture", "void", "refund", "payout", "expire"}},
 			{"status", {"initiated", "processing", "requires_action", "awaiting_retry", "in_doubt", "succeeded", "failed", "cancelled"}}},
 		.seal_key = {{"operation_id", "uuid"}}, .app_reads = true, .merchant_by = "payment_id", .merchant_in = "payment"},
 	{.name = "partition_retired", .rows = PAY_ROWS_APPEND_ONLY, .own_guard = "guard_retired",
 		.seal_key = {{"table_name", "text"}, {"from_time", "timestamptz"}}},
 	{.name = "payment", .rows = PAY_ROWS_FACTS,
 		.projection = {"status", "seq", "status_hash", "updated_at", "authorized", "capture_pending", "captured", "refund_pending", "refunded",
-			"disputed", "psp_payment_id", "next_action_url", "failure_code", "failure_message"},
+			"disputed", "released", "capture_before", "psp_payment_id", "next_action_url", "failure_code", "failure_message"},
 		.words = {
 			{"kind", {"purchase", "topup", "withdrawal", "transfer"}},
 			{"capture", {"automatic", "manual"}},

@@ -10,7 +10,6 @@
 #include "psp/psp.h"
 
 #include "base/address.h"
-#include "psp/scheme.h"
 
 static const PayAdapter *const adapters[] = {
 #define PAY_ADAPTER(NAME) &pay_adapter_##NAME,
@@ -129,48 +128,6 @@ is_word(char c)
 }
 
 /* ---------- requests and answers ---------- */
-
-void
-pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,
-				const char *psp_key, PayHeaders *headers)
-{
-	memset(headers, 0, sizeof(PayHeaders));
-	if (credentials && adapter->scheme)
-		pay_scheme_authorize(adapter->scheme, request, credentials, headers);
-	else if (credentials)
-		adapter->authorize(request, credentials, headers);
-	headers->n_secret = headers->n;
-	if (psp_key && adapter->key_header)
-		pay_headers_add(headers, adapter->key_header, psp_key);
-	if (request->content_type)
-		pay_headers_add(headers, "Content-Type", request->content_type);
-	for (const char *const *fixed = adapter->headers; fixed && *fixed; fixed++)
-	{
-		Assert(headers->n < PAY_HEADERS_MAX);
-		headers->list[headers->n++] = pstrdup(*fixed);
-	}
-}
-
-void
-pay_psp_read_header(const PayAdapter *adapter, const PayHeader *header, PayAnswer *answer)
-{
-	if (adapter->scheme)
-		pay_scheme_read_header(adapter->scheme, header, answer);
-	else if (adapter->read_header)
-		adapter->read_header(header, answer);
-}
-
-bool
-pay_psp_sends_events(const PayAdapter *adapter)
-{
-	return adapter->scheme ? adapter->scheme->verify != PAY_VERIFY_NOTHING : adapter->verify != NULL;
-}
-
-PayVerdict
-pay_psp_verify(const PayAdapter *adapter, PayInbound *inbound, const char *const *secrets, int64 now)
-{
-	return adapter->scheme ? pay_scheme_verify(adapter->scheme, inbound, secrets, now) : adapter->verify(inbound, secrets, now);
-}
 
 void
 pay_headers_add(PayHeaders *headers, const char *name, const char *value)

@@ -350,7 +350,7 @@ extern void pay_psp_mask_secrets(char *text);
 extern void pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,
 							const char *psp_key, PayHeaders *headers);
 extern void pay_headers_add(PayHeaders *headers, const char *name, const char *value);
-/* The questions of an adapter that a scheme may answer. */
+/* The same of other questions that a scheme may answer; it does in psp/scheme.c. */
 extern void pay_psp_read_header(const PayAdapter *adapter, const PayHeader *header, PayAnswer *answer);
 extern bool pay_psp_sends_events(const PayAdapter *adapter);
 extern PayVerdict pay_psp_verify(const PayAdapter *adapter, PayInbound *inbound, const char *const *secrets, int64 now);

@@ -40,13 +40,62 @@ static const PaySignature standard = {
 static char *sign(const PaySignature *signature, const char *key, size_t key_bytes, const Signed *what);
 static int	expand(const char *over, const Signed *what, PayChunk *chunks);
 static bool is_named(const char **at, const char *name, PayChunk *chunk, const char *value, size_t bytes);
-static PayVerdict verify(const PaySignature *signature, bool standard_key, PayInbound *inbound, const char *const *secrets, int64 now);
+static void authorize(const PayScheme *scheme, const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
+static void read_header(const PayScheme *scheme, const PayHeader *header, PayAnswer *answer);
+static PayVerdict verify(const PayScheme *scheme, PayInbound *inbound, const char *const *secrets, int64 now);
+static PayVerdict verify_signature(const PaySignature *signature, bool standard_key, PayInbound *inbound, const char *const *secrets, int64 now);
 static bool holds(const char *list, const char *expected, const PaySignature *signature, bool several);
 static const char *key_of(const char *secret, bool standard_key, size_t *bytes);
 static char *base64(const void *data, int bytes);
 
+/* ---------- the questions of an adapter that a scheme may answer ---------- */
+
 void
-pay_scheme_authorize(const PayScheme *scheme, const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers)
+pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,
+				const char *psp_key, PayHeaders *headers)
+{
+	memset(headers, 0, sizeof(PayHeaders));
+	if (credentials && adapter->scheme)
+		authorize(adapter->scheme, request, credentials, headers);
+	else if (credentials)
+		adapter->authorize(request, credentials, headers);
+	headers->n_secret = headers->n;
+	if (psp_key && adapter->key_header)
+		pay_headers_add(headers, adapter->key_header, psp_key);
+	if (request->content_type)
+		pay_headers_add(headers, "Content-Type", request->content_type);
+	for (const char *const *fixed = adapter->headers; fixed && *fixed; fixed++)
+	{
+		Assert(headers->n < PAY_HEADERS_MAX);
+		headers->list[headers->n++] = pstrdup(*fixed);
+	}
+}
+
+void
+pay_psp_read_header(const PayAdapter *adapter, const PayHeader *header, PayAnswer *answer)
+{
+	if (adapter->scheme)
+		read_header(adapter->scheme, header, answer);
+	else if (adapter->read_header)
+		adapter->read_header(header, answer);
+}
+
+bool
+pay_psp_sends_events(const PayAdapter *adapter)
+{
+	return adapter->scheme ? adapter->scheme->verify != PAY_VERIFY_NOTHING : adapter->verify != NULL;
+}
+
+PayVerdict
+pay_psp_verify(const PayAdapter *adapter, PayInbound *inbound, const char *const *secrets, int64 now)
+{
+	return adapter->scheme ? verify(adapter->scheme, inbound, secrets, now) : adapter->verify(inbound, secrets, now);
+}
+
+/* ---------- how it answers them ---------- */
+
+static void
+authorize(const PayScheme *scheme, const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers)
 {
 	const char *secret = credentials->secret;
 	const PaySignature *signature = &scheme->request;
@@ -75,15 +124,15 @@ pay_scheme_authorize(const PayScheme *scheme, const PayRequest *request, const P
 	}
 }
 
-void
-pay_scheme_read_header(const PayScheme *scheme, const PayHeader *header, PayAnswer *answer)
+static void
+read_header(const PayScheme *scheme, const PayHeader *header, PayAnswer *answer)
 {
 	if (scheme->request_id_header && pay_header_is(header, scheme->request_id_header))
 		pay_copy_printable(answer->request_id, sizeof(answer->request_id), header->value, header->value_bytes);
 }
 
-PayVerdict
-pay_scheme_verify(const PayScheme *scheme, PayInbound *inbound, const char *const *secrets, int64 now)
+static PayVerdict
+verify(const PayScheme *scheme, PayInbound *inbound, const char *const *secrets, int64 now)
 {
 	switch (scheme->verify)
 	{
@@ -92,15 +141,15 @@ pay_scheme_verify(const PayScheme *scheme, PayInbound *inbound, const char *cons
 		case PAY_VERIFY_ASK:
 			return PAY_VERDICT_ASK_PSP;
 		case PAY_VERIFY_SIGNATURE:
-			return verify(&scheme->event, false, inbound, secrets, now);
+			return verify_signature(&scheme->event, false, inbound, secrets, now);
 		case PAY_VERIFY_STANDARD:
-			return verify(&standard, true, inbound, secrets, now);
+			return verify_signature(&standard, true, inbound, secrets, now);
 	}
 	return PAY_VERDICT_WRONG;
 }
 
 static PayVerdict
-verify(const PaySignature *signature, bool standard_key, PayInbound *inbound, const char *const *secrets, int64 now)
+verify_signature(const PaySignature *signature, bool standard_key, PayInbound *inbound, const char *const *secrets, int64 now)
 {
 	const char *given = pay_inbound_header(inbound, signature->header);
 	const char *sent = given && signature->time_header ? pay_inbound_header(inbound, signature->time_header) : "";

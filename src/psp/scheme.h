@@ -47,11 +47,6 @@ typedef struct PayScheme
 	const char *request_id_header;	/* the PSP's id of a request, in lower case; NULL: none */
 } PayScheme;
 
-/* The questions of PayAdapter. */
-extern void pay_scheme_authorize(const PayScheme *scheme, const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
-extern void pay_scheme_read_header(const PayScheme *scheme, const PayHeader *header, PayAnswer *answer);
-extern PayVerdict pay_scheme_verify(const PayScheme *scheme, PayInbound *inbound, const char *const *secrets, int64 now);
-
 /* Does the template name nothing but what it may? */
 extern bool pay_scheme_template_is_good(const char *over, bool of_event);
 /* For whoever plays the PSP: the headers that an event of it has, for such a body and time, NULL-terminated "name: value". */

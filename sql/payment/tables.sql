@@ -115,7 +115,7 @@ CREATE TABLE IF NOT EXISTS payments.operation (
 	failure_message text,
 	completed_at timestamptz,
 	source text,
-	keep_rest boolean NOT NULL DEFAULT false
+	final boolean NOT NULL DEFAULT true
 ) WITH (fillfactor = 80);
 
 CREATE INDEX IF NOT EXISTS operation_payment ON payments.operation (payment_id);
@@ -140,7 +140,7 @@ COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the las
 COMMENT ON COLUMN payments.operation.failure_message IS 'the PSP''s words to it, for people';
 COMMENT ON COLUMN payments.operation.completed_at IS 'when it succeeded, failed or was cancelled; null: open';
 COMMENT ON COLUMN payments.operation.source IS 'who said how it ended: client, answer, inquiry, webhook, settlement or person; null: open';
-COMMENT ON COLUMN payments.operation.keep_rest IS 'of a capture: what it leaves stays authorized, for further ones';
+COMMENT ON COLUMN payments.operation.final IS 'of a capture: what it leaves is released; false: it stays authorized, for further ones';
 
 CREATE TABLE IF NOT EXISTS payments.payment_status (
 	payment_id uuid NOT NULL,

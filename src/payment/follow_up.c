@@ -123,7 +123,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 		{"payment_id", pay_uuid_text(&f->payment_id)},
 		{"amount", f->amount_given ? psprintf(INT64_FORMAT, f->amount) : NULL},
 		{"reason", f->reason},
-		{"keep_rest", f->keep_rest ? "true" : "false"},
+		{"final", f->keep_rest ? "false" : "true"},
 	};
 
 	pay_verb_check_key(f->key);

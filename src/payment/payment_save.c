@@ -200,7 +200,7 @@ save_payments(PayPayments *set)
 
 static PayStmt insert_operation = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.operation (operation_id, payment_id, kind, amount, currency, reason, psp, psp_ref, created_at, "
-	" status, completed_at, source, keep_rest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+	" status, completed_at, source, final) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
 	UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, TEXTOID,
 	BOOLOID);
 
@@ -229,7 +229,7 @@ save_new_operations(PayPayments *set)
 		else
 			pay_arg_null(&args);
 		pay_arg_text(&args, operation->source);
-		pay_arg_bool(&args, operation->keep_rest);
+		pay_arg_bool(&args, !operation->keep_rest);
 		pay_spi_exec(&insert_operation, &args);
 		operation->dirty = false;
 	}

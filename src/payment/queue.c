@@ -27,6 +27,7 @@
 #include "base/money.h"
 #include "core/arming.h"
 #include "core/spi.h"
+#include "payment/adapter.h"
 #include "payment/apply.h"
 #include "payment/idempotency.h"
 #include "payment/payment.h"
@@ -427,13 +428,6 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 		claim->inquiry = true;
 		operation->action = "inquire";
 	}
-	/* Whose id was never told may have to be asked for by its key, while that serves: it does nothing twice, and has the first answer again. */
-	if (claim->inquiry && !adapter->in_process && claim->command.psp_payment_id == NULL && strcmp(operation->status, "in_doubt") == 0 &&
-		operation->key_used_at != 0 && key_is_valid(operation, adapter, set->now) && !adapter->build_inquiry(&claim->command, &claim->request))
-	{
-		claim->inquiry = false;
-		operation->action = "send";
-	}
 	if (!claim->inquiry && operation->attempts > 0 && stored_request(operation, &claim->request))
 		return NULL;
 	if (adapter->in_process)
@@ -443,9 +437,18 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 		return NULL;
 	}
 	if (claim->inquiry)
-		return adapter->build_inquiry(&claim->command, &claim->request)
-			? NULL : "the adapter has nothing to ask the PSP with";
-	if (!adapter->build(&claim->command, &claim->request, &problem))
+	{
+		if (pay_adapter_build_inquiry(adapter, &claim->command, &claim->request))
+			return NULL;
+		/* Whose id was never told may be found by its key alone, while that serves: it does nothing twice, and has the first answer again. */
+		if (claim->command.psp_payment_id != NULL || strcmp(operation->status, "in_doubt") != 0 || operation->key_used_at == 0 ||
+			!key_is_valid(operation, adapter, set->now) || !stored_request(operation, &claim->request))
+			return "the adapter has nothing to ask the PSP with";
+		claim->inquiry = false;
+		operation->action = "send";
+		return NULL;
+	}
+	if (!pay_adapter_build(adapter, &claim->command, &claim->request, &problem))
 		return problem ? problem : "the adapter cannot build the request";
 	return NULL;
 }

@@ -20,6 +20,7 @@
 #include "core/secrets.h"
 #include "core/spi.h"
 #include "http/http.h"
+#include "payment/adapter.h"
 
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -217,7 +218,7 @@ make_room(int n)
 static PayUpstream *
 read_upstream(uint64 row, const char *unarmed)
 {
-	PayUpstream *upstream = find_or_add(pay_spi_text(row, 1), pay_psp_adapter(pay_spi_text(row, 2)));
+	PayUpstream *upstream = find_or_add(pay_spi_text(row, 1), pay_adapter_find(pay_spi_text(row, 2)));
 	char	   *base_url = pay_spi_text(row, 3);
 	PayObstacle obstacle;
 

@@ -46,7 +46,8 @@ CREATE FUNCTION payments.get_payment(
 	OUT disputed bigint, OUT merchant text, OUT psp text, OUT psp_payment_id text, OUT payment_method text,
 	OUT capture text, OUT order_ref text, OUT customer text, OUT description text, OUT metadata jsonb,
 	OUT next_action_url text, OUT failure_code text, OUT failure_message text, OUT pending_operation text,
-	OUT created_at timestamptz, OUT updated_at timestamptz, OUT capturable bigint, OUT capture_before timestamptz
+	OUT created_at timestamptz, OUT updated_at timestamptz, OUT capturable bigint,
+	OUT capture_before timestamptz
 ) RETURNS record
 	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -60,6 +60,7 @@ static void doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payme
 static void doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at);
 static TimestampTz generation_began(const PayOperation *operation);
 static bool is_elsewhere(const PayPayment *payment, const PayOperation *operation);
+static bool key_is_valid(const PayOperation *operation, const PayAdapter *adapter, TimestampTz now);
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
 
@@ -382,6 +383,12 @@ pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayC
 		pay_money_rescale(payment->captured, payment->exponent, payment->psp_exponent, &command->captured);
 }
 
+static bool
+key_is_valid(const PayOperation *operation, const PayAdapter *adapter, TimestampTz now)
+{
+	return now < operation->key_used_at + (TimestampTz) adapter->key_valid_s * USECS_PER_SEC;
+}
+
 /* Fills claim->request; returns NULL, or why it cannot. */
 static const char *
 prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
@@ -390,11 +397,17 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 	const char *problem = NULL;
 
 	/* Past the horizon the PSP may have forgotten the key and would do it anew. */
-	if (!claim->inquiry && operation->key_used_at != 0 &&
-		set->now >= operation->key_used_at + (TimestampTz) adapter->key_valid_s * USECS_PER_SEC)
+	if (!claim->inquiry && operation->key_used_at != 0 && !key_is_valid(operation, adapter, set->now))
 	{
 		claim->inquiry = true;
 		operation->action = "inquire";
+	}
+	/* What cannot be asked for is asked for by its key, while that serves: it does nothing twice, and has the first answer again. */
+	if (claim->inquiry && !adapter->in_process && strcmp(operation->status, "in_doubt") == 0 &&
+		operation->key_used_at != 0 && key_is_valid(operation, adapter, set->now) && !adapter->build_inquiry(&claim->command, &claim->request))
+	{
+		claim->inquiry = false;
+		operation->action = "send";
 	}
 	if (!claim->inquiry && operation->attempts > 0 && stored_request(operation, &claim->request))
 		return NULL;

@@ -88,6 +88,7 @@ SQL_CODE = \
 	core/cluster.sql \
 	core/merchant.sql \
 	payment/create_psp.sql \
+	payment/health.sql \
 	payment/verbs.sql \
 	payment/dead_letter.sql \
 	inbound/webhook.sql \

@@ -23,6 +23,7 @@
 #include "core/spi.h"
 #include "core/subtransaction.h"
 #include "core/wake.h"
+#include "payment/adapter.h"
 #include "payment/apply.h"
 #include "payment/dead_letter.h"
 #include "payment/payment.h"
@@ -55,6 +56,7 @@ typedef struct PayAttemptRow
 	char	   *psp;
 	bool		inquiry;
 	int			generation;
+	int			step;
 	TimestampTz claimed_at;
 } PayAttemptRow;
 
@@ -89,7 +91,7 @@ static PayStmt read_psp = PAY_STMT(SPI_OK_SELECT,
 static PayStmt read_status = PAY_STMT(SPI_OK_SELECT,
 	"SELECT p.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE o.operation_id = $1", UUIDOID);
 static PayStmt read_attempt = PAY_STMT(SPI_OK_SELECT,
-	"SELECT o.payment_id, o.psp, a.action = 'inquire', a.generation, a.claimed_at "
+	"SELECT o.payment_id, o.psp, a.action = 'inquire', a.generation, a.claimed_at, a.step "
 	"FROM payments.attempt a JOIN payments.operation o ON o.operation_id = a.operation_id "
 	"WHERE a.operation_id = $1 AND a.attempt = $2", UUIDOID, INT4OID);
 
@@ -200,7 +202,7 @@ find_route(const char *psp, bool *halted)
 				(errcode(PAY_ERR_PSP_UNKNOWN),
 				 errmsg("PSP \"%s\" does not exist", psp),
 				 errhint("SELECT psp FROM payments.psp lists them.")));
-	adapter = pay_psp_adapter(pay_spi_text(0, 1));
+	adapter = pay_adapter_find(pay_spi_text(0, 1));
 	base_url = pay_spi_text(0, 2);
 	*halted = pay_spi_bool(0, 3);
 	if (adapter == NULL)
@@ -357,6 +359,7 @@ find_attempt(const pg_uuid_t *operation_id, int attempt)
 	row.inquiry = pay_spi_bool(0, 3);
 	row.generation = pay_spi_int32(0, 4);
 	row.claimed_at = pay_spi_time(0, 5);
+	row.step = pay_spi_int32(0, 6);
 	return row;
 }
 
@@ -429,8 +432,8 @@ read_headers(const PayAdapter *adapter, Jsonb *headers, PayAnswer *answer)
 		header.value_bytes = v.val.string.len;
 		if (pay_header_is(&header, "retry-after"))
 			answer->retry_after_s = pay_header_retry_after(&header);
-		else if (adapter->read_header)
-			adapter->read_header(&header, answer);
+		else
+			pay_psp_read_header(adapter, &header, answer);
 	}
 }
 
@@ -449,11 +452,12 @@ classify(const PayAttemptRow *row, Jsonb *headers, PayAnswer *answer, TimestampT
 	if (command.generation != row->generation)
 		command.psp_payment_id = NULL;	/* that of another generation's object */
 	command.generation = row->generation;
+	command.step = row->step;
 	if (headers)
 		read_headers(adapter, headers, answer);
 	report->request_id = answer->request_id;
 	if (!adapter->in_process)
-		adapter->classify(&command, row->inquiry, answer, &report->result);
+		pay_adapter_classify(adapter, &command, row->inquiry, answer, &report->result);
 	else if (answer->transport == PAY_TRANSPORT_ANSWERED)
 		adapter->perform(&command, row->inquiry, &report->result);
 }

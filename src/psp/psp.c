@@ -48,6 +48,14 @@ pay_psp_feed(const PayAdapter *adapter, const char *name)
 	return NULL;
 }
 
+int
+pay_psp_key_valid_s(const PayAdapter *adapter, PayOpKind kind)
+{
+	bool		follows = kind != PAY_OP_CHARGE && kind != PAY_OP_AUTHORIZE;
+
+	return follows && adapter->follow_key_valid_s > 0 ? adapter->follow_key_valid_s : adapter->key_valid_s;
+}
+
 const char *
 pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bool part)
 {
@@ -128,25 +136,6 @@ is_word(char c)
 }
 
 /* ---------- requests and answers ---------- */
-
-void
-pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,
-				const char *psp_key, PayHeaders *headers)
-{
-	memset(headers, 0, sizeof(PayHeaders));
-	if (credentials)
-		adapter->authorize(request, credentials, headers);
-	headers->n_secret = headers->n;
-	if (psp_key && adapter->key_header)
-		pay_headers_add(headers, adapter->key_header, psp_key);
-	if (request->content_type)
-		pay_headers_add(headers, "Content-Type", request->content_type);
-	for (const char *const *fixed = adapter->headers; fixed && *fixed; fixed++)
-	{
-		Assert(headers->n < PAY_HEADERS_MAX);
-		headers->list[headers->n++] = pstrdup(*fixed);
-	}
-}
 
 void
 pay_headers_add(PayHeaders *headers, const char *name, const char *value)

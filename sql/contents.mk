@@ -27,6 +27,7 @@ SQL_TABLES = \
 	core/tables.sql \
 	psp/tables.sql \
 	payment/tables.sql \
+	payment/tables_dispute.sql \
 	inbound/tables.sql \
 	ledger/tables.sql \
 	ledger/tables_hold.sql \

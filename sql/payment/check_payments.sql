@@ -231,6 +231,32 @@ BEGIN
 	SELECT *
 	FROM payments._violation('what is given back of a payment without money is taken from suspense', n, s);
 
+	-- What was told of its end before its beginning waits for that.
+	SELECT count(*), min(x.object_id) INTO n, s
+	FROM (
+		SELECT m.object_id
+		FROM payments.movement m
+		LEFT JOIN payments.dispute_stage d
+			ON d.psp = m.psp AND d.object_id = m.object_id AND d.payment_id = m.payment_id
+		WHERE m.kind = 'dispute' AND d.object_id IS NULL
+		UNION ALL
+		SELECT d.object_id
+		FROM payments.dispute_stage d
+		WHERE d.stage IN ('open', 'won', 'lost')
+		AND NOT EXISTS (
+			SELECT FROM payments.movement m
+			WHERE m.psp = d.psp
+			AND m.object_id = d.object_id
+			AND m.payment_id = d.payment_id
+			AND CASE d.stage
+				WHEN 'open' THEN m.kind IN ('dispute', 'dispute_undone')
+				WHEN 'won' THEN m.kind IN ('dispute_won', 'dispute_undone')
+				ELSE m.kind = 'dispute_lost'
+			END
+		)
+	) x;
+	RETURN QUERY SELECT * FROM payments._violation('a dispute has moved what its stages say', n, s);
+
 	SELECT count(*), min(h.payment_id::text) INTO n, s
 	FROM (
 		SELECT t.*, coalesce(lag(t.seq) OVER w, 0) + 1 AS n, coalesce(lag(t.status) OVER w, '') AS previous,

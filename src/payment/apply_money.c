@@ -77,14 +77,19 @@ pay_apply_money(PayContext *c)
 			break;
 		case PAY_EFFECT_DISPUTED:
 			disputed(c);
+			pay_dispute_note(c);
 			break;
 		case PAY_EFFECT_DISPUTE_WON:
 			dispute_won(c);
+			pay_dispute_note(c);
 			break;
 		case PAY_EFFECT_DISPUTE_LOST:
 			dispute_lost(c);
+			pay_dispute_note(c);
 			break;
 		case PAY_EFFECT_DISPUTE_STAGE:
+			pay_dispute_note(c);
+			break;
 		case PAY_EFFECT_PAID_OUT:
 		case PAY_EFFECT_PAYOUT_FAILED:
 		case PAY_EFFECT_NONE:
@@ -495,7 +500,8 @@ disputed(PayContext *c)
 	if (booked(c, "dispute"))
 		return;
 	count_applied(c);
-	pay_payment_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount, "disputed");
+	pay_payment_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount,
+						  "disputed: payments.dispute says until when evidence is accepted");
 	pay_payment_move(c->set, d, NULL, "dispute", c->result.object_id, c->result.amount, c->source);
 	if (pay_payment_moved(d, "dispute_undone", c->result.object_id))
 		win(c, c->result.object_id, c->result.amount);

@@ -70,6 +70,9 @@ extern void pay_apply_give_up_rest(PayContext *c);
 extern void pay_apply_lapse(PayContext *c);
 extern void pay_apply_end_question(PayContext *c);
 
+/* dispute.c: how far a dispute is, if that is news. */
+extern void pay_dispute_note(PayContext *c);
+
 /* apply_outcome.c: tells of a word that is not what a person has decided; it counts as ever. */
 extern void pay_apply_contradiction(PayContext *c);
 /* apply_outcome.c: whatever is no approval. */

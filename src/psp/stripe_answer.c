@@ -291,7 +291,8 @@ read_intent_status(const PayStripeNode *intent, const PayCommand *command, bool 
 			pay_stripe_add_code(result, "", "canceled");
 	}
 	else if (strcmp(status, "requires_capture") == 0 && !is_void &&
-			 pay_stripe_int64_at(intent, "amount_received", &received) && received > 0)
+			 pay_stripe_int64_at(intent, "amount_received", &received) && received > 0 &&
+			 pay_stripe_int64_at(intent, "amount_capturable", &result->amount))
 	{
 		result->keeps_rest = true;
 		read_captured(intent, command, result);

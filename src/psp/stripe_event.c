@@ -22,8 +22,7 @@ typedef enum EventKind
 {
 	EVENT_PAYMENT_INTENT,
 	EVENT_REFUND,
-	EVENT_DISPUTE_OPENED,
-	EVENT_DISPUTE_CLOSED
+	EVENT_DISPUTE
 } EventKind;
 
 typedef struct EventType
@@ -43,15 +42,38 @@ static const EventType event_types[] = {
 	{"refund.created", EVENT_REFUND},
 	{"refund.updated", EVENT_REFUND},
 	{"refund.failed", EVENT_REFUND},
-	{"charge.dispute.created", EVENT_DISPUTE_OPENED},
-	/* An inquiry that became a dispute later; the same object, so counted once. */
-	{"charge.dispute.funds_withdrawn", EVENT_DISPUTE_OPENED},
-	{"charge.dispute.closed", EVENT_DISPUTE_CLOSED},
+	/* An inquiry that became a dispute later is the same object, so it counts once. */
+	{"charge.dispute.created", EVENT_DISPUTE},
+	{"charge.dispute.updated", EVENT_DISPUTE},
+	{"charge.dispute.funds_withdrawn", EVENT_DISPUTE},
+	{"charge.dispute.funds_reinstated", EVENT_DISPUTE},
+	{"charge.dispute.closed", EVENT_DISPUTE},
 };
 
 StaticAssertDecl(lengthof(event_types) <= PAY_STRIPE_TYPES_MAX, "the feed asks for all of them at once");
 
-static void read_dispute(const PayStripeNode *dispute, EventKind kind, PayResult *result);
+/* A dispute's status, what it says of the money, and its stage in our words. */
+typedef struct DisputeStatus
+{
+	const char *status;
+	PayEffect	effect;
+	const char *stage;
+} DisputeStatus;
+
+/* warning_...: the bank asks, and no money has been taken. */
+static const DisputeStatus dispute_statuses[] = {
+	{"warning_needs_response", PAY_EFFECT_DISPUTE_STAGE, "inquiry"},
+	{"warning_under_review", PAY_EFFECT_DISPUTE_STAGE, "inquiry_under_review"},
+	{"warning_closed", PAY_EFFECT_DISPUTE_STAGE, "inquiry_closed"},
+	{"needs_response", PAY_EFFECT_DISPUTED, "open"},
+	{"under_review", PAY_EFFECT_DISPUTED, "under_review"},
+	{"won", PAY_EFFECT_DISPUTE_WON, "won"},
+	{"lost", PAY_EFFECT_DISPUTE_LOST, "lost"},
+	{"prevented", PAY_EFFECT_DISPUTE_STAGE, "prevented"},
+};
+
+static void read_dispute(const PayStripeNode *dispute, PayResult *result);
+static void read_dispute_fee(const PayStripeNode *dispute, PayResult *result);
 
 PayVerdict
 pay_stripe_verify(PayInbound *inbound, const char *const *secrets, int64 now)
@@ -118,9 +140,8 @@ pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 			case EVENT_REFUND:
 				pay_stripe_read_refund(&object, NULL, &event->result);
 				break;
-			case EVENT_DISPUTE_OPENED:
-			case EVENT_DISPUTE_CLOSED:
-				read_dispute(&object, event_types[i].kind, &event->result);
+			case EVENT_DISPUTE:
+				read_dispute(&object, &event->result);
 				break;
 		}
 		event->unreadable = pay_stripe_unreadable(whole.json, event->event_type, &event->result);
@@ -138,7 +159,7 @@ pay_stripe_event_type(int i)
 }
 
 static void
-read_dispute(const PayStripeNode *dispute, EventKind kind, PayResult *result)
+read_dispute(const PayStripeNode *dispute, PayResult *result)
 {
 	const char *object = pay_stripe_text_at(dispute, "object");
 	const char *status = pay_stripe_text_at(dispute, "status");
@@ -154,14 +175,28 @@ read_dispute(const PayStripeNode *dispute, EventKind kind, PayResult *result)
 	result->currency = asc_toupper(currency, strlen(currency));
 	pay_stripe_add_code(result, "", pay_stripe_text_at(dispute, "reason"));
 
-	/* warning_...: the bank asks, and no money has been taken. */
-	if (kind == EVENT_DISPUTE_OPENED && strncmp(status, "warning_", 8) != 0)
-		result->effect = PAY_EFFECT_DISPUTED;
-	else if (kind == EVENT_DISPUTE_CLOSED && strcmp(status, "won") == 0)
-		result->effect = PAY_EFFECT_DISPUTE_WON;
-	else if (kind == EVENT_DISPUTE_CLOSED && strcmp(status, "lost") == 0)
-		result->effect = PAY_EFFECT_DISPUTE_LOST;
-	else
+	for (size_t i = 0; i < lengthof(dispute_statuses); i++)
+	{
+		if (strcmp(dispute_statuses[i].status, status) != 0)
+			continue;
+		result->class = PAY_CLASS_APPROVED;
+		result->effect = dispute_statuses[i].effect;
+		result->dispute_stage = dispute_statuses[i].stage;
+	}
+	(void) pay_stripe_int64_at(dispute, "evidence_details.due_by", &result->evidence_due);
+	read_dispute_fee(dispute, result);
+}
+
+/* What it takes for the dispute is told with what it takes of it. */
+static void
+read_dispute_fee(const PayStripeNode *dispute, PayResult *result)
+{
+	const char *currency = pay_stripe_text_at(dispute, "balance_transactions.0.currency");
+
+	if (currency == NULL || !pay_stripe_int64_at(dispute, "balance_transactions.0.fee", &result->fee) || result->fee <= 0)
+	{
+		result->fee = 0;
 		return;
-	result->class = PAY_CLASS_APPROVED;
+	}
+	result->fee_currency = asc_toupper(currency, strlen(currency));
 }

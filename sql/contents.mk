@@ -90,6 +90,7 @@ SQL_CODE = \
 	core/merchant.sql \
 	payment/create_psp.sql \
 	payment/adapter.sql \
+	payment/health.sql \
 	payment/verbs.sql \
 	payment/dead_letter.sql \
 	inbound/webhook.sql \

@@ -529,7 +529,7 @@ answered(int slot, PayHttpResponse *response)
 		d->report.error = "the token had ended; nothing was processed";
 	}
 	if (response->hindrance == PAY_HTTP_UNHINDERED)
-		pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->claim->refused > 0, call->begun_at, now);
+		pay_upstream_answered(call->upstream, response, &d->report.result, call->claim->refused > 0, call->begun_at, now);
 }
 
 static void

@@ -181,6 +181,7 @@ GRANT EXECUTE ON FUNCTION
 	payments.create_adapter(text, regprocedure, regprocedure, regprocedure, regprocedure, text[], jsonb, jsonb, text, interval,
 		jsonb, text, text[], interval, jsonb),
 	payments.drop_adapter(text),
+	payments.test_adapter(text, jsonb),
 	payments.create_psp(text, text, text, text, jsonb, boolean),
 	payments.accept_psp_account(text, boolean),
 	payments.resume_psp(text),

@@ -19,13 +19,15 @@ DECLARE
 	_languages text;
 	_problem text;
 BEGIN
-	PERFORM payments._refuse_card_numbers('adapter', create_adapter.adapter, 'authorize', create_adapter.authorize,
-		'verify', create_adapter.verify, 'key_header', create_adapter.key_header, 'headers', create_adapter.headers,
-		'request_id_header', create_adapter.request_id_header, 'config_keys', create_adapter.config_keys,
-		'samples', create_adapter.samples);
+	PERFORM payments._refuse_card_numbers(
+		'adapter', create_adapter.adapter, 'authorize', create_adapter.authorize,
+		'verify', create_adapter.verify, 'key_header', create_adapter.key_header,
+		'headers', create_adapter.headers, 'request_id_header', create_adapter.request_id_header,
+		'config_keys', create_adapter.config_keys, 'samples', create_adapter.samples);
 	PERFORM payments._require_setup();
 	PERFORM payments._commit_durably();
-	SELECT array_agg(DISTINCT r.rolname::text), jsonb_object_agg(f.question, format('%I.%I', n.nspname, p.proname)),
+	SELECT array_agg(DISTINCT r.rolname::text),
+		jsonb_object_agg(f.question, format('%I.%I', n.nspname, p.proname)),
 		string_agg(DISTINCT l.lanname, ', ') FILTER (WHERE l.lanname NOT IN ('sql', 'plpgsql'))
 	INTO _owners, _names, _languages
 	FROM (
@@ -43,8 +45,8 @@ BEGIN
 			HINT = 'Give all of them to one, and no login: who owns them says what an answer means.';
 	END IF;
 	INSERT INTO payments.adapter AS a (
-		adapter, owner, build, build_inquiry, classify, parse, can, authorize, verify, key_header, key_valid_s, headers,
-		request_id_header, config_keys, time_limit_ms, samples
+		adapter, owner, build, build_inquiry, classify, parse, can, authorize, verify, key_header,
+		key_valid_s, headers, request_id_header, config_keys, time_limit_ms, samples
 	)
 	VALUES (
 		create_adapter.adapter, coalesce(_owners[1], ''), coalesce(_names ->> 'build', ''),
@@ -70,7 +72,8 @@ BEGIN
 		headers = coalesce(create_adapter.headers, a.headers),
 		request_id_header = coalesce(create_adapter.request_id_header, a.request_id_header),
 		config_keys = coalesce(create_adapter.config_keys, a.config_keys),
-		time_limit_ms = coalesce((extract(epoch FROM create_adapter.time_limit) * 1000)::int, a.time_limit_ms),
+		time_limit_ms =
+			coalesce((extract(epoch FROM create_adapter.time_limit) * 1000)::int, a.time_limit_ms),
 		samples = coalesce(create_adapter.samples, a.samples);
 	_problem := payments._adapter_problem(create_adapter.adapter);
 	IF _problem IS NOT NULL THEN
@@ -89,6 +92,12 @@ END
 $$;
 COMMENT ON FUNCTION payments.create_adapter(text, regprocedure, regprocedure, regprocedure, regprocedure, text[], jsonb, jsonb, text, interval, jsonb, text, text[], interval, jsonb) IS
 'Makes an adapter of SQL functions, or changes what it is given of one: an argument that is left out, or null, keeps what is there. Each function takes and returns a jsonb, is IMMUTABLE, in a trusted language, not SECURITY DEFINER, and belongs to the same role as the others; it is called as payments_adapter, which may do nothing. See docs/adapter.md. key_valid, time_limit: default 0 and 500 ms. Raises 22023 for what cannot be used.';
+
+CREATE FUNCTION payments.test_adapter(adapter text, samples jsonb DEFAULT NULL)
+	RETURNS TABLE ("check" text, ok boolean, detail text)
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'pay_test_adapter';
+COMMENT ON FUNCTION payments.test_adapter(text, jsonb) IS
+'Does the adapter, one of the library or of SQL functions, keep to what docs/adapter.md says?  A row a check. samples: answers and events of the PSP with what they mean; null: those of create_adapter(). Nothing is sent, nothing stays. Raises PY402.';
 
 CREATE FUNCTION payments.drop_adapter(adapter text) RETURNS void
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -151,6 +151,12 @@ pay_adapter_rests(const PayAdapter *adapter)
 	return adapter->functions && left(adapter->functions) <= 0;
 }
 
+void
+pay_adapter_refill(PayFunctions *functions)
+{
+	functions->left = functions->limit_ms * INT64CONST(1000);
+}
+
 Jsonb *
 pay_adapter_ask(PayFunctions *functions, PayQuestion question, Jsonb *argument, const char **problem, const char **message)
 {
@@ -248,6 +254,10 @@ pay_adapter_classify(const PayAdapter *adapter, const PayCommand *command, bool 
 		result->codes[0] = "unreadable_answer";
 	else
 		*result = read;
+	/* It is the answer to another operation. */
+	if (!problem && ((read.psp_ref && command->psp_ref && strcmp(read.psp_ref, command->psp_ref) != 0) ||
+					 (read.generation > 0 && read.generation != command->generation)))
+		result->class = PAY_CLASS_CONFLICTED;
 }
 
 bool

@@ -60,6 +60,12 @@ static const char *const effects[] = {
 	[PAY_EFFECT_DISPUTED] = "disputed", [PAY_EFFECT_DISPUTE_WON] = "dispute_won", [PAY_EFFECT_DISPUTE_LOST] = "dispute_lost",
 };
 
+const char *
+pay_effect_name(PayEffect effect)
+{
+	return effects[effect];
+}
+
 /* ---------- what it is asked with ---------- */
 
 Jsonb *

@@ -24,6 +24,9 @@ extern const char *pay_adapter_read_request(Jsonb *json, PayRequest *request, co
 extern const char *pay_adapter_read_result(Jsonb *json, bool inquiry, PayResult *result);
 extern const char *pay_adapter_read_events(Jsonb *json, PayEvents *events);
 
+/* Its word. */
+extern const char *pay_effect_name(PayEffect effect);
+
 /* NULL, or what is wrong with a request, whoever has built it. */
 extern const char *pay_request_problem(const PayRequest *request);
 

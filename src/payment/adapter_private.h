@@ -36,6 +36,8 @@ typedef struct PayFunctions
 /* What is wrong with the row whose text that is; NULL: nothing, and *functions is filled in the current context. */
 extern const char *pay_adapter_read_row(const char *row, PayFunctions *functions);
 
+/* Its account of time is as at the beginning: for whoever tests it. */
+extern void pay_adapter_refill(PayFunctions *functions);
 /* Asks one; NULL when it has not answered, and then *problem says why, and *message what it raised, if that may be shown. */
 extern Jsonb *pay_adapter_ask(PayFunctions *functions, PayQuestion question, Jsonb *argument, const char **problem, const char **message);
 

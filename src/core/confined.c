@@ -40,6 +40,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -91,6 +92,7 @@ static volatile sig_atomic_t time_is_up = false;
 static Oid	find_function(const PayConfinedFunction *function, const char **problem);
 static const char *unfit(Form_pg_proc proc, const PayConfinedFunction *function);
 static Oid	find_role(const char **problem);
+static bool is_member(Oid role);
 static void run_undone(PayConfinedCall *call, Oid function, Oid role);
 static void run_confined(Run *run, Oid role, int limit_ms);
 static void run(void *arg);
@@ -193,7 +195,20 @@ find_role(const char **problem)
 		*problem = "role \"" PAY_ADAPTER_ROLE "\" does not exist";
 	else if (superuser_arg(role))
 		*problem = "role \"" PAY_ADAPTER_ROLE "\" is a superuser";
+	else if (is_member(role))
+		*problem = "role \"" PAY_ADAPTER_ROLE "\" is a member of another";
 	return role;
+}
+
+/* Whose rights it then had. */
+static bool
+is_member(Oid role)
+{
+	CatCList   *memberships = SearchSysCacheList1(AUTHMEMMEMROLE, ObjectIdGetDatum(role));
+	bool		any = memberships->n_members > 0;
+
+	ReleaseSysCacheList(memberships);
+	return any;
 }
 
 /* ---------- calling ---------- */

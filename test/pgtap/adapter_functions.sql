@@ -160,6 +160,12 @@ SELECT is_empty($$SELECT FROM pg_locks WHERE locktype = 'advisory'$$, 'no lock i
 SELECT is(current_setting('TimeZone'), current_setting('TimeZone'), 'settings are as before');
 SELECT is_empty('SELECT FROM payments.payment', 'nothing of it was accepted');
 
+-- A role that may do nothing is one that is in nothing.
+GRANT pg_read_all_data TO payments_adapter;
+SELECT is(pg_temp.try('run SELECT count(*) FROM payments.payment'), 'role "payments_adapter" is a member of another', 'with rights it is not asked');
+REVOKE pg_read_all_data FROM payments_adapter;
+SELECT is(pg_temp.try('run SELECT 1'), '1 came of it', 'without it is');
+
 -- ---------- time ----------
 
 SET LOCAL client_min_messages = warning;

@@ -71,7 +71,7 @@ my $ref = value($node, "SELECT psp_ref FROM payments.operation WHERE payment_id 
 my $event = $peer->control({ finish => $ref });
 sub receive { my ($body, $headers) = @_; return PaymentsTest::webhook_sql({ body => $body }, psp => 'tollgate', headers => $headers) }
 is(sqlstate($node, receive($event->{body}, { %{ $event->{headers} }, 'Tollgate-Signature' => '0' x 64 })), 'PY501', 'a wrong signature is refused');
-is(sqlstate($node, receive($event->{body}, { %{ $event->{headers} }, 'Tollgate-Time' => 1 })), 'PY501', 'so is another time');
+is(sqlstate($node, receive($event->{body}, { %{ $event->{headers} }, 'Tollgate-Time' => '1' })), 'PY501', 'so is another time');
 is(sqlstate($node, receive($event->{body}, {})), 'PY501', 'and none');
 is(value($node, "SELECT duplicate, status FROM (" . receive($event->{body}, $event->{headers}) . ") r"), 'f|succeeded', 'a signed event is applied');
 is(value($node, "SELECT duplicate, status FROM (" . receive($event->{body}, $event->{headers}) . ") r"), 't|succeeded', 'and a second time known');

@@ -237,7 +237,7 @@ typedef struct PayFeedQuery
 {
 	int64		from;			/* whole seconds since 1970 */
 	int64		to;
-	const char *cursor;			/* id of the last entry of the page before; NULL: the first page */
+	const char *cursor;			/* PayFeedPage.next, or the id of the last entry, of the page before; NULL: the first page */
 	int			limit;			/* at most PAY_FEED_PAGE_MAX */
 } PayFeedQuery;
 
@@ -247,6 +247,7 @@ typedef struct PayFeedPage
 	const char *ids[PAY_FEED_PAGE_MAX];	/* the PSP's own, by which entries that come again are known */
 	PaySlice	entries[PAY_FEED_PAGE_MAX]; /* in the body */
 	bool		more;			/* another page follows */
+	const char *next;			/* its cursor; NULL: the id of the last entry */
 } PayFeedPage;
 
 /* A list that the PSP's API offers, to be read window by window. */

@@ -56,6 +56,7 @@ typedef struct PayAttemptRow
 	char	   *psp;
 	bool		inquiry;
 	int			generation;
+	int			step;
 	TimestampTz claimed_at;
 } PayAttemptRow;
 
@@ -90,7 +91,7 @@ static PayStmt read_psp = PAY_STMT(SPI_OK_SELECT,
 static PayStmt read_status = PAY_STMT(SPI_OK_SELECT,
 	"SELECT p.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE o.operation_id = $1", UUIDOID);
 static PayStmt read_attempt = PAY_STMT(SPI_OK_SELECT,
-	"SELECT o.payment_id, o.psp, a.action = 'inquire', a.generation, a.claimed_at "
+	"SELECT o.payment_id, o.psp, a.action = 'inquire', a.generation, a.claimed_at, a.step "
 	"FROM payments.attempt a JOIN payments.operation o ON o.operation_id = a.operation_id "
 	"WHERE a.operation_id = $1 AND a.attempt = $2", UUIDOID, INT4OID);
 
@@ -358,6 +359,7 @@ find_attempt(const pg_uuid_t *operation_id, int attempt)
 	row.inquiry = pay_spi_bool(0, 3);
 	row.generation = pay_spi_int32(0, 4);
 	row.claimed_at = pay_spi_time(0, 5);
+	row.step = pay_spi_int32(0, 6);
 	return row;
 }
 
@@ -450,6 +452,7 @@ classify(const PayAttemptRow *row, Jsonb *headers, PayAnswer *answer, TimestampT
 	if (command.generation != row->generation)
 		command.psp_payment_id = NULL;	/* that of another generation's object */
 	command.generation = row->generation;
+	command.step = row->step;
 	if (headers)
 		read_headers(adapter, headers, answer);
 	report->request_id = answer->request_id;

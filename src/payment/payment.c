@@ -52,7 +52,7 @@ static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
 	" o.key_used_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, o.created_at, "
 	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, q.hinted, q.refused, "
-	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL), o.source "
+	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL), o.source, o.step "
 	"FROM payments.operation o LEFT JOIN payments.queue q ON q.operation_id = o.operation_id "
 	"WHERE o.payment_id = ANY ($1) ORDER BY o.payment_id, o.created_at, o.operation_id", UUIDARRAYOID);
 
@@ -185,6 +185,7 @@ load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n)
 		}
 		operation->dead_letter = pay_spi_text(row, 25);
 		operation->source = pay_spi_text(row, 26);
+		operation->step = pay_spi_int32(row, 27);
 		payment->operations = lappend(payment->operations, operation);
 	}
 }
@@ -340,6 +341,23 @@ bool
 pay_payment_came_to_nothing(const PayPayment *payment)
 {
 	return payment->captured == 0 && pay_state_is_final(payment->status);
+}
+
+bool
+pay_payment_waits_between_steps(const PayPayment *payment)
+{
+	ListCell   *cell;
+
+	if (payment->adapter == NULL || strcmp(payment->status, "requires_action") != 0)
+		return false;
+	foreach(cell, payment->operations)
+	{
+		PayOperation *o = lfirst(cell);
+
+		if (pay_operation_is_first(o) && strcmp(o->status, "requires_action") == 0)
+			return o->step < payment->adapter->charge_steps;
+	}
+	return false;
 }
 
 /* Kept beside those that do, since each is known by the same key. */
@@ -503,6 +521,7 @@ pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind,
 	operation->psp_ref = psp_ref;
 	operation->status = "initiated";
 	operation->generation = 1;
+	operation->step = 1;
 	operation->is_new = true;
 	operation->created_at = set->now;
 	payment->operations = lappend(payment->operations, operation);

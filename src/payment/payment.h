@@ -34,8 +34,9 @@ typedef struct PayOperation
 	const char *psp_ref;
 	const char *status;
 	int			generation;
+	int			step;			/* of this generation: which of the requests that it takes */
 	int			attempts;
-	TimestampTz key_used_at;	/* first send of this generation that the PSP may have heard; 0: certainly none */
+	TimestampTz key_used_at;	/* first send of this step that the PSP may have heard; 0: certainly none */
 	TimestampTz created_at;
 	const char *psp_object_id;
 	const char *failure_code;
@@ -135,6 +136,7 @@ typedef struct PayAttempt
 	int			attempt;
 	const char *action;
 	int			generation;
+	int			step;
 	const char *psp_key;		/* NULL for an inquiry */
 	const char *method;
 	const char *path;
@@ -180,6 +182,11 @@ extern int64 pay_payment_sum(const PayPayment *payment, const char *kind);
 extern bool pay_payment_has_money(const PayPayment *payment);
 /* Has it ended without money?  Then it stays so, and whatever comes for it is late. */
 extern bool pay_payment_came_to_nothing(const PayPayment *payment);
+/*
+ * Has the payer to act before our last request, without which the PSP moves
+ * nothing?  Then whoever holds the payment's lock may end it.
+ */
+extern bool pay_payment_waits_between_steps(const PayPayment *payment);
 /* Does a movement of that kind move money?  The others only say what has happened. */
 extern bool pay_movement_moves(const char *kind);
 

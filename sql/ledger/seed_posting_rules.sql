@@ -45,7 +45,7 @@ CREATE TABLE payments.posting_rule (
 	PRIMARY KEY (event, leg, builtin)
 );
 COMMENT ON TABLE payments.posting_rule IS 'which postings a money movement causes; your rows (builtin = false) for an event replace the shipped ones as a whole';
-COMMENT ON COLUMN payments.posting_rule.event IS 'movement.kind: capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, late_capture, refund_to_suspense, dispute_lost_to_suspense; of a payment that came to nothing late_refund, late_refund_failed, late_dispute_lost in place of those without late_; or what settlement files book: settled_fee and others';
+COMMENT ON COLUMN payments.posting_rule.event IS 'movement.kind: capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, late_capture, refund_to_suspense, dispute_lost_to_suspense, payout_reserved and the like; of a payment that came to nothing late_refund, late_refund_failed, late_dispute_lost in place of those without late_; or what settlement files book: settled_fee and others';
 COMMENT ON COLUMN payments.posting_rule.leg IS 'number of the posting within the event';
 COMMENT ON COLUMN payments.posting_rule.debit IS 'account_template.code of the account debited with the whole amount; {psp}, {bank} as there; it must have a template';
 COMMENT ON COLUMN payments.posting_rule.credit IS 'account_template.code of the account credited with the whole amount';
@@ -65,6 +65,7 @@ INSERT INTO payments.account_template (code, type, hot, description, builtin) VA
 	('psp_transfers', 'asset', true, 'moved between accounts at the PSP', true),
 	('psp_foreign:{psp}', 'liability', true, 'of payments of other databases that use the same account at the PSP; it comes in with our payouts, and is not ours', true),
 	('bank:{bank}', 'asset', true, 'paid out by PSPs to this bank account', true),
+	('payout_reserve', 'liability', true, 'taken from the balance for payouts that are on their way', true),
 	('suspense', 'liability', true, 'arrived for a payment that was already final; a person decides whose it is', true);
 
 -- For payments.exchange().  The position is equity: it holds no money, the bank
@@ -102,6 +103,20 @@ INSERT INTO payments.posting_rule (event, leg, debit, credit, description, built
 	('late_dispute_lost', 1, 'suspense', 'dispute_reserve', 'dispute of what came late lost', true),
 	('refund_to_suspense', 1, 'suspense', 'merchant_balance', 'refunded before the payment came to nothing', true),
 	('dispute_lost_to_suspense', 1, 'suspense', 'merchant_balance', 'dispute lost before the payment came to nothing', true);
+
+-- A payout is taken from the balance when it is asked for, and leaves the reserve
+-- when the PSP has paid it.  It goes through the accounts to which the PSP's file
+-- posts what it paid out or transferred, so that both together leave nothing
+-- there, whichever comes first.
+INSERT INTO payments.posting_rule (event, leg, debit, credit, description, builtin) VALUES
+	('payout_reserved', 1, 'merchant_balance', 'payout_reserve', 'reserved for a payout', true),
+	('payout_released', 1, 'payout_reserve', 'merchant_balance', 'not paid out, back in the balance', true),
+	('payout_failed', 1, 'payout_reserve', 'merchant_balance', 'payout failed, back in the balance', true),
+	('payout', 1, 'payout_reserve', 'payout_clearing:{psp}', 'paid out', true),
+	('payout_returned', 1, 'payout_clearing:{psp}', 'merchant_balance', 'payout came back', true),
+	('transfer', 1, 'payout_reserve', 'psp_transfers', 'transferred at the PSP', true),
+	('transfer_returned', 1, 'psp_transfers', 'merchant_balance', 'transfer taken back', true),
+	('late_payout', 1, 'suspense', 'payout_clearing:{psp}', 'paid out when all believed that it was not', true);
 
 -- What settlement files book, by batch, merchant and currency; below zero it is
 -- posted the other way.  Charges, refunds and disputes are no part of this:

@@ -111,7 +111,8 @@ BEGIN
 		SELECT m.payment_id, bool_or(m.kind IN ('capture', 'late_capture')) AS captured,
 			bool_or(m.kind IN ('authorize', 'capture', 'late_capture')) AS authorized,
 			bool_or(m.kind = 'void') AS voided,
-			bool_or(m.kind = 'expire') AS expired
+			bool_or(m.kind = 'expire') AS expired,
+			bool_or(m.kind IN ('payout', 'transfer')) AS paid_out
 		FROM payments.movement m
 		GROUP BY m.payment_id
 	) a ON a.payment_id = o.payment_id
@@ -146,6 +147,7 @@ BEGIN
 				WHEN o.kind = 'void' THEN a.voided OR p.status IN ('cancelled', 'failed', 'expired')
 				WHEN o.kind = 'refund' THEN r.object_id IS NOT NULL AND f.object_id IS NULL
 				WHEN o.kind = 'expire' THEN a.expired
+				WHEN o.kind = 'payout' THEN a.paid_out
 				ELSE true
 			END, false)
 		WHEN o.status IN ('failed', 'cancelled')
@@ -230,6 +232,27 @@ BEGIN
 	RETURN QUERY
 	SELECT *
 	FROM payments._violation('what is given back of a payment without money is taken from suspense', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	LEFT JOIN LATERAL (
+		SELECT coalesce(sum(m.amount) FILTER (WHERE m.kind = 'payout_reserved'), 0) AS reserved,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind IN ('payout', 'transfer')), 0) AS paid,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind IN ('payout_failed', 'payout_released')), 0) AS released,
+			coalesce(sum(m.amount) FILTER (WHERE m.kind IN ('payout_returned', 'transfer_returned')), 0) AS back
+		FROM payments.movement m
+		WHERE m.payment_id = p.payment_id
+	) m ON true
+	WHERE p.kind IN ('withdrawal', 'transfer')
+	AND (m.reserved, m.paid, m.released, m.back) IS DISTINCT FROM (
+		p.amount::numeric,
+		CASE WHEN m.paid > 0 AND m.released = 0 THEN p.amount ELSE 0 END::numeric,
+		CASE WHEN p.status IN ('failed', 'cancelled') AND m.paid = 0 THEN p.amount ELSE 0 END::numeric,
+		CASE WHEN p.status = 'failed' AND m.paid > 0 THEN p.amount ELSE 0 END::numeric
+	)
+	OR p.kind IN ('withdrawal', 'transfer') AND (p.status = 'succeeded') <> (m.paid > m.back);
+	RETURN QUERY
+	SELECT * FROM payments._violation('a payout is reserved, and goes out or back once', n, s);
 
 	-- What was told of its end before its beginning waits for that.
 	SELECT count(*), min(x.object_id) INTO n, s

@@ -66,12 +66,12 @@ CREATE INDEX IF NOT EXISTS payment_customer ON payments.payment (customer, payme
 COMMENT ON TABLE payments.payment IS 'one row a payment: what was asked for, which never changes (guard_facts), and how it stands now, a projection of payment_status and movement that is written only under this row''s lock.  Inserted by create_payment()';
 COMMENT ON COLUMN payments.payment.payment_id IS 'UUIDv7; its last 12 bits are the shard bucket of the merchant';
 COMMENT ON COLUMN payments.payment.merchant IS 'merchant.merchant';
-COMMENT ON COLUMN payments.payment.kind IS 'purchase, topup, withdrawal or transfer';
+COMMENT ON COLUMN payments.payment.kind IS 'purchase, topup; withdrawal: a payout; transfer: a payout that stays at the PSP, on another account';
 COMMENT ON COLUMN payments.payment.amount IS 'what was asked for, minor units, above zero';
 COMMENT ON COLUMN payments.payment.currency IS 'ISO 4217 code, of all amounts of the payment';
 COMMENT ON COLUMN payments.payment.capture IS 'automatic: charged at once; manual: authorized, then capture_payment()';
 COMMENT ON COLUMN payments.payment.psp IS 'psp.psp that performs it; never another one';
-COMMENT ON COLUMN payments.payment.payment_method IS 'the PSP''s token of the means of payment; never a card number';
+COMMENT ON COLUMN payments.payment.payment_method IS 'the PSP''s token of the means of payment, of a withdrawal or transfer of where it goes; never a card number';
 COMMENT ON COLUMN payments.payment.order_ref IS 'the application''s name of the order';
 COMMENT ON COLUMN payments.payment.customer IS 'the application''s own name of the customer, for its lists; or the PSP''s id (cus_... of Stripe), which the PSP is told, since it charges a saved payment method for its customer only';
 COMMENT ON COLUMN payments.payment.return_url IS 'where the PSP sends the payer back to';
@@ -358,7 +358,7 @@ CREATE INDEX IF NOT EXISTS movement_recorded_at ON payments.movement USING brin 
 COMMENT ON TABLE payments.movement IS 'money that moved at a PSP, append-only.  One row for each object and kind, from whichever side and however often it is heard of; amounts of a payment are sums of these.  Written under the payment''s lock by answers, inquiries and webhooks, with their postings';
 COMMENT ON COLUMN payments.movement.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.movement.object_id IS 'the PSP''s id of what moved it, or of what it says: payment, refund, fee or dispute';
-COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, or late_capture: money that came when nobody waited for it, kept in suspense.  refund_to_suspense, dispute_lost_to_suspense: the payment has come to nothing, and what the merchant had borne of it is taken from suspense.  Moving nothing: authorize, void, expire, release (what was not captured was given up); refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
+COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, or late_capture: money that came when nobody waited for it, kept in suspense.  refund_to_suspense, dispute_lost_to_suspense: the payment has come to nothing, and what the merchant had borne of it is taken from suspense.  payout_reserved, and then payout or transfer, or payout_failed, payout_released: it never went out; payout_returned, transfer_returned: it came back; late_payout: it went out when all believed that it had not. Moving nothing: authorize, void, expire, release (what was not captured was given up); refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
 COMMENT ON COLUMN payments.movement.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.movement.operation_id IS 'operation that asked for it; null: none of ours';
 COMMENT ON COLUMN payments.movement.amount IS 'minor units, above zero; kind says the direction';
@@ -410,7 +410,7 @@ COMMENT ON COLUMN payments.event.created_at IS 'when it was written';
 CREATE TABLE IF NOT EXISTS payments.exception (
 	exception_id uuid PRIMARY KEY,
 	kind text NOT NULL CONSTRAINT exception_kind_known CHECK (kind IN
-		('after_cancel', 'conflicted', 'orphan', 'over_refunded', 'duplicate', 'refund_failed', 'disputed', 'unreadable')),
+		('after_cancel', 'conflicted', 'orphan', 'over_refunded', 'duplicate', 'refund_failed', 'disputed', 'unreadable', 'payout_failed')),
 	psp text NOT NULL,
 	object_id text,
 	psp_ref text,
@@ -433,7 +433,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS exception_over_refunded ON payments.exception 
 
 COMMENT ON TABLE payments.exception IS 'what a person must look at: the PSP''s money and ours differ, or a customer is owed something.  Opened by answers, inquiries and webhooks';
 COMMENT ON COLUMN payments.exception.exception_id IS 'UUIDv7';
-COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ, or what a person had decided; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed; unreadable: an event of a type that moves money, object_id is its id';
+COMMENT ON COLUMN payments.exception.kind IS 'after_cancel: money came for what is over; conflicted: amount, currency or reference differ, or what a person had decided; orphan: names an operation that is not here; over_refunded: refunds and disputes are more than was captured; duplicate: captured twice; refund_failed; disputed; payout_failed: after it had been paid; unreadable: an event of a type that moves money, object_id is its id';
 COMMENT ON COLUMN payments.exception.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.exception.object_id IS 'the PSP''s id of the object; opened once for each object and kind';
 COMMENT ON COLUMN payments.exception.psp_ref IS 'of an orphan, operation.psp_ref that it names: should a client repeat the call, the PSP is asked first; else null';

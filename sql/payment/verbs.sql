@@ -13,6 +13,17 @@ CREATE FUNCTION payments.create_payment(
 COMMENT ON FUNCTION payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean) IS
 'Accepts a payment in the caller''s transaction; the PSP is called after its commit. amount: whole minor units. idempotency_key: names the intent, 1 to 255 characters; the same call again gives the same payment with replayed = true and the status that it has now, another call with the key raises PY102. capture: automatic, or manual to hold the amount until capture_payment(). off_session: no customer is waiting, so soft declines are retried by schedule. customer: your own name of one, kept here; or the PSP''s id of it, which a saved payment method needs. order_ref: your own number, which the PSP is told; metadata is kept here. Raises PY101 PY102 (key), PY014 (amount), PY013 (currency), PY010 (merchant), PY401 (PSP), PY009 (card number in a text).';
 
+CREATE FUNCTION payments.create_payout(
+	idempotency_key text, amount bigint, currency text, merchant text DEFAULT 'default',
+	destination text DEFAULT NULL, psp text DEFAULT NULL, order_ref text DEFAULT NULL,
+	description text DEFAULT NULL, metadata jsonb DEFAULT '{}',
+	OUT payment_id uuid, OUT status text, OUT replayed boolean
+) RETURNS record
+	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME', 'pay_create_payout';
+COMMENT ON FUNCTION payments.create_payout(text, bigint, text, text, text, text, text, text, jsonb) IS
+'Accepts a payout in the caller''s transaction; the PSP is called after its commit. amount: whole minor units, taken from merchant_balance at once and kept in payout_reserve until the PSP has paid or it is certain that it will not; where that account has a limit, it must cover it. destination: the PSP''s name of where it goes; null, where the PSP has one. The rest is as of create_payment(). Raises PY101 PY102 (key), PY014 (amount), PY013 (currency), PY010 (merchant), PY401 (PSP), PY407 (the PSP cannot pay out), PY204 (the balance does not cover it).';
+
 CREATE FUNCTION payments.capture_payment(
 	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, final boolean DEFAULT true,
 	OUT operation_id uuid, OUT status text, OUT replayed boolean

@@ -29,6 +29,7 @@
 #include "core/wake.h"
 #include "payment/apply_private.h"
 #include "payment/object.h"
+#include "payment/payout.h"
 
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -43,7 +44,6 @@ static void locate(PayReport *report);
 static bool locate_among(PayPayments *set, PayReport *report);
 static bool is_here(const pg_uuid_t *payment_id);
 static void find_operation(PayContext *c);
-static bool is_of_earlier(const PayContext *c);
 static bool is_present(const PayContext *c);
 static void ask_psp(PayContext *c);
 static bool may_be_asked(const PayOperation *operation);
@@ -201,8 +201,9 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	if (report->source == PAY_SOURCE_WEBHOOK && c.operation == NULL && !report->payment_known && report->result.psp_payment_id)
 		pay_unmatched_learn(c.payment, report->result.psp_payment_id);
 	find_operation(&c);
-	/* That a refund has failed is a fact about its object, whoever tells it. */
-	if (c.result.class == PAY_CLASS_DECLINED && c.result.effect == PAY_EFFECT_REFUND_FAILED && c.result.object_id)
+	/* That a refund or payout has failed is a fact about its object, whoever tells it. */
+	if (c.result.class == PAY_CLASS_DECLINED && c.result.object_id &&
+		(c.result.effect == PAY_EFFECT_REFUND_FAILED || c.result.effect == PAY_EFFECT_PAYOUT_FAILED))
 		c.result.class = PAY_CLASS_APPROVED;
 	if (!rescale(&c) || disagrees(&c))
 		c.result.class = PAY_CLASS_CONFLICTED;
@@ -251,7 +252,7 @@ find_operation(PayContext *c)
 		PayOperation *capture = pay_payment_open_operation(c->payment, PAY_OP_CAPTURE);
 		PayOperation *cancel = pay_payment_open_operation(c->payment, PAY_OP_VOID);
 
-		if (c->result.effect == PAY_EFFECT_CAPTURED && capture && !is_of_earlier(c))
+		if (c->result.effect == PAY_EFFECT_CAPTURED && capture && !pay_apply_is_earlier_capture(c))
 			c->operation = capture;
 		if (c->result.effect == PAY_EFFECT_VOIDED && cancel)
 			c->operation = cancel;
@@ -274,14 +275,6 @@ find_operation(PayContext *c)
 			c->operation->refused = report->result.too_many ? c->operation->refused + 1 : 0;
 		}
 	}
-}
-
-/* A capture that is booked, while the money of the open one has not come: it is not the open one's. */
-static bool
-is_of_earlier(const PayContext *c)
-{
-	return c->payment->capture_pending > 0 && c->result.object_id && pay_payment_moved(c->payment, "capture", c->result.object_id) &&
-		!(c->payment->adapter && c->payment->adapter->capture_is_payment);
 }
 
 /*
@@ -660,6 +653,7 @@ pay_apply_done(const PayContext *c)
 		case PAY_OP_REFUND:
 			return false;		/* ends with the word that it was made */
 		case PAY_OP_PAYOUT:
+			return pay_payout_is_paid(d);
 		case PAY_OP_EXPIRE:
 			return false;		/* likewise */
 	}

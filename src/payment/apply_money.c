@@ -16,6 +16,7 @@
 #include "payments.h"
 
 #include "payment/apply_private.h"
+#include "payment/payout.h"
 #include "payment/state.h"
 #include "payment/suspense.h"
 
@@ -91,7 +92,11 @@ pay_apply_money(PayContext *c)
 			pay_dispute_note(c);
 			break;
 		case PAY_EFFECT_PAID_OUT:
+			pay_payout_paid(c);
+			break;
 		case PAY_EFFECT_PAYOUT_FAILED:
+			pay_payout_failed(c);
+			break;
 		case PAY_EFFECT_NONE:
 			break;
 	}

@@ -10,6 +10,7 @@
 
 #include "payment/apply_private.h"
 #include "core/spi.h"
+#include "payment/payout.h"
 #include "payment/retry.h"
 
 /* Until a halted PSP is resumed its operations are looked at no more often than this. */
@@ -371,6 +372,8 @@ pay_apply_declined(PayContext *c, const char *code)
 	{
 		case PAY_OP_CHARGE:
 		case PAY_OP_AUTHORIZE:
+		case PAY_OP_PAYOUT:
+			pay_payout_release(c->set, d, c->source);
 			d->failure_code = code;
 			d->failure_message = c->result.message;
 			pay_payment_event(c->set, d, "decline", c->operation, c->source, code);
@@ -383,7 +386,6 @@ pay_apply_declined(PayContext *c, const char *code)
 			pay_payment_exception(c->set, d, c->operation, "refund_failed", c->result.object_id, c->operation->amount,
 								  "the PSP refused the refund; pay the customer in another way");
 			break;
-		case PAY_OP_PAYOUT:
 		case PAY_OP_VOID:
 		case PAY_OP_EXPIRE:
 			break;

@@ -69,6 +69,8 @@ extern void pay_apply_expired(PayContext *c);
 extern void pay_apply_give_up_rest(PayContext *c);
 extern void pay_apply_lapse(PayContext *c);
 extern void pay_apply_end_question(PayContext *c);
+/* Is what is told one of the captures before the open one? */
+extern bool pay_apply_is_earlier_capture(const PayContext *c);
 
 /* dispute.c: how far a dispute is, if that is news. */
 extern void pay_dispute_note(PayContext *c);

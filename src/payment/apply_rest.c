@@ -32,6 +32,14 @@ static void end_open(PayContext *c);
 static bool was_told(const PayPayment *payment, const char *kind);
 static void ask(PayPayments *set, PayPayment *payment);
 
+/* A capture that is booked, while the money of the open one has not come: it is not the open one's. */
+bool
+pay_apply_is_earlier_capture(const PayContext *c)
+{
+	return c->payment->capture_pending > 0 && c->result.object_id && pay_payment_moved(c->payment, "capture", c->result.object_id) &&
+		!(c->payment->adapter && c->payment->adapter->capture_is_payment);
+}
+
 /* The last word of a capture, of whichever adapter, on what it has left. */
 void
 pay_apply_give_up_rest(PayContext *c)

@@ -16,6 +16,7 @@
 #include "core/wake.h"
 #include "payment/apply_private.h"
 #include "payment/object.h"
+#include "payment/payout.h"
 #include "payment/payment.h"
 
 #include "access/xact.h"
@@ -181,6 +182,8 @@ discard(PayPayments *set, PayOperation *operation, const char *reason)
 	operation->resolution = reason;
 	pay_apply_sum_up(payment, &before);
 	pay_payment_release(payment, operation);
+	if (operation->kind == PAY_OP_PAYOUT)
+		pay_payout_release(set, payment, "person");
 	if (pay_operation_is_first(operation) && pay_payment_can(payment, "discard"))
 		pay_payment_event(set, payment, "discard", operation, "person", NULL);
 	pay_apply_follow(set, payment, &before, operation, "person", NULL);

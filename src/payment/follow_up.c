@@ -17,6 +17,7 @@
 #include "payment/apply.h"
 #include "payment/idempotency.h"
 #include "payment/payment.h"
+#include "payment/payout.h"
 #include "payment/state.h"
 #include "payment/verbs.h"
 
@@ -294,6 +295,7 @@ cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstRes
 		open->resolution = "the payment was cancelled before it was sent";
 		pay_operation_finish(set, open, "cancelled", "client");
 	}
+	pay_payout_release(set, payment, "client");
 	operation = add_operation(set, payment, f, payment->amount, result);
 	pay_operation_finish(set, operation, "succeeded", "client");
 	payment->next_action_url = NULL;

@@ -38,7 +38,7 @@ static void resolve_dead_letter(PayOperation *operation);
 	"SELECT p.payment_id, p.merchant, p.amount, p.currency, p.psp, p.payment_method, p.order_ref, " \
 	" p.customer, p.return_url, p.description, p.off_session, p.status, p.seq, p.status_hash, p.authorized, " \
 	" p.capture_pending, p.captured, p.released, p.capture_before, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
-	" p.failure_code, p.failure_message, s.adapter, nullif(s.config, '{}')::text, c.exponent, coalesce(x.exponent, c.exponent) " \
+	" p.failure_code, p.failure_message, s.adapter, nullif(s.config, '{}')::text, c.exponent, coalesce(x.exponent, c.exponent), p.kind " \
 	"FROM payments.payment p " \
 	"JOIN payments.psp s ON s.psp = p.psp " \
 	"JOIN payments.currency c ON c.currency = p.currency " \
@@ -138,6 +138,7 @@ load_payment(PayPayment *payment, uint64 row)
 	payment->config = pay_spi_text(row, c++);
 	payment->exponent = pay_spi_int32(row, c++);
 	payment->psp_exponent = pay_spi_int32(row, c++);
+	payment->kind = pay_spi_text(row, c++);
 }
 
 static void
@@ -280,7 +281,7 @@ pay_operation_is_open(const PayOperation *operation)
 bool
 pay_operation_is_first(const PayOperation *operation)
 {
-	return operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE;
+	return operation->kind == PAY_OP_CHARGE || operation->kind == PAY_OP_AUTHORIZE || operation->kind == PAY_OP_PAYOUT;
 }
 
 bool

@@ -80,6 +80,7 @@ typedef struct PayPayment
 {
 	pg_uuid_t	payment_id;
 	const char *merchant;
+	const char *kind;			/* purchase, topup, withdrawal, transfer */
 	int64		amount;
 	const char *currency;
 	const char *psp;
@@ -196,7 +197,7 @@ extern bool pay_payment_waits_between_steps(const PayPayment *payment);
 extern bool pay_movement_moves(const char *kind);
 
 extern bool pay_operation_is_open(const PayOperation *operation);
-/* Charge and authorize carry the payment's own status; the others do not. */
+/* Charge, authorize and payout carry the payment's own status; the others do not. */
 extern bool pay_operation_is_first(const PayOperation *operation);
 
 /* Does the event lead anywhere from the present status? */

@@ -46,6 +46,7 @@ const PayTransition pay_transitions[] = {
 	{"initiated", "cancel", "cancelled"},
 	{"initiated", "expire", "expired"},
 	{"initiated", "discard", "failed"},
+	{"initiated", "pay_out", "succeeded"},
 
 	{"processing", "authorize", "authorized"},
 	{"processing", "capture", "succeeded"},
@@ -57,6 +58,7 @@ const PayTransition pay_transitions[] = {
 	{"processing", "void", "cancelled"},
 	{"processing", "expire", "expired"},
 	{"processing", "discard", "failed"},
+	{"processing", "pay_out", "succeeded"},
 
 	{"awaiting_retry", "claim", "processing"},
 	{"awaiting_retry", "authorize", "authorized"},
@@ -68,6 +70,7 @@ const PayTransition pay_transitions[] = {
 	{"awaiting_retry", "cancel", "cancelled"},
 	{"awaiting_retry", "expire", "expired"},
 	{"awaiting_retry", "discard", "failed"},
+	{"awaiting_retry", "pay_out", "succeeded"},
 
 	{"in_doubt", "authorize", "authorized"},
 	{"in_doubt", "capture", "succeeded"},
@@ -79,6 +82,7 @@ const PayTransition pay_transitions[] = {
 	{"in_doubt", "void", "cancelled"},
 	{"in_doubt", "expire", "expired"},
 	{"in_doubt", "discard", "failed"},
+	{"in_doubt", "pay_out", "succeeded"},
 
 	{"requires_action", "proceed", "processing"},
 	{"requires_action", "authorize", "authorized"},
@@ -97,6 +101,7 @@ const PayTransition pay_transitions[] = {
 	{"succeeded", "dispute", "disputed"},
 	{"succeeded", "capture_more", "succeeded"},
 	{"succeeded", "release", "succeeded"},
+	{"succeeded", "pay_back", "failed"},
 
 	{"partially_refunded", "refund_part", "partially_refunded"},
 	{"partially_refunded", "refund_full", "refunded"},

@@ -36,8 +36,6 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#define METADATA_BYTES_MAX 16384
-
 /* What create_payment() and its siblings were asked. */
 typedef struct PayCreate
 {
@@ -207,7 +205,7 @@ check_create(const PayCreate *create)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("metadata is not a JSON object"),
 				 errhint("For example '{\"cart\": 17}'.")));
-	pay_verb_check_text("metadata", create->metadata_text, METADATA_BYTES_MAX);
+	pay_verb_check_text("metadata", create->metadata_text, PAY_METADATA_BYTES_MAX);
 }
 
 /* Everything the client said, as it said it: what a repetition must equal. */

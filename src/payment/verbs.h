@@ -8,6 +8,8 @@
 #include "fmgr.h"
 #include "utils/uuid.h"
 
+#define PAY_METADATA_BYTES_MAX 16384
+
 /* Raise for a text that is too long or holds control characters (NULL is none), an amount that is none, a key that nobody may take. */
 extern void pay_verb_check_text(const char *name, const char *value, int chars_max);
 extern void pay_verb_check_amount(int64 amount);

@@ -85,7 +85,7 @@ typedef struct PayCommand
 	int64		amount;			/* in the PSP's units: the caller rescales, both ways */
 	const char *currency;		/* upper case */
 	int			exponent;		/* ISO 4217 */
-	const char *payment_method; /* the rest may be NULL */
+	const char *payment_method; /* of a payout: where it goes; the rest may be NULL */
 	const char *customer;
 	const char *order_ref;
 	const char *description;
@@ -100,7 +100,6 @@ typedef struct PayCommand
 	const char *target_id;		/* the PSP's id of what this works on, once known: of a refund the capture, of a capture or void the authorization */
 	int64		captured;		/* of the payment so far; of a void: above zero, only the rest is given back */
 	bool		keep_rest;		/* of a capture: what it leaves stays authorized, for further ones */
-	const char *destination;	/* of a payout: the PSP's name of where it goes */
 	const char *config;			/* JSON text of psp.config, NULL: empty */
 } PayCommand;
 
@@ -313,6 +312,8 @@ typedef struct PayAdapter
 	bool		(*build_inquiry) (const PayCommand *command, PayRequest *request);
 	/* Could that be the PSP's id of what such an operation makes?  A person has typed it.  NULL: any could. */
 	bool		(*is_object_id) (PayOpKind kind, const char *id);
+	/* Of a payout to there: does the money stay at the PSP, on another account?  NULL: never. */
+	bool		(*stays_at_psp) (const char *destination);
 	/* What such an id looks like, and where the PSP's pages have it: a sentence for whoever has typed another.  NULL: nothing to say. */
 	const char *(*object_id_hint) (PayOpKind kind);
 	/* Adds the headers that say who we are; see pay_headers_add(). */

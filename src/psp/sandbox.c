@@ -16,7 +16,7 @@
 /* As of most cards. */
 #define AUTHORIZATION_VALID_S (7 * 24 * 60 * 60)
 
-/* What a payment method makes of a charge or an authorization. */
+/* What a payment method makes of a charge or an authorization, or a destination of a payout. */
 typedef struct Script
 {
 	const char *payment_method;
@@ -50,7 +50,7 @@ static const char *sandbox_id(const char *prefix, const PayCommand *command);
 
 const PayAdapter pay_adapter_sandbox = {
 	.name = "sandbox",
-	.can = PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
+	.can = PAY_CAN_PAYOUT | PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
 	PAY_CAN_CAPTURE_PART | PAY_CAN_CAPTURE_MANY | PAY_CAN_REFUND_PART,
 	.in_process = true,
 	.authorization_valid_s = AUTHORIZATION_VALID_S,
@@ -70,6 +70,7 @@ perform(const PayCommand *command, bool inquiry, PayResult *result)
 	{
 		case PAY_OP_CHARGE:
 		case PAY_OP_AUTHORIZE:
+		case PAY_OP_PAYOUT:
 			perform_payment(command, inquiry, result);
 			return;
 		case PAY_OP_CAPTURE:
@@ -87,8 +88,6 @@ perform(const PayCommand *command, bool inquiry, PayResult *result)
 			/* It is only asked once the time is over. */
 			approve(command, PAY_EFFECT_EXPIRED, result);
 			result->object_id = command->psp_payment_id;
-			return;
-		case PAY_OP_PAYOUT:
 			return;
 	}
 }
@@ -114,6 +113,8 @@ perform_payment(const PayCommand *command, bool inquiry, PayResult *result)
 	{
 		if (command->kind == PAY_OP_AUTHORIZE)
 			approve(command, PAY_EFFECT_AUTHORIZED, result);
+		else if (command->kind == PAY_OP_PAYOUT)
+			approve(command, PAY_EFFECT_PAID_OUT, result);
 		else
 		{
 			approve(command, PAY_EFFECT_CAPTURED, result);

@@ -53,7 +53,10 @@ static const char *const secret_prefixes[] = {"sk_", "rk_", "whsec_", NULL};
 
 static bool build(const PayCommand *command, PayRequest *request, const char **problem);
 static bool build_payment(const PayCommand *command, StringInfo body, const char **problem);
+static void build_payout(const PayCommand *command, StringInfo body);
+static bool build_payout_inquiry(const PayCommand *command, PayRequest *request);
 static bool build_inquiry(const PayCommand *command, PayRequest *request);
+static bool is_account(const char *destination);
 static bool is_object_id(PayOpKind kind, const char *id);
 static const char *object_id_hint(PayOpKind kind);
 static void authorize(const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
@@ -67,7 +70,7 @@ static void append_escaped(StringInfo out, const char *text);
 
 const PayAdapter pay_adapter_stripe = {
 	.name = "stripe",
-	.can = PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
+	.can = PAY_CAN_PAYOUT | PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
 	PAY_CAN_CAPTURE_PART | PAY_CAN_CAPTURE_MANY | PAY_CAN_REFUND_PART,
 	.capture_is_payment = true,
 	.fee_by_inquiry = true,
@@ -81,6 +84,7 @@ const PayAdapter pay_adapter_stripe = {
 	.n_feeds = PAY_STRIPE_FEEDS,
 	.build = build,
 	.build_inquiry = build_inquiry,
+	.stays_at_psp = is_account,
 	.is_object_id = is_object_id,
 	.object_id_hint = object_id_hint,
 	.authorize = authorize,
@@ -108,7 +112,8 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 		*problem = "the operation has no reference";
 	else if (command->kind != PAY_OP_VOID && command->amount <= 0)
 		*problem = "the amount is not positive";
-	else if (command->kind != PAY_OP_CHARGE && command->kind != PAY_OP_AUTHORIZE && !pay_stripe_is_id(command->psp_payment_id))
+	else if (command->kind != PAY_OP_CHARGE && command->kind != PAY_OP_AUTHORIZE && command->kind != PAY_OP_PAYOUT &&
+			 !pay_stripe_is_id(command->psp_payment_id))
 		*problem = "the payment has no PaymentIntent";
 	if (*problem != NULL)
 		return false;
@@ -154,6 +159,9 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 			form_add_names(&body, command);
 			break;
 		case PAY_OP_PAYOUT:
+			request->path = is_account(command->payment_method) ? "/v1/transfers" : "/v1/payouts";
+			build_payout(command, &body);
+			break;
 		case PAY_OP_EXPIRE:
 			*problem = "there is nothing to send";
 			return false;
@@ -198,6 +206,39 @@ build_payment(const PayCommand *command, StringInfo body, const char **problem)
 	return true;
 }
 
+/* To a bank account or debit card of ours at Stripe, by default the one that it has; or to another account there. */
+static void
+build_payout(const PayCommand *command, StringInfo body)
+{
+	pay_stripe_form_add_int64(body, "amount", command->amount);
+	pay_stripe_form_add(body, "currency", asc_tolower(command->currency, strlen(command->currency)));
+	pay_stripe_form_add(body, "destination", command->payment_method);
+	pay_stripe_form_add(body, "description", command->description);
+	form_add_names(body, command);
+	pay_stripe_form_add(body, "metadata[order_ref]", command->order_ref);
+}
+
+/* Lists are not searched by metadata: of those to the same destination, ours is found among the latest. */
+static bool
+build_payout_inquiry(const PayCommand *command, PayRequest *request)
+{
+	const char *list = is_account(command->payment_method) ? "/v1/transfers" : "/v1/payouts";
+	const char *id = command->psp_object_id ? command->psp_object_id : command->psp_payment_id;
+	StringInfoData query;
+
+	initStringInfo(&query);
+	pay_stripe_form_add(&query, "destination", command->payment_method);
+	pay_stripe_form_add_int64(&query, "limit", PAY_STRIPE_LIST_LIMIT);
+	request->path = id ? psprintf("%s/%s", list, id) : psprintf("%s?%s", list, query.data);
+	return id == NULL || pay_stripe_is_id(id);
+}
+
+static bool
+is_account(const char *destination)
+{
+	return destination && strncmp(destination, "acct_", 5) == 0;
+}
+
 static bool
 build_inquiry(const PayCommand *command, PayRequest *request)
 {
@@ -223,7 +264,7 @@ build_inquiry(const PayCommand *command, PayRequest *request)
 		case PAY_OP_EXPIRE:
 			break;
 		case PAY_OP_PAYOUT:
-			return false;
+			return build_payout_inquiry(command, request);
 		case PAY_OP_REFUND:
 			if (command->psp_object_id != NULL)
 			{
@@ -247,20 +288,23 @@ build_inquiry(const PayCommand *command, PayRequest *request)
 	return true;
 }
 
-/* A PaymentIntent names all but refunds. */
+/* A PaymentIntent names all but refunds and payouts. */
 static bool
 is_object_id(PayOpKind kind, const char *id)
 {
 	static const char *const intent[] = {"pi_", NULL};
 	static const char *const refund[] = {"re_", "pyr_", NULL};
+	static const char *const payout[] = {"po_", "tr_", NULL};
 
-	return pay_stripe_is_id(id) && begins_with(id, kind == PAY_OP_REFUND ? refund : intent);
+	return pay_stripe_is_id(id) && begins_with(id, kind == PAY_OP_REFUND ? refund : kind == PAY_OP_PAYOUT ? payout : intent);
 }
 
 /* Its pages show the charge (ch_...) beside the PaymentIntent that made it. */
 static const char *
 object_id_hint(PayOpKind kind)
 {
+	if (kind == PAY_OP_PAYOUT)
+		return "Stripe calls a payout po_... and a transfer to another account tr_...: it is in the address of its page.";
 	return kind == PAY_OP_REFUND
 		? "Stripe calls a refund re_... (of some payment methods pyr_...): it is in the payment's page under \"Refunds\", and in the refund's own address. It is neither the charge (ch_...) nor the payment (pi_...)."
 		: "Stripe calls a payment pi_...: it is the \"Payment ID\" on the payment's page, and in the address of that page. It is not the charge (ch_...), which stands beside it.";

@@ -171,7 +171,9 @@ read_success(const PayCommand *command, bool inquiry, Jsonb *json, PayResult *re
 			return;
 	}
 
-	if (command->kind == PAY_OP_REFUND)
+	if (command->kind == PAY_OP_PAYOUT)
+		pay_stripe_read_payout(&node, command, inquiry, result);
+	else if (command->kind == PAY_OP_REFUND)
 		pay_stripe_read_refund(&node, command, result);
 	else
 		pay_stripe_read_payment_intent(&node, command, inquiry, result);
@@ -185,7 +187,7 @@ read_success(const PayCommand *command, bool inquiry, Jsonb *json, PayResult *re
 static bool
 choose(const PayCommand *command, Jsonb *list, PayStripeNode *chosen, PayResult *result)
 {
-	static const char *const moved[] = {"succeeded", "requires_capture", "processing", "pending", NULL};
+	static const char *const moved[] = {"succeeded", "requires_capture", "processing", "pending", "in_transit", "paid", NULL};
 	int			matches = 0;
 	int			moves = 0;
 	bool		more = false;
@@ -423,5 +425,57 @@ pay_stripe_read_refund(const PayStripeNode *refund, const PayCommand *command, P
 		result->effect = PAY_EFFECT_REFUND_FAILED;
 		pay_stripe_add_code(result, "", pay_stripe_text_at(refund, "failure_reason"));
 		pay_stripe_add_code(result, "", status[0] == 'f' ? "refund_failed" : "refund_canceled");
+	}
+}
+
+/* A payout, or a transfer to another account, which is done when it is made and may be taken back. */
+void
+pay_stripe_read_payout(const PayStripeNode *payout, const PayCommand *command, bool inquiry, PayResult *result)
+{
+	const char *object = pay_stripe_text_at(payout, "object");
+	const char *status = pay_stripe_text_at(payout, "status");
+	const char *currency = pay_stripe_text_at(payout, "currency");
+	bool		is_transfer = object != NULL && strcmp(object, "transfer") == 0;
+	bool		reversed = false;
+	int64		back = 0;
+
+	if (object == NULL || (!is_transfer && (strcmp(object, "payout") != 0 || status == NULL)) || currency == NULL ||
+		!pay_stripe_int64_at(payout, "amount", &result->amount) || !pay_stripe_read_names(payout, result))
+		return;
+	result->psp_payment_id = result->object_id;
+	result->currency = asc_toupper(currency, strlen(currency));
+	if (command != NULL && !pay_stripe_names_agree(command, inquiry, result))
+		return;
+	if (command != NULL && (result->amount != command->amount || pg_strcasecmp(currency, command->currency) != 0))
+	{
+		pay_stripe_conflict(result, result->amount != command->amount ? "amount_mismatch" : "currency_mismatch");
+		return;
+	}
+	if (is_transfer)
+	{
+		(void) pay_json_bool(payout->json, psprintf("%sreversed", payout->prefix), &reversed);
+		(void) pay_stripe_int64_at(payout, "amount_reversed", &back);
+		status = reversed ? "failed" : "paid";
+	}
+	if (back > 0 && !reversed)
+	{
+		/* A part of it: by whose word, and for what, a person knows. */
+		pay_stripe_conflict(result, "reversed_in_part");
+		result->amount = back;
+	}
+	else if (strcmp(status, "paid") == 0)
+	{
+		result->class = PAY_CLASS_APPROVED;
+		result->effect = PAY_EFFECT_PAID_OUT;
+	}
+	else if (strcmp(status, "pending") == 0 || strcmp(status, "in_transit") == 0)
+		result->class = PAY_CLASS_PENDING;
+	else if (strcmp(status, "failed") == 0 || strcmp(status, "canceled") == 0)
+	{
+		result->class = command == NULL ? PAY_CLASS_APPROVED : PAY_CLASS_DECLINED;
+		result->effect = PAY_EFFECT_PAYOUT_FAILED;
+		result->message = pay_stripe_text_at(payout, "failure_message");
+		pay_stripe_add_code(result, "", pay_stripe_text_at(payout, "failure_code"));
+		pay_stripe_add_code(result, "", is_transfer ? "transfer_reversed" : status[0] == 'f' ? "payout_failed" : "payout_canceled");
 	}
 }

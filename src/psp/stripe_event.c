@@ -22,7 +22,8 @@ typedef enum EventKind
 {
 	EVENT_PAYMENT_INTENT,
 	EVENT_REFUND,
-	EVENT_DISPUTE
+	EVENT_DISPUTE,
+	EVENT_PAYOUT
 } EventKind;
 
 typedef struct EventType
@@ -48,6 +49,11 @@ static const EventType event_types[] = {
 	{"charge.dispute.funds_withdrawn", EVENT_DISPUTE},
 	{"charge.dispute.funds_reinstated", EVENT_DISPUTE},
 	{"charge.dispute.closed", EVENT_DISPUTE},
+	/* Also of those that Stripe makes by itself, which carry no name of ours. */
+	{"payout.paid", EVENT_PAYOUT},
+	{"payout.failed", EVENT_PAYOUT},
+	{"payout.canceled", EVENT_PAYOUT},
+	{"transfer.reversed", EVENT_PAYOUT},
 };
 
 StaticAssertDecl(lengthof(event_types) <= PAY_STRIPE_TYPES_MAX, "the feed asks for all of them at once");
@@ -142,6 +148,11 @@ pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event)
 				break;
 			case EVENT_DISPUTE:
 				read_dispute(&object, &event->result);
+				break;
+			case EVENT_PAYOUT:
+				pay_stripe_read_payout(&object, NULL, false, &event->result);
+				if (event->result.psp_ref == NULL)
+					pay_result_init(&event->result);
 				break;
 		}
 		event->unreadable = pay_stripe_unreadable(whole.json, event->event_type, &event->result);

@@ -18,6 +18,7 @@ typedef struct PayStripeNode
 /* psp/stripe_answer.c; `command` is NULL for an event. */
 extern void pay_stripe_read_payment_intent(const PayStripeNode *intent, const PayCommand *command, bool inquiry, PayResult *result);
 extern void pay_stripe_read_refund(const PayStripeNode *refund, const PayCommand *command, PayResult *result);
+extern void pay_stripe_read_payout(const PayStripeNode *payout, const PayCommand *command, bool inquiry, PayResult *result);
 
 /* psp/stripe_object.c */
 extern bool pay_stripe_read_names(const PayStripeNode *node, PayResult *result);

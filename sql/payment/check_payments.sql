@@ -238,8 +238,12 @@ BEGIN
 	LEFT JOIN LATERAL (
 		SELECT coalesce(sum(m.amount) FILTER (WHERE m.kind = 'payout_reserved'), 0) AS reserved,
 			coalesce(sum(m.amount) FILTER (WHERE m.kind IN ('payout', 'transfer')), 0) AS paid,
-			coalesce(sum(m.amount) FILTER (WHERE m.kind IN ('payout_failed', 'payout_released')), 0) AS released,
-			coalesce(sum(m.amount) FILTER (WHERE m.kind IN ('payout_returned', 'transfer_returned')), 0) AS back
+			coalesce(sum(m.amount) FILTER (
+				WHERE m.kind IN ('payout_failed', 'payout_released')
+			), 0) AS released,
+			coalesce(sum(m.amount) FILTER (
+				WHERE m.kind IN ('payout_returned', 'transfer_returned')
+			), 0) AS back
 		FROM payments.movement m
 		WHERE m.payment_id = p.payment_id
 	) m ON true

@@ -29,7 +29,6 @@
 #include "core/wake.h"
 #include "payment/apply_private.h"
 #include "payment/object.h"
-#include "payment/payout.h"
 
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

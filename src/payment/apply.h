@@ -92,6 +92,8 @@ extern void pay_unmatched_keep(const char *psp, const char *event_id, const PayR
  * without waiting; for the worker.
  */
 extern void pay_unmatched_sweep(TimestampTz now, const char *actor);
+/* It is certain that a payout was not made: what was reserved for it goes back, once.  Of other payments nothing. */
+extern void pay_payout_release(PayPayments *set, PayPayment *payment, const char *source);
 /* Asks the PSPs of authorizations whose time is over; a few at a time, without waiting.  Returns how many. */
 extern int	pay_expiry_sweep(TimestampTz now, const char *actor);
 

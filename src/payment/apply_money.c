@@ -16,7 +16,6 @@
 #include "payments.h"
 
 #include "payment/apply_private.h"
-#include "payment/payout.h"
 #include "payment/state.h"
 #include "payment/suspense.h"
 

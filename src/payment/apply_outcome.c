@@ -10,7 +10,6 @@
 
 #include "payment/apply_private.h"
 #include "core/spi.h"
-#include "payment/payout.h"
 #include "payment/retry.h"
 
 /* Until a halted PSP is resumed its operations are looked at no more often than this. */

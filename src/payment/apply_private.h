@@ -72,6 +72,11 @@ extern void pay_apply_end_question(PayContext *c);
 /* Is what is told one of the captures before the open one? */
 extern bool pay_apply_is_earlier_capture(const PayContext *c);
 
+/* apply_payout.c: the PSP's word on a payout; and, by whosever word, has it gone out? */
+extern void pay_payout_paid(PayContext *c);
+extern void pay_payout_failed(PayContext *c);
+extern bool pay_payout_is_paid(const PayPayment *payment);
+
 /* dispute.c: how far a dispute is, if that is news. */
 extern void pay_dispute_note(PayContext *c);
 

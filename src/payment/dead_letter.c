@@ -16,7 +16,6 @@
 #include "core/wake.h"
 #include "payment/apply_private.h"
 #include "payment/object.h"
-#include "payment/payout.h"
 #include "payment/payment.h"
 
 #include "access/xact.h"

@@ -17,7 +17,6 @@
 #include "payment/apply.h"
 #include "payment/idempotency.h"
 #include "payment/payment.h"
-#include "payment/payout.h"
 #include "payment/state.h"
 #include "payment/verbs.h"
 

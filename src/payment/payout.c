@@ -1,6 +1,7 @@
 /*
  * src/payment/payout.c
- *		Money that leaves: create_payout(), and what becomes of it.
+ *		Money that leaves: create_payout().  What becomes of it is in
+ *		payment/apply_payout.c.
  *
  * Always true: what is on its way out is reserved.  The balance gives it in the
  * transaction that accepts the payout, so two that race for one balance meet at
@@ -13,6 +14,7 @@
  */
 #include "payments.h"
 
+#include "base/money.h"
 #include "base/uuid.h"
 #include "core/arguments.h"
 #include "core/caller.h"
@@ -20,14 +22,12 @@
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/ability.h"
-#include "payment/apply_private.h"
 #include "payment/idempotency.h"
 #include "payment/outbox.h"
-#include "payment/payout.h"
+#include "payment/payment.h"
 #include "payment/route.h"
 #include "payment/state.h"
 #include "payment/verbs.h"
-#include "base/money.h"
 
 #include "access/xact.h"
 #include "fmgr.h"
@@ -61,8 +61,6 @@ static bool find_first(const PayPayout *payout, const uint8 *hash, PayFirstResul
 static void find_route(PayPayout *payout);
 static void insert_payout(const PayPayout *payout, const PayFirstResult *result, TimestampTz now);
 static void begin(const PayPayout *payout, PayFirstResult *result, TimestampTz now);
-static const PayOperation *operation_of(const PayPayment *payment);
-static void take_back(PayContext *c, const char *kind);
 
 PAY_FUNCTION(pay_create_payout);
 
@@ -263,95 +261,4 @@ begin(const PayPayout *payout, PayFirstResult *result, TimestampTz now)
 	operation->operation_id = result->operation_id;
 	pay_payment_move(set, &set->list[0], operation, "payout_reserved", operation->psp_ref, payout->amount, "client");
 	pay_payments_save(set);
-}
-
-/* ---------- what becomes of it ---------- */
-
-static const PayOperation *
-operation_of(const PayPayment *payment)
-{
-	ListCell   *cell;
-
-	foreach(cell, payment->operations)
-		if (((PayOperation *) lfirst(cell))->kind == PAY_OP_PAYOUT)
-			return lfirst(cell);
-	return NULL;
-}
-
-bool
-pay_payout_is_paid(const PayPayment *payment)
-{
-	return pay_payment_sum(payment, "payout") > 0 || pay_payment_sum(payment, "transfer") > 0;
-}
-
-/* Twice does no harm: it goes back once, and not after it has gone out. */
-void
-pay_payout_release(PayPayments *set, PayPayment *payment, const char *source)
-{
-	const PayOperation *operation = operation_of(payment);
-
-	if (operation == NULL || pay_payout_is_paid(payment) || pay_payment_sum(payment, "payout_failed") > 0 ||
-		pay_payment_moved(payment, "payout_released", operation->psp_ref))
-		return;
-	pay_payment_move(set, payment, operation, "payout_released", operation->psp_ref, operation->amount, source);
-}
-
-void
-pay_payout_paid(PayContext *c)
-{
-	PayPayment *d = c->payment;
-	bool		is_transfer = strcmp(d->kind, "transfer") == 0;
-	const PayOperation *operation = operation_of(d);
-	const char *id = c->result.object_id;
-
-	/* That it has failed since may have been told before. */
-	if (operation == NULL || pay_payout_is_paid(d) || pay_payment_sum(d, "payout_failed") > 0 || pay_payment_moved(d, "late_payout", id))
-		return;
-	count_applied(c);
-	if (!pay_payment_can(d, "pay_out"))
-	{
-		pay_payment_move(c->set, d, operation, "late_payout", id, operation->amount, c->source);
-		pay_payment_exception(c->set, d, operation, "after_cancel", id, operation->amount,
-							  psprintf("paid out at the PSP while our status is \"%s\"; it is taken from suspense", d->status));
-		return;
-	}
-	pay_apply_known_as(c);
-	pay_payment_move(c->set, d, operation, is_transfer ? "transfer" : "payout", id, operation->amount, c->source);
-	d->failure_code = NULL;
-	d->failure_message = NULL;
-	pay_payment_event(c->set, d, "pay_out", operation, c->source, NULL);
-}
-
-/* By the PSP's word: before it was paid, or after. */
-void
-pay_payout_failed(PayContext *c)
-{
-	PayPayment *d = c->payment;
-	const PayOperation *operation = operation_of(d);
-
-	if (operation == NULL || pay_payment_sum(d, "payout_failed") > 0 || pay_payment_sum(d, "payout_returned") > 0 ||
-		pay_payment_sum(d, "transfer_returned") > 0 || pay_payment_moved(d, "payout_released", operation->psp_ref))
-		return;
-	count_applied(c);
-	take_back(c, !pay_payout_is_paid(d) ? "payout_failed" : strcmp(d->kind, "transfer") == 0 ? "transfer_returned" : "payout_returned");
-	d->failure_code = pay_apply_code(&c->result);
-	d->failure_message = c->result.message;
-}
-
-static void
-take_back(PayContext *c, const char *kind)
-{
-	PayPayment *d = c->payment;
-	PayOperation *operation = unconstify(PayOperation *, operation_of(d));
-	bool		was_paid = strcmp(kind, "payout_failed") != 0;
-
-	pay_payment_move(c->set, d, operation, kind, c->result.object_id, operation->amount, c->source);
-	if (was_paid)
-		pay_payment_exception(c->set, d, operation, "payout_failed", c->result.object_id, operation->amount,
-							  "the payout failed after it had been paid; the money is back in the balance: pay in another way");
-	pay_payment_event(c->set, d, was_paid ? "pay_back" : "decline", operation, c->source, pay_apply_code(&c->result));
-	operation->failure_code = pay_apply_code(&c->result);
-	operation->failure_message = c->result.message;
-	operation->psp_object_id = c->result.object_id;
-	pay_operation_finish(c->set, operation, "failed", c->source);
 }

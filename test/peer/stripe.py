@@ -9,6 +9,8 @@ What it speaks (form-encoded v1, Bearer or Basic):
     POST /v1/payment_intents                GET /v1/payment_intents[/ID|/search]
     POST /v1/payment_intents/ID/capture     POST /v1/payment_intents/ID/cancel
     POST /v1/refunds                        GET /v1/refunds[/ID]
+    POST /v1/payouts                        GET /v1/payouts[/ID]        pending until told by finish_payout
+    POST /v1/transfers                      GET /v1/transfers[/ID]      done at once
     GET /v1/balance_transactions            GET /v1/events
     GET /v1/account         faults strike it only when they name a path
 
@@ -22,6 +24,9 @@ Orders of its own (POST /_control), between settings and emit:
     finish_refund: {refund|ref|payment_intent}                 pending -> succeeded
     fail_refund: {refund|ref|payment_intent, failure_reason}   also of a succeeded one
     refund: {ref|payment_intent, amount}   made in the dashboard, without an API call
+    expire: {ref|payment_intent}           gives up what is not captured, as after seven days
+    finish_payout: {payout|ref, outcome: paid|failed|canceled}   {}: all that are pending; failed also of a paid one
+    reverse_transfer: {payout|ref}
 
 Scripted payment methods beside Stripe's own pm_card_...:
     pm_test_declined_times_N_CODE   the first N distinct keys for one metadata
@@ -85,6 +90,7 @@ CREATE_PARAMS = frozenset("""
 CAPTURE_PARAMS = frozenset("""
     amount_to_capture application_fee_amount expand final_capture metadata statement_descriptor
     statement_descriptor_suffix transfer_data""".split())
+PAYOUT_PARAMS = frozenset("amount currency description destination expand metadata method source_type".split())
 CANCEL_PARAMS = frozenset(("cancellation_reason", "expand"))
 REFUND_PARAMS = frozenset("""
     amount charge currency customer expand instructions_email metadata origin payment_intent reason
@@ -209,7 +215,7 @@ class Charge(book.Charge):
 class PaymentIntent(Record):
     __slots__ = ("id", "ref", "key", "amount", "received", "capturable", "currency", "status", "created", "born",
                  "capture_method", "customer", "description", "metadata", "method", "charge", "next_action",
-                 "return_url", "last_error", "canceled_at", "cancellation_reason", "gets_left", "seq")
+                 "return_url", "last_error", "canceled_at", "cancellation_reason", "gets_left", "seq", "multicapture")
 
     def render(self, expand=()):
         charge = self.charge
@@ -284,6 +290,30 @@ class Dispute(book.Dispute):
             "is_charge_refundable": False, "livemode": False, "metadata": {},
             "payment_intent": self.intent.id, "reason": self.reason, "status": self.status,
         }
+
+
+class Payout(Record):
+    """A payout to a bank account, or a transfer to another account."""
+    __slots__ = ("id", "ref", "key", "amount", "currency", "destination", "status", "created", "metadata", "description", "failure",
+                 "payment")
+
+    @property
+    def is_transfer(self):
+        return self.id.startswith("tr_")
+
+    def render(self, expand=()):
+        answer = {"id": self.id, "object": "transfer" if self.is_transfer else "payout", "amount": self.amount,
+                  "created": self.created, "currency": self.currency, "description": self.description,
+                  "destination": self.destination, "livemode": False, "metadata": self.metadata}
+        if self.is_transfer:
+            back = self.amount if self.status == "reversed" else 0
+            return dict(answer, amount_reversed=back, reversed=back > 0, source_type="card")
+        return dict(answer, automatic=False, failure_code=self.failure, failure_message=None, method="standard",
+                    status=self.status, type="bank_account")
+
+    def book_row(self):
+        return {"payout": self.id, "payments_ref": self.ref, "amount": self.amount, "currency": self.currency,
+                "status": self.status, "destination": self.destination, "idempotency_key": self.key}
 
 
 class Event(book.Event):
@@ -486,10 +516,12 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         "maximum_amount": 99999999,
         "any_customer": False,          # true: takes customers that are not called cus_...
         "event_padding": 0,             # so many bytes more in each event of a list
+        "multicapture": True,           # the account may capture several times
         "release_looks_refunded": True,  # a void or partial capture also sends charge.refunded, as Stripe does
     }
     orders = {"finish": "order_finish", "dispute": "order_dispute", "close_dispute": "order_close_dispute",
-              "finish_refund": "order_finish_refund", "fail_refund": "order_fail_refund", "refund": "order_refund"}
+              "finish_refund": "order_finish_refund", "fail_refund": "order_fail_refund", "refund": "order_refund",
+              "expire": "order_expire", "finish_payout": "order_finish_payout", "reverse_transfer": "order_reverse_transfer"}
 
     def __init__(self, secret, webhook_secret, seed=0):
         faults.Faulty.__init__(self)
@@ -503,7 +535,8 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
             "list": self.list_intents, "capture": self.capture_intent, "cancel": self.cancel_intent,
             "refund": self.create_refund, "refund_get": self.get_refund, "refund_list": self.list_refunds,
             "transactions": self.list_transactions, "events": self.list_events,
-            "account": self.get_account,
+            "account": self.get_account, "payout": self.create_payout, "payout_get": self.get_payout,
+            "payout_list": self.list_payouts,
         }
         self.reset()
 
@@ -511,6 +544,7 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         super().reset()
         self.intents = {}           # id -> PaymentIntent, oldest first
         self.intents_by_ref = {}
+        self.payouts = {}           # id -> Payout, also transfers
         self.keys_declined = {}     # ref -> distinct keys seen by pm_test_declined_times_...
         self.stripe_versions = {}
 
@@ -535,6 +569,12 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
                 route = "refund" if request.method == "POST" else "refund_list"
             elif len(parts) == 3 and request.method == "GET":
                 route = "refund_get"
+                request.object_id = parts[2]
+        elif parts[:2] in (["v1", "payouts"], ["v1", "transfers"]):
+            if len(parts) == 2:
+                route = "payout" if request.method == "POST" else "payout_list"
+            elif len(parts) == 3 and request.method == "GET":
+                route = "payout_get"
                 request.object_id = parts[2]
         elif parts == ["v1", "balance_transactions"] and request.method == "GET":
             route = "transactions"
@@ -733,7 +773,8 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
             capturable=0, currency=currency, status="requires_confirmation" if method else "requires_payment_method",
             created=int(now), born=now, capture_method=capture_method, customer=customer,
             description=form.get("description"), metadata=metadata, method=method, return_url=return_url,
-            seq=len(self.intents))
+            seq=len(self.intents), multicapture=self.settings["multicapture"] and capture_method == "manual"
+            and form.get("payment_method_options", {}).get("card", {}).get("request_multicapture") == "if_available")
         self.intents[intent.id] = intent
         if intent.ref:
             self.intents_by_ref.setdefault(intent.ref, []).append(intent)
@@ -789,8 +830,11 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         if intent.method == "pm_card_createDispute":
             self.open_dispute(intent, {})
 
-    def capture(self, intent, amount, request):
+    def capture(self, intent, amount, request, final=True):
         charge = intent.charge
+        if charge.captured or not final:
+            self.capture_one_of_several(intent, amount, request, final)
+            return
         charge.status = "succeeded"
         charge.captured = amount
         charge.released = charge.amount - amount
@@ -806,6 +850,24 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         self.tell("payment_intent.succeeded", intent, request)
         if charge.released and self.settings["release_looks_refunded"]:
             self.tell("charge.refunded", charge, request)
+
+    def capture_one_of_several(self, intent, amount, request, final):
+        """Each is a movement of its own, of what it takes."""
+        charge = intent.charge
+        charge.status = "succeeded"
+        if amount:
+            charge.transaction = "txn_%s_%d" % (charge.id[3:], charge.captured)
+            charge.fee = (charge.fee or 0) + fee_of(amount)
+            charge.captured += amount
+            self.record(charge.transaction, "charge", "charge", amount, fee_of(amount), charge, charge.description)
+        intent.received = charge.captured
+        intent.capturable = 0 if final else charge.amount - charge.captured
+        if final:
+            charge.released = charge.amount - charge.captured
+            intent.status = "succeeded"
+            self.tell("payment_intent.succeeded", intent, request)
+        else:
+            self.tell("payment_intent.amount_capturable_updated", intent, request)
 
     def fail(self, intent, decline, request=None):
         """The charge fails; the intent falls back to requires_payment_method."""
@@ -912,15 +974,21 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         check_params(form, CAPTURE_PARAMS)
         expand = expand_of(form, INTENT_EXPANDS)
         intent = self.intent_of(request.object_id)
-        amount = self.amount_of(form, "amount_to_capture") if "amount_to_capture" in form else intent.capturable
+        final = form.get("final_capture", "true") == "true"
+        if form.get("amount_to_capture") == "0" and final and intent.received:
+            amount = 0          # only gives back the rest
+        else:
+            amount = self.amount_of(form, "amount_to_capture") if "amount_to_capture" in form else intent.capturable
         more_metadata = metadata_of(form)
+        if not final and not intent.multicapture:
+            raise invalid("This PaymentIntent does not support multiple captures.", "final_capture")
         if intent.status != "requires_capture":
             raise self.unexpected_state(intent, "captured", "requires_capture")
         if amount > intent.capturable:
             raise invalid("The amount_to_capture is greater than the remaining amount that can be captured.",
                           "amount_to_capture", "amount_too_large", stored=True, payment_intent=intent.render())
         self.add_metadata(intent, more_metadata)
-        self.capture(intent, amount, request)
+        self.capture(intent, amount, request, final or amount == intent.capturable)
         return intent.render(expand)
 
     def add_metadata(self, intent, more):
@@ -1045,6 +1113,63 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
                  if form.get("payment_intent") in (None, refund.intent.id)
                  and form.get("charge") in (None, refund.charge.id)]
         return self.page(request, found, "list", "/v1/refunds", REFUND_EXPANDS)
+
+    # ---- payouts and transfers ---------------------------------------------
+
+    def create_payout(self, request):
+        form = request.form
+        check_params(form, PAYOUT_PARAMS)
+        amount = self.amount_of(form, "amount")
+        is_transfer = request.path == "/v1/transfers"
+        if is_transfer and not str(form.get("destination", "")).startswith("acct_"):
+            raise invalid("No such destination.", "destination", "resource_missing")
+        metadata = metadata_of(form)
+        payout = Payout(id=("tr_" if is_transfer else "po_") + self.new_name(request), ref=metadata.get("payments_ref"),
+                        key=request.key, amount=amount, currency=form.get("currency"), metadata=metadata,
+                        destination=form.get("destination", "ba_default"), description=form.get("description"),
+                        status="paid" if is_transfer else "pending", created=int(time.time()))
+        self.payouts[payout.id] = payout
+        self.record("txn_" + payout.id, "transfer" if is_transfer else "payout", "transfer" if is_transfer else "payout", -amount, 0, payout)
+        self.tell("transfer.created" if is_transfer else "payout.created", payout, request)
+        return payout.render()
+
+    def get_payout(self, request):
+        payout = self.payouts.get(request.object_id)
+        if payout is None:
+            raise invalid("No such payout: '%s'" % request.object_id, "id", "resource_missing", 404)
+        return payout.render()
+
+    def list_payouts(self, request):
+        prefix = "tr_" if request.path == "/v1/transfers" else "po_"
+        found = [payout for payout in reversed(self.payouts.values()) if payout.id.startswith(prefix)
+                 and request.form.get("destination") in (None, payout.destination)]
+        return self.page(request, found, "list", request.path, frozenset())
+
+    def chosen_payouts(self, options, *statuses):
+        chosen = [payout for payout in self.payouts.values() if payout.status in statuses
+                  and options.get("payout") in (None, payout.id) and options.get("ref") in (None, payout.ref)]
+        if not chosen:
+            raise ValueError("no payout fits")
+        return chosen
+
+    def order_finish_payout(self, options):
+        outcome = options.get("outcome", "paid")
+        chosen = self.chosen_payouts(options, "pending", *(["paid"] if outcome == "failed" else []))
+        for payout in chosen:
+            payout.status = outcome
+            if outcome != "paid":
+                payout.failure = "account_closed" if outcome == "failed" else None
+                self.record("txn_back_" + payout.id, "payout_failure" if outcome == "failed" else "payout_cancel", "payout_reversal", payout.amount, 0, payout)
+            self.tell("payout." + outcome, payout)
+        return {"payouts": [payout.id for payout in chosen]}
+
+    def order_reverse_transfer(self, options):
+        chosen = [payout for payout in self.chosen_payouts(options, "paid") if payout.is_transfer]
+        for payout in chosen:
+            payout.status = "reversed"
+            self.record("txn_back_" + payout.id, "transfer_refund", "transfer_reversal", payout.amount, 0, payout)
+            self.tell("transfer.reversed", payout)
+        return {"payouts": [payout.id for payout in chosen]}
 
     # ---- lists of what has happened ---------------------------------------
 
@@ -1227,6 +1352,19 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
             self.conclude(intent, options.get("outcome", "succeeded"), options)
         return {"finished": [intent.id for intent in intents]}
 
+    def order_expire(self, options):
+        intents = self.chosen_intents(options, "requires_capture")
+        for intent in intents:
+            intent.charge.released = intent.charge.amount - intent.charge.captured
+            intent.status = "canceled"
+            intent.capturable = 0
+            intent.canceled_at = int(time.time())
+            intent.cancellation_reason = "automatic"
+            if not intent.charge.captured:
+                intent.charge.status = "released"
+            self.tell("payment_intent.canceled", intent)
+        return {"expired": [intent.id for intent in intents]}
+
     def order_dispute(self, options):
         return {"disputes": [self.open_dispute(intent, options).id for intent in self.chosen_intents(options, "succeeded")]}
 
@@ -1254,6 +1392,7 @@ class StripePeer(control.Control, faults.Faulty, server.Listening, book.Book):
         answer = super().book(brief)
         answer["intents_by_status"] = count_by(intent.status for intent in self.intents.values())
         answer["stripe_versions"] = self.stripe_versions
+        answer["payouts"] = [payout.book_row() for payout in self.payouts.values()]
         if not brief:
             answer["intents"] = [{"payment": intent.id, "payments_ref": intent.ref, "status": intent.status,
                                   "amount": intent.amount, "currency": intent.currency, "idempotency_key": intent.key}

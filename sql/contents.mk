@@ -27,6 +27,7 @@ SQL_TABLES = \
 	core/tables.sql \
 	psp/tables.sql \
 	payment/tables.sql \
+	payment/tables_route.sql \
 	inbound/tables.sql \
 	ledger/tables.sql \
 	ledger/tables_hold.sql \
@@ -89,6 +90,8 @@ SQL_CODE = \
 	core/merchant.sql \
 	payment/create_psp.sql \
 	payment/verbs.sql \
+	payment/route_rule.sql \
+	payment/explain_route.sql \
 	payment/dead_letter.sql \
 	inbound/webhook.sql \
 	settlement/report.sql \

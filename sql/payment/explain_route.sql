@@ -6,7 +6,6 @@ CREATE FUNCTION payments.explain_route(payment_id uuid)
 		share int, success_rate numeric, note text
 	)
 	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
 	p record;
 BEGIN
@@ -54,7 +53,6 @@ CREATE FUNCTION payments.simulate_route(
 		amount_now numeric, came bigint, went bigint
 	)
 	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 BEGIN
 	PERFORM payments._refuse_card_numbers(
 		'rules', simulate_route.rules, 'merchant', simulate_route.merchant);

@@ -11,54 +11,57 @@ CREATE FUNCTION payments.create_route_rule(
 	valid_until timestamptz DEFAULT NULL
 ) RETURNS void
 	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
-	new payments.route_rule;
-	as_many boolean;
+	w record;
 	missing text;
 BEGIN
 	PERFORM payments._refuse_card_numbers(
-		'rule', create_route_rule.rule, 'psps', create_route_rule.psps, 'merchant', create_route_rule.merchant,
-		'currency', create_route_rule.currency, 'country', create_route_rule.country,
-		'payment_method', create_route_rule.payment_method, 'kind', create_route_rule.kind,
-		'capture', create_route_rule.capture, 'pick', create_route_rule.pick);
+		'rule', create_route_rule.rule, 'psps', create_route_rule.psps,
+		'merchant', create_route_rule.merchant, 'currency', create_route_rule.currency,
+		'country', create_route_rule.country, 'payment_method', create_route_rule.payment_method,
+		'kind', create_route_rule.kind, 'capture', create_route_rule.capture, 'pick', create_route_rule.pick);
 	PERFORM payments._require_setup();
 	PERFORM payments._commit_durably();
-	SELECT * INTO new FROM payments.route_rule r WHERE r.rule = create_route_rule.rule FOR UPDATE;
-	new.rule := create_route_rule.rule;
-	as_many := coalesce(cardinality(create_route_rule.psps), cardinality(new.psps)) = cardinality(new.psps);
-	-- More or fewer PSPs without shares of their own share alike.
-	new.shares := coalesce(create_route_rule.shares, CASE WHEN as_many THEN new.shares END,
-		array_fill(1, ARRAY[coalesce(cardinality(create_route_rule.psps), 0)]));
-	new.psps := coalesce(create_route_rule.psps, new.psps);
-	new.priority := coalesce(create_route_rule.priority, new.priority,
-		(SELECT coalesce(max(r.priority), 0) + 10 FROM payments.route_rule r));
-	new.merchant := coalesce(create_route_rule.merchant, new.merchant);
-	new.currency := coalesce(create_route_rule.currency, new.currency);
-	new.country := coalesce(create_route_rule.country, new.country);
-	new.amount_min := coalesce(create_route_rule.amount_min, new.amount_min);
-	new.amount_max := coalesce(create_route_rule.amount_max, new.amount_max);
-	new.payment_method := coalesce(create_route_rule.payment_method, new.payment_method);
-	new.kind := coalesce(create_route_rule.kind, new.kind);
-	new.capture := coalesce(create_route_rule.capture, new.capture);
-	new.pick := coalesce(create_route_rule.pick, new.pick, 'share');
-	new.cost_fixed := coalesce(create_route_rule.cost_fixed, CASE WHEN as_many THEN new.cost_fixed END);
-	new.cost_bp := coalesce(create_route_rule.cost_bp, CASE WHEN as_many THEN new.cost_bp END);
-	new.explore := coalesce(create_route_rule.explore, new.explore, 0.05);
-	new.success_window := coalesce(create_route_rule.success_window, new.success_window, interval '1 day');
-	new.moves_unsent := coalesce(create_route_rule.moves_unsent, new.moves_unsent, true);
-	new.moves_declined := coalesce(create_route_rule.moves_declined, new.moves_declined, false);
-	new.valid_from := coalesce(create_route_rule.valid_from, new.valid_from, now());
-	new.valid_until := coalesce(create_route_rule.valid_until, new.valid_until, 'infinity');
-	new.created_at := coalesce(new.created_at, now());
-	IF coalesce(cardinality(new.psps), 0) = 0 OR array_position(new.psps, NULL) IS NOT NULL THEN
+	PERFORM FROM payments.route_rule r WHERE r.rule = create_route_rule.rule FOR UPDATE;
+	SELECT create_route_rule.rule AS rule,
+		coalesce(create_route_rule.priority, r.priority,
+			(SELECT coalesce(max(x.priority), 0) + 10 FROM payments.route_rule x)) AS priority,
+		coalesce(create_route_rule.valid_from, r.valid_from, now()) AS valid_from,
+		coalesce(create_route_rule.valid_until, r.valid_until, 'infinity') AS valid_until,
+		coalesce(create_route_rule.merchant, r.merchant) AS merchant,
+		coalesce(create_route_rule.currency, r.currency) AS currency,
+		coalesce(create_route_rule.country, r.country) AS country,
+		coalesce(create_route_rule.amount_min, r.amount_min) AS amount_min,
+		coalesce(create_route_rule.amount_max, r.amount_max) AS amount_max,
+		coalesce(create_route_rule.payment_method, r.payment_method) AS payment_method,
+		coalesce(create_route_rule.kind, r.kind) AS kind,
+		coalesce(create_route_rule.capture, r.capture) AS capture,
+		n.psps,
+		-- More or fewer PSPs without shares of their own share alike.
+		coalesce(create_route_rule.shares, CASE WHEN n.as_many THEN r.shares END,
+			array_fill(1, ARRAY[coalesce(cardinality(n.psps), 0)])) AS shares,
+		coalesce(create_route_rule.cost_fixed, CASE WHEN n.as_many THEN r.cost_fixed END) AS cost_fixed,
+		coalesce(create_route_rule.cost_bp, CASE WHEN n.as_many THEN r.cost_bp END) AS cost_bp,
+		coalesce(create_route_rule.pick, r.pick, 'share') AS pick,
+		coalesce(create_route_rule.explore, r.explore, 0.05) AS explore,
+		coalesce(create_route_rule.success_window, r.success_window, interval '1 day') AS success_window,
+		coalesce(create_route_rule.moves_unsent, r.moves_unsent, true) AS moves_unsent,
+		coalesce(create_route_rule.moves_declined, r.moves_declined, false) AS moves_declined
+	INTO w
+	FROM (SELECT) one
+	LEFT JOIN payments.route_rule r ON r.rule = create_route_rule.rule
+	CROSS JOIN LATERAL (
+		SELECT coalesce(create_route_rule.psps, r.psps),
+			cardinality(coalesce(create_route_rule.psps, r.psps)) = cardinality(r.psps)
+	) n (psps, as_many);
+	IF coalesce(cardinality(w.psps), 0) = 0 OR array_position(w.psps, NULL) IS NOT NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'a rule needs the PSPs that it chooses from',
 			HINT = 'Pass psps => ''{first, second}''.';
 	END IF;
 	SELECT p.psp INTO missing
-	FROM unnest(new.psps) p (psp)
+	FROM unnest(w.psps) p (psp)
 	WHERE NOT EXISTS (SELECT FROM payments.psp s WHERE s.psp = p.psp)
 	LIMIT 1;
 	IF missing IS NOT NULL THEN
@@ -67,66 +70,76 @@ BEGIN
 			MESSAGE = format('PSP "%s" does not exist', missing),
 			HINT = 'Create it with payments.create_psp().';
 	END IF;
-	IF (SELECT count(DISTINCT p.psp) FROM unnest(new.psps) p (psp)) < cardinality(new.psps) THEN
+	IF (SELECT count(DISTINCT p.psp) FROM unnest(w.psps) p (psp)) < cardinality(w.psps) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'a rule names each PSP once',
 			HINT = 'Give it a larger share instead.';
 	END IF;
-	IF new.merchant IS NOT NULL AND NOT EXISTS (
-		SELECT FROM payments.merchant m WHERE m.merchant = new.merchant
+	IF w.merchant IS NOT NULL AND NOT EXISTS (
+		SELECT FROM payments.merchant m WHERE m.merchant = w.merchant
 	) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY010',
-			MESSAGE = format('merchant "%s" does not exist', new.merchant),
+			MESSAGE = format('merchant "%s" does not exist', w.merchant),
 			HINT = 'Create it with payments.create_merchant().';
 	END IF;
-	IF new.currency IS NOT NULL AND NOT EXISTS (
-		SELECT FROM payments.currency c WHERE c.currency = new.currency
+	IF w.currency IS NOT NULL AND NOT EXISTS (
+		SELECT FROM payments.currency c WHERE c.currency = w.currency
 	) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'PY013',
-			MESSAGE = format('currency "%s" does not exist', new.currency),
+			MESSAGE = format('currency "%s" does not exist', w.currency),
 			HINT = 'Use an ISO 4217 code in upper case, as in payments.currency.';
 	END IF;
-	IF new.currency IS NULL
-		AND (coalesce(new.amount_min, new.amount_max) IS NOT NULL OR new.cost_fixed IS NOT NULL) THEN
+	IF w.currency IS NULL
+		AND (coalesce(w.amount_min, w.amount_max) IS NOT NULL OR w.cost_fixed IS NOT NULL) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'amounts of a rule are of a currency',
 			HINT = 'Pass currency => ''...'', and make a rule for each.';
 	END IF;
-	IF cardinality(new.shares) <> cardinality(new.psps)
-		OR cardinality(coalesce(new.cost_fixed, new.shares)) <> cardinality(new.psps)
-		OR cardinality(coalesce(new.cost_bp, new.shares)) <> cardinality(new.psps)
-		OR NOT coalesce(0 <= ALL (new.shares) AND 0 < ANY (new.shares), false) THEN
+	IF cardinality(w.shares) <> cardinality(w.psps)
+		OR cardinality(coalesce(w.cost_fixed, w.shares)) <> cardinality(w.psps)
+		OR cardinality(coalesce(w.cost_bp, w.shares)) <> cardinality(w.psps)
+		OR NOT coalesce(0 <= ALL (w.shares) AND 0 < ANY (w.shares), false) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
 			MESSAGE = 'shares and costs must be as many as the PSPs, and one share above zero',
-			HINT = 'For example psps => ''{a, b}'', shares => ''{70, 30}''. A share of 0 is for when no other can.';
+			HINT = 'For example psps => ''{a, b}'', shares => ''{70, 30}''. A share of 0 is for when no '
+				'other can.';
 	END IF;
-	IF new.pick NOT IN ('share', 'cost', 'success') OR new.capture NOT IN ('automatic', 'manual')
-		OR new.kind NOT IN ('purchase', 'topup', 'withdrawal', 'transfer')
-		OR new.explore NOT BETWEEN 0 AND 1 OR new.country !~ '^[A-Z]{2}$'
-		OR new.success_window <= interval '0' THEN
+	IF w.pick NOT IN ('share', 'cost', 'success') OR w.capture NOT IN ('automatic', 'manual')
+		OR w.kind NOT IN ('purchase', 'topup', 'withdrawal', 'transfer')
+		OR w.explore NOT BETWEEN 0 AND 1 OR w.country !~ '^[A-Z]{2}$'
+		OR w.success_window <= interval '0' THEN
 		RAISE EXCEPTION USING
 			ERRCODE = '22023',
-			MESSAGE = 'pick, explore, success_window, kind, capture or country is none that a rule can have',
+			MESSAGE = 'a rule cannot have this pick, explore, success_window, kind, capture or country',
 			HINT = 'pick is share, cost or success; explore from 0 to 1; success_window above zero; '
 				'capture automatic or manual; country two capital letters.';
 	END IF;
-	INSERT INTO payments.route_rule AS r SELECT new.*
+	INSERT INTO payments.route_rule AS r (
+		rule, priority, valid_from, valid_until, merchant, currency, country, amount_min, amount_max,
+		payment_method, kind, capture, psps, shares, cost_fixed, cost_bp, pick, explore, success_window,
+		moves_unsent, moves_declined
+	)
+	SELECT w.*
 	ON CONFLICT ON CONSTRAINT route_rule_pkey DO UPDATE
-	SET (priority, valid_from, valid_until, merchant, currency, country, amount_min, amount_max,
+	SET (
+			priority, valid_from, valid_until, merchant, currency, country, amount_min, amount_max,
 			payment_method, kind, capture, psps, shares, cost_fixed, cost_bp, pick, explore, success_window,
-			moves_unsent, moves_declined)
-		= (new.priority, new.valid_from, new.valid_until, new.merchant, new.currency, new.country,
-			new.amount_min, new.amount_max, new.payment_method, new.kind, new.capture, new.psps, new.shares,
-			new.cost_fixed, new.cost_bp, new.pick, new.explore, new.success_window, new.moves_unsent,
-			new.moves_declined);
-	IF new.payment_method IS NULL THEN
+			moves_unsent, moves_declined
+		) = (
+			excluded.priority, excluded.valid_from, excluded.valid_until, excluded.merchant,
+			excluded.currency, excluded.country, excluded.amount_min, excluded.amount_max,
+			excluded.payment_method, excluded.kind, excluded.capture, excluded.psps, excluded.shares, excluded.cost_fixed,
+			excluded.cost_bp, excluded.pick, excluded.explore, excluded.success_window,
+			excluded.moves_unsent, excluded.moves_declined
+		);
+	IF w.payment_method IS NULL THEN
 		RAISE NOTICE USING
-			MESSAGE = format('rule "%s" is for payments without a payment method', new.rule),
+			MESSAGE = format('rule "%s" is for payments without a payment method', w.rule),
 			HINT = 'A token belongs to the PSP that gave it. If all PSPs of the rule know such tokens, pass '
 				'payment_method => ''pm_*'', or ''*'' for any.';
 	END IF;

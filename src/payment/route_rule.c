@@ -106,12 +106,12 @@ PAY_FUNCTION(pay_route_of);
 
 static PayStmt find_rules = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT r.rule, r.valid_from, r.valid_until, r.merchant, r.currency, r.country, r.kind, r.capture, r.payment_method, "
-	" coalesce(r.amount_min, 0), coalesce(r.amount_max, 9223372036854775807), r.pick, r.explore::text, r.moves_unsent, r.moves_declined, "
+	" coalesce(r.amount_min, 0), coalesce(r.amount_max, 9223372036854775807), r.pick, (r.explore * 1000000)::int, r.moves_unsent, r.moves_declined, "
 	" count(*) OVER (PARTITION BY r.rule)::int, s.psp, t.share, coalesce(t.cost_fixed, 0), coalesce(t.cost_bp, 0), "
 	" CASE WHEN s.halted_at IS NOT NULL THEN 'halted' END, "
-	" CASE r.pick WHEN 'success' THEN (SELECT (1 + coalesce(sum(o.succeeded), 0))::float8 / (2 + coalesce(sum(o.tried), 0)) "
+	" CASE r.pick WHEN 'success' THEN (SELECT 1000000 * (1 + coalesce(sum(o.succeeded), 0)) / (2 + coalesce(sum(o.tried), 0)) "
 	"  FROM payments.route_outcome o WHERE o.psp = s.psp AND o.hour > now() - r.success_window "
-	"  AND o.currency = coalesce(r.currency, o.currency)) ELSE -1 END::text "
+	"  AND o.currency = coalesce(r.currency, o.currency)) ELSE 0 END::int "
 	"FROM payments.route_rule r, unnest(r.psps, r.shares, r.cost_fixed, r.cost_bp) WITH ORDINALITY t (psp, share, cost_fixed, cost_bp, n) "
 	"JOIN payments.psp s ON s.psp = t.psp ORDER BY r.priority, r.rule, t.n");
 
@@ -177,7 +177,7 @@ read_rule(Rule *rule, uint64 row)
 	rule->amount_min = pay_spi_int64(row, 10);
 	rule->amount_max = pay_spi_int64(row, 11);
 	rule->pick = pay_spi_text(row, 12);
-	rule->explore = atof(pay_spi_text(row, 13));
+	rule->explore = pay_spi_int32(row, 13) / 1e6;
 	rule->moves_unsent = pay_spi_bool(row, 14);
 	rule->moves_declined = pay_spi_bool(row, 15);
 	rule->n = pay_spi_int32(row, 16);
@@ -196,7 +196,7 @@ read_target(Target *target, uint64 row)
 	target->cost_fixed = pay_spi_int64(row, 19);
 	target->cost_bp = pay_spi_int32(row, 20);
 	target->away = pay_spi_text(row, 21);
-	target->rate = atof(pay_spi_text(row, 22));
+	target->rate = pay_spi_int32(row, 22) / 1e6;
 }
 
 /* ---------- does it fit? ---------- */

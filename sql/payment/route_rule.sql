@@ -124,18 +124,22 @@ BEGIN
 		payment_method, kind, capture, psps, shares, cost_fixed, cost_bp, pick, explore, success_window,
 		moves_unsent, moves_declined
 	)
-	SELECT w.*
+	VALUES (
+		w.rule, w.priority, w.valid_from, w.valid_until, w.merchant, w.currency, w.country,
+		w.amount_min, w.amount_max, w.payment_method, w.kind, w.capture, w.psps, w.shares, w.cost_fixed,
+		w.cost_bp, w.pick, w.explore, w.success_window, w.moves_unsent, w.moves_declined
+	)
 	ON CONFLICT ON CONSTRAINT route_rule_pkey DO UPDATE
 	SET (
 			priority, valid_from, valid_until, merchant, currency, country, amount_min, amount_max,
-			payment_method, kind, capture, psps, shares, cost_fixed, cost_bp, pick, explore, success_window,
-			moves_unsent, moves_declined
+			payment_method, kind, capture, psps, shares, cost_fixed, cost_bp, pick, explore,
+			success_window, moves_unsent, moves_declined
 		) = (
 			excluded.priority, excluded.valid_from, excluded.valid_until, excluded.merchant,
 			excluded.currency, excluded.country, excluded.amount_min, excluded.amount_max,
-			excluded.payment_method, excluded.kind, excluded.capture, excluded.psps, excluded.shares, excluded.cost_fixed,
-			excluded.cost_bp, excluded.pick, excluded.explore, excluded.success_window,
-			excluded.moves_unsent, excluded.moves_declined
+			excluded.payment_method, excluded.kind, excluded.capture, excluded.psps, excluded.shares,
+			excluded.cost_fixed, excluded.cost_bp, excluded.pick, excluded.explore,
+			excluded.success_window, excluded.moves_unsent, excluded.moves_declined
 		);
 	IF w.payment_method IS NULL THEN
 		RAISE NOTICE USING

@@ -49,12 +49,9 @@ static bool may_be_asked(const PayOperation *operation);
 static void ask_soon(PayContext *c, PayOperation *operation);
 static const char *source_name(PaySource source);
 static PayOperation *operation_completed(const PayContext *c);
-static void keep_answer(PayContext *c);
-static bool rescale(PayContext *c);
 static bool is_too_much(const PayContext *c, const char *kind);
 static bool is_of_second(const PayContext *c);
 static bool is_of_another(const PayContext *c);
-static bool disagrees(PayContext *c);
 static void keep_ids(PayContext *c);
 static void decide(PayContext *c);
 
@@ -66,6 +63,12 @@ static PayStmt find_by_psp_payment = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2 "
 	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1",
 	TEXTOID, TEXTOID);
+/* Of a PSP that the payment has left. */
+static PayStmt find_by_former = PAY_STMT(SPI_OK_SELECT,
+	"SELECT o.payment_id, o.operation_id FROM payments.operation o JOIN payments.route_decision d ON d.payment_id = o.payment_id "
+	"WHERE o.psp_ref = $1 AND d.former_psp = $2 AND d.operation_id = o.operation_id LIMIT 1", TEXTOID, TEXTOID);
+static PayStmt find_by_former_payment = PAY_STMT(SPI_OK_SELECT,
+	"SELECT payment_id FROM payments.route_decision WHERE former_psp = $1 AND former_psp_payment_id = $2 LIMIT 1", TEXTOID, TEXTOID);
 
 static PayStmt find_payment = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.payment WHERE payment_id = $1", UUIDOID);
 static PayStmt find_last_inquiry = PAY_STMT(SPI_OK_SELECT,
@@ -132,7 +135,7 @@ locate(PayReport *report)
 	{
 		pay_arg_text(&args, report->result.psp_ref);
 		pay_arg_text(&args, report->psp);
-		if (pay_spi_exec(&find_by_ref, &args) == 1)
+		if (pay_spi_exec(&find_by_ref, &args) == 1 || pay_spi_exec(&find_by_former, &args) == 1)
 		{
 			report->payment_id = pay_spi_uuid(0, 1);
 			report->operation_id = pay_spi_uuid(0, 2);
@@ -144,7 +147,7 @@ locate(PayReport *report)
 		return;
 	pay_arg_text(&by_payment, report->psp);
 	pay_arg_text(&by_payment, report->result.psp_payment_id);
-	if (pay_spi_exec(&find_by_psp_payment, &by_payment) == 1)
+	if (pay_spi_exec(&find_by_psp_payment, &by_payment) == 1 || pay_spi_exec(&find_by_former_payment, &by_payment) == 1)
 	{
 		report->payment_id = pay_spi_uuid(0, 1);
 		report->outcome = PAY_OUTCOME_NO_EFFECT;
@@ -195,6 +198,8 @@ pay_apply_one(PayPayments *set, PayReport *report)
 		ask_psp(&c);
 		return;
 	}
+	if (pay_apply_former(&c))
+		return;
 
 	/* Known by that id alone, as what came beside the word that made it known. */
 	if (report->source == PAY_SOURCE_WEBHOOK && c.operation == NULL && !report->payment_known && report->result.psp_payment_id)
@@ -203,7 +208,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	/* That a refund has failed is a fact about its object, whoever tells it. */
 	if (c.result.class == PAY_CLASS_DECLINED && c.result.effect == PAY_EFFECT_REFUND_FAILED && c.result.object_id)
 		c.result.class = PAY_CLASS_APPROVED;
-	if (!rescale(&c) || disagrees(&c))
+	if (!pay_apply_rescale(&c) || pay_apply_disagrees(&c))
 		c.result.class = PAY_CLASS_CONFLICTED;
 	else if (is_of_second(&c))
 	{
@@ -265,7 +270,7 @@ find_operation(PayContext *c)
 	{
 		c->stale = c->operation == NULL || !c->operation->queued || c->operation->claimed_by == NULL ||
 			c->operation->queue_attempt != report->attempt;
-		keep_answer(c);
+		pay_apply_keep_answer(c);
 		if (c->operation && !c->stale)
 		{
 			c->operation->lost = report->lease_lost ? c->operation->lost + 1 : 0;
@@ -439,8 +444,8 @@ operation_completed(const PayContext *c)
 }
 
 /* The answer is a row of its own, whatever comes of it; but none without its attempt, which a restore may have taken away. */
-static void
-keep_answer(PayContext *c)
+void
+pay_apply_keep_answer(PayContext *c)
 {
 	PayAttemptAnswer *answer;
 	PayReport  *report = c->report;
@@ -469,8 +474,8 @@ keep_answer(PayContext *c)
 }
 
 /* From the PSP's units to ours; false when the amounts do not translate, or are none that could be booked. */
-static bool
-rescale(PayContext *c)
+bool
+pay_apply_rescale(PayContext *c)
 {
 	int			to = c->payment->exponent;
 	bool		is_ours = c->report->source == PAY_SOURCE_SETTLEMENT || c->report->source == PAY_SOURCE_PERSON;
@@ -530,8 +535,8 @@ is_of_another(const PayContext *c)
 }
 
 /* An approval in another currency, or of more than was asked, is neither yes nor no. */
-static bool
-disagrees(PayContext *c)
+bool
+pay_apply_disagrees(PayContext *c)
 {
 	const PayResult *r = &c->result;
 

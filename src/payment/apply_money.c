@@ -71,8 +71,8 @@ pay_apply_money(PayContext *c)
 		case PAY_EFFECT_NONE:
 			break;
 	}
-	/* That another object was cancelled is no answer to our cancellation. */
-	if (c->stale && c->result.effect == PAY_EFFECT_VOIDED)
+	/* That another object was cancelled is no answer to our cancellation; nor is an operation done by a PSP that it has left. */
+	if ((c->stale && c->result.effect == PAY_EFFECT_VOIDED) || c->payment->told_by)
 		return;
 	if (c->operation == NULL || !pay_operation_is_open(c->operation) ||
 		(c->result.effect == PAY_EFFECT_VOIDED && c->operation->kind != PAY_OP_VOID))
@@ -148,13 +148,14 @@ captured(PayContext *c)
 	if (booked(c, "capture") || booked(c, "late_capture"))
 		return false;
 	count_applied(c);
-	if (!pay_payment_can(d, "capture"))
+	if (d->told_by || !pay_payment_can(d, "capture"))
 	{
 		/* Money came that nobody waits for: keep it apart and ask a person. */
 		pay_payment_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
-		pay_payment_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
-							  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
-		if (d->psp_payment_id == NULL)
+		pay_payment_exception(c->set, d, c->operation, d->captured > 0 || d->told_by ? "duplicate" : "after_cancel", c->result.object_id, amount,
+							  psprintf("captured at the PSP%s while our status is \"%s\"; it stands in suspense",
+									   d->told_by ? psprintf(" that the payment has left for \"%s\"", d->psp) : "", d->status));
+		if (d->psp_payment_id == NULL && d->told_by == NULL)
 			pay_apply_known_as(c);
 		else if (c->result.psp_payment_id)
 			pay_unmatched_learn(d, c->result.psp_payment_id);

@@ -358,6 +358,8 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	TimestampTz due;
 	int			try = o->generation;	/* each soft decline began a new one */
 
+	if (pay_operation_is_first(o) && !needs_person(o) && pay_fall_back(c, "soft_decline"))
+		return;
 	/* Who has asked for a cancellation wants no further try. */
 	if (!pay_operation_is_first(o) || !c->payment->off_session || needs_person(o) || !pay_payment_can(c->payment, "soft_decline") ||
 		pay_payment_open_operation(c->payment, PAY_OP_VOID) ||
@@ -591,7 +593,7 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 	o->try++;
 	if (!c->result.too_many && pay_retry_next(schedule, c->payment->psp, o->try, c->result.retry_after_ms, c->set->now, &due))
 		pay_operation_enqueue(c->set, o, action, due);
-	else
+	else if (strcmp(exhausted, RAN_OUT_NOT_SENT) != 0 || !pay_fall_back(c, "not_sent"))
 	{
 		pay_operation_bury(o, exhausted, c->report->error && c->report->error[0] ? c->report->error : c->result.message);
 		count_applied(c);

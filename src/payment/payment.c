@@ -56,7 +56,7 @@ static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"WHERE o.payment_id = ANY ($1) ORDER BY o.payment_id, o.created_at, o.operation_id", UUIDARRAYOID);
 
 static PayStmt read_movements = PAY_STMT(SPI_OK_SELECT,
-	"SELECT payment_id, kind, object_id, amount FROM payments.movement WHERE payment_id = ANY ($1)", UUIDARRAYOID);
+	"SELECT payment_id, kind, object_id, amount, psp FROM payments.movement WHERE payment_id = ANY ($1)", UUIDARRAYOID);
 
 PayPayments *
 pay_payments_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
@@ -208,6 +208,7 @@ load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n)
 		moved->kind = pay_spi_text(row, 2);
 		moved->object_id = pay_spi_text(row, 3);
 		moved->amount = pay_spi_int64(row, 4);
+		moved->psp = pay_spi_text(row, 5);
 		payment->moved = lappend(payment->moved, moved);
 	}
 }
@@ -298,6 +299,12 @@ pay_payment_open_operation(PayPayment *payment, PayOpKind kind)
 	return NULL;
 }
 
+const char *
+pay_payment_speaker(const PayPayment *payment)
+{
+	return payment->told_by ? payment->told_by : payment->psp;
+}
+
 PayMoved *
 pay_payment_moved(const PayPayment *payment, const char *kind, const char *object_id)
 {
@@ -307,7 +314,8 @@ pay_payment_moved(const PayPayment *payment, const char *kind, const char *objec
 	{
 		PayMoved   *moved = lfirst(cell);
 
-		if (strcmp(moved->kind, kind) == 0 && strcmp(moved->object_id, object_id) == 0)
+		if (strcmp(moved->kind, kind) == 0 && strcmp(moved->object_id, object_id) == 0 &&
+			strcmp(moved->psp, pay_payment_speaker(payment)) == 0)
 			return moved;
 	}
 	return NULL;
@@ -393,13 +401,14 @@ pay_payment_event(PayPayments *set, PayPayment *payment, const char *event,
 	payment->dirty = true;
 }
 
-void
+PayMoved *
 pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *operation,
 				 const char *kind, const char *object_id, int64 amount, const char *source)
 {
 	PayMoved   *moved = palloc(sizeof(PayMoved));
 	PayPendingMovement *pending = palloc(sizeof(PayPendingMovement));
 
+	moved->psp = pay_payment_speaker(payment);
 	moved->kind = kind;
 	moved->object_id = object_id;
 	moved->amount = amount;
@@ -412,6 +421,7 @@ pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *oper
 	pending->source = source;
 	set->movements = lappend(set->movements, pending);
 	payment->dirty = true;
+	return moved;
 }
 
 /*
@@ -440,6 +450,7 @@ pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation 
 	PayPendingException *pending = palloc0(sizeof(PayPendingException));
 
 	pending->payment = payment;
+	pending->psp = pay_payment_speaker(payment);
 	pending->operation = operation;
 	pending->kind = kind;
 	pending->object_id = object_id;

@@ -96,6 +96,8 @@ static bool fits(const Rule *rule, const PayRouteAsk *ask);
 static bool is(const char *wanted, const char *value);
 static bool matches(const char *pattern, const char *text);
 static bool in_country(const Jsonb *metadata, const char *country);
+static PayRouteChoice *begin_choice(const Rule *rule, int n);
+static void put_candidate(PayRouteCandidate *candidate, const Target *target, bool heed_away);
 static PayRouteChoice *rank(const Rule *rule, const PayRouteAsk *ask, bool settled);
 static uint64 seed_of(const PayRouteAsk *ask);
 static uint64 mix(uint64 x);
@@ -272,12 +274,46 @@ pay_route_choose(const PayRouteAsk *ask)
 }
 
 PayRouteChoice *
-pay_route_again(const PayRouteAsk *ask, const char *name)
+pay_route_again(const char *name, const char *const *psps, int n)
 {
-	for (const Rule *rule = rules(); rule; rule = rule->next)
-		if (strcmp(rule->name, name) == 0)
-			return rank(rule, ask, false);
-	return NULL;
+	const Rule *rule = rules();
+	PayRouteChoice *choice;
+
+	while (rule && strcmp(rule->name, name) != 0)
+		rule = rule->next;
+	if (rule == NULL)
+		return NULL;
+	choice = begin_choice(rule, Min(rule->n, n));
+	choice->n = 0;
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < rule->n; k++)
+			if (strcmp(rule->targets[k].psp, psps[i]) == 0)
+				put_candidate(&choice->candidates[choice->n++], &rule->targets[k], true);
+	return choice;
+}
+
+static PayRouteChoice *
+begin_choice(const Rule *rule, int n)
+{
+	PayRouteChoice *choice = palloc0(sizeof(PayRouteChoice));
+
+	choice->rule = pstrdup(rule->name);
+	choice->pick = pstrdup(rule->pick);
+	choice->moves_unsent = rule->moves_unsent;
+	choice->moves_declined = rule->moves_declined;
+	choice->n = n;
+	choice->candidates = palloc0(sizeof(PayRouteCandidate) * Max(n, 1));
+	return choice;
+}
+
+static void
+put_candidate(PayRouteCandidate *candidate, const Target *target, bool heed_away)
+{
+	candidate->psp = pstrdup(target->psp);
+	candidate->share = target->share;
+	candidate->rate = -1;
+	candidate->is_away = heed_away && target->away != NULL;
+	candidate->out = candidate->is_away ? pstrdup(target->away) : NULL;
 }
 
 /*
@@ -289,7 +325,7 @@ pay_route_again(const PayRouteAsk *ask, const char *name)
 static PayRouteChoice *
 rank(const Rule *rule, const PayRouteAsk *ask, bool settled)
 {
-	PayRouteChoice *choice = palloc0(sizeof(PayRouteChoice));
+	PayRouteChoice *choice;
 	Score	   *scores = palloc(sizeof(Score) * rule->n);
 	uint64		seed = seed_of(ask);
 	bool		by_cost = strcmp(rule->pick, "cost") == 0;
@@ -314,22 +350,13 @@ rank(const Rule *rule, const PayRouteAsk *ask, bool settled)
 		scores[i].second = by_cost ? i : drawn;
 	}
 	qsort(scores, rule->n, sizeof(Score), compare_scores);
-	choice->rule = pstrdup(rule->name);
-	choice->pick = pstrdup(by_success ? "success" : by_cost ? "cost" : "share");
-	choice->moves_unsent = rule->moves_unsent;
-	choice->moves_declined = rule->moves_declined;
-	choice->n = rule->n;
-	choice->candidates = palloc0(sizeof(PayRouteCandidate) * rule->n);
+	choice = begin_choice(rule, rule->n);
+	choice->pick = by_success ? "success" : by_cost ? "cost" : "share";
 	for (int i = 0; i < rule->n; i++)
 	{
-		const Target *t = scores[i].target;
-		PayRouteCandidate *candidate = &choice->candidates[i];
-
-		candidate->psp = pstrdup(t->psp);
-		candidate->share = t->share;
-		candidate->rate = by_success ? t->rate : -1;
-		candidate->is_away = is_away && t->away != NULL;
-		candidate->out = candidate->is_away ? pstrdup(t->away) : NULL;
+		put_candidate(&choice->candidates[i], scores[i].target, is_away);
+		if (by_success)
+			choice->candidates[i].rate = scores[i].target->rate;
 	}
 	return choice;
 }
@@ -389,12 +416,17 @@ pay_route_json(const PayRouteChoice *choice)
 	StringInfoData json;
 
 	initStringInfo(&json);
-	appendStringInfo(&json, "{\"psp\": \"%s\", \"rule\": \"%s\", \"pick\": \"%s\", \"candidates\": [", choice->psp, choice->rule, choice->pick);
+	appendStringInfo(&json, "{\"psp\": \"%s\", ", choice->psp);
+	if (choice->rule)
+		appendStringInfo(&json, "\"rule\": \"%s\", \"pick\": \"%s\", ", choice->rule, choice->pick);
+	appendStringInfoString(&json, "\"candidates\": [");
 	for (int i = 0; i < choice->n; i++)
 	{
 		const PayRouteCandidate *candidate = &choice->candidates[i];
 
-		appendStringInfo(&json, "%s{\"psp\": \"%s\", \"share\": %d", i > 0 ? ", " : "", candidate->psp, candidate->share);
+		appendStringInfo(&json, "%s{\"psp\": \"%s\"", i > 0 ? ", " : "", candidate->psp);
+		if (choice->rule)
+			appendStringInfo(&json, ", \"share\": %d", candidate->share);
 		if (candidate->rate >= 0)
 			appendStringInfo(&json, ", \"rate\": %.4f", candidate->rate);
 		if (candidate->out)

@@ -51,8 +51,8 @@ typedef struct PayRouteChoice
  * been lost.  Call between pay_spi_begin() and pay_spi_end().
  */
 extern PayRouteChoice *pay_route_choose(const PayRouteAsk *ask);
-/* The same of the rule of that name, as long as there is one, whatever fits; NULL: there is none. */
-extern PayRouteChoice *pay_route_again(const PayRouteAsk *ask, const char *rule);
+/* Those of these PSPs that the rule of that name still has, in this order; NULL: there is no such rule. */
+extern PayRouteChoice *pay_route_again(const char *rule, const char *const *psps, int n);
 /* What payment.route and route_decision.route keep of it. */
 extern Datum pay_route_json(const PayRouteChoice *choice);
 

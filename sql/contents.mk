@@ -89,6 +89,7 @@ SQL_CODE = \
 	core/cluster.sql \
 	core/merchant.sql \
 	payment/create_psp.sql \
+	payment/health.sql \
 	payment/verbs.sql \
 	payment/route_rule.sql \
 	payment/explain_route.sql \

@@ -8,6 +8,7 @@
 #include "core/guard.h"
 #include "core/guc.h"
 #include "core/wake.h"
+#include "payment/health_board.h"
 #include "worker/launcher.h"
 
 #include "fmgr.h"
@@ -29,5 +30,6 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	pay_guard_init();
+	pay_health_board_init();
 	pay_launcher_init();
 }

@@ -233,5 +233,6 @@ GRANT EXECUTE ON FUNCTION payments._jobs(), payments._job_lock_held(text, int),
 GRANT EXECUTE ON FUNCTION payments._worker_pid(), payments._worker_trouble(), payments._unguarded(), payments._unarmed_reason(), payments._seal_overdue(), payments._sealing_off(), payments._system_identifier(),
 	payments._seal_head_line(bigint, bytea, timestamptz), payments._seal_head_check(text, text, text, text) TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._discrepancy_kinds(), payments._payouts(text) TO payments_operator, payments_admin, payments_auditor;
+GRANT EXECUTE ON FUNCTION payments._health_of(text) TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._partition_status() TO payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments._feed_settings(jsonb) TO payments_operator, payments_admin, payments_auditor;

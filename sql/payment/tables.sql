@@ -278,6 +278,11 @@ CREATE TABLE IF NOT EXISTS payments.psp_health (
 	noted_at timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
+-- Sessions that choose a PSP have it cached.
+CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp_health
+	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
+ALTER TABLE payments.psp_health ENABLE ALWAYS TRIGGER forget_routes;
+
 COMMENT ON TABLE payments.psp_health IS 'PSPs that the worker cannot call, or calls more slowly than it might because they want it or do not answer: written by the worker, and empty when all is well';
 COMMENT ON COLUMN payments.psp_health.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.psp_health.in_flight_max IS 'calls that may be in flight now; grows with each answer, up to psp.inflight_max';

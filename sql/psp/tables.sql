@@ -11,6 +11,10 @@ CREATE TABLE IF NOT EXISTS payments.psp (
 	timeout interval NOT NULL DEFAULT '30 s' CONSTRAINT psp_timeout_range CHECK (timeout BETWEEN interval '100 ms' AND interval '10 min'),
 	halted_at timestamptz,
 	halted_reason text,
+	paused_at timestamptz,
+	paused_until timestamptz,
+	paused_by text,
+	paused_reason text,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	account_id text,
 	account_mode text CONSTRAINT psp_account_mode_known CHECK (account_mode IN ('live', 'test'))
@@ -26,6 +30,10 @@ COMMENT ON COLUMN payments.psp.inflight_max IS 'calls at a time that one worker 
 COMMENT ON COLUMN payments.psp.timeout IS 'for one call, connecting included; then its outcome is unknown';
 COMMENT ON COLUMN payments.psp.halted_at IS 'no calls since: the PSP refused our credentials or our configuration; null: not halted';
 COMMENT ON COLUMN payments.psp.halted_reason IS 'for people: that the PSP refused our credentials, with HTTP status, code and its own sentence, in which keys are masked; or account_changed with what changed';
+COMMENT ON COLUMN payments.psp.paused_at IS 'by pause_psp(): nothing new is sent since, what is in doubt is asked for as ever; null: not paused';
+COMMENT ON COLUMN payments.psp.paused_until IS 'the pause ends by itself then; null: with resume_psp()';
+COMMENT ON COLUMN payments.psp.paused_by IS 'database role that paused it';
+COMMENT ON COLUMN payments.psp.paused_reason IS 'why, as given to pause_psp()';
 COMMENT ON COLUMN payments.psp.created_at IS 'when it was made';
 COMMENT ON COLUMN payments.psp.account_id IS 'the PSP''s name of the account that our secret is of, as the worker was told first; with another one it sends nothing, see accept_psp_account(). Null: not told yet, or never';
 COMMENT ON COLUMN payments.psp.account_mode IS 'live or test, of a PSP that has both in one account; null: not known';

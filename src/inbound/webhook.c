@@ -14,6 +14,7 @@
 #include "core/caller.h"
 #include "core/spi.h"
 #include "inbound/psp_event.h"
+#include "payment/adapter.h"
 
 #include "access/xact.h"
 #include "fmgr.h"
@@ -79,7 +80,7 @@ receive(FunctionCallInfo fcinfo, PayEvents *events)
 	pay_spi_begin();
 	adapter = find_adapter(psp, &secret_name, &inbound);
 	trusted = verify(adapter, psp, secret_name, &inbound, now);
-	if (!adapter->parse(&inbound, events) || events->n > PAY_EVENTS_MAX)
+	if (!pay_adapter_parse(adapter, &inbound, events) || events->n > PAY_EVENTS_MAX)
 		ereport(ERROR,
 				(errcode(PAY_ERR_WEBHOOK_MALFORMED),
 				 errmsg("webhook body is not an event of PSP \"%s\"", psp),
@@ -121,8 +122,8 @@ find_adapter(const char *psp, char **secret_name, PayInbound *inbound)
 				(errcode(PAY_ERR_PSP_UNKNOWN),
 				 errmsg("PSP \"%s\" does not exist", psp),
 				 errhint("Create it with payments.create_psp().")));
-	adapter = pay_psp_adapter(pay_spi_text(0, 1));
-	if (adapter == NULL || adapter->verify == NULL)
+	adapter = pay_adapter_find(pay_spi_text(0, 1));
+	if (adapter == NULL || !pay_psp_sends_events(adapter))
 		ereport(ERROR,
 				(errcode(PAY_ERR_NOT_SUPPORTED),
 				 errmsg("PSP \"%s\" sends no webhooks", psp),
@@ -215,8 +216,8 @@ verify(const PayAdapter *adapter, const char *psp, const char *secret_name, PayI
 	const char *problem = NULL;
 	char	   *secrets[SECRETS_MAX + 1];
 	int			n_secrets = find_secrets(secret_name, secrets, &problem);
-	PayVerdict	verdict = adapter->verify(inbound, (const char *const *) secrets,
-										  (int64) ((now / USECS_PER_SEC) + ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)));
+	PayVerdict	verdict = pay_psp_verify(adapter, inbound, (const char *const *) secrets,
+										 (int64) ((now / USECS_PER_SEC) + ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)));
 
 	for (int i = 0; i < n_secrets; i++)
 		explicit_bzero(secrets[i], strlen(secrets[i]));

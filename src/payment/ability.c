@@ -14,6 +14,7 @@
 #include "core/arming.h"
 #include "core/merchant.h"
 #include "core/spi.h"
+#include "payment/adapter.h"
 #include "payment/queue.h"
 
 static const char *problem_of(const PayAdapter *adapter, PayCommand *command);
@@ -56,7 +57,7 @@ problem_of(const PayAdapter *adapter, PayCommand *command)
 	/* Any will do: nothing of it is sent. */
 	command->psp_ref = "-";
 	command->generation = 1;
-	if (adapter->build(command, &request, &problem))
+	if (pay_adapter_build(adapter, command, &request, &problem))
 		return NULL;
 	return problem ? problem : "the request cannot be written";
 }

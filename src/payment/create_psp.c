@@ -23,6 +23,7 @@
 #include "core/guc.h"
 #include "core/spi.h"
 #include "core/wake.h"
+#include "payment/adapter.h"
 
 #include "access/xact.h"
 #include "commands/trigger.h"
@@ -110,7 +111,7 @@ PAY_VERB_UNSEEN(pay_create_psp)
 				 errhint("For example create_psp(psp => 'stripe', adapter => 'stripe', secret => 'stripe').")));
 	psp = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	adapter_name = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	adapter = pay_psp_adapter(adapter_name);
+	adapter = pay_adapter_find(adapter_name);
 	if (adapter == NULL)
 		ereport(ERROR,
 				(errcode(PAY_ERR_ADAPTER_UNKNOWN),
@@ -284,7 +285,7 @@ moves(const TriggerData *trigger)
 	HeapTuple	old = trigger->tg_trigtuple,
 				new = trigger->tg_newtuple;
 	const char *name = column(old, desc, "adapter");
-	const PayAdapter *adapter = name ? pay_psp_adapter(name) : NULL;
+	const PayAdapter *adapter = name ? pay_adapter_find(name) : NULL;
 	const char *usual = adapter && adapter->default_base_url ? adapter->default_base_url : "";
 
 	return differ(column(old, desc, "adapter"), column(new, desc, "adapter"), "") ||

@@ -23,6 +23,7 @@
 #include "core/spi.h"
 #include "core/subtransaction.h"
 #include "core/wake.h"
+#include "payment/adapter.h"
 #include "payment/apply.h"
 #include "payment/dead_letter.h"
 #include "payment/payment.h"
@@ -202,7 +203,7 @@ find_route(const char *psp, bool *halted)
 				(errcode(PAY_ERR_PSP_UNKNOWN),
 				 errmsg("PSP \"%s\" does not exist", psp),
 				 errhint("SELECT psp FROM payments.psp lists them.")));
-	adapter = pay_psp_adapter(pay_spi_text(0, 1));
+	adapter = pay_adapter_find(pay_spi_text(0, 1));
 	base_url = pay_spi_text(0, 2);
 	*halted = pay_spi_bool(0, 3);
 	if (adapter == NULL)
@@ -431,8 +432,8 @@ read_headers(const PayAdapter *adapter, Jsonb *headers, PayAnswer *answer)
 		header.value_bytes = v.val.string.len;
 		if (pay_header_is(&header, "retry-after"))
 			answer->retry_after_s = pay_header_retry_after(&header);
-		else if (adapter->read_header)
-			adapter->read_header(&header, answer);
+		else
+			pay_psp_read_header(adapter, &header, answer);
 	}
 }
 
@@ -459,7 +460,7 @@ classify(const PayAttemptRow *row, Jsonb *headers, PayAnswer *answer, TimestampT
 		read_headers(adapter, headers, answer);
 	report->request_id = answer->request_id;
 	if (!adapter->in_process)
-		adapter->classify(&command, row->inquiry, answer, &report->result);
+		pay_adapter_classify(adapter, &command, row->inquiry, answer, &report->result);
 	else if (answer->transport == PAY_TRANSPORT_ANSWERED)
 		adapter->perform(&command, row->inquiry, &report->result);
 }

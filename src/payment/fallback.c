@@ -129,7 +129,11 @@ choose(const PayContext *c, PayRouteChoice *choice, const char *reason)
 		if (strcmp(candidate->psp, c->payment->psp) == 0)
 			candidate->out = strcmp(reason, "not_sent") == 0 ? "could not be reached" : "declined it softly";
 		else if (candidate->out == NULL)
-			candidate->out = refusal(c->payment, c->operation, candidate->psp);
+		{
+			candidate->out = pay_route_away(candidate->psp);
+			if (candidate->out == NULL)
+				candidate->out = refusal(c->payment, c->operation, candidate->psp);
+		}
 		if (candidate->out == NULL)
 			choice->psp = candidate->psp;
 	}

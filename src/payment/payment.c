@@ -16,6 +16,7 @@
 #include "payment/payment.h"
 #include "base/uuid.h"
 #include "core/spi.h"
+#include "payment/adapter.h"
 #include "payment/payment_private.h"
 #include "payment/state.h"
 
@@ -130,7 +131,7 @@ load_payment(PayPayment *payment, uint64 row)
 	payment->failure_code = pay_spi_text(row, c++);
 	payment->failure_message = pay_spi_text(row, c++);
 	payment->adapter_name = pay_spi_text(row, c++);
-	payment->adapter = pay_psp_adapter(payment->adapter_name);
+	payment->adapter = pay_adapter_find(payment->adapter_name);
 	payment->config = pay_spi_text(row, c++);
 	payment->exponent = pay_spi_int32(row, c++);
 	payment->psp_exponent = pay_spi_int32(row, c++);

@@ -27,6 +27,7 @@
 #include "base/money.h"
 #include "core/arming.h"
 #include "core/spi.h"
+#include "payment/adapter.h"
 #include "payment/apply.h"
 #include "payment/idempotency.h"
 #include "payment/payment.h"
@@ -405,9 +406,9 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 		return NULL;
 	}
 	if (claim->inquiry)
-		return adapter->build_inquiry(&claim->command, &claim->request)
+		return pay_adapter_build_inquiry(adapter, &claim->command, &claim->request)
 			? NULL : "the adapter has nothing to ask the PSP with";
-	if (!adapter->build(&claim->command, &claim->request, &problem))
+	if (!pay_adapter_build(adapter, &claim->command, &claim->request, &problem))
 		return problem ? problem : "the adapter cannot build the request";
 	return NULL;
 }

@@ -15,6 +15,7 @@
 #include "payment/route.h"
 #include "core/cache.h"
 #include "core/spi.h"
+#include "payment/adapter.h"
 
 #define NAME_BYTES 64
 
@@ -102,7 +103,7 @@ read_route(PayRoute *route, const char *merchant, const char *psp, const char *c
 	pay_spi_exec(&find_route, &args);
 	route->merchant_known = !pay_spi_isnull(0, 1);
 	route->psp = pay_spi_text(0, 2);
-	route->adapter = route->psp ? pay_psp_adapter(pay_spi_text(0, 3)) : NULL;
+	route->adapter = route->psp ? pay_adapter_find(pay_spi_text(0, 3)) : NULL;
 	route->currency_known = !pay_spi_isnull(0, 4);
 	if (route->currency_known)
 	{

@@ -22,6 +22,7 @@
 #include "core/cache.h"
 #include "core/installation.h"
 #include "core/spi.h"
+#include "payment/health.h"
 
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -40,7 +41,6 @@ typedef struct Target
 	int			share;
 	int64		cost_fixed;
 	int			cost_bp;
-	const char *away;			/* why it cannot be called; NULL: it can */
 	double		rate;
 } Target;
 
@@ -97,7 +97,8 @@ static bool is(const char *wanted, const char *value);
 static bool matches(const char *pattern, const char *text);
 static bool in_country(const Jsonb *metadata, const char *country);
 static PayRouteChoice *begin_choice(const Rule *rule, int n);
-static void put_candidate(PayRouteCandidate *candidate, const Target *target, bool heed_away);
+static void put_candidate(PayRouteCandidate *candidate, const Target *target);
+static void heed_health(PayRouteChoice *choice, TimestampTz now);
 static PayRouteChoice *rank(const Rule *rule, const PayRouteAsk *ask, bool settled);
 static uint64 seed_of(const PayRouteAsk *ask);
 static uint64 mix(uint64 x);
@@ -110,7 +111,6 @@ static PayStmt find_rules = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT r.rule, r.valid_from, r.valid_until, r.merchant, r.currency, r.country, r.kind, r.capture, r.payment_method, "
 	" coalesce(r.amount_min, 0), coalesce(r.amount_max, 9223372036854775807), r.pick, (r.explore * 1000000)::int, r.moves_unsent, r.moves_declined, "
 	" count(*) OVER (PARTITION BY r.rule)::int, s.psp, t.share, coalesce(t.cost_fixed, 0), coalesce(t.cost_bp, 0), "
-	" CASE WHEN s.halted_at IS NOT NULL THEN 'halted' END, "
 	" CASE r.pick WHEN 'success' THEN (SELECT 1000000 * (1 + coalesce(sum(o.succeeded), 0)) / (2 + coalesce(sum(o.tried), 0)) "
 	"  FROM payments.route_outcome o WHERE o.psp = s.psp AND o.hour > now() - r.success_window "
 	"  AND o.currency = coalesce(r.currency, o.currency)) ELSE 0 END::int "
@@ -197,8 +197,7 @@ read_target(Target *target, uint64 row)
 	target->share = pay_spi_int32(row, 18);
 	target->cost_fixed = pay_spi_int64(row, 19);
 	target->cost_bp = pay_spi_int32(row, 20);
-	target->away = pay_spi_text(row, 21);
-	target->rate = pay_spi_int32(row, 22) / 1e6;
+	target->rate = pay_spi_int32(row, 21) / 1e6;
 }
 
 /* ---------- does it fit? ---------- */
@@ -288,7 +287,7 @@ pay_route_again(const char *name, const char *const *psps, int n)
 	for (int i = 0; i < n; i++)
 		for (int k = 0; k < rule->n; k++)
 			if (strcmp(rule->targets[k].psp, psps[i]) == 0)
-				put_candidate(&choice->candidates[choice->n++], &rule->targets[k], true);
+				put_candidate(&choice->candidates[choice->n++], &rule->targets[k]);
 	return choice;
 }
 
@@ -307,13 +306,38 @@ begin_choice(const Rule *rule, int n)
 }
 
 static void
-put_candidate(PayRouteCandidate *candidate, const Target *target, bool heed_away)
+put_candidate(PayRouteCandidate *candidate, const Target *target)
 {
 	candidate->psp = pstrdup(target->psp);
 	candidate->share = target->share;
 	candidate->rate = -1;
-	candidate->is_away = heed_away && target->away != NULL;
-	candidate->out = candidate->is_away ? pstrdup(target->away) : NULL;
+}
+
+/* Those before the first that can be called now; unless a repeated call might find another one than the first. */
+static void
+heed_health(PayRouteChoice *choice, TimestampTz now)
+{
+	for (int i = 0; i < choice->n; i++)
+	{
+		const char *away = pay_route_away(choice->candidates[i].psp);
+
+		if (away == NULL || (i == 0 && pay_rows_may_be_lost(now)))
+			return;
+		choice->candidates[i].is_away = true;
+		choice->candidates[i].out = away;
+	}
+}
+
+/* One that may answer again gets a payment now and then, by which that shows. */
+const char *
+pay_route_away(const char *psp)
+{
+	PayHealth	health;
+
+	pay_health_find(psp, &health);
+	if (health.state < PAY_HEALTH_HALF_OPEN || (health.state == PAY_HEALTH_HALF_OPEN && pay_health_probe(psp)))
+		return NULL;
+	return pay_health_state_name(health.state);
 }
 
 /*
@@ -330,15 +354,9 @@ rank(const Rule *rule, const PayRouteAsk *ask, bool settled)
 	uint64		seed = seed_of(ask);
 	bool		by_cost = strcmp(rule->pick, "cost") == 0;
 	bool		by_success = strcmp(rule->pick, "success") == 0 && part(mix(seed)) >= rule->explore;
-	bool		is_away = rule->n > 1 && !settled && by_success;
 
-	for (int i = 0; i < rule->n; i++)
-		is_away = is_away || (rule->targets[i].away && rule->moves_unsent && !settled);
 	/* A look at the arming file: only where its answer would matter. */
-	if (is_away && pay_rows_may_be_lost(ask->now))
-		is_away = by_success = false;
-	else
-		by_success = by_success && !settled;
+	by_success = by_success && !settled && rule->n > 1 && !pay_rows_may_be_lost(ask->now);
 	for (int i = 0; i < rule->n; i++)
 	{
 		const Target *t = &rule->targets[i];
@@ -354,10 +372,12 @@ rank(const Rule *rule, const PayRouteAsk *ask, bool settled)
 	choice->pick = by_success ? "success" : by_cost ? "cost" : "share";
 	for (int i = 0; i < rule->n; i++)
 	{
-		put_candidate(&choice->candidates[i], scores[i].target, is_away);
+		put_candidate(&choice->candidates[i], scores[i].target);
 		if (by_success)
 			choice->candidates[i].rate = scores[i].target->rate;
 	}
+	if (rule->moves_unsent && rule->n > 1 && !settled)
+		heed_health(choice, ask->now);
 	return choice;
 }
 

@@ -53,6 +53,8 @@ typedef struct PayRouteChoice
 extern PayRouteChoice *pay_route_choose(const PayRouteAsk *ask);
 /* Those of these PSPs that the rule of that name still has, in this order; NULL: there is no such rule. */
 extern PayRouteChoice *pay_route_again(const char *rule, const char *const *psps, int n);
+/* Why it cannot be called now; NULL: it can. */
+extern const char *pay_route_away(const char *psp);
 /* What payment.route and route_decision.route keep of it. */
 extern Datum pay_route_json(const PayRouteChoice *choice);
 

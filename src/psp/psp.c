@@ -130,25 +130,6 @@ is_word(char c)
 /* ---------- requests and answers ---------- */
 
 void
-pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,
-				const char *psp_key, PayHeaders *headers)
-{
-	memset(headers, 0, sizeof(PayHeaders));
-	if (credentials)
-		adapter->authorize(request, credentials, headers);
-	headers->n_secret = headers->n;
-	if (psp_key && adapter->key_header)
-		pay_headers_add(headers, adapter->key_header, psp_key);
-	if (request->content_type)
-		pay_headers_add(headers, "Content-Type", request->content_type);
-	for (const char *const *fixed = adapter->headers; fixed && *fixed; fixed++)
-	{
-		Assert(headers->n < PAY_HEADERS_MAX);
-		headers->list[headers->n++] = pstrdup(*fixed);
-	}
-}
-
-void
 pay_headers_add(PayHeaders *headers, const char *name, const char *value)
 {
 	/* An adapter decides how many there are, nobody from outside. */

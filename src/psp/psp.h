@@ -278,6 +278,8 @@ typedef struct PayAdapter
 	const char *const *config_keys; /* what it reads of create_psp()'s config; likewise, or NULL */
 	const PayFeed *feeds;		/* lists that the worker reads by itself */
 	int			n_feeds;
+	const struct PayScheme *scheme; /* declared, see psp/scheme.h: it answers in place of authorize, read_header and verify; NULL: they do */
+	const struct PayFunctions *functions;	/* SQL functions, see payment/adapter.h: they answer in place of build, build_inquiry, classify and parse; NULL: these do */
 
 	/* ---------- requests ---------- */
 
@@ -348,6 +350,10 @@ extern void pay_psp_mask_secrets(char *text);
 extern void pay_psp_headers(const PayAdapter *adapter, const PayRequest *request, const PayCredentials *credentials,
 							const char *psp_key, PayHeaders *headers);
 extern void pay_headers_add(PayHeaders *headers, const char *name, const char *value);
+/* The same of other questions that a scheme may answer; it does in psp/scheme.c. */
+extern void pay_psp_read_header(const PayAdapter *adapter, const PayHeader *header, PayAnswer *answer);
+extern bool pay_psp_sends_events(const PayAdapter *adapter);
+extern PayVerdict pay_psp_verify(const PayAdapter *adapter, PayInbound *inbound, const char *const *secrets, int64 now);
 /* Overwrites them: one is the authorization. */
 extern void pay_headers_wipe(PayHeaders *headers);
 

@@ -192,6 +192,16 @@ pay_pace_age(PayPace *pace, PaySteady now)
 }
 
 void
+pay_pace_restore(PayPace *pace, double rate, PaySteady noted_at, PaySteady now)
+{
+	if (now > noted_at + FORGET_AFTER)
+		return;
+	pace->rate = pace->known = Max(rate, RATE_MIN);
+	pace->complained_at = noted_at;
+	pace->counted_at = now;
+}
+
+void
 pay_pace_begin_carefully(PayPace *pace)
 {
 	pace->grown = 0;

@@ -43,6 +43,8 @@ extern void pay_pace_refused(PayPace *pace, PaySteady begun_at, bool repeated, i
 extern void pay_pace_resume(PayPace *pace, PaySteady now);
 /* Forgets a limit of which the PSP has said nothing for minutes. */
 extern void pay_pace_age(PayPace *pace, PaySteady now);
+/* Goes on at the rate that was known at `noted_at`, if that is not long ago. */
+extern void pay_pace_restore(PayPace *pace, double rate, PaySteady noted_at, PaySteady now);
 /* It is not to be hit by all at once. */
 extern void pay_pace_begin_carefully(PayPace *pace);
 

@@ -21,6 +21,7 @@
 #include "core/clock.h"
 #include "core/guc.h"
 #include "core/spi.h"
+#include "payment/adapter.h"
 #include "payment/apply.h"
 #include "payment/dead_letter.h"
 #include "payment/queue.h"
@@ -462,8 +463,8 @@ on_header(void *context, const PayHeader *header)
 
 	if (header == NULL)
 		pay_answer_init(&call->answer);
-	else if (call->claim->adapter->read_header)
-		call->claim->adapter->read_header(header, &call->answer);
+	else
+		pay_psp_read_header(call->claim->adapter, header, &call->answer);
 }
 
 /*
@@ -514,7 +515,7 @@ answered(int slot, PayHttpResponse *response)
 	d->report.body = response->body;
 	d->report.body_bytes = response->body_bytes;
 	d->report.elapsed_ms = response->elapsed_ms;
-	if (!pay_worker_try(classify_work, d, NULL))
+	if (!pay_worker_do(classify_work, d, pay_adapter_is_functions(call->claim->adapter)))
 	{
 		/* Nobody knows what it said. */
 		pay_result_init(&d->report.result);
@@ -528,7 +529,7 @@ answered(int slot, PayHttpResponse *response)
 		d->report.error = "the token had ended; nothing was processed";
 	}
 	if (response->hindrance == PAY_HTTP_UNHINDERED)
-		pay_upstream_answered(call->upstream, response->transport, &d->report.result, call->claim->refused > 0, call->begun_at, now);
+		pay_upstream_answered(call->upstream, response, &d->report.result, call->claim->refused > 0, call->begun_at, now);
 }
 
 static void
@@ -538,7 +539,7 @@ classify_work(void *arg)
 	PayCall    *call = &calls[d->slot];
 	MemoryContext old = MemoryContextSwitchTo(call->context);
 
-	call->claim->adapter->classify(&call->claim->command, call->inquiry, &call->answer, &d->report.result);
+	pay_adapter_classify(call->claim->adapter, &call->claim->command, call->inquiry, &call->answer, &d->report.result);
 	MemoryContextSwitchTo(old);
 }
 
@@ -697,4 +698,3 @@ release(int slot)
 	calls[slot] = (PayCall) {NULL};
 	free_slots[free_count++] = slot;
 }
-

@@ -160,6 +160,12 @@ pay_worker_try(void (*work) (void *), void *arg, PayWorkError *error)
 	return done;
 }
 
+bool
+pay_worker_do(void (*work) (void *), void *arg, bool in_transaction)
+{
+	return in_transaction ? pay_worker_transaction(work, arg, NULL) == PAY_WORK_DONE : pay_worker_try(work, arg, NULL);
+}
+
 /* What was to end it came too late, and must not end what comes next. */
 static void
 end_step(void)

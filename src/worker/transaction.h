@@ -30,6 +30,8 @@ extern void pay_worker_cancel_handler(SIGNAL_ARGS);
 extern bool pay_worker_try(void (*work) (void *), void *arg, PayWorkError *error);
 /* Runs work(arg) as payments_owner between pay_spi_begin() and pay_spi_end(), and commits.  `error` may be NULL.  Never raises for what work raises. */
 extern PayWorkEnd pay_worker_transaction(void (*work) (void *), void *arg, PayWorkError *error);
+/* The one or the other, as the work needs it.  False when it was not done. */
+extern bool pay_worker_do(void (*work) (void *), void *arg, bool in_transaction);
 /* Does the error say nothing against what was done, but that it came at a bad time? */
 extern bool pay_worker_error_passes(const PayWorkError *error);
 

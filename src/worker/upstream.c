@@ -14,12 +14,14 @@
 #include "payments.h"
 
 #include "worker/upstream.h"
+#include "worker/upstream_private.h"
 
 #include "core/arming.h"
 #include "core/guc.h"
 #include "core/secrets.h"
 #include "core/spi.h"
 #include "http/http.h"
+#include "payment/adapter.h"
 
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -31,7 +33,6 @@
 #define BREAKER_LOSSES 3
 #define BREAKER_MS_MIN 250
 #define BREAKER_MS_MAX 60000
-#define HEALTH_NOTE_MS 1000
 #define LEASE_SPARE_MS (60 * 1000)
 /* With others beside it, a PSP may have so many calls in flight for each slot that is free. */
 #define SHARE 3
@@ -73,9 +74,6 @@ static void note_obstacle(PayUpstream *upstream, const PayObstacle *obstacle);
 static int	trusted_room(const PayUpstream *upstream, int free_slots, int slots, PaySteady now, PaySteady *again);
 static void open_breaker(PayUpstream *upstream, PaySteady now);
 static void keep(char **kept, const char *text);
-static void note_health(PayUpstream *upstream, PaySteady now);
-static void forget_health(PayUpstream *upstream);
-static void arg_later(PayArgs *args, PaySteady at, PaySteady now);
 
 static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT s.psp, s.adapter, s.base_url, s.secret, s.inflight_max, (extract(epoch FROM s.timeout) * 1000)::int, "
@@ -84,14 +82,6 @@ static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	" EXISTS (SELECT FROM payments.psp_health h WHERE h.psp = s.psp AND h.resumed) "
 	"FROM payments.psp s ORDER BY 8 NULLS LAST, s.psp");
 
-static PayStmt write_health = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.psp_health (psp, in_flight_max, calls_per_second, paused_until, silent_until, noted_at, problem) "
-	"VALUES ($1, $2, $3::numeric / 1000, $4, $5, $6, $7) ON CONFLICT (psp) DO UPDATE SET in_flight_max = excluded.in_flight_max, "
-	"calls_per_second = excluded.calls_per_second, paused_until = excluded.paused_until, silent_until = excluded.silent_until, "
-	"resumed = false, noted_at = excluded.noted_at, problem = excluded.problem",
-	TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
-static PayStmt delete_health = PAY_STMT(SPI_OK_DELETE, "DELETE FROM payments.psp_health WHERE psp = $1", TEXTOID);
-static PayStmt delete_all_health = PAY_STMT_NOARGS(SPI_OK_DELETE, "DELETE FROM payments.psp_health");
 /* Never waits: somebody may be about to change it. */
 static PayStmt lock_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT base_url, secret FROM payments.psp WHERE psp = $1 FOR SHARE SKIP LOCKED", TEXTOID);
@@ -163,7 +153,7 @@ pay_upstreams_reload(void)
 void
 pay_upstreams_recover(void)
 {
-	pay_spi_exec(&delete_all_health, NULL);
+	pay_vitals_tidy();
 }
 
 void
@@ -184,15 +174,16 @@ pay_upstreams_read(void)
 	hash_seq_init(&all, upstreams);
 	while ((upstream = hash_seq_search(&all)) != NULL)
 	{
-		if (!upstream->seen && upstream->health_noted)
-			forget_health(upstream);
+		if (!upstream->seen)
+			pay_vitals_forget(upstream);
 		if (!upstream->seen && upstream->users == 0)
 			forget(upstream);
 	}
 	for (int i = 0; i < upstream_count; i++)
 	{
+		pay_vitals_restore(in_turn[i], now);
 		pay_pace_age(&in_turn[i]->pace, now);
-		note_health(in_turn[i], now);
+		pay_vitals_note(in_turn[i], now);
 	}
 }
 
@@ -217,7 +208,7 @@ make_room(int n)
 static PayUpstream *
 read_upstream(uint64 row, const char *unarmed)
 {
-	PayUpstream *upstream = find_or_add(pay_spi_text(row, 1), pay_psp_adapter(pay_spi_text(row, 2)));
+	PayUpstream *upstream = find_or_add(pay_spi_text(row, 1), pay_adapter_find(pay_spi_text(row, 2)));
 	char	   *base_url = pay_spi_text(row, 3);
 	PayObstacle obstacle;
 
@@ -431,58 +422,6 @@ keep(char **kept, const char *text)
 		pfree(old);
 }
 
-/* Of those that are not called, or not as fast as they might; all is well with the others. */
-static void
-note_health(PayUpstream *upstream, PaySteady now)
-{
-	const PayPace *pace = &upstream->pace;
-	bool		slowed = pace->rate > 0 || now < pace->paused_until || upstream->breaker_ms > 0;
-	PayArgs		args = {0};
-
-	if (!(slowed || upstream->unfit || upstream->health_noted) ||
-		(!upstream->health_changed && now < upstream->health_noted_at + HEALTH_NOTE_MS * 1000))
-		return;
-	upstream->health_noted_at = now;
-	upstream->health_changed = false;
-	if (!slowed && !upstream->unfit)
-	{
-		forget_health(upstream);
-		return;
-	}
-	upstream->health_noted = true;
-	pay_arg_text(&args, upstream->psp);
-	pay_arg_int32(&args, upstream->unfit ? 0 : upstream->breaker_ms > 0 ? 1 : Min(pay_pace_window(pace), upstream->inflight_max));
-	if (pace->rate > 0)
-		pay_arg_int64(&args, (int64) (pace->rate * 1000));
-	else
-		pay_arg_null(&args);
-	arg_later(&args, pace->paused_until, now);
-	arg_later(&args, upstream->breaker_ms > 0 ? Max(upstream->breaker_until, now + 1) : 0, now);
-	pay_arg_time(&args, GetCurrentTimestamp());
-	pay_arg_text(&args, upstream->unfit);
-	pay_spi_exec(&write_health, &args);
-}
-
-/* Once more than needed: only then it is known that the first time was committed. */
-static void
-forget_health(PayUpstream *upstream)
-{
-	PayArgs		args = {0};
-
-	pay_arg_text(&args, upstream->psp);
-	upstream->health_noted = pay_spi_exec(&delete_health, &args) > 0;
-}
-
-/* As a time of day; NULL when it is over. */
-static void
-arg_later(PayArgs *args, PaySteady at, PaySteady now)
-{
-	if (at > now)
-		pay_arg_time(args, GetCurrentTimestamp() + (at - now));
-	else
-		pay_arg_null(args);
-}
-
 /* ---------- calling ---------- */
 
 /*
@@ -545,14 +484,19 @@ trusted_room(const PayUpstream *upstream, int free_slots, int slots, PaySteady n
 void
 pay_upstream_note(PayUpstream *upstream, PayTransport transport, PaySteady begun_at, PaySteady now)
 {
+	bool		was_silent = upstream->breaker_ms > 0;
+
 	upstream->answers = transport == PAY_TRANSPORT_ANSWERED;
 	if (upstream->answers)
 	{
 		upstream->heard_at = now;
-		if (upstream->breaker_ms > 0)
-			ereport(LOG, (errmsg("PSP \"%s\" answers again", upstream->psp)));
 		upstream->losses = 0;
 		upstream->breaker_ms = 0;
+		if (was_silent)
+		{
+			ereport(LOG, (errmsg("PSP \"%s\" answers again", upstream->psp)));
+			pay_vitals_show(upstream, now);
+		}
 		return;
 	}
 	if (begun_at <= upstream->lost_at)
@@ -575,6 +519,14 @@ open_breaker(PayUpstream *upstream, PaySteady now)
 	pay_pace_begin_carefully(&upstream->pace);
 }
 
+void
+pay_upstream_reopen_breaker(PayUpstream *upstream, int64 ms, PaySteady until)
+{
+	upstream->losses = BREAKER_LOSSES;
+	upstream->breaker_ms = (int) Min(Max(ms, BREAKER_MS_MIN), BREAKER_MS_MAX);
+	upstream->breaker_until = until;
+}
+
 int
 pay_upstream_lease_ms(const PayUpstream *upstream)
 {
@@ -595,7 +547,7 @@ pay_upstream_ended(PayUpstream *upstream)
 }
 
 void
-pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, bool repeated,
+pay_upstream_answered(PayUpstream *upstream, const PayHttpResponse *response, const PayResult *result, bool repeated,
 					  PaySteady begun_at, PaySteady now)
 {
 	if (result->too_many)
@@ -608,8 +560,9 @@ pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayRe
 					(errmsg("PSP \"%s\" says that it is called too often", upstream->psp),
 					 errhint("It is called more slowly from here on.  See payments.psp_health.")));
 	}
-	else if (transport == PAY_TRANSPORT_ANSWERED)
+	else if (response->transport == PAY_TRANSPORT_ANSWERED)
 		pay_pace_taken(&upstream->pace, upstream->inflight + 1, begun_at, now);
+	pay_vitals_answered(upstream, response, result, begun_at, now);
 }
 
 bool

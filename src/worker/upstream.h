@@ -14,6 +14,7 @@
 
 #include "core/clock.h"
 #include "http/message.h"
+#include "payment/health_board.h"
 #include "psp/psp.h"
 #include "worker/pace.h"
 #include "worker/token.h"
@@ -47,6 +48,9 @@ typedef struct PayUpstream
 	bool		health_noted;	/* there is a row of it */
 	bool		health_changed; /* more than the pace has */
 	PaySteady	health_noted_at;
+	bool		restored;		/* what the worker before had found out was read */
+	PayVitals	vitals;			/* as shown to others at shown_at */
+	PaySteady	shown_at;
 	char	   *unfit;			/* why it is not called, as far as nobody else can tell; NULL: it is, or that is known */
 
 	/* Of the accounts lane, of an adapter with build_account(): whose account is the secret of? */
@@ -86,7 +90,7 @@ typedef struct PayUpstream
 
 /* Reads the PSPs, and writes down how fast they are called, or why not.  Call between pay_spi_begin() and pay_spi_end(). */
 extern void pay_upstreams_read(void);
-/* Likewise, at the start: what the worker before wrote down does not hold of this one. */
+/* Likewise, at the start: what the worker before wrote down of PSPs that are gone. */
 extern void pay_upstreams_recover(void);
 /* Reads their secrets again at the next look. */
 extern void pay_upstreams_reload(void);
@@ -120,10 +124,13 @@ extern int	pay_upstream_lease_ms(const PayUpstream *upstream);
 /* Counts how a call of that lane ended: losses one after the other open the breaker, an answer closes it. */
 extern void pay_upstream_note(PayUpstream *upstream, PayTransport transport, PaySteady begun_at, PaySteady now);
 
+/* It had not answered the worker before. */
+extern void pay_upstream_reopen_breaker(PayUpstream *upstream, int64 ms, PaySteady until);
+
 /* Sets the pace: by what the answer to a call of that lane says of it (repeated: one that was refused before), and by calls of any lane that begin. */
 /* A call has ended, in whichever way; it is kept until it is completed. */
 extern void pay_upstream_ended(PayUpstream *upstream);
-extern void pay_upstream_answered(PayUpstream *upstream, PayTransport transport, const PayResult *result, bool repeated,
+extern void pay_upstream_answered(PayUpstream *upstream, const PayHttpResponse *response, const PayResult *result, bool repeated,
 								  PaySteady begun_at, PaySteady now);
 extern void pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now);
 

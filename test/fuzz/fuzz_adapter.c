@@ -7,7 +7,7 @@
  * Fuzzes what holds for every adapter on those of the tests, which are linked
  * without a server; an adapter whose files can be so goes into the list.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/sandbox.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c
 // libs: -lcrypto
 #include "payments.h"
 

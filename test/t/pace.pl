@@ -70,11 +70,14 @@ is(value($node, "SELECT attempts FROM payments.operation WHERE payment_id = '$se
 is(value($node, q{SELECT attempt FROM payments.psp_feed WHERE feed = 'events'}), $pages, 'and so does a feed');
 is(value($node, "SELECT o.status, q.try, p.status FROM payments.operation o JOIN payments.queue q USING (operation_id) JOIN payments.payment p ON p.payment_id = o.payment_id
 	WHERE o.payment_id = '$first'"), 'awaiting_retry|0|awaiting_retry', 'the first one waits, is not in doubt, and has used no try');
-$node->safe_psql('postgres', q{SELECT payments.enable_feed('stripe', 'events', false); UPDATE payments.queue SET due_at = now();
-	SELECT pg_terminate_backend(pid) FROM payments.worker_status});
+my $worker = value($node, 'SELECT pid FROM payments.worker_status');
+$node->safe_psql('postgres', q{SELECT payments.enable_feed('stripe', 'events', false); SELECT pg_terminate_backend(pid) FROM payments.worker_status});
+ok(wait_until($node, "SELECT running AND pid <> $worker FROM payments.worker_status", 't'), 'a worker dies, and there is another');
+worker_had_its_turn('another');
+is(value($node, q{SELECT paused_until > now() + interval '50 min' FROM payments.psp_health}), 't', 'which keeps to the pause');
+value($node, q{SELECT payments.resume_psp('stripe')});
 at_rest($node);
 is(value($node, "SELECT DISTINCT status FROM payments.payment WHERE payment_id IN ('$first', '$second')"), 'succeeded', 'afterwards both are sent');
-is(value($node, 'SELECT count(*) FROM payments.psp_health'), 0, 'what the worker before knew is forgotten');
 
 # ---------- a pause that a person ends
 $peer->faults({ fault => 'status_429', count => 1, retry_after => '86400' });
@@ -103,8 +106,9 @@ is(outcome($node, create_payment($node, idempotency_key => 'inquiry', amount => 
 
 # ---------- what is no such word
 no_inquiries($node);
-value($node, 'SELECT pg_terminate_backend(pid) FROM payments.worker_status');
-ok(wait_until($node, 'SELECT running AND slowed = 0 FROM payments.worker_status'), 'a new worker knows of no limit');
+stop_worker($node);
+$node->safe_psql('postgres', q{UPDATE payments.psp_health SET noted_at = now() - interval '6 min'; SELECT pg_terminate_backend(pid) FROM payments.worker_status; SELECT payments.start_worker()});
+ok(wait_until($node, 'SELECT running AND slowed = 0 FROM payments.worker_status'), 'of a limit that was known minutes ago a new worker knows nothing');
 $peer->faults({ fault => 'status_429', code => 'lock_timeout', count => 1 });
 is(outcome($node, create_payment($node, idempotency_key => 'locked', amount => 1000), undef) =~ /^(?:succeeded|awaiting_retry)$/, 1, 'an object that is locked');
 worker_had_its_turn('locked');

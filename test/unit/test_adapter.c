@@ -8,7 +8,7 @@
  * half that builds requests, since what reads answers needs the server's jsonb
  * and is tested in test/pgtap/external.sql and test/t.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lcrypto
 #include "payments.h"
 

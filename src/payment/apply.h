@@ -93,4 +93,7 @@ extern void pay_unmatched_keep(const char *psp, const char *event_id, const PayR
  */
 extern void pay_unmatched_sweep(TimestampTz now, const char *actor);
 
+/* Sends to other PSPs, as their rules say, what has reached none and waits for one that cannot be called.  Likewise. */
+extern void pay_fall_back_sweep(TimestampTz now, const char *actor);
+
 #endif							/* PAY_APPLY_H */

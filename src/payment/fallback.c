@@ -3,10 +3,11 @@
  *		From one PSP to another.
  *
  * A payment goes to another PSP when its own has certainly not got it, however
- * often it was tried, or has declined it softly and the rule lets it go: as a
- * new generation, under a new key.  Never while anything is in doubt, nor where
- * somebody has named the PSP, nor where rows may have been lost, since a
- * client's repeated call may then be a payment that has gone already.
+ * often it was tried or since it cannot be called now, or has declined it softly
+ * and the rule lets it go: as a new generation, under a new key.  Never while
+ * anything is in doubt, nor where somebody has named the PSP, nor where rows may
+ * have been lost, since a client's repeated call may then be a payment that has
+ * gone already.
  *
  * Where it may go was decided when it was created: the PSPs of payment.route,
  * in that order, each once, as far as the rule still has them.  Each step is a
@@ -26,13 +27,29 @@
 #include "core/arming.h"
 #include "core/guard.h"
 #include "core/spi.h"
+#include "core/wake.h"
+#include "payment/health.h"
+
+#define SWEPT_AT_ONCE 100
 
 static bool may_go(const PayContext *c);
+static bool try_others(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *reason, const char *why);
 static PayRouteChoice *read_choice(const PayPayment *payment);
-static bool choose(const PayContext *c, PayRouteChoice *choice, const char *reason);
+static bool choose(const PayPayment *payment, const PayOperation *operation, PayRouteChoice *choice, const char *why);
 static const char *refusal(const PayPayment *payment, const PayOperation *operation, const char *psp);
-static void go(PayContext *c, const char *reason, const PayRouteChoice *choice);
+static void go(PayPayments *set, PayPayment *d, PayOperation *o, const char *reason, const PayRouteChoice *choice);
+static int	find_away(const char ***away);
+static const char *away_now(const char *psp);
+static bool waits(PayPayment *payment, const PayOperation *operation);
 
+static PayStmt find_rule_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
+	"SELECT DISTINCT unnest(r.psps) FROM payments.route_rule r WHERE r.moves_unsent AND cardinality(r.psps) > 1");
+static PayStmt find_waiting = PAY_STMT(SPI_OK_SELECT,
+	"SELECT q.operation_id, q.payment_id FROM payments.queue q "
+	"JOIN payments.operation o ON o.operation_id = q.operation_id JOIN payments.payment p ON p.payment_id = q.payment_id "
+	"WHERE q.psp = ANY ($1) AND q.operation_id > $2 AND q.action = 'send' AND q.claimed_by IS NULL "
+	"AND o.key_used_at IS NULL AND o.kind IN ('charge', 'authorize') AND p.route IS NOT NULL ORDER BY q.operation_id LIMIT $3",
+	TEXTARRAYOID, UUIDOID, INT8OID);
 static PayStmt find_route = PAY_STMT(SPI_OK_SELECT,
 	"SELECT p.route ->> 'rule', c.one ->> 'psp', "
 	" EXISTS (SELECT FROM payments.route_decision d WHERE d.payment_id = p.payment_id AND d.former_psp = c.one ->> 'psp') "
@@ -56,24 +73,20 @@ static PayStmt move_queue = PAY_STMT(SPI_OK_UPDATE,
 bool
 pay_fall_back(PayContext *c, const char *reason)
 {
-	PayRouteChoice *choice;
+	bool		unsent = strcmp(reason, "not_sent") == 0;
 
-	if (!may_go(c))
+	if (!may_go(c) || !try_others(c->set, c->payment, c->operation, reason, unsent ? "could not be reached" : "declined it softly"))
 		return false;
-	choice = read_choice(c->payment);
-	if (choice == NULL || !(strcmp(reason, "not_sent") == 0 ? choice->moves_unsent : choice->moves_declined) ||
-		!choose(c, choice, reason) || pay_rows_may_be_lost(c->set->now) || pay_perhaps_sent_elsewhere(c->operation->created_at))
-		return false;
-	if (strcmp(reason, "soft_decline") == 0)
+	if (!unsent)
 	{
 		c->payment->failure_code = pay_apply_code(&c->result);
 		c->payment->failure_message = c->result.message;
+		c->operation->failure_code = c->payment->failure_code;
+		c->operation->failure_message = c->payment->failure_message;
 		pay_payment_event(c->set, c->payment, "soft_decline", c->operation, c->source, c->payment->failure_code);
 	}
-	c->operation->failure_code = c->payment->failure_code;
-	c->operation->failure_message = c->payment->failure_message;
-	go(c, reason, choice);
-	pay_operation_enqueue(c->set, c->operation, "send", c->set->now);
+	c->operation->status = "awaiting_retry";
+	count_applied(c);
 	return true;
 }
 
@@ -85,6 +98,20 @@ may_go(const PayContext *c)
 		(c->report->source == PAY_SOURCE_ANSWER || c->report->source == PAY_SOURCE_INQUIRY) &&
 		!pay_payment_has_money(c->payment) && pay_payment_open_operation(c->payment, PAY_OP_VOID) == NULL &&
 		(strcmp(c->payment->status, "awaiting_retry") == 0 || pay_payment_can(c->payment, "soft_decline"));
+}
+
+/* `why` its present PSP does not have it. */
+static bool
+try_others(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *reason, const char *why)
+{
+	PayRouteChoice *choice = read_choice(payment);
+
+	if (choice == NULL || !(strcmp(reason, "not_sent") == 0 ? choice->moves_unsent : choice->moves_declined) ||
+		!choose(payment, operation, choice, why) || pay_rows_may_be_lost(set->now) || pay_perhaps_sent_elsewhere(operation->created_at))
+		return false;
+	go(set, payment, operation, reason, choice);
+	pay_operation_enqueue(set, operation, "send", set->now);
+	return true;
 }
 
 /* NULL when somebody has named the PSP, or the rule is gone.  Whoever had it before is out. */
@@ -120,19 +147,19 @@ read_choice(const PayPayment *payment)
 
 /* The first that could take it. */
 static bool
-choose(const PayContext *c, PayRouteChoice *choice, const char *reason)
+choose(const PayPayment *payment, const PayOperation *operation, PayRouteChoice *choice, const char *why)
 {
 	for (int i = 0; i < choice->n && choice->psp == NULL; i++)
 	{
 		PayRouteCandidate *candidate = &choice->candidates[i];
 
-		if (strcmp(candidate->psp, c->payment->psp) == 0)
-			candidate->out = strcmp(reason, "not_sent") == 0 ? "could not be reached" : "declined it softly";
+		if (strcmp(candidate->psp, payment->psp) == 0)
+			candidate->out = why;
 		else if (candidate->out == NULL)
 		{
 			candidate->out = pay_route_away(candidate->psp);
 			if (candidate->out == NULL)
-				candidate->out = refusal(c->payment, c->operation, candidate->psp);
+				candidate->out = refusal(payment, operation, candidate->psp);
 		}
 		if (candidate->out == NULL)
 			choice->psp = candidate->psp;
@@ -163,10 +190,8 @@ refusal(const PayPayment *payment, const PayOperation *operation, const char *ps
 }
 
 static void
-go(PayContext *c, const char *reason, const PayRouteChoice *choice)
+go(PayPayments *set, PayPayment *d, PayOperation *o, const char *reason, const PayRouteChoice *choice)
 {
-	PayPayment *d = c->payment;
-	PayOperation *o = c->operation;
 	PayPendingMove *move = palloc0(sizeof(PayPendingMove));
 
 	move->payment = d;
@@ -177,14 +202,13 @@ go(PayContext *c, const char *reason, const PayRouteChoice *choice)
 	move->former_psp_payment_id = d->psp_payment_id;
 	move->psp = pstrdup(choice->psp);
 	move->route = pay_route_json(choice);
-	c->set->moves = lappend(c->set->moves, move);
+	set->moves = lappend(set->moves, move);
 
 	pay_payment_place(d, move->psp);
 	d->psp_payment_id = NULL;
 	d->next_action_url = NULL;
 	d->dirty = true;
 	o->generation++;
-	o->status = "awaiting_retry";
 	o->key_used_at = 0;
 	o->psp_object_id = NULL;
 	o->schedule = NULL;
@@ -192,7 +216,6 @@ go(PayContext *c, const char *reason, const PayRouteChoice *choice)
 	o->lost = 0;
 	o->refused = 0;
 	o->dirty = true;
-	count_applied(c);
 }
 
 void
@@ -201,9 +224,88 @@ pay_go_back(PayContext *c)
 	PayRouteCandidate candidates[] = {{.psp = c->report->psp, .rate = -1}, {.psp = c->payment->psp, .rate = -1, .out = "nothing has reached it"}};
 	PayRouteChoice choice = {.n = 2, .candidates = candidates, .psp = c->report->psp};
 
-	go(c, "came_after_all", &choice);
+	go(c->set, c->payment, c->operation, "came_after_all", &choice);
 	if (c->operation->queued)
 		pay_operation_enqueue(c->set, c->operation, "send", c->operation->due_at);
+}
+
+void
+pay_fall_back_sweep(TimestampTz now, const char *actor)
+{
+	static pg_uuid_t last;		/* where the sweep before this has ended */
+	PayArgs		args = {0};
+	pg_uuid_t	payments[SWEPT_AT_ONCE];
+	pg_uuid_t	operations[SWEPT_AT_ONCE];
+	const char **away;
+	PayPayments *set;
+	int			n;
+
+	n = find_away(&away);
+	if (n == 0)
+		return;
+	pay_arg_text_array(&args, away, n);
+	pay_arg_uuid(&args, &last);
+	pay_arg_int64(&args, SWEPT_AT_ONCE);
+	n = (int) pay_spi_exec(&find_waiting, &args);
+	memset(&last, 0, sizeof(last));
+	for (int i = 0; i < n; i++)
+	{
+		operations[i] = pay_spi_uuid(i, 1);
+		payments[i] = pay_spi_uuid(i, 2);
+	}
+	if (n == 0)
+		return;
+	if (n == SWEPT_AT_ONCE)
+		last = operations[n - 1];
+	set = pay_payments_load_skipping_locked(payments, n, now, actor);
+	for (int i = 0; i < n; i++)
+	{
+		PayPayment *payment = pay_payments_find(set, &payments[i]);
+		PayOperation *operation = payment ? pay_payment_operation(payment, &operations[i]) : NULL;
+		const char *why = operation && waits(payment, operation) ? away_now(payment->psp) : NULL;
+
+		if (why)
+			try_others(set, payment, operation, "not_sent", why);
+	}
+	pay_payments_save(set);
+	if (set->wake)
+		pay_wake_at_commit();
+}
+
+/* PSPs of rules that cannot be called, and will not be for a while. */
+static int
+find_away(const char ***away)
+{
+	int			rows = (int) pay_spi_exec(&find_rule_psps, NULL);
+	const char **psps = palloc(sizeof(char *) * Max(rows, 1));
+	int			n = 0;
+
+	*away = palloc(sizeof(char *) * Max(rows, 1));
+	for (int i = 0; i < rows; i++)
+		psps[i] = pay_spi_text(i, 1);
+	for (int i = 0; i < rows; i++)
+		if (away_now(psps[i]))
+			(*away)[n++] = psps[i];
+	return n;
+}
+
+static const char *
+away_now(const char *psp)
+{
+	PayHealth	health;
+
+	pay_health_find(psp, &health);
+	return health.state > PAY_HEALTH_HALF_OPEN ? pay_health_state_name(health.state) : NULL;
+}
+
+/* Now that the payment is locked: it is certainly not at its PSP, and nothing is on its way there. */
+static bool
+waits(PayPayment *payment, const PayOperation *operation)
+{
+	return operation->queued && operation->claimed_by == NULL && strcmp(operation->action, "send") == 0 &&
+		operation->key_used_at == 0 && pay_operation_is_open(operation) && pay_operation_is_first(operation) &&
+		(strcmp(operation->status, "initiated") == 0 || strcmp(operation->status, "awaiting_retry") == 0) &&
+		!pay_payment_has_money(payment) && pay_payment_open_operation(payment, PAY_OP_VOID) == NULL;
 }
 
 void

@@ -35,6 +35,7 @@ static void fold_work(void *arg);
 static void release_work(void *arg);
 static void come_again(int64 done);
 static void sweep_work(void *arg);
+static void fall_back_work(void *arg);
 static void seal(void);
 static void make_months(void);
 static void make_months_work(void *arg);
@@ -83,6 +84,7 @@ fold(void)
 	pay_worker_transaction(fold_work, NULL, NULL);
 	pay_worker_transaction(release_work, NULL, NULL);
 	pay_worker_transaction(sweep_work, NULL, NULL);
+	pay_worker_transaction(fall_back_work, NULL, NULL);
 }
 
 static void
@@ -112,6 +114,13 @@ static void
 sweep_work(void *arg)
 {
 	pay_unmatched_sweep(GetCurrentTimestamp(), PAY_WORKER_ROLE);
+}
+
+/* What waits for a PSP that cannot be called, and may go to another. */
+static void
+fall_back_work(void *arg)
+{
+	pay_fall_back_sweep(GetCurrentTimestamp(), PAY_WORKER_ROLE);
 }
 
 static void

@@ -152,6 +152,11 @@ BEGIN
 		GROUP BY t.operation_id
 	) a ON a.operation_id = o.operation_id
 	LEFT JOIN (
+		SELECT t.operation_id, t.generation, max(t.step) AS step
+		FROM payments.attempt t
+		GROUP BY t.operation_id, t.generation
+	) b ON b.operation_id = o.operation_id AND b.generation = o.generation
+	LEFT JOIN (
 		SELECT r.operation_id, max(r.answered_at) AS answered_at
 		FROM payments.attempt_answer r
 		GROUP BY r.operation_id
@@ -175,6 +180,9 @@ BEGIN
 	) d ON d.operation_id = o.operation_id
 	WHERE o.attempts <> coalesce(a.attempts, 0)
 	OR a.generation > o.generation
+	-- A step is begun by an answer to the one before, and ended by its own.
+	OR o.step NOT BETWEEN coalesce(b.step, 1) AND coalesce(b.step, 0) + 1
+	OR (o.source = 'answer' AND o.step <> b.step)
 	OR o.key_used_at > greatest(o.created_at, a.claimed_at, r.answered_at, l.decided_at)
 	-- Each soft decline began a generation, and so did each way to another PSP.
 	OR (
@@ -183,7 +191,8 @@ BEGIN
 	);
 	RETURN QUERY
 	SELECT *
-	FROM payments._violation('attempts, generation and key of an operation are those of its attempts', n, s);
+	FROM payments._violation(
+		'attempts, generation, step and key of an operation are those of its attempts', n, s);
 
 	SELECT count(*), min(p.payment_id::text) INTO n, s
 	FROM payments.payment p
@@ -462,11 +471,13 @@ BEGIN
 		-- It may swallow rows, or write others.
 		SELECT c.relname || '.' || t.tgname || ' is another''s and comes before'
 		FROM payments._tables() d
-		JOIN pg_class c
-			ON c.oid = to_regclass('payments.' || d.name)
-			OR c.oid IN (
-				SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = to_regclass('payments.' || d.name)
-			)
+		CROSS JOIN LATERAL (SELECT to_regclass('payments.' || d.name)::oid) r (root)
+		CROSS JOIN LATERAL (
+			SELECT r.root AS oid
+			UNION ALL
+			SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = r.root
+		) m
+		JOIN pg_class c ON c.oid = m.oid
 		JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 2 <> 0
 		WHERE d.guards <> '{}' AND t.tgname <> ALL (d.guards)
 		UNION ALL

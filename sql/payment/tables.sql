@@ -104,6 +104,7 @@ CREATE TABLE IF NOT EXISTS payments.operation (
 	created_at timestamptz NOT NULL,
 	status text NOT NULL,
 	generation int NOT NULL DEFAULT 1,
+	step int NOT NULL DEFAULT 1,
 	attempts int NOT NULL DEFAULT 0,
 	key_used_at timestamptz,
 	psp_object_id text,
@@ -128,8 +129,9 @@ COMMENT ON COLUMN payments.operation.psp_ref IS 'our name of the operation at th
 COMMENT ON COLUMN payments.operation.created_at IS 'when it was asked for';
 COMMENT ON COLUMN payments.operation.status IS 'initiated, processing, requires_action, awaiting_retry, in_doubt; or, for good, succeeded, failed, cancelled; only a refund may yet change, by the PSP''s later word: one that succeeded may fail, one that failed may have been made';
 COMMENT ON COLUMN payments.operation.generation IS 'from 1; a new one, and with it a new key at the PSP, only after a definite soft decline';
+COMMENT ON COLUMN payments.operation.step IS 'which of the requests that a generation takes, each with a key of its own at the PSP: from 1; the next when the PSP says that the one before is done, as when a payer has approved';
 COMMENT ON COLUMN payments.operation.attempts IS 'rows in attempt so far';
-COMMENT ON COLUMN payments.operation.key_used_at IS 'first send of this generation that the PSP may have heard: from here counts how long it honours the key; null: certainly none';
+COMMENT ON COLUMN payments.operation.key_used_at IS 'first send of this step that the PSP may have heard: from here counts how long it honours the key; null: certainly none';
 COMMENT ON COLUMN payments.operation.psp_object_id IS 'the PSP''s id of what the operation made, such as a refund';
 COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the last decline, or conflicted, discarded, or captured_otherwise: by another hand in another amount';
 COMMENT ON COLUMN payments.operation.failure_message IS 'the PSP''s words to it, for people';
@@ -182,6 +184,7 @@ CREATE TABLE IF NOT EXISTS payments.attempt (
 	attempt int NOT NULL,
 	action text NOT NULL,
 	generation int NOT NULL,
+	step int NOT NULL,
 	psp_key text,
 	method text NOT NULL,
 	path text NOT NULL,
@@ -197,11 +200,12 @@ COMMENT ON COLUMN payments.attempt.operation_id IS 'operation.operation_id; no f
 COMMENT ON COLUMN payments.attempt.attempt IS 'from 1 within the operation; also the fencing token, see queue.attempt';
 COMMENT ON COLUMN payments.attempt.action IS 'send: perform it; inquire: ask what became of it';
 COMMENT ON COLUMN payments.attempt.generation IS 'operation.generation at that time';
-COMMENT ON COLUMN payments.attempt.psp_key IS 'idempotency key sent, derived from psp_ref and generation; null for an inquiry';
+COMMENT ON COLUMN payments.attempt.step IS 'operation.step at that time';
+COMMENT ON COLUMN payments.attempt.psp_key IS 'idempotency key sent, derived from psp_ref, generation and step; null for an inquiry';
 COMMENT ON COLUMN payments.attempt.method IS 'HTTP method';
 COMMENT ON COLUMN payments.attempt.path IS 'path and query, behind psp.base_url';
 COMMENT ON COLUMN payments.attempt.content_type IS 'of the body; null without one';
-COMMENT ON COLUMN payments.attempt.body IS 'the exact bytes sent; a resend of the generation sends those of its first send again';
+COMMENT ON COLUMN payments.attempt.body IS 'the exact bytes sent; a resend of the same generation and step sends those of its first send again';
 COMMENT ON COLUMN payments.attempt.worker IS 'who claimed it';
 COMMENT ON COLUMN payments.attempt.claimed_at IS 'when; the call follows the commit at once';
 

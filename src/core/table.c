@@ -69,7 +69,7 @@ static const PayTable tables[] = {
 		.seal_key = {{"psp", "text"}, {"object_id", "text"}, {"kind", "text"}},
 		.app_reads = true, .merchant_by = "payment_id", .merchant_in = "payment"},
 	{.name = "operation", .rows = PAY_ROWS_FACTS,
-		.projection = {"psp", "status", "generation", "attempts", "key_used_at", "psp_object_id", "failure_code", "failure_message", "completed_at",
+		.projection = {"psp", "status", "generation", "step", "attempts", "key_used_at", "psp_object_id", "failure_code", "failure_message", "completed_at",
 			"source"},
 		.words = {
 			{"kind", {"charge", "authorize", "capture", "void", "refund", "payout"}},

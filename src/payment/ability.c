@@ -57,6 +57,7 @@ problem_of(const PayAdapter *adapter, PayCommand *command)
 	/* Any will do: nothing of it is sent. */
 	command->psp_ref = "-";
 	command->generation = 1;
+	command->step = 1;
 	if (pay_adapter_build(adapter, command, &request, &problem))
 		return NULL;
 	return problem ? problem : "the request cannot be written";
@@ -83,7 +84,7 @@ pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount)
 	if (payment->adapter == NULL)
 		return;
 	/* Nothing is at the PSP yet, so nothing is asked of it. */
-	if (kind == PAY_OP_VOID && pay_payment_can(payment, "cancel"))
+	if (kind == PAY_OP_VOID && (pay_payment_can(payment, "cancel") || pay_payment_waits_between_steps(payment)))
 		return;
 	refusal = pay_psp_refusal(payment->adapter, kind, amount < whole);
 	if (refusal == NULL && !pay_queue_command(payment, &operation, &command))

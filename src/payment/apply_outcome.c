@@ -41,6 +41,7 @@ static bool needs_person(const PayOperation *operation);
 static bool done_meanwhile(PayContext *c);
 static bool apply_rule(PayContext *c);
 static void pending(PayContext *c);
+static void go_on(PayContext *c);
 static void requires_action(PayContext *c);
 static void no_page(PayPayment *payment);
 static void retry_later(PayContext *c, const PayDeclineRule *rule);
@@ -49,6 +50,7 @@ static void unknown(PayContext *c);
 static void misconfigured(PayContext *c);
 static void conflicted(PayContext *c);
 static void key_is_unused(PayContext *c);
+static void expire(PayContext *c);
 static void wait_on(PayContext *c, const char *schedule, const char *action, const char *exhausted);
 
 static PayStmt halt_psp = PAY_STMT(SPI_OK_UPDATE,
@@ -282,10 +284,48 @@ apply_rule(PayContext *c)
 static void
 pending(PayContext *c)
 {
+	if (c->result.next_step > 0)
+	{
+		go_on(c);
+		return;
+	}
 	if (pay_operation_is_first(c->operation) && pay_payment_can(c->payment, "proceed"))
 		pay_payment_event(c->set, c->payment, "proceed", c->operation, c->source, NULL);
 	c->operation->status = "processing";
 	wait_on(c, "pending", "inquire", RAN_OUT_PENDING);
+}
+
+/*
+ * The operation goes on with its next request, under a key of its own.  What an
+ * event tells may be old, or come twice: it makes us ask, and the answer goes on.
+ */
+static void
+go_on(PayContext *c)
+{
+	PayOperation *o = c->operation;
+
+	if (c->result.next_step <= o->step || (pay_operation_is_first(o) && pay_apply_ask_first(c)))
+		return;
+	count_applied(c);
+	if (c->report->source == PAY_SOURCE_WEBHOOK)
+	{
+		/* Its schedule had ended. */
+		pay_operation_enqueue(c->set, o, "inquire", c->set->now);
+		return;
+	}
+	if (pay_operation_is_first(o) && pay_payment_can(c->payment, "proceed"))
+		pay_payment_event(c->set, c->payment, "proceed", o, c->source, NULL);
+	c->payment->next_action_url = NULL;
+	c->payment->failure_code = NULL;
+	c->payment->failure_message = NULL;
+	c->payment->dirty = true;
+	o->step = c->result.next_step;
+	o->status = "processing";
+	o->key_used_at = 0;
+	o->dirty = true;
+	o->schedule = NULL;
+	o->try = 0;
+	pay_operation_enqueue(c->set, o, "send", c->set->now);
 }
 
 static void
@@ -376,6 +416,7 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	o->psp_object_id = NULL;
 	o->status = "awaiting_retry";
 	o->generation++;
+	o->step = 1;
 	o->key_used_at = 0;
 	o->failure_code = code;
 	o->failure_message = c->result.message;
@@ -420,6 +461,12 @@ unknown(PayContext *c)
 		count_applied(c);
 		return;
 	}
+	/* Of a step that was never sent there is nothing to be found: an event had made us ask. */
+	if (c->report->source == PAY_SOURCE_INQUIRY && c->result.inquiry_found_nothing && o->step > 1 && o->key_used_at == 0)
+	{
+		pay_operation_enqueue(c->set, o, "send", c->set->now);
+		return;
+	}
 	/* An inquiry that fails changes nothing but when the next one comes. */
 	if (c->report->source == PAY_SOURCE_INQUIRY && strcmp(o->status, "in_doubt") != 0)
 	{
@@ -448,7 +495,7 @@ pay_apply_resend(PayContext *c)
 {
 	PayOperation *o = c->operation;
 	const PayAdapter *adapter = c->payment->adapter;
-	TimestampTz horizon = o->key_used_at + (TimestampTz) (adapter ? adapter->key_valid_s : 0) * USECS_PER_SEC;
+	TimestampTz horizon = o->key_used_at + (TimestampTz) (adapter ? pay_psp_key_valid_s(adapter, o->kind) : 0) * USECS_PER_SEC;
 
 	if (pay_apply_done(c))
 	{
@@ -558,6 +605,15 @@ pay_apply_finish(PayContext *c, const char *status)
 	count_applied(c);
 }
 
+/* The payer has not come, and without them nothing moves. */
+static void
+expire(PayContext *c)
+{
+	c->payment->next_action_url = NULL;
+	pay_payment_event(c->set, c->payment, "expire", c->operation, c->source, NULL);
+	pay_apply_finish(c, "cancelled");
+}
+
 /* Sets the next look by schedule; past its end the operation is a dead letter. */
 static void
 wait_on(PayContext *c, const char *schedule, const char *action, const char *exhausted)
@@ -593,6 +649,8 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 	o->try++;
 	if (!c->result.too_many && pay_retry_next(schedule, c->payment->psp, o->try, c->result.retry_after_ms, c->set->now, &due))
 		pay_operation_enqueue(c->set, o, action, due);
+	else if (pay_payment_waits_between_steps(c->payment))
+		expire(c);
 	else if (strcmp(exhausted, RAN_OUT_NOT_SENT) != 0 || !pay_fall_back(c, "not_sent"))
 	{
 		pay_operation_bury(o, exhausted, c->report->error && c->report->error[0] ? c->report->error : c->result.message);

@@ -71,7 +71,7 @@ static PayStmt count_open = PAY_STMT(SPI_OK_SELECT,
 	" SELECT q.operation_id, q.action = 'inquire' AS asked FROM payments.queue q WHERE q.psp = $1 "
 	" UNION ALL SELECT d.operation_id, true FROM payments.dead_letter d WHERE d.psp = $1 AND d.decision IS NULL) w "
 	"JOIN payments.operation o ON o.operation_id = w.operation_id "
-	"WHERE o.completed_at IS NULL AND (w.asked OR o.key_used_at IS NOT NULL OR o.kind NOT IN ('charge', 'authorize'))", TEXTOID);
+	"WHERE o.completed_at IS NULL AND (w.asked OR o.key_used_at IS NOT NULL OR o.step > 1 OR o.kind NOT IN ('charge', 'authorize'))", TEXTOID);
 static PayStmt count_waiting = PAY_STMT(SPI_OK_SELECT,
 	"SELECT (SELECT count(*) FROM payments.queue WHERE psp = $1) + (SELECT count(*) FROM payments.dead_letter WHERE psp = $1 AND decision IS NULL)",
 	TEXTOID);

@@ -323,7 +323,7 @@ object_id_of(const PayPayment *payment, const PayOperation *operation, const cha
 static bool
 names_payment(const PayPayment *payment, const PayOperation *operation)
 {
-	return pay_operation_is_first(operation) || operation->kind == PAY_OP_VOID ||
+	return (pay_operation_is_first(operation) && !(payment->adapter && payment->adapter->payment_is_order)) || operation->kind == PAY_OP_VOID ||
 		(operation->kind == PAY_OP_CAPTURE && payment->adapter && payment->adapter->capture_is_payment);
 }
 
@@ -408,7 +408,7 @@ confirm(PayPayments *set, PayOperation *operation, const char *object_id, const 
 	report.result.effect = effects[operation->kind];
 	report.result.amount = operation->amount;
 	report.result.object_id = object_id;
-	report.result.psp_payment_id = pay_operation_is_first(operation) ? object_id : NULL;
+	report.result.psp_payment_id = pay_operation_is_first(operation) && names_payment(&set->list[0], operation) ? object_id : NULL;
 	report.result.retry_after_ms = -1;
 	pay_apply_one(set, &report);
 	/* A cancellation of what has been captured meanwhile, a capture in another amount. */

@@ -56,6 +56,7 @@ typedef struct PayAttemptRow
 	char	   *psp;
 	bool		inquiry;
 	int			generation;
+	int			step;
 	TimestampTz claimed_at;
 } PayAttemptRow;
 
@@ -92,7 +93,7 @@ static PayStmt read_status = PAY_STMT(SPI_OK_SELECT,
 static PayStmt read_attempt = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, coalesce((SELECT d.former_psp FROM payments.route_decision d "
 	"  WHERE d.payment_id = o.payment_id AND d.operation_id = o.operation_id AND d.generation > a.generation ORDER BY d.generation LIMIT 1), o.psp), "
-	" a.action = 'inquire', a.generation, a.claimed_at "
+	" a.action = 'inquire', a.generation, a.claimed_at, a.step "
 	"FROM payments.attempt a JOIN payments.operation o ON o.operation_id = a.operation_id "
 	"WHERE a.operation_id = $1 AND a.attempt = $2", UUIDOID, INT4OID);
 
@@ -360,6 +361,7 @@ find_attempt(const pg_uuid_t *operation_id, int attempt)
 	row.inquiry = pay_spi_bool(0, 3);
 	row.generation = pay_spi_int32(0, 4);
 	row.claimed_at = pay_spi_time(0, 5);
+	row.step = pay_spi_int32(0, 6);
 	return row;
 }
 
@@ -448,14 +450,15 @@ classify(const PayAttemptRow *row, Jsonb *headers, PayAnswer *answer, TimestampT
 
 	pay_result_init(&report->result);
 	/* It may have gone to another PSP since. */
-	if (set->n == 1 && strcmp(set->list[0].psp, row->psp) != 0)
-		pay_payment_place(&set->list[0], row->psp);
+	if (set->n == 1 && strcmp(set->list[0].psp, row->psp) != 0 && !pay_payment_place(&set->list[0], row->psp))
+		return;
 	adapter = set->n == 1 ? set->list[0].adapter : NULL;
 	if (operation == NULL || adapter == NULL || !pay_queue_command(&set->list[0], operation, &command))
 		return;
 	if (command.generation != row->generation)
 		command.psp_payment_id = NULL;	/* that of another generation's object */
 	command.generation = row->generation;
+	command.step = row->step;
 	if (headers)
 		read_headers(adapter, headers, answer);
 	report->request_id = answer->request_id;

@@ -18,6 +18,7 @@
 #include "payments.h"
 
 #include "payment/ability.h"
+#include "payment/adapter.h"
 #include "payment/apply_private.h"
 #include "payment/payment_private.h"
 #include "payment/queue.h"
@@ -48,7 +49,7 @@ static PayStmt find_waiting = PAY_STMT(SPI_OK_SELECT,
 	"SELECT q.operation_id, q.payment_id FROM payments.queue q "
 	"JOIN payments.operation o ON o.operation_id = q.operation_id JOIN payments.payment p ON p.payment_id = q.payment_id "
 	"WHERE q.psp = ANY ($1) AND q.operation_id > $2 AND q.action = 'send' AND q.claimed_by IS NULL "
-	"AND o.key_used_at IS NULL AND o.kind IN ('charge', 'authorize') AND p.route IS NOT NULL ORDER BY q.operation_id LIMIT $3",
+	"AND o.key_used_at IS NULL AND o.step = 1 AND o.kind IN ('charge', 'authorize') AND p.route IS NOT NULL ORDER BY q.operation_id LIMIT $3",
 	TEXTARRAYOID, UUIDOID, INT8OID);
 static PayStmt find_route = PAY_STMT(SPI_OK_SELECT,
 	"SELECT p.route ->> 'rule', c.one ->> 'psp', "
@@ -94,7 +95,7 @@ pay_fall_back(PayContext *c, const char *reason)
 static bool
 may_go(const PayContext *c)
 {
-	return c->operation && pay_operation_is_first(c->operation) && !c->stale && !c->claimed_elsewhere &&
+	return c->operation && pay_operation_is_first(c->operation) && c->operation->step == 1 && !c->stale && !c->claimed_elsewhere &&
 		(c->report->source == PAY_SOURCE_ANSWER || c->report->source == PAY_SOURCE_INQUIRY) &&
 		!pay_payment_has_money(c->payment) && pay_payment_open_operation(c->payment, PAY_OP_VOID) == NULL &&
 		(strcmp(c->payment->status, "awaiting_retry") == 0 || pay_payment_can(c->payment, "soft_decline"));
@@ -204,11 +205,12 @@ go(PayPayments *set, PayPayment *d, PayOperation *o, const char *reason, const P
 	move->route = pay_route_json(choice);
 	set->moves = lappend(set->moves, move);
 
-	pay_payment_place(d, move->psp);
+	(void) pay_payment_place(d, move->psp);
 	d->psp_payment_id = NULL;
 	d->next_action_url = NULL;
 	d->dirty = true;
 	o->generation++;
+	o->step = 1;
 	o->key_used_at = 0;
 	o->psp_object_id = NULL;
 	o->schedule = NULL;
@@ -303,12 +305,12 @@ static bool
 waits(PayPayment *payment, const PayOperation *operation)
 {
 	return operation->queued && operation->claimed_by == NULL && strcmp(operation->action, "send") == 0 &&
-		operation->key_used_at == 0 && pay_operation_is_open(operation) && pay_operation_is_first(operation) &&
+		operation->key_used_at == 0 && operation->step == 1 && pay_operation_is_open(operation) && pay_operation_is_first(operation) &&
 		(strcmp(operation->status, "initiated") == 0 || strcmp(operation->status, "awaiting_retry") == 0) &&
 		!pay_payment_has_money(payment) && pay_payment_open_operation(payment, PAY_OP_VOID) == NULL;
 }
 
-void
+bool
 pay_payment_place(PayPayment *payment, const char *psp)
 {
 	PayArgs		args = {0};
@@ -317,15 +319,13 @@ pay_payment_place(PayPayment *payment, const char *psp)
 	pay_arg_text(&args, payment->currency);
 	pay_arg_int32(&args, payment->exponent);
 	if (pay_spi_exec(&find_psp, &args) == 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_PSP_UNKNOWN),
-				 errmsg("PSP \"%s\" does not exist", psp),
-				 errhint("A payment has been there: make it again with payments.create_psp().")));
+		return false;
 	payment->psp = psp;
 	payment->adapter_name = pay_spi_text(0, 1);
-	payment->adapter = pay_psp_adapter(payment->adapter_name);
 	payment->config = pay_spi_text(0, 2);
 	payment->psp_exponent = pay_spi_int32(0, 3);
+	payment->adapter = pay_adapter_find(payment->adapter_name);
+	return true;
 }
 
 static void

@@ -254,7 +254,7 @@ add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *
 {
 	refuse_while_open(payment, PAY_OP_CAPTURE, "cancel");
 	refuse_while_open(payment, PAY_OP_VOID, "cancel");
-	if (pay_payment_can(payment, "cancel"))
+	if (pay_payment_can(payment, "cancel") || pay_payment_waits_between_steps(payment))
 	{
 		pay_require_unsent(payment);
 		cancel_unsent(set, payment, f, result);
@@ -271,7 +271,7 @@ add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *
 		refuse_status(payment, "cancel", payment->captured > 0 ? "Use refund_payment()." : "It is over already.");
 }
 
-/* Nothing is at the PSP (or nothing any more): over at once, without a call. */
+/* Nothing is at the PSP, or nothing that moves without another call of ours: over at once, without one. */
 static void
 cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
 {
@@ -291,7 +291,8 @@ cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstRes
 	}
 	operation = add_operation(set, payment, f, payment->amount, result);
 	pay_operation_finish(set, operation, "succeeded", "client");
-	pay_payment_event(set, payment, "cancel", operation, "client", NULL);
+	payment->next_action_url = NULL;
+	pay_payment_event(set, payment, pay_payment_can(payment, "cancel") ? "cancel" : "void", operation, "client", NULL);
 	pay_apply_follow(set, payment, &before, operation, "client", NULL);
 	result->status = "succeeded";
 }

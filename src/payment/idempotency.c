@@ -195,7 +195,7 @@ pay_is_foreign(PG_FUNCTION_ARGS)
 }
 
 char *
-pay_idempotency_psp_key(const char *psp_ref, int generation)
+pay_idempotency_psp_key(const char *psp_ref, int generation, int step)
 {
 	PayInstallation installation = pay_installation();
 	PaySha256  *sha = pay_sha_begin();
@@ -206,6 +206,9 @@ pay_idempotency_psp_key(const char *psp_ref, int generation)
 	pay_sha_add_bytes(sha, installation.salt, PAY_SALT_BYTES);
 	pay_sha_add_text(sha, psp_ref);
 	pay_sha_add_int64(sha, generation);
+	/* The first step's is as it was before there were any. */
+	if (step > 1)
+		pay_sha_add_int64(sha, step);
 	pay_sha_finish(sha, hash);
 	return pay_base32(hash, PAY_HASH_BYTES);
 }

@@ -51,7 +51,7 @@ extern bool pay_idempotency_insert(const char *merchant, const char *key, const 
 
 /*
  * Our name of the operation at the PSP, and the idempotency key for one
- * generation: both from the client's request and the installation's salt alone
+ * generation and step: both from the client's request and the installation's salt alone
  * (promise 2), so that a retry after a failover that lost our rows sends the
  * PSP the same bytes, and no other installation ever does.  The name begins
  * with the installation's tag.  Call between pay_spi_begin() and pay_spi_end().
@@ -59,6 +59,6 @@ extern bool pay_idempotency_insert(const char *merchant, const char *key, const 
 extern char *pay_idempotency_psp_ref(const char *merchant, const char *key, const char *operation);
 /* Was it given by another installation?  False of what none has given, NULL included.  Call likewise. */
 extern bool pay_idempotency_is_foreign(const char *psp_ref);
-extern char *pay_idempotency_psp_key(const char *psp_ref, int generation);
+extern char *pay_idempotency_psp_key(const char *psp_ref, int generation, int step);
 
 #endif							/* PAY_IDEMPOTENCY_H */

@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 static PayPayments *load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
+static int	place_moved(PayPayment *list, int n);
 static void load_payment(PayPayment *payment, uint64 row);
 static void load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n);
 static void load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n);
@@ -40,7 +41,7 @@ static void resolve_dead_letter(PayOperation *operation);
 	" p.capture_pending, p.captured, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
 	" p.failure_code, p.failure_message, s.adapter, nullif(s.config, '{}')::text, c.exponent, coalesce(x.exponent, c.exponent) " \
 	"FROM payments.payment p " \
-	"JOIN payments.psp s ON s.psp = p.psp " \
+	"LEFT JOIN payments.psp s ON s.psp = p.psp " \
 	"JOIN payments.currency c ON c.currency = p.currency " \
 	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = p.currency " \
 	"WHERE p.payment_id = ANY ($1) ORDER BY p.payment_id FOR NO KEY UPDATE OF p"
@@ -52,7 +53,7 @@ static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
 	" o.key_used_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, o.created_at, "
 	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, q.hinted, q.refused, "
-	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL), o.source "
+	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL), o.source, o.step "
 	"FROM payments.operation o LEFT JOIN payments.queue q ON q.operation_id = o.operation_id "
 	"WHERE o.payment_id = ANY ($1) ORDER BY o.payment_id, o.created_at, o.operation_id", UUIDARRAYOID);
 
@@ -88,10 +89,27 @@ load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const 
 	set->list = palloc0(sizeof(PayPayment) * Max(set->n, 1));
 	for (int i = 0; i < set->n; i++)
 		load_payment(&set->list[i], i);
+	set->n = place_moved(set->list, set->n);
 
 	load_operations(set, ids, n);
 	load_movements(set, ids, n);
 	return set;
+}
+
+/*
+ * Of one that went to another PSP while its lock was waited for, the statement
+ * has the newest row, and the row of the former PSP, which is not joined to it.
+ * Those whose PSP is gone are left out; returns how many are left.
+ */
+static int
+place_moved(PayPayment *list, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+		if (list[i].adapter_name || pay_payment_place(&list[i], list[i].psp))
+			list[left++] = list[i];
+	return left;
 }
 
 static void
@@ -131,7 +149,7 @@ load_payment(PayPayment *payment, uint64 row)
 	payment->failure_code = pay_spi_text(row, c++);
 	payment->failure_message = pay_spi_text(row, c++);
 	payment->adapter_name = pay_spi_text(row, c++);
-	payment->adapter = pay_adapter_find(payment->adapter_name);
+	payment->adapter = payment->adapter_name ? pay_adapter_find(payment->adapter_name) : NULL;
 	payment->config = pay_spi_text(row, c++);
 	payment->exponent = pay_spi_int32(row, c++);
 	payment->psp_exponent = pay_spi_int32(row, c++);
@@ -185,6 +203,7 @@ load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n)
 		}
 		operation->dead_letter = pay_spi_text(row, 25);
 		operation->source = pay_spi_text(row, 26);
+		operation->step = pay_spi_int32(row, 27);
 		payment->operations = lappend(payment->operations, operation);
 	}
 }
@@ -348,6 +367,23 @@ bool
 pay_payment_came_to_nothing(const PayPayment *payment)
 {
 	return payment->captured == 0 && pay_state_is_final(payment->status);
+}
+
+bool
+pay_payment_waits_between_steps(const PayPayment *payment)
+{
+	ListCell   *cell;
+
+	if (payment->adapter == NULL || strcmp(payment->status, "requires_action") != 0)
+		return false;
+	foreach(cell, payment->operations)
+	{
+		PayOperation *o = lfirst(cell);
+
+		if (pay_operation_is_first(o) && strcmp(o->status, "requires_action") == 0)
+			return o->step < payment->adapter->charge_steps;
+	}
+	return false;
 }
 
 /* Kept beside those that do, since each is known by the same key. */
@@ -514,6 +550,7 @@ pay_payment_add_operation(PayPayments *set, PayPayment *payment, PayOpKind kind,
 	operation->psp_ref = psp_ref;
 	operation->status = "initiated";
 	operation->generation = 1;
+	operation->step = 1;
 	operation->is_new = true;
 	operation->created_at = set->now;
 	payment->operations = lappend(payment->operations, operation);

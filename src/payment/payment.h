@@ -34,8 +34,9 @@ typedef struct PayOperation
 	const char *psp_ref;
 	const char *status;
 	int			generation;
+	int			step;			/* of this generation: which of the requests that it takes */
 	int			attempts;
-	TimestampTz key_used_at;	/* first send of this generation that the PSP may have heard; 0: certainly none */
+	TimestampTz key_used_at;	/* first send of this step that the PSP may have heard; 0: certainly none */
 	TimestampTz created_at;
 	const char *psp_object_id;
 	const char *failure_code;
@@ -145,6 +146,7 @@ typedef struct PayAttempt
 	int			attempt;
 	const char *action;
 	int			generation;
+	int			step;
 	const char *psp_key;		/* NULL for an inquiry */
 	const char *method;
 	const char *path;
@@ -191,6 +193,11 @@ extern int64 pay_payment_sum(const PayPayment *payment, const char *kind);
 extern bool pay_payment_has_money(const PayPayment *payment);
 /* Has it ended without money?  Then it stays so, and whatever comes for it is late. */
 extern bool pay_payment_came_to_nothing(const PayPayment *payment);
+/*
+ * Has the payer to act before our last request, without which the PSP moves
+ * nothing?  Then whoever holds the payment's lock may end it.
+ */
+extern bool pay_payment_waits_between_steps(const PayPayment *payment);
 /* Does a movement of that kind move money?  The others only say what has happened. */
 extern bool pay_movement_moves(const char *kind);
 
@@ -203,8 +210,8 @@ extern bool pay_payment_can(const PayPayment *payment, const char *event);
 /* Takes the edge: status, seq, hash, and a history row to be saved.  Raises PAY_ERR_ILLEGAL_TRANSITION if there is none. */
 extern void pay_payment_event(PayPayments *set, PayPayment *payment, const char *event,
 							  const PayOperation *operation, const char *source, const char *code);
-/* payment/fallback.c: in memory, its PSP is that one, with adapter, config and units. */
-extern void pay_payment_place(PayPayment *payment, const char *psp);
+/* payment/fallback.c: in memory, its PSP is that one, with adapter, config and units.  False if there is none of that name. */
+extern bool pay_payment_place(PayPayment *payment, const char *psp);
 /* Whose word is being applied: that of its PSP, unless told_by says otherwise. */
 extern const char *pay_payment_speaker(const PayPayment *payment);
 /* Records money that moved, where the speaker is; its postings follow at save. */

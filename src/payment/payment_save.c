@@ -231,12 +231,12 @@ save_new_operations(PayPayments *set)
 static PayStmt update_operations = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.operation o SET status = u.status, generation = u.generation, attempts = u.attempts, "
 	" key_used_at = u.key_used_at, psp_object_id = u.psp_object_id, failure_code = u.failure_code, "
-	" failure_message = u.failure_message, completed_at = u.completed_at, source = u.source "
-	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
-	" u (operation_id, status, generation, attempts, key_used_at, psp_object_id, failure_code, failure_message, completed_at, source) "
+	" failure_message = u.failure_message, completed_at = u.completed_at, source = u.source, step = u.step "
+	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+	" u (operation_id, status, generation, attempts, key_used_at, psp_object_id, failure_code, failure_message, completed_at, source, step) "
 	"WHERE o.operation_id = u.operation_id",
 	UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	TIMESTAMPTZARRAYOID, TEXTARRAYOID);
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID);
 
 static void
 save_operations(PayPayments *set)
@@ -253,6 +253,7 @@ save_operations(PayPayments *set)
 	const char **messages = ARRAY(const char *, room);
 	TimestampTz *completed = ARRAY(TimestampTz, room);
 	const char **sources = ARRAY(const char *, room);
+	int32	   *steps = ARRAY(int32, room);
 	PayArgs		args = {0};
 
 	FOREACH_OPERATION(set)
@@ -269,6 +270,7 @@ save_operations(PayPayments *set)
 		messages[n] = operation->failure_message;
 		completed[n] = operation->completed_at;
 		sources[n] = operation->source;
+		steps[n] = operation->step;
 		n++;
 	}
 	if (n == 0)
@@ -283,6 +285,7 @@ save_operations(PayPayments *set)
 	pay_arg_text_array(&args, messages, n);
 	pay_arg_time_array(&args, completed, n);
 	pay_arg_text_array(&args, sources, n);
+	pay_arg_int32_array(&args, steps, n);
 	pay_spi_exec(&update_operations, &args);
 }
 
@@ -429,9 +432,9 @@ save_resolved_dead_letter(PayPayments *set, const PayOperation *operation)
 }
 
 static PayStmt insert_attempts = PAY_STMT(SPI_OK_INSERT,
-	"INSERT INTO payments.attempt (operation_id, attempt, action, generation, psp_key, method, path, content_type, body, worker, claimed_at) "
-	"SELECT u.*, $11 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) u",
-	UUIDARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	"INSERT INTO payments.attempt (operation_id, attempt, action, generation, step, psp_key, method, path, content_type, body, worker, claimed_at) "
+	"SELECT u.*, $12 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) u",
+	UUIDARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID);
 
 static void
@@ -441,6 +444,7 @@ save_attempts(PayPayments *set)
 	const pg_uuid_t **ids = ARRAY(const pg_uuid_t *, n);
 	int32	   *attempts = ARRAY(int32, n);
 	int32	   *generations = ARRAY(int32, n);
+	int32	   *steps = ARRAY(int32, n);
 	const char **texts[7];
 	PayArgs		args = {0};
 
@@ -456,6 +460,7 @@ save_attempts(PayPayments *set)
 		attempts[i] = attempt->attempt;
 		texts[0][i] = attempt->action;
 		generations[i] = attempt->generation;
+		steps[i] = attempt->step;
 		texts[1][i] = attempt->psp_key;
 		texts[2][i] = attempt->method;
 		texts[3][i] = attempt->path;
@@ -467,6 +472,7 @@ save_attempts(PayPayments *set)
 	pay_arg_int32_array(&args, attempts, n);
 	pay_arg_text_array(&args, texts[0], n);
 	pay_arg_int32_array(&args, generations, n);
+	pay_arg_int32_array(&args, steps, n);
 	for (int k = 1; k < 7; k++)
 		pay_arg_text_array(&args, texts[k], n);
 	pay_arg_time(&args, set->now);

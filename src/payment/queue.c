@@ -12,7 +12,7 @@
  * knows what the PSP did, so it is completed as unknown through apply and will
  * be inquired, never simply sent again.
  *
- * Retries send the stored bytes of the generation's first attempt, not newly
+ * Retries send the stored bytes of the first attempt of the generation and step, not newly
  * built ones: an upgrade of an adapter must not change what a key means.
  *
  * What is unsent here may have been sent elsewhere: until this database was
@@ -59,8 +59,10 @@ static void doubt_older(PayPayments *set, PayPayment *payment, PayOperation *ope
 static void doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now);
 static void doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const pg_uuid_t *operations, int n);
 static void doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at);
-static TimestampTz generation_began(const PayOperation *operation);
+static TimestampTz step_began(const PayOperation *operation);
 static bool is_elsewhere(const PayPayment *payment, const PayOperation *operation);
+static const char *target_of(const PayPayment *payment, const PayOperation *operation);
+static bool key_is_valid(const PayOperation *operation, const PayAdapter *adapter, TimestampTz now);
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
 
@@ -72,15 +74,15 @@ static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 
 static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
 	"SELECT method, path, content_type, body FROM payments.attempt "
-	"WHERE operation_id = $1 AND action = 'send' AND generation = $2 ORDER BY attempt LIMIT 1", UUIDOID, INT4OID);
+	"WHERE operation_id = $1 AND action = 'send' AND generation = $2 AND step = $3 ORDER BY attempt LIMIT 1", UUIDOID, INT4OID, INT4OID);
 
 static PayStmt find_told = PAY_STMT(SPI_OK_SELECT,
 	"SELECT r.i::int FROM unnest($2) WITH ORDINALITY r(ref, i) "
 	"WHERE EXISTS (SELECT FROM payments.settlement_line l WHERE l.reference = r.ref AND l.psp = $1) "
 	"OR EXISTS (SELECT FROM payments.exception e WHERE e.psp_ref = r.ref)", TEXTOID, TEXTARRAYOID);
 
-static PayStmt find_earlier_generation = PAY_STMT(SPI_OK_SELECT,
-	"SELECT max(claimed_at) FROM payments.attempt WHERE operation_id = $1 AND generation < $2", UUIDOID, INT4OID);
+static PayStmt find_earlier = PAY_STMT(SPI_OK_SELECT,
+	"SELECT max(claimed_at) FROM payments.attempt WHERE operation_id = $1 AND (generation, step) < ($2, $3)", UUIDOID, INT4OID, INT4OID);
 
 static PayStmt expire_leases = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.queue SET due_at = least(due_at, $2) WHERE claimed_by = $1", TEXTOID, TIMESTAMPTZOID);
@@ -241,7 +243,7 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	claim->refused = operation->refused;
 	if (!claim->inquiry)
 	{
-		claim->psp_key = pay_idempotency_psp_key(operation->psp_ref, operation->generation);
+		claim->psp_key = pay_idempotency_psp_key(operation->psp_ref, operation->generation, operation->step);
 		if (operation->key_used_at == 0)
 			operation->key_used_at = set->now;
 		/* A resend in doubt stays in doubt until the PSP has spoken. */
@@ -258,6 +260,7 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	attempt->attempt = operation->attempts;
 	attempt->action = operation->action;
 	attempt->generation = operation->generation;
+	attempt->step = operation->step;
 	attempt->psp_key = claim->psp_key;
 	attempt->method = claim->request.method;
 	attempt->path = claim->request.path;
@@ -275,7 +278,7 @@ doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, cons
 	if (adapter == NULL || adapter->in_process || operation->key_used_at != 0 ||
 		strcmp(operation->action, "send") != 0 || operation->created_at >= pay_armed_since())
 		return;
-	doubt(set, payment, operation, generation_began(operation));
+	doubt(set, payment, operation, step_began(operation));
 }
 
 /* Used in what is the future, by a clock that has been set back since: how long ago that was nobody knows. */
@@ -284,7 +287,7 @@ doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now)
 {
 	if (adapter == NULL || adapter->in_process || operation->key_used_at <= now + SET_BACK_US)
 		return;
-	operation->key_used_at = now - (TimestampTz) adapter->key_valid_s * USECS_PER_SEC;
+	operation->key_used_at = now - (TimestampTz) pay_psp_key_valid_s(adapter, operation->kind) * USECS_PER_SEC;
 	operation->dirty = true;
 }
 
@@ -323,9 +326,10 @@ doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const p
 	for (int i = 0; i < told; i++)
 	{
 		PayOperation *operation = unsent[pay_spi_int32(i, 1) - 1];
-		TimestampTz long_ago = operation->created_at - (TimestampTz) whose[pay_spi_int32(i, 1) - 1]->adapter->key_valid_s * USECS_PER_SEC;
+		PayPayment *payment = whose[pay_spi_int32(i, 1) - 1];
+		TimestampTz long_ago = operation->created_at - (TimestampTz) pay_psp_key_valid_s(payment->adapter, operation->kind) * USECS_PER_SEC;
 
-		doubt(set, whose[pay_spi_int32(i, 1) - 1], operation, long_ago);
+		doubt(set, payment, operation, long_ago);
 	}
 }
 
@@ -341,13 +345,14 @@ doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampT
 
 /* Not before its operation, and not before the last one was answered. */
 static TimestampTz
-generation_began(const PayOperation *operation)
+step_began(const PayOperation *operation)
 {
 	PayArgs		args = {0};
 
 	pay_arg_uuid(&args, &operation->operation_id);
 	pay_arg_int32(&args, operation->generation);
-	pay_spi_exec(&find_earlier_generation, &args);
+	pay_arg_int32(&args, operation->step);
+	pay_spi_exec(&find_earlier, &args);
 	return pay_spi_isnull(0, 1) ? operation->created_at : pay_spi_time(0, 1);
 }
 
@@ -359,6 +364,25 @@ is_elsewhere(const PayPayment *payment, const PayOperation *operation)
 
 	return pay_operation_is_first(operation) && pay_payment_has_money(payment) &&
 		(own == NULL || (pay_payment_moved(payment, "capture", own) == NULL && pay_payment_moved(payment, "authorize", own) == NULL));
+}
+
+/* Of several, the first that was told of. */
+static const char *
+target_of(const PayPayment *payment, const PayOperation *operation)
+{
+	const char *kind = operation->kind == PAY_OP_REFUND ? "capture" : "authorize";
+	ListCell   *cell;
+
+	if (pay_operation_is_first(operation))
+		return NULL;
+	foreach(cell, payment->moved)
+	{
+		PayMoved   *moved = lfirst(cell);
+
+		if (strcmp(moved->kind, kind) == 0)
+			return moved->object_id;
+	}
+	return NULL;
 }
 
 bool
@@ -376,11 +400,19 @@ pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayC
 	command->off_session = payment->off_session;
 	command->psp_ref = operation->psp_ref;
 	command->generation = operation->generation;
+	command->step = operation->step;
 	command->psp_payment_id = is_elsewhere(payment, operation) ? NULL : payment->psp_payment_id;
 	command->psp_object_id = operation->psp_object_id;
+	command->target_id = target_of(payment, operation);
 	command->config = payment->config;
 	return pay_money_rescale(operation->amount, payment->exponent, payment->psp_exponent, &command->amount) &&
 		pay_money_rescale(payment->captured, payment->exponent, payment->psp_exponent, &command->captured);
+}
+
+static bool
+key_is_valid(const PayOperation *operation, const PayAdapter *adapter, TimestampTz now)
+{
+	return now < operation->key_used_at + (TimestampTz) pay_psp_key_valid_s(adapter, operation->kind) * USECS_PER_SEC;
 }
 
 /* Fills claim->request; returns NULL, or why it cannot. */
@@ -391,8 +423,7 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 	const char *problem = NULL;
 
 	/* Past the horizon the PSP may have forgotten the key and would do it anew. */
-	if (!claim->inquiry && operation->key_used_at != 0 &&
-		set->now >= operation->key_used_at + (TimestampTz) adapter->key_valid_s * USECS_PER_SEC)
+	if (!claim->inquiry && operation->key_used_at != 0 && !key_is_valid(operation, adapter, set->now))
 	{
 		claim->inquiry = true;
 		operation->action = "inquire";
@@ -406,8 +437,17 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 		return NULL;
 	}
 	if (claim->inquiry)
-		return pay_adapter_build_inquiry(adapter, &claim->command, &claim->request)
-			? NULL : "the adapter has nothing to ask the PSP with";
+	{
+		if (pay_adapter_build_inquiry(adapter, &claim->command, &claim->request))
+			return NULL;
+		/* Whose id was never told may be found by its key alone, while that serves: it does nothing twice, and has the first answer again. */
+		if (claim->command.psp_payment_id != NULL || strcmp(operation->status, "in_doubt") != 0 || operation->key_used_at == 0 ||
+			!key_is_valid(operation, adapter, set->now) || !stored_request(operation, &claim->request))
+			return "the adapter has nothing to ask the PSP with";
+		claim->inquiry = false;
+		operation->action = "send";
+		return NULL;
+	}
 	if (!pay_adapter_build(adapter, &claim->command, &claim->request, &problem))
 		return problem ? problem : "the adapter cannot build the request";
 	return NULL;
@@ -420,6 +460,7 @@ stored_request(const PayOperation *operation, PayRequest *request)
 
 	pay_arg_uuid(&args, &operation->operation_id);
 	pay_arg_int32(&args, operation->generation);
+	pay_arg_int32(&args, operation->step);
 	if (pay_spi_exec(&find_bytes, &args) == 0)
 		return false;
 	request->method = pay_spi_text(0, 1);
@@ -472,6 +513,7 @@ pay_queue_copy_claim(const PayClaim *claim, MemoryContext context)
 	copy->command.psp_ref = copied(claim->command.psp_ref);
 	copy->command.psp_payment_id = copied(claim->command.psp_payment_id);
 	copy->command.psp_object_id = copied(claim->command.psp_object_id);
+	copy->command.target_id = copied(claim->command.target_id);
 	copy->command.config = copied(claim->command.config);
 	copy->request.method = copied(claim->request.method);
 	copy->request.path = copied(claim->request.path);

@@ -48,6 +48,14 @@ pay_psp_feed(const PayAdapter *adapter, const char *name)
 	return NULL;
 }
 
+int
+pay_psp_key_valid_s(const PayAdapter *adapter, PayOpKind kind)
+{
+	bool		follows = kind != PAY_OP_CHARGE && kind != PAY_OP_AUTHORIZE;
+
+	return follows && adapter->follow_key_valid_s > 0 ? adapter->follow_key_valid_s : adapter->key_valid_s;
+}
+
 const char *
 pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bool part)
 {

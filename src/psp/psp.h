@@ -84,8 +84,10 @@ typedef struct PayCommand
 	bool		off_session;
 	const char *psp_ref;		/* names the operation at the PSP; base32, same for all generations */
 	int			generation;		/* from 1; a new one only after a definite decline */
+	int			step;			/* from 1; the next when the PSP said so, see PayResult.next_step */
 	const char *psp_payment_id; /* the PSP's id of the payment, once known */
 	const char *psp_object_id;	/* the PSP's id of this operation (a refund), once known */
+	const char *target_id;		/* the PSP's id of what this works on, once known: of a refund the capture, of a capture or void the authorization */
 	int64		captured;		/* of the payment, for the sandbox's refund check */
 	const char *config;			/* JSON text of psp.config, NULL: empty */
 } PayCommand;
@@ -160,6 +162,7 @@ typedef struct PayResult
 	const char *message;		/* for people, without secrets or card data; may be NULL */
 	const char *next_action_url;
 	int			retry_after_ms; /* -1 not said */
+	int			next_step;		/* with PAY_CLASS_PENDING: this one is done, and the operation goes on with the request of that step; 0: not said */
 	bool		too_many;		/* it is called too often, and says nothing of this operation but what `class` says */
 	bool		inquiry_found_nothing;	/* of an inquiry: the PSP has no such object (no proof unless time has passed) */
 } PayResult;
@@ -269,8 +272,11 @@ typedef struct PayAdapter
 	unsigned	can;			/* PayAbility */
 	bool		in_process;		/* answers without HTTP (sandbox): `perform` is set, and nothing else below is used */
 	bool		capture_is_payment;	/* a capture is no object of its own: its id is the payment's */
+	bool		payment_is_order;	/* the id of a payment names no money: what charges or authorizes is an object of its own */
 	bool		fee_by_inquiry;	/* answers and inquiries tell the fee of a capture, webhooks do not */
+	int			charge_steps;	/* so many requests make a charge or authorization; before the last is sent nothing can move.  0: one, which may */
 	int			key_valid_s;	/* how long after the first send the PSP surely honours a key; 0: it knows none */
+	int			follow_key_valid_s; /* the same of captures, voids and refunds; 0: no other */
 	const char *key_header;		/* the header that the key goes into; NULL: build() puts psp_ref where the PSP looks */
 	const char *default_base_url;
 	const char *const *headers; /* fixed ones, "Name: value"; NULL, or NULL-terminated */
@@ -329,6 +335,9 @@ extern const char *pay_psp_adapter_names(void);
 
 /* The adapter's feed of that name, or NULL. */
 extern const PayFeed *pay_psp_feed(const PayAdapter *adapter, const char *name);
+
+/* How long the PSP surely honours the key of such an operation, in seconds. */
+extern int	pay_psp_key_valid_s(const PayAdapter *adapter, PayOpKind kind);
 
 /* NULL, or what the PSP cannot do, as "it cannot ...".  `part`: less than there is. */
 extern const char *pay_psp_refusal(const PayAdapter *adapter, PayOpKind kind, bool part);

@@ -376,7 +376,7 @@ value($node, q{SELECT payments.close_period(now(), 'default'); SELECT payments.s
 check_clean($node, 'before: check() is clean', @projected);
 my $op = sub { my ($what, $where) = @_; return "UPDATE payments.operation SET $what WHERE $where" };
 my $was_moved = 'an operation has succeeded when its money has moved';
-my $was_tried = 'attempts, generation and key of an operation are those of its attempts';
+my $was_tried = 'attempts, generation, step and key of an operation are those of its attempts';
 my $amounts = 'amounts of a payment are the sums of its movements';
 my $shipped = 'shipped rules are as they were shipped';
 my $salt = 'the salt of the installation is that which its operations derive from';
@@ -390,6 +390,7 @@ foreach my $tamper (
 	[ 'who ended it', $op->(q{source = NULL}, q{kind = 'refund'}), $was_moved ],
 	[ 'how often it was tried', $op->(q{attempts = attempts + 1}, q{kind = 'refund'}), $was_tried ],
 	[ 'its generation', $op->(q{generation = generation + 1}, q{kind = 'refund'}), $was_tried ],
+	[ 'its step', $op->(q{step = step + 1}, q{kind = 'refund'}), $was_tried ],
 	[ 'when its key was used', $op->(q{key_used_at = now() + interval '1 day'}, q{kind = 'refund'}), $was_tried ],
 	[ 'what was authorized', q{UPDATE payments.payment SET authorized = authorized - 1 WHERE authorized > captured}, $amounts ],
 	[ 'why one failed', q{UPDATE payments.payment SET failure_code = 'x' WHERE status = 'failed'}, 'why a payment failed is what its history says, and none did both' ],

@@ -95,3 +95,43 @@ END
 $$;
 COMMENT ON FUNCTION payments.simulate_route(timestamptz, timestamptz, text[], text) IS
 'Where payments that were created in that time, from_time included and to_time not, would begin by the rules of now, or by those named alone, whenever these are valid: payments and amounts (minor units) by PSP, then and now, and how many would come and go. Nothing is sent or written. PSPs count as well, and a PSP that a call has named as named; what is neither the merchant''s own nor a rule''s is taken for that. Raises 42704, 22023.';
+
+CREATE FUNCTION payments._count_outcomes() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	-- The hour before may have been counted before its end.
+	since CONSTANT timestamptz := date_trunc('hour', now()) - interval '1 hour';
+	counted bigint;
+BEGIN
+	IF NOT EXISTS (SELECT FROM payments.route_rule r WHERE r.pick = 'success') THEN
+		RETURN 0;
+	END IF;
+	INSERT INTO payments.route_outcome AS r (psp, currency, hour, tried, succeeded)
+	SELECT e.psp, e.currency, date_trunc('hour', e.ended_at), count(*), count(*) FILTER (WHERE e.succeeded)
+	FROM (
+		SELECT o.psp, o.currency, o.completed_at, o.status = 'succeeded'
+		FROM payments.operation o
+		-- Ids are in order of time: what is older has mostly ended before.
+		WHERE o.operation_id >= payments._uuid_of(since - interval '1 hour')
+		AND o.kind IN ('charge', 'authorize')
+		AND o.status IN ('succeeded', 'failed')
+		AND o.completed_at >= since
+		UNION ALL
+		SELECT d.former_psp, p.currency, d.decided_at, false
+		FROM payments.route_decision d
+		JOIN payments.payment p ON p.payment_id = d.payment_id
+		WHERE d.payment_id >= payments._uuid_of(since - interval '1 hour')
+		AND d.decided_at >= since
+		AND d.reason <> 'came_after_all'
+	) e (psp, currency, ended_at, succeeded)
+	GROUP BY 1, 2, 3
+	ON CONFLICT ON CONSTRAINT route_outcome_pkey DO UPDATE
+	SET (tried, succeeded) = (excluded.tried, excluded.succeeded);
+	GET DIAGNOSTICS counted = ROW_COUNT;
+	DELETE FROM payments.route_outcome r
+	WHERE r.hour < now() - (SELECT max(w.success_window) FROM payments.route_rule w) - interval '1 hour';
+	RETURN counted;
+END
+$$;
+COMMENT ON FUNCTION payments._count_outcomes() IS
+'Internal: counts how the charges and authorizations of the last two hours have ended, by PSP, for rules of pick success; locks no payment. Returns how many rows were written.';

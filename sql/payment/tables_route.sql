@@ -90,7 +90,8 @@ COMMENT ON COLUMN payments.route_decision.psp IS 'psp.psp that has it from then 
 COMMENT ON COLUMN payments.route_decision.route IS 'rule, and the PSPs that were looked at, in order of preference: why each was left out, as explain_route() shows';
 COMMENT ON COLUMN payments.route_decision.decided_at IS 'when';
 
--- What rules of pick success go by.  Counted by a job from what has ended, so that nobody who pays waits for a counter.
+-- What rules of pick success go by.  Counted by the worker from what has ended, so that nobody who pays waits for a
+-- counter.
 CREATE TABLE IF NOT EXISTS payments.route_outcome (
 	psp text NOT NULL,
 	currency text NOT NULL,
@@ -100,12 +101,12 @@ CREATE TABLE IF NOT EXISTS payments.route_outcome (
 	PRIMARY KEY (psp, currency, hour)
 );
 
-COMMENT ON TABLE payments.route_outcome IS 'charges and authorizations that ended within an hour, and how many of them well: written by the job count_outcomes, from attempt_answer, and by nobody else';
-COMMENT ON COLUMN payments.route_outcome.psp IS 'psp.psp that has answered';
+COMMENT ON TABLE payments.route_outcome IS 'charges and authorizations that ended within an hour, and how many of them well: counted by the worker once a minute, as long as there is a rule of pick success';
+COMMENT ON COLUMN payments.route_outcome.psp IS 'psp.psp at which they ended, or which they left';
 COMMENT ON COLUMN payments.route_outcome.currency IS 'ISO 4217 code';
-COMMENT ON COLUMN payments.route_outcome.hour IS 'when they were claimed: the beginning of the hour, UTC';
-COMMENT ON COLUMN payments.route_outcome.tried IS 'generations with a definite answer, or none at all by the end of the hour';
-COMMENT ON COLUMN payments.route_outcome.succeeded IS 'of these, approved';
+COMMENT ON COLUMN payments.route_outcome.hour IS 'beginning of the hour';
+COMMENT ON COLUMN payments.route_outcome.tried IS 'those that succeeded or failed, or went to another PSP; what came to its end days after it was created is left out';
+COMMENT ON COLUMN payments.route_outcome.succeeded IS 'of these, those that succeeded there';
 
 CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.route_outcome
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();

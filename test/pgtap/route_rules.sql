@@ -80,6 +80,26 @@ SELECT isnt((SELECT string_agg(payments._route_of('shop', 'share' || n, 'purchas
 SELECT payments.create_route_rule('any', '{a,b}', '{1,1}', currency => 'EUR', pick => 'cost', cost_fixed => '{10,30}', cost_bp => '{250,50}');
 SELECT is(pg_temp.goes(amount => 900) || ', ' || pg_temp.goes(amount => 1100), 'a by any, b by any', 'the cheapest for this amount');
 
+-- ---------- success
+SELECT payments.create_route_rule('lately', '{a,b,c}', '{1,1,0}', priority => 1, currency => 'SEK', pick => 'success', payment_method => '*', explore => 0);
+CREATE FUNCTION pg_temp.end_all() RETURNS bigint LANGUAGE sql AS $$
+	SELECT count(payments.complete(c.operation_id, c.attempt, 200)) FROM unnest('{a,b}'::text[]) p, payments.claim('me', 1000, psp => p) c
+$$;
+SELECT payments.create_payment('at-' || p || m || n, 1000, 'SEK', 'shop', m, psp => p) FROM (VALUES ('a', 'sandbox_ok', 2), ('a', 'sandbox_declined', 8), ('b', 'sandbox_ok', 8), ('b', 'sandbox_declined', 2)) w (p, m, k), generate_series(1, k) n;
+SELECT cmp_ok(pg_temp.end_all(), '>=', 20::bigint, 'ten have ended at each of two PSPs');
+SELECT is(payments._count_outcomes(), (SELECT count(DISTINCT (psp, currency)) FROM payments.operation WHERE status IN ('succeeded', 'failed')), 'they are counted by PSP and currency');
+SELECT results_eq($$SELECT psp, tried, succeeded FROM payments.route_outcome WHERE currency = 'SEK' ORDER BY 1$$, $$VALUES ('a', 10::bigint, 2::bigint), ('b', 10, 8)$$, 'how many, and how many well');
+SELECT payments._count_outcomes();
+SELECT is((SELECT sum(tried) FROM payments.route_outcome WHERE currency = 'SEK'), 20::numeric, 'and once');
+CREATE TEMP TABLE best AS SELECT pg_temp.goes(currency => 'SEK', key => 'best' || n) AS psp FROM generate_series(1, 100) n;
+SELECT is((SELECT string_agg(DISTINCT psp, ', ') FROM best), 'b by lately', 'where most succeed they go');
+SELECT results_eq(format('SELECT pick, psp, chosen, success_rate FROM payments.explain_route(%L)', pg_temp.pay(currency => 'SEK')),
+	$$VALUES ('success', 'b', true, 0.75), ('success', 'a', false, 0.25), ('success', 'c', false, 0.5)$$, 'and the rates are kept; a PSP of which nothing is known would be in between');
+SELECT payments.create_route_rule('lately', explore => 0.2);
+CREATE TEMP TABLE explored AS SELECT pg_temp.goes(currency => 'SEK', key => 'explore' || n) AS psp FROM generate_series(1, 1000) n;
+SELECT cmp_ok(abs((SELECT count(*) FROM explored WHERE psp = 'a by lately') - 100), '<', 40::bigint, 'but for a fifth, which goes by share: half of that to the other one');
+SELECT payments.drop_route_rule('lately');
+
 -- ---------- a PSP that cannot be called, or cannot do it
 SELECT payments.create_route_rule('any', '{a,b,c}', '{1,1,0}', pick => 'share');
 CREATE TEMP TABLE at_a AS SELECT 'away' || n AS key FROM generate_series(1, 50) n WHERE payments._route_of('shop', 'away' || n, 'purchase', 1000, 'EUR', NULL, 'automatic', '{}', now(), NULL) = 'a';

@@ -26,6 +26,7 @@ SQL_SEEDS = \
 SQL_TABLES = \
 	core/tables.sql \
 	psp/tables.sql \
+	psp/tables_adapter.sql \
 	payment/tables.sql \
 	payment/tables_route.sql \
 	inbound/tables.sql \
@@ -89,6 +90,7 @@ SQL_CODE = \
 	core/cluster.sql \
 	core/merchant.sql \
 	payment/create_psp.sql \
+	payment/adapter.sql \
 	payment/health.sql \
 	payment/verbs.sql \
 	payment/route_rule.sql \

@@ -49,6 +49,7 @@ SQL_TABLES = \
 	inbound/views_feed.sql \
 	job/views.sql \
 	payment/views.sql \
+	payment/views_psp.sql \
 	core/tables_grants.sql \
 	retention/first_partitions.sql
 

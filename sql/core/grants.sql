@@ -168,6 +168,7 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid, boolean, text), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text),
 	payments.decide_operation(uuid, text, text, text),
 	payments.resolve_exception(uuid, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.pause_psp(text, text, timestamptz) TO payments_operator, payments_admin;
 GRANT EXECUTE ON FUNCTION payments.refetch(text, text, timestamptz), payments.enable_feed(text, text, boolean) TO payments_operator, payments_admin;
 
 GRANT EXECUTE ON FUNCTION

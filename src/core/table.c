@@ -110,6 +110,7 @@ static const PayTable tables[] = {
 		.seal_key = {{"psp", "text"}, {"event_id", "text"}}},
 	{.name = "psp_feed", .rows = PAY_ROWS_FREE},
 	{.name = "psp_health", .rows = PAY_ROWS_FREE},
+	{.name = "psp_pause", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"psp", "text"}, {"seq", "int"}}},
 	{.name = "queue", .rows = PAY_ROWS_NO_TRUNCATE},
 	{.name = "reconciliation_run", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"run_id", "bigint"}}},
 	{.name = "route_decision", .rows = PAY_ROWS_APPEND_ONLY,

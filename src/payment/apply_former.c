@@ -128,6 +128,8 @@ tell_money(PayContext *c)
 			return;
 		case PAY_EFFECT_NONE:
 		case PAY_EFFECT_VOIDED:
+		case PAY_EFFECT_EXPIRED:
+		case PAY_EFFECT_DISPUTE_STAGE:
 			return;
 		default:
 			/* As of a second charge at one PSP; of a payment without money it is taken from suspense. */

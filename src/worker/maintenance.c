@@ -3,8 +3,8 @@
  *		What the worker does beside calling PSPs, each step in a short
  *		transaction of its own: folding hot accounts, releasing expired holds,
  *		applying events that found no payment, sending elsewhere what waits for a
- *		PSP that cannot be called, counting outcomes, sealing, making the coming
- *		months' partitions.
+ *		PSP that cannot be called, counting outcomes, asking after authorizations
+ *		whose time is over, sealing, making the coming months' partitions.
  */
 #include "payments.h"
 
@@ -41,6 +41,7 @@ static void sweep_work(void *arg);
 static void fall_back_work(void *arg);
 static void count(void);
 static void count_work(void *arg);
+static void expiry_work(void *arg);
 static void seal(void);
 static void make_months(void);
 static void make_months_work(void *arg);
@@ -92,6 +93,7 @@ fold(void)
 	pay_worker_transaction(release_work, NULL, NULL);
 	pay_worker_transaction(sweep_work, NULL, NULL);
 	pay_worker_transaction(fall_back_work, NULL, NULL);
+	pay_worker_transaction(expiry_work, NULL, NULL);
 }
 
 static void
@@ -146,6 +148,13 @@ static void
 count_work(void *arg)
 {
 	pay_spi_exec(&count_outcomes, NULL);
+}
+
+/* Authorizations whose time is over. */
+static void
+expiry_work(void *arg)
+{
+	come_again(pay_expiry_sweep(GetCurrentTimestamp(), PAY_WORKER_ROLE));
 }
 
 static void

@@ -64,12 +64,6 @@ static PayStmt find_by_psp_payment = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2 "
 	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1",
 	TEXTOID, TEXTOID);
-/* Of a PSP that the payment has left. */
-static PayStmt find_by_former = PAY_STMT(SPI_OK_SELECT,
-	"SELECT o.payment_id, o.operation_id FROM payments.operation o JOIN payments.route_decision d ON d.payment_id = o.payment_id "
-	"WHERE o.psp_ref = $1 AND d.former_psp = $2 AND d.operation_id = o.operation_id LIMIT 1", TEXTOID, TEXTOID);
-static PayStmt find_by_former_payment = PAY_STMT(SPI_OK_SELECT,
-	"SELECT payment_id FROM payments.route_decision WHERE former_psp = $1 AND former_psp_payment_id = $2 LIMIT 1", TEXTOID, TEXTOID);
 
 static PayStmt find_payment = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.payment WHERE payment_id = $1", UUIDOID);
 static PayStmt find_last_inquiry = PAY_STMT(SPI_OK_SELECT,
@@ -87,6 +81,7 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 	for (int i = 0; i < n; i++)
 	{
 		locate(&reports[i]);
+		pay_apply_locate_former(&reports[i]);
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED)
 			ids[found++] = reports[i].payment_id;
 	}
@@ -136,7 +131,7 @@ locate(PayReport *report)
 	{
 		pay_arg_text(&args, report->result.psp_ref);
 		pay_arg_text(&args, report->psp);
-		if (pay_spi_exec(&find_by_ref, &args) == 1 || pay_spi_exec(&find_by_former, &args) == 1)
+		if (pay_spi_exec(&find_by_ref, &args) == 1)
 		{
 			report->payment_id = pay_spi_uuid(0, 1);
 			report->operation_id = pay_spi_uuid(0, 2);
@@ -148,7 +143,7 @@ locate(PayReport *report)
 		return;
 	pay_arg_text(&by_payment, report->psp);
 	pay_arg_text(&by_payment, report->result.psp_payment_id);
-	if (pay_spi_exec(&find_by_psp_payment, &by_payment) == 1 || pay_spi_exec(&find_by_former_payment, &by_payment) == 1)
+	if (pay_spi_exec(&find_by_psp_payment, &by_payment) == 1)
 	{
 		report->payment_id = pay_spi_uuid(0, 1);
 		report->outcome = PAY_OUTCOME_NO_EFFECT;

@@ -14,6 +14,7 @@
 #include "payments.h"
 
 #include "payment/apply_private.h"
+#include "core/spi.h"
 #include "payment/object.h"
 #include "payment/route.h"
 
@@ -22,6 +23,32 @@ static PayOperation *first_operation(const PayPayment *payment);
 static bool agrees(PayContext *c);
 static void tell(PayContext *c);
 static void tell_money(PayContext *c);
+
+static PayStmt find_by_former = PAY_STMT(SPI_OK_SELECT,
+	"SELECT o.payment_id, o.operation_id FROM payments.operation o JOIN payments.route_decision d ON d.payment_id = o.payment_id "
+	"WHERE o.psp_ref = $1 AND d.former_psp = $2 AND d.operation_id = o.operation_id LIMIT 1", TEXTOID, TEXTOID);
+static PayStmt find_by_former_payment = PAY_STMT(SPI_OK_SELECT,
+	"SELECT payment_id FROM payments.route_decision WHERE former_psp = $1 AND former_psp_payment_id = $2 LIMIT 1", TEXTOID, TEXTOID);
+
+void
+pay_apply_locate_former(PayReport *report)
+{
+	PayArgs		by_ref = {0};
+	PayArgs		by_payment = {0};
+
+	if (report->outcome != PAY_OUTCOME_UNMATCHED || report->source != PAY_SOURCE_WEBHOOK)
+		return;
+	pay_arg_text(&by_ref, report->result.psp_ref);
+	pay_arg_text(&by_ref, report->psp);
+	pay_arg_text(&by_payment, report->psp);
+	pay_arg_text(&by_payment, report->result.psp_payment_id);
+	if (report->result.psp_ref && pay_spi_exec(&find_by_former, &by_ref) == 1)
+		report->operation_id = pay_spi_uuid(0, 2);
+	else if (report->result.psp_payment_id == NULL || pay_spi_exec(&find_by_former_payment, &by_payment) == 0)
+		return;
+	report->payment_id = pay_spi_uuid(0, 1);
+	report->outcome = PAY_OUTCOME_NO_EFFECT;
+}
 
 bool
 pay_apply_former(PayContext *c)

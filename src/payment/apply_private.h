@@ -70,6 +70,8 @@ extern bool pay_apply_disagrees(PayContext *c);
  * it has performed the payment after all and nothing has reached the other.
  */
 extern bool pay_apply_former(PayContext *c);
+/* Of an event that names no payment of its PSP: finds one that has been there. */
+extern void pay_apply_locate_former(PayReport *report);
 
 /* fallback.c: sends the operation to another PSP, if its rule and all else lets it go there.  False: it stays. */
 extern bool pay_fall_back(PayContext *c, const char *reason);

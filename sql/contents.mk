@@ -30,6 +30,7 @@ SQL_TABLES = \
 	psp/tables_adapter.sql \
 	payment/tables.sql \
 	payment/tables_reattempt.sql \
+	payment/tables_dispute.sql \
 	inbound/tables.sql \
 	ledger/tables.sql \
 	ledger/tables_hold.sql \

@@ -403,6 +403,7 @@ pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayC
 	command->description = payment->description;
 	command->return_url = payment->return_url;
 	command->reason = operation->reason;
+	command->keep_rest = operation->keep_rest;
 	command->off_session = payment->off_session;
 	command->psp_ref = operation->psp_ref;
 	command->generation = operation->generation;
@@ -428,6 +429,12 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 	const PayAdapter *adapter = claim->adapter;
 	const char *problem = NULL;
 
+	/* There is nothing to send. */
+	if (operation->kind == PAY_OP_EXPIRE)
+	{
+		claim->inquiry = true;
+		operation->action = "inquire";
+	}
 	/* Past the horizon the PSP may have forgotten the key and would do it anew. */
 	if (!claim->inquiry && operation->key_used_at != 0 && !key_is_valid(operation, adapter, set->now))
 	{

@@ -22,6 +22,7 @@
 #include "payment/apply_private.h"
 #include "payment/payment_private.h"
 #include "payment/queue.h"
+#include "payment/reattempt.h"
 #include "payment/route.h"
 #include "payment/route_rule.h"
 
@@ -34,7 +35,8 @@
 #define SWEPT_AT_ONCE 100
 
 static bool may_go(const PayContext *c);
-static bool try_others(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *reason, const char *why);
+static bool may_be_tried_again(const PayContext *c);
+static PayRouteChoice *find_other(const PayPayments *set, const PayPayment *payment, const PayOperation *operation, const char *reason, const char *why);
 static PayRouteChoice *read_choice(const PayPayment *payment);
 static bool choose(const PayPayment *payment, const PayOperation *operation, PayRouteChoice *choice, const char *why);
 static const char *refusal(const PayPayment *payment, const PayOperation *operation, const char *psp);
@@ -75,9 +77,14 @@ bool
 pay_fall_back(PayContext *c, const char *reason)
 {
 	bool		unsent = strcmp(reason, "not_sent") == 0;
+	PayRouteChoice *choice;
 
-	if (!may_go(c) || !try_others(c->set, c->payment, c->operation, reason, unsent ? "could not be reached" : "declined it softly"))
+	if (!may_go(c))
 		return false;
+	choice = find_other(c->set, c->payment, c->operation, reason, unsent ? "could not be reached" : "declined it softly");
+	if (choice == NULL || (!unsent && !may_be_tried_again(c)))
+		return false;
+	go(c->set, c->payment, c->operation, reason, choice);
 	if (!unsent)
 	{
 		c->payment->failure_code = pay_apply_code(&c->result);
@@ -87,8 +94,17 @@ pay_fall_back(PayContext *c, const char *reason)
 		pay_payment_event(c->set, c->payment, "soft_decline", c->operation, c->source, c->payment->failure_code);
 	}
 	c->operation->status = "awaiting_retry";
+	pay_operation_enqueue(c->set, c->operation, "send", c->set->now);
 	count_applied(c);
 	return true;
+}
+
+/* At another PSP it is the same card. */
+static bool
+may_be_tried_again(const PayContext *c)
+{
+	pay_reattempt_declined(c->set, c->payment, c->operation, &c->result);
+	return pay_reattempt_refusal(c->set, c->payment, c->operation) == NULL;
 }
 
 /* Its own answer has just said that it is not there, and nothing else of the payment is open or has money. */
@@ -101,18 +117,16 @@ may_go(const PayContext *c)
 		(strcmp(c->payment->status, "awaiting_retry") == 0 || pay_payment_can(c->payment, "soft_decline"));
 }
 
-/* `why` its present PSP does not have it. */
-static bool
-try_others(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *reason, const char *why)
+/* The choice of another one, or NULL; `why` its present PSP does not have it. */
+static PayRouteChoice *
+find_other(const PayPayments *set, const PayPayment *payment, const PayOperation *operation, const char *reason, const char *why)
 {
 	PayRouteChoice *choice = read_choice(payment);
 
 	if (choice == NULL || !(strcmp(reason, "not_sent") == 0 ? choice->moves_unsent : choice->moves_declined) ||
 		!choose(payment, operation, choice, why) || pay_rows_may_be_lost(set->now) || pay_perhaps_sent_elsewhere(operation->created_at))
-		return false;
-	go(set, payment, operation, reason, choice);
-	pay_operation_enqueue(set, operation, "send", set->now);
-	return true;
+		return NULL;
+	return choice;
 }
 
 /* NULL when somebody has named the PSP, or the rule is gone.  Whoever had it before is out. */
@@ -265,9 +279,12 @@ pay_fall_back_sweep(TimestampTz now, const char *actor)
 		PayPayment *payment = pay_payments_find(set, &payments[i]);
 		PayOperation *operation = payment ? pay_payment_operation(payment, &operations[i]) : NULL;
 		const char *why = operation && waits(payment, operation) ? away_now(payment->psp) : NULL;
+		PayRouteChoice *choice = why ? find_other(set, payment, operation, "not_sent", why) : NULL;
 
-		if (why)
-			try_others(set, payment, operation, "not_sent", why);
+		if (choice == NULL)
+			continue;
+		go(set, payment, operation, "not_sent", choice);
+		pay_operation_enqueue(set, operation, "send", now);
 	}
 	pay_payments_save(set);
 	if (set->wake)

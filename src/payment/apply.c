@@ -189,6 +189,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 		report->outcome = is_here(&report->payment_id) ? PAY_OUTCOME_LOCKED : PAY_OUTCOME_UNMATCHED;
 		return;
 	}
+	report->status_before = report->status_after = c.payment->status;
 	c.operation = pay_payment_operation(c.payment, &report->operation_id);
 	if (report->hint)
 	{
@@ -225,6 +226,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 					 c.source, pay_apply_code(&c.result));
 	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
 		ask_soon(&c, c.operation);
+	report->status_after = c.payment->status;
 }
 
 /* A call may outlast its payment: an earlier state of the database is restored beneath the worker. */

@@ -27,6 +27,7 @@ static const PayTable tables[] = {
 	/* Not sealed: it follows from the account and its postings. */
 	{.name = "account_part", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_account",
 		.projection = {"debits", "credits", "moved"}},
+	{.name = "adapter", .rows = PAY_ROWS_FREE},
 	{.name = "attempt", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"operation_id", "uuid"}, {"attempt", "int"}}},
 	{.name = "attempt_answer", .rows = PAY_ROWS_APPEND_ONLY,

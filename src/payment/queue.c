@@ -146,6 +146,9 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 		PayPayment *payment = pay_payments_find(set, &due.payments[i]);
 		PayOperation *operation = payment ? pay_payment_operation(payment, &due.operations[i]) : NULL;
 
+		/* What is left is due still. */
+		if (payment && payment->adapter && pay_adapter_rests(payment->adapter))
+			break;
 		if (operation && operation->queued && claim_one(set, payment, operation, worker, lease_ms, &(*claims)[n]))
 			n++;
 	}

@@ -286,7 +286,7 @@ typedef struct PayAdapter
 	const PayFeed *feeds;		/* lists that the worker reads by itself */
 	int			n_feeds;
 	const struct PayScheme *scheme; /* declared, see psp/scheme.h: it answers in place of authorize, read_header and verify; NULL: they do */
-	const struct PayFunctions *functions;	/* SQL functions, see payment/adapter.h: they answer in place of build, build_inquiry, classify and parse; NULL: these do */
+	struct PayFunctions *functions; /* SQL functions, see payment/adapter.h: they answer in place of build, build_inquiry, classify and parse; NULL: these do */
 
 	/* ---------- requests ---------- */
 

@@ -298,6 +298,9 @@ find_obstacle(PayUpstream *upstream, const char *unarmed, const char *halted, co
 					 psprintf("Repair what it complains of; then SELECT payments.resume_psp('%s').", upstream->psp), true);
 	if (upstream->adapter == NULL || upstream->adapter->in_process)
 		return obstacle;
+	problem = pay_adapter_refusal(upstream->adapter);
+	if (problem)
+		add_obstacle(&obstacle, problem, "SELECT payments.create_adapter(...) once more, with functions as docs/adapter.md wants them.", false);
 	if (unarmed)
 		add_obstacle(&obstacle, unarmed, "SELECT payments.arm(), once you know that no other copy of this database sends.", true);
 	/* Set so since create_psp() took it; other rules are judged when its name is looked up. */
@@ -568,7 +571,7 @@ pay_upstream_answered(PayUpstream *upstream, const PayHttpResponse *response, co
 bool
 pay_upstream_admits(const PayUpstream *upstream, PaySteady now)
 {
-	return upstream->usable && (upstream->token == NULL || pay_token_usable(upstream->token, now)) &&
+	return upstream->usable && !pay_adapter_rests(upstream->adapter) && (upstream->token == NULL || pay_token_usable(upstream->token, now)) &&
 		(upstream->adapter->build_account == NULL || upstream->account.settled);
 }
 

@@ -65,8 +65,7 @@ static PayStmt find_by_ref = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id, operation_id FROM payments.operation WHERE psp_ref = $1 AND psp = $2", TEXTOID, TEXTOID);
 static PayStmt find_by_psp_payment = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2 "
-	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1",
-	TEXTOID, TEXTOID);
+	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1", TEXTOID, TEXTOID);
 
 static PayStmt find_payment = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.payment WHERE payment_id = $1", UUIDOID);
 static PayStmt find_last_inquiry = PAY_STMT(SPI_OK_SELECT,
@@ -112,8 +111,7 @@ pay_apply_save(PayPayments *set)
 static void
 locate(PayReport *report)
 {
-	PayArgs		args = {0};
-	PayArgs		by_payment = {0};
+	PayArgs		args = {0}, by_payment = {0};
 
 	report->outcome = PAY_OUTCOME_NO_EFFECT;
 	if (report->payment_known)

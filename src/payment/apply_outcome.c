@@ -10,6 +10,7 @@
 
 #include "payment/apply_private.h"
 #include "core/spi.h"
+#include "payment/reattempt.h"
 #include "payment/retry.h"
 
 /* Until a halted PSP is resumed its operations are looked at no more often than this. */
@@ -365,6 +366,8 @@ pay_apply_declined(PayContext *c, const char *code)
 	PayPayment *d = c->payment;
 
 	count_applied(c);
+	if (c->report->source != PAY_SOURCE_PERSON)
+		pay_reattempt_declined(c->set, d, c->operation, &c->result);
 	c->operation->failure_code = code;
 	c->operation->failure_message = c->result.message;
 	switch (c->operation->kind)
@@ -404,13 +407,24 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	const char *code = pay_apply_code(&c->result);
 	TimestampTz due;
 	int			try = o->generation;	/* each soft decline began a new one */
+	const char *refusal;
 
+	if (pay_operation_is_first(o) && !needs_person(o) && pay_fall_back(c, "soft_decline"))
+		return;
 	/* Who has asked for a cancellation wants no further try. */
 	if (!pay_operation_is_first(o) || !c->payment->off_session || needs_person(o) || !pay_payment_can(c->payment, "soft_decline") ||
 		pay_payment_open_operation(c->payment, PAY_OP_VOID) ||
 		!pay_retry_next(schedule, c->payment->psp, try, c->result.retry_after_ms, c->set->now, &due))
 	{
 		pay_apply_declined(c, code);
+		return;
+	}
+	pay_reattempt_declined(c->set, c->payment, o, &c->result);
+	refusal = pay_reattempt_refusal(c->set, c->payment, o);
+	if (refusal)
+	{
+		c->result.message = refusal;
+		pay_apply_declined(c, PAY_REATTEMPT_CODE);
 		return;
 	}
 	count_applied(c);
@@ -664,7 +678,7 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 		pay_operation_enqueue(c->set, o, action, due);
 	else if (pay_payment_waits_between_steps(c->payment))
 		expire(c);
-	else
+	else if (strcmp(exhausted, RAN_OUT_NOT_SENT) != 0 || !pay_fall_back(c, "not_sent"))
 	{
 		pay_operation_bury(o, exhausted, c->report->error && c->report->error[0] ? c->report->error : c->result.message);
 		count_applied(c);

@@ -1,4 +1,4 @@
--- How answer codes are treated.  The codes are Stripe's and the networks'; the
+-- How answer codes are treated.  The codes are the PSPs' and the networks'; the
 -- classes are our reading of them, on the side of not retrying, and rest mostly
 -- on general knowledge of the codes: check them against your contract.  Where a
 -- code has no row, the adapter's own class stands: declined.
@@ -133,6 +133,35 @@ VALUES
 	('stripe', 'network_advice:28', 'retry_later', 'network_6d', 'Mastercard merchant advice codes', '2026-11', true),
 	('stripe', 'network_advice:29', 'retry_later', 'network_8d', 'Mastercard merchant advice codes', '2026-11', true),
 	('stripe', 'network_advice:30', 'retry_later', 'network_10d', 'Mastercard merchant advice codes', '2026-11', true),
+	-- The payer, or whoever pays for them, refuses; so nothing says that a retry would help.
+	('paypal', 'INSTRUMENT_DECLINED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'TRANSACTION_REFUSED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'PAYER_CANNOT_PAY', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'PAYER_ACCOUNT_RESTRICTED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'PAYER_ACCOUNT_LOCKED_OR_CLOSED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'COMPLIANCE_VIOLATION', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'MAX_NUMBER_OF_PAYMENT_ATTEMPTS_EXCEEDED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'TRANSACTION_LIMIT_EXCEEDED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	-- The payer has not approved, or has to do so anew: another payment does it.
+	('paypal', 'ORDER_NOT_APPROVED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'ORDER_EXPIRED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'PAYER_ACTION_REQUIRED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'REDIRECT_PAYER_FOR_ALTERNATE_FUNDING', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	-- Our own account; one payment stops no PSP.
+	('paypal', 'PAYEE_ACCOUNT_RESTRICTED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'PAYEE_ACCOUNT_LOCKED_OR_CLOSED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'TRANSACTION_RECEIVING_LIMIT_EXCEEDED', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'CURRENCY_NOT_SUPPORTED_FOR_COUNTRY', 'declined', NULL, 'PayPal Orders v2, its OpenAPI description', '2024-02', true),
+	-- What follows a payment.
+	('paypal', 'AUTHORIZATION_EXPIRED', 'declined', NULL, 'PayPal Payments v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'AUTHORIZATION_VOIDED', 'declined', NULL, 'PayPal Payments v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'AUTHORIZATION_DENIED', 'declined', NULL, 'PayPal Payments v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'MAX_CAPTURE_AMOUNT_EXCEEDED', 'declined', NULL, 'PayPal Payments v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'REFUND_AMOUNT_EXCEEDED', 'declined', NULL, 'PayPal Payments v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'REFUND_FAILED_INSUFFICIENT_FUNDS', 'declined', NULL, 'PayPal Payments v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'REFUND_NOT_PERMITTED_DUE_TO_CHARGEBACK', 'declined', NULL, 'PayPal Payments v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'REFUND_TIME_LIMIT_EXCEEDED', 'declined', NULL, 'PayPal Payments v2, its OpenAPI description', '2024-02', true),
+	('paypal', 'TRANSACTION_DISPUTED', 'declined', NULL, 'PayPal Payments v2, its OpenAPI description', '2024-02', true),
 	-- The sandbox speaks like Stripe.
 	('sandbox', 'generic_decline', 'declined', NULL, 'payments sandbox', '1', true),
 	('sandbox', 'insufficient_funds', 'retry_later', 'soft_decline', 'payments sandbox', '1', true),

@@ -83,9 +83,6 @@ pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount)
 	/* Of another version of the library: the worker will say so. */
 	if (payment->adapter == NULL)
 		return;
-	/* Nothing is at the PSP yet, so nothing is asked of it. */
-	if (kind == PAY_OP_VOID && (pay_payment_can(payment, "cancel") || pay_payment_waits_between_steps(payment)))
-		return;
 	refusal = pay_psp_refusal(payment->adapter, kind, amount < whole);
 	if (refusal == NULL && !pay_queue_command(payment, &operation, &command))
 		refusal = "the amount cannot be written in its units";

@@ -7,4 +7,5 @@
  * with a list of their own in place of this one.
  */
 PAY_ADAPTER(sandbox)
+PAY_ADAPTER(paypal)
 PAY_ADAPTER(stripe)

@@ -8,7 +8,7 @@
  * half that builds requests, since what reads answers needs the server's jsonb
  * and is tested in test/pgtap/external.sql and test/t.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -26,6 +26,9 @@
 
 #define NOW INT64CONST(1700000000)
 #define SECRET "name:sesame"
+
+/* Not in the list that the tests' adapters are in. */
+extern const PayAdapter pay_adapter_paypal;
 
 /* What the rest of Stripe's adapter and base/digest.c ask of the server. */
 const PayFeed pay_stripe_feeds[PAY_STRIPE_FEEDS];
@@ -94,7 +97,7 @@ command_of(PayOpKind kind)
 	};
 
 	if (kind != PAY_OP_CHARGE && kind != PAY_OP_AUTHORIZE)
-		command.psp_payment_id = "pi_1";
+		command.psp_payment_id = command.target_id = "pi_1";
 	return command;
 }
 
@@ -139,7 +142,8 @@ test_requests(const PayAdapter *adapter)
 		OK(adapter->build(&command, &second, &problem) && strcmp(bytes_of(&first), bytes_of(&second)) == 0, "%s: %s comes out the same", adapter->name, pay_op_kind_name(command.kind));
 		OK(first.path[0] == '/' && (first.body == NULL) == (first.content_type == NULL), "%s: %s has a path, and a body with its type", adapter->name, pay_op_kind_name(command.kind));
 		OK(strstr(bytes_of(&first), SECRET) == NULL, "%s: %s holds no secret", adapter->name, pay_op_kind_name(command.kind));
-		OK(adapter->build_inquiry(&command, &inquiry) && strcmp(inquiry.method, "GET") == 0, "%s: %s can be asked about", adapter->name, pay_op_kind_name(command.kind));
+		command.psp_payment_id = "pi_1";
+		OK(adapter->build_inquiry(&command, &inquiry) && strcmp(inquiry.method, "GET") == 0, "%s: %s can be asked about, once the PSP has named it", adapter->name, pay_op_kind_name(command.kind));
 
 		command.psp_ref = NULL;
 		problem = NULL;
@@ -364,7 +368,7 @@ test_common(void)
 int
 main(void)
 {
-	static const PayAdapter *const adapters[] = {&pay_adapter_stripe, &pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
+	static const PayAdapter *const adapters[] = {&pay_adapter_stripe, &pay_adapter_paypal, &pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
 
 	for (size_t i = 0; i < lengthof(adapters); i++)
 	{

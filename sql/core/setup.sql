@@ -116,7 +116,7 @@ CREATE FUNCTION payments._setup_differs() RETURNS TABLE (line text, is_missing b
 	OR (
 		m.made IS NULL
 		AND (starts_with(line, 'grant ') OR starts_with(line, 'permits '))
-		AND payments._setup_made() IS NOT NULL
+		AND (SELECT payments._setup_made()) IS NOT NULL
 	)
 $$;
 COMMENT ON FUNCTION payments._setup_differs() IS

@@ -448,11 +448,13 @@ BEGIN
 		-- It may swallow rows, or write others.
 		SELECT c.relname || '.' || t.tgname || ' is another''s and comes before'
 		FROM payments._tables() d
-		JOIN pg_class c
-			ON c.oid = to_regclass('payments.' || d.name)
-			OR c.oid IN (
-				SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = to_regclass('payments.' || d.name)
-			)
+		CROSS JOIN LATERAL (SELECT to_regclass('payments.' || d.name)::oid) r (root)
+		CROSS JOIN LATERAL (
+			SELECT r.root AS oid
+			UNION ALL
+			SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = r.root
+		) m
+		JOIN pg_class c ON c.oid = m.oid
 		JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 2 <> 0
 		WHERE d.guards <> '{}' AND t.tgname <> ALL (d.guards)
 		UNION ALL

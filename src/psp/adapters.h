@@ -9,3 +9,4 @@
 PAY_ADAPTER(sandbox)
 PAY_ADAPTER(paypal)
 PAY_ADAPTER(stripe)
+PAY_ADAPTER(yookassa)

@@ -4,7 +4,7 @@
  *		answer or an event, or has one believed that is not about our operation,
  *		or of another amount than it was for.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/sandbox.c ../../src/psp/scheme.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -23,8 +23,11 @@
 extern int	LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
 extern const PayAdapter pay_adapter_paypal;
 
-/* Of test/adapters/psp/adapters.h, by name only. */
-const PayAdapter pay_adapter_stripe = {.name = "stripe"};
+/* The others, by name only. */
+#define PAY_ADAPTER(NAME) const PayAdapter pay_adapter_##NAME = {.name = #NAME};
+#include "psp/adapters.h"
+#undef PAY_ADAPTER
+
 ResourceOwner CurrentResourceOwner = NULL;
 
 ResourceOwner

@@ -88,6 +88,7 @@ our $SECRET         = 'sk_test_x';
 our $WEBHOOK_SECRET = 'whsec_test_x';
 
 my %log_starts_at;    # node name -> bytes
+my $first_node = 1;
 
 my $json = JSON::PP->new->utf8->canonical;
 
@@ -164,12 +165,13 @@ sub new_payments_node
 	$log_starts_at{$name} = -s $node->logfile // 0;
 	# The environment says nothing of an encoding, and setup() takes UTF8 alone.
 	my %init = @{ $options{init} // [] };
+	my $template = template_of($extension, %options);
 	$init{extra} = [ '--encoding=UTF8', '--locale=C', @{ $init{extra} // [] } ];
-	$node->init(%init);
+	init_from_template($node, $template, %init);
 	write_secrets($node, %{ $options{secrets} // {} });
 
 	# Cluster.pm asks for every statement to be logged: too much for tests of thousands of payments.
-	my @conf = ('log_statement = none', 'max_connections = 200',
+	my @conf = ('log_statement = none', 'max_connections = 200', 'jit = off',
 		'fsync = ' . ($options{fsync} ? 'on' : 'off'));
 	if ($extension)
 	{
@@ -191,8 +193,33 @@ sub new_payments_node
 	$node->safe_psql('postgres', qq{CREATE DATABASE "$dbname"})
 	  if $dbname ne 'postgres';
 	$node->safe_psql($dbname, 'CREATE EXTENSION payments; SELECT payments.setup();')
-	  if $extension;
+	  if $extension && ($template // '') ne 'installed';
 	return $node;
+}
+
+# The first server of a script is a copy of one that tap.sh has made.  No other is: of one cluster, and one salt, they
+# would take each other's payments for their own.
+sub template_of
+{
+	my ($extension, %options) = @_;
+
+	return undef if !$first_node || !defined $ENV{PAY_TAP_TEMPLATE} || $options{install_path} || { @{ $options{init} // [] } }->{extra};
+	$first_node = 0;
+	# Partitions are made for the clock's months.
+	return 'installed' if $extension && !defined $options{dbname} && ($options{start} // 1) && !defined $ENV{PAY_CLOCK};
+	return 'bare';
+}
+
+sub init_from_template
+{
+	my ($node, $template, %init) = @_;
+	my $run = \&PostgreSQL::Test::Utils::system_or_bail;
+
+	no warnings 'redefine';
+	local *PostgreSQL::Test::Utils::system_or_bail = !defined $template ? $run : sub {
+		return $run->($_[0] eq 'initdb' ? ('cp', '-a', "$ENV{PAY_TAP_TEMPLATE}/$template", $node->data_dir) : @_);
+	};
+	return $node->init(%init);
 }
 
 =pod

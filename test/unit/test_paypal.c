@@ -4,7 +4,7 @@
  *		resend is another request than the first, an order that the payer has
  *		only approved counts as paid, or one that was paid is paid once more.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/sandbox.c ../../src/psp/scheme.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -27,8 +27,11 @@
 
 extern const PayAdapter pay_adapter_paypal;
 
-/* Of test/adapters/psp/adapters.h, by name only. */
-const PayAdapter pay_adapter_stripe = {.name = "stripe"};
+/* The others, by name only. */
+#define PAY_ADAPTER(NAME) const PayAdapter pay_adapter_##NAME = {.name = #NAME};
+#include "psp/adapters.h"
+#undef PAY_ADAPTER
+
 ResourceOwner CurrentResourceOwner = NULL;
 
 ResourceOwner

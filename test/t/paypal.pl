@@ -144,7 +144,7 @@ approve($lost);
 $peer->faults({ fault => 'hold', path => '/capture$', count => 1 });
 told($lost);
 $peer->wait_held(1);
-is(sqlstate($node, "SELECT payments.cancel_payment('$lost', 'lost')"), 'PY004', 'while it is being captured it cannot be cancelled any more');
+is(sqlstate($node, "SELECT payments.cancel_payment('$lost', 'lost')"), 'PY008', 'while it is being captured it cannot be cancelled any more');
 $peer->control({ release => $performed });
 becomes($lost, 'succeeded', 'it is captured');
 $peer->faults;

@@ -26,6 +26,7 @@ SQL_SEEDS = \
 SQL_TABLES = \
 	core/tables.sql \
 	psp/tables.sql \
+	psp/tables_adapter.sql \
 	payment/tables.sql \
 	inbound/tables.sql \
 	ledger/tables.sql \
@@ -47,6 +48,7 @@ SQL_TABLES = \
 	inbound/views_feed.sql \
 	job/views.sql \
 	payment/views.sql \
+	payment/views_psp.sql \
 	core/tables_grants.sql \
 	retention/first_partitions.sql
 
@@ -88,6 +90,7 @@ SQL_CODE = \
 	core/cluster.sql \
 	core/merchant.sql \
 	payment/create_psp.sql \
+	payment/adapter.sql \
 	payment/health.sql \
 	payment/verbs.sql \
 	payment/dead_letter.sql \

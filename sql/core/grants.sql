@@ -165,6 +165,7 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid, boolean, text), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text),
 	payments.decide_operation(uuid, text, text, text),
 	payments.resolve_exception(uuid, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.pause_psp(text, text, timestamptz) TO payments_operator, payments_admin;
 GRANT EXECUTE ON FUNCTION payments.refetch(text, text, timestamptz), payments.enable_feed(text, text, boolean) TO payments_operator, payments_admin;
 
 GRANT EXECUTE ON FUNCTION
@@ -178,6 +179,10 @@ GRANT EXECUTE ON FUNCTION
 	payments.make_partitions(interval, timestamptz),
 	payments.retire_partitions(text, interval, boolean, boolean),
 	payments.create_merchant(text, name, text),
+	payments.create_adapter(text, regprocedure, regprocedure, regprocedure, regprocedure, text[], jsonb, jsonb, text, interval,
+		jsonb, text, text[], interval, jsonb),
+	payments.drop_adapter(text),
+	payments.test_adapter(text, jsonb),
 	payments.create_psp(text, text, text, text, jsonb, boolean),
 	payments.accept_psp_account(text, boolean),
 	payments.resume_psp(text),

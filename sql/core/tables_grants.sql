@@ -81,7 +81,7 @@ GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_bala
 GRANT INSERT, UPDATE, DELETE ON payments.vat_rule TO payments_admin;
 
 -- How many calls a PSP gets, and how long one may take; the rest of its row is create_psp()'s.
-GRANT UPDATE (inflight_max, timeout) ON payments.psp TO payments_admin;
+GRANT UPDATE (inflight_max, calls_per_second, timeout) ON payments.psp TO payments_admin;
 
 -- Files come by COPY into here, to be imported in the same transaction.
 GRANT INSERT (line) ON payments.settlement_staging TO payments_operator, payments_admin;

@@ -27,6 +27,7 @@ static const PayTable tables[] = {
 	/* Not sealed: it follows from the account and its postings. */
 	{.name = "account_part", .rows = PAY_ROWS_NO_TRUNCATE, .own_guard = "guard_account",
 		.projection = {"debits", "credits", "moved"}},
+	{.name = "adapter", .rows = PAY_ROWS_FREE},
 	{.name = "attempt", .rows = PAY_ROWS_APPEND_ONLY,
 		.seal_key = {{"operation_id", "uuid"}, {"attempt", "int"}}},
 	{.name = "attempt_answer", .rows = PAY_ROWS_APPEND_ONLY,
@@ -109,6 +110,7 @@ static const PayTable tables[] = {
 		.seal_key = {{"psp", "text"}, {"event_id", "text"}}},
 	{.name = "psp_feed", .rows = PAY_ROWS_FREE},
 	{.name = "psp_health", .rows = PAY_ROWS_FREE},
+	{.name = "psp_pause", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"psp", "text"}, {"seq", "int"}}},
 	{.name = "queue", .rows = PAY_ROWS_NO_TRUNCATE},
 	{.name = "reconciliation_run", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"run_id", "bigint"}}},
 	/* The seals themselves are chained. */

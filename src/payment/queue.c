@@ -66,10 +66,13 @@ static bool key_is_valid(const PayOperation *operation, const PayAdapter *adapte
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
 
+/* While a person has paused the PSP nothing is sent there; what it may have is asked for. */
 static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT q.operation_id, q.payment_id, q.attempt, q.claimed_by IS NOT NULL, q.action = 'inquire' "
 	"FROM payments.queue q JOIN payments.payment p ON p.payment_id = q.payment_id "
-	"WHERE q.psp = $1 AND q.due_at <= $2 AND q.operation_id <> ALL ($4) ORDER BY q.due_at LIMIT $3 "
+	"WHERE q.psp = $1 AND q.due_at <= $2 AND q.operation_id <> ALL ($4) "
+	"AND (q.action = 'inquire' OR q.claimed_by IS NOT NULL OR NOT EXISTS (SELECT FROM payments.psp s "
+	" WHERE s.psp = $1 AND s.paused_at IS NOT NULL AND coalesce(s.paused_until > $2, true))) ORDER BY q.due_at LIMIT $3 "
 	"FOR UPDATE OF q SKIP LOCKED FOR NO KEY UPDATE OF p SKIP LOCKED", TEXTOID, TIMESTAMPTZOID, INT8OID, UUIDARRAYOID);
 
 static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
@@ -146,6 +149,9 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 		PayPayment *payment = pay_payments_find(set, &due.payments[i]);
 		PayOperation *operation = payment ? pay_payment_operation(payment, &due.operations[i]) : NULL;
 
+		/* What is left is due still. */
+		if (payment && payment->adapter && pay_adapter_rests(payment->adapter))
+			break;
 		if (operation && operation->queued && claim_one(set, payment, operation, worker, lease_ms, &(*claims)[n]))
 			n++;
 	}

@@ -237,7 +237,7 @@ typedef struct PayFeedQuery
 {
 	int64		from;			/* whole seconds since 1970 */
 	int64		to;
-	const char *cursor;			/* id of the last entry of the page before; NULL: the first page */
+	const char *cursor;			/* PayFeedPage.next, or the id of the last entry, of the page before; NULL: the first page */
 	int			limit;			/* at most PAY_FEED_PAGE_MAX */
 } PayFeedQuery;
 
@@ -247,6 +247,7 @@ typedef struct PayFeedPage
 	const char *ids[PAY_FEED_PAGE_MAX];	/* the PSP's own, by which entries that come again are known */
 	PaySlice	entries[PAY_FEED_PAGE_MAX]; /* in the body */
 	bool		more;			/* another page follows */
+	const char *next;			/* its cursor; NULL: the id of the last entry */
 } PayFeedPage;
 
 /* A list that the PSP's API offers, to be read window by window. */
@@ -285,7 +286,7 @@ typedef struct PayAdapter
 	const PayFeed *feeds;		/* lists that the worker reads by itself */
 	int			n_feeds;
 	const struct PayScheme *scheme; /* declared, see psp/scheme.h: it answers in place of authorize, read_header and verify; NULL: they do */
-	const struct PayFunctions *functions;	/* SQL functions, see payment/adapter.h: they answer in place of build, build_inquiry, classify and parse; NULL: these do */
+	struct PayFunctions *functions; /* SQL functions, see payment/adapter.h: they answer in place of build, build_inquiry, classify and parse; NULL: these do */
 
 	/* ---------- requests ---------- */
 

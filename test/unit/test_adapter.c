@@ -8,7 +8,7 @@
  * half that builds requests, since what reads answers needs the server's jsonb
  * and is tested in test/pgtap/external.sql and test/t.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -556,6 +556,58 @@ test_yookassa_answers(void)
 	OK(account.id && strcmp(account.id, "123456") == 0 && strcmp(account.mode, "test") == 0, "yookassa: whose account, and which kind");
 }
 
+static void
+test_yookassa_feeds(void)
+{
+	static const char *const paths[] = {
+		"/v3/payments?captured_at.gte=2023-11-14T22:13:20.000Z&captured_at.lt=2024-02-29T12:00:00.000Z&limit=50",
+		"/v3/payments?created_at.gte=2023-11-14T22:13:20.000Z&created_at.lt=2024-02-29T12:00:00.000Z&limit=50",
+		"/v3/refunds?created_at.gte=2023-11-14T22:13:20.000Z&created_at.lt=2024-02-29T12:00:00.000Z&limit=50",
+	};
+	static const char *const no_pages[] = {
+		"{\"items\":[]}", "{\"type\":\"list\"}", "{\"type\":\"list\",\"items\":{}}", "{\"type\":\"list\",\"items\":[{\"status\":\"succeeded\"}]}",
+		"{\"type\":\"list\",\"items\":[],\"next_cursor\":\"c\"}", "{\"type\":\"list\",\"items\":[{\"id\":\"a\",\"status\":\"b\"}],\"next_cursor\":\"a&b\"}",
+		"{\"type\":\"list\",\"items\":[{\"id\":\"a\",\"status\":\"b\"}],\"next_cursor\":7}", "{\"type\":\"list\",\"items\":[{\"id\":\"a\",\"status\":\"b\"}",
+	};
+	PayFeedQuery query = {.from = NOW, .to = INT64CONST(1709208000), .limit = 50};
+	PayRequest	request = {0};
+	PayFeedPage page = {0};
+	PayPspEvent event = {0};
+	const char *problem = NULL;
+	char	   *body;
+
+	for (int i = 0; i < PAY_YOOKASSA_FEEDS; i++)
+	{
+		query.cursor = NULL;
+		pay_yookassa_feeds[i].build(&query, &request);
+		OK(strcmp(request.path, paths[i]) == 0 && strcmp(request.method, "GET") == 0, "yookassa: the first page of %s", pay_yookassa_feeds[i].name);
+		query.cursor = "c-1";
+		pay_yookassa_feeds[i].build(&query, &request);
+		OK(strcmp(request.path, psprintf("%s&cursor=c-1", paths[i])) == 0, "yookassa: and the next");
+	}
+	body = psprintf("{\"type\":\"list\",\"items\":[%s,%s],\"next_cursor\":\"37a5c87d\"}", payment_of("succeeded", "10.50", ""), payment_of("pending", "10.50", ""));
+	OK(pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem) && page.n == 2 && page.more && strcmp(page.next, "37a5c87d") == 0 &&
+	   strcmp(page.ids[0], PAYMENT ":succeeded") == 0 && strcmp(page.ids[1], PAYMENT ":pending") == 0, "yookassa: an entry is an object and its status");
+	OK(pay_yookassa_feeds[1].read_event(page.entries[0].at, page.entries[0].bytes, &event) && event.relevant && event.result.effect == PAY_EFFECT_CAPTURED &&
+	   event.result.amount == 1050 && strcmp(event.event_type, "payment.succeeded") == 0, "yookassa: and is believed");
+	body = psprintf("{\"type\":\"list\",\"items\":[%s]}", payment_of("on_its_way", "10.50", ""));
+	OK(pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem) && !page.more && pay_yookassa_feeds[1].read_event(page.entries[0].at, page.entries[0].bytes, &event) &&
+	   !event.relevant && strcmp(event.unreadable, "status") == 0, "yookassa: of ours with a status that nobody knows a person is told");
+	body = psprintf("{\"type\":\"list\",\"items\":[%s]}", payment_of("succeeded", "1050", ",\"metadata\":{}"));
+	OK(pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem) && pay_yookassa_feeds[1].read_event(page.entries[0].at, page.entries[0].bytes, &event) &&
+	   !event.relevant && event.unreadable == NULL, "yookassa: but not of the shop's other sales");
+	body = psprintf("{\"type\":\"list\",\"items\":[%s]}", refund_of("canceled", "10.50", "2"));
+	OK(pay_yookassa_feeds[2].read_page(body, strlen(body), &page, &problem) && pay_yookassa_feeds[2].read_event(page.entries[0].at, page.entries[0].bytes, &event) &&
+	   event.result.effect == PAY_EFFECT_REFUND_FAILED, "yookassa: a refund that came to nothing is a fact");
+	for (size_t i = 0; i < lengthof(no_pages); i++)
+	{
+		body = pstrdup(no_pages[i]);
+		OK(!pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem), "yookassa: no page: %s", no_pages[i]);
+	}
+	OK(strcmp(pay_yookassa_feeds[0].refusal("{\"type\":\"error\",\"code\":\"forbidden\"}", 35), "forbidden") == 0, "yookassa: why it gave none");
+	OK(pay_yookassa_feeds[0].refusal("{\"code\":\"forbidden\"}", 20) == NULL, "yookassa: in its own words alone");
+}
+
 /* ---------- what each of the tests' adapters is for ---------- */
 
 static void
@@ -625,6 +677,7 @@ main(void)
 	test_stripe_account();
 	test_yookassa();
 	test_yookassa_answers();
+	test_yookassa_feeds();
 	test_kinds();
 	test_common();
 	shim_reset();

@@ -28,6 +28,7 @@ SQL_TABLES = \
 	psp/tables.sql \
 	psp/tables_adapter.sql \
 	payment/tables.sql \
+	payment/tables_dispute.sql \
 	inbound/tables.sql \
 	ledger/tables.sql \
 	ledger/tables_hold.sql \

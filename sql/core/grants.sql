@@ -75,7 +75,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION
 	payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean),
-	payments.capture_payment(uuid, text, bigint),
+	payments.capture_payment(uuid, text, bigint, boolean),
 	payments.cancel_payment(uuid, text, text),
 	payments.refund_payment(uuid, text, bigint, text),
 	payments.receive_webhook(text, jsonb, bytea),

@@ -71,7 +71,7 @@ $grants$;
 REVOKE ALL ON payments.installation_salt FROM payments_operator, payments_admin, payments_auditor;
 
 -- Tables that applications read are marked in core/table.c.
-GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_balance TO payments_app;
+GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_balance, payments.dispute TO payments_app;
 
 -- Nobody may refer to a table by a foreign key: whoever may keeps it locked as long as he likes, and where the types
 -- differ a cast of his runs as payments_owner.  A superuser gives it of the keys of payments and operations to a role

@@ -31,6 +31,9 @@
 #define KEY_VALID_S (5 * 60 * 60)
 #define FOLLOW_KEY_VALID_S ((45 * 24 - 1) * 60 * 60)
 
+/* It honours one for 3 days surely, and takes captures for 29. */
+#define AUTHORIZATION_VALID_S (29 * 24 * 60 * 60)
+
 /* Whoever has no wallet at PayPal's chooses there how to pay. */
 #define ANY_METHOD "paypal"
 
@@ -56,7 +59,8 @@ static bool read_token(const PayAnswer *answer, PayToken *token);
 const PayAdapter pay_adapter_paypal = {
 	.name = "paypal",
 	.can = PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
-	PAY_CAN_CAPTURE_PART | PAY_CAN_REFUND_PART,
+	PAY_CAN_CAPTURE_PART | PAY_CAN_CAPTURE_MANY | PAY_CAN_REFUND_PART,
+	.authorization_valid_s = AUTHORIZATION_VALID_S,
 	.payment_is_order = true,
 	.charge_steps = 2,
 	.key_valid_s = KEY_VALID_S,
@@ -94,8 +98,10 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 		*problem = "the operation has no reference";
 	else if (command->kind == PAY_OP_CHARGE || command->kind == PAY_OP_AUTHORIZE)
 		*problem = build_first(command, request, &body);
+	else if (command->kind == PAY_OP_PAYOUT || command->kind == PAY_OP_EXPIRE)
+		*problem = "there is nothing to send";
 	else if (!pay_paypal_is_id(command->target_id))
-		*problem = command->kind == PAY_OP_REFUND ? "the payment has no capture at PayPal" : "the payment has no authorization at PayPal";
+		*problem = command->kind == PAY_OP_REFUND ? "PayPal refunds one capture at a time, and none has so much left" : "the payment has no authorization at PayPal";
 	else if (command->kind == PAY_OP_VOID)
 	{
 		request->path = psprintf("/v2/payments/authorizations/%s/void", command->target_id);
@@ -112,7 +118,7 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 		appendStringInfoString(&body, is_refund ? ",\"custom_id\":" : ",\"invoice_id\":");
 		pay_paypal_add_string(&body, command->psp_ref);
 		if (!is_refund)
-			appendStringInfoString(&body, ",\"final_capture\":true");
+			appendStringInfoString(&body, command->keep_rest ? ",\"final_capture\":false" : ",\"final_capture\":true");
 		else if (command->reason && *command->reason && strlen(command->reason) <= NOTE_BYTES_MAX)
 		{
 			appendStringInfoString(&body, ",\"note_to_payer\":");
@@ -209,17 +215,18 @@ static bool
 build_inquiry(const PayCommand *command, PayRequest *request)
 {
 	bool		has_object = pay_paypal_is_id(command->psp_object_id);
+	bool		asks_authorization = command->kind == PAY_OP_VOID || command->kind == PAY_OP_EXPIRE;
 
 	request->method = "GET";
 	request->content_type = NULL;
 	request->body = NULL;
-	if (command->kind == PAY_OP_VOID && pay_paypal_is_id(command->target_id))
+	if (asks_authorization && pay_paypal_is_id(command->target_id))
 		request->path = psprintf("/v2/payments/authorizations/%s", command->target_id);
 	else if (command->kind == PAY_OP_CAPTURE && has_object)
 		request->path = psprintf("/v2/payments/captures/%s", command->psp_object_id);
 	else if (command->kind == PAY_OP_REFUND && has_object)
 		request->path = psprintf("/v2/payments/refunds/%s", command->psp_object_id);
-	else if (command->kind != PAY_OP_VOID && pay_paypal_is_id(command->psp_payment_id))
+	else if (!asks_authorization && pay_paypal_is_id(command->psp_payment_id))
 		request->path = psprintf("/v2/checkout/orders/%s", command->psp_payment_id);
 	else
 		return false;

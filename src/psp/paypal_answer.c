@@ -305,6 +305,7 @@ pay_paypal_read_capture(PaySlice capture, const PayCommand *command, PayResult *
 {
 	const char *status = pay_paypal_text(capture, "status");
 	bool		follows = command && command->kind == PAY_OP_CAPTURE;
+	PaySlice	final;
 
 	result->object_id = pay_paypal_id(capture, "id");
 	result->psp_payment_id = pay_paypal_id(capture, "supplementary_data.related_ids.order_id");
@@ -321,6 +322,7 @@ pay_paypal_read_capture(PaySlice capture, const PayCommand *command, PayResult *
 	{
 		result->class = PAY_CLASS_APPROVED;
 		result->effect = PAY_EFFECT_CAPTURED;
+		result->keeps_rest = pay_paypal_at(capture, "final_capture", &final) && pay_slice_is(final, "false");
 		read_fee(capture, result);
 	}
 	else if (strcmp(status, "PENDING") == 0)
@@ -344,7 +346,7 @@ void
 pay_paypal_read_authorization(PaySlice authorization, const PayCommand *command, PayResult *result)
 {
 	const char *status = pay_paypal_text(authorization, "status");
-	bool		is_void = command && command->kind == PAY_OP_VOID;
+	bool		is_void = command && (command->kind == PAY_OP_VOID || command->kind == PAY_OP_EXPIRE);
 
 	result->object_id = pay_paypal_id(authorization, "id");
 	result->psp_payment_id = is_void ? command->psp_payment_id : pay_paypal_id(authorization, "supplementary_data.related_ids.order_id");
@@ -355,7 +357,7 @@ pay_paypal_read_authorization(PaySlice authorization, const PayCommand *command,
 	if (strcmp(status, "VOIDED") == 0)
 	{
 		result->class = PAY_CLASS_APPROVED;
-		result->effect = PAY_EFFECT_VOIDED;
+		result->effect = command && command->kind == PAY_OP_EXPIRE ? PAY_EFFECT_EXPIRED : PAY_EFFECT_VOIDED;
 	}
 	else if (is_void && strcmp(status, "CAPTURED") == 0)
 		decline(authorization, "already_captured", result);

@@ -472,9 +472,10 @@ class PayPalPeer(control.Control, faults.Faulty, server.Listening, book.Book):
         self.check_params(form, {"amount", "custom_id", "note_to_payer"})
         order, one = self.object_of(request.object_id)
         amount, currency = self.amount_of(form)
-        if order.refunded == order.captured:
+        left = self.left_of(one)
+        if left == 0:
             raise unprocessable("CAPTURE_FULLY_REFUNDED")
-        if currency != order.currency or amount > order.captured - order.refunded:
+        if currency != order.currency or amount > left:
             raise unprocessable("REFUND_AMOUNT_EXCEEDED")
         refund = Refund(id=self.spelled(request, "RE"), ref=form.get("custom_id"), key=request.key, amount=amount, charge=order,
                         currency=currency, created=self.now_created(), reason=form.get("note_to_payer"), capture=one["id"],
@@ -484,11 +485,17 @@ class PayPalPeer(control.Control, faults.Faulty, server.Listening, book.Book):
         self.show_refund(refund)
         return order.related(refund.render())
 
+    def left_of(self, capture):
+        given = sum(refund.amount for refund in self.refunds.values() if refund.capture == capture["id"] and refund.status != "FAILED")
+        return int(capture["amount"]["value"].replace(".", "")) - given
+
     def show_refund(self, refund):
         order = refund.charge
         order.returns = [one for one in order.returns if one["id"] != refund.id] + [refund.render()]
-        state = "REFUNDED" if order.refunded == order.captured else "PARTIALLY_REFUNDED" if order.refunded else "COMPLETED"
-        order.captures = [dict(one, status=state) if one["id"] == refund.capture else one for one in order.captures]
+        _, capture = self.object_of(refund.capture)
+        left = self.left_of(capture)
+        state = "REFUNDED" if left == 0 else "COMPLETED" if decimal(left, order.currency) == capture["amount"] else "PARTIALLY_REFUNDED"
+        order.captures = [dict(one, status=state) if one is capture else one for one in order.captures]
         self.emit({"COMPLETED": "PAYMENT.CAPTURE.REFUNDED", "FAILED": "PAYMENT.REFUND.FAILED"}.get(refund.status, "PAYMENT.REFUND.PENDING"), refund)
 
     # ---- events -----------------------------------------------------------

@@ -97,6 +97,24 @@ becomes($held, 'authorized', 'is');
 value($node, "SELECT payments.cancel_payment('$held', 'void-$held')");
 becomes($held, 'cancelled', 'and cancelled, though the answer to that says nothing');
 
+# ---------- captured in parts, each by its own name; a refund is of the part that has as much left
+my $many = pay(capture => 'manual');
+becomes($many, 'requires_action', 'one to be captured in parts');
+approve($many);
+becomes($many, 'authorized', 'is authorized');
+$peer->faults({ fault => 'lose_answer', method => 'POST', per_key => 1 });
+value($node, "SELECT payments.capture_payment('$many', 'many-1', 300, final => false)");
+ok(wait_until($node, "SELECT captured FROM payments.payment WHERE payment_id = '$many'", 300), 'a part, whose answer is lost');
+ok(wait_until($node, "SELECT count(*) FROM payments.queue WHERE payment_id = '$many'", 0), 'and found');
+value($node, "SELECT payments.capture_payment('$many', 'many-2', 700)");
+ok(wait_until($node, "SELECT captured FROM payments.payment WHERE payment_id = '$many'", 1000), 'the rest');
+ok(wait_until($node, "SELECT count(*) FROM payments.queue WHERE payment_id = '$many'", 0), 'likewise');
+is(sqlstate($node, "SELECT payments.refund_payment('$many', 'many-0', 800)"), 'PY407', 'more than any part cannot be given back at once');
+value($node, "SELECT payments.refund_payment('$many', 'many-3', 500), payments.refund_payment('$many', 'many-4', 250), payments.refund_payment('$many', 'many-5', 150)");
+becomes($many, 'partially_refunded', 'of each as much as it has');
+ok(wait_until($node, "SELECT refunded FROM payments.payment WHERE payment_id = '$many'", 900), 'all of them');
+$peer->faults;
+
 # ---------- an approval is a hint, and starts one step however often it is told
 value($node, q{UPDATE payments.retry_schedule SET delay = '1 hour' WHERE NOT builtin AND schedule IN ('requires_action', 'pending')});
 my $twice = pay();

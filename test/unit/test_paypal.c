@@ -99,6 +99,11 @@ test_requests(void)
 	is_request(command_of(PAY_OP_CHARGE, 2), "POST /v2/checkout/orders/" ORDER "/capture {}", "its capture");
 	is_request(command_of(PAY_OP_AUTHORIZE, 2), "POST /v2/checkout/orders/" ORDER "/authorize {}", "its authorization");
 	is_request(command_of(PAY_OP_CAPTURE, 1), "POST /v2/payments/authorizations/AUTH1/capture {\"amount\":{\"currency_code\":\"EUR\",\"value\":\"10.50\"},\"invoice_id\":\"REF7\",\"final_capture\":true}", "a capture of that");
+	command = command_of(PAY_OP_CAPTURE, 1);
+	command.keep_rest = true;
+	OK(strstr(request_of(&command, false), "\"final_capture\":false") != NULL, "which may leave the rest for others");
+	command.kind = PAY_OP_EXPIRE;
+	OK(strcmp(request_of(&command, false), "there is nothing to send") == 0 && strcmp(request_of(&command, true), "GET /v2/payments/authorizations/AUTH1 -") == 0, "that an authorization has ended is only asked");
 	is_request(command_of(PAY_OP_VOID, 1), "POST /v2/payments/authorizations/AUTH1/void -", "a cancellation of it");
 	command = command_of(PAY_OP_REFUND, 1);
 	command.reason = "broken";
@@ -107,7 +112,7 @@ test_requests(void)
 	command.psp_object_id = "REFUND1";
 	OK(strcmp(request_of(&command, true), "GET /v2/payments/refunds/REFUND1 -") == 0, "with one by that");
 	command.target_id = "../x";
-	OK(strstr(request_of(&command, false), "no capture") != NULL, "what is no id goes into no path");
+	OK(strstr(request_of(&command, false), "none has so much") != NULL, "what is no id goes into no path");
 }
 
 /* What an amount is written as, and what that is read as; "-" is refused. */
@@ -267,6 +272,10 @@ test_follow_ups(void)
 	OK(nothing_yet() && result.object_id == NULL, "not yet");
 	hear(cancel, true, 200, "{\"id\":\"AUTH1\",\"status\":\"CAPTURED\"," EUR("10.50") "}");
 	OK(result.class == PAY_CLASS_DECLINED && code_is("already_captured"), "too late");
+	cancel.kind = PAY_OP_EXPIRE;
+	hear(cancel, true, 200, "{\"id\":\"AUTH1\",\"status\":\"VOIDED\"," EUR("10.50") "}");
+	OK(result.effect == PAY_EFFECT_EXPIRED, "or has ended by itself");
+	cancel.kind = PAY_OP_VOID;
 	hear(cancel, true, 200, "{\"id\":\"AUTH2\",\"status\":\"VOIDED\"," EUR("10.50") "}");
 	OK(result.class == PAY_CLASS_UNKNOWN, "another one's end is none of it");
 	hear(refund, false, 201, "{\"id\":\"RE1\",\"status\":\"COMPLETED\",\"custom_id\":\"REF7\"," EUR("10.50") "}");

@@ -21,7 +21,7 @@ my $peer = start_peer(command => ['/usr/bin/python3', "$root/test/peer/tollgate.
 open my $page, '<', "$root/docs/adapter.md" or die $!;
 my ($section) = do { local $/; <$page> } =~ /^## An adapter in SQL\n(.*?)^### /ms;
 my @blocks = $section =~ /^```sql\n(.*?)^```$/msg;
-is(scalar @blocks, 4, 'the page has the functions, the adapter, its test and the PSP');
+is(scalar @blocks, 5, 'the page has the functions, the adapter, its test and the PSP');
 value($node, "$blocks[0] $blocks[1]");
 is(value($node, q{SELECT string_agg("check" || ': ' || coalesce(detail, ''), '; ') FROM payments.test_adapter('tollgate') WHERE NOT ok}), '', 'it keeps to what an adapter must');
 is(value($node, q{SELECT count(*) > 40 FROM payments.test_adapter('tollgate')}), 't', 'in many ways');

@@ -28,6 +28,7 @@ SQL_TABLES = \
 	psp/tables.sql \
 	psp/tables_adapter.sql \
 	payment/tables.sql \
+	payment/tables_dispute.sql \
 	inbound/tables.sql \
 	ledger/tables.sql \
 	ledger/tables_hold.sql \
@@ -48,6 +49,7 @@ SQL_TABLES = \
 	inbound/views_feed.sql \
 	job/views.sql \
 	payment/views.sql \
+	payment/views_psp.sql \
 	core/tables_grants.sql \
 	retention/first_partitions.sql
 

@@ -75,7 +75,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION
 	payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean),
-	payments.capture_payment(uuid, text, bigint),
+	payments.capture_payment(uuid, text, bigint, boolean),
 	payments.cancel_payment(uuid, text, text),
 	payments.refund_payment(uuid, text, bigint, text),
 	payments.receive_webhook(text, jsonb, bytea),
@@ -165,6 +165,7 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid, boolean, text), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text),
 	payments.decide_operation(uuid, text, text, text),
 	payments.resolve_exception(uuid, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.pause_psp(text, text, timestamptz) TO payments_operator, payments_admin;
 GRANT EXECUTE ON FUNCTION payments.refetch(text, text, timestamptz), payments.enable_feed(text, text, boolean) TO payments_operator, payments_admin;
 
 GRANT EXECUTE ON FUNCTION

@@ -28,6 +28,7 @@
 #define RAN_OUT_ACTION "action_never_came"
 #define RAN_OUT_NOT_SENT "psp_unreachable"
 #define RAN_OUT_UNKNOWN "outcome_unknown"
+#define RAN_OUT_AUTHORIZED "authorized_too_long"
 
 /* Leases lost in a row before an operation is taken for poison. */
 #define LOST_MAX 20
@@ -233,7 +234,7 @@ contradicts(const PayContext *c, const PayOperation *decided)
 static bool
 needs_person(const PayOperation *operation)
 {
-	static const char *const ran_out[] = {RAN_OUT_PENDING, RAN_OUT_ACTION, RAN_OUT_NOT_SENT, RAN_OUT_UNKNOWN};
+	static const char *const ran_out[] = {RAN_OUT_PENDING, RAN_OUT_ACTION, RAN_OUT_NOT_SENT, RAN_OUT_UNKNOWN, RAN_OUT_AUTHORIZED};
 
 	if (operation->dead_letter == NULL)
 		return false;
@@ -382,10 +383,15 @@ pay_apply_declined(PayContext *c, const char *code)
 			pay_payment_exception(c->set, d, c->operation, "refund_failed", c->result.object_id, c->operation->amount,
 								  "the PSP refused the refund; pay the customer in another way");
 			break;
+		case PAY_OP_PAYOUT:
 		case PAY_OP_VOID:
+		case PAY_OP_EXPIRE:
 			break;
 	}
 	pay_apply_finish(c, "failed");
+	/* The authorization may have expired while a capture was in doubt. */
+	if (c->operation->kind == PAY_OP_CAPTURE)
+		pay_apply_lapse(c);
 }
 
 /* A soft decline: tried again later under a new key, but only when no customer stands waiting. */
@@ -507,6 +513,14 @@ pay_apply_resend(PayContext *c)
 	/* Asking came first; the resend need not wait, only count as a try. */
 	if (o->queued && strcmp(o->action, "send") == 0)
 		pay_operation_enqueue(c->set, o, "send", c->set->now);
+}
+
+/* Its time is over by our clock, and the PSP holds it still. */
+void
+pay_apply_ask_again(PayContext *c)
+{
+	c->operation->status = "processing";
+	wait_on(c, "authorization", "inquire", RAN_OUT_AUTHORIZED);
 }
 
 /* Nothing will pass until a person acts: stop the PSP, keep the operation. */

@@ -131,6 +131,7 @@ PAY_VERB(pay_claim_sql)
 	if (!halted)
 	{
 		sweep(worker);
+		(void) pay_expiry_sweep(GetCurrentTimestamp(), worker);
 		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, NULL, 0, &claims, &touched, &first);
 	}
 	if (n > 0 && base_url)

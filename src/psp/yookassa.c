@@ -128,6 +128,10 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 			add_member(&body, "description", command->reason, REFUND_DESCRIPTION_MAX);
 			add_names(&body, command);
 			break;
+		case PAY_OP_PAYOUT:
+		case PAY_OP_EXPIRE:
+			*problem = "there is nothing to send";
+			return false;
 	}
 	appendStringInfoChar(&body, '}');
 	request->body = body.data;

@@ -90,7 +90,7 @@ command_of(PayOpKind kind)
 		.description = "shoes",
 		.psp_ref = "REF7",
 		.generation = 2,
-		.captured = 1050,
+		.captured = kind == PAY_OP_VOID ? 0 : 1050,
 		.config = "{\"account\": \"shop-1\"}",
 	};
 
@@ -258,6 +258,22 @@ is_request(PayOpKind kind, const char *expected)
 	OK(pay_adapter_stripe.build(&command, &request, &problem) && strcmp(bytes_of(&request), expected) == 0, "stripe: the bytes of %s", pay_op_kind_name(kind));
 }
 
+/* Of an account that may capture several times. */
+static void
+is_part_request(PayOpKind kind, const char *expected)
+{
+	PayCommand	command = command_of(kind);
+	PayRequest	request = {0};
+	const char *problem = NULL;
+
+	command.captured = 300;
+	command.keep_rest = true;
+	OK(kind != PAY_OP_CAPTURE || !pay_adapter_stripe.build(&command, &request, &problem), "stripe: a capture that leaves a rest only where the account may");
+	command.config = "{\"multicapture\": true}";
+	problem = NULL;
+	OK(pay_adapter_stripe.build(&command, &request, &problem) && strstr(bytes_of(&request), expected), "stripe: the bytes of %s, of several captures", pay_op_kind_name(kind));
+}
+
 /* They are stored and sent again for a day: another version of the library must build the same. */
 /* Whose account, by the answer and the secret; "-" for what is not known. */
 static const char *
@@ -305,6 +321,9 @@ test_stripe(void)
 	is_request(PAY_OP_AUTHORIZE, "POST /v1/payment_intents\napplication/x-www-form-urlencoded\namount=1050&currency=eur&payment_method=pm_card_visa&confirm=true&capture_method=manual&customer=cus_1&description=shoes&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2&metadata%5Border_ref%5D=order%2042%26co&expand%5B%5D=latest_charge.balance_transaction&automatic_payment_methods%5Benabled%5D=true&automatic_payment_methods%5Ballow_redirects%5D=never");
 	is_request(PAY_OP_CAPTURE, "POST /v1/payment_intents/pi_1/capture\napplication/x-www-form-urlencoded\namount_to_capture=1050&expand%5B%5D=latest_charge.balance_transaction");
 	is_request(PAY_OP_VOID, "POST /v1/payment_intents/pi_1/cancel\napplication/x-www-form-urlencoded\ncancellation_reason=duplicate");
+	is_part_request(PAY_OP_AUTHORIZE, "&capture_method=manual&payment_method_options%5Bcard%5D%5Brequest_multicapture%5D=if_available&");
+	is_part_request(PAY_OP_CAPTURE, "/v1/payment_intents/pi_1/capture\napplication/x-www-form-urlencoded\namount_to_capture=1050&final_capture=false&");
+	is_part_request(PAY_OP_VOID, "/v1/payment_intents/pi_1/capture\napplication/x-www-form-urlencoded\namount_to_capture=0&final_capture=true");
 	is_request(PAY_OP_REFUND, "POST /v1/refunds\napplication/x-www-form-urlencoded\npayment_intent=pi_1&amount=1050&reason=duplicate&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2");
 	pay_adapter_stripe.build_inquiry(&command, &request);
 	OK(strcmp(bytes_of(&request), "GET /v1/payment_intents/search?query=metadata%5B%22payments_ref%22%5D%3A%22REF7%22&limit=100&expand%5B%5D=data.latest_charge.balance_transaction\n\n") == 0, "stripe: the bytes of an inquiry");

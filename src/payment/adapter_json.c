@@ -22,6 +22,8 @@
 #define WORD_BYTES_MAX 255
 #define CODE_BYTES_MAX 64
 #define TEXT_BYTES_MAX 1000
+/* The year 9999, in seconds since 1970. */
+#define TIME_MAX INT64CONST(253402300799)
 
 /* An object that is being read.  The first thing that is wrong with it stays. */
 typedef struct Object
@@ -50,6 +52,7 @@ static void append_pairs(Object *object, const char *name, StringInfo to);
 static void append_escaped(StringInfo to, const char *text, int bytes);
 static void body_of(Object *object, PayRequest *request);
 static void read_result(Object *object, bool inquiry, PayResult *result);
+static bool moves_money(PayEffect effect);
 static void read_codes(Object *object, PayResult *result);
 static void read_event(JsonbContainer *container, PayPspEvent *event, const char **problem);
 static bool is_path(const char *path);
@@ -58,6 +61,8 @@ static const char *const effects[] = {
 	[PAY_EFFECT_NONE] = "none", [PAY_EFFECT_AUTHORIZED] = "authorized", [PAY_EFFECT_CAPTURED] = "captured",
 	[PAY_EFFECT_VOIDED] = "voided", [PAY_EFFECT_REFUNDED] = "refunded", [PAY_EFFECT_REFUND_FAILED] = "refund_failed",
 	[PAY_EFFECT_DISPUTED] = "disputed", [PAY_EFFECT_DISPUTE_WON] = "dispute_won", [PAY_EFFECT_DISPUTE_LOST] = "dispute_lost",
+	[PAY_EFFECT_DISPUTE_STAGE] = "dispute_stage", [PAY_EFFECT_EXPIRED] = "expired", [PAY_EFFECT_PAID_OUT] = "paid_out",
+	[PAY_EFFECT_PAYOUT_FAILED] = "payout_failed",
 };
 
 const char *
@@ -125,6 +130,10 @@ put_command(JsonbParseState **state, const PayCommand *command)
 	put_int64(state, "generation", command->generation);
 	put_text(state, "psp_payment_id", command->psp_payment_id);
 	put_text(state, "psp_object_id", command->psp_object_id);
+	put_text(state, "target_id", command->target_id);
+	put_int64(state, "captured", command->captured);
+	put_bool(state, "keep_rest", command->keep_rest);
+	put_text(state, "destination", command->destination);
 	if (command->config)
 		put_json(state, "config", pay_json_parse(command->config, strlen(command->config)));
 }
@@ -538,7 +547,8 @@ is_path(const char *path)
 
 static const char *const result_members[] = {
 	"class", "effect", "amount", "currency", "object_id", "psp_payment_id", "psp_ref", "generation", "fee", "fee_currency",
-	"fee_object_id", "codes", "message", "next_action_url", "retry_after_ms", "too_many", "found_nothing", NULL
+	"fee_object_id", "codes", "message", "next_action_url", "retry_after_ms", "too_many", "found_nothing", "keeps_rest",
+	"capture_before", "dispute_stage", "evidence_due", NULL
 };
 
 const char *
@@ -591,14 +601,24 @@ read_result(Object *object, bool inquiry, PayResult *result)
 		result->retry_after_ms = (int) number;
 	if (member(object, "too_many", &(JsonbValue) {0}))
 		result->too_many = bool_of(object, "too_many");
+	result->keeps_rest = bool_of(object, "keeps_rest");
+	(void) int64_of(object, "capture_before", 0, TIME_MAX, &result->capture_before);
+	result->dispute_stage = text_of(object, "dispute_stage", CODE_BYTES_MAX, true);
+	(void) int64_of(object, "evidence_due", 0, TIME_MAX, &result->evidence_due);
 	result->inquiry_found_nothing = bool_of(object, "found_nothing");
 	if (result->inquiry_found_nothing && (!inquiry || result->class != PAY_CLASS_UNKNOWN))
 		wrong(object, "found_nothing", "is for an inquiry, with class unknown");
 	if (result->class == PAY_CLASS_APPROVED && (result->effect == PAY_EFFECT_NONE || !result->currency || !result->object_id ||
-												 (result->amount <= 0 && result->effect != PAY_EFFECT_VOIDED)))
+												 (result->amount <= 0 && moves_money(result->effect))))
 		wrong(object, "class", "is approved, without effect, amount, currency or object_id");
 	if ((result->fee > 0) != (result->fee_currency != NULL) || (result->fee > 0) != (result->fee_object_id != NULL))
 		wrong(object, "fee", "is not there together with fee_currency and fee_object_id");
+}
+
+static bool
+moves_money(PayEffect effect)
+{
+	return effect != PAY_EFFECT_VOIDED && effect != PAY_EFFECT_EXPIRED && effect != PAY_EFFECT_DISPUTE_STAGE;
 }
 
 static void

@@ -35,7 +35,8 @@ typedef struct Ability
 
 static const Ability abilities[] = {
 	{"charge", PAY_CAN_CHARGE}, {"authorize", PAY_CAN_AUTHORIZE}, {"capture", PAY_CAN_CAPTURE}, {"void", PAY_CAN_VOID},
-	{"refund", PAY_CAN_REFUND}, {"capture_part", PAY_CAN_CAPTURE_PART}, {"refund_part", PAY_CAN_REFUND_PART},
+	{"refund", PAY_CAN_REFUND}, {"payout", PAY_CAN_PAYOUT}, {"capture_part", PAY_CAN_CAPTURE_PART}, {"refund_part", PAY_CAN_REFUND_PART},
+	{"capture_many", PAY_CAN_CAPTURE_MANY},
 };
 
 static const char *read_functions(Jsonb *row, PayFunctions *functions);

@@ -86,7 +86,7 @@ PAY_VERB_UNSEEN(pay_test_adapter)
 	pay_test_say(&test, "its functions can be called", pay_adapter_refusal(test.adapter) == NULL, pay_adapter_refusal(test.adapter));
 	if (test.adapter->functions)
 		test_clock(&test);
-	for (int kind = PAY_OP_CHARGE; kind <= PAY_OP_REFUND; kind++)
+	for (int kind = PAY_OP_CHARGE; kind <= PAY_OP_LAST; kind++)
 	{
 		if (!(test.adapter->can & (1 << kind)))
 			continue;
@@ -184,10 +184,13 @@ ask_work(void *arg)
 PayCommand
 pay_test_command(PayOpKind kind)
 {
+	bool		first = kind == PAY_OP_CHARGE || kind == PAY_OP_AUTHORIZE || kind == PAY_OP_PAYOUT;
+
 	return (PayCommand) {
 		.kind = kind, .amount = 1050, .currency = "EUR", .exponent = 2, .payment_method = "pm_1", .order_ref = "order 1",
-		.return_url = "https://shop.example/back?a=1&b=2", .psp_ref = PAY_TEST_REF, .generation = 1,
-		.psp_payment_id = kind == PAY_OP_CHARGE || kind == PAY_OP_AUTHORIZE ? NULL : "pay_1", .captured = 1050
+		.return_url = "https://shop.example/back?a=1&b=2", .psp_ref = PAY_TEST_REF, .generation = 1, .step = 1,
+		.psp_payment_id = first ? NULL : "pay_1", .target_id = first ? NULL : "obj_1", .captured = first ? 0 : 1050,
+		.destination = kind == PAY_OP_PAYOUT ? "to_1" : NULL
 	};
 }
 

@@ -16,6 +16,7 @@ SQL_SEEDS = \
 	psp/seed_currency_units.sql \
 	psp/seed_decline_rules.sql \
 	payment/seed_retry.sql \
+	payment/seed_reattempt.sql \
 	ledger/seed_posting_rules.sql \
 	job/seed.sql \
 	settlement/seed_formats.sql \
@@ -28,6 +29,7 @@ SQL_TABLES = \
 	psp/tables.sql \
 	psp/tables_adapter.sql \
 	payment/tables.sql \
+	payment/tables_reattempt.sql \
 	payment/tables_dispute.sql \
 	inbound/tables.sql \
 	ledger/tables.sql \

@@ -50,7 +50,8 @@ $$;
 
 -- Rules and schedules are an administrator's to add to; the transition table is not.
 GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.amount_limit, payments.posting_rule, payments.account_template,
-	payments.currency, payments.psp_currency, payments.job, payments.settlement_format, payments.match_rule, payments.discrepancy_kind TO payments_admin;
+	payments.currency, payments.psp_currency, payments.job, payments.settlement_format, payments.match_rule, payments.discrepancy_kind,
+	payments.reattempt_limit, payments.reattempt_code TO payments_admin;
 
 -- Where somebody writes without a function of ours, a trigger stands in for it.
 DO $$

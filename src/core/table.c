@@ -115,6 +115,9 @@ static const PayTable tables[] = {
 	{.name = "psp_health", .rows = PAY_ROWS_FREE},
 	{.name = "psp_pause", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"psp", "text"}, {"seq", "int"}}},
 	{.name = "queue", .rows = PAY_ROWS_NO_TRUNCATE},
+	{.name = "reattempt", .rows = PAY_ROWS_APPEND_ONLY,
+		.seal_key = {{"operation_id", "uuid"}, {"generation", "int"}, {"event", "text"}}},
+	{.name = "reattempt_card", .rows = PAY_ROWS_NO_TRUNCATE},
 	{.name = "reconciliation_run", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"run_id", "bigint"}}},
 	/* The seals themselves are chained. */
 	{.name = "seal", .rows = PAY_ROWS_APPEND_ONLY, .app_reads = true},

@@ -10,6 +10,7 @@
 
 #include "payment/apply_private.h"
 #include "core/spi.h"
+#include "payment/reattempt.h"
 #include "payment/retry.h"
 
 /* Until a halted PSP is resumed its operations are looked at no more often than this. */
@@ -365,6 +366,8 @@ pay_apply_declined(PayContext *c, const char *code)
 	PayPayment *d = c->payment;
 
 	count_applied(c);
+	if (c->report->source != PAY_SOURCE_PERSON)
+		pay_reattempt_declined(c->set, d, c->operation, &c->result);
 	c->operation->failure_code = code;
 	c->operation->failure_message = c->result.message;
 	switch (c->operation->kind)
@@ -403,6 +406,7 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	const char *code = pay_apply_code(&c->result);
 	TimestampTz due;
 	int			try = o->generation;	/* each soft decline began a new one */
+	const char *refusal;
 
 	/* Who has asked for a cancellation wants no further try. */
 	if (!pay_operation_is_first(o) || !c->payment->off_session || needs_person(o) || !pay_payment_can(c->payment, "soft_decline") ||
@@ -410,6 +414,14 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 		!pay_retry_next(schedule, c->payment->psp, try, c->result.retry_after_ms, c->set->now, &due))
 	{
 		pay_apply_declined(c, code);
+		return;
+	}
+	pay_reattempt_declined(c->set, c->payment, o, &c->result);
+	refusal = pay_reattempt_refusal(c->set, c->payment, o);
+	if (refusal)
+	{
+		c->result.message = refusal;
+		pay_apply_declined(c, PAY_REATTEMPT_CODE);
 		return;
 	}
 	count_applied(c);

@@ -76,14 +76,13 @@ sub become
 	return;
 }
 
-my $letter = 'a';
+my @digits = ('a' .. 'f', 0 .. 9);
 foreach my $happens (sort keys %fault)
 {
 	# A method of its own for each: one that is declined so often would be tried no more.
-	my $saved = substr($SAVED, 0, -1) . $letter;
+	my $saved = substr($SAVED, 0, -1) . shift @digits;
 	my %id;
 
-	$letter = chr(1 + ord $letter);
 
 	$peer->faults(map { { method => 'POST', per_key => 1, %$_ } } @{ $fault{$happens} });
 	foreach my $name (@names)

@@ -236,7 +236,7 @@ def main():
     bench = Bench(args)
     try:
         bench.start()
-        bench.run('pgbench', '-h', bench.root, '-p', str(bench.port), '-i', '-s', '20', '-q', 'bench')
+        bench.run('pgbench', '-h', bench.root, '-p', str(bench.port), '-i', '-s', '20' if args.scale >= 0.3 else '1', '-q', 'bench')
         for name in args.only or [*PAYMENTS, *LEDGER, *RECONCILE]:
             if name in PAYMENTS:
                 getattr(bench, name)()

@@ -93,6 +93,7 @@ foreach my $file (@files)
 	my $sets_up = $blocks[0]{text} =~ /CREATE EXTENSION payments;/;
 	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE " . ($sets_up ? 'template1' : 'prepared'));
 	$node->safe_psql($db, $SALT) unless $sets_up;
+	wait_until($node, 'SELECT running FROM payments.worker_status', 't', undef, dbname => $db) unless $sets_up || $file =~ /sealing/;
 	foreach my $i (0 .. $#blocks)
 	{
 		my $block = $blocks[$i];

@@ -1,4 +1,4 @@
--- How answer codes are treated.  The codes are Stripe's and the networks'; the
+-- How answer codes are treated.  The codes are the PSPs' and the networks'; the
 -- classes are our reading of them, on the side of not retrying, and rest mostly
 -- on general knowledge of the codes: check them against your contract.  Where a
 -- code has no row, the adapter's own class stands: declined.
@@ -139,3 +139,39 @@ VALUES
 	('sandbox', 'lost_card', 'declined', NULL, 'payments sandbox', '1', true),
 	('sandbox', 'unknown_payment_method', 'declined', NULL, 'payments sandbox', '1', true),
 	('sandbox', 'refund_exceeds_captured', 'declined', NULL, 'payments sandbox', '1', true);
+
+-- YooKassa's reasons of cancellation_details, of payments and then of refunds, and the codes of its errors.
+-- A saved method that its owner has allowed no longer, or that is blocked, passes at no later time either.
+INSERT INTO payments.decline_rule (adapter, code, class, schedule, source, edition, builtin)
+VALUES
+	('yookassa', 'insufficient_funds', 'retry_later', 'soft_decline', 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'issuer_unavailable', 'retry_later', 'soft_decline', 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'internal_timeout', 'retry_later', 'soft_decline', 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'payment_method_limit_exceeded', 'retry_later', 'soft_decline', 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'general_decline', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'call_issuer', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', '3d_secure_failed', 'requires_action', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'identification_required', 'requires_action', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'card_expired', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'invalid_card_number', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'invalid_csc', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'country_forbidden', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'unsupported_mobile_operator', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'payment_method_restricted', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'permission_revoked', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'fraud_suspected', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'expired_on_confirmation', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'expired_on_capture', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'canceled_by_merchant', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'deal_expired', 'declined', NULL, 'YooKassa declined payments', '2026-02', true),
+	('yookassa', 'yoo_money_account_closed', 'declined', NULL, 'YooKassa declined refunds', '2026-02', true),
+	('yookassa', 'rejected_by_payee', 'declined', NULL, 'YooKassa declined refunds', '2026-02', true),
+	('yookassa', 'rejected_by_timeout', 'declined', NULL, 'YooKassa declined refunds', '2026-02', true),
+	('yookassa', 'payment_basket_id_not_found', 'declined', NULL, 'YooKassa declined refunds', '2026-02', true),
+	('yookassa', 'payment_article_number_not_found', 'declined', NULL, 'YooKassa declined refunds', '2026-02', true),
+	('yookassa', 'payment_tru_code_not_found', 'declined', NULL, 'YooKassa declined refunds', '2026-02', true),
+	('yookassa', 'too_many_refunding_articles', 'declined', NULL, 'YooKassa declined refunds', '2026-02', true),
+	('yookassa', 'some_articles_already_refunded', 'declined', NULL, 'YooKassa declined refunds', '2026-02', true),
+	('yookassa', 'invalid_request', 'declined', NULL, 'YooKassa HTTP response codes', '2026-02', true),
+	('yookassa', 'not_found', 'declined', NULL, 'YooKassa HTTP response codes', '2026-02', true),
+	('yookassa', 'forbidden', 'misconfigured', NULL, 'YooKassa HTTP response codes', '2026-02', true);

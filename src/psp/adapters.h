@@ -8,3 +8,4 @@
  */
 PAY_ADAPTER(sandbox)
 PAY_ADAPTER(stripe)
+PAY_ADAPTER(yookassa)

@@ -7,7 +7,7 @@
  * Fuzzes what holds for every adapter on those of the tests, which are linked
  * without a server; an adapter whose files can be so goes into the list.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -26,7 +26,7 @@ extern int	LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
 
 /* Reads JSON with the server's jsonb, so it is in the list by name only. */
 const PayAdapter pay_adapter_stripe = {.name = "stripe"};
-static const PayAdapter *const adapters[] = {&pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
+static const PayAdapter *const adapters[] = {&pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth, &pay_adapter_yookassa};
 
 /* What base/digest.c asks of the server. */
 ResourceOwner CurrentResourceOwner = NULL;
@@ -51,10 +51,19 @@ check_result(const PayResult *result)
 		CHECK(result->object_id != NULL && result->currency != NULL && result->amount >= 0);
 }
 
+/* What has no object of its own is named by its payment. */
+static bool
+names(const PayAdapter *adapter, const PayCommand *command, const PayResult *result)
+{
+	if (adapter == &pay_adapter_yookassa && (command->kind == PAY_OP_CAPTURE || command->kind == PAY_OP_VOID))
+		return strcmp(result->psp_payment_id, command->psp_payment_id) == 0;
+	return strcmp(result->psp_ref, "REF7") == 0 && result->generation == 1;
+}
+
 static void
 answer(const PayAdapter *adapter, int status, bool inquiry, const char *body, size_t bytes)
 {
-	PayCommand	command = {.kind = PAY_OP_CHARGE, .amount = 1050, .currency = "EUR", .psp_ref = "REF7", .generation = 1};
+	PayCommand	command = {.kind = (PayOpKind) (bytes % (PAY_OP_REFUND + 1)), .amount = 1050, .currency = "EUR", .psp_ref = "REF7", .generation = 1, .psp_payment_id = "pay-1"};
 	PayAnswer	got;
 	PayResult	result;
 	PayToken	token = {0};
@@ -70,9 +79,10 @@ answer(const PayAdapter *adapter, int status, bool inquiry, const char *body, si
 	CHECK(memchr(got.request_id, '\0', sizeof(got.request_id)) != NULL);
 	adapter->classify(&command, inquiry, &got, &result);
 	check_result(&result);
-	/* Only an object of the PSP's that names the operation is a yes or a no. */
+	/* Only an object of the PSP's that names the operation is a yes or a no, or its own word that it refuses. */
 	if (result.class == PAY_CLASS_APPROVED || result.class == PAY_CLASS_DECLINED)
-		CHECK(status == 200 && strcmp(result.psp_ref, "REF7") == 0 && result.generation == 1);
+		CHECK((status == 200 && names(adapter, &command, &result)) ||
+			  (adapter == &pay_adapter_yookassa && result.class == PAY_CLASS_DECLINED && !inquiry && status >= 400 && status < 500));
 	if (adapter->read_token && adapter->read_token(&got, &token))
 		CHECK(token.text != NULL);
 }

@@ -27,7 +27,7 @@ HEAD_BYTES_MAX = 64 * 1024
 BODY_BYTES_MAX = 4 * 1024 * 1024
 
 REASONS = {
-    200: "OK", 302: "Found", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden",
+    200: "OK", 202: "Accepted", 302: "Found", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden",
     404: "Not Found", 409: "Conflict", 424: "Failed Dependency", 429: "Too Many Requests",
     500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
     504: "Gateway Timeout",
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
             request.path = unquote(path) if "%" in path else path
             request.headers = headers
             request.body = self.buffer[end + 4:total]
-            key = headers.get(b"idempotency-key") if method == "POST" else None
+            key = headers.get(self.peer.key_header) if method == "POST" else None
             request.key = None if key is None else key.decode("latin-1")
             request.first_byte_at = self.first_byte_at
             self.told_to_continue = False
@@ -198,6 +198,7 @@ class Connection(asyncio.Protocol):
 class Listening:
     """Of a peer, the part that waits for connections.  What it answers with when it cannot read a request: refusal."""
     refusal = b'{}'
+    key_header = b"idempotency-key"
 
     def __init__(self):
         self.loop = self.server = self.other_server = self.port = None

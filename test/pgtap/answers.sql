@@ -208,6 +208,7 @@ SELECT is(pg_temp.turn(:'id', 200, pg_temp.intent('requires_capture', 'pi_no_id'
 SELECT payments.capture_payment(:'id', 'no-id-1');
 SELECT is(pg_temp.turn(:'id', NULL), 'authorized', 'no id: no answer');
 UPDATE payments.payment SET psp_payment_id = '../accounts' WHERE payment_id = :'id';
+UPDATE payments.operation SET key_used_at = key_used_at - interval '2 days' WHERE payment_id = :'id';
 SELECT is(pg_temp.turn(:'id', 200), NULL, 'no id: nothing is asked');
 SELECT is(pg_temp.dead(:'id'), 'cannot_inquire: the adapter has nothing to ask the PSP with', 'no id: it is for a person');
 

@@ -8,12 +8,13 @@
  * half that builds requests, since what reads answers needs the server's jsonb
  * and is tested in test/pgtap/external.sql and test/t.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lcrypto
 #include "payments.h"
 
 #include "psp/psp.h"
 #include "psp/stripe.h"
+#include "psp/yookassa.h"
 
 #include "shim.h"
 #include "tap.h"
@@ -131,14 +132,19 @@ test_requests(const PayAdapter *adapter)
 					second = {0},
 					inquiry = {0};
 		const char *problem = NULL;
-		bool		built = adapter->build(&command, &first, &problem);
+		bool		built;
 
 		if (!(adapter->can & (1 << kind)))
 			continue;
+		command.return_url = "https://shop.example/back";
+		built = adapter->build(&command, &first, &problem);
 		OK(built && problem == NULL, "%s: %s is built", adapter->name, pay_op_kind_name(command.kind));
 		OK(adapter->build(&command, &second, &problem) && strcmp(bytes_of(&first), bytes_of(&second)) == 0, "%s: %s comes out the same", adapter->name, pay_op_kind_name(command.kind));
 		OK(first.path[0] == '/' && (first.body == NULL) == (first.content_type == NULL), "%s: %s has a path, and a body with its type", adapter->name, pay_op_kind_name(command.kind));
 		OK(strstr(bytes_of(&first), SECRET) == NULL, "%s: %s holds no secret", adapter->name, pay_op_kind_name(command.kind));
+		/* Without an id some can be asked by the key alone. */
+		if (!adapter->build_inquiry(&command, &inquiry))
+			command.psp_payment_id = "pi_1";
 		OK(adapter->build_inquiry(&command, &inquiry) && strcmp(inquiry.method, "GET") == 0, "%s: %s can be asked about", adapter->name, pay_op_kind_name(command.kind));
 
 		command.psp_ref = NULL;
@@ -157,6 +163,7 @@ test_authorization(const PayAdapter *adapter)
 	PayCredentials credentials = {SECRET, adapter->build_token ? "tok" : NULL, NOW};
 	const char *problem;
 
+	command.return_url = "https://shop.example/back";
 	adapter->build(&command, &request, &problem);
 	pay_psp_headers(adapter, &request, NULL, "key-1", &open);
 	pay_psp_headers(adapter, &request, &credentials, "key-1", &closed);
@@ -312,6 +319,240 @@ test_stripe(void)
 	OK(strcmp(headers_of(&pay_adapter_stripe, &request, NULL, NULL), "Authorization: Bearer " SECRET "\nStripe-Version: 2026-10-28.endive\n") == 0, "and of one that asks");
 }
 
+/* ---------- YooKassa's bytes ---------- */
+
+#define METHOD "2b3c4d5e-000f-5000-8000-1a2b3c4d5e6f"
+#define PAYMENT "23d93cac-000f-5000-8000-126628f15141"
+#define REFUND "216749f7-0016-50be-b000-078d43a63ae4"
+
+static PayCommand
+yookassa_command(PayOpKind kind)
+{
+	PayCommand	command = command_of(kind);
+
+	command.currency = "RUB";
+	command.payment_method = "bank_card";
+	command.return_url = "https://shop.example/back?a=\"1\"";
+	command.reason = "too \"small\"";
+	if (command.psp_payment_id)
+		command.psp_payment_id = PAYMENT;
+	return command;
+}
+
+static void
+is_yookassa(const PayCommand *command, const char *expected, const char *name)
+{
+	PayRequest	request = {0};
+	const char *problem = NULL;
+	bool		built = pay_adapter_yookassa.build(command, &request, &problem);
+
+	OK(strcmp(built ? bytes_of(&request) : problem, expected) == 0, "yookassa: %s", name);
+}
+
+static void
+test_yookassa(void)
+{
+	static const PayOpKind kinds[] = {PAY_OP_CHARGE, PAY_OP_CAPTURE, PAY_OP_REFUND};
+	static const char *const taken[] = {"RUB", "EUR", "USD", "KZT", "BYN", "UAH", "UZS", "TRY", "INR", "MDL", "AZN", "AMD", "CNY"};
+	static const int64 amounts[] = {1, 9, 10, 99, 100, 101, 1050, 123456789, INT64CONST(9007199254740993), PG_INT64_MAX};
+	static const char *const no_amounts[] = {"", ".", "1", "1.", "1.0", "1.005", ".50", "-1.00", "+1.00", " 1.00", "1.00 ", "1,00", "1.0.0", "1e2", "92233720368547758.08", "NaN"};
+	PayCommand	command = yookassa_command(PAY_OP_CHARGE);
+	PayRequest	request = {0};
+	const char *problem;
+
+	is_yookassa(&command, "POST /v3/payments\napplication/json\n{\"amount\":{\"value\":\"10.50\",\"currency\":\"RUB\"},\"capture\":true,\"payment_method_data\":{\"type\":\"bank_card\"},\"confirmation\":{\"type\":\"redirect\",\"return_url\":\"https://shop.example/back?a=\\\"1\\\"\"},\"description\":\"shoes\",\"metadata\":{\"payments_ref\":\"REF7\",\"payments_generation\":\"2\",\"order_ref\":\"order 42&co\"}}", "the bytes of charge");
+	command.payment_method = NULL;
+	command.description = command.order_ref = NULL;
+	command.kind = PAY_OP_AUTHORIZE;
+	is_yookassa(&command, "POST /v3/payments\napplication/json\n{\"amount\":{\"value\":\"10.50\",\"currency\":\"RUB\"},\"capture\":false,\"confirmation\":{\"type\":\"redirect\",\"return_url\":\"https://shop.example/back?a=\\\"1\\\"\"},\"metadata\":{\"payments_ref\":\"REF7\",\"payments_generation\":\"2\"}}", "of authorize, where the payer chooses");
+	command.payment_method = METHOD;
+	command.off_session = true;
+	is_yookassa(&command, "POST /v3/payments\napplication/json\n{\"amount\":{\"value\":\"10.50\",\"currency\":\"RUB\"},\"capture\":false,\"payment_method_id\":\"" METHOD "\",\"metadata\":{\"payments_ref\":\"REF7\",\"payments_generation\":\"2\"}}", "of one without the payer, by a saved method");
+	command.payment_method = "bank_card";
+	is_yookassa(&command, "without the payer YooKassa needs the id of a saved payment method", "no other goes without the payer");
+	command.off_session = false;
+	command.return_url = NULL;
+	is_yookassa(&command, "YooKassa needs return_url, to which the payer comes back, or the id of a saved payment method", "nor without a page to come back to");
+	command.return_url = "https://shop.example/";
+	command.payment_method = "bank\",\"card\":{";
+	is_yookassa(&command, "the payment method is neither the id of a saved one nor a type, such as bank_card", "a method that is no word is not written");
+	command = yookassa_command(PAY_OP_CHARGE);
+	command.currency = "JPY";
+	is_yookassa(&command, "YooKassa does not take this currency", "another currency is refused");
+
+	command = yookassa_command(PAY_OP_CAPTURE);
+	is_yookassa(&command, "POST /v3/payments/" PAYMENT "/capture\napplication/json\n{\"amount\":{\"value\":\"10.50\",\"currency\":\"RUB\"}}", "the bytes of capture");
+	command.kind = PAY_OP_VOID;
+	is_yookassa(&command, "POST /v3/payments/" PAYMENT "/cancel\napplication/json\n{}", "of void");
+	command.psp_payment_id = "../refunds";
+	is_yookassa(&command, "YooKassa has not told the payment's id", "what is no id goes into no path");
+	command = yookassa_command(PAY_OP_REFUND);
+	is_yookassa(&command, "POST /v3/refunds\napplication/json\n{\"amount\":{\"value\":\"10.50\",\"currency\":\"RUB\"},\"payment_id\":\"" PAYMENT "\",\"description\":\"too \\\"small\\\"\",\"metadata\":{\"payments_ref\":\"REF7\",\"payments_generation\":\"2\",\"order_ref\":\"order 42&co\"}}", "of refund");
+
+	command.description = command.reason = "\xd0\x97\xd0\xb0\xd0\xba\xd0\xb0\xd0\xb7 \x01\t\\";
+	OK(pay_adapter_yookassa.build(&command, &request, &problem) && strstr(request.body, "\"\xd0\x97\xd0\xb0\xd0\xba\xd0\xb0\xd0\xb7 \\u0001\\u0009\\\\\""), "yookassa: what JSON has no room for is escaped");
+	command.kind = PAY_OP_CHARGE;
+	command.description = psprintf("%0127d\xd0\x97\xd0\xb0", 0);
+	OK(pay_adapter_yookassa.build(&command, &request, &problem) && strstr(request.body, psprintf("\"%0127d\xd0\x97\"", 0)), "yookassa: a text that is too long is cut between characters");
+
+	command = yookassa_command(PAY_OP_REFUND);
+	OK(pay_adapter_yookassa.build_inquiry(&command, &request) && strcmp(bytes_of(&request), "GET /v3/refunds?payment_id=" PAYMENT "&limit=100\n\n") == 0, "yookassa: a refund is asked for among its payment's");
+	command.psp_object_id = REFUND;
+	OK(pay_adapter_yookassa.build_inquiry(&command, &request) && strcmp(bytes_of(&request), "GET /v3/refunds/" REFUND "\n\n") == 0, "yookassa: by its id once it is known");
+	command = yookassa_command(PAY_OP_CHARGE);
+	OK(!pay_adapter_yookassa.build_inquiry(&command, &request), "yookassa: a payment without an id cannot be asked for");
+	command.psp_payment_id = PAYMENT;
+	OK(pay_adapter_yookassa.build_inquiry(&command, &request) && strcmp(bytes_of(&request), "GET /v3/payments/" PAYMENT "\n\n") == 0, "yookassa: with one it can");
+
+	request = (PayRequest) {.method = "POST", .path = "/", .content_type = "application/json", .body = "{}"};
+	OK(strcmp(headers_of(&pay_adapter_yookassa, &request, NULL, "key"), "Authorization: Basic bmFtZTpzZXNhbWU=\nIdempotence-Key: key\nContent-Type: application/json\n") == 0, "yookassa: the headers of a request");
+	OK(pay_adapter_yookassa.is_object_id(PAY_OP_CHARGE, PAYMENT) && !pay_adapter_yookassa.is_object_id(PAY_OP_CHARGE, "pi_1"), "yookassa: its ids are known when they are typed");
+
+	for (size_t i = 0; i < lengthof(taken) * lengthof(amounts); i++)
+	{
+		int64		amount = amounts[i % lengthof(amounts)],
+					read = 0;
+
+		command = yookassa_command(kinds[i % lengthof(kinds)]);
+		command.currency = taken[i / lengthof(amounts)];
+		command.amount = amount;
+		OK(pay_adapter_yookassa.build(&command, &request, &problem) &&
+		   pay_yookassa_amount_parse(pnstrdup(strstr(request.body, "\"value\":\"") + 9, strcspn(strstr(request.body, "\"value\":\"") + 9, "\"")), &read) &&
+		   read == amount, "yookassa: %lld of %s goes there and comes back", (long long) amount, command.currency);
+	}
+	for (size_t i = 0; i < lengthof(no_amounts); i++)
+	{
+		int64		read;
+
+		OK(!pay_yookassa_amount_parse(no_amounts[i], &read), "yookassa: \"%s\" is no amount", no_amounts[i]);
+	}
+}
+
+/* What an answer is taken for: class, effect, amount, fee, first code. */
+static const char *
+yookassa_says(PayOpKind kind, bool inquiry, int status, const char *body)
+{
+	static const char *const effects[] = {"-", "authorized", "captured", "voided", "refunded", "refund_failed"};
+	PayCommand	command = yookassa_command(kind);
+	PayAnswer	answer;
+	PayResult	result;
+
+	pay_answer_init(&answer);
+	answer.transport = PAY_TRANSPORT_ANSWERED;
+	answer.http_status = status;
+	answer.body = body;
+	answer.body_bytes = strlen(body);
+	pay_adapter_yookassa.classify(&command, inquiry, &answer, &result);
+	return psprintf("%s %s %lld%s%s%s%s%s", pay_class_name(result.class), effects[result.effect], (long long) (result.effect == PAY_EFFECT_NONE ? 0 : result.amount),
+					result.fee ? psprintf(" fee %lld", (long long) result.fee) : "", result.codes[0] ? psprintf(" %s", result.codes[0]) : "",
+					result.inquiry_found_nothing ? " nothing" : "", result.next_action_url ? psprintf(" %s", result.next_action_url) : "",
+					result.retry_after_ms >= 0 ? psprintf(" after %d", result.retry_after_ms) : "");
+}
+
+static const char *
+payment_of(const char *status, const char *value, const char *more)
+{
+	return psprintf("{\"id\":\"" PAYMENT "\",\"status\":\"%s\",\"amount\":{\"value\":\"%s\",\"currency\":\"RUB\"},\"description\":\"\xd0\x97\xff\",\"metadata\":{\"payments_ref\":\"REF7\",\"payments_generation\":\"2\"}%s}", status, value, more);
+}
+
+static const char *
+refund_of(const char *status, const char *value, const char *generation)
+{
+	return psprintf("{\"id\":\"" REFUND "\",\"payment_id\":\"" PAYMENT "\",\"status\":\"%s\",\"amount\":{\"value\":\"%s\",\"currency\":\"RUB\"},\"metadata\":{\"payments_ref\":\"REF7\",\"payments_generation\":\"%s\"}}", status, value, generation);
+}
+
+static const char *
+refusal_of(const char *code, const char *more)
+{
+	return psprintf("{\"type\":\"error\",\"id\":\"ab5a11cd-13cc-4e33-af8b-75a74e18dd09\",\"code\":\"%s\",\"description\":\"No.\"%s}", code, more);
+}
+
+#define SAYS(KIND, INQUIRY, STATUS, BODY, EXPECTED) do { const char *said = yookassa_says(PAY_OP_ ## KIND, INQUIRY, STATUS, BODY); \
+	OK(strcmp(said, EXPECTED) == 0, "yookassa: %s, %d: %s%s%s", #KIND, STATUS, EXPECTED, strcmp(said, EXPECTED) == 0 ? "" : ", not ", strcmp(said, EXPECTED) == 0 ? "" : said); } while (0)
+
+static void
+test_yookassa_answers(void)
+{
+	const char *reason = ",\"cancellation_details\":{\"party\":\"payment_network\",\"reason\":\"%s\"}";
+	PayInbound	inbound = {0};
+	PayEvents	events = {0};
+	PayAnswer	answer;
+	PayAccount	account = {0};
+
+	/* It moved, or waits for the payer. */
+	SAYS(CHARGE, false, 200, payment_of("pending", "10.50", ",\"confirmation\":{\"type\":\"redirect\",\"confirmation_url\":\"https://psp.example/c?orderId=1\"}"), "requires_action - 0 https://psp.example/c?orderId=1");
+	SAYS(CHARGE, false, 200, payment_of("pending", "10.50", ",\"confirmation\":{\"type\":\"redirect\",\"confirmation_url\":\"javascript:alert(1)\"}"), "pending - 0");
+	SAYS(CHARGE, false, 200, payment_of("succeeded", "10.50", ",\"income_amount\":{\"value\":\"10.13\",\"currency\":\"RUB\"}"), "approved captured 1050 fee 37");
+	SAYS(CHARGE, true, 200, payment_of("succeeded", "10.50", ",\"income_amount\":{\"value\":\"11.13\",\"currency\":\"RUB\"}"), "approved captured 1050");
+	SAYS(AUTHORIZE, true, 200, payment_of("waiting_for_capture", "10.50", ""), "approved authorized 1050");
+	SAYS(AUTHORIZE, true, 200, payment_of("succeeded", "4.00", ""), "approved captured 400");
+	SAYS(CAPTURE, false, 200, payment_of("succeeded", "10.50", ""), "approved captured 1050");
+	SAYS(VOID, false, 200, payment_of("canceled", "10.50", psprintf(reason, "canceled_by_merchant")), "approved voided 1050");
+	SAYS(REFUND, false, 200, refund_of("succeeded", "10.50", "2"), "approved refunded 1050");
+	SAYS(REFUND, false, 200, refund_of("pending", "10.50", "2"), "pending - 0");
+	/* It did not. */
+	SAYS(CHARGE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "insufficient_funds")), "declined - 0 insufficient_funds");
+	SAYS(CHARGE, true, 200, payment_of("canceled", "10.50", ""), "declined - 0 canceled");
+	SAYS(AUTHORIZE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "approved voided 1050 expired_on_capture");
+	SAYS(CAPTURE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "declined - 0 expired_on_capture");
+	SAYS(VOID, true, 200, payment_of("succeeded", "10.50", ""), "declined - 0 already_captured");
+	SAYS(REFUND, true, 200, psprintf("{\"type\":\"list\",\"items\":[%s]}", refund_of("canceled", "10.50", "2")), "declined - 0 refund_canceled");
+	/* Not yet, and not by the one asked about. */
+	SAYS(CAPTURE, true, 200, payment_of("waiting_for_capture", "10.50", ""), "unknown - 0 nothing");
+	SAYS(VOID, true, 200, payment_of("pending", "10.50", ""), "unknown - 0 nothing");
+	SAYS(REFUND, true, 200, psprintf("{\"type\":\"list\",\"items\":[%s]}", refund_of("succeeded", "10.50", "1")), "unknown - 0 nothing");
+	SAYS(REFUND, true, 200, "{\"type\":\"list\",\"items\":[]}", "unknown - 0 nothing");
+	SAYS(REFUND, true, 200, "{\"type\":\"list\",\"items\":[],\"next_cursor\":\"37a5c87d\"}", "unknown - 0");
+	SAYS(CHARGE, true, 404, refusal_of("not_found", ""), "unknown - 0 not_found nothing");
+	/* Otherwise than asked. */
+	SAYS(CHARGE, false, 200, payment_of("succeeded", "10.51", ""), "conflicted - 0 amount_mismatch");
+	SAYS(AUTHORIZE, true, 200, payment_of("succeeded", "10.51", ""), "conflicted - 0 amount_mismatch");
+	SAYS(CAPTURE, false, 200, payment_of("succeeded", "10.49", ""), "conflicted - 0 amount_mismatch");
+	SAYS(REFUND, false, 200, refund_of("succeeded", "10.49", "2"), "conflicted - 0 amount_mismatch");
+	SAYS(CHARGE, false, 200, payment_of("succeeded", "10.50", ",\"amount\":{\"value\":\"10.50\",\"currency\":\"EUR\"}"), "conflicted - 0 currency_mismatch");
+	SAYS(CHARGE, false, 200, payment_of("succeeded", "10.50", ",\"metadata\":{\"payments_ref\":\"REF8\",\"payments_generation\":\"2\"}"), "conflicted - 0 reference_mismatch");
+	SAYS(CAPTURE, false, 200, payment_of("succeeded", "10.50", ",\"id\":\"other\""), "conflicted - 0 reference_mismatch");
+	SAYS(REFUND, true, 200, psprintf("{\"type\":\"list\",\"items\":[%s,%s]}", refund_of("succeeded", "10.50", "2"), refund_of("pending", "10.50", "2")), "conflicted - 0 several_at_psp");
+	SAYS(CHARGE, false, 400, refusal_of("invalid_request", ",\"parameter\":\"Idempotence-Key\""), "conflicted - 0 idempotency_error");
+	/* Cannot be read, or names nobody: nobody knows. */
+	SAYS(CHARGE, false, 200, payment_of("succeeded", "10.5", ""), "unknown - 0");
+	SAYS(CHARGE, false, 200, payment_of("succeeded", "10.50", ",\"metadata\":{}"), "unknown - 0");
+	SAYS(CHARGE, false, 200, payment_of("on_its_way", "10.50", ""), "unknown - 0");
+	SAYS(CHARGE, true, 200, payment_of("succeeded", "10.50", ",\"metadata\":{\"payments_ref\":\"REF7\",\"payments_generation\":\"1\"}"), "unknown - 0");
+	SAYS(CHARGE, false, 202, "{\"type\":\"processing\",\"description\":\"Request accepted, but not processed yet.\",\"retry_after\":1800}", "unknown - 0 after 1800");
+	SAYS(CHARGE, false, 500, refusal_of("internal_server_error", ",\"retry_after\":999999999999"), "unknown - 0 internal_server_error after 86400000");
+	/* Refused in its own words. */
+	SAYS(CHARGE, false, 400, refusal_of("invalid_request", ",\"parameter\":\"amount.value\""), "declined - 0 invalid_request");
+	SAYS(CHARGE, false, 403, refusal_of("forbidden", ""), "declined - 0 forbidden");
+	SAYS(CHARGE, false, 401, refusal_of("invalid_credentials", ""), "misconfigured - 0 invalid_credentials");
+	SAYS(CHARGE, true, 403, refusal_of("forbidden", ""), "misconfigured - 0 forbidden");
+	SAYS(CHARGE, false, 429, refusal_of("too_many_requests", ""), "not_sent - 0 too_many_requests");
+	SAYS(CAPTURE, false, 400, refusal_of("invalid_request", ",\"parameter\":\"amount\""), "declined - 0 invalid_request");
+	SAYS(CAPTURE, false, 400, refusal_of("invalid_request", ""), "duplicate - 0 invalid_request");
+	SAYS(VOID, false, 400, refusal_of("invalid_request", ",\"parameter\":\"status\""), "duplicate - 0 invalid_request");
+	SAYS(REFUND, false, 404, refusal_of("not_found", ""), "declined - 0 not_found");
+
+	/* A notice, which nobody believes. */
+	inbound.body = psprintf("{\"type\":\"notification\",\"event\":\"payment.succeeded\",\"object\":%s}", payment_of("succeeded", "10.50", ""));
+	inbound.body_bytes = strlen(inbound.body);
+	OK(pay_adapter_yookassa.verify(&inbound, (const char *const[]) {"any", NULL}, NOW) == PAY_VERDICT_ASK_PSP, "yookassa: a notice is a hint, whatever secret there is");
+	OK(pay_adapter_yookassa.parse(&inbound, &events) && events.n == 1 && events.list->relevant && strcmp(events.list->event_id, "payment.succeeded:" PAYMENT) == 0 &&
+	   strcmp(events.list->result.psp_ref, "REF7") == 0, "yookassa: it names the payment by its id and ours");
+	inbound.body = psprintf("{\"type\":\"notification\",\"event\":\"refund.succeeded\",\"object\":%s}", refund_of("succeeded", "10.50", "2"));
+	inbound.body_bytes = strlen(inbound.body);
+	OK(pay_adapter_yookassa.parse(&inbound, &events) && events.list->relevant && strcmp(events.list->event_id, "refund.succeeded:" PAYMENT) == 0, "yookassa: however many refunds are made up, there is one row of a payment's");
+	inbound.body = "{\"type\":\"notification\",\"event\":\"payout.succeeded\",\"object\":{\"id\":\"po-1\"}}";
+	inbound.body_bytes = strlen(inbound.body);
+	OK(pay_adapter_yookassa.parse(&inbound, &events) && !events.list->relevant, "yookassa: what we have no use for is no news");
+
+	pay_answer_init(&answer);
+	answer.http_status = 200;
+	answer.body = "{\"account_id\":\"123456\",\"status\":\"enabled\",\"test\":true}";
+	answer.body_bytes = strlen(answer.body);
+	pay_adapter_yookassa.read_account(&answer, SECRET, &account);
+	OK(account.id && strcmp(account.id, "123456") == 0 && strcmp(account.mode, "test") == 0, "yookassa: whose account, and which kind");
+}
+
 /* ---------- what each of the tests' adapters is for ---------- */
 
 static void
@@ -354,7 +595,7 @@ test_common(void)
 	OK(pay_inbound_header(&inbound, "list") == NULL && strcmp(inbound.unusable, "list") == 0, "or is not one string");
 
 	OK(pay_psp_adapter("stripe") == &pay_adapter_stripe && pay_psp_adapter("nobody") == NULL, "an adapter by its name");
-	OK(strcmp(pay_psp_adapter_names(), "\"sandbox\", \"stripe\", \"apikey\", \"basic\" and \"oauth\"") == 0, "their names");
+	OK(strcmp(pay_psp_adapter_names(), "\"sandbox\", \"stripe\", \"yookassa\", \"apikey\", \"basic\" and \"oauth\"") == 0, "their names");
 	OK(pay_psp_is_secret("sk_live_1") && pay_psp_is_secret("whsec_1") && pay_psp_is_secret("apikey_1") && !pay_psp_is_secret("stripe"), "secrets of any adapter are known");
 	OK(pay_psp_refusal(&pay_adapter_stripe, PAY_OP_REFUND, true) == NULL, "what a PSP can do is not refused");
 	OK(strcmp(pay_psp_refusal(&pay_adapter_apikey, PAY_OP_VOID, false), "it cannot void") == 0, "what it cannot is");
@@ -364,7 +605,7 @@ test_common(void)
 int
 main(void)
 {
-	static const PayAdapter *const adapters[] = {&pay_adapter_stripe, &pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
+	static const PayAdapter *const adapters[] = {&pay_adapter_stripe, &pay_adapter_yookassa, &pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
 
 	for (size_t i = 0; i < lengthof(adapters); i++)
 	{
@@ -379,6 +620,8 @@ main(void)
 	}
 	test_stripe();
 	test_stripe_account();
+	test_yookassa();
+	test_yookassa_answers();
 	test_kinds();
 	test_common();
 	shim_reset();

@@ -5,6 +5,7 @@
  */
 PAY_ADAPTER(sandbox)
 PAY_ADAPTER(stripe)
+PAY_ADAPTER(yookassa)
 PAY_ADAPTER(apikey)
 PAY_ADAPTER(basic)
 PAY_ADAPTER(oauth)

@@ -16,6 +16,7 @@ SQL_SEEDS = \
 	psp/seed_currency_units.sql \
 	psp/seed_decline_rules.sql \
 	payment/seed_retry.sql \
+	payment/seed_reattempt.sql \
 	ledger/seed_posting_rules.sql \
 	job/seed.sql \
 	settlement/seed_formats.sql \
@@ -26,7 +27,10 @@ SQL_SEEDS = \
 SQL_TABLES = \
 	core/tables.sql \
 	psp/tables.sql \
+	psp/tables_adapter.sql \
 	payment/tables.sql \
+	payment/tables_reattempt.sql \
+	payment/tables_dispute.sql \
 	inbound/tables.sql \
 	ledger/tables.sql \
 	ledger/tables_hold.sql \
@@ -47,6 +51,7 @@ SQL_TABLES = \
 	inbound/views_feed.sql \
 	job/views.sql \
 	payment/views.sql \
+	payment/views_psp.sql \
 	core/tables_grants.sql \
 	retention/first_partitions.sql
 
@@ -88,6 +93,7 @@ SQL_CODE = \
 	core/cluster.sql \
 	core/merchant.sql \
 	payment/create_psp.sql \
+	payment/adapter.sql \
 	payment/health.sql \
 	payment/verbs.sql \
 	payment/dead_letter.sql \

@@ -5,6 +5,7 @@
 #include "payments.h"
 
 #include "core/arming_file.h"
+#include "core/confined.h"
 #include "core/guard.h"
 #include "core/guc.h"
 #include "core/wake.h"
@@ -27,6 +28,7 @@ _PG_init(void)
 	pay_wake_init();
 	pay_arming_file_init();
 	pay_guard_lift_init();
+	pay_confined_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	pay_guard_init();

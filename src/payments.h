@@ -30,6 +30,7 @@
 #define PAY_SCHEMA "payments"
 #define PAY_OWNER_ROLE "payments_owner"
 #define PAY_WORKER_ROLE "payments_worker"
+#define PAY_ADAPTER_ROLE "payments_adapter"
 /* As registered with the server: no role can start a process of this type by SQL. */
 #define PAY_WORKER_TYPE "payments worker"
 

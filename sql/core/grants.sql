@@ -50,7 +50,8 @@ $$;
 
 -- Rules and schedules are an administrator's to add to; the transition table is not.
 GRANT INSERT, UPDATE, DELETE ON payments.decline_rule, payments.retry_schedule, payments.amount_limit, payments.posting_rule, payments.account_template,
-	payments.currency, payments.psp_currency, payments.job, payments.settlement_format, payments.match_rule, payments.discrepancy_kind TO payments_admin;
+	payments.currency, payments.psp_currency, payments.job, payments.settlement_format, payments.match_rule, payments.discrepancy_kind,
+	payments.reattempt_limit, payments.reattempt_code TO payments_admin;
 
 -- Where somebody writes without a function of ours, a trigger stands in for it.
 DO $$
@@ -75,7 +76,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION
 	payments.create_payment(text, bigint, text, text, text, text, text, text, text, text, text, jsonb, boolean),
-	payments.capture_payment(uuid, text, bigint),
+	payments.capture_payment(uuid, text, bigint, boolean),
 	payments.cancel_payment(uuid, text, text),
 	payments.refund_payment(uuid, text, bigint, text),
 	payments.receive_webhook(text, jsonb, bytea),
@@ -165,6 +166,7 @@ TO payments_app, payments_operator, payments_admin, payments_auditor;
 GRANT EXECUTE ON FUNCTION payments.redrive(uuid, boolean, text), payments.discard(uuid, text), payments.discard_feed_entry(text, text, text, text),
 	payments.decide_operation(uuid, text, text, text),
 	payments.resolve_exception(uuid, text) TO payments_operator;
+GRANT EXECUTE ON FUNCTION payments.pause_psp(text, text, timestamptz) TO payments_operator, payments_admin;
 GRANT EXECUTE ON FUNCTION payments.refetch(text, text, timestamptz), payments.enable_feed(text, text, boolean) TO payments_operator, payments_admin;
 
 GRANT EXECUTE ON FUNCTION
@@ -178,6 +180,10 @@ GRANT EXECUTE ON FUNCTION
 	payments.make_partitions(interval, timestamptz),
 	payments.retire_partitions(text, interval, boolean, boolean),
 	payments.create_merchant(text, name, text),
+	payments.create_adapter(text, regprocedure, regprocedure, regprocedure, regprocedure, text[], jsonb, jsonb, text, interval,
+		jsonb, text, text[], interval, jsonb),
+	payments.drop_adapter(text),
+	payments.test_adapter(text, jsonb),
 	payments.create_psp(text, text, text, text, jsonb, boolean),
 	payments.accept_psp_account(text, boolean),
 	payments.resume_psp(text),

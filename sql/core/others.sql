@@ -96,7 +96,7 @@ CREATE FUNCTION payments._is_our_role(_name name) RETURNS boolean
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT _name = ANY (
 		ARRAY['payments_owner', 'payments_app', 'payments_operator', 'payments_admin', 'payments_auditor',
-			'payments_worker']::name[])
+			'payments_worker', 'payments_adapter']::name[])
 $$;
 COMMENT ON FUNCTION payments._is_our_role(name) IS 'Internal: is it one of the roles that the extension makes?';
 

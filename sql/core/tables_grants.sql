@@ -71,7 +71,7 @@ $grants$;
 REVOKE ALL ON payments.installation_salt FROM payments_operator, payments_admin, payments_auditor;
 
 -- Tables that applications read are marked in core/table.c.
-GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_balance TO payments_app;
+GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_balance, payments.dispute TO payments_app;
 
 -- Nobody may refer to a table by a foreign key: whoever may keeps it locked as long as he likes, and where the types
 -- differ a cast of his runs as payments_owner.  A superuser gives it of the keys of payments and operations to a role
@@ -81,7 +81,7 @@ GRANT SELECT ON payments.worker_status, payments.seal_head, payments.closed_bala
 GRANT INSERT, UPDATE, DELETE ON payments.vat_rule TO payments_admin;
 
 -- How many calls a PSP gets, and how long one may take; the rest of its row is create_psp()'s.
-GRANT UPDATE (inflight_max, timeout) ON payments.psp TO payments_admin;
+GRANT UPDATE (inflight_max, calls_per_second, timeout) ON payments.psp TO payments_admin;
 
 -- Files come by COPY into here, to be imported in the same transaction.
 GRANT INSERT (line) ON payments.settlement_staging TO payments_operator, payments_admin;

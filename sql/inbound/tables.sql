@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS payments.psp_event (
 	payment_id uuid,
 	psp_payment_id text,
 	effect text CONSTRAINT psp_event_effect_known CHECK (effect IN
-		('authorize', 'capture', 'void', 'refund', 'refund_failed', 'dispute', 'dispute_won', 'dispute_lost')),
+		('authorize', 'capture', 'void', 'refund', 'refund_failed', 'dispute', 'dispute_won', 'dispute_lost', 'expire')),
 	object_id text,
 	amount bigint,
 	currency text,

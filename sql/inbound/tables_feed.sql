@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS payments.psp_feed (
 
 COMMENT ON TABLE payments.psp_feed IS 'how far the worker has read each list that a PSP offers: docs/feeds.md';
 COMMENT ON COLUMN payments.psp_feed.psp IS 'psp.psp; no foreign key, but goes with the PSP unless entries of it wait: see check()';
-COMMENT ON COLUMN payments.psp_feed.feed IS 'settlement: movements of the balance at the PSP, for import_settlement(); events: what webhooks tell';
+COMMENT ON COLUMN payments.psp_feed.feed IS 'settlement: movements of the balance at the PSP, for import_settlement(); all others hold what webhooks tell, or would: events, or objects as they are now';
 COMMENT ON COLUMN payments.psp_feed.enabled IS 'see enable_feed()';
 COMMENT ON COLUMN payments.psp_feed.watermark IS 'everything that the PSP created before this moment was read; whole seconds';
 COMMENT ON COLUMN payments.psp_feed.window_from IS 'window in progress: from here, before the watermark by the overlap; null: none';

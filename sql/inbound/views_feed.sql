@@ -35,7 +35,7 @@ CROSS JOIN LATERAL (
 	FROM payments.feed_entry r WHERE r.psp = f.psp AND r.feed = f.feed AND r.discarded_at IS NULL) e;
 COMMENT ON VIEW payments.feed_status IS 'is everything read that the PSPs'' lists hold, and what is in the way';
 COMMENT ON COLUMN payments.feed_status.psp IS 'the PSP';
-COMMENT ON COLUMN payments.feed_status.feed IS 'settlement or events';
+COMMENT ON COLUMN payments.feed_status.feed IS 'psp_feed.feed';
 COMMENT ON COLUMN payments.feed_status.enabled IS 'see enable_feed()';
 COMMENT ON COLUMN payments.feed_status.watermark IS 'everything that the PSP created before this moment was read';
 COMMENT ON COLUMN payments.feed_status.lag IS 'since then; some interval more than a minute is normal';

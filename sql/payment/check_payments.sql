@@ -19,7 +19,8 @@ BEGIN
 	FROM payments.payment p
 	LEFT JOIN (
 		SELECT m.payment_id, sum(m.amount) FILTER (WHERE m.kind = 'capture') AS captured,
-			max(m.amount) FILTER (WHERE m.kind IN ('authorize', 'capture')) AS authorized,
+			greatest(max(m.amount) FILTER (WHERE m.kind = 'authorize'),
+				sum(m.amount) FILTER (WHERE m.kind = 'capture')) AS authorized,
 			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund'), 0)
 				- coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund_failed'), 0) AS refunded,
 			coalesce(sum(m.amount) FILTER (WHERE m.kind = 'dispute'), 0)
@@ -41,7 +42,7 @@ BEGIN
 		-- A capture that was heard of may still wait to learn its fee.
 		SELECT o.payment_id,
 			sum(o.amount) FILTER (WHERE o.kind = 'capture' AND NOT EXISTS (
-				SELECT FROM payments.movement m WHERE m.payment_id = o.payment_id AND m.kind = 'capture'
+				SELECT FROM payments.movement m WHERE m.operation_id = o.operation_id AND m.kind = 'capture'
 			)) AS capture_pending,
 			sum(o.amount) FILTER (WHERE o.kind = 'refund') AS refund_pending
 		FROM payments.operation o
@@ -58,6 +59,26 @@ BEGIN
 	OR p.authorized > p.amount
 	OR p.captured::numeric < p.refunded::numeric + p.disputed;
 	RETURN QUERY SELECT * FROM payments._violation('refunded + disputed <= captured <= authorized', n, s);
+
+	-- What was not captured is given up as a whole, and by somebody's word.
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	WHERE p.released NOT IN (0, p.authorized - p.captured)
+	OR p.released > 0
+		AND NOT EXISTS (
+			SELECT FROM payments.movement m
+			WHERE m.payment_id = p.payment_id AND m.kind IN ('release', 'expire', 'void')
+		)
+	OR p.released = 0
+		AND p.captured > 0
+		AND p.capture_pending = 0
+		AND p.authorized > p.captured
+		AND EXISTS (
+			SELECT FROM payments.movement m
+			WHERE m.payment_id = p.payment_id AND m.kind IN ('release', 'expire')
+		);
+	RETURN QUERY
+	SELECT * FROM payments._violation('what is authorized is captured, released, or can be captured', n, s);
 
 	SELECT count(*), min(x.payment_id::text) INTO n, s
 	FROM (
@@ -89,7 +110,8 @@ BEGIN
 	LEFT JOIN (
 		SELECT m.payment_id, bool_or(m.kind IN ('capture', 'late_capture')) AS captured,
 			bool_or(m.kind IN ('authorize', 'capture', 'late_capture')) AS authorized,
-			bool_or(m.kind = 'void') AS voided
+			bool_or(m.kind = 'void') AS voided,
+			bool_or(m.kind = 'expire') AS expired
 		FROM payments.movement m
 		GROUP BY m.payment_id
 	) a ON a.payment_id = o.payment_id
@@ -123,6 +145,7 @@ BEGIN
 				WHEN o.kind = 'authorize' THEN a.authorized
 				WHEN o.kind = 'void' THEN a.voided OR p.status IN ('cancelled', 'failed', 'expired')
 				WHEN o.kind = 'refund' THEN r.object_id IS NOT NULL AND f.object_id IS NULL
+				WHEN o.kind = 'expire' THEN a.expired
 				ELSE true
 			END, false)
 		WHEN o.status IN ('failed', 'cancelled')
@@ -207,6 +230,32 @@ BEGIN
 	RETURN QUERY
 	SELECT *
 	FROM payments._violation('what is given back of a payment without money is taken from suspense', n, s);
+
+	-- What was told of its end before its beginning waits for that.
+	SELECT count(*), min(x.object_id) INTO n, s
+	FROM (
+		SELECT m.object_id
+		FROM payments.movement m
+		LEFT JOIN payments.dispute_stage d
+			ON d.psp = m.psp AND d.object_id = m.object_id AND d.payment_id = m.payment_id
+		WHERE m.kind = 'dispute' AND d.object_id IS NULL
+		UNION ALL
+		SELECT d.object_id
+		FROM payments.dispute_stage d
+		WHERE d.stage IN ('open', 'won', 'lost')
+		AND NOT EXISTS (
+			SELECT FROM payments.movement m
+			WHERE m.psp = d.psp
+			AND m.object_id = d.object_id
+			AND m.payment_id = d.payment_id
+			AND CASE d.stage
+				WHEN 'open' THEN m.kind IN ('dispute', 'dispute_undone')
+				WHEN 'won' THEN m.kind IN ('dispute_won', 'dispute_undone')
+				ELSE m.kind = 'dispute_lost'
+			END
+		)
+	) x;
+	RETURN QUERY SELECT * FROM payments._violation('a dispute has moved what its stages say', n, s);
 
 	SELECT count(*), min(h.payment_id::text) INTO n, s
 	FROM (

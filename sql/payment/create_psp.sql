@@ -26,35 +26,8 @@ BEGIN
 	UPDATE payments.psp AS p
 	SET account_id = NULL, account_mode = NULL
 	WHERE p.psp = accept_psp_account.psp;
-	PERFORM payments.resume_psp(accept_psp_account.psp);
+	PERFORM payments._call_psp_again(accept_psp_account.psp);
 END
 $$;
 COMMENT ON FUNCTION payments.accept_psp_account(text, boolean) IS
 'The secret of a PSP is of another account, or of another mode, than before, and that is meant: the worker keeps whose it is now, and calls the PSP again. force: although something that the former account may have performed is still open; it is then asked for in the new one. Raises PY401, PY409.';
-
-CREATE FUNCTION payments.resume_psp(psp text) RETURNS void
-	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	PERFORM payments._refuse_card_numbers('psp', resume_psp.psp);
-	PERFORM payments._commit_durably();
-	PERFORM payments._require_setup();
-	UPDATE payments.psp AS p SET halted_at = NULL, halted_reason = NULL WHERE p.psp = resume_psp.psp;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'PY401',
-			MESSAGE = format('PSP "%s" does not exist', resume_psp.psp),
-			HINT = 'SELECT psp FROM payments.psp lists them.';
-	END IF;
-	UPDATE payments.psp_feed AS f
-	SET due_at = now(), tries = 0
-	WHERE f.psp = resume_psp.psp AND f.claimed_by IS NULL;
-	UPDATE payments.queue AS q
-	SET due_at = now()
-	WHERE q.psp = resume_psp.psp AND q.claimed_by IS NULL AND q.due_at > now()
-	AND (q.schedule IS NULL OR q.refused > 0);
-	UPDATE payments.psp_health AS a SET resumed = true WHERE a.psp = resume_psp.psp;
-	PERFORM payments._wake_worker();
-END
-$$;
-COMMENT ON FUNCTION payments.resume_psp(text) IS
-'Lets the worker call a PSP again that was halted because it refused our credentials. One that was halted because the account is another one is halted again, see accept_psp_account().';

@@ -11,7 +11,7 @@ CREATE TABLE payments.retry_schedule (
 	PRIMARY KEY (schedule, psp, try, builtin)
 );
 COMMENT ON TABLE payments.retry_schedule IS 'when the next try comes; your rows (builtin = false) for a schedule and PSP replace the shipped ones as a whole; past the last try the operation is dead-lettered, or failed after a soft decline';
-COMMENT ON COLUMN payments.retry_schedule.schedule IS 'not_sent, unknown, pending, requires_action, soft_decline, or one that a decline_rule names';
+COMMENT ON COLUMN payments.retry_schedule.schedule IS 'not_sent, unknown, pending, requires_action, authorization, soft_decline, or one that a decline_rule names';
 COMMENT ON COLUMN payments.retry_schedule.psp IS 'PSP name, or * for all';
 COMMENT ON COLUMN payments.retry_schedule.try IS 'from 1: the delay before this retry';
 COMMENT ON COLUMN payments.retry_schedule.delay IS 'how long to wait';
@@ -90,6 +90,16 @@ VALUES
 	('requires_action', 8, '1 day', false, true),
 	('requires_action', 9, '1 day', false, true),
 	('requires_action', 10, '1 day', false, true),
+	-- An authorization whose time is over, and the PSP holds it still.
+	('authorization', 1, '1 h', false, true),
+	('authorization', 2, '6 h', false, true),
+	('authorization', 3, '1 day', false, true),
+	('authorization', 4, '1 day', false, true),
+	('authorization', 5, '1 day', false, true),
+	('authorization', 6, '1 day', false, true),
+	('authorization', 7, '1 day', false, true),
+	('authorization', 8, '1 day', false, true),
+	('authorization', 9, '1 day', false, true),
 	-- Soft declines, off-session: at most four more in 21 days.
 	('soft_decline', 1, '24 h', false, true),
 	('soft_decline', 2, '72 h', false, true),

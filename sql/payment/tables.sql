@@ -42,14 +42,16 @@ CREATE TABLE IF NOT EXISTS payments.payment (
 	refund_pending bigint NOT NULL DEFAULT 0,
 	refunded bigint NOT NULL DEFAULT 0,
 	disputed bigint NOT NULL DEFAULT 0,
+	released bigint NOT NULL DEFAULT 0,
+	capture_before timestamptz,
 	psp_payment_id text,
 	next_action_url text,
 	failure_code text,
 	failure_message text,
 	-- Written so that each names every column once: the rest follows from "not negative".
-	CONSTRAINT payment_amounts_not_negative CHECK (least(authorized, capture_pending, captured, refund_pending, refunded, disputed) >= 0),
+	CONSTRAINT payment_amounts_not_negative CHECK (least(authorized, capture_pending, captured, refund_pending, refunded, disputed, released) >= 0),
 	CONSTRAINT payment_authorized_within_amount CHECK (authorized <= amount),
-	CONSTRAINT payment_captured_within_authorized CHECK (capture_pending <= authorized - captured),
+	CONSTRAINT payment_captured_within_authorized CHECK (capture_pending <= authorized - captured - released),
 	CONSTRAINT payment_refunded_within_captured CHECK (refund_pending <= captured - refunded - disputed)
 ) WITH (fillfactor = 80);
 
@@ -57,6 +59,8 @@ CREATE TABLE IF NOT EXISTS payments.payment (
 CREATE UNIQUE INDEX IF NOT EXISTS payment_psp_payment_id ON payments.payment (psp, psp_payment_id) WHERE psp_payment_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS payment_order_ref ON payments.payment (order_ref) WHERE order_ref IS NOT NULL;
 -- Lists of a customer, newest first: payment_id is in order of time.
+-- Authorizations that run out.
+CREATE INDEX IF NOT EXISTS payment_capture_before ON payments.payment (capture_before) WHERE capture_before IS NOT NULL;
 CREATE INDEX IF NOT EXISTS payment_customer ON payments.payment (customer, payment_id) WHERE customer IS NOT NULL;
 
 COMMENT ON TABLE payments.payment IS 'one row a payment: what was asked for, which never changes (guard_facts), and how it stands now, a projection of payment_status and movement that is written only under this row''s lock.  Inserted by create_payment()';
@@ -85,6 +89,8 @@ COMMENT ON COLUMN payments.payment.captured IS 'minor units captured: sum of mov
 COMMENT ON COLUMN payments.payment.refund_pending IS 'minor units of refunds asked for and not yet answered; nobody else can refund them';
 COMMENT ON COLUMN payments.payment.refunded IS 'minor units refunded: movements of kind refund less refund_failed, as far as there is room in captured less refund_pending';
 COMMENT ON COLUMN payments.payment.disputed IS 'minor units taken back by disputes: movements of kind dispute less dispute_won, as far as refunds leave room';
+COMMENT ON COLUMN payments.payment.released IS 'minor units of what was authorized that were given up after a capture of less: by the last capture, by cancel_payment(), or by the PSP';
+COMMENT ON COLUMN payments.payment.capture_before IS 'when the PSP gives up what is not captured, by its own word, or by what its adapter knows; from then on the PSP is asked, and what it says counts; null: nobody knows, or nothing is left to capture';
 COMMENT ON COLUMN payments.payment.psp_payment_id IS 'the PSP''s id of the payment; null until the PSP has answered, and again after a soft decline';
 COMMENT ON COLUMN payments.payment.next_action_url IS 'where the payer must go while the status is requires_action';
 COMMENT ON COLUMN payments.payment.failure_code IS 'the PSP''s code of the last decline; or return_url_missing: the payer must confirm, and the PSP has no page for it; null after success';
@@ -109,7 +115,8 @@ CREATE TABLE IF NOT EXISTS payments.operation (
 	failure_code text,
 	failure_message text,
 	completed_at timestamptz,
-	source text
+	source text,
+	final boolean NOT NULL DEFAULT true
 ) WITH (fillfactor = 80);
 
 CREATE INDEX IF NOT EXISTS operation_payment ON payments.operation (payment_id);
@@ -118,7 +125,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS operation_psp_ref ON payments.operation (psp_r
 COMMENT ON TABLE payments.operation IS 'one command to a PSP on behalf of a payment.  Inserted by create_payment(), capture_payment(), cancel_payment() and refund_payment(); then moved on by the worker and by webhooks, under the payment''s lock.  No row is deleted';
 COMMENT ON COLUMN payments.operation.operation_id IS 'UUIDv7 with the shard bucket of its payment';
 COMMENT ON COLUMN payments.operation.payment_id IS 'payment.payment_id';
-COMMENT ON COLUMN payments.operation.kind IS 'charge, authorize, capture, void, refund or payout; charge and authorize decide the payment''s status';
+COMMENT ON COLUMN payments.operation.kind IS 'charge, authorize, capture, void, refund or payout; expire: asks the PSP whether it has given up an authorization whose time is over. charge and authorize decide the payment''s status';
 COMMENT ON COLUMN payments.operation.amount IS 'minor units; of a void, the payment''s amount';
 COMMENT ON COLUMN payments.operation.currency IS 'ISO 4217 code, the payment''s';
 COMMENT ON COLUMN payments.operation.reason IS 'as given by the caller; sent on where the PSP knows it';
@@ -135,6 +142,7 @@ COMMENT ON COLUMN payments.operation.failure_code IS 'the PSP''s code of the las
 COMMENT ON COLUMN payments.operation.failure_message IS 'the PSP''s words to it, for people';
 COMMENT ON COLUMN payments.operation.completed_at IS 'when it succeeded, failed or was cancelled; null: open';
 COMMENT ON COLUMN payments.operation.source IS 'who said how it ended: client, answer, inquiry, webhook, settlement or person; null: open';
+COMMENT ON COLUMN payments.operation.final IS 'of a capture: what it leaves is released; false: it stays authorized, for further ones';
 
 CREATE TABLE IF NOT EXISTS payments.payment_status (
 	payment_id uuid NOT NULL,
@@ -350,7 +358,7 @@ CREATE INDEX IF NOT EXISTS movement_recorded_at ON payments.movement USING brin 
 COMMENT ON TABLE payments.movement IS 'money that moved at a PSP, append-only.  One row for each object and kind, from whichever side and however often it is heard of; amounts of a payment are sums of these.  Written under the payment''s lock by answers, inquiries and webhooks, with their postings';
 COMMENT ON COLUMN payments.movement.psp IS 'psp.psp';
 COMMENT ON COLUMN payments.movement.object_id IS 'the PSP''s id of what moved it, or of what it says: payment, refund, fee or dispute';
-COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, or late_capture: money that came when nobody waited for it, kept in suspense.  refund_to_suspense, dispute_lost_to_suspense: the payment has come to nothing, and what the merchant had borne of it is taken from suspense.  Moving nothing: authorize, void; refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
+COMMENT ON COLUMN payments.movement.kind IS 'capture, refund, refund_failed, fee, dispute, dispute_won, dispute_lost, or late_capture: money that came when nobody waited for it, kept in suspense.  refund_to_suspense, dispute_lost_to_suspense: the payment has come to nothing, and what the merchant had borne of it is taken from suspense.  Moving nothing: authorize, void, expire, release (what was not captured was given up); refund_undone and dispute_undone: heard to have failed or to be won before it was heard of at all';
 COMMENT ON COLUMN payments.movement.payment_id IS 'payment.payment_id';
 COMMENT ON COLUMN payments.movement.operation_id IS 'operation that asked for it; null: none of ours';
 COMMENT ON COLUMN payments.movement.amount IS 'minor units, above zero; kind says the direction';

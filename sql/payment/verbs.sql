@@ -14,13 +14,13 @@ COMMENT ON FUNCTION payments.create_payment(text, bigint, text, text, text, text
 'Accepts a payment in the caller''s transaction; the PSP is called after its commit. amount: whole minor units. idempotency_key: names the intent, 1 to 255 characters; the same call again gives the same payment with replayed = true and the status that it has now, another call with the key raises PY102. capture: automatic, or manual to hold the amount until capture_payment(). off_session: no customer is waiting, so soft declines are retried by schedule. customer: your own name of one, kept here; or the PSP''s id of it, which a saved payment method needs. order_ref: your own number, which the PSP is told; metadata is kept here. Raises PY101 PY102 (key), PY014 (amount), PY013 (currency), PY010 (merchant), PY401 (PSP), PY009 (card number in a text).';
 
 CREATE FUNCTION payments.capture_payment(
-	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, OUT operation_id uuid, OUT status text,
-	OUT replayed boolean
+	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, final boolean DEFAULT true,
+	OUT operation_id uuid, OUT status text, OUT replayed boolean
 ) RETURNS record
 	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_capture_payment';
-COMMENT ON FUNCTION payments.capture_payment(uuid, text, bigint) IS
-'Takes an authorized amount, or a part of it (minor units); the rest is released. Raises PY006 (wrong status), PY007 (more than authorized), PY008 (a capture or cancel is in progress), PY005, PY101, PY102.';
+COMMENT ON FUNCTION payments.capture_payment(uuid, text, bigint, boolean) IS
+'Takes an authorized amount, or a part of it (minor units). final: the rest is released; false, where the PSP can: it stays authorized for further captures, until the last of them, cancel_payment() or the PSP ends it. Raises PY006 (nothing is authorized), PY007 (more than authorized), PY008 (a capture or cancel is in progress), PY407 (the PSP captures once only), PY005, PY101, PY102.';
 
 CREATE FUNCTION payments.cancel_payment(
 	payment_id uuid, idempotency_key text, reason text DEFAULT NULL, OUT operation_id uuid, OUT status text,
@@ -29,7 +29,7 @@ CREATE FUNCTION payments.cancel_payment(
 	LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'pay_cancel_payment';
 COMMENT ON FUNCTION payments.cancel_payment(uuid, text, text) IS
-'Cancels a payment that was not captured: at once while nothing is at the PSP, else by a void there. Raises PY006 (captured or over), PY008 (a call is in flight), PY005, PY101, PY102.';
+'Cancels a payment that was not captured: at once while nothing is at the PSP, else by a void there. Of one that was captured in part with final => false it releases the rest. Raises PY006 (captured or over), PY008 (a call is in flight), PY005, PY101, PY102.';
 
 CREATE FUNCTION payments.refund_payment(
 	payment_id uuid, idempotency_key text, amount bigint DEFAULT NULL, reason text DEFAULT NULL,
@@ -46,7 +46,8 @@ CREATE FUNCTION payments.get_payment(
 	OUT disputed bigint, OUT merchant text, OUT psp text, OUT psp_payment_id text, OUT payment_method text,
 	OUT capture text, OUT order_ref text, OUT customer text, OUT description text, OUT metadata jsonb,
 	OUT next_action_url text, OUT failure_code text, OUT failure_message text, OUT pending_operation text,
-	OUT created_at timestamptz, OUT updated_at timestamptz
+	OUT created_at timestamptz, OUT updated_at timestamptz, OUT capturable bigint,
+	OUT capture_before timestamptz
 ) RETURNS record
 	LANGUAGE payments STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -61,14 +62,20 @@ BEGIN
 			WHERE o.payment_id = p.payment_id AND o.status NOT IN ('succeeded', 'failed', 'cancelled')
 			ORDER BY o.created_at DESC LIMIT 1
 		),
-		p.created_at, p.updated_at
+		p.created_at, p.updated_at,
+		CASE
+			WHEN p.captured > 0 OR p.status = 'authorized'
+				THEN p.authorized - p.captured - p.capture_pending - p.released
+			ELSE 0
+		END,
+		p.capture_before
 	INTO get_payment.status, get_payment.amount, get_payment.currency, get_payment.amount_text,
 		get_payment.authorized, get_payment.captured, get_payment.refunded, get_payment.refund_pending,
 		get_payment.disputed, get_payment.merchant, get_payment.psp, get_payment.psp_payment_id,
 		get_payment.payment_method, get_payment.capture, get_payment.order_ref, get_payment.customer,
 		get_payment.description, get_payment.metadata, get_payment.next_action_url, get_payment.failure_code,
 		get_payment.failure_message, get_payment.pending_operation, get_payment.created_at,
-		get_payment.updated_at
+		get_payment.updated_at, get_payment.capturable, get_payment.capture_before
 	FROM payments.payment p
 	WHERE p.payment_id = get_payment.payment_id;
 	IF NOT FOUND THEN
@@ -82,7 +89,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION payments.get_payment(uuid) IS
-'One payment as it stands; amounts in minor units, amount_text for people. pending_operation says what is still under way. Raises PY005.';
+'One payment as it stands; amounts in minor units, amount_text for people. pending_operation says what is still under way; capturable, what capture_payment() can still take, and capture_before until when, if that is known. Raises PY005.';
 
 CREATE FUNCTION payments.payment_history(payment_id uuid)
 	RETURNS TABLE (

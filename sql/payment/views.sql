@@ -19,6 +19,8 @@ SELECT o.payment_id, o.operation_id, p.status, o.kind || ' ' || o.status AS oper
 				CASE WHEN NOT pg_is_in_recovery() THEN w.trouble END,
 				CASE WHEN s.adapter <> 'sandbox' THEN 'not armed: ' || u.reason END,
 				CASE WHEN s.halted_at IS NOT NULL THEN 'PSP halted: ' || coalesce(s.halted_reason, 'see payments.psp') END,
+				CASE WHEN s.paused_at IS NOT NULL AND coalesce(s.paused_until > now(), true) AND q.action = 'send'
+					THEN format('PSP paused by %s: %s', s.paused_by, s.paused_reason) END,
 				'the worker cannot call the PSP: ' || h.problem,
 				CASE WHEN h.silent_until IS NOT NULL THEN 'the PSP does not answer, and gets one call at a time' END,
 				'the PSP wants no call before ' || to_char(CASE WHEN h.paused_until > now() THEN h.paused_until END, 'YYYY-MM-DD HH24:MI:SS')), ''),
@@ -49,7 +51,7 @@ WHERE o.operation_id IN (
 	LEFT JOIN payments.psp y ON y.psp = x.psp
 	LEFT JOIN payments.psp_health z ON z.psp = x.psp
 	WHERE x.enqueued_at < now() - interval '1 minute' OR x.try > 0 OR x.attempt > 0 AND x.claimed_by IS NULL
-		OR y.halted_at IS NOT NULL OR z.problem IS NOT NULL
+		OR y.halted_at IS NOT NULL OR z.problem IS NOT NULL OR y.paused_at IS NOT NULL AND coalesce(y.paused_until > now(), true)
 		OR y.adapter <> 'sandbox' AND EXISTS (SELECT FROM u WHERE u.reason IS NOT NULL)
 	UNION
 	SELECT x.operation_id FROM payments.dead_letter x WHERE x.decision IS NULL);
@@ -87,7 +89,9 @@ SELECT payments._worker_pid() IS NOT NULL AND i.worker_enabled AS running,
 		CASE WHEN payments._worker_pid() IS NOT NULL AND i.worker_enabled AND NOT pg_is_in_recovery()
 			THEN payments._seal_overdue() || ': end what has been open for long in pg_stat_activity and pg_prepared_xacts, and see the server log' END,
 		payments._sealing_off(),
-		CASE WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_health' END), ''),
+		CASE WHEN s.slowed > 0 THEN 'a PSP does not answer, or wants fewer calls: see payments.psp_status' END,
+		(SELECT string_agg(format('PSP "%s" is paused by %s: %s', h.psp, h.paused_by, h.paused_reason), '; ' ORDER BY h.psp)
+		 FROM payments.psp h WHERE h.paused_at IS NOT NULL AND coalesce(h.paused_until > now(), true))), ''),
 		-- Nothing is in the way, and yet no round is made.
 		CASE WHEN q.oldest_due < now() - interval '1 minute'
 			THEN format('the worker runs, but does not claim what is due since %s: see the server log, or terminate process %s', to_char(q.oldest_due, 'YYYY-MM-DD HH24:MI:SS'), payments._worker_pid()) END) AS hint,
@@ -117,7 +121,7 @@ COMMENT ON COLUMN payments.worker_status.in_flight IS 'of these, at a PSP now';
 COMMENT ON COLUMN payments.worker_status.dead_letters IS 'waiting for a person: redrive() or discard()';
 COMMENT ON COLUMN payments.worker_status.oldest_due IS 'when the first unclaimed one is or was due';
 COMMENT ON COLUMN payments.worker_status.unguarded IS 'why whoever owns the tables may take the guards away here, and what to do; null: where the library is preloaded and payments.guard_ddl is on';
-COMMENT ON COLUMN payments.worker_status.slowed IS 'PSPs that do not answer, or want fewer calls: psp_health says how many each gets';
+COMMENT ON COLUMN payments.worker_status.slowed IS 'PSPs that do not answer, or want fewer calls: psp_status says how many each gets';
 
 CREATE OR REPLACE VIEW payments.partition_status WITH (security_invoker = true) AS
 SELECT s.table_name, s.partition, s.from_time, s.to_time, s.rows_estimate, s.bytes, s.hint FROM payments._partition_status() s;

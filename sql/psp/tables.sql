@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS payments.psp (
 	secret text CONSTRAINT psp_secret_is_a_name CHECK (secret ~ '^[A-Za-z][A-Za-z0-9_.-]{0,62}$'),
 	config jsonb NOT NULL DEFAULT '{}' CONSTRAINT psp_config_is_an_object CHECK (jsonb_typeof(config) = 'object'),
 	inflight_max int NOT NULL DEFAULT 2000 CONSTRAINT psp_inflight_positive CHECK (inflight_max > 0),
+	calls_per_second numeric CONSTRAINT psp_calls_range CHECK (calls_per_second BETWEEN 0.01 AND 1000000),
 	timeout interval NOT NULL DEFAULT '30 s' CONSTRAINT psp_timeout_range CHECK (timeout BETWEEN interval '100 ms' AND interval '10 min'),
 	halted_at timestamptz,
 	halted_reason text,
@@ -27,6 +28,7 @@ COMMENT ON COLUMN payments.psp.base_url IS 'where requests go, without a path; n
 COMMENT ON COLUMN payments.psp.secret IS 'name of the entry in payments.secrets_file that authorizes our calls, never the secret; NAME.webhook is the entry that verifies webhooks';
 COMMENT ON COLUMN payments.psp.config IS 'for the adapter';
 COMMENT ON COLUMN payments.psp.inflight_max IS 'calls at a time that one worker makes to this PSP';
+COMMENT ON COLUMN payments.psp.calls_per_second IS 'no more calls begin in a second, as agreed with the PSP; null: as many as it takes, which the worker finds out';
 COMMENT ON COLUMN payments.psp.timeout IS 'for one call, connecting included; then its outcome is unknown';
 COMMENT ON COLUMN payments.psp.halted_at IS 'no calls since: the PSP refused our credentials or our configuration; null: not halted';
 COMMENT ON COLUMN payments.psp.halted_reason IS 'for people: that the PSP refused our credentials, with HTTP status, code and its own sentence, in which keys are masked; or account_changed with what changed';
@@ -42,6 +44,26 @@ COMMENT ON COLUMN payments.psp.account_mode IS 'live or test, of a PSP that has 
 CREATE OR REPLACE TRIGGER forget_routes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON payments.psp
 	FOR EACH STATEMENT EXECUTE FUNCTION payments.forget_routes();
 ALTER TABLE payments.psp ENABLE ALWAYS TRIGGER forget_routes;
+
+CREATE TABLE IF NOT EXISTS payments.psp_pause (
+	psp text NOT NULL,
+	seq int NOT NULL,
+	action text NOT NULL CONSTRAINT psp_pause_action_known CHECK (action IN ('paused', 'resumed')),
+	paused_until timestamptz,
+	reason text,
+	actor text NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	PRIMARY KEY (psp, seq)
+);
+
+COMMENT ON TABLE payments.psp_pause IS 'who has paused a PSP, and who has ended that, append-only.  Written by pause_psp() and resume_psp(), with psp.paused_at';
+COMMENT ON COLUMN payments.psp_pause.psp IS 'psp.psp';
+COMMENT ON COLUMN payments.psp_pause.seq IS 'from 1, in order';
+COMMENT ON COLUMN payments.psp_pause.action IS 'paused or resumed; a pause may also end at its time, or by the next';
+COMMENT ON COLUMN payments.psp_pause.paused_until IS 'it ends by itself then; null: with resume_psp()';
+COMMENT ON COLUMN payments.psp_pause.reason IS 'why, as given to pause_psp()';
+COMMENT ON COLUMN payments.psp_pause.actor IS 'database role that did it';
+COMMENT ON COLUMN payments.psp_pause.recorded_at IS 'when';
 
 CREATE OR REPLACE TRIGGER guard_psp BEFORE UPDATE OF adapter, base_url, secret, config OR DELETE ON payments.psp
 	FOR EACH ROW EXECUTE FUNCTION payments.guard_psp();

@@ -10,7 +10,7 @@
 
 #include "utils/hsearch.h"
 
-#define PAY_CACHE_TABLES_MAX 6
+#define PAY_CACHE_TABLES_MAX 8
 
 typedef struct PayCache
 {

@@ -36,6 +36,7 @@ static bool open_window(uint64 row, PayFeedClaim *claim, TimestampTz now);
 static bool lock_claim(const PayFeedClaim *claim, const char *worker, int *tries);
 static const char *read_answer(const PayFeedClaim *claim, PayFeedAnswer *answer, PayFeedPage *page);
 static const char *refusal(const PayFeed *feed, const PayFeedAnswer *answer);
+static const char *next_cursor(const PayFeedPage *page);
 static void move_on(const PayFeedClaim *claim, const PayFeedAnswer *answer, const PayFeedPage *page, int added, TimestampTz now);
 static void fail(const PayFeedClaim *claim, const PayFeedAnswer *answer, const char *error, int tries, TimestampTz now);
 static void halt(const char *psp, TimestampTz now);
@@ -300,7 +301,7 @@ read_answer(const PayFeedClaim *claim, PayFeedAnswer *answer, PayFeedPage *page)
 		return "the answer is not UTF-8";
 	if (!claim->feed->read_page(answer->body, answer->body_bytes, page, &problem))
 		return problem;
-	if (page->more && strcmp(page->ids[page->n - 1], claim->cursor) == 0)
+	if (page->more && strcmp(next_cursor(page), claim->cursor) == 0)
 		return "the list does not go on behind the last entry";
 	return NULL;
 }
@@ -317,6 +318,13 @@ refusal(const PayFeed *feed, const PayFeedAnswer *answer)
 }
 
 /* ---------- cursor and watermark ---------- */
+
+/* Of a page that has entries. */
+static const char *
+next_cursor(const PayFeedPage *page)
+{
+	return page->next ? page->next : page->ids[page->n - 1];
+}
 
 /*
  * Where our clock is ahead of the PSP's, or has jumped, the window's end was
@@ -351,7 +359,7 @@ move_on(const PayFeedClaim *claim, const PayFeedAnswer *answer, const PayFeedPag
 	pay_arg_int64(&args, page->n);
 	pay_arg_int64(&args, added);
 	if (page->more)
-		pay_arg_text(&args, page->ids[page->n - 1]);
+		pay_arg_text(&args, next_cursor(page));
 	pay_arg_time(&args, to);
 	pay_spi_exec(page->more ? &next_page : &end_window, &args);
 }

@@ -168,11 +168,15 @@ may_match_later(const PayPspEvent *event)
 		case PAY_EFFECT_DISPUTED:
 		case PAY_EFFECT_DISPUTE_WON:
 		case PAY_EFFECT_DISPUTE_LOST:
+		case PAY_EFFECT_DISPUTE_STAGE:
+		case PAY_EFFECT_PAID_OUT:
+		case PAY_EFFECT_PAYOUT_FAILED:
 			return true;
 		case PAY_EFFECT_NONE:
 		case PAY_EFFECT_AUTHORIZED:
 		case PAY_EFFECT_CAPTURED:
 		case PAY_EFFECT_VOIDED:
+		case PAY_EFFECT_EXPIRED:
 			break;
 	}
 	return false;

@@ -73,10 +73,10 @@ read_config(const char *psp)
 }
 
 void
-pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount)
+pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount, bool keep_rest)
 {
-	int64		whole = kind == PAY_OP_CAPTURE ? payment->authorized : kind == PAY_OP_REFUND ? payment->captured : amount;
-	PayOperation operation = {.kind = kind, .amount = amount};
+	int64		whole = kind == PAY_OP_CAPTURE ? pay_payment_rest(payment) : kind == PAY_OP_REFUND ? payment->captured : amount;
+	PayOperation operation = {.kind = kind, .amount = amount, .keep_rest = keep_rest};
 	PayCommand	command = {0};
 	const char *refusal;
 
@@ -87,6 +87,8 @@ pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount)
 	if (kind == PAY_OP_VOID && (pay_payment_can(payment, "cancel") || pay_payment_waits_between_steps(payment)))
 		return;
 	refusal = pay_psp_refusal(payment->adapter, kind, amount < whole);
+	if (refusal == NULL && keep_rest && !(payment->adapter->can & PAY_CAN_CAPTURE_MANY))
+		refusal = "it captures an authorization once, and releases the rest";
 	if (refusal == NULL && !pay_queue_command(payment, &operation, &command))
 		refusal = "the amount cannot be written in its units";
 	if (refusal == NULL)

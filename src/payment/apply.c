@@ -43,6 +43,7 @@ static void locate(PayReport *report);
 static bool locate_among(PayPayments *set, PayReport *report);
 static bool is_here(const pg_uuid_t *payment_id);
 static void find_operation(PayContext *c);
+static bool is_of_earlier(const PayContext *c);
 static bool is_present(const PayContext *c);
 static void ask_psp(PayContext *c);
 static bool may_be_asked(const PayOperation *operation);
@@ -223,6 +224,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 		decide(&c);
 	pay_apply_follow(set, c.payment, &before, c.operation && c.operation->kind == PAY_OP_REFUND ? c.operation : NULL,
 					 c.source, pay_apply_code(&c.result));
+	pay_apply_end_question(&c);
 	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
 		ask_soon(&c, c.operation);
 }
@@ -249,7 +251,7 @@ find_operation(PayContext *c)
 		PayOperation *capture = pay_payment_open_operation(c->payment, PAY_OP_CAPTURE);
 		PayOperation *cancel = pay_payment_open_operation(c->payment, PAY_OP_VOID);
 
-		if (c->result.effect == PAY_EFFECT_CAPTURED && capture)
+		if (c->result.effect == PAY_EFFECT_CAPTURED && capture && !is_of_earlier(c))
 			c->operation = capture;
 		if (c->result.effect == PAY_EFFECT_VOIDED && cancel)
 			c->operation = cancel;
@@ -272,6 +274,14 @@ find_operation(PayContext *c)
 			c->operation->refused = report->result.too_many ? c->operation->refused + 1 : 0;
 		}
 	}
+}
+
+/* A capture that is booked, while the money of the open one has not come: it is not the open one's. */
+static bool
+is_of_earlier(const PayContext *c)
+{
+	return c->payment->capture_pending > 0 && c->result.object_id && pay_payment_moved(c->payment, "capture", c->result.object_id) &&
+		!(c->payment->adapter && c->payment->adapter->capture_is_payment);
 }
 
 /*
@@ -556,9 +566,14 @@ disagrees(PayContext *c)
 			return r->amount <= 0 || r->object_id == NULL || is_too_much(c, "dispute");
 		case PAY_EFFECT_REFUND_FAILED:
 		case PAY_EFFECT_DISPUTE_WON:
+		case PAY_EFFECT_DISPUTE_STAGE:
+		case PAY_EFFECT_PAYOUT_FAILED:
 			return r->object_id == NULL;
+		case PAY_EFFECT_PAID_OUT:
+			return r->object_id == NULL || r->amount != c->payment->amount;
 		case PAY_EFFECT_NONE:
 		case PAY_EFFECT_VOIDED:
+		case PAY_EFFECT_EXPIRED:
 			return false;
 	}
 	return false;
@@ -572,13 +587,17 @@ decide(PayContext *c)
 		pay_apply_money(c);
 	else
 		pay_apply_outcome(c);
+	/* A capture was refused because the authorization is gone. */
+	if (c->result.class == PAY_CLASS_DECLINED && c->result.effect == PAY_EFFECT_EXPIRED)
+		pay_apply_expired(c);
 }
 
 static bool
 is_bad_news(const PayContext *c)
 {
 	return c->report->source == PAY_SOURCE_WEBHOOK &&
-		(c->result.class == PAY_CLASS_DECLINED || c->result.class == PAY_CLASS_RETRY_LATER || c->result.effect == PAY_EFFECT_VOIDED);
+		(c->result.class == PAY_CLASS_DECLINED || c->result.class == PAY_CLASS_RETRY_LATER ||
+		 c->result.effect == PAY_EFFECT_VOIDED || c->result.effect == PAY_EFFECT_EXPIRED);
 }
 
 /*
@@ -630,14 +649,19 @@ pay_apply_done(const PayContext *c)
 	switch (o->kind)
 	{
 		case PAY_OP_CHARGE:
-		case PAY_OP_CAPTURE:
 			return d->captured > 0;
+		case PAY_OP_CAPTURE:
+			/* At most one is open; what it reserved is given back when its money is heard of. */
+			return d->captured > 0 && d->capture_pending == 0;
 		case PAY_OP_AUTHORIZE:
 			return pay_payment_has_money(d);
 		case PAY_OP_VOID:
-			return strcmp(d->status, "cancelled") == 0;
+			return strcmp(d->status, "cancelled") == 0 || strcmp(d->status, "expired") == 0 || (d->captured > 0 && pay_payment_rest(d) == 0);
 		case PAY_OP_REFUND:
 			return false;		/* ends with the word that it was made */
+		case PAY_OP_PAYOUT:
+		case PAY_OP_EXPIRE:
+			return false;		/* likewise */
 	}
 	return false;
 }
@@ -657,6 +681,10 @@ pay_apply_answers(const PayOperation *operation, PayEffect effect)
 			return effect == PAY_EFFECT_VOIDED;
 		case PAY_OP_REFUND:
 			return effect == PAY_EFFECT_REFUNDED;
+		case PAY_OP_PAYOUT:
+			return effect == PAY_EFFECT_PAID_OUT;
+		case PAY_OP_EXPIRE:
+			return effect == PAY_EFFECT_EXPIRED;
 	}
 	return false;
 }

@@ -92,5 +92,7 @@ extern void pay_unmatched_keep(const char *psp, const char *event_id, const PayR
  * without waiting; for the worker.
  */
 extern void pay_unmatched_sweep(TimestampTz now, const char *actor);
+/* Asks the PSPs of authorizations whose time is over; a few at a time, without waiting.  Returns how many. */
+extern int	pay_expiry_sweep(TimestampTz now, const char *actor);
 
 #endif							/* PAY_APPLY_H */

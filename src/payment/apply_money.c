@@ -19,8 +19,21 @@
 #include "payment/state.h"
 #include "payment/suspense.h"
 
+#include "utils/timestamp.h"
+
+/* The year 2200: what a PSP says beyond it is no date. */
+#define CAPTURE_BEFORE_MAX_S INT64CONST(7258118400)
+
+static bool is_answered(const PayContext *c);
 static PayMoved *booked(PayContext *c, const char *kind);
 static void authorized(PayContext *c);
+static TimestampTz capture_before(const PayContext *c);
+static bool keeps_rest(const PayContext *c);
+static int64 news_of_capture(PayContext *c, const char **object_id);
+static int64 further_capture(PayContext *c, const char **object_id);
+static bool has_several(const PayPayment *payment);
+static void late_capture(PayContext *c, int64 amount);
+static void booked_otherwise(PayContext *c, const char *kind, int64 amount);
 static bool captured(PayContext *c);
 static void captured_otherwise(PayContext *c, PayOperation *capture);
 static void fee(PayContext *c);
@@ -53,6 +66,9 @@ pay_apply_money(PayContext *c)
 		case PAY_EFFECT_VOIDED:
 			voided(c);
 			break;
+		case PAY_EFFECT_EXPIRED:
+			pay_apply_expired(c);
+			break;
 		case PAY_EFFECT_REFUNDED:
 			refunded(c);
 			break;
@@ -61,13 +77,21 @@ pay_apply_money(PayContext *c)
 			break;
 		case PAY_EFFECT_DISPUTED:
 			disputed(c);
+			pay_dispute_note(c);
 			break;
 		case PAY_EFFECT_DISPUTE_WON:
 			dispute_won(c);
+			pay_dispute_note(c);
 			break;
 		case PAY_EFFECT_DISPUTE_LOST:
 			dispute_lost(c);
+			pay_dispute_note(c);
 			break;
+		case PAY_EFFECT_DISPUTE_STAGE:
+			pay_dispute_note(c);
+			break;
+		case PAY_EFFECT_PAID_OUT:
+		case PAY_EFFECT_PAYOUT_FAILED:
 		case PAY_EFFECT_NONE:
 			break;
 	}
@@ -80,12 +104,21 @@ pay_apply_money(PayContext *c)
 	/* In flight, its own answer ends it; waiting, it must not be sent once more for money that has come. */
 	if (c->stale && c->operation->claimed_by != NULL)
 		return;
-	if (pay_apply_answers(c->operation, c->result.effect) && fee_is_missing(c))
+	if (is_answered(c) && fee_is_missing(c))
 		ask_for_fee(c);
-	else if (pay_apply_answers(c->operation, c->result.effect))
+	else if (is_answered(c))
 		pay_apply_finish(c, "succeeded");
+	else if (c->operation->kind == PAY_OP_EXPIRE && c->report->source == PAY_SOURCE_INQUIRY && !c->stale)
+		pay_apply_ask_again(c);
 	else if (c->report->source == PAY_SOURCE_INQUIRY && !c->stale)
 		pay_apply_resend(c);	/* the PSP knows the payment, but not this operation */
+}
+
+/* Of one capture of several, what is told may be an earlier one. */
+static bool
+is_answered(const PayContext *c)
+{
+	return pay_apply_answers(c->operation, c->result.effect) && (c->operation->kind != PAY_OP_CAPTURE || pay_apply_done(c));
 }
 
 /*
@@ -100,9 +133,15 @@ booked(PayContext *c, const char *kind)
 
 	if (moved && c->result.amount > 0 && c->result.amount != moved->amount &&
 		(c->report->source != PAY_SOURCE_SETTLEMENT || c->result.effect != PAY_EFFECT_CAPTURED))
-		pay_payment_exception(c->set, c->payment, c->operation, "conflicted", moved->object_id, c->result.amount,
-							  psprintf("told again in another amount; booked is a %s of " INT64_FORMAT, kind, moved->amount));
+		booked_otherwise(c, kind, moved->amount);
 	return moved;
+}
+
+static void
+booked_otherwise(PayContext *c, const char *kind, int64 amount)
+{
+	pay_payment_exception(c->set, c->payment, c->operation, "conflicted", c->result.object_id, c->result.amount,
+						  psprintf("told again in another amount; booked is a %s of " INT64_FORMAT, kind, amount));
 }
 
 static void
@@ -124,6 +163,8 @@ authorized(PayContext *c)
 		return;
 	}
 	d->authorized = Max(d->authorized, c->result.amount);
+	d->capture_before = capture_before(c);
+	d->dirty = true;
 	pay_payment_move(c->set, d, c->operation, "authorize", c->result.object_id, c->result.amount, c->source);
 	if (pay_payment_can(d, "authorize"))
 	{
@@ -135,6 +176,21 @@ authorized(PayContext *c)
 	}
 	if (is_void)
 		end_voided(c);
+	else
+		pay_apply_lapse(c);		/* that it has expired may be told before */
+}
+
+/* By the PSP's word, else by what its adapter knows. */
+static TimestampTz
+capture_before(const PayContext *c)
+{
+	const PayAdapter *adapter = c->payment->adapter;
+	int64		said = c->result.capture_before;
+
+	if (said > 0 && said < CAPTURE_BEFORE_MAX_S)
+		return time_t_to_timestamptz((pg_time_t) said);
+	return adapter && adapter->authorization_valid_s > 0
+		? c->set->now + (TimestampTz) adapter->authorization_valid_s * USECS_PER_SEC : 0;
 }
 
 /* False when it was known. */
@@ -143,36 +199,116 @@ captured(PayContext *c)
 {
 	PayPayment *d = c->payment;
 	PayOperation *capture = pay_payment_open_operation(d, PAY_OP_CAPTURE);
-	int64		amount = c->result.amount;
+	const char *object_id;
+	int64		amount = news_of_capture(c, &object_id);
+	bool		is_first = pay_payment_can(d, "capture");
 
-	if (booked(c, "capture") || booked(c, "late_capture"))
-		return false;
-	count_applied(c);
-	if (!pay_payment_can(d, "capture"))
+	if (amount == 0)
 	{
-		/* Money came that nobody waits for: keep it apart and ask a person. */
-		pay_payment_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
-		pay_payment_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
-							  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
-		if (d->psp_payment_id == NULL)
-			pay_apply_known_as(c);
-		else if (c->result.psp_payment_id)
-			pay_unmatched_learn(d, c->result.psp_payment_id);
+		/* That it was the last one may be news. */
+		if (c->result.amount == d->captured && !keeps_rest(c) && !c->stale)
+			pay_apply_give_up_rest(c);
+		return false;
+	}
+	count_applied(c);
+	if (!is_first && (d->captured == 0 || amount > pay_payment_rest(d)))
+	{
+		late_capture(c, amount);
 		return true;
 	}
 	pay_apply_known_as(c);
-	d->authorized = Max(d->authorized, amount);
+	if (keeps_rest(c) && pay_payment_sum(d, "authorize") == 0)
+	{
+		pay_payment_move(c->set, d, c->operation, "authorize", c->result.object_id, d->amount, c->source);
+		d->authorized = d->amount;
+	}
+	d->authorized = Max(d->authorized, d->captured + amount);
 	if (capture)
 		pay_payment_release(d, capture);
 	d->captured += amount;
 	d->next_action_url = NULL;
 	d->failure_code = NULL;
 	d->failure_message = NULL;
-	pay_payment_move(c->set, d, c->operation, "capture", c->result.object_id, amount, c->source);
-	pay_payment_event(c->set, d, "capture", c->operation, c->source, NULL);
+	pay_payment_move(c->set, d, capture ? capture : c->operation, "capture", object_id, amount, c->source);
+	pay_payment_event(c->set, d, is_first ? "capture" : "capture_more", c->operation, c->source, NULL);
 	if (capture && capture->amount != amount)
 		captured_otherwise(c, capture);
+	if (!keeps_rest(c))
+		pay_apply_give_up_rest(c);
+	else
+		pay_apply_lapse(c);
 	return true;
+}
+
+/* Money came that nobody waits for: keep it apart and ask a person. */
+static void
+late_capture(PayContext *c, int64 amount)
+{
+	PayPayment *d = c->payment;
+
+	pay_payment_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
+	pay_payment_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
+						  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
+	if (d->psp_payment_id == NULL)
+		pay_apply_known_as(c);
+	else if (c->result.psp_payment_id)
+		pay_unmatched_learn(d, c->result.psp_payment_id);
+}
+
+/* Lines of the PSP's book and persons say nothing of it: then it is what was asked for. */
+static bool
+keeps_rest(const PayContext *c)
+{
+	if (c->report->source == PAY_SOURCE_SETTLEMENT || c->report->source == PAY_SOURCE_PERSON)
+		return c->operation && c->operation->keep_rest;
+	return c->result.keeps_rest;
+}
+
+/* So much of it was not known, under which id; 0: nothing. */
+static int64
+news_of_capture(PayContext *c, const char **object_id)
+{
+	*object_id = c->result.object_id;
+	if (c->payment->adapter && c->payment->adapter->capture_is_payment && pay_payment_moved(c->payment, "capture", c->result.object_id))
+		return further_capture(c, object_id);
+	return booked(c, "capture") || booked(c, "late_capture") ? 0 : c->result.amount;
+}
+
+/*
+ * Where a capture has no id of its own the PSP tells the sum of all.  Sums only
+ * grow, so whatever comes late or twice is no news; what is news gets an id
+ * from what was captured before it, which no other can have.  A line of the
+ * PSP's book tells of one of them, and which it is nobody knows: reconciliation
+ * compares the sums.
+ */
+static int64
+further_capture(PayContext *c, const char **object_id)
+{
+	PayPayment *d = c->payment;
+	int64		sum = c->result.amount;
+
+	if (sum == d->captured || c->report->source == PAY_SOURCE_SETTLEMENT)
+		return 0;
+	if (sum > d->captured && pay_payment_rest(d) > 0)
+	{
+		*object_id = psprintf("%s+" INT64_FORMAT, c->result.object_id, d->captured);
+		return sum - d->captured;
+	}
+	if (sum > d->captured || !has_several(d))
+		booked_otherwise(c, "capture", d->captured);
+	return 0;
+}
+
+/* Was a capture asked for that leaves a rest? */
+static bool
+has_several(const PayPayment *payment)
+{
+	ListCell   *cell;
+
+	foreach(cell, payment->operations)
+		if (((PayOperation *) lfirst(cell))->keep_rest)
+			return true;
+	return false;
 }
 
 /* An authorization is captured once, and somebody else has done it: our own capture can never be. */
@@ -204,6 +340,8 @@ fee(PayContext *c)
 static bool
 fee_is_known(const PayContext *c)
 {
+	int			fees = 0;
+	int			captures = 0;
 	ListCell   *cell;
 
 	if (c->report->source == PAY_SOURCE_SETTLEMENT)
@@ -212,10 +350,10 @@ fee_is_known(const PayContext *c)
 	{
 		PayMoved   *moved = lfirst(cell);
 
-		if (strcmp(moved->kind, "fee") == 0)
-			return true;
+		fees += strcmp(moved->kind, "fee") == 0;
+		captures += strcmp(moved->kind, "capture") == 0;
 	}
-	return false;
+	return fees >= Max(captures, 1);
 }
 
 /* A webhook has told of a capture that no answer of ours will tell of, and left out the fee. */
@@ -273,7 +411,11 @@ end_voided(PayContext *c)
 	ListCell   *cell;
 
 	if (!pay_payment_can(d, "void"))
+	{
+		/* Captured in part: the rest is given back. */
+		pay_apply_lapse(c);
 		return;
+	}
 	pay_payment_event(c->set, d, "void", c->operation, c->source, NULL);
 	d->next_action_url = NULL;
 	count_applied(c);
@@ -358,7 +500,8 @@ disputed(PayContext *c)
 	if (booked(c, "dispute"))
 		return;
 	count_applied(c);
-	pay_payment_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount, "disputed");
+	pay_payment_exception(c->set, d, NULL, "disputed", c->result.object_id, c->result.amount,
+						  "disputed: payments.dispute says until when evidence is accepted");
 	pay_payment_move(c->set, d, NULL, "dispute", c->result.object_id, c->result.amount, c->source);
 	if (pay_payment_moved(d, "dispute_undone", c->result.object_id))
 		win(c, c->result.object_id, c->result.amount);

@@ -10,6 +10,7 @@
 
 #include "payment/apply_private.h"
 #include "core/spi.h"
+#include "payment/reattempt.h"
 #include "payment/retry.h"
 
 /* Until a halted PSP is resumed its operations are looked at no more often than this. */
@@ -28,6 +29,7 @@
 #define RAN_OUT_ACTION "action_never_came"
 #define RAN_OUT_NOT_SENT "psp_unreachable"
 #define RAN_OUT_UNKNOWN "outcome_unknown"
+#define RAN_OUT_AUTHORIZED "authorized_too_long"
 
 /* Leases lost in a row before an operation is taken for poison. */
 #define LOST_MAX 20
@@ -233,7 +235,7 @@ contradicts(const PayContext *c, const PayOperation *decided)
 static bool
 needs_person(const PayOperation *operation)
 {
-	static const char *const ran_out[] = {RAN_OUT_PENDING, RAN_OUT_ACTION, RAN_OUT_NOT_SENT, RAN_OUT_UNKNOWN};
+	static const char *const ran_out[] = {RAN_OUT_PENDING, RAN_OUT_ACTION, RAN_OUT_NOT_SENT, RAN_OUT_UNKNOWN, RAN_OUT_AUTHORIZED};
 
 	if (operation->dead_letter == NULL)
 		return false;
@@ -364,6 +366,8 @@ pay_apply_declined(PayContext *c, const char *code)
 	PayPayment *d = c->payment;
 
 	count_applied(c);
+	if (c->report->source != PAY_SOURCE_PERSON)
+		pay_reattempt_declined(c->set, d, c->operation, &c->result);
 	c->operation->failure_code = code;
 	c->operation->failure_message = c->result.message;
 	switch (c->operation->kind)
@@ -382,10 +386,15 @@ pay_apply_declined(PayContext *c, const char *code)
 			pay_payment_exception(c->set, d, c->operation, "refund_failed", c->result.object_id, c->operation->amount,
 								  "the PSP refused the refund; pay the customer in another way");
 			break;
+		case PAY_OP_PAYOUT:
 		case PAY_OP_VOID:
+		case PAY_OP_EXPIRE:
 			break;
 	}
 	pay_apply_finish(c, "failed");
+	/* The authorization may have expired while a capture was in doubt. */
+	if (c->operation->kind == PAY_OP_CAPTURE)
+		pay_apply_lapse(c);
 }
 
 /* A soft decline: tried again later under a new key, but only when no customer stands waiting. */
@@ -397,6 +406,7 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	const char *code = pay_apply_code(&c->result);
 	TimestampTz due;
 	int			try = o->generation;	/* each soft decline began a new one */
+	const char *refusal;
 
 	/* Who has asked for a cancellation wants no further try. */
 	if (!pay_operation_is_first(o) || !c->payment->off_session || needs_person(o) || !pay_payment_can(c->payment, "soft_decline") ||
@@ -404,6 +414,14 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 		!pay_retry_next(schedule, c->payment->psp, try, c->result.retry_after_ms, c->set->now, &due))
 	{
 		pay_apply_declined(c, code);
+		return;
+	}
+	pay_reattempt_declined(c->set, c->payment, o, &c->result);
+	refusal = pay_reattempt_refusal(c->set, c->payment, o);
+	if (refusal)
+	{
+		c->result.message = refusal;
+		pay_apply_declined(c, PAY_REATTEMPT_CODE);
 		return;
 	}
 	count_applied(c);
@@ -507,6 +525,14 @@ pay_apply_resend(PayContext *c)
 	/* Asking came first; the resend need not wait, only count as a try. */
 	if (o->queued && strcmp(o->action, "send") == 0)
 		pay_operation_enqueue(c->set, o, "send", c->set->now);
+}
+
+/* Its time is over by our clock, and the PSP holds it still. */
+void
+pay_apply_ask_again(PayContext *c)
+{
+	c->operation->status = "processing";
+	wait_on(c, "authorization", "inquire", RAN_OUT_AUTHORIZED);
 }
 
 /* Nothing will pass until a person acts: stop the PSP, keep the operation. */

@@ -60,6 +60,19 @@ extern void pay_unmatched_learn(PayPayment *payment, const char *psp_payment_id)
 /* apply_money.c: an approval. */
 extern void pay_apply_money(PayContext *c);
 
+/*
+ * apply_rest.c: the PSP has given up what was authorized and not captured; and what
+ * follows, now or once no capture is under way, from that it has, or that the
+ * last capture has left it.
+ */
+extern void pay_apply_expired(PayContext *c);
+extern void pay_apply_give_up_rest(PayContext *c);
+extern void pay_apply_lapse(PayContext *c);
+extern void pay_apply_end_question(PayContext *c);
+
+/* dispute.c: how far a dispute is, if that is news. */
+extern void pay_dispute_note(PayContext *c);
+
 /* apply_outcome.c: tells of a word that is not what a person has decided; it counts as ever. */
 extern void pay_apply_contradiction(PayContext *c);
 /* apply_outcome.c: whatever is no approval. */
@@ -67,6 +80,8 @@ extern void pay_apply_outcome(PayContext *c);
 extern void pay_apply_declined(PayContext *c, const char *code);
 /* The PSP does not know of the operation: sends it again while that is safe, else goes on asking. */
 extern void pay_apply_resend(PayContext *c);
+/* The PSP holds the authorization still: asks again later whether it has expired. */
+extern void pay_apply_ask_again(PayContext *c);
 /* Ends the operation in the given status. */
 extern void pay_apply_finish(PayContext *c, const char *status);
 

@@ -38,6 +38,7 @@ static const char *const effects[] = {
 	[PAY_EFFECT_DISPUTED] = "dispute",
 	[PAY_EFFECT_DISPUTE_WON] = "dispute_won",
 	[PAY_EFFECT_DISPUTE_LOST] = "dispute_lost",
+	[PAY_EFFECT_EXPIRED] = "expire",
 };
 
 /* An event that waits in psp_event for its payment. */
@@ -99,7 +100,10 @@ pay_unmatched_keep(const char *psp, const char *event_id, const PayResult *resul
 	PayArgs		args = {0};
 
 	if (result->class != PAY_CLASS_APPROVED || result->effect == PAY_EFFECT_NONE ||
-		result->psp_payment_id == NULL || result->object_id == NULL)
+		result->psp_payment_id == NULL || result->object_id == NULL || result->effect >= lengthof(effects) || effects[result->effect] == NULL)
+		return;
+	/* Applied later it would look like the last one: the next question tells of it. */
+	if (result->keeps_rest)
 		return;
 	pay_arg_text(&args, psp);
 	pay_arg_text(&args, event_id);

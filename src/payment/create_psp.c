@@ -40,6 +40,7 @@ static void check_base_url(const char *url);
 static void check_config(Jsonb *config, const PayAdapter *adapter);
 static void check_secret(const PayAdapter *adapter, const char *secret, const char *base_url);
 static bool upsert(const char *psp, const PayAdapter *adapter, const char *base_url, const char *secret, NullableDatum config, bool force);
+static void lock_adapter(const PayAdapter *adapter);
 static void let_go(const char *psp);
 static bool moves(const TriggerData *trigger);
 static bool differ(const char *a, const char *b, const char *absent);
@@ -75,6 +76,7 @@ static PayStmt count_open = PAY_STMT(SPI_OK_SELECT,
 static PayStmt count_waiting = PAY_STMT(SPI_OK_SELECT,
 	"SELECT (SELECT count(*) FROM payments.queue WHERE psp = $1) + (SELECT count(*) FROM payments.dead_letter WHERE psp = $1 AND decision IS NULL)",
 	TEXTOID);
+static PayStmt keep_adapter = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.adapter WHERE adapter = $1 FOR KEY SHARE", TEXTOID);
 static PayStmt lock_account = PAY_STMT(SPI_OK_SELECT,
 	"SELECT account_id, account_mode FROM payments.psp WHERE psp = $1 AND adapter = $2 FOR NO KEY UPDATE", TEXTOID, TEXTOID);
 static PayStmt keep_account = PAY_STMT(SPI_OK_UPDATE,
@@ -134,6 +136,8 @@ PAY_VERB_UNSEEN(pay_create_psp)
 		check_config(PG_GETARG_JSONB_P(4), adapter);
 
 	pay_spi_begin();
+	if (pay_adapter_is_functions(adapter))
+		lock_adapter(adapter);
 	has_secret = upsert(psp, adapter, base_url, secret, fcinfo->args[4], !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 	pay_psp_create_feeds(psp, adapter);
 	pay_spi_end();
@@ -171,6 +175,20 @@ refuse_secret(const char *text, const char *name)
 				 strcmp(name, "secret") == 0 ? errmsg("secret must be the name of an entry, not the secret itself") :
 				 errmsg("%s must not hold a secret", name),
 				 errhint("Put \"name = value\" into the file that payments.secrets_file names, and revoke the secret that you have just typed.")));
+}
+
+/* Until we commit it is not dropped. */
+static void
+lock_adapter(const PayAdapter *adapter)
+{
+	PayArgs		args = {0};
+
+	pay_arg_text(&args, adapter->name);
+	if (pay_spi_exec(&keep_adapter, &args) != 1)
+		ereport(ERROR,
+				(errcode(PAY_ERR_ADAPTER_UNKNOWN),
+				 errmsg("adapter \"%s\" does not exist any more", adapter->name),
+				 errhint("Make it again with payments.create_adapter().")));
 }
 
 /* Whether it has a secret now, given or kept. */

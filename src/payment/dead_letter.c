@@ -33,6 +33,7 @@ static PayOperation *load_undecided(const pg_uuid_t *id, PayPayments **set);
 static void bury_undecided(PayOperation *operation);
 static const char *object_id_of(const PayPayment *payment, const PayOperation *operation, const char *given);
 static bool names_payment(const PayPayment *payment, const PayOperation *operation);
+static bool is_one_of_several(const PayPayment *payment, const PayOperation *operation);
 static void refuse_of_payment(const PayPayment *payment, const char *id);
 static void refuse_of_operation(const PayPayment *payment, const PayOperation *operation, const char *id);
 static void refuse_booked_otherwise(const PayPayment *payment, const PayOperation *operation, const char *id);
@@ -185,6 +186,9 @@ discard(PayPayments *set, PayOperation *operation, const char *reason)
 	pay_apply_follow(set, payment, &before, operation, "person", NULL);
 	operation->failure_code = "discarded";
 	pay_operation_finish(set, operation, "failed", "person");
+	/* That the authorization has expired may have waited for it. */
+	if (operation->kind == PAY_OP_CAPTURE)
+		pay_apply_lapse(&(PayContext) {.set = set, .payment = payment, .operation = operation, .report = &(PayReport) {0}, .source = "person"});
 }
 
 /* Is what it was for booked, by whatever word?  Of a refund only its own object can say so. */
@@ -323,7 +327,8 @@ object_id_of(const PayPayment *payment, const PayOperation *operation, const cha
 static bool
 names_payment(const PayPayment *payment, const PayOperation *operation)
 {
-	return (pay_operation_is_first(operation) && !(payment->adapter && payment->adapter->payment_is_order)) || operation->kind == PAY_OP_VOID ||
+	return (pay_operation_is_first(operation) && !(payment->adapter && payment->adapter->payment_is_order)) ||
+		operation->kind == PAY_OP_VOID || operation->kind == PAY_OP_EXPIRE ||
 		(operation->kind == PAY_OP_CAPTURE && payment->adapter && payment->adapter->capture_is_payment);
 }
 
@@ -360,6 +365,13 @@ refuse_of_operation(const PayPayment *payment, const PayOperation *operation, co
 	}
 }
 
+/* A capture whose id is the payment's, and so that of those before it. */
+static bool
+is_one_of_several(const PayPayment *payment, const PayOperation *operation)
+{
+	return operation->kind == PAY_OP_CAPTURE && payment->captured > 0 && payment->capture_pending > 0 && names_payment(payment, operation);
+}
+
 /* What was told of the object before must be what is said of it now: that much, and not that it failed. */
 static void
 refuse_booked_otherwise(const PayPayment *payment, const PayOperation *operation, const char *id)
@@ -375,7 +387,7 @@ refuse_booked_otherwise(const PayPayment *payment, const PayOperation *operation
 		if (strcmp(moved->object_id, id) != 0)
 			continue;
 		if (is_refund ? strcmp(moved->kind, "refund") == 0 && moved->amount == operation->amount :
-			!is_capture || operation->kind == PAY_OP_VOID || moved->amount == operation->amount)
+			!is_capture || operation->kind == PAY_OP_VOID || is_one_of_several(payment, operation) || moved->amount == operation->amount)
 			continue;
 		ereport(ERROR,
 				(errcode(PAY_ERR_WRONG_STATE),
@@ -392,9 +404,12 @@ confirm(PayPayments *set, PayOperation *operation, const char *object_id, const 
 {
 	static const PayEffect effects[] = {
 		[PAY_OP_CHARGE] = PAY_EFFECT_CAPTURED, [PAY_OP_AUTHORIZE] = PAY_EFFECT_AUTHORIZED, [PAY_OP_CAPTURE] = PAY_EFFECT_CAPTURED,
-		[PAY_OP_VOID] = PAY_EFFECT_VOIDED, [PAY_OP_REFUND] = PAY_EFFECT_REFUNDED,
+		[PAY_OP_VOID] = PAY_EFFECT_VOIDED, [PAY_OP_REFUND] = PAY_EFFECT_REFUNDED, [PAY_OP_PAYOUT] = PAY_EFFECT_PAID_OUT,
+		[PAY_OP_EXPIRE] = PAY_EFFECT_EXPIRED,
 	};
 	PayReport	report = {.source = PAY_SOURCE_PERSON};
+	PayPayment *payment = &set->list[0];
+	bool		has_rest = payment->captured > 0 && pay_payment_rest(payment) > 0;
 
 	bury_undecided(operation);
 	operation->decision = "confirmed";
@@ -406,14 +421,14 @@ confirm(PayPayments *set, PayOperation *operation, const char *object_id, const 
 	report.outcome = PAY_OUTCOME_NO_EFFECT;
 	report.result.class = PAY_CLASS_APPROVED;
 	report.result.effect = effects[operation->kind];
-	report.result.amount = operation->amount;
+	report.result.amount = operation->amount + (is_one_of_several(&set->list[0], operation) ? set->list[0].captured : 0);
 	report.result.object_id = object_id;
 	report.result.psp_payment_id = pay_operation_is_first(operation) && names_payment(&set->list[0], operation) ? object_id : NULL;
 	report.result.retry_after_ms = -1;
 	pay_apply_one(set, &report);
 	/* A cancellation of what has been captured meanwhile, a capture in another amount. */
 	if (strcmp(operation->status, "succeeded") != 0 ||
-		(operation->kind == PAY_OP_VOID && strcmp(set->list[0].status, "cancelled") != 0))
+		(operation->kind == PAY_OP_VOID && !(has_rest && pay_payment_rest(payment) == 0) && strcmp(payment->status, "cancelled") != 0))
 		ereport(ERROR,
 				(errcode(PAY_ERR_WRONG_STATE),
 				 errmsg("it cannot be booked that this %s has succeeded", pay_op_kind_name(operation->kind)),

@@ -131,6 +131,7 @@ PAY_VERB(pay_claim_sql)
 	if (!halted)
 	{
 		sweep(worker);
+		(void) pay_expiry_sweep(GetCurrentTimestamp(), worker);
 		n = pay_queue_claim(psp, worker, max, ms, GetCurrentTimestamp(), NULL, NULL, 0, &claims, &touched, &first);
 	}
 	if (n > 0 && base_url)
@@ -195,6 +196,7 @@ find_route(const char *psp, bool *halted)
 	const PayAdapter *adapter;
 	char	   *base_url;
 	const char *unarmed;
+	const char *problem;
 
 	pay_arg_text(&args, psp);
 	if (pay_spi_exec(&read_psp, &args) == 0)
@@ -212,6 +214,12 @@ find_route(const char *psp, bool *halted)
 				 errhint("Install the version of payments that made this PSP.")));
 	if (adapter->in_process)
 		return NULL;
+	problem = pay_adapter_refusal(adapter);
+	if (problem)
+		ereport(ERROR,
+				(errcode(PAY_ERR_ADAPTER_UNKNOWN),
+				 errmsg("the adapter of PSP \"%s\" cannot be asked: %s", psp, problem),
+				 errhint("SELECT payments.create_adapter(...) once more, with functions as docs/adapter.md wants them.")));
 	unarmed = pay_take_arms(false);
 	if (unarmed)
 		ereport(ERROR,

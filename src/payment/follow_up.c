@@ -35,6 +35,7 @@ typedef struct PayFollowUp
 	const char *key;
 	bool		amount_given;
 	int64		amount;
+	bool		keep_rest;		/* of a capture: it is not the last one */
 	const char *reason;
 } PayFollowUp;
 
@@ -64,7 +65,7 @@ read_follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	f->key = pay_text_argument(fcinfo, 1);
 }
 
-/* capture_payment(payment_id, idempotency_key, amount) */
+/* capture_payment(payment_id, idempotency_key, amount, final) */
 PAY_VERB(pay_capture_payment)
 {
 	PayFollowUp f = {.verb = "capture_payment", .kind = PAY_OP_CAPTURE};
@@ -73,6 +74,7 @@ PAY_VERB(pay_capture_payment)
 	read_follow_up(fcinfo, &f);
 	f.amount_given = !PG_ARGISNULL(2);
 	f.amount = f.amount_given ? PG_GETARG_INT64(2) : 0;
+	f.keep_rest = !PG_ARGISNULL(3) && !PG_GETARG_BOOL(3);
 	return follow_up(fcinfo, &f);
 }
 
@@ -121,6 +123,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 		{"payment_id", pay_uuid_text(&f->payment_id)},
 		{"amount", f->amount_given ? psprintf(INT64_FORMAT, f->amount) : NULL},
 		{"reason", f->reason},
+		{"final", f->keep_rest ? "false" : "true"},
 	};
 
 	pay_verb_check_key(f->key);
@@ -131,6 +134,7 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	pay_sha_add_uuid(sha, &f->payment_id);
 	pay_sha_add_int64(sha, f->amount_given ? f->amount : -1);
 	pay_sha_add_text(sha, f->reason);
+	pay_sha_add_int64(sha, f->keep_rest ? 1 : 0);
 	pay_sha_finish(sha, hash);
 
 	pay_spi_begin();
@@ -187,9 +191,10 @@ add_operation(PayPayments *set, PayPayment *payment, PayFollowUp *f, int64 amoun
 {
 	PayOperation *operation;
 
-	pay_require_able(payment, f->kind, amount);
+	pay_require_able(payment, f->kind, amount, f->keep_rest);
 	operation = pay_payment_add_operation(set, payment, f->kind, amount, f->reason,
 										  pay_idempotency_psp_ref(payment->merchant, f->key, pay_op_kind_name(f->kind)));
+	operation->keep_rest = f->keep_rest;
 	result->operation_id = operation->operation_id;
 	payment->dirty = true;
 	return operation;
@@ -211,13 +216,13 @@ asked_for(const PayPayment *payment, const PayFollowUp *f)
 static void
 add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result)
 {
-	int64		room = payment->authorized - payment->captured - payment->capture_pending;
+	int64		room = payment->authorized - payment->captured - payment->capture_pending - payment->released;
 	int64		amount = f->amount_given ? f->amount : room;
 
 	refuse_while_open(payment, PAY_OP_CAPTURE, "capture");
 	refuse_while_open(payment, PAY_OP_VOID, "capture");
-	if (strcmp(payment->status, "authorized") != 0)
-		refuse_status(payment, "capture", "Only an authorized payment can be captured, and only once.");
+	if (pay_payment_rest(payment) <= 0)
+		refuse_status(payment, "capture", "Only an authorized payment can be captured, and once more only what a capture with final => false has left.");
 	if (amount > room || amount <= 0)
 		ereport(ERROR,
 				(errcode(PAY_ERR_AMOUNT_EXCEEDED),
@@ -259,7 +264,7 @@ add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *
 		pay_require_unsent(payment);
 		cancel_unsent(set, payment, f, result);
 	}
-	else if (strcmp(payment->status, "authorized") == 0 || strcmp(payment->status, "requires_action") == 0)
+	else if (pay_payment_rest(payment) > 0 || strcmp(payment->status, "requires_action") == 0)
 		add_operation(set, payment, f, payment->amount, result);
 	else if (strcmp(payment->status, "processing") == 0 || strcmp(payment->status, "in_doubt") == 0)
 		ereport(ERROR,

@@ -18,6 +18,8 @@
 
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/uuid.h"
@@ -183,6 +185,39 @@ pay_outbox_save(PayPayments *set)
 	pay_arg_text_array(&args, e.merchants, e.n);
 	pay_arg_time(&args, set->now);
 	pay_spi_exec(&insert_events, &args);
+}
+
+static PayStmt insert_dispute = PAY_STMT(SPI_OK_INSERT,
+	"INSERT INTO payments.event (id, aggregatetype, aggregateid, type, payload, merchant, created_at) "
+	"VALUES ($1, 'payment', $2, $3, $4, $5, $6)", UUIDOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID);
+
+void
+pay_outbox_dispute(const PayPayments *set, const PayPayment *payment, const char *object_id, const char *stage,
+				   int64 amount, const char *code, TimestampTz due)
+{
+	JsonbParseState *state = NULL;
+	pg_uuid_t	id = pay_new_id(pay_id_bucket(&payment->payment_id));
+	char	   *payment_id = pay_uuid_text(&payment->payment_id);
+	char		until[MAXDATELEN + 1];
+	const int	utc = 0;
+	PayArgs		args = {0};
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	put_string(&state, "payment_id", payment_id);
+	put_string(&state, "dispute", object_id);
+	put_string(&state, "stage", stage);
+	put_string(&state, "code", code);
+	put_number(&state, "amount", amount);
+	put_string(&state, "currency", payment->currency);
+	put_string(&state, "order_ref", payment->order_ref);
+	put_string(&state, "evidence_due", due ? JsonEncodeDateTime(until, TimestampTzGetDatum(due), TIMESTAMPTZOID, &utc) : NULL);
+	pay_arg_uuid(&args, &id);
+	pay_arg_text(&args, payment_id);
+	pay_arg_text(&args, psprintf("dispute.%s", stage));
+	pay_arg_datum(&args, JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL))), false);
+	pay_arg_text(&args, payment->merchant);
+	pay_arg_time(&args, set->now);
+	pay_spi_exec(&insert_dispute, &args);
 }
 
 static void

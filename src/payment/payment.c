@@ -37,7 +37,7 @@ static void resolve_dead_letter(PayOperation *operation);
 #define PAYMENT_QUERY \
 	"SELECT p.payment_id, p.merchant, p.amount, p.currency, p.psp, p.payment_method, p.order_ref, " \
 	" p.customer, p.return_url, p.description, p.off_session, p.status, p.seq, p.status_hash, p.authorized, " \
-	" p.capture_pending, p.captured, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
+	" p.capture_pending, p.captured, p.released, p.capture_before, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
 	" p.failure_code, p.failure_message, s.adapter, nullif(s.config, '{}')::text, c.exponent, coalesce(x.exponent, c.exponent) " \
 	"FROM payments.payment p " \
 	"JOIN payments.psp s ON s.psp = p.psp " \
@@ -52,7 +52,7 @@ static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"SELECT o.payment_id, o.operation_id, o.kind, o.amount, o.reason, o.psp_ref, o.status, o.generation, o.attempts, "
 	" o.key_used_at, o.psp_object_id, o.failure_code, o.failure_message, o.completed_at, o.created_at, "
 	" q.action, q.due_at, q.claimed_by, q.attempt, q.schedule, q.try, q.lost, q.hinted, q.refused, "
-	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL), o.source, o.step "
+	" (SELECT d.reason FROM payments.dead_letter d WHERE d.operation_id = o.operation_id AND d.decision IS NULL), o.source, o.step, NOT o.final "
 	"FROM payments.operation o LEFT JOIN payments.queue q ON q.operation_id = o.operation_id "
 	"WHERE o.payment_id = ANY ($1) ORDER BY o.payment_id, o.created_at, o.operation_id", UUIDARRAYOID);
 
@@ -123,6 +123,9 @@ load_payment(PayPayment *payment, uint64 row)
 	payment->authorized = pay_spi_int64(row, c++);
 	payment->capture_pending = pay_spi_int64(row, c++);
 	payment->captured = pay_spi_int64(row, c++);
+	payment->released = pay_spi_int64(row, c++);
+	payment->capture_before = pay_spi_isnull(row, c) ? 0 : pay_spi_time(row, c);
+	c++;
 	payment->refund_pending = pay_spi_int64(row, c++);
 	payment->refunded = pay_spi_int64(row, c++);
 	payment->disputed = pay_spi_int64(row, c++);
@@ -186,6 +189,7 @@ load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n)
 		operation->dead_letter = pay_spi_text(row, 25);
 		operation->source = pay_spi_text(row, 26);
 		operation->step = pay_spi_int32(row, 27);
+		operation->keep_rest = pay_spi_bool(row, 28);
 		payment->operations = lappend(payment->operations, operation);
 	}
 }
@@ -331,6 +335,14 @@ pay_payment_sum(const PayPayment *payment, const char *kind)
 	return sum;
 }
 
+int64
+pay_payment_rest(const PayPayment *payment)
+{
+	bool		held = payment->captured > 0 || strcmp(payment->status, "authorized") == 0;
+
+	return held ? payment->authorized - payment->captured - payment->released : 0;
+}
+
 bool
 pay_payment_has_money(const PayPayment *payment)
 {
@@ -364,7 +376,7 @@ pay_payment_waits_between_steps(const PayPayment *payment)
 bool
 pay_movement_moves(const char *kind)
 {
-	static const char *const still[] = {"authorize", "void", "refund_undone", "dispute_undone"};
+	static const char *const still[] = {"authorize", "void", "expire", "release", "refund_undone", "dispute_undone"};
 
 	for (size_t i = 0; i < lengthof(still); i++)
 		if (strcmp(kind, still[i]) == 0)

@@ -30,6 +30,7 @@ typedef struct PayOperation
 	pg_uuid_t	operation_id;
 	PayOpKind	kind;
 	int64		amount;
+	bool		keep_rest;		/* of a capture: further ones are to follow */
 	const char *reason;
 	const char *psp_ref;
 	const char *status;
@@ -95,6 +96,8 @@ typedef struct PayPayment
 	int64		authorized;
 	int64		capture_pending;
 	int64		captured;
+	int64		released;		/* of what was authorized: given up without a capture */
+	TimestampTz capture_before; /* then the PSP gives up what is not captured; 0: not known, or nothing is left */
 	int64		refund_pending;
 	int64		refunded;
 	int64		disputed;
@@ -178,6 +181,8 @@ extern PayOperation *pay_payment_open_operation(PayPayment *payment, PayOpKind k
 extern PayMoved *pay_payment_moved(const PayPayment *payment, const char *kind, const char *object_id);
 /* Sum of the movements of that kind. */
 extern int64 pay_payment_sum(const PayPayment *payment, const char *kind);
+/* What was authorized, is not captured, and may be yet. */
+extern int64 pay_payment_rest(const PayPayment *payment);
 /* Has the PSP taken or held anything for it? */
 extern bool pay_payment_has_money(const PayPayment *payment);
 /* Has it ended without money?  Then it stays so, and whatever comes for it is late. */

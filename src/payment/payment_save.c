@@ -131,15 +131,16 @@ save_status_rows(PayPayments *set)
 static PayStmt update_payments = PAY_STMT(SPI_OK_UPDATE,
 	"UPDATE payments.payment p SET status = u.status, seq = u.seq, status_hash = u.hash, updated_at = $15, "
 	" authorized = u.authorized, capture_pending = u.capture_pending, captured = u.captured, "
-	" refund_pending = u.refund_pending, refunded = u.refunded, disputed = u.disputed, "
+	" refund_pending = u.refund_pending, refunded = u.refunded, disputed = u.disputed, released = u.released, capture_before = u.capture_before, "
 	" psp_payment_id = u.psp_payment_id, next_action_url = u.next_action_url, "
 	" failure_code = u.failure_code, failure_message = u.failure_message "
-	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
+	"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $16, $17) "
 	" u (payment_id, status, seq, hash, authorized, capture_pending, captured, refund_pending, refunded, disputed, "
-	"    psp_payment_id, next_action_url, failure_code, failure_message) "
+	"    psp_payment_id, next_action_url, failure_code, failure_message, released, capture_before) "
 	"WHERE p.payment_id = u.payment_id",
 	UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-	INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID);
+	INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, INT8ARRAYOID,
+	TIMESTAMPTZARRAYOID);
 
 static void
 save_payments(PayPayments *set)
@@ -149,12 +150,13 @@ save_payments(PayPayments *set)
 	const char **texts[5];
 	int32	   *seqs = ARRAY(int32, set->n);
 	bytea	  **hashes = ARRAY(bytea *, set->n);
-	int64	   *amounts[6];
+	int64	   *amounts[7];
+	TimestampTz *capture_before = ARRAY(TimestampTz, set->n);
 	PayArgs		args = {0};
 
 	for (int k = 0; k < 5; k++)
 		texts[k] = ARRAY(const char *, set->n);
-	for (int k = 0; k < 6; k++)
+	for (int k = 0; k < 7; k++)
 		amounts[k] = ARRAY(int64, set->n);
 	for (int i = 0; i < set->n; i++)
 	{
@@ -172,6 +174,8 @@ save_payments(PayPayments *set)
 		amounts[3][n] = payment->refund_pending;
 		amounts[4][n] = payment->refunded;
 		amounts[5][n] = payment->disputed;
+		amounts[6][n] = payment->released;
+		capture_before[n] = pay_payment_rest(payment) > 0 ? payment->capture_before : 0;
 		texts[1][n] = payment->psp_payment_id;
 		texts[2][n] = payment->next_action_url;
 		texts[3][n] = payment->failure_code;
@@ -189,13 +193,16 @@ save_payments(PayPayments *set)
 	for (int k = 1; k < 5; k++)
 		pay_arg_text_array(&args, texts[k], n);
 	pay_arg_time(&args, set->now);
+	pay_arg_int64_array(&args, amounts[6], n);
+	pay_arg_time_array(&args, capture_before, n);
 	pay_spi_exec(&update_payments, &args);
 }
 
 static PayStmt insert_operation = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.operation (operation_id, payment_id, kind, amount, currency, reason, psp, psp_ref, created_at, "
-	" status, completed_at, source) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-	UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
+	" status, completed_at, source, final) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+	UUIDOID, UUIDOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, TEXTOID,
+	BOOLOID);
 
 /* New operations come one at a time, from a client's verb. */
 static void
@@ -222,6 +229,7 @@ save_new_operations(PayPayments *set)
 		else
 			pay_arg_null(&args);
 		pay_arg_text(&args, operation->source);
+		pay_arg_bool(&args, !operation->keep_rest);
 		pay_spi_exec(&insert_operation, &args);
 		operation->dirty = false;
 	}

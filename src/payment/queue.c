@@ -66,10 +66,13 @@ static bool key_is_valid(const PayOperation *operation, const PayAdapter *adapte
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
 
+/* While a person has paused the PSP nothing is sent there; what it may have is asked for. */
 static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
 	"SELECT q.operation_id, q.payment_id, q.attempt, q.claimed_by IS NOT NULL, q.action = 'inquire' "
 	"FROM payments.queue q JOIN payments.payment p ON p.payment_id = q.payment_id "
-	"WHERE q.psp = $1 AND q.due_at <= $2 AND q.operation_id <> ALL ($4) ORDER BY q.due_at LIMIT $3 "
+	"WHERE q.psp = $1 AND q.due_at <= $2 AND q.operation_id <> ALL ($4) "
+	"AND (q.action = 'inquire' OR q.claimed_by IS NOT NULL OR NOT EXISTS (SELECT FROM payments.psp s "
+	" WHERE s.psp = $1 AND s.paused_at IS NOT NULL AND coalesce(s.paused_until > $2, true))) ORDER BY q.due_at LIMIT $3 "
 	"FOR UPDATE OF q SKIP LOCKED FOR NO KEY UPDATE OF p SKIP LOCKED", TEXTOID, TIMESTAMPTZOID, INT8OID, UUIDARRAYOID);
 
 static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
@@ -146,6 +149,9 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 		PayPayment *payment = pay_payments_find(set, &due.payments[i]);
 		PayOperation *operation = payment ? pay_payment_operation(payment, &due.operations[i]) : NULL;
 
+		/* What is left is due still. */
+		if (payment && payment->adapter && pay_adapter_rests(payment->adapter))
+			break;
 		if (operation && operation->queued && claim_one(set, payment, operation, worker, lease_ms, &(*claims)[n]))
 			n++;
 	}
@@ -397,6 +403,7 @@ pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayC
 	command->description = payment->description;
 	command->return_url = payment->return_url;
 	command->reason = operation->reason;
+	command->keep_rest = operation->keep_rest;
 	command->off_session = payment->off_session;
 	command->psp_ref = operation->psp_ref;
 	command->generation = operation->generation;
@@ -422,6 +429,12 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 	const PayAdapter *adapter = claim->adapter;
 	const char *problem = NULL;
 
+	/* There is nothing to send. */
+	if (operation->kind == PAY_OP_EXPIRE)
+	{
+		claim->inquiry = true;
+		operation->action = "inquire";
+	}
 	/* Past the horizon the PSP may have forgotten the key and would do it anew. */
 	if (!claim->inquiry && operation->key_used_at != 0 && !key_is_valid(operation, adapter, set->now))
 	{

@@ -37,7 +37,7 @@ static PayCache routes = {
 	.name = "payments routes",
 	.key_bytes = sizeof(PayRouteKey),
 	.entry_bytes = sizeof(PayRouteEntry),
-	.tables = {"merchant", "psp", "currency", "psp_currency", "amount_limit", "installation"},
+	.tables = {"merchant", "psp", "currency", "psp_currency", "amount_limit", "installation", "adapter"},
 };
 
 static bool make_key(PayRouteKey *key, const char *merchant, const char *psp, const char *currency);

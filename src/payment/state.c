@@ -55,6 +55,7 @@ const PayTransition pay_transitions[] = {
 	{"processing", "defer", "awaiting_retry"},
 	{"processing", "doubt", "in_doubt"},
 	{"processing", "void", "cancelled"},
+	{"processing", "expire", "expired"},
 	{"processing", "discard", "failed"},
 
 	{"awaiting_retry", "claim", "processing"},
@@ -76,6 +77,7 @@ const PayTransition pay_transitions[] = {
 	{"in_doubt", "soft_decline", "awaiting_retry"},
 	{"in_doubt", "defer", "awaiting_retry"},
 	{"in_doubt", "void", "cancelled"},
+	{"in_doubt", "expire", "expired"},
 	{"in_doubt", "discard", "failed"},
 
 	{"requires_action", "proceed", "processing"},
@@ -93,16 +95,22 @@ const PayTransition pay_transitions[] = {
 	{"succeeded", "refund_part", "partially_refunded"},
 	{"succeeded", "refund_full", "refunded"},
 	{"succeeded", "dispute", "disputed"},
+	{"succeeded", "capture_more", "succeeded"},
+	{"succeeded", "release", "succeeded"},
 
 	{"partially_refunded", "refund_part", "partially_refunded"},
 	{"partially_refunded", "refund_full", "refunded"},
 	{"partially_refunded", "refund_fail_part", "partially_refunded"},
 	{"partially_refunded", "refund_fail_all", "succeeded"},
 	{"partially_refunded", "dispute", "disputed"},
+	{"partially_refunded", "capture_more", "partially_refunded"},
+	{"partially_refunded", "release", "partially_refunded"},
 
 	{"refunded", "refund_fail_part", "partially_refunded"},
 	{"refunded", "refund_fail_all", "succeeded"},
 	{"refunded", "dispute", "disputed"},
+	{"refunded", "capture_more", "partially_refunded"},
+	{"refunded", "release", "refunded"},
 
 	{"disputed", "dispute", "disputed"},
 	{"disputed", "lose", "disputed"},
@@ -113,6 +121,8 @@ const PayTransition pay_transitions[] = {
 	{"disputed", "win_part", "partially_refunded"},
 	{"disputed", "win_all", "succeeded"},
 	{"disputed", "win_full", "refunded"},
+	{"disputed", "capture_more", "disputed"},
+	{"disputed", "release", "disputed"},
 };
 
 const int	pay_transition_count = lengthof(pay_transitions);

@@ -225,6 +225,10 @@ pay_op_kind_name(PayOpKind kind)
 			return "void";
 		case PAY_OP_REFUND:
 			return "refund";
+		case PAY_OP_PAYOUT:
+			return "payout";
+		case PAY_OP_EXPIRE:
+			return "expire";
 	}
 	elog(ERROR, "unrecognized operation kind: %d", (int) kind);
 	return NULL;
@@ -233,7 +237,7 @@ pay_op_kind_name(PayOpKind kind)
 bool
 pay_op_kind_parse(const char *name, PayOpKind *kind)
 {
-	for (int k = PAY_OP_CHARGE; k <= PAY_OP_REFUND; k++)
+	for (int k = PAY_OP_CHARGE; k <= PAY_OP_LAST; k++)
 	{
 		if (strcmp(pay_op_kind_name((PayOpKind) k), name) == 0)
 		{

@@ -23,9 +23,13 @@ typedef enum PayOpKind
 	PAY_OP_CHARGE,
 	PAY_OP_AUTHORIZE,
 	PAY_OP_CAPTURE,
-	PAY_OP_VOID,
-	PAY_OP_REFUND
+	PAY_OP_VOID,				/* of a payment that is captured in part: gives back the rest of what was authorized */
+	PAY_OP_REFUND,
+	PAY_OP_PAYOUT,				/* sends money of ours out */
+	PAY_OP_EXPIRE				/* only ever asks: has the PSP given up the authorization? */
 } PayOpKind;
+
+#define PAY_OP_LAST PAY_OP_EXPIRE
 
 /* What the PSP can do, of what we know to ask for: declared, not found out.  The verbs refuse the rest before anything is written. */
 typedef enum PayAbility
@@ -35,8 +39,10 @@ typedef enum PayAbility
 	PAY_CAN_CAPTURE = 1 << PAY_OP_CAPTURE,
 	PAY_CAN_VOID = 1 << PAY_OP_VOID,
 	PAY_CAN_REFUND = 1 << PAY_OP_REFUND,
+	PAY_CAN_PAYOUT = 1 << PAY_OP_PAYOUT,
 	PAY_CAN_CAPTURE_PART = 1 << 8,	/* less than was authorized; the rest is released */
-	PAY_CAN_REFUND_PART = 1 << 9	/* less than was captured, several times */
+	PAY_CAN_REFUND_PART = 1 << 9,	/* less than was captured, several times */
+	PAY_CAN_CAPTURE_MANY = 1 << 10	/* a capture may leave the rest authorized, for further ones */
 } PayAbility;
 
 /* How an answer is to be treated; design.md section 5.  Spelled as in decline_rule.class. */
@@ -65,7 +71,11 @@ typedef enum PayEffect
 	PAY_EFFECT_REFUND_FAILED,	/* also of a refund that had succeeded before */
 	PAY_EFFECT_DISPUTED,
 	PAY_EFFECT_DISPUTE_WON,
-	PAY_EFFECT_DISPUTE_LOST		/* with the amount that was taken: it may be the first word of the dispute */
+	PAY_EFFECT_DISPUTE_LOST,	/* with the amount that was taken: it may be the first word of the dispute */
+	PAY_EFFECT_DISPUTE_STAGE,	/* moves no money: how far the dispute is, and until when something is to be done */
+	PAY_EFFECT_EXPIRED,			/* the PSP has given up what was authorized and not captured, by itself; with DECLINED, of a capture that came too late */
+	PAY_EFFECT_PAID_OUT,
+	PAY_EFFECT_PAYOUT_FAILED	/* also of a payout that had been paid */
 } PayEffect;
 
 /* What the adapter may know of an operation: the client's request and the PSP's own ids, nothing else (promise 2). */
@@ -88,7 +98,9 @@ typedef struct PayCommand
 	const char *psp_payment_id; /* the PSP's id of the payment, once known */
 	const char *psp_object_id;	/* the PSP's id of this operation (a refund), once known */
 	const char *target_id;		/* the PSP's id of what this works on, once known: of a refund the capture, of a capture or void the authorization */
-	int64		captured;		/* of the payment, for the sandbox's refund check */
+	int64		captured;		/* of the payment so far; of a void: above zero, only the rest is given back */
+	bool		keep_rest;		/* of a capture: what it leaves stays authorized, for further ones */
+	const char *destination;	/* of a payout: the PSP's name of where it goes */
 	const char *config;			/* JSON text of psp.config, NULL: empty */
 } PayCommand;
 
@@ -164,6 +176,10 @@ typedef struct PayResult
 	int			retry_after_ms; /* -1 not said */
 	int			next_step;		/* with PAY_CLASS_PENDING: this one is done, and the operation goes on with the request of that step; 0: not said */
 	bool		too_many;		/* it is called too often, and says nothing of this operation but what `class` says */
+	bool		keeps_rest;		/* of CAPTURED: what is left stays authorized, and may be captured yet */
+	int64		capture_before;	/* of AUTHORIZED: the PSP gives it up at this time, seconds since 1970; 0 not said */
+	const char *dispute_stage;	/* of a dispute, in our words; NULL not said: see the table dispute_stage */
+	int64		evidence_due;	/* likewise: until then something is to be done, seconds since 1970; 0 not said */
 	bool		inquiry_found_nothing;	/* of an inquiry: the PSP has no such object (no proof unless time has passed) */
 } PayResult;
 
@@ -237,7 +253,7 @@ typedef struct PayFeedQuery
 {
 	int64		from;			/* whole seconds since 1970 */
 	int64		to;
-	const char *cursor;			/* id of the last entry of the page before; NULL: the first page */
+	const char *cursor;			/* PayFeedPage.next, or the id of the last entry, of the page before; NULL: the first page */
 	int			limit;			/* at most PAY_FEED_PAGE_MAX */
 } PayFeedQuery;
 
@@ -247,6 +263,7 @@ typedef struct PayFeedPage
 	const char *ids[PAY_FEED_PAGE_MAX];	/* the PSP's own, by which entries that come again are known */
 	PaySlice	entries[PAY_FEED_PAGE_MAX]; /* in the body */
 	bool		more;			/* another page follows */
+	const char *next;			/* its cursor; NULL: the id of the last entry */
 } PayFeedPage;
 
 /* A list that the PSP's API offers, to be read window by window. */
@@ -271,9 +288,10 @@ typedef struct PayAdapter
 	const char *name;
 	unsigned	can;			/* PayAbility */
 	bool		in_process;		/* answers without HTTP (sandbox): `perform` is set, and nothing else below is used */
-	bool		capture_is_payment;	/* a capture is no object of its own: its id is the payment's */
+	bool		capture_is_payment;	/* a capture is no object of its own: its id is the payment's, and its amount all that was captured so far */
 	bool		payment_is_order;	/* the id of a payment names no money: what charges or authorizes is an object of its own */
 	bool		fee_by_inquiry;	/* answers and inquiries tell the fee of a capture, webhooks do not */
+	int			authorization_valid_s;	/* so long an authorization holds where the PSP does not say until when; 0: nobody knows */
 	int			charge_steps;	/* so many requests make a charge or authorization; before the last is sent nothing can move.  0: one, which may */
 	int			key_valid_s;	/* how long after the first send the PSP surely honours a key; 0: it knows none */
 	int			follow_key_valid_s; /* the same of captures, voids and refunds; 0: no other */
@@ -285,7 +303,7 @@ typedef struct PayAdapter
 	const PayFeed *feeds;		/* lists that the worker reads by itself */
 	int			n_feeds;
 	const struct PayScheme *scheme; /* declared, see psp/scheme.h: it answers in place of authorize, read_header and verify; NULL: they do */
-	const struct PayFunctions *functions;	/* SQL functions, see payment/adapter.h: they answer in place of build, build_inquiry, classify and parse; NULL: these do */
+	struct PayFunctions *functions; /* SQL functions, see payment/adapter.h: they answer in place of build, build_inquiry, classify and parse; NULL: these do */
 
 	/* ---------- requests ---------- */
 

@@ -13,6 +13,8 @@
 
 /* Ten years; the sandbox never forgets a key. */
 #define KEY_VALID_S (10 * 365 * 24 * 60 * 60)
+/* As of most cards. */
+#define AUTHORIZATION_VALID_S (7 * 24 * 60 * 60)
 
 /* What a payment method makes of a charge or an authorization. */
 typedef struct Script
@@ -49,8 +51,9 @@ static const char *sandbox_id(const char *prefix, const PayCommand *command);
 const PayAdapter pay_adapter_sandbox = {
 	.name = "sandbox",
 	.can = PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
-	PAY_CAN_CAPTURE_PART | PAY_CAN_REFUND_PART,
+	PAY_CAN_CAPTURE_PART | PAY_CAN_CAPTURE_MANY | PAY_CAN_REFUND_PART,
 	.in_process = true,
+	.authorization_valid_s = AUTHORIZATION_VALID_S,
 	.key_valid_s = KEY_VALID_S,
 	.perform = perform,
 };
@@ -71,6 +74,7 @@ perform(const PayCommand *command, bool inquiry, PayResult *result)
 			return;
 		case PAY_OP_CAPTURE:
 			approve(command, PAY_EFFECT_CAPTURED, result);
+			result->keeps_rest = command->keep_rest;
 			add_fee(command, result);
 			return;
 		case PAY_OP_VOID:
@@ -78,6 +82,13 @@ perform(const PayCommand *command, bool inquiry, PayResult *result)
 			return;
 		case PAY_OP_REFUND:
 			perform_refund(command, result);
+			return;
+		case PAY_OP_EXPIRE:
+			/* It is only asked once the time is over. */
+			approve(command, PAY_EFFECT_EXPIRED, result);
+			result->object_id = command->psp_payment_id;
+			return;
+		case PAY_OP_PAYOUT:
 			return;
 	}
 }

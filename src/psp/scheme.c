@@ -280,6 +280,24 @@ is_named(const char **at, const char *name, PayChunk *chunk, const char *value, 
 }
 
 bool
+pay_scheme_parse_authorize(const char *word, PayAuthorizeBy *by)
+{
+	static const char *const words[] = {
+		[PAY_AUTHORIZE_BEARER] = "bearer", [PAY_AUTHORIZE_BASIC] = "basic",
+		[PAY_AUTHORIZE_HEADER] = "header", [PAY_AUTHORIZE_SIGNATURE] = "hmac-sha256",
+	};
+
+	for (size_t i = 0; i < lengthof(words); i++)
+	{
+		if (strcmp(words[i], word) != 0)
+			continue;
+		*by = (PayAuthorizeBy) i;
+		return true;
+	}
+	return false;
+}
+
+bool
 pay_scheme_template_is_good(const char *over, bool of_event)
 {
 	Signed		request = {"1", "GET", "/", NULL, "", 0};

@@ -47,6 +47,9 @@ typedef struct PayScheme
 	const char *request_id_header;	/* the PSP's id of a request, in lower case; NULL: none */
 } PayScheme;
 
+/* The words of data; false for one that is none. */
+#define PAY_SCHEME_AUTHORIZE_WORDS "bearer, basic, header and hmac-sha256"
+extern bool pay_scheme_parse_authorize(const char *word, PayAuthorizeBy *by);
 /* Does the template name nothing but what it may? */
 extern bool pay_scheme_template_is_good(const char *over, bool of_event);
 /* For whoever plays the PSP: the headers that an event of it has, for such a body and time, NULL-terminated "name: value". */

@@ -12,12 +12,13 @@
  * - Amounts are in Stripe's units on both sides (they differ from ISO 4217 for
  *	 some currencies; payments.psp_currency); the caller rescales.
  *
- * Requests are built here; psp/stripe_answer.c reads what comes back, and
+ * Requests are built here; psp/stripe_answer.c reads what comes back, psp/stripe_event.c what comes unasked, and
  * psp/stripe_feed.c asks for and reads lists.
  *
- * A PaymentIntent is authorized, captured and cancelled at most once each in
- * the way we use it, so its own id names those movements: the answer, the
- * inquiry and the event all carry it, whatever they expand.
+ * A PaymentIntent is authorized and cancelled at most once, so its own id names
+ * those movements: the answer, the inquiry and the event all carry it, whatever
+ * they expand.  Captures have no id either: what is told is the sum of all of
+ * them, which only grows (PayAdapter.capture_is_payment).
  */
 #include "payments.h"
 
@@ -46,6 +47,8 @@ static const char *const cancellation_reasons[] = {
 	"duplicate", "fraudulent", "requested_by_customer", "abandoned", NULL
 };
 
+/* multicapture: true of an account that may capture several times, for which authorizations are then made. */
+static const char *const config_keys[] = {"multicapture", NULL};
 static const char *const secret_prefixes[] = {"sk_", "rk_", "whsec_", NULL};
 
 static bool build(const PayCommand *command, PayRequest *request, const char **problem);
@@ -57,6 +60,7 @@ static void authorize(const PayRequest *request, const PayCredentials *credentia
 static void build_account(PayRequest *request);
 static void read_account(const PayAnswer *answer, const char *secret, PayAccount *account);
 static bool begins_with(const char *text, const char *const *beginnings);
+static bool has_multicapture(const PayCommand *command);
 static char *search_path_of(const PayCommand *command);
 static void form_add_names(StringInfo form, const PayCommand *command);
 static void append_escaped(StringInfo out, const char *text);
@@ -64,7 +68,7 @@ static void append_escaped(StringInfo out, const char *text);
 const PayAdapter pay_adapter_stripe = {
 	.name = "stripe",
 	.can = PAY_CAN_CHARGE | PAY_CAN_AUTHORIZE | PAY_CAN_CAPTURE | PAY_CAN_VOID | PAY_CAN_REFUND |
-	PAY_CAN_CAPTURE_PART | PAY_CAN_REFUND_PART,
+	PAY_CAN_CAPTURE_PART | PAY_CAN_CAPTURE_MANY | PAY_CAN_REFUND_PART,
 	.capture_is_payment = true,
 	.fee_by_inquiry = true,
 	.key_valid_s = KEY_VALID_S,
@@ -72,6 +76,7 @@ const PayAdapter pay_adapter_stripe = {
 	.default_base_url = "https://api.stripe.com",
 	.headers = headers,
 	.secret_prefixes = secret_prefixes,
+	.config_keys = config_keys,
 	.feeds = pay_stripe_feeds,
 	.n_feeds = PAY_STRIPE_FEEDS,
 	.build = build,
@@ -118,10 +123,24 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 			break;
 		case PAY_OP_CAPTURE:
 			request->path = psprintf("/v1/payment_intents/%s/capture", command->psp_payment_id);
+			if (command->keep_rest && !has_multicapture(command))
+			{
+				*problem = "it captures an authorization once, unless the account may do so more often and the PSP has config => '{\"multicapture\": true}'";
+				return false;
+			}
 			pay_stripe_form_add_int64(&body, "amount_to_capture", command->amount);
+			pay_stripe_form_add(&body, "final_capture", command->keep_rest ? "false" : NULL);
 			pay_stripe_form_add(&body, EXPAND_KEY, EXPAND_FEE);
 			break;
 		case PAY_OP_VOID:
+			/* What is captured in part cannot be cancelled: a last capture of nothing gives back the rest. */
+			if (command->captured > 0)
+			{
+				request->path = psprintf("/v1/payment_intents/%s/capture", command->psp_payment_id);
+				pay_stripe_form_add_int64(&body, "amount_to_capture", 0);
+				pay_stripe_form_add(&body, "final_capture", "true");
+				break;
+			}
 			request->path = psprintf("/v1/payment_intents/%s/cancel", command->psp_payment_id);
 			if (pay_stripe_is_listed(command->reason, cancellation_reasons))
 				pay_stripe_form_add(&body, "cancellation_reason", command->reason);
@@ -134,6 +153,10 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 				pay_stripe_form_add(&body, "reason", command->reason);
 			form_add_names(&body, command);
 			break;
+		case PAY_OP_PAYOUT:
+		case PAY_OP_EXPIRE:
+			*problem = "there is nothing to send";
+			return false;
 	}
 	request->body = body.data;
 	return true;
@@ -154,6 +177,8 @@ build_payment(const PayCommand *command, StringInfo body, const char **problem)
 	pay_stripe_form_add(body, "payment_method", command->payment_method);
 	pay_stripe_form_add(body, "confirm", "true");
 	pay_stripe_form_add(body, "capture_method", command->kind == PAY_OP_AUTHORIZE ? "manual" : "automatic");
+	if (command->kind == PAY_OP_AUTHORIZE && has_multicapture(command))
+		pay_stripe_form_add(body, "payment_method_options[card][request_multicapture]", "if_available");
 	if (command->off_session)
 		pay_stripe_form_add(body, "off_session", "true");
 	pay_stripe_form_add(body, "return_url", command->return_url);
@@ -195,7 +220,10 @@ build_inquiry(const PayCommand *command, PayRequest *request)
 			break;
 		case PAY_OP_CAPTURE:
 		case PAY_OP_VOID:
+		case PAY_OP_EXPIRE:
 			break;
+		case PAY_OP_PAYOUT:
+			return false;
 		case PAY_OP_REFUND:
 			if (command->psp_object_id != NULL)
 			{
@@ -280,6 +308,16 @@ begins_with(const char *text, const char *const *beginnings)
 		if (strncmp(text, *beginnings, strlen(*beginnings)) == 0)
 			return true;
 	return false;
+}
+
+static bool
+has_multicapture(const PayCommand *command)
+{
+	PaySlice	value;
+
+	return command->config != NULL &&
+		pay_slice_member((PaySlice) {command->config, strlen(command->config)}, "multicapture", &value) == PAY_SLICE_FOUND &&
+		pay_slice_is(value, "true");
 }
 
 /* Stripe's search lags by up to a minute: what it does not find may exist all the same. */

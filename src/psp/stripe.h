@@ -25,6 +25,8 @@ extern void pay_stripe_form_add_int64(StringInfo form, const char *key, int64 va
 /* psp/stripe_answer.c: for the adapter, see psp.h. */
 extern void pay_stripe_classify(const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result);
 extern void pay_stripe_read_header(const PayHeader *header, PayAnswer *answer);
+
+/* psp/stripe_event.c */
 extern PayVerdict pay_stripe_verify(PayInbound *inbound, const char *const *secrets, int64 now);
 extern bool pay_stripe_parse(const PayInbound *inbound, PayEvents *events);
 extern bool pay_stripe_read_event(const char *body, size_t bytes, PayPspEvent *event);

@@ -2,7 +2,7 @@
  * src/psp/stripe_unreadable.c
  *		Stripe: does an event tell nothing, or can we not read what it tells?
  *
- * To the reader of events in psp/stripe_answer.c both are PAY_CLASS_UNKNOWN, and
+ * To the reader of events in psp/stripe_event.c both are PAY_CLASS_UNKNOWN, and
  * only one of them is fine.  Looked at again here, for the one event in many that
  * moves nothing.
  */

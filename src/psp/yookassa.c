@@ -15,7 +15,8 @@
  * - Amounts are decimal text, of two decimals in every currency that it takes;
  *	 they are read and written exactly, or not at all.
  *
- * Requests are built here; psp/yookassa_answer.c reads what comes back.
+ * Requests are built here; psp/yookassa_answer.c reads what comes back, and
+ * psp/yookassa_feed.c asks for and reads lists.
  *
  * A payment is captured and cancelled at most once, and neither makes an object
  * of its own: the payment's id names all of its movements but refunds.
@@ -66,6 +67,8 @@ const PayAdapter pay_adapter_yookassa = {
 	.key_valid_s = KEY_VALID_S,
 	.key_header = "Idempotence-Key",
 	.default_base_url = "https://api.yookassa.ru",
+	.feeds = pay_yookassa_feeds,
+	.n_feeds = PAY_YOOKASSA_FEEDS,
 	.build = build,
 	.build_inquiry = build_inquiry,
 	.is_object_id = is_object_id,
@@ -125,6 +128,10 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 			add_member(&body, "description", command->reason, REFUND_DESCRIPTION_MAX);
 			add_names(&body, command);
 			break;
+		case PAY_OP_PAYOUT:
+		case PAY_OP_EXPIRE:
+			*problem = "there is nothing to send";
+			return false;
 	}
 	appendStringInfoChar(&body, '}');
 	request->body = body.data;

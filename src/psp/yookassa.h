@@ -22,5 +22,13 @@ extern void pay_yookassa_classify(const PayCommand *command, bool inquiry, const
 extern PayVerdict pay_yookassa_verify(PayInbound *inbound, const char *const *secrets, int64 now);
 extern bool pay_yookassa_parse(const PayInbound *inbound, PayEvents *events);
 extern void pay_yookassa_read_account(const PayAnswer *answer, const char *secret, PayAccount *account);
+/* A payment or refund that was not asked for.  False when it says nothing, or names no payment. */
+extern bool pay_yookassa_read_unasked(bool is_refund, PaySlice object, PayResult *result);
+/* A member that is a word, as ids, codes and statuses are; else NULL.  `object.at` may be NULL. */
+extern char *pay_yookassa_member_word(PaySlice object, const char *name);
+
+/* psp/yookassa_feed.c */
+#define PAY_YOOKASSA_FEEDS 3
+extern const PayFeed pay_yookassa_feeds[PAY_YOOKASSA_FEEDS];
 
 #endif							/* PAY_PSP_YOOKASSA_H */

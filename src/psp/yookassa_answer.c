@@ -62,7 +62,6 @@ static bool amount_of(PaySlice slice, int64 *amount, const char **currency);
 static char *text_of(PaySlice value);
 static char *member_text(PaySlice object, const char *name);
 static char *word_of(PaySlice value);
-static char *member_word(PaySlice object, const char *name);
 static char *member_url(PaySlice object, const char *name);
 static int	retry_after(PaySlice body);
 static bool is_any(const char *word, const char *const *list);
@@ -117,7 +116,7 @@ read_refusal(PaySlice body, const PayCommand *command, int http_status, PayResul
 	if (!is_error(body))
 		return;
 	read_error(body, result);
-	parameter = member_word(body, "parameter");
+	parameter = pay_yookassa_member_word(body, "parameter");
 	switch (http_status)
 	{
 		case 400:
@@ -162,7 +161,7 @@ read_failed_inquiry(PaySlice body, int http_status, PayResult *result)
 		read_error(body, result);
 		return;
 	}
-	add_code(result, member_word(body, "code"));
+	add_code(result, pay_yookassa_member_word(body, "code"));
 	result->inquiry_found_nothing = http_status == 404;
 }
 
@@ -242,9 +241,9 @@ read_object(PaySlice slice, Object *object, PayResult *result)
 static void
 read_names(PaySlice metadata, PayResult *result)
 {
-	const char *generation = member_word(metadata, "payments_generation");
+	const char *generation = pay_yookassa_member_word(metadata, "payments_generation");
 
-	result->psp_ref = member_word(metadata, "payments_ref");
+	result->psp_ref = pay_yookassa_member_word(metadata, "payments_ref");
 	result->generation = 0;
 	if (generation && strlen(generation) <= 6 && generation[strspn(generation, "0123456789")] == '\0')
 		result->generation = (int) strtol(generation, NULL, 10);
@@ -339,7 +338,7 @@ read_captured(const Object *payment, const PayCommand *command, PayResult *resul
 static void
 read_canceled(const Object *payment, const PayCommand *command, PayResult *result)
 {
-	const char *reason = member_word(payment->members[CANCELLATION], "reason");
+	const char *reason = pay_yookassa_member_word(payment->members[CANCELLATION], "reason");
 	bool		is_void = command && command->kind == PAY_OP_VOID;
 
 	if (is_void || (is_any(reason, released_reasons) && !(command && command->kind == PAY_OP_CAPTURE)))
@@ -389,7 +388,7 @@ read_refund(const Object *refund, const PayCommand *command, bool inquiry, PayRe
 		/* As news it is a fact about money, not a refusal. */
 		result->class = command == NULL ? PAY_CLASS_APPROVED : PAY_CLASS_DECLINED;
 		result->effect = command == NULL ? PAY_EFFECT_REFUND_FAILED : PAY_EFFECT_NONE;
-		add_code(result, member_word(refund->members[CANCELLATION], "reason"));
+		add_code(result, pay_yookassa_member_word(refund->members[CANCELLATION], "reason"));
 		add_code(result, "refund_canceled");
 	}
 }
@@ -428,10 +427,9 @@ pay_yookassa_parse(const PayInbound *inbound, PayEvents *events)
 {
 	PaySlice	body = {inbound->body, inbound->body_bytes},
 				slice;
-	Object		object;
 	PayPspEvent *event = palloc0(sizeof(PayPspEvent));
-	const char *type = member_word(body, "event");
-	const char *word = member_word(body, "type");
+	const char *type = pay_yookassa_member_word(body, "event");
+	const char *word = pay_yookassa_member_word(body, "type");
 
 	events->n = 1;
 	events->list = event;
@@ -441,17 +439,27 @@ pay_yookassa_parse(const PayInbound *inbound, PayEvents *events)
 		return false;
 	event->event_type = type;
 	event->event_id = type;
-	if ((strncmp(type, "payment.", 8) != 0 && strncmp(type, "refund.", 7) != 0) || !read_object(slice, &object, &event->result))
+	if (strncmp(type, "payment.", 8) != 0 && strncmp(type, "refund.", 7) != 0)
 		return true;
-	if (type[0] == 'p')
-		read_payment(&object, NULL, false, &event->result);
-	else
-		read_refund(&object, NULL, false, &event->result);
-	event->relevant = event->result.class != PAY_CLASS_UNKNOWN &&
-		(event->result.psp_payment_id != NULL || event->result.psp_ref != NULL);
+	event->relevant = pay_yookassa_read_unasked(type[0] == 'r', slice, &event->result);
 	if (event->result.psp_payment_id)
 		event->event_id = psprintf("%s:%s", type, event->result.psp_payment_id);
 	return true;
+}
+
+bool
+pay_yookassa_read_unasked(bool is_refund, PaySlice slice, PayResult *result)
+{
+	Object		object;
+
+	pay_result_init(result);
+	if (!read_object(slice, &object, result))
+		return false;
+	if (is_refund)
+		read_refund(&object, NULL, false, result);
+	else
+		read_payment(&object, NULL, false, result);
+	return result->class != PAY_CLASS_UNKNOWN && (result->psp_payment_id != NULL || result->psp_ref != NULL);
 }
 
 /* ---------- whose account ---------- */
@@ -461,7 +469,7 @@ pay_yookassa_read_account(const PayAnswer *answer, const char *secret, PayAccoun
 {
 	PaySlice	body = {answer->body, answer->body_bytes},
 				test;
-	const char *id = member_word(body, "account_id");
+	const char *id = pay_yookassa_member_word(body, "account_id");
 
 	if (answer->http_status != 200 || id == NULL)
 		return;
@@ -501,9 +509,9 @@ not_done_yet(bool inquiry, PayResult *result)
 static bool
 is_error(PaySlice body)
 {
-	const char *type = member_word(body, "type");
+	const char *type = pay_yookassa_member_word(body, "type");
 
-	return type && strcmp(type, "error") == 0 && member_word(body, "code") != NULL;
+	return type && strcmp(type, "error") == 0 && pay_yookassa_member_word(body, "code") != NULL;
 }
 
 static void
@@ -511,7 +519,7 @@ read_error(PaySlice body, PayResult *result)
 {
 	char	   *message = member_text(body, "description");
 
-	add_code(result, member_word(body, "code"));
+	add_code(result, pay_yookassa_member_word(body, "code"));
 	if (message == NULL)
 		return;
 	for (char *c = message; *c != '\0'; c++)
@@ -541,9 +549,9 @@ add_code(PayResult *result, const char *code)
 static bool
 amount_of(PaySlice slice, int64 *amount, const char **currency)
 {
-	const char *value = member_word(slice, "value");
+	const char *value = pay_yookassa_member_word(slice, "value");
 
-	*currency = member_word(slice, "currency");
+	*currency = pay_yookassa_member_word(slice, "currency");
 	return value && *currency && pay_yookassa_takes(*currency) && pay_yookassa_amount_parse(value, amount);
 }
 
@@ -579,8 +587,8 @@ word_of(PaySlice value)
 	return bytes > 0 && bytes <= WORD_BYTES_MAX && text[bytes] == '\0' ? text : NULL;
 }
 
-static char *
-member_word(PaySlice object, const char *name)
+char *
+pay_yookassa_member_word(PaySlice object, const char *name)
 {
 	PaySlice	value;
 

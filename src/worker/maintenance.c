@@ -2,8 +2,8 @@
  * src/worker/maintenance.c
  *		What the worker does beside calling PSPs, each step in a short
  *		transaction of its own: folding hot accounts, releasing expired holds,
- *		applying events that found no payment, sealing, making the coming
- *		months' partitions.
+ *		applying events that found no payment, asking after authorizations whose
+ *		time is over, sealing, making the coming months' partitions.
  */
 #include "payments.h"
 
@@ -35,6 +35,7 @@ static void fold_work(void *arg);
 static void release_work(void *arg);
 static void come_again(int64 done);
 static void sweep_work(void *arg);
+static void expiry_work(void *arg);
 static void seal(void);
 static void make_months(void);
 static void make_months_work(void *arg);
@@ -83,6 +84,7 @@ fold(void)
 	pay_worker_transaction(fold_work, NULL, NULL);
 	pay_worker_transaction(release_work, NULL, NULL);
 	pay_worker_transaction(sweep_work, NULL, NULL);
+	pay_worker_transaction(expiry_work, NULL, NULL);
 }
 
 static void
@@ -112,6 +114,13 @@ static void
 sweep_work(void *arg)
 {
 	pay_unmatched_sweep(GetCurrentTimestamp(), PAY_WORKER_ROLE);
+}
+
+/* Authorizations whose time is over. */
+static void
+expiry_work(void *arg)
+{
+	come_again(pay_expiry_sweep(GetCurrentTimestamp(), PAY_WORKER_ROLE));
 }
 
 static void

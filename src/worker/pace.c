@@ -16,6 +16,9 @@
  * That one call is refused again and again while others are taken is no
  * complaint about the pace: it is refused for its own sake.
  *
+ * What was agreed with the PSP is kept to from the first call on, whatever it
+ * would take.
+ *
  * A complaint about calls that had begun before the last cut says nothing new:
  * a hundred that come back at once are one.
  */
@@ -67,7 +70,7 @@ pay_pace_room(const PayPace *pace, int inflight, PaySteady now, PaySteady *again
 		*again = pace->paused_until;
 		return 0;
 	}
-	if (pace->rate == 0 || room <= 0)
+	if (allowed_rate(pace) == 0 || room <= 0)
 		return room;
 	left = allowance(pace, now);
 	if (left < 1)
@@ -85,10 +88,15 @@ pay_pace_begun(PayPace *pace, int calls, PaySteady now)
 	pace->counted_at = now;
 }
 
+/* 0: any. */
 static double
 allowed_rate(const PayPace *pace)
 {
-	return pace->refusals > 0 ? Min(pace->rate, PROBE_RATE) : pace->rate;
+	if (pace->rate > 0 && pace->refusals > 0)
+		return Min(pace->rate, PROBE_RATE);
+	if (pace->rate > 0 && pace->agreed > 0)
+		return Min(pace->rate, pace->agreed);
+	return Max(pace->rate, pace->agreed);
 }
 
 static double

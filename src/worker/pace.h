@@ -13,6 +13,7 @@
 typedef struct PayPace
 {
 	int			grown;			/* so many calls more may be in flight than at first */
+	double		agreed;			/* calls a second that are never exceeded; 0: as many as it takes.  The caller's */
 	double		rate;			/* calls a second; 0: the PSP has set no limit that we know of */
 	double		known;			/* below this rate, that the PSP has taken, it is doubled in a second in which it is made use of */
 	double		allowance;		/* calls that might begin at counted_at */

@@ -33,6 +33,8 @@
 #define BREAKER_LOSSES 3
 #define BREAKER_MS_MIN 250
 #define BREAKER_MS_MAX 60000
+/* Of one that a person has paused, what may be asked for lies behind all that waits: it is looked for no more often than this. */
+#define PAUSED_LOOK_MS 1000
 #define LEASE_SPARE_MS (60 * 1000)
 /* With others beside it, a PSP may have so many calls in flight for each slot that is free. */
 #define SHARE 3
@@ -79,7 +81,8 @@ static PayStmt read_psps = PAY_STMT_NOARGS(SPI_OK_SELECT,
 	"SELECT s.psp, s.adapter, s.base_url, s.secret, s.inflight_max, (extract(epoch FROM s.timeout) * 1000)::int, "
 	" s.halted_at IS NOT NULL, (SELECT min(q.due_at) FROM payments.queue q WHERE q.psp = s.psp), "
 	" s.account_id IS NULL AND s.account_mode IS NULL, coalesce(s.halted_reason, 'see payments.psp'), "
-	" EXISTS (SELECT FROM payments.psp_health h WHERE h.psp = s.psp AND h.resumed) "
+	" EXISTS (SELECT FROM payments.psp_health h WHERE h.psp = s.psp AND h.resumed), "
+	" s.paused_at IS NOT NULL AND coalesce(s.paused_until > now(), true), (coalesce(s.calls_per_second, 0) * 1000)::bigint "
 	"FROM payments.psp s ORDER BY 8 NULLS LAST, s.psp");
 
 /* Never waits: somebody may be about to change it. */
@@ -230,6 +233,8 @@ read_upstream(uint64 row, const char *unarmed)
 	keep(&upstream->base_url, base_url ? base_url : "");
 	upstream->inflight_max = pay_spi_int32(row, 5);
 	upstream->timeout_ms = pay_spi_int32(row, 6);
+	upstream->paused = pay_spi_bool(row, 12);
+	upstream->pace.agreed = (double) pay_spi_int64(row, 13) / 1000;
 	upstream->due_at = pay_spi_isnull(row, 8) ? PAY_NEVER : pay_clock_of(pay_spi_time(row, 8));
 	obstacle = find_obstacle(upstream, unarmed, pay_spi_bool(row, 7) ? pay_spi_text(row, 10) : NULL, pay_spi_text(row, 4));
 	upstream->usable = obstacle.why == NULL;
@@ -298,6 +303,9 @@ find_obstacle(PayUpstream *upstream, const char *unarmed, const char *halted, co
 					 psprintf("Repair what it complains of; then SELECT payments.resume_psp('%s').", upstream->psp), true);
 	if (upstream->adapter == NULL || upstream->adapter->in_process)
 		return obstacle;
+	problem = pay_adapter_refusal(upstream->adapter);
+	if (problem)
+		add_obstacle(&obstacle, problem, "SELECT payments.create_adapter(...) once more, with functions as docs/adapter.md wants them.", false);
 	if (unarmed)
 		add_obstacle(&obstacle, unarmed, "SELECT payments.arm(), once you know that no other copy of this database sends.", true);
 	/* Set so since create_psp() took it; other rules are judged when its name is looked up. */
@@ -438,6 +446,11 @@ pay_upstream_room(const PayUpstream *upstream, int free_slots, int slots, PaySte
 	int			held = upstream->inflight + upstream->kept;
 
 	*again = PAY_NEVER;
+	if (upstream->paused && now < upstream->claimed_at + PAUSED_LOOK_MS * 1000)
+	{
+		*again = upstream->claimed_at + PAUSED_LOOK_MS * 1000;
+		return 0;
+	}
 	if (upstream->breaker_ms > 0)
 	{
 		if (now < upstream->breaker_until)
@@ -536,6 +549,7 @@ pay_upstream_lease_ms(const PayUpstream *upstream)
 void
 pay_upstream_begun(PayUpstream *upstream, int calls, PaySteady now)
 {
+	upstream->claimed_at = now;
 	pay_pace_begun(&upstream->pace, calls, now);
 }
 
@@ -568,7 +582,7 @@ pay_upstream_answered(PayUpstream *upstream, const PayHttpResponse *response, co
 bool
 pay_upstream_admits(const PayUpstream *upstream, PaySteady now)
 {
-	return upstream->usable && (upstream->token == NULL || pay_token_usable(upstream->token, now)) &&
+	return upstream->usable && !pay_adapter_rests(upstream->adapter) && (upstream->token == NULL || pay_token_usable(upstream->token, now)) &&
 		(upstream->adapter->build_account == NULL || upstream->account.settled);
 }
 

@@ -37,6 +37,8 @@ typedef struct PayUpstream
 	int			inflight_max;
 	int			timeout_ms;
 	PaySteady	due_at;			/* of the first in its queue when last read; PAY_NEVER: nothing there */
+	bool		paused;			/* by a person: it is asked, and sent nothing */
+	PaySteady	claimed_at;		/* the last look for calls that it might get */
 	bool		usable;			/* not halted, armed, secret at hand */
 	bool		seen;			/* when last read */
 	char	   *problem;		/* last one logged; NULL: none */

@@ -160,6 +160,10 @@ effect_of(const char *kind)
 			return PAY_EFFECT_VOIDED;
 		case PAY_OP_REFUND:
 			return PAY_EFFECT_REFUNDED;
+		case PAY_OP_PAYOUT:
+			return PAY_EFFECT_PAID_OUT;
+		case PAY_OP_EXPIRE:
+			break;
 	}
 	return PAY_EFFECT_NONE;
 }

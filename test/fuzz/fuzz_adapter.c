@@ -7,7 +7,7 @@
  * Fuzzes what holds for every adapter on those of the tests, which are linked
  * without a server; an adapter whose files can be so goes into the list.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -113,6 +113,39 @@ inbound(const PayAdapter *adapter, const char *body, size_t bytes)
 	}
 }
 
+/* A page that is read has what it says, and its entries are events or nothing. */
+static void
+feeds(const PayAdapter *adapter, const char *body, size_t bytes)
+{
+	for (int i = 0; i < adapter->n_feeds; i++)
+	{
+		const PayFeed *feed = &adapter->feeds[i];
+		char	   *copy = pnstrdup(body, bytes);
+		PayFeedPage page = {0};
+		const char *problem = NULL;
+
+		feed->refusal(copy, bytes);
+		if (!feed->read_page(copy, bytes, &page, &problem))
+		{
+			CHECK(problem != NULL);
+			continue;
+		}
+		CHECK(page.n >= 0 && page.n <= PAY_FEED_PAGE_MAX && !(page.more && page.n == 0));
+		for (int n = 0; n < page.n; n++)
+		{
+			PayPspEvent event;
+
+			CHECK(page.ids[n] != NULL && page.entries[n].at >= copy && page.entries[n].at + page.entries[n].bytes <= copy + bytes);
+			if (feed->read_event && feed->read_event(page.entries[n].at, page.entries[n].bytes, &event))
+			{
+				CHECK(event.event_id && event.event_type && !(event.relevant && event.unreadable));
+				CHECK(!event.relevant || event.result.psp_ref != NULL || event.result.psp_payment_id != NULL);
+				check_result(&event.result);
+			}
+		}
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 {
@@ -126,6 +159,8 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 	body = malloc(bytes - 1);
 	memcpy(body, data + 2, bytes - 2);
 	body[bytes - 2] = '\0';
+	if ((data[1] & 3) == 3)
+		feeds(adapter, body, bytes - 2);
 	if (data[1] & 1)
 		inbound(adapter, body, bytes - 2);
 	else

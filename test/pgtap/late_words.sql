@@ -71,7 +71,7 @@ SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_5', 'succeeded', 400)::t
 SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_5', 'succeeded', 500)::text), 'succeeded', 'the second: in another amount');
 SELECT is(pg_temp.state(:'id'), 'succeeded: authorize succeeded, capture failed captured_otherwise', 'the capture was another''s');
 SELECT is(pg_temp.exceptions(:'id'), 'conflicted 500', 'a person is told');
-SELECT is(pg_temp.books(:'id'), 'authorize 1000, capture 400', 'captured once');
+SELECT is(pg_temp.books(:'id'), 'authorize 1000, capture 400, release 600', 'captured once');
 
 -- A charge that the PSP shows as a hold is not done: the same key again.
 SELECT pg_temp.make('held') AS id \gset

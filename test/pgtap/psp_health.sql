@@ -35,4 +35,43 @@ DELETE FROM payments.psp_health;
 SELECT is(public.state_of('one'), 'good', 'and all ends');
 SELECT is(public.state_of('sandbox'), 'good', 'others have nothing to do with it');
 
+-- Verbs.
+SELECT payments.create_payment('paused', 100, 'EUR', psp => 'one', payment_method => 'sandbox_ok');
+SELECT throws_ok($$SELECT payments.pause_psp('one', ' ')$$, '22023', 'reason must be a text of 1 to 1000 characters', 'a pause has a reason');
+SELECT throws_ok($$SELECT payments.pause_psp('one', 'why', now())$$, '22023', 'until must be in the future', 'and ends later');
+SELECT throws_ok($$SELECT payments.pause_psp('none', 'why')$$, 'PY401', NULL, 'of a PSP');
+SET ROLE payments_operator;
+SELECT payments.pause_psp('one', 'its pages are down');
+RESET ROLE;
+SELECT is(public.state_of('one'), 'paused', 'an operator pauses it');
+SELECT is((SELECT count(*)::int FROM payments.claim('w', 10, '1 min', 'one')), 0, 'and nothing is claimed');
+SELECT results_eq($$SELECT state, reason, paused_by, queued, due FROM payments.psp_status WHERE psp = 'one'$$,
+	$$VALUES ('paused', 'its pages are down', 'payments_operator', 1::bigint, 1::bigint)$$, 'psp_status says who and why, and what waits');
+SELECT is((SELECT why FROM payments.stuck WHERE psp = 'one'), 'the worker does not run; PSP paused by payments_operator: its pages are down', 'and so does stuck');
+SELECT matches((SELECT hint FROM payments.worker_status), 'PSP "one" is paused by payments_operator: its pages are down', 'and worker_status');
+SELECT payments.pause_psp('one', 'for longer', now() + interval '1 h');
+SELECT payments.accept_psp_account('one');
+SELECT is(public.state_of('one'), 'paused', 'that another account is meant ends no pause');
+SELECT throws_ok($$SET ROLE payments_operator; SELECT payments.resume_psp('one')$$, '42501', NULL, 'an administrator ends it');
+SELECT payments.resume_psp('one');
+SELECT payments.resume_psp('one');
+SELECT is(public.state_of('one'), 'good', 'and it is called again');
+SELECT results_eq($$SELECT seq, action, paused_until > now(), reason, actor FROM payments.psp_pause ORDER BY seq$$,
+	$$VALUES (1, 'paused', NULL::boolean, 'its pages are down', 'payments_operator'), (2, 'paused', true, 'for longer', session_user::text COLLATE "default"),
+		(3, 'resumed', NULL, NULL, session_user::text COLLATE "default")$$, 'all of which is history');
+SELECT throws_ok('DELETE FROM payments.psp_pause', 'PY003', NULL, 'that stays');
+SELECT is((SELECT count(*)::int FROM payments.claim('w', 10, '1 min', 'one')), 1, 'what had waited is claimed');
+
+-- Paused while it may have something: that is asked for, and not sent again.
+SELECT payments.pause_psp('one', 'again');
+UPDATE payments.queue SET due_at = now() - interval '1 s';
+SELECT is((SELECT count(*)::int FROM payments.claim('w', 10, '1 min', 'one')), 0, 'a lease that runs out in a pause');
+SELECT is((SELECT status FROM payments.payment WHERE psp = 'one'), 'in_doubt', 'leaves the payment in doubt');
+UPDATE payments.queue SET due_at = now() - interval '1 s';
+SELECT is((SELECT count(*)::int FROM payments.claim('w', 10, '1 min', 'one')), 1, 'and is claimed');
+SELECT results_eq($$SELECT action FROM payments.attempt WHERE attempt = 2$$, $$VALUES ('inquire')$$, 'to be asked for');
+
+-- Figures of answers, where no worker has counted.
+SELECT results_eq($$SELECT p50_ms, calls, success_share FROM payments.psp_status WHERE psp = 'one'$$, $$VALUES (NULL::int, 1, 0.000)$$, 'the lease that was lost is a failure without a time');
+
 SELECT * FROM finish();

@@ -53,12 +53,10 @@ SELECT is(pg_temp.event('evt_quiet' || n, e.type, e.object || e.changed), 'ignor
 FROM (VALUES
 	(1, 'payment_intent.payment_failed', :'intent'::jsonb, '{"status": "requires_payment_method"}'::jsonb),
 	(2, 'payment_intent.processing', :'intent', '{"status": "requires_confirmation"}'),
-	(3, 'charge.dispute.created', :'dispute', '{"status": "warning_needs_response"}'),
-	(4, 'charge.dispute.closed', :'dispute', '{"status": "warning_closed"}'),
 	-- Made without a PaymentIntent, so not by us.
-	(5, 'refund.created', :'refund', '{"payment_intent": null}'),
+	(3, 'refund.created', :'refund', '{"payment_intent": null}'),
 	-- No type that moves money.
-	(6, 'customer.created', :'refund', '{"amount": "x"}')
+	(4, 'customer.created', :'refund', '{"amount": "x"}')
 ) e (n, type, object, changed);
 SELECT is((SELECT count(*)::int FROM payments.exception), 14, 'each that cannot be read is told once, the others never');
 

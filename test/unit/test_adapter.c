@@ -8,7 +8,7 @@
  * half that builds requests, since what reads answers needs the server's jsonb
  * and is tested in test/pgtap/external.sql and test/t.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -90,7 +90,7 @@ command_of(PayOpKind kind)
 		.description = "shoes",
 		.psp_ref = "REF7",
 		.generation = 2,
-		.captured = 1050,
+		.captured = kind == PAY_OP_VOID ? 0 : 1050,
 		.config = "{\"account\": \"shop-1\"}",
 	};
 
@@ -258,6 +258,22 @@ is_request(PayOpKind kind, const char *expected)
 	OK(pay_adapter_stripe.build(&command, &request, &problem) && strcmp(bytes_of(&request), expected) == 0, "stripe: the bytes of %s", pay_op_kind_name(kind));
 }
 
+/* Of an account that may capture several times. */
+static void
+is_part_request(PayOpKind kind, const char *expected)
+{
+	PayCommand	command = command_of(kind);
+	PayRequest	request = {0};
+	const char *problem = NULL;
+
+	command.captured = 300;
+	command.keep_rest = true;
+	OK(kind != PAY_OP_CAPTURE || !pay_adapter_stripe.build(&command, &request, &problem), "stripe: a capture that leaves a rest only where the account may");
+	command.config = "{\"multicapture\": true}";
+	problem = NULL;
+	OK(pay_adapter_stripe.build(&command, &request, &problem) && strstr(bytes_of(&request), expected), "stripe: the bytes of %s, of several captures", pay_op_kind_name(kind));
+}
+
 /* They are stored and sent again for a day: another version of the library must build the same. */
 /* Whose account, by the answer and the secret; "-" for what is not known. */
 static const char *
@@ -305,6 +321,9 @@ test_stripe(void)
 	is_request(PAY_OP_AUTHORIZE, "POST /v1/payment_intents\napplication/x-www-form-urlencoded\namount=1050&currency=eur&payment_method=pm_card_visa&confirm=true&capture_method=manual&customer=cus_1&description=shoes&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2&metadata%5Border_ref%5D=order%2042%26co&expand%5B%5D=latest_charge.balance_transaction&automatic_payment_methods%5Benabled%5D=true&automatic_payment_methods%5Ballow_redirects%5D=never");
 	is_request(PAY_OP_CAPTURE, "POST /v1/payment_intents/pi_1/capture\napplication/x-www-form-urlencoded\namount_to_capture=1050&expand%5B%5D=latest_charge.balance_transaction");
 	is_request(PAY_OP_VOID, "POST /v1/payment_intents/pi_1/cancel\napplication/x-www-form-urlencoded\ncancellation_reason=duplicate");
+	is_part_request(PAY_OP_AUTHORIZE, "&capture_method=manual&payment_method_options%5Bcard%5D%5Brequest_multicapture%5D=if_available&");
+	is_part_request(PAY_OP_CAPTURE, "/v1/payment_intents/pi_1/capture\napplication/x-www-form-urlencoded\namount_to_capture=1050&final_capture=false&");
+	is_part_request(PAY_OP_VOID, "/v1/payment_intents/pi_1/capture\napplication/x-www-form-urlencoded\namount_to_capture=0&final_capture=true");
 	is_request(PAY_OP_REFUND, "POST /v1/refunds\napplication/x-www-form-urlencoded\npayment_intent=pi_1&amount=1050&reason=duplicate&metadata%5Bpayments_ref%5D=REF7&metadata%5Bpayments_generation%5D=2");
 	pay_adapter_stripe.build_inquiry(&command, &request);
 	OK(strcmp(bytes_of(&request), "GET /v1/payment_intents/search?query=metadata%5B%22payments_ref%22%5D%3A%22REF7%22&limit=100&expand%5B%5D=data.latest_charge.balance_transaction\n\n") == 0, "stripe: the bytes of an inquiry");
@@ -553,6 +572,58 @@ test_yookassa_answers(void)
 	OK(account.id && strcmp(account.id, "123456") == 0 && strcmp(account.mode, "test") == 0, "yookassa: whose account, and which kind");
 }
 
+static void
+test_yookassa_feeds(void)
+{
+	static const char *const paths[] = {
+		"/v3/payments?captured_at.gte=2023-11-14T22:13:20.000Z&captured_at.lt=2024-02-29T12:00:00.000Z&limit=50",
+		"/v3/payments?created_at.gte=2023-11-14T22:13:20.000Z&created_at.lt=2024-02-29T12:00:00.000Z&limit=50",
+		"/v3/refunds?created_at.gte=2023-11-14T22:13:20.000Z&created_at.lt=2024-02-29T12:00:00.000Z&limit=50",
+	};
+	static const char *const no_pages[] = {
+		"{\"items\":[]}", "{\"type\":\"list\"}", "{\"type\":\"list\",\"items\":{}}", "{\"type\":\"list\",\"items\":[{\"status\":\"succeeded\"}]}",
+		"{\"type\":\"list\",\"items\":[],\"next_cursor\":\"c\"}", "{\"type\":\"list\",\"items\":[{\"id\":\"a\",\"status\":\"b\"}],\"next_cursor\":\"a&b\"}",
+		"{\"type\":\"list\",\"items\":[{\"id\":\"a\",\"status\":\"b\"}],\"next_cursor\":7}", "{\"type\":\"list\",\"items\":[{\"id\":\"a\",\"status\":\"b\"}",
+	};
+	PayFeedQuery query = {.from = NOW, .to = INT64CONST(1709208000), .limit = 50};
+	PayRequest	request = {0};
+	PayFeedPage page = {0};
+	PayPspEvent event = {0};
+	const char *problem = NULL;
+	char	   *body;
+
+	for (int i = 0; i < PAY_YOOKASSA_FEEDS; i++)
+	{
+		query.cursor = NULL;
+		pay_yookassa_feeds[i].build(&query, &request);
+		OK(strcmp(request.path, paths[i]) == 0 && strcmp(request.method, "GET") == 0, "yookassa: the first page of %s", pay_yookassa_feeds[i].name);
+		query.cursor = "c-1";
+		pay_yookassa_feeds[i].build(&query, &request);
+		OK(strcmp(request.path, psprintf("%s&cursor=c-1", paths[i])) == 0, "yookassa: and the next");
+	}
+	body = psprintf("{\"type\":\"list\",\"items\":[%s,%s],\"next_cursor\":\"37a5c87d\"}", payment_of("succeeded", "10.50", ""), payment_of("pending", "10.50", ""));
+	OK(pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem) && page.n == 2 && page.more && strcmp(page.next, "37a5c87d") == 0 &&
+	   strcmp(page.ids[0], PAYMENT ":succeeded") == 0 && strcmp(page.ids[1], PAYMENT ":pending") == 0, "yookassa: an entry is an object and its status");
+	OK(pay_yookassa_feeds[1].read_event(page.entries[0].at, page.entries[0].bytes, &event) && event.relevant && event.result.effect == PAY_EFFECT_CAPTURED &&
+	   event.result.amount == 1050 && strcmp(event.event_type, "payment.succeeded") == 0, "yookassa: and is believed");
+	body = psprintf("{\"type\":\"list\",\"items\":[%s]}", payment_of("on_its_way", "10.50", ""));
+	OK(pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem) && !page.more && pay_yookassa_feeds[1].read_event(page.entries[0].at, page.entries[0].bytes, &event) &&
+	   !event.relevant && strcmp(event.unreadable, "status") == 0, "yookassa: of ours with a status that nobody knows a person is told");
+	body = psprintf("{\"type\":\"list\",\"items\":[%s]}", payment_of("succeeded", "1050", ",\"metadata\":{}"));
+	OK(pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem) && pay_yookassa_feeds[1].read_event(page.entries[0].at, page.entries[0].bytes, &event) &&
+	   !event.relevant && event.unreadable == NULL, "yookassa: but not of the shop's other sales");
+	body = psprintf("{\"type\":\"list\",\"items\":[%s]}", refund_of("canceled", "10.50", "2"));
+	OK(pay_yookassa_feeds[2].read_page(body, strlen(body), &page, &problem) && pay_yookassa_feeds[2].read_event(page.entries[0].at, page.entries[0].bytes, &event) &&
+	   event.result.effect == PAY_EFFECT_REFUND_FAILED, "yookassa: a refund that came to nothing is a fact");
+	for (size_t i = 0; i < lengthof(no_pages); i++)
+	{
+		body = pstrdup(no_pages[i]);
+		OK(!pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem), "yookassa: no page: %s", no_pages[i]);
+	}
+	OK(strcmp(pay_yookassa_feeds[0].refusal("{\"type\":\"error\",\"code\":\"forbidden\"}", 35), "forbidden") == 0, "yookassa: why it gave none");
+	OK(pay_yookassa_feeds[0].refusal("{\"code\":\"forbidden\"}", 20) == NULL, "yookassa: in its own words alone");
+}
+
 /* ---------- what each of the tests' adapters is for ---------- */
 
 static void
@@ -622,6 +693,7 @@ main(void)
 	test_stripe_account();
 	test_yookassa();
 	test_yookassa_answers();
+	test_yookassa_feeds();
 	test_kinds();
 	test_common();
 	shim_reset();

@@ -292,9 +292,39 @@ test_ends(void)
 	OK(pay_pace_room(&pace, 0, now + 2 * S, &again) > 0, "which a person ends");
 }
 
+/* What was agreed holds from the first call on, and the PSP's complaints below it. */
+static void
+test_agreed(void)
+{
+	PayPace		pace = {.agreed = 50};
+	PaySteady	now = 1000 * S,
+				again;
+	int			begun = 0;
+
+	for (int i = 0; i < 1000; i++, now += 10 * MS)
+	{
+		int			room = pay_pace_room(&pace, 0, now, &again);
+
+		if (room > 0)
+			pay_pace_begun(&pace, room, now);
+		begun += Max(room, 0);
+		for (int j = 0; j < room; j++)
+			pay_pace_taken(&pace, 1, now, now + MS);
+	}
+	OK(begun >= 495 && begun <= 505, "500 calls in ten seconds begin (%d)", begun);
+	OK(pace.rate == 0, "which is no limit that was found out");
+	pay_pace_refused(&pace, now, false, -1, now);
+	OK(pace.rate > 0 && pace.rate <= 50, "a complaint is heeded below it (%g)", pace.rate);
+	pace.refusals = 0;
+	pace.rate = 1000;
+	now += 60 * S;
+	OK(pay_pace_room(&pace, 0, now, &again) <= 5, "and what it would take is not used above it");
+}
+
 int
 main(void)
 {
+	test_agreed();
 	test_limits();
 	test_no_limit();
 	test_more_later();

@@ -1,0 +1,33 @@
+/*
+ * src/payment/adapter_json.h
+ *		What a SQL function of an adapter is asked with, and reading its answers.
+ */
+#ifndef PAY_ADAPTER_JSON_H
+#define PAY_ADAPTER_JSON_H
+
+#include "psp/psp.h"
+
+#include "utils/jsonb.h"
+
+/* The command; and with an answer, that as well, and whether it is to an inquiry. */
+extern Jsonb *pay_adapter_json_command(const PayCommand *command);
+extern Jsonb *pay_adapter_json_answer(const PayCommand *command, bool inquiry, const PayAnswer *answer);
+/* NULL when it is no text of this database. */
+extern Jsonb *pay_adapter_json_inbound(const PayInbound *inbound);
+
+/*
+ * These return NULL, or what is wrong with what the function has returned; then
+ * nothing of it is to be used.  *refusal: the function's own word why there can
+ * be no request.  Results are palloc'd, or a part of the JSON.
+ */
+extern const char *pay_adapter_read_request(Jsonb *json, PayRequest *request, const char **refusal);
+extern const char *pay_adapter_read_result(Jsonb *json, bool inquiry, PayResult *result);
+extern const char *pay_adapter_read_events(Jsonb *json, PayEvents *events);
+
+/* Its word. */
+extern const char *pay_effect_name(PayEffect effect);
+
+/* NULL, or what is wrong with a request, whoever has built it. */
+extern const char *pay_request_problem(const PayRequest *request);
+
+#endif							/* PAY_ADAPTER_JSON_H */

@@ -50,12 +50,9 @@ static bool may_be_asked(const PayOperation *operation);
 static void ask_soon(PayContext *c, PayOperation *operation);
 static const char *source_name(PaySource source);
 static PayOperation *operation_completed(const PayContext *c);
-static void keep_answer(PayContext *c);
-static bool rescale(PayContext *c);
 static bool is_too_much(const PayContext *c, const char *kind);
 static bool is_of_second(const PayContext *c);
 static bool is_of_another(const PayContext *c);
-static bool disagrees(PayContext *c);
 static void keep_ids(PayContext *c);
 static void decide(PayContext *c);
 
@@ -65,8 +62,7 @@ static PayStmt find_by_ref = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id, operation_id FROM payments.operation WHERE psp_ref = $1 AND psp = $2", TEXTOID, TEXTOID);
 static PayStmt find_by_psp_payment = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2 "
-	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1",
-	TEXTOID, TEXTOID);
+	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1", TEXTOID, TEXTOID);
 
 static PayStmt find_payment = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.payment WHERE payment_id = $1", UUIDOID);
 static PayStmt find_last_inquiry = PAY_STMT(SPI_OK_SELECT,
@@ -84,6 +80,7 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 	for (int i = 0; i < n; i++)
 	{
 		locate(&reports[i]);
+		pay_apply_locate_former(&reports[i]);
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED)
 			ids[found++] = reports[i].payment_id;
 	}
@@ -112,8 +109,7 @@ pay_apply_save(PayPayments *set)
 static void
 locate(PayReport *report)
 {
-	PayArgs		args = {0};
-	PayArgs		by_payment = {0};
+	PayArgs		args = {0}, by_payment = {0};
 
 	report->outcome = PAY_OUTCOME_NO_EFFECT;
 	if (report->payment_known)
@@ -190,12 +186,15 @@ pay_apply_one(PayPayments *set, PayReport *report)
 		report->outcome = is_here(&report->payment_id) ? PAY_OUTCOME_LOCKED : PAY_OUTCOME_UNMATCHED;
 		return;
 	}
+	report->status_before = report->status_after = c.payment->status;
 	c.operation = pay_payment_operation(c.payment, &report->operation_id);
 	if (report->hint)
 	{
 		ask_psp(&c);
 		return;
 	}
+	if (pay_apply_former(&c))
+		return;
 
 	/* Known by that id alone, as what came beside the word that made it known. */
 	if (report->source == PAY_SOURCE_WEBHOOK && c.operation == NULL && !report->payment_known && report->result.psp_payment_id)
@@ -204,7 +203,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	/* That a refund has failed is a fact about its object, whoever tells it. */
 	if (c.result.class == PAY_CLASS_DECLINED && c.result.effect == PAY_EFFECT_REFUND_FAILED && c.result.object_id)
 		c.result.class = PAY_CLASS_APPROVED;
-	if (!rescale(&c) || disagrees(&c))
+	if (!pay_apply_rescale(&c) || pay_apply_disagrees(&c))
 		c.result.class = PAY_CLASS_CONFLICTED;
 	else if (is_of_second(&c))
 	{
@@ -227,6 +226,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	pay_apply_end_question(&c);
 	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
 		ask_soon(&c, c.operation);
+	report->status_after = c.payment->status;
 }
 
 /* A call may outlast its payment: an earlier state of the database is restored beneath the worker. */
@@ -267,7 +267,7 @@ find_operation(PayContext *c)
 	{
 		c->stale = c->operation == NULL || !c->operation->queued || c->operation->claimed_by == NULL ||
 			c->operation->queue_attempt != report->attempt;
-		keep_answer(c);
+		pay_apply_keep_answer(c);
 		if (c->operation && !c->stale)
 		{
 			c->operation->lost = report->lease_lost ? c->operation->lost + 1 : 0;
@@ -449,8 +449,8 @@ operation_completed(const PayContext *c)
 }
 
 /* The answer is a row of its own, whatever comes of it; but none without its attempt, which a restore may have taken away. */
-static void
-keep_answer(PayContext *c)
+void
+pay_apply_keep_answer(PayContext *c)
 {
 	PayAttemptAnswer *answer;
 	PayReport  *report = c->report;
@@ -479,8 +479,8 @@ keep_answer(PayContext *c)
 }
 
 /* From the PSP's units to ours; false when the amounts do not translate, or are none that could be booked. */
-static bool
-rescale(PayContext *c)
+bool
+pay_apply_rescale(PayContext *c)
 {
 	int			to = c->payment->exponent;
 	bool		is_ours = c->report->source == PAY_SOURCE_SETTLEMENT || c->report->source == PAY_SOURCE_PERSON;
@@ -540,8 +540,8 @@ is_of_another(const PayContext *c)
 }
 
 /* An approval in another currency, or of more than was asked, is neither yes nor no. */
-static bool
-disagrees(PayContext *c)
+bool
+pay_apply_disagrees(PayContext *c)
 {
 	const PayResult *r = &c->result;
 

@@ -53,6 +53,8 @@ typedef struct PayReport
 	PayOutcome	outcome;
 	pg_uuid_t	payment_id;		/* unless unmatched; given, if payment_known */
 	const char *status;			/* the payment's, afterwards */
+	const char *status_before;	/* and before this one of several; NULL: it was not applied */
+	const char *status_after;
 } PayReport;
 
 /*
@@ -94,5 +96,8 @@ extern void pay_unmatched_keep(const char *psp, const char *event_id, const PayR
 extern void pay_unmatched_sweep(TimestampTz now, const char *actor);
 /* Asks the PSPs of authorizations whose time is over; a few at a time, without waiting.  Returns how many. */
 extern int	pay_expiry_sweep(TimestampTz now, const char *actor);
+
+/* Sends to other PSPs, as their rules say, what has reached none and waits for one that cannot be called.  Likewise. */
+extern void pay_fall_back_sweep(TimestampTz now, const char *actor);
 
 #endif							/* PAY_APPLY_H */

@@ -18,6 +18,10 @@ CREATE TABLE IF NOT EXISTS payments.psp_event (
 	amount bigint,
 	currency text,
 	code text,
+	status_before text,
+	status_after text,
+	times int NOT NULL DEFAULT 1,
+	last_received_at timestamptz,
 	PRIMARY KEY (psp, event_id)
 );
 
@@ -43,6 +47,10 @@ COMMENT ON COLUMN payments.psp_event.object_id IS 'the PSP''s id of what moved';
 COMMENT ON COLUMN payments.psp_event.amount IS 'in the PSP''s units';
 COMMENT ON COLUMN payments.psp_event.currency IS 'ISO 4217 code';
 COMMENT ON COLUMN payments.psp_event.code IS 'the PSP''s code';
+COMMENT ON COLUMN payments.psp_event.status_before IS 'of its payment, when the event was applied';
+COMMENT ON COLUMN payments.psp_event.status_after IS 'and behind it';
+COMMENT ON COLUMN payments.psp_event.times IS 'how often it came; of one that nobody could verify, 1: it is not counted, so that making it up writes nothing';
+COMMENT ON COLUMN payments.psp_event.last_received_at IS 'when it came again last; null: it came once';
 
 -- An event is some kB of JSON; lz4, where the server has it, takes a tenth of pglz's time.
 DO $compression$

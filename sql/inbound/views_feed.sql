@@ -11,6 +11,47 @@ COMMENT ON COLUMN payments.psp_event_count.source IS 'webhook or feed';
 COMMENT ON COLUMN payments.psp_event_count.events IS 'how many';
 COMMENT ON COLUMN payments.psp_event_count.last_received_at IS 'when the last of them came';
 
+CREATE OR REPLACE VIEW payments.psp_event_effect WITH (security_invoker = true) AS
+SELECT e.psp, e.event_id, e.event_type, e.source, e.received_at, e.outcome,
+	concat_ws('; ',
+		CASE e.outcome
+			WHEN 'applied' THEN CASE
+				WHEN e.status_before <> e.status_after THEN e.status_before || ' to ' || e.status_after
+				ELSE 'changed something'
+			END
+			WHEN 'asked' THEN 'made us ask the PSP'
+			WHEN 'no_effect' THEN 'nothing: known already, or late'
+			WHEN 'ignored' THEN 'nothing: of a type that moves nothing here'
+			WHEN 'foreign' THEN 'nothing: not about a payment of this database'
+			WHEN 'unreadable' THEN 'nothing yet: it cannot be read, see payments.exception'
+			WHEN 'unmatched' THEN CASE
+				WHEN e.effect IS NULL THEN 'nothing: no payment of ours'
+				ELSE 'nothing yet: no payment of ours has that id'
+			END
+			ELSE e.outcome
+		END,
+		m.moved,
+		CASE WHEN e.times > 1 THEN 'came ' || e.times || ' times, and counted once' END) AS did,
+	e.payment_id, e.status_before, e.status_after, e.times - 1 AS duplicates, e.last_received_at
+FROM payments.psp_event e
+CROSS JOIN LATERAL (
+	SELECT string_agg(v.kind || ' ' || payments.format_amount(v.amount, v.currency), ', ' ORDER BY v.kind, v.object_id) AS moved
+	FROM payments.movement v
+	WHERE v.payment_id = e.payment_id AND v.recorded_at = e.received_at AND e.outcome = 'applied') m;
+COMMENT ON VIEW payments.psp_event_effect IS 'what each event of a PSP did: which payment, its status before and after, and what money moved';
+COMMENT ON COLUMN payments.psp_event_effect.psp IS 'the PSP';
+COMMENT ON COLUMN payments.psp_event_effect.event_id IS 'psp_event.event_id';
+COMMENT ON COLUMN payments.psp_event_effect.event_type IS 'the PSP''s name of what happened';
+COMMENT ON COLUMN payments.psp_event_effect.source IS 'webhook or feed: by which it came first';
+COMMENT ON COLUMN payments.psp_event_effect.received_at IS 'when it came first';
+COMMENT ON COLUMN payments.psp_event_effect.outcome IS 'psp_event.outcome';
+COMMENT ON COLUMN payments.psp_event_effect.did IS 'in words: the change of status, what moved, and how often it came';
+COMMENT ON COLUMN payments.psp_event_effect.payment_id IS 'payment it spoke of; null: none of ours';
+COMMENT ON COLUMN payments.psp_event_effect.status_before IS 'of the payment, when the event was applied';
+COMMENT ON COLUMN payments.psp_event_effect.status_after IS 'and behind it';
+COMMENT ON COLUMN payments.psp_event_effect.duplicates IS 'how often it came again, and did nothing';
+COMMENT ON COLUMN payments.psp_event_effect.last_received_at IS 'when it came again last; null: it came once';
+
 CREATE OR REPLACE VIEW payments.feed_status WITH (security_invoker = true) AS
 SELECT f.psp, f.feed, f.enabled, f.watermark, now() - f.watermark AS lag, f.last_ok_at, f.last_error, e.waiting AS entries_waiting,
 	CASE

@@ -19,25 +19,26 @@
 
 static int *by_id(const PayInboundEvent *events, int n);
 static int	compare_ids(const void *a, const void *b, void *events);
-static void recall(PayInboundEvent *e);
+static void recall(PayInboundEvent *e, TimestampTz now);
 static void conclude(PayInboundEvent *e, TimestampTz now);
 static bool store(const PayInboundEvent *e, TimestampTz now);
 static PayAccount account_of(const char *psp);
 static bool is_elsewhere(const char *psp_ref);
-static void note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id);
+static void note_outcome(const PayInboundEvent *e, const char *outcome);
 static void note_unreadable(const char *psp, const PayPspEvent *event, TimestampTz now);
 static void note_orphan(const char *psp, const PayPspEvent *event, TimestampTz now);
 
 static PayStmt insert_event = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.psp_event (psp, event_id, event_type, received_at, headers, body, outcome, source) "
-	"VALUES ($1, $2, $3, $4, $5, $6, 'received', $7) ON CONFLICT (psp, event_id) DO UPDATE SET outcome = 'received' WHERE psp_event.outcome = 'unreadable'",
+	"VALUES ($1, $2, $3, $4, $5, $6, 'received', $7) ON CONFLICT (psp, event_id) "
+	"DO UPDATE SET outcome = 'received', times = psp_event.times + 1, last_received_at = excluded.received_at WHERE psp_event.outcome = 'unreadable'",
 	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BYTEAOID, TEXTOID);
 static PayStmt update_event = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
-	TEXTOID, TEXTOID, TEXTOID, UUIDOID);
-static PayStmt find_first = PAY_STMT(SPI_OK_SELECT,
-	"SELECT e.payment_id, p.status FROM payments.psp_event e LEFT JOIN payments.payment p USING (payment_id) "
-	"WHERE e.psp = $1 AND e.event_id = $2", TEXTOID, TEXTOID);
+	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4, status_before = $5, status_after = $6 WHERE psp = $1 AND event_id = $2",
+	TEXTOID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID);
+static PayStmt count_again = PAY_STMT(SPI_OK_SELECT,
+	"WITH again AS (UPDATE payments.psp_event SET times = times + 1, last_received_at = $3 WHERE psp = $1 AND event_id = $2 RETURNING payment_id) "
+	"SELECT a.payment_id, p.status FROM again a LEFT JOIN payments.payment p USING (payment_id)", TEXTOID, TEXTOID, TIMESTAMPTZOID);
 static PayStmt find_account = PAY_STMT(SPI_OK_SELECT,
 	"SELECT account_id, account_mode FROM payments.psp WHERE psp = $1", TEXTOID);
 static PayStmt find_elsewhere = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.operation WHERE psp_ref = $1", TEXTOID);
@@ -59,15 +60,19 @@ pay_events_take(PayInboundEvent *events, int n, bool wait, TimestampTz now, cons
 	int			told = 0;
 
 	for (int i = 0; i < n; i++)
-		events[order[i]].duplicate = !events[order[i]].hint && !store(&events[order[i]], now);
+	{
+		PayInboundEvent *e = &events[order[i]];
+
+		memset(&e->report, 0, sizeof(PayReport));
+		e->report.outcome = PAY_OUTCOME_UNMATCHED;
+		e->duplicate = !e->hint && !store(e, now);
+		if (e->duplicate)
+			recall(e, now);
+	}
 	for (int i = 0; i < n; i++)
 	{
 		PayInboundEvent *e = &events[i];
 
-		memset(&e->report, 0, sizeof(PayReport));
-		e->report.outcome = PAY_OUTCOME_UNMATCHED;
-		if (e->duplicate)
-			recall(e);
 		e->foreign = pay_account_differs(&e->event->account, &account);
 		if (e->duplicate || !e->event->relevant || e->foreign)
 			continue;
@@ -110,15 +115,16 @@ compare_ids(const void *a, const void *b, void *events)
 	return order != 0 ? order : i - j;
 }
 
-/* Which payment was it about, the first time? */
+/* Counts that it came again.  Which payment was it about, the first time? */
 static void
-recall(PayInboundEvent *e)
+recall(PayInboundEvent *e, TimestampTz now)
 {
 	PayArgs		args = {0};
 
 	pay_arg_text(&args, e->psp);
 	pay_arg_text(&args, e->event->event_id);
-	if (pay_spi_exec(&find_first, &args) != 1 || pay_spi_isnull(0, 1))
+	pay_arg_time(&args, now);
+	if (pay_spi_exec(&count_again, &args) != 1 || pay_spi_isnull(0, 1))
 		return;
 	e->report.outcome = PAY_OUTCOME_NO_EFFECT;
 	e->report.payment_id = pay_spi_uuid(0, 1);
@@ -146,13 +152,11 @@ conclude(PayInboundEvent *e, TimestampTz now)
 		note_orphan(e->psp, e->event, now);
 	if (e->event->unreadable && !e->foreign)
 		note_unreadable(e->psp, e->event, now);
-	note_outcome(e->psp, e->event->event_id,
-				 e->event->unreadable && !e->foreign ? "unreadable" :
+	note_outcome(e, e->event->unreadable && !e->foreign ? "unreadable" :
 				 !e->event->relevant ? "ignored" :
 				 e->foreign ? "foreign" :
 				 outcome == PAY_OUTCOME_APPLIED ? (e->hint ? "asked" : "applied") :
-				 outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched",
-				 outcome != PAY_OUTCOME_UNMATCHED ? &e->report.payment_id : NULL);
+				 outcome == PAY_OUTCOME_NO_EFFECT ? "no_effect" : "unmatched");
 	if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant && !e->foreign)
 		pay_unmatched_keep(e->psp, e->event->event_id, &e->event->result);
 }
@@ -201,14 +205,16 @@ is_elsewhere(const char *psp_ref)
 }
 
 static void
-note_outcome(const char *psp, const char *event_id, const char *outcome, const pg_uuid_t *payment_id)
+note_outcome(const PayInboundEvent *e, const char *outcome)
 {
 	PayArgs		args = {0};
 
-	pay_arg_text(&args, psp);
-	pay_arg_text(&args, event_id);
+	pay_arg_text(&args, e->psp);
+	pay_arg_text(&args, e->event->event_id);
 	pay_arg_text(&args, outcome);
-	pay_arg_uuid(&args, payment_id);
+	pay_arg_uuid(&args, e->report.outcome != PAY_OUTCOME_UNMATCHED ? &e->report.payment_id : NULL);
+	pay_arg_text(&args, e->report.status_before);
+	pay_arg_text(&args, e->report.status_after);
 	pay_spi_exec(&update_event, &args);
 }
 

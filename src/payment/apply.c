@@ -65,8 +65,7 @@ static PayStmt find_by_ref = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id, operation_id FROM payments.operation WHERE psp_ref = $1 AND psp = $2", TEXTOID, TEXTOID);
 static PayStmt find_by_psp_payment = PAY_STMT(SPI_OK_SELECT,
 	"SELECT payment_id FROM payments.payment WHERE psp = $1 AND psp_payment_id = $2 "
-	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1",
-	TEXTOID, TEXTOID);
+	"UNION ALL SELECT payment_id FROM payments.movement WHERE psp = $1 AND object_id = $2 AND kind = 'late_capture' LIMIT 1", TEXTOID, TEXTOID);
 
 static PayStmt find_payment = PAY_STMT(SPI_OK_SELECT, "SELECT FROM payments.payment WHERE payment_id = $1", UUIDOID);
 static PayStmt find_last_inquiry = PAY_STMT(SPI_OK_SELECT,
@@ -112,8 +111,7 @@ pay_apply_save(PayPayments *set)
 static void
 locate(PayReport *report)
 {
-	PayArgs		args = {0};
-	PayArgs		by_payment = {0};
+	PayArgs		args = {0}, by_payment = {0};
 
 	report->outcome = PAY_OUTCOME_NO_EFFECT;
 	if (report->payment_known)
@@ -190,6 +188,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 		report->outcome = is_here(&report->payment_id) ? PAY_OUTCOME_LOCKED : PAY_OUTCOME_UNMATCHED;
 		return;
 	}
+	report->status_before = report->status_after = c.payment->status;
 	c.operation = pay_payment_operation(c.payment, &report->operation_id);
 	if (report->hint)
 	{
@@ -227,6 +226,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	pay_apply_end_question(&c);
 	if (c.operation && c.operation->hinted && may_be_asked(c.operation) && c.operation->claimed_by == NULL)
 		ask_soon(&c, c.operation);
+	report->status_after = c.payment->status;
 }
 
 /* A call may outlast its payment: an earlier state of the database is restored beneath the worker. */

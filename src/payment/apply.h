@@ -53,6 +53,8 @@ typedef struct PayReport
 	PayOutcome	outcome;
 	pg_uuid_t	payment_id;		/* unless unmatched; given, if payment_known */
 	const char *status;			/* the payment's, afterwards */
+	const char *status_before;	/* and before this one of several; NULL: it was not applied */
+	const char *status_after;
 } PayReport;
 
 /*

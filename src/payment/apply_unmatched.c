@@ -76,8 +76,8 @@ static PayStmt find_events = PAY_STMT(SPI_OK_SELECT,
 	TEXTARRAYOID, TEXTARRAYOID, INT8OID);
 
 static PayStmt note_event = PAY_STMT(SPI_OK_UPDATE,
-	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4 WHERE psp = $1 AND event_id = $2",
-	TEXTOID, TEXTOID, TEXTOID, UUIDOID);
+	"UPDATE payments.psp_event SET outcome = $3, payment_id = $4, status_before = $5, status_after = $6 WHERE psp = $1 AND event_id = $2",
+	TEXTOID, TEXTOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID);
 
 static PayStmt find_missed = PAY_STMT(SPI_OK_SELECT,
 	"SELECT coalesce(p.payment_id, m.payment_id), e.psp_payment_id FROM payments.psp_event e "
@@ -260,6 +260,8 @@ note_kept(const Kept *kept)
 	pay_arg_text(&args, kept->event_id);
 	pay_arg_text(&args, kept->report.outcome == PAY_OUTCOME_APPLIED ? "applied" : "no_effect");
 	pay_arg_uuid(&args, &kept->report.payment_id);
+	pay_arg_text(&args, kept->report.status_before);
+	pay_arg_text(&args, kept->report.status_after);
 	pay_spi_exec(&note_event, &args);
 }
 

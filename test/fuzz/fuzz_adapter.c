@@ -120,7 +120,7 @@ feeds(const PayAdapter *adapter, const char *body, size_t bytes)
 	for (int i = 0; i < adapter->n_feeds; i++)
 	{
 		const PayFeed *feed = &adapter->feeds[i];
-		char	   *copy = pnstrdup(body, bytes);
+		char	   *copy = memcpy(palloc(bytes + 1), body, bytes + 1);
 		PayFeedPage page = {0};
 		const char *problem = NULL;
 

@@ -203,7 +203,7 @@ find_route(PayPayout *payout)
 				 errhint("See payments.psp_currency; amounts are refused, never rounded.")));
 	command = (PayCommand) {
 		.kind = PAY_OP_PAYOUT, .amount = psp_amount, .currency = payout->currency, .exponent = route->exponent,
-		.payment_method = payout->destination, .order_ref = payout->order_ref, .description = payout->description,
+		.payment_method = payout->destination, .destination = payout->destination, .order_ref = payout->order_ref, .description = payout->description,
 	};
 	problem = pay_route_refusal(route, &command, &sqlstate, &hint);
 	if (problem)

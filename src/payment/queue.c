@@ -449,6 +449,7 @@ pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayC
 	command->return_url = payment->return_url;
 	command->reason = operation->reason;
 	command->keep_rest = operation->keep_rest;
+	command->destination = operation->kind == PAY_OP_PAYOUT ? payment->payment_method : NULL;
 	command->off_session = payment->off_session;
 	command->psp_ref = operation->psp_ref;
 	command->generation = operation->generation;
@@ -563,6 +564,7 @@ pay_queue_copy_claim(const PayClaim *claim, MemoryContext context)
 	*copy = *claim;
 	copy->command.currency = copied(claim->command.currency);
 	copy->command.payment_method = copied(claim->command.payment_method);
+	copy->command.destination = copied(claim->command.destination);
 	copy->command.customer = copied(claim->command.customer);
 	copy->command.order_ref = copied(claim->command.order_ref);
 	copy->command.description = copied(claim->command.description);

@@ -100,6 +100,7 @@ typedef struct PayCommand
 	const char *target_id;		/* the PSP's id of what this works on, once known: of a refund the capture, of a capture or void the authorization */
 	int64		captured;		/* of the payment so far; of a void: above zero, only the rest is given back */
 	bool		keep_rest;		/* of a capture: what it leaves stays authorized, for further ones */
+	const char *destination;	/* of a payout: the PSP's name of where it goes, which payment_method says, too */
 	const char *config;			/* JSON text of psp.config, NULL: empty */
 } PayCommand;
 

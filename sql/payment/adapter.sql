@@ -12,7 +12,7 @@ CREATE FUNCTION payments.create_adapter(
 	key_valid interval DEFAULT NULL, headers jsonb DEFAULT NULL, request_id_header text DEFAULT NULL,
 	config_keys text[] DEFAULT NULL, time_limit interval DEFAULT NULL, samples jsonb DEFAULT NULL
 ) RETURNS void
-	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
 	_owners text[];
 	_names jsonb;

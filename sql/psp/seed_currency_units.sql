@@ -1,5 +1,6 @@
--- How Stripe counts currencies.  Where there is no row, it counts as ISO 4217
--- does.  HUF and TWD have two decimals in charges and deviate only in payouts.
+-- How PSPs count currencies.  Where there is no row, one counts as ISO 4217
+-- does.  HUF and TWD have two decimals in charges of Stripe's and deviate only in
+-- payouts; PayPal takes neither with decimals.
 
 CREATE TABLE payments.psp_currency (
 	adapter text NOT NULL,
@@ -46,4 +47,7 @@ VALUES
 	('stripe', 'KWD', 3, 10, true),
 	('stripe', 'LYD', 3, 10, true),
 	('stripe', 'OMR', 3, 10, true),
-	('stripe', 'TND', 3, 10, true);
+	('stripe', 'TND', 3, 10, true),
+	-- PayPal's page of currency codes: no decimals, where ISO 4217 has two.
+	('paypal', 'HUF', 0, 1, true),
+	('paypal', 'TWD', 0, 1, true);

@@ -1,5 +1,5 @@
--- How Stripe counts currencies.  Where there is no row, it counts as ISO 4217
--- does.  HUF and TWD have two decimals in charges and deviate only in payouts.
+-- How PSPs count currencies.  Where there is no row, one counts as ISO 4217 does.
+-- At Stripe HUF and TWD have two decimals in charges and deviate only in payouts.
 
 CREATE TABLE payments.psp_currency (
 	adapter text NOT NULL,
@@ -46,4 +46,9 @@ VALUES
 	('stripe', 'KWD', 3, 10, true),
 	('stripe', 'LYD', 3, 10, true),
 	('stripe', 'OMR', 3, 10, true),
-	('stripe', 'TND', 3, 10, true);
+	('stripe', 'TND', 3, 10, true),
+	-- Adyen's page of currency codes names these four as other than ISO 4217 has them.
+	('adyen', 'CLP', 2, 1, true),
+	('adyen', 'CVE', 0, 1, true),
+	('adyen', 'IDR', 0, 1, true),
+	('adyen', 'ISK', 2, 1, true);

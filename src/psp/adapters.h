@@ -8,4 +8,5 @@
  */
 PAY_ADAPTER(sandbox)
 PAY_ADAPTER(stripe)
+PAY_ADAPTER(adyen)
 PAY_ADAPTER(yookassa)

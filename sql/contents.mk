@@ -29,6 +29,7 @@ SQL_TABLES = \
 	psp/tables.sql \
 	psp/tables_adapter.sql \
 	payment/tables.sql \
+	payment/tables_route.sql \
 	payment/tables_reattempt.sql \
 	payment/tables_dispute.sql \
 	inbound/tables.sql \
@@ -96,6 +97,8 @@ SQL_CODE = \
 	payment/adapter.sql \
 	payment/health.sql \
 	payment/verbs.sql \
+	payment/route_rule.sql \
+	payment/explain_route.sql \
 	payment/dead_letter.sql \
 	inbound/webhook.sql \
 	settlement/report.sql \

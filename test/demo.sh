@@ -28,7 +28,7 @@ PACKAGES="build-essential libcurl4-openssl-dev libxml2-dev postgresql-$PG_MAJOR 
 
 DB=shop
 DEADLINE='20 s'
-PEER_PID=
+PEER_PIDS=
 SERVER_UP=0
 STARTED=$SECONDS
 STEP=0
@@ -52,7 +52,8 @@ finish() {
 	if [ "$SERVER_UP" = 1 ]; then
 		as_postgres pg_ctl -D "$STAGE/data" -m immediate stop > /dev/null 2>&1
 	fi
-	[ -n "$PEER_PID" ] && kill "$PEER_PID" 2> /dev/null
+	# shellcheck disable=SC2086
+	[ -n "$PEER_PIDS" ] && kill $PEER_PIDS 2> /dev/null
 	wait 2> /dev/null
 	[ -n "${STAGE:-}" ] && rm -rf "$STAGE"
 	exit "$code"
@@ -81,18 +82,20 @@ start_server() {
 	SERVER_UP=1
 }
 
+# start_peer NAME: a PSP of its own process; PEER_URL is where it is.
 start_peer() {
+	local name=$1
 	# In a session of its own, so that Ctrl-C in a kept demo does not end it.
-	as_postgres setsid sh -c "echo \$\$ > '$STAGE/peer.pid'; exec /usr/bin/python3 '$SRC/test/peer/stripe.py' --port 0 \
-		--secret sk_test_demo --webhook-secret whsec_demo --ready-file '$STAGE/peer.port'" \
-		< /dev/null > "$STAGE/peer.log" 2>&1 &
+	as_postgres setsid sh -c "echo \$\$ > '$STAGE/$name.pid'; exec /usr/bin/python3 '$SRC/test/peer/stripe.py' --port 0 \
+		--secret sk_test_demo --webhook-secret whsec_demo --ready-file '$STAGE/$name.port'" \
+		< /dev/null > "$STAGE/$name.log" 2>&1 &
 	local deadline=$((SECONDS + 20))
-	until [ -s "$STAGE/peer.port" ]; do
-		[ $SECONDS -lt $deadline ] || { cat "$STAGE/peer.log" >&2; die 'the scripted PSP did not start'; }
+	until [ -s "$STAGE/$name.port" ]; do
+		[ $SECONDS -lt $deadline ] || { cat "$STAGE/$name.log" >&2; die 'the scripted PSP did not start'; }
 		read -r -t 0.05 < <(:) || true
 	done
-	PEER_PID=$(cat "$STAGE/peer.pid")
-	PEER_URL=http://127.0.0.1:$(cat "$STAGE/peer.port")
+	PEER_PIDS="$PEER_PIDS $(cat "$STAGE/$name.pid")"
+	PEER_URL=http://127.0.0.1:$(cat "$STAGE/$name.port")
 }
 
 # ask PATH [JSON]: what the PSP says; a redirect is not followed.
@@ -200,7 +203,7 @@ book_says() {
 printf '%spayments%s: a demonstration on throwaway data (packages, build and server first)\n' "$bold" "$plain"
 stage || die 'could not build; see above'
 start_server
-start_peer
+start_peer peer
 as_postgres createdb -h "$STAGE/run" -U postgres "$DB" || die 'createdb failed'
 psql_as postgres > /dev/null <<SQL || die 'could not install the extension'
 CREATE EXTENSION payments;
@@ -264,6 +267,48 @@ status_is order-5 succeeded 'found out and completed'
 prove 'it was in doubt meanwhile, never "failed"' \
 	"SELECT bool_or(status = 'in_doubt') AND NOT bool_or(status = 'failed') FROM payments.payment_status WHERE payment_id = '$(payment_of order-5)'"
 book_says order-5 1 'charged once'
+
+step 'A PSP that dies' 'Two PSPs, and a rule: what names none goes to north, and to south when north cannot. Then north dies in the middle of a payment.'
+STRIPE_URL=$PEER_URL
+start_peer north; NORTH_URL=$PEER_URL
+start_peer south; SOUTH_URL=$PEER_URL
+PEER_URL=$STRIPE_URL
+psql_as postgres > /dev/null <<SQL || die 'the PSPs could not be made'
+SELECT payments.create_psp(psp => 'north', adapter => 'stripe', base_url => '$NORTH_URL', secret => 'stripe'),
+	payments.create_psp(psp => 'south', adapter => 'stripe', base_url => '$SOUTH_URL', secret => 'stripe');
+SELECT payments.enable_feed(f.psp, f.feed, false) FROM payments.psp_feed f WHERE f.psp IN ('north', 'south');
+INSERT INTO payments.retry_schedule (schedule, psp, try, delay, builtin)
+SELECT 'not_sent', 'north', 1, interval '300 ms', false UNION ALL SELECT 'unknown', 'north', n, interval '1 s', false FROM generate_series(1, 60) n;
+SQL
+rule="SELECT payments.create_route_rule('francs', psps => '{north,south}', shares => '{1,0}', currency => 'CHF', payment_method => 'pm_*');"
+said "$rule"
+value "$rule" > /dev/null
+franc="currency => 'CHF', payment_method => 'pm_card_visa'"
+call "SELECT status FROM payments.create_payment(idempotency_key => 'franc-1', amount => 1100, $franc, order_ref => 'franc-1');"
+wait_for franc-1
+PEER_URL=$NORTH_URL ask /_control '{"faults": [{"fault": "lose_answer"}]}' > /dev/null || die 'the PSP takes no orders'
+call "SELECT status FROM payments.create_payment(idempotency_key => 'franc-2', amount => 2200, $franc, order_ref => 'franc-2');"
+value "DO \$\$ BEGIN FOR i IN 1 .. 200 LOOP EXIT WHEN EXISTS (SELECT FROM payments.payment WHERE order_ref = 'franc-2' AND status = 'in_doubt'); COMMIT; PERFORM pg_sleep(0.1); END LOOP; END \$\$" > /dev/null
+PEER_URL=$NORTH_URL ask /_control '{"faults": [], "down_for_ms": 15000}' > /dev/null || die 'the PSP takes no orders'
+printf '   (north has charged franc-2, says nothing of it, and refuses every connection from here on, for 15 s)\n'
+for n in 3 4 5; do
+	call "SELECT status FROM payments.create_payment(idempotency_key => 'franc-$n', amount => ${n}${n}00, $franc, order_ref => 'franc-$n');"
+done
+for n in 3 4 5; do wait_for "franc-$n"; done
+francs="SELECT order_ref AS order, payments.format_amount(amount, currency) AS amount, psp, status FROM payments.payment WHERE currency = 'CHF' ORDER BY order_ref"
+show "$francs"
+prove 'what came after its death is paid, at south' "SELECT count(*) = 3 FROM payments.payment WHERE currency = 'CHF' AND psp = 'south' AND status = 'succeeded'"
+prove 'what is in doubt is sent nowhere else' "SELECT psp = 'north' AND status = 'in_doubt' FROM payments.payment WHERE order_ref = 'franc-2'"
+said "SELECT * FROM payments.explain_route(:'payment');"
+show "SELECT generation AS gen, reason, rule, psp, chosen, note FROM payments.explain_route('$(payment_of franc-3)')"
+value "SELECT payments.wait_payment('$(payment_of franc-2)', '60 s')" > /dev/null
+call "SELECT status FROM payments.create_payment(idempotency_key => 'franc-6', amount => 6600, $franc, order_ref => 'franc-6');"
+wait_for franc-6
+show "$francs"
+status_is franc-2 succeeded 'north is back by itself: asked again, it says that franc-2 was paid'
+prove 'and gets payments again' "SELECT psp = 'north' AND status = 'succeeded' FROM payments.payment WHERE order_ref = 'franc-6'"
+for n in 1 2 6; do PEER_URL=$NORTH_URL book_says "franc-$n" 1 "franc-$n: charged once at north" && PEER_URL=$SOUTH_URL book_says "franc-$n" 0 'and never at south'; done
+for n in 3 4 5; do PEER_URL=$NORTH_URL book_says "franc-$n" 0 "franc-$n: never charged at north" && PEER_URL=$SOUTH_URL book_says "franc-$n" 1 'once at south'; done
 
 step 'Hold now, take later' 'Manual capture: the amount is reserved at order time and taken, in part here, when the parcel leaves.'
 call "SELECT status FROM payments.create_payment(idempotency_key => 'order-6', amount => 10000, currency => 'EUR',
@@ -406,7 +451,7 @@ cat > "$STAGE/stop" <<STOP
 # Ends the demo's server and PSP and removes its folder.
 cd / || exit 1
 ${as_owner}${PG_CONFIG%/*}/pg_ctl -D $STAGE/data -m fast -s stop
-kill $PEER_PID
+kill$PEER_PIDS
 rm -rf $STAGE
 STOP
 cat <<END

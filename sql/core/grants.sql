@@ -88,6 +88,7 @@ GRANT EXECUTE ON FUNCTION
 	payments.get_payment(uuid),
 	payments.get_operation(uuid),
 	payments.payment_history(uuid),
+	payments.explain_route(uuid),
 	payments.version(),
 	payments.installation_tag(),
 	payments.format_amount(bigint, text)
@@ -104,6 +105,8 @@ GRANT EXECUTE ON FUNCTION
 TO payments_app, payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION payments.seal_blocks(int, interval) TO payments_admin;
+
+GRANT EXECUTE ON FUNCTION payments.simulate_route(timestamptz, timestamptz, text[], text) TO payments_operator, payments_admin, payments_auditor;
 
 GRANT EXECUTE ON FUNCTION payments.check() TO payments_operator, payments_admin, payments_auditor;
 
@@ -180,6 +183,9 @@ GRANT EXECUTE ON FUNCTION
 	payments.make_partitions(interval, timestamptz),
 	payments.retire_partitions(text, interval, boolean, boolean),
 	payments.create_merchant(text, name, text),
+	payments.create_route_rule(text, text[], int[], int, text, text, text, bigint, bigint, text, text, text, text, bigint[], int[], numeric, interval, boolean, boolean, timestamptz, timestamptz),
+	payments.drop_route_rule(text),
+	payments.order_route_rules(text[]),
 	payments.create_adapter(text, regprocedure, regprocedure, regprocedure, regprocedure, text[], jsonb, jsonb, text, interval,
 		jsonb, text, text[], interval, jsonb),
 	payments.drop_adapter(text),

@@ -195,21 +195,44 @@ BEGIN
 		WHERE h.event = 'soft_decline'
 		GROUP BY h.operation_id
 	) h ON h.operation_id = o.operation_id
+	LEFT JOIN (
+		SELECT d.operation_id, count(*) AS moves
+		FROM payments.route_decision d
+		WHERE d.reason <> 'soft_decline'
+		GROUP BY d.operation_id
+	) d ON d.operation_id = o.operation_id
 	WHERE o.attempts <> coalesce(a.attempts, 0)
 	OR a.generation > o.generation
 	-- A step is begun by an answer to the one before, and ended by its own.
 	OR o.step NOT BETWEEN coalesce(b.step, 1) AND coalesce(b.step, 0) + 1
 	OR (o.source = 'answer' AND o.step <> b.step)
 	OR o.key_used_at > greatest(o.created_at, a.claimed_at, r.answered_at, l.decided_at)
-	-- Each soft decline began a generation.
+	-- Each soft decline began a generation, and so did each way to another PSP.
 	OR (
-		o.generation <> 1 + coalesce(h.declines, 0)
+		o.generation <> 1 + coalesce(h.declines, 0) + coalesce(d.moves, 0)
 		AND NOT EXISTS (SELECT FROM payments.payment_retired x WHERE x.payment_id = o.payment_id)
 	);
 	RETURN QUERY
 	SELECT *
 	FROM payments._violation(
 		'attempts, generation, step and key of an operation are those of its attempts', n, s);
+
+	SELECT count(*), min(p.payment_id::text) INTO n, s
+	FROM payments.payment p
+	LEFT JOIN (
+		SELECT DISTINCT ON (e.payment_id) e.payment_id, e.psp
+		FROM payments.route_decision e
+		ORDER BY e.payment_id, e.generation DESC
+	) d ON d.payment_id = p.payment_id
+	LEFT JOIN payments.operation o ON o.payment_id = p.payment_id AND o.psp <> p.psp
+	LEFT JOIN payments.movement m
+		ON m.payment_id = p.payment_id AND m.kind = 'capture' AND m.psp <> p.psp
+	WHERE p.psp <> coalesce(d.psp, p.route ->> 'psp', p.psp)
+	OR o.operation_id IS NOT NULL
+	OR m.payment_id IS NOT NULL;
+	RETURN QUERY
+	SELECT *
+	FROM payments._violation('a payment and its operations are at the PSP of its last decision', n, s);
 
 	SELECT count(*), min(x.payment_id::text) INTO n, s
 	FROM (

@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS payments.payment (
 	off_session boolean NOT NULL,
 	metadata jsonb NOT NULL,
 	created_at timestamptz NOT NULL,
+	route jsonb,
 	status text NOT NULL,
 	seq int NOT NULL,
 	status_hash bytea NOT NULL,
@@ -70,7 +71,7 @@ COMMENT ON COLUMN payments.payment.kind IS 'purchase, topup, withdrawal or trans
 COMMENT ON COLUMN payments.payment.amount IS 'what was asked for, minor units, above zero';
 COMMENT ON COLUMN payments.payment.currency IS 'ISO 4217 code, of all amounts of the payment';
 COMMENT ON COLUMN payments.payment.capture IS 'automatic: charged at once; manual: authorized, then capture_payment()';
-COMMENT ON COLUMN payments.payment.psp IS 'psp.psp that performs it; never another one';
+COMMENT ON COLUMN payments.payment.psp IS 'psp.psp that performs it; another one only by a row of route_decision';
 COMMENT ON COLUMN payments.payment.payment_method IS 'the PSP''s token of the means of payment; never a card number';
 COMMENT ON COLUMN payments.payment.order_ref IS 'the application''s name of the order';
 COMMENT ON COLUMN payments.payment.customer IS 'the application''s own name of the customer, for its lists; or the PSP''s id (cus_... of Stripe), which the PSP is told, since it charges a saved payment method for its customer only';
@@ -79,6 +80,7 @@ COMMENT ON COLUMN payments.payment.description IS 'sent to the PSP';
 COMMENT ON COLUMN payments.payment.off_session IS 'no customer is waiting, so soft declines are retried by schedule';
 COMMENT ON COLUMN payments.payment.metadata IS 'the application''s own; stays here';
 COMMENT ON COLUMN payments.payment.created_at IS 'when create_payment() accepted it';
+COMMENT ON COLUMN payments.payment.route IS 'of one whose PSP a rule has chosen: the rule, and the PSPs that were looked at, as explain_route() shows; null: the call or the merchant has named it, and it stays there';
 COMMENT ON COLUMN payments.payment.status IS 'that of its newest payment_status row; the transitions are in payments.transition';
 COMMENT ON COLUMN payments.payment.seq IS 'payment_status.seq of its newest row';
 COMMENT ON COLUMN payments.payment.status_hash IS 'payment_status.hash of its newest row, which the next one builds on';
@@ -129,7 +131,7 @@ COMMENT ON COLUMN payments.operation.kind IS 'charge, authorize, capture, void, 
 COMMENT ON COLUMN payments.operation.amount IS 'minor units; of a void, the payment''s amount';
 COMMENT ON COLUMN payments.operation.currency IS 'ISO 4217 code, the payment''s';
 COMMENT ON COLUMN payments.operation.reason IS 'as given by the caller; sent on where the PSP knows it';
-COMMENT ON COLUMN payments.operation.psp IS 'psp.psp, the payment''s';
+COMMENT ON COLUMN payments.operation.psp IS 'psp.psp, the payment''s, with which it goes';
 COMMENT ON COLUMN payments.operation.psp_ref IS 'our name of the operation at the PSP, derived from merchant, idempotency key and kind alone, so that it is the same again after a loss of rows';
 COMMENT ON COLUMN payments.operation.created_at IS 'when it was asked for';
 COMMENT ON COLUMN payments.operation.status IS 'initiated, processing, requires_action, awaiting_retry, in_doubt; or, for good, succeeded, failed, cancelled; only a refund may yet change, by the PSP''s later word: one that succeeded may fail, one that failed may have been made';

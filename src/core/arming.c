@@ -46,6 +46,8 @@
 #define BUSY "somebody is changing it at this moment"
 /* So often the token changes while payments are sent. */
 #define RENEW_MS 1000
+/* So long after it a client may repeat a call whose rows are gone: PSPs know its key no longer than that. */
+#define REPEATED_WITHIN_S (24 * 60 * 60)
 #define HELD_ELSEWHERE "another worker is running that is armed: this database or that one is a copy"
 
 /* The row, and the file that belongs to it. */
@@ -201,6 +203,20 @@ pay_perhaps_sent_elsewhere(TimestampTz made_at)
 	if (pay_spi_exec(&read_row, NULL) != 1 || pay_spi_isnull(0, 7))
 		return false;
 	return unarmed_reason(&arming) != NULL || made_at < arming.armed_at;
+}
+
+/* Of the first arming nothing was before; of each further one nobody knows how much is gone. */
+bool
+pay_rows_may_be_lost(TimestampTz now)
+{
+	PayArming	arming;
+	TimestampTz first_armed_at;
+
+	if (pay_spi_exec(&read_row, NULL) != 1 || pay_spi_isnull(0, 7))
+		return false;
+	first_armed_at = pay_spi_time(0, 7);
+	return unarmed_reason(&arming) != NULL ||
+		(arming.armed_at > first_armed_at && now < arming.armed_at + REPEATED_WITHIN_S * USECS_PER_SEC);
 }
 
 TimestampTz

@@ -32,6 +32,13 @@ extern PaySteady pay_arms_due(void);
 /* May what was made then have been sent by another copy of this database?  Between pay_spi_begin() and pay_spi_end() too. */
 extern bool pay_perhaps_sent_elsewhere(TimestampTz made_at);
 
+/*
+ * May a client repeat now what was accepted and sent, and is not here any more?
+ * So it is for a day after each arming but the first, and while there is none.
+ * Between pay_spi_begin() and pay_spi_end() too.
+ */
+extern bool pay_rows_may_be_lost(TimestampTz now);
+
 /* When it was armed, as pay_take_arms() has last seen it: who sent before is not known here. */
 extern TimestampTz pay_armed_since(void);
 

@@ -18,10 +18,12 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 
+static bool may_change(const PayTable *table, const char *column);
 static void check_words(const PayTable *table, Relation relation, HeapTuple tuple);
 
 PAY_FUNCTION(pay_guard_append_only);
@@ -72,7 +74,7 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 		Datum		old_value,
 					new_value;
 
-		if (column->attisdropped || pay_table_in_projection(table, NameStr(column->attname)))
+		if (column->attisdropped || may_change(table, NameStr(column->attname)))
 			continue;
 		old_value = heap_getattr(trigger->tg_trigtuple, i + 1, desc, &old_null);
 		new_value = heap_getattr(trigger->tg_newtuple, i + 1, desc, &new_null);
@@ -85,6 +87,14 @@ pay_guard_facts(PG_FUNCTION_ARGS)
 	}
 	check_words(table, trigger->tg_relation, trigger->tg_newtuple);
 	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* The PSP of a payment only by a decision that is written beside it.  A subscriber gets what was decided where it was published. */
+static bool
+may_change(const PayTable *table, const char *column)
+{
+	return pay_table_in_projection(table, column) &&
+		(strcmp(column, "psp") != 0 || strcmp(table->name, "merchant") == 0 || pay_guard_lifted() || IsLogicalWorker());
 }
 
 /*

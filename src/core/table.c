@@ -73,7 +73,7 @@ static const PayTable tables[] = {
 		.seal_key = {{"psp", "text"}, {"object_id", "text"}, {"kind", "text"}},
 		.app_reads = true, .merchant_by = "payment_id", .merchant_in = "payment"},
 	{.name = "operation", .rows = PAY_ROWS_FACTS,
-		.projection = {"status", "generation", "step", "attempts", "key_used_at", "psp_object_id", "failure_code", "failure_message", "completed_at",
+		.projection = {"psp", "status", "generation", "step", "attempts", "key_used_at", "psp_object_id", "failure_code", "failure_message", "completed_at",
 			"source"},
 		.words = {
 			{"kind", {"charge", "authorize", "capture", "void", "refund", "payout", "expire"}},
@@ -82,7 +82,7 @@ static const PayTable tables[] = {
 	{.name = "partition_retired", .rows = PAY_ROWS_APPEND_ONLY, .own_guard = "guard_retired",
 		.seal_key = {{"table_name", "text"}, {"from_time", "timestamptz"}}},
 	{.name = "payment", .rows = PAY_ROWS_FACTS,
-		.projection = {"status", "seq", "status_hash", "updated_at", "authorized", "capture_pending", "captured", "refund_pending", "refunded",
+		.projection = {"psp", "status", "seq", "status_hash", "updated_at", "authorized", "capture_pending", "captured", "refund_pending", "refunded",
 			"disputed", "released", "capture_before", "psp_payment_id", "next_action_url", "failure_code", "failure_message"},
 		.words = {
 			{"kind", {"purchase", "topup", "withdrawal", "transfer"}},
@@ -120,6 +120,11 @@ static const PayTable tables[] = {
 		.seal_key = {{"operation_id", "uuid"}, {"generation", "int"}, {"event", "text"}}},
 	{.name = "reattempt_card", .rows = PAY_ROWS_NO_TRUNCATE},
 	{.name = "reconciliation_run", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"run_id", "bigint"}}},
+	{.name = "route_decision", .rows = PAY_ROWS_APPEND_ONLY,
+		.seal_key = {{"payment_id", "uuid"}, {"generation", "int"}},
+		.app_reads = true, .merchant_by = "payment_id", .merchant_in = "payment"},
+	{.name = "route_outcome", .rows = PAY_ROWS_FREE},
+	{.name = "route_rule", .rows = PAY_ROWS_FREE},
 	/* The seals themselves are chained. */
 	{.name = "seal", .rows = PAY_ROWS_APPEND_ONLY, .app_reads = true},
 	{.name = "seal_epoch", .rows = PAY_ROWS_APPEND_ONLY, .seal_key = {{"epoch", "int"}, {"since", "xid8"}}},

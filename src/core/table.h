@@ -10,7 +10,7 @@
 #define PAY_TABLE_H
 
 #define PAY_TABLE_KEY_MAX 4
-#define PAY_TABLE_PROJECTION_MAX 16
+#define PAY_TABLE_PROJECTION_MAX 24
 #define PAY_TABLE_WORDS_MAX 16
 
 /* What triggers hold of its rows, for every role. */

@@ -50,12 +50,9 @@ static bool may_be_asked(const PayOperation *operation);
 static void ask_soon(PayContext *c, PayOperation *operation);
 static const char *source_name(PaySource source);
 static PayOperation *operation_completed(const PayContext *c);
-static void keep_answer(PayContext *c);
-static bool rescale(PayContext *c);
 static bool is_too_much(const PayContext *c, const char *kind);
 static bool is_of_second(const PayContext *c);
 static bool is_of_another(const PayContext *c);
-static bool disagrees(PayContext *c);
 static void keep_ids(PayContext *c);
 static void decide(PayContext *c);
 
@@ -83,6 +80,7 @@ pay_apply(PayReport *reports, int n, bool wait, TimestampTz now, const char *act
 	for (int i = 0; i < n; i++)
 	{
 		locate(&reports[i]);
+		pay_apply_locate_former(&reports[i]);
 		if (reports[i].outcome != PAY_OUTCOME_UNMATCHED)
 			ids[found++] = reports[i].payment_id;
 	}
@@ -195,6 +193,8 @@ pay_apply_one(PayPayments *set, PayReport *report)
 		ask_psp(&c);
 		return;
 	}
+	if (pay_apply_former(&c))
+		return;
 
 	/* Known by that id alone, as what came beside the word that made it known. */
 	if (report->source == PAY_SOURCE_WEBHOOK && c.operation == NULL && !report->payment_known && report->result.psp_payment_id)
@@ -203,7 +203,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 	/* That a refund has failed is a fact about its object, whoever tells it. */
 	if (c.result.class == PAY_CLASS_DECLINED && c.result.effect == PAY_EFFECT_REFUND_FAILED && c.result.object_id)
 		c.result.class = PAY_CLASS_APPROVED;
-	if (!rescale(&c) || disagrees(&c))
+	if (!pay_apply_rescale(&c) || pay_apply_disagrees(&c))
 		c.result.class = PAY_CLASS_CONFLICTED;
 	else if (is_of_second(&c))
 	{
@@ -268,7 +268,7 @@ find_operation(PayContext *c)
 	{
 		c->stale = c->operation == NULL || !c->operation->queued || c->operation->claimed_by == NULL ||
 			c->operation->queue_attempt != report->attempt;
-		keep_answer(c);
+		pay_apply_keep_answer(c);
 		if (c->operation && !c->stale)
 		{
 			c->operation->lost = report->lease_lost ? c->operation->lost + 1 : 0;
@@ -449,8 +449,8 @@ operation_completed(const PayContext *c)
 }
 
 /* The answer is a row of its own, whatever comes of it; but none without its attempt, which a restore may have taken away. */
-static void
-keep_answer(PayContext *c)
+void
+pay_apply_keep_answer(PayContext *c)
 {
 	PayAttemptAnswer *answer;
 	PayReport  *report = c->report;
@@ -479,8 +479,8 @@ keep_answer(PayContext *c)
 }
 
 /* From the PSP's units to ours; false when the amounts do not translate, or are none that could be booked. */
-static bool
-rescale(PayContext *c)
+bool
+pay_apply_rescale(PayContext *c)
 {
 	int			to = c->payment->exponent;
 	bool		is_ours = c->report->source == PAY_SOURCE_SETTLEMENT || c->report->source == PAY_SOURCE_PERSON;
@@ -540,8 +540,8 @@ is_of_another(const PayContext *c)
 }
 
 /* An approval in another currency, or of more than was asked, is neither yes nor no. */
-static bool
-disagrees(PayContext *c)
+bool
+pay_apply_disagrees(PayContext *c)
 {
 	const PayResult *r = &c->result;
 

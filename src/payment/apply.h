@@ -97,4 +97,7 @@ extern void pay_unmatched_sweep(TimestampTz now, const char *actor);
 /* Asks the PSPs of authorizations whose time is over; a few at a time, without waiting.  Returns how many. */
 extern int	pay_expiry_sweep(TimestampTz now, const char *actor);
 
+/* Sends to other PSPs, as their rules say, what has reached none and waits for one that cannot be called.  Likewise. */
+extern void pay_fall_back_sweep(TimestampTz now, const char *actor);
+
 #endif							/* PAY_APPLY_H */

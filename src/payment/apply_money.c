@@ -95,8 +95,8 @@ pay_apply_money(PayContext *c)
 		case PAY_EFFECT_NONE:
 			break;
 	}
-	/* That another object was cancelled is no answer to our cancellation. */
-	if (c->stale && c->result.effect == PAY_EFFECT_VOIDED)
+	/* That another object was cancelled is no answer to our cancellation; nor is an operation done by a PSP that it has left. */
+	if ((c->stale && c->result.effect == PAY_EFFECT_VOIDED) || c->payment->told_by)
 		return;
 	if (c->operation == NULL || !pay_operation_is_open(c->operation) ||
 		(c->result.effect == PAY_EFFECT_VOIDED && c->operation->kind != PAY_OP_VOID))
@@ -211,7 +211,7 @@ captured(PayContext *c)
 		return false;
 	}
 	count_applied(c);
-	if (!is_first && (d->captured == 0 || amount > pay_payment_rest(d)))
+	if (d->told_by || (!is_first && (d->captured == 0 || amount > pay_payment_rest(d))))
 	{
 		late_capture(c, amount);
 		return true;
@@ -247,9 +247,10 @@ late_capture(PayContext *c, int64 amount)
 	PayPayment *d = c->payment;
 
 	pay_payment_move(c->set, d, c->operation, "late_capture", c->result.object_id, amount, c->source);
-	pay_payment_exception(c->set, d, c->operation, d->captured > 0 ? "duplicate" : "after_cancel", c->result.object_id, amount,
-						  psprintf("captured at the PSP while our status is \"%s\"; it stands in suspense", d->status));
-	if (d->psp_payment_id == NULL)
+	pay_payment_exception(c->set, d, c->operation, d->captured > 0 || d->told_by ? "duplicate" : "after_cancel", c->result.object_id, amount,
+						  psprintf("captured at the PSP%s while our status is \"%s\"; it stands in suspense",
+								   d->told_by ? psprintf(" that the payment has left for \"%s\"", d->psp) : "", d->status));
+	if (d->psp_payment_id == NULL && d->told_by == NULL)
 		pay_apply_known_as(c);
 	else if (c->result.psp_payment_id)
 		pay_unmatched_learn(d, c->result.psp_payment_id);

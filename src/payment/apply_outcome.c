@@ -408,6 +408,8 @@ retry_later(PayContext *c, const PayDeclineRule *rule)
 	int			try = o->generation;	/* each soft decline began a new one */
 	const char *refusal;
 
+	if (pay_operation_is_first(o) && !needs_person(o) && pay_fall_back(c, "soft_decline"))
+		return;
 	/* Who has asked for a cancellation wants no further try. */
 	if (!pay_operation_is_first(o) || !c->payment->off_session || needs_person(o) || !pay_payment_can(c->payment, "soft_decline") ||
 		pay_payment_open_operation(c->payment, PAY_OP_VOID) ||
@@ -681,7 +683,7 @@ wait_on(PayContext *c, const char *schedule, const char *action, const char *exh
 		pay_operation_enqueue(c->set, o, action, due);
 	else if (pay_payment_waits_between_steps(c->payment))
 		expire(c);
-	else
+	else if (strcmp(exhausted, RAN_OUT_NOT_SENT) != 0 || !pay_fall_back(c, "not_sent"))
 	{
 		pay_operation_bury(o, exhausted, c->report->error && c->report->error[0] ? c->report->error : c->result.message);
 		count_applied(c);

@@ -57,6 +57,27 @@ extern void pay_unmatched_apply(PayPayments *set);
 /* By this id the payment may have been told of before. */
 extern void pay_unmatched_learn(PayPayment *payment, const char *psp_payment_id);
 
+/* apply.c: the answer is a row of its own, whatever comes of it. */
+extern void pay_apply_keep_answer(PayContext *c);
+/* From the PSP's units to ours, in the result; false when the amounts do not translate. */
+extern bool pay_apply_rescale(PayContext *c);
+/* Is an approval of something else than was asked for? */
+extern bool pay_apply_disagrees(PayContext *c);
+
+/*
+ * apply_former.c: of a PSP that the payment has left, does what it says, and
+ * returns true.  False of the payment's own; also when that is it again, since
+ * it has performed the payment after all and nothing has reached the other.
+ */
+extern bool pay_apply_former(PayContext *c);
+/* Of an event that names no payment of its PSP: finds one that has been there. */
+extern void pay_apply_locate_former(PayReport *report);
+
+/* fallback.c: sends the operation to another PSP, if its rule and all else lets it go there.  False: it stays. */
+extern bool pay_fall_back(PayContext *c, const char *reason);
+/* The PSP of the report has it again. */
+extern void pay_go_back(PayContext *c);
+
 /* apply_money.c: an approval. */
 extern void pay_apply_money(PayContext *c);
 

@@ -121,10 +121,18 @@ pay_unmatched_learn(PayPayment *payment, const char *psp_payment_id)
 {
 	ListCell   *cell;
 
+	PayLearned *learned;
+
 	foreach(cell, payment->learned)
-		if (strcmp(lfirst(cell), psp_payment_id) == 0)
+	{
+		learned = lfirst(cell);
+		if (strcmp(learned->id, psp_payment_id) == 0 && strcmp(learned->psp, pay_payment_speaker(payment)) == 0)
 			return;
-	payment->learned = lappend(payment->learned, pstrdup(psp_payment_id));
+	}
+	learned = palloc(sizeof(PayLearned));
+	learned->psp = pay_payment_speaker(payment);
+	learned->id = pstrdup(psp_payment_id);
+	payment->learned = lappend(payment->learned, learned);
 }
 
 void
@@ -149,7 +157,7 @@ find_kept(PayPayments *set, Kept **found)
 {
 	int			room = 0,
 				n = 0;
-	PayPayment **learned;
+	PayPayment **whose;
 	const char **psps;
 	const char **ids;
 	PayArgs		args = {0};
@@ -159,15 +167,17 @@ find_kept(PayPayments *set, Kept **found)
 		room += list_length(payment->learned);
 	if (room == 0)
 		return 0;
-	learned = palloc(sizeof(PayPayment *) * room);
+	whose = palloc(sizeof(PayPayment *) * room);
 	psps = palloc(sizeof(char *) * room);
 	ids = palloc(sizeof(char *) * room);
 	for (PayPayment *payment = set->list; payment < set->list + set->n; payment++)
 		foreach(cell, payment->learned)
 		{
-			learned[n] = payment;
-			psps[n] = payment->psp;
-			ids[n++] = lfirst(cell);
+			const PayLearned *learned = lfirst(cell);
+
+			whose[n] = payment;
+			psps[n] = learned->psp;
+			ids[n++] = learned->id;
 		}
 	pay_arg_text_array(&args, psps, n);
 	pay_arg_text_array(&args, ids, n);
@@ -176,14 +186,14 @@ find_kept(PayPayments *set, Kept **found)
 	*found = palloc0(sizeof(Kept) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
-		const PayPayment *payment = learned[pay_spi_int32(i, 1)];
+		int			k = pay_spi_int32(i, 1);
 		PayReport  *report = &(*found)[i].report;
 
 		(*found)[i].event_id = pay_spi_text(i, 2);
 		report->source = PAY_SOURCE_WEBHOOK;
-		report->psp = payment->psp;
+		report->psp = psps[k];
 		report->payment_known = true;
-		report->payment_id = payment->payment_id;
+		report->payment_id = whose[k]->payment_id;
 		report->outcome = PAY_OUTCOME_NO_EFFECT;
 		report->result.class = PAY_CLASS_APPROVED;
 		report->result.psp_payment_id = pay_spi_text(i, 3);
@@ -244,6 +254,7 @@ refuse_kept(PayPayments *set, Kept *kept, const char *reason)
 {
 	PayPayments *alone = pay_payments_load(&kept->report.payment_id, 1, set->now, set->actor);
 
+	alone->list[0].told_by = kept->report.psp;
 	pay_payment_exception(alone, &alone->list[0], NULL, "conflicted", kept->report.result.object_id, kept->report.result.amount,
 						  psprintf("what the PSP told of this cannot be booked: %s", reason));
 	pay_payments_save(alone);

@@ -92,7 +92,9 @@ static PayStmt read_psp = PAY_STMT(SPI_OK_SELECT,
 static PayStmt read_status = PAY_STMT(SPI_OK_SELECT,
 	"SELECT p.status FROM payments.payment p JOIN payments.operation o USING (payment_id) WHERE o.operation_id = $1", UUIDOID);
 static PayStmt read_attempt = PAY_STMT(SPI_OK_SELECT,
-	"SELECT o.payment_id, o.psp, a.action = 'inquire', a.generation, a.claimed_at, a.step "
+	"SELECT o.payment_id, coalesce((SELECT d.former_psp FROM payments.route_decision d "
+	"  WHERE d.payment_id = o.payment_id AND d.operation_id = o.operation_id AND d.generation > a.generation ORDER BY d.generation LIMIT 1), o.psp), "
+	" a.action = 'inquire', a.generation, a.claimed_at, a.step "
 	"FROM payments.attempt a JOIN payments.operation o ON o.operation_id = a.operation_id "
 	"WHERE a.operation_id = $1 AND a.attempt = $2", UUIDOID, INT4OID);
 
@@ -452,10 +454,14 @@ classify(const PayAttemptRow *row, Jsonb *headers, PayAnswer *answer, TimestampT
 {
 	PayPayments *set = pay_payments_load(&row->payment_id, 1, now, actor);
 	PayOperation *operation = set->n == 1 ? pay_payment_operation(&set->list[0], &report->operation_id) : NULL;
-	const PayAdapter *adapter = set->n == 1 ? set->list[0].adapter : NULL;
+	const PayAdapter *adapter;
 	PayCommand	command = {0};
 
 	pay_result_init(&report->result);
+	/* It may have gone to another PSP since. */
+	if (set->n == 1 && strcmp(set->list[0].psp, row->psp) != 0 && !pay_payment_place(&set->list[0], row->psp))
+		return;
+	adapter = set->n == 1 ? set->list[0].adapter : NULL;
 	if (operation == NULL || adapter == NULL || !pay_queue_command(&set->list[0], operation, &command))
 		return;
 	if (command.generation != row->generation)

@@ -45,7 +45,7 @@ find(PayStmt *stmt, const PayPayment *payment, const char *object_id, pg_uuid_t 
 {
 	PayArgs		args = {0};
 
-	pay_arg_text(&args, payment->psp);
+	pay_arg_text(&args, pay_payment_speaker(payment));
 	pay_arg_text(&args, object_id);
 	pay_arg_uuid(&args, &payment->payment_id);
 	if (pay_spi_exec(stmt, &args) == 0)
@@ -67,7 +67,7 @@ pay_object_raise_elsewhere(const PayPayments *set)
 		if (pay_object_is_elsewhere(pending->payment, pending->moved->object_id, &whose))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNIQUE_VIOLATION),
-					 errmsg("object \"%s\" of PSP \"%s\" belongs to another payment", pending->moved->object_id, pending->payment->psp),
+					 errmsg("object \"%s\" of PSP \"%s\" belongs to another payment", pending->moved->object_id, pending->moved->psp),
 					 errdetail("It is payment %s's.", pay_uuid_text(&whose)),
 					 errhint("Look at the PSP's pages: one object of the PSP's is one payment's. An event that meets this is an exception when it comes again.")));
 	}

@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 static PayPayments *load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor);
+static int	place_moved(PayPayment *list, int n);
 static void load_payment(PayPayment *payment, uint64 row);
 static void load_operations(PayPayments *set, const pg_uuid_t *const *ids, int n);
 static void load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n);
@@ -40,7 +41,7 @@ static void resolve_dead_letter(PayOperation *operation);
 	" p.capture_pending, p.captured, p.released, p.capture_before, p.refund_pending, p.refunded, p.disputed, p.psp_payment_id, p.next_action_url, " \
 	" p.failure_code, p.failure_message, s.adapter, nullif(s.config, '{}')::text, c.exponent, coalesce(x.exponent, c.exponent) " \
 	"FROM payments.payment p " \
-	"JOIN payments.psp s ON s.psp = p.psp " \
+	"LEFT JOIN payments.psp s ON s.psp = p.psp " \
 	"JOIN payments.currency c ON c.currency = p.currency " \
 	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = p.currency " \
 	"WHERE p.payment_id = ANY ($1) ORDER BY p.payment_id FOR NO KEY UPDATE OF p"
@@ -57,7 +58,7 @@ static PayStmt read_operations = PAY_STMT(SPI_OK_SELECT,
 	"WHERE o.payment_id = ANY ($1) ORDER BY o.payment_id, o.created_at, o.operation_id", UUIDARRAYOID);
 
 static PayStmt read_movements = PAY_STMT(SPI_OK_SELECT,
-	"SELECT payment_id, kind, object_id, amount FROM payments.movement WHERE payment_id = ANY ($1)", UUIDARRAYOID);
+	"SELECT payment_id, kind, object_id, amount, psp FROM payments.movement WHERE payment_id = ANY ($1)", UUIDARRAYOID);
 
 PayPayments *
 pay_payments_load(const pg_uuid_t *payment_ids, int n, TimestampTz now, const char *actor)
@@ -88,10 +89,27 @@ load(PayStmt *lock, const pg_uuid_t *payment_ids, int n, TimestampTz now, const 
 	set->list = palloc0(sizeof(PayPayment) * Max(set->n, 1));
 	for (int i = 0; i < set->n; i++)
 		load_payment(&set->list[i], i);
+	set->n = place_moved(set->list, set->n);
 
 	load_operations(set, ids, n);
 	load_movements(set, ids, n);
 	return set;
+}
+
+/*
+ * Of one that went to another PSP while its lock was waited for, the statement
+ * has the newest row, and the row of the former PSP, which is not joined to it.
+ * Those whose PSP is gone are left out; returns how many are left.
+ */
+static int
+place_moved(PayPayment *list, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+		if (list[i].adapter_name || pay_payment_place(&list[i], list[i].psp))
+			list[left++] = list[i];
+	return left;
 }
 
 static void
@@ -134,7 +152,7 @@ load_payment(PayPayment *payment, uint64 row)
 	payment->failure_code = pay_spi_text(row, c++);
 	payment->failure_message = pay_spi_text(row, c++);
 	payment->adapter_name = pay_spi_text(row, c++);
-	payment->adapter = pay_adapter_find(payment->adapter_name);
+	payment->adapter = payment->adapter_name ? pay_adapter_find(payment->adapter_name) : NULL;
 	payment->config = pay_spi_text(row, c++);
 	payment->exponent = pay_spi_int32(row, c++);
 	payment->psp_exponent = pay_spi_int32(row, c++);
@@ -214,6 +232,7 @@ load_movements(PayPayments *set, const pg_uuid_t *const *ids, int n)
 		moved->kind = pay_spi_text(row, 2);
 		moved->object_id = pay_spi_text(row, 3);
 		moved->amount = pay_spi_int64(row, 4);
+		moved->psp = pay_spi_text(row, 5);
 		payment->moved = lappend(payment->moved, moved);
 	}
 }
@@ -304,6 +323,12 @@ pay_payment_open_operation(PayPayment *payment, PayOpKind kind)
 	return NULL;
 }
 
+const char *
+pay_payment_speaker(const PayPayment *payment)
+{
+	return payment->told_by ? payment->told_by : payment->psp;
+}
+
 PayMoved *
 pay_payment_moved(const PayPayment *payment, const char *kind, const char *object_id)
 {
@@ -313,7 +338,8 @@ pay_payment_moved(const PayPayment *payment, const char *kind, const char *objec
 	{
 		PayMoved   *moved = lfirst(cell);
 
-		if (strcmp(moved->kind, kind) == 0 && strcmp(moved->object_id, object_id) == 0)
+		if (strcmp(moved->kind, kind) == 0 && strcmp(moved->object_id, object_id) == 0 &&
+			strcmp(moved->psp, pay_payment_speaker(payment)) == 0)
 			return moved;
 	}
 	return NULL;
@@ -424,13 +450,14 @@ pay_payment_event(PayPayments *set, PayPayment *payment, const char *event,
 	payment->dirty = true;
 }
 
-void
+PayMoved *
 pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *operation,
 				 const char *kind, const char *object_id, int64 amount, const char *source)
 {
 	PayMoved   *moved = palloc(sizeof(PayMoved));
 	PayPendingMovement *pending = palloc(sizeof(PayPendingMovement));
 
+	moved->psp = pay_payment_speaker(payment);
 	moved->kind = kind;
 	moved->object_id = object_id;
 	moved->amount = amount;
@@ -443,6 +470,7 @@ pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *oper
 	pending->source = source;
 	set->movements = lappend(set->movements, pending);
 	payment->dirty = true;
+	return moved;
 }
 
 /*
@@ -471,6 +499,7 @@ pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation 
 	PayPendingException *pending = palloc0(sizeof(PayPendingException));
 
 	pending->payment = payment;
+	pending->psp = pay_payment_speaker(payment);
 	pending->operation = operation;
 	pending->kind = kind;
 	pending->object_id = object_id;

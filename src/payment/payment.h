@@ -71,10 +71,18 @@ typedef struct PayOperation
 /* A row of payments.movement. */
 typedef struct PayMoved
 {
+	const char *psp;			/* where it moved: the payment's, or one that it has left */
 	const char *kind;
 	const char *object_id;
 	int64		amount;
 } PayMoved;
+
+/* By this id a PSP may have told of the payment. */
+typedef struct PayLearned
+{
+	const char *psp;
+	const char *id;
+} PayLearned;
 
 typedef struct PayPayment
 {
@@ -106,7 +114,8 @@ typedef struct PayPayment
 	const char *failure_code;
 	const char *failure_message;
 	bool		dirty;
-	List	   *learned;		/* ids at the PSP that may have been told of before they were known as this payment's */
+	List	   *learned;		/* PayLearned: ids that may have been told of before they were known as this payment's */
+	const char *told_by;		/* a PSP that it has left, while its word is applied; NULL: else */
 
 	const PayAdapter *adapter;	/* NULL when the library has none of that name */
 	const char *adapter_name;
@@ -129,6 +138,7 @@ typedef struct PayPayments
 	List	   *attempts;
 	List	   *answers;
 	List	   *exceptions;
+	List	   *moves;			/* to other PSPs */
 	bool		wake;			/* something became due */
 } PayPayments;
 
@@ -178,6 +188,7 @@ extern PayPayment *pay_payments_find(PayPayments *set, const pg_uuid_t *payment_
 extern PayOperation *pay_payment_operation(PayPayment *payment, const pg_uuid_t *operation_id);
 /* First operation of that kind that is not finished, or NULL. */
 extern PayOperation *pay_payment_open_operation(PayPayment *payment, PayOpKind kind);
+/* By the speaker's word. */
 extern PayMoved *pay_payment_moved(const PayPayment *payment, const char *kind, const char *object_id);
 /* Sum of the movements of that kind. */
 extern int64 pay_payment_sum(const PayPayment *payment, const char *kind);
@@ -204,8 +215,12 @@ extern bool pay_payment_can(const PayPayment *payment, const char *event);
 /* Takes the edge: status, seq, hash, and a history row to be saved.  Raises PAY_ERR_ILLEGAL_TRANSITION if there is none. */
 extern void pay_payment_event(PayPayments *set, PayPayment *payment, const char *event,
 							  const PayOperation *operation, const char *source, const char *code);
-/* Records money that moved; its postings follow at save. */
-extern void pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *operation,
+/* payment/fallback.c: in memory, its PSP is that one, with adapter, config and units.  False if there is none of that name. */
+extern bool pay_payment_place(PayPayment *payment, const char *psp);
+/* Whose word is being applied: that of its PSP, unless told_by says otherwise. */
+extern const char *pay_payment_speaker(const PayPayment *payment);
+/* Records money that moved, where the speaker is; its postings follow at save. */
+extern PayMoved *pay_payment_move(PayPayments *set, PayPayment *payment, const PayOperation *operation,
 							 const char *kind, const char *object_id, int64 amount, const char *source);
 /* Opens an exception for a person; object_id may be NULL. */
 extern void pay_payment_exception(PayPayments *set, PayPayment *payment, const PayOperation *operation,

@@ -28,6 +28,7 @@ typedef struct PayPendingMovement
 typedef struct PayPendingException
 {
 	PayPayment *payment;
+	const char *psp;			/* who says so */
 	const PayOperation *operation;
 	const char *kind;
 	const char *object_id;
@@ -36,5 +37,21 @@ typedef struct PayPendingException
 	const char *resolution;		/* set: the open ones are resolved instead */
 	bool		reopened;		/* or those that were resolved so are open again */
 } PayPendingException;
+
+/* From one PSP to another. */
+typedef struct PayPendingMove
+{
+	const PayPayment *payment;
+	const PayOperation *operation;
+	int			generation;		/* from which on it is there */
+	const char *reason;
+	const char *former_psp;
+	const char *former_psp_payment_id;	/* NULL: none was told */
+	const char *psp;
+	Datum		route;			/* jsonb */
+} PayPendingMove;
+
+/* payment/fallback.c: before all else, so that what follows is written of the PSP of now. */
+extern void pay_moves_save(PayPayments *set);
 
 #endif							/* PAY_PAYMENT_PRIVATE_H */

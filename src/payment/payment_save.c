@@ -37,6 +37,7 @@ static void save_exceptions(PayPayments *set);
 void
 pay_payments_save(PayPayments *set)
 {
+	pay_moves_save(set);
 	save_status_rows(set);
 	pay_outbox_save(set);
 	save_payments(set);
@@ -572,7 +573,7 @@ save_movements(PayPayments *set)
 		PayPendingMovement *pending = list_nth(set->movements, i);
 		PayPayment *payment = pending->payment;
 
-		psps[i] = payment->psp;
+		psps[i] = pending->moved->psp;
 		object_ids[i] = pending->moved->object_id;
 		kinds[i] = pending->moved->kind;
 		payment_ids[i] = &payment->payment_id;
@@ -585,11 +586,11 @@ save_movements(PayPayments *set)
 			continue;
 		postings[posted].event = pending->event;
 		postings[posted].merchant = payment->merchant;
-		postings[posted].psp = payment->psp;
+		postings[posted].psp = pending->moved->psp;
 		postings[posted].currency = payment->currency;
 		postings[posted].amount = pending->moved->amount;
 		postings[posted].payment_id = &payment->payment_id;
-		postings[posted].reference = psprintf("%s:%s:%s", payment->psp, pending->moved->object_id, pending->moved->kind);
+		postings[posted].reference = psprintf("%s:%s:%s", pending->moved->psp, pending->moved->object_id, pending->moved->kind);
 		posted++;
 	}
 	pay_arg_text_array(&args, psps, n);
@@ -673,7 +674,7 @@ save_exceptions(PayPayments *set)
 		}
 		pay_arg_uuid(&args, &id);
 		pay_arg_text(&args, pending->kind);
-		pay_arg_text(&args, pending->payment->psp);
+		pay_arg_text(&args, pending->psp);
 		pay_arg_text(&args, pending->object_id);
 		pay_arg_uuid(&args, &pending->payment->payment_id);
 		pay_arg_uuid(&args, pending->operation ? &pending->operation->operation_id : NULL);

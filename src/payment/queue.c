@@ -85,7 +85,7 @@ static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
 static PayStmt find_told = PAY_STMT(SPI_OK_SELECT,
 	"SELECT r.i::int FROM unnest($2) WITH ORDINALITY r(ref, i) "
 	"WHERE EXISTS (SELECT FROM payments.settlement_line l WHERE l.reference = r.ref AND l.psp = $1) "
-	"OR EXISTS (SELECT FROM payments.exception e WHERE e.psp_ref = r.ref AND e.psp = $1)", TEXTOID, TEXTARRAYOID);
+	"OR EXISTS (SELECT FROM payments.exception e WHERE e.psp_ref = r.ref)", TEXTOID, TEXTARRAYOID);
 
 static PayStmt find_earlier = PAY_STMT(SPI_OK_SELECT,
 	"SELECT max(claimed_at) FROM payments.attempt WHERE operation_id = $1 AND (generation, step) < ($2, $3)", UUIDOID, INT4OID, INT4OID);

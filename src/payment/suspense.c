@@ -74,7 +74,7 @@ take_over(PayPayments *set, PayPayment *payment, const char *source)
 
 			if (strcmp(moved->kind, borne[i].kind) == 0 &&
 				!(borne[i].undone && pay_payment_moved(payment, borne[i].undone, moved->object_id)))
-				pay_payment_move(set, payment, NULL, borne[i].taken_over, moved->object_id, moved->amount, source);
+				pay_payment_move(set, payment, NULL, borne[i].taken_over, moved->object_id, moved->amount, source)->psp = moved->psp;
 		}
 }
 

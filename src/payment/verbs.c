@@ -23,6 +23,7 @@
 #include "payment/outbox.h"
 #include "payment/payment.h"
 #include "payment/route.h"
+#include "payment/route_rule.h"
 #include "payment/state.h"
 #include "payment/verbs.h"
 
@@ -58,13 +59,15 @@ typedef struct PayCreate
 	const char *kind;
 	/* found */
 	const char *resolved_psp;
+	const PayRouteChoice *choice;	/* by a rule; NULL: the call or the merchant named it */
 } PayCreate;
 
 static void read_create(FunctionCallInfo fcinfo, PayCreate *create);
 static void check_create(const PayCreate *create);
 static void hash_request(const PayCreate *create, uint8 *hash);
 static bool find_first(const PayCreate *create, const uint8 *hash, PayFirstResult *first);
-static const char *find_route(PayCreate *create, int *sqlstate, const char **hint);
+static const char *choose_route(PayCreate *create, TimestampTz now, int *sqlstate, const char **hint);
+static const char *find_route(PayCreate *create, const char *psp, int *sqlstate, const char **hint);
 static bool insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirstResult *result, TimestampTz now);
 
 PAY_FUNCTION(pay_create_payment);
@@ -127,7 +130,7 @@ PAY_VERB(pay_create_payment)
 	hash_request(&create, hash);
 
 	pay_spi_begin();
-	problem = find_route(&create, &sqlstate, &hint);
+	problem = choose_route(&create, now, &sqlstate, &hint);
 	if (problem)
 	{
 		/* A repeated call gets its first result even if the route has changed since. */
@@ -251,11 +254,47 @@ find_first(const PayCreate *create, const uint8 *hash, PayFirstResult *first)
 	return pay_idempotency_find(create->merchant, create->key, "create_payment", hash, asked, first);
 }
 
+/*
+ * The PSP that the call names; else the first of the rule's that can take the
+ * payment, and be called now; else the merchant's.  One that cannot be called
+ * is better than none: the payment waits for it.
+ */
+static const char *
+choose_route(PayCreate *create, TimestampTz now, int *sqlstate, const char **hint)
+{
+	PayRouteAsk ask = {
+		.merchant = create->merchant, .key = create->key, .kind = create->kind, .amount = create->amount, .currency = create->currency,
+		.payment_method = create->payment_method, .capture = create->capture, .metadata = DatumGetJsonbP(create->metadata), .now = now,
+	};
+	PayRouteChoice *choice = create->psp || create->merchant == NULL ? NULL : pay_route_choose(&ask);
+	const char *problem = NULL;
+
+	if (choice == NULL)
+		return find_route(create, create->psp, sqlstate, hint);
+	for (int away = 0; away < 2; away++)
+		for (int i = 0; i < choice->n; i++)
+		{
+			PayRouteCandidate *candidate = &choice->candidates[i];
+
+			if (candidate->is_away != (away == 1))
+				continue;
+			problem = find_route(create, candidate->psp, sqlstate, hint);
+			if (problem == NULL)
+			{
+				choice->psp = create->resolved_psp;
+				create->choice = choice;
+				return NULL;
+			}
+			candidate->out = problem;
+		}
+	return problem;
+}
+
 /* Merchant, PSP and currency.  Returns NULL, or what is wrong with a SQLSTATE and a hint. */
 static const char *
-find_route(PayCreate *create, int *sqlstate, const char **hint)
+find_route(PayCreate *create, const char *psp, int *sqlstate, const char **hint)
 {
-	const PayRoute *route = pay_route_find(create->merchant, create->psp, create->currency);
+	const PayRoute *route = pay_route_find(create->merchant, psp, create->currency);
 	int64		psp_amount;
 	PayCommand	command;
 
@@ -309,10 +348,10 @@ find_route(PayCreate *create, int *sqlstate, const char **hint)
  */
 static PayStmt insert_payment_row = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.payment (payment_id, merchant, kind, amount, currency, capture, psp, payment_method, order_ref, "
-	" customer, return_url, description, off_session, metadata, created_at, status, seq, status_hash, updated_at) "
-	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'initiated', 1, $16, $15)",
+	" customer, return_url, description, off_session, metadata, created_at, status, seq, status_hash, updated_at, route) "
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'initiated', 1, $16, $15, $17)",
 	UUIDOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID,
-	JSONBOID, TIMESTAMPTZOID, BYTEAOID);
+	JSONBOID, TIMESTAMPTZOID, BYTEAOID, JSONBOID);
 static PayStmt insert_status_row = PAY_STMT(SPI_OK_INSERT,
 	"INSERT INTO payments.payment_status (payment_id, seq, status, event, source, actor, recorded_at, hash) "
 	"VALUES ($1, 1, 'initiated', 'create', 'client', $2, $3, $4)", UUIDOID, TEXTOID, TIMESTAMPTZOID, BYTEAOID);
@@ -365,6 +404,7 @@ insert_payment(const PayCreate *create, const uint8 *request_hash, const PayFirs
 	pay_arg_datum(&payment, create->metadata, false);
 	pay_arg_time(&payment, now);
 	pay_arg_bytes(&payment, status_hash, PAY_HASH_BYTES);
+	pay_arg_datum(&payment, create->choice ? pay_route_json(create->choice) : (Datum) 0, create->choice == NULL);
 	pay_spi_exec(&insert_payment_row, &payment);
 
 	pay_arg_uuid(&status, &result->payment_id);

@@ -2,8 +2,9 @@
  * src/worker/maintenance.c
  *		What the worker does beside calling PSPs, each step in a short
  *		transaction of its own: folding hot accounts, releasing expired holds,
- *		applying events that found no payment, asking after authorizations whose
- *		time is over, sealing, making the coming months' partitions.
+ *		applying events that found no payment, sending elsewhere what waits for a
+ *		PSP that cannot be called, counting outcomes, asking after authorizations
+ *		whose time is over, sealing, making the coming months' partitions.
  */
 #include "payments.h"
 
@@ -19,12 +20,14 @@
 #include "utils/timestamp.h"
 
 #define FOLD_MS 1000
+#define COUNT_MS (60 * 1000)
 #define PARTITIONS_MS (6 * 3600 * 1000)
 #define PARTITIONS_AGAIN_MS (60 * 1000)
 
 /* When each is due; process-local. */
 static PaySteady fold_at = 0;
 static PaySteady seal_at = 0;
+static PaySteady count_at = 0;
 
 /* Months follow the time of day: looked at by that clock, and anew when it was set. */
 static TimestampTz months_made_at = 0;
@@ -35,6 +38,9 @@ static void fold_work(void *arg);
 static void release_work(void *arg);
 static void come_again(int64 done);
 static void sweep_work(void *arg);
+static void fall_back_work(void *arg);
+static void count(void);
+static void count_work(void *arg);
 static void expiry_work(void *arg);
 static void seal(void);
 static void make_months(void);
@@ -42,12 +48,14 @@ static void make_months_work(void *arg);
 
 static PayStmt fold_hot_accounts = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.fold_hot_accounts()");
 static PayStmt release_expired_holds = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.release_expired_holds()");
+static PayStmt count_outcomes = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments._count_outcomes()");
 static PayStmt make_partitions = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT payments.make_partitions()");
 
 void
 pay_maintenance_step(void)
 {
 	fold();
+	count();
 	seal();
 	make_months();
 }
@@ -84,6 +92,7 @@ fold(void)
 	pay_worker_transaction(fold_work, NULL, NULL);
 	pay_worker_transaction(release_work, NULL, NULL);
 	pay_worker_transaction(sweep_work, NULL, NULL);
+	pay_worker_transaction(fall_back_work, NULL, NULL);
 	pay_worker_transaction(expiry_work, NULL, NULL);
 }
 
@@ -114,6 +123,31 @@ static void
 sweep_work(void *arg)
 {
 	pay_unmatched_sweep(GetCurrentTimestamp(), PAY_WORKER_ROLE);
+}
+
+/* What waits for a PSP that cannot be called, and may go to another. */
+static void
+fall_back_work(void *arg)
+{
+	pay_fall_back_sweep(GetCurrentTimestamp(), PAY_WORKER_ROLE);
+}
+
+/* By which rules of pick success go; nothing where there is none. */
+static void
+count(void)
+{
+	PaySteady	now = pay_clock_now();
+
+	if (now < count_at)
+		return;
+	count_at = now + (PaySteady) COUNT_MS * 1000;
+	pay_worker_transaction(count_work, NULL, NULL);
+}
+
+static void
+count_work(void *arg)
+{
+	pay_spi_exec(&count_outcomes, NULL);
 }
 
 /* Authorizations whose time is over. */

@@ -20,6 +20,7 @@ END
 $$;
 
 -- A payment with everything: captured, refunded in part, with a fee; and one that ended as a dead letter.
+DO $$ BEGIN PERFORM payments.create_route_rule('guards', '{sandbox}', payment_method => '*'); END $$;
 SELECT payment_id AS id FROM payments.create_payment('guards-1', 10000, 'EUR', payment_method => 'sandbox_ok', order_ref => 'guards',
 	customer => 'cus_1', return_url => 'https://shop.example', description => 'guards', metadata => '{"a": 1}') \gset
 SELECT count(payments.complete(operation_id, attempt, 200)) > 0 AS sent FROM payments.claim('regress', 5000);

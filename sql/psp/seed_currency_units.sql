@@ -1,5 +1,6 @@
--- How PSPs count currencies.  Where there is no row, one counts as ISO 4217 does.
--- At Stripe HUF and TWD have two decimals in charges and deviate only in payouts.
+-- How PSPs count currencies.  Where there is no row, one counts as ISO 4217
+-- does.  HUF and TWD have two decimals in charges of Stripe's and deviate only in
+-- payouts; PayPal takes neither with decimals.
 
 CREATE TABLE payments.psp_currency (
 	adapter text NOT NULL,
@@ -47,6 +48,9 @@ VALUES
 	('stripe', 'LYD', 3, 10, true),
 	('stripe', 'OMR', 3, 10, true),
 	('stripe', 'TND', 3, 10, true),
+	-- PayPal's page of currency codes: no decimals, where ISO 4217 has two.
+	('paypal', 'HUF', 0, 1, true),
+	('paypal', 'TWD', 0, 1, true),
 	-- Adyen's page of currency codes names these four as other than ISO 4217 has them.
 	('adyen', 'CLP', 2, 1, true),
 	('adyen', 'CVE', 0, 1, true),

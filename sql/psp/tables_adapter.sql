@@ -28,7 +28,7 @@ COMMENT ON COLUMN payments.adapter.build IS 'schema.name of the function (jsonb)
 COMMENT ON COLUMN payments.adapter.build_inquiry IS 'likewise, of the one that asks what became of it';
 COMMENT ON COLUMN payments.adapter.classify IS 'likewise, of the one that says what an answer means';
 COMMENT ON COLUMN payments.adapter.parse IS 'likewise, of the one that reads events; null: it sends none';
-COMMENT ON COLUMN payments.adapter.can IS 'what the PSP can do: charge, authorize, capture, void, refund, and capture_part, refund_part';
+COMMENT ON COLUMN payments.adapter.can IS 'what the PSP can do: charge, authorize, capture, void, refund, payout, and capture_part, refund_part, capture_many';
 COMMENT ON COLUMN payments.adapter.authorize IS 'how the PSP knows us: scheme bearer, basic, header or hmac-sha256. Functions never see the secret';
 COMMENT ON COLUMN payments.adapter.verify IS 'how we know its events: scheme hmac-sha256, standard-webhooks, or none: they are hints, and the PSP is asked. Null: it sends none';
 COMMENT ON COLUMN payments.adapter.key_header IS 'header that the idempotency key goes into; null: build puts psp_ref where the PSP looks';

@@ -83,9 +83,6 @@ pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount, bool k
 	/* Of another version of the library: the worker will say so. */
 	if (payment->adapter == NULL)
 		return;
-	/* Nothing is at the PSP yet, so nothing is asked of it. */
-	if (kind == PAY_OP_VOID && (pay_payment_can(payment, "cancel") || pay_payment_waits_between_steps(payment)))
-		return;
 	refusal = pay_psp_refusal(payment->adapter, kind, amount < whole);
 	if (refusal == NULL && keep_rest && !(payment->adapter->can & PAY_CAN_CAPTURE_MANY))
 		refusal = "it captures an authorization once, and releases the rest";

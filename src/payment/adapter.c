@@ -19,6 +19,7 @@
 #include "core/spi.h"
 #include "payment/adapter_json.h"
 #include "payment/adapter_private.h"
+#include "payment/adapter_question.h"
 
 #include "utils/memutils.h"
 

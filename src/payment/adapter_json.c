@@ -1,8 +1,8 @@
 /*
  * src/payment/adapter_json.c
- *		What a SQL function of an adapter is asked with, and reading its answers.
+ *		Reading what a SQL function of an adapter returns.
  *
- * What it returns is read as strictly as what a stranger wrote: a member that
+ * It is read as strictly as what a stranger wrote: a member that
  * nobody knows is a mistyped one, and a word, an amount or an id that is not of
  * the form makes all of it unreadable.  Whatever is unreadable is unknown.
  */
@@ -13,7 +13,6 @@
 #include "base/json.h"
 
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
@@ -22,6 +21,8 @@
 #define WORD_BYTES_MAX 255
 #define CODE_BYTES_MAX 64
 #define TEXT_BYTES_MAX 1000
+/* The year 9999, in seconds since 1970. */
+#define TIME_MAX INT64CONST(253402300799)
 
 /* An object that is being read.  The first thing that is wrong with it stays. */
 typedef struct Object
@@ -30,13 +31,6 @@ typedef struct Object
 	const char *problem;
 } Object;
 
-static void put(JsonbParseState **state, const char *key, JsonbValue *value);
-static void put_text(JsonbParseState **state, const char *key, const char *value);
-static void put_int64(JsonbParseState **state, const char *key, int64 value);
-static void put_bool(JsonbParseState **state, const char *key, bool value);
-static void put_json(JsonbParseState **state, const char *key, Jsonb *json);
-static void put_command(JsonbParseState **state, const PayCommand *command);
-static bool put_body(JsonbParseState **state, const char *body, size_t bytes);
 static const char *begin_object(Jsonb *json, const char *const *known, Object *object);
 static void know(Object *object, const char *const *known);
 static bool member(Object *object, const char *name, JsonbValue *value);
@@ -50,6 +44,7 @@ static void append_pairs(Object *object, const char *name, StringInfo to);
 static void append_escaped(StringInfo to, const char *text, int bytes);
 static void body_of(Object *object, PayRequest *request);
 static void read_result(Object *object, bool inquiry, PayResult *result);
+static bool moves_money(PayEffect effect);
 static void read_codes(Object *object, PayResult *result);
 static void read_event(JsonbContainer *container, PayPspEvent *event, const char **problem);
 static bool is_path(const char *path);
@@ -58,150 +53,14 @@ static const char *const effects[] = {
 	[PAY_EFFECT_NONE] = "none", [PAY_EFFECT_AUTHORIZED] = "authorized", [PAY_EFFECT_CAPTURED] = "captured",
 	[PAY_EFFECT_VOIDED] = "voided", [PAY_EFFECT_REFUNDED] = "refunded", [PAY_EFFECT_REFUND_FAILED] = "refund_failed",
 	[PAY_EFFECT_DISPUTED] = "disputed", [PAY_EFFECT_DISPUTE_WON] = "dispute_won", [PAY_EFFECT_DISPUTE_LOST] = "dispute_lost",
+	[PAY_EFFECT_DISPUTE_STAGE] = "dispute_stage", [PAY_EFFECT_EXPIRED] = "expired", [PAY_EFFECT_PAID_OUT] = "paid_out",
+	[PAY_EFFECT_PAYOUT_FAILED] = "payout_failed",
 };
 
 const char *
 pay_effect_name(PayEffect effect)
 {
 	return effects[effect];
-}
-
-/* ---------- what it is asked with ---------- */
-
-Jsonb *
-pay_adapter_json_command(const PayCommand *command)
-{
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_command(&state, command);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-Jsonb *
-pay_adapter_json_answer(const PayCommand *command, bool inquiry, const PayAnswer *answer)
-{
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_json(&state, "command", pay_adapter_json_command(command));
-	put_bool(&state, "inquiry", inquiry);
-	put_int64(&state, "http_status", answer->http_status);
-	if (answer->retry_after_s >= 0)
-		put_int64(&state, "retry_after_s", answer->retry_after_s);
-	if (!put_body(&state, answer->body, answer->body_bytes))
-		return NULL;
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-Jsonb *
-pay_adapter_json_inbound(const PayInbound *inbound)
-{
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	if (inbound->config)
-		put_json(&state, "config", pay_json_parse(inbound->config, strlen(inbound->config)));
-	if (!put_body(&state, inbound->body, inbound->body_bytes))
-		return NULL;
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
-}
-
-static void
-put_command(JsonbParseState **state, const PayCommand *command)
-{
-	put_text(state, "kind", pay_op_kind_name(command->kind));
-	put_int64(state, "amount", command->amount);
-	put_text(state, "currency", command->currency);
-	put_int64(state, "exponent", command->exponent);
-	put_text(state, "payment_method", command->payment_method);
-	put_text(state, "customer", command->customer);
-	put_text(state, "order_ref", command->order_ref);
-	put_text(state, "description", command->description);
-	put_text(state, "return_url", command->return_url);
-	put_text(state, "reason", command->reason);
-	put_bool(state, "off_session", command->off_session);
-	put_text(state, "psp_ref", command->psp_ref);
-	put_int64(state, "generation", command->generation);
-	put_text(state, "psp_payment_id", command->psp_payment_id);
-	put_text(state, "psp_object_id", command->psp_object_id);
-	if (command->config)
-		put_json(state, "config", pay_json_parse(command->config, strlen(command->config)));
-}
-
-/* As JSON if it is, else as text.  False when it is neither. */
-static bool
-put_body(JsonbParseState **state, const char *body, size_t bytes)
-{
-	Jsonb	   *json = pay_json_parse(body, bytes);
-
-	if (json)
-		put_json(state, "json", json);
-	else if (bytes <= PAY_JSON_BYTES_MAX && strlen(body) == bytes && pg_verify_mbstr(GetDatabaseEncoding(), body, (int) bytes, true))
-		put_text(state, "text", body);
-	else
-		return false;
-	return true;
-}
-
-static void
-put(JsonbParseState **state, const char *key, JsonbValue *value)
-{
-	JsonbValue	name = {.type = jbvString};
-
-	name.val.string.val = unconstify(char *, key);
-	name.val.string.len = (int) strlen(key);
-	pushJsonbValue(state, WJB_KEY, &name);
-	pushJsonbValue(state, WJB_VALUE, value);
-}
-
-/* What is NULL is not there. */
-static void
-put_text(JsonbParseState **state, const char *key, const char *value)
-{
-	JsonbValue	v = {.type = jbvString};
-
-	if (value == NULL)
-		return;
-	v.val.string.val = unconstify(char *, value);
-	v.val.string.len = (int) strlen(value);
-	put(state, key, &v);
-}
-
-static void
-put_int64(JsonbParseState **state, const char *key, int64 value)
-{
-	JsonbValue	v = {.type = jbvNumeric};
-
-	v.val.numeric = int64_to_numeric(value);
-	put(state, key, &v);
-}
-
-static void
-put_bool(JsonbParseState **state, const char *key, bool value)
-{
-	JsonbValue	v = {.type = jbvBool};
-
-	v.val.boolean = value;
-	put(state, key, &v);
-}
-
-static void
-put_json(JsonbParseState **state, const char *key, Jsonb *json)
-{
-	JsonbValue	v;
-
-	if (json == NULL)
-		return;
-	if (JB_ROOT_IS_SCALAR(json))
-		(void) JsonbExtractScalar(&json->root, &v);
-	else
-	{
-		v.type = jbvBinary;
-		v.val.binary.data = &json->root;
-		v.val.binary.len = VARSIZE(json) - VARHDRSZ;
-	}
-	put(state, key, &v);
 }
 
 /* ---------- reading an object ---------- */
@@ -538,7 +397,8 @@ is_path(const char *path)
 
 static const char *const result_members[] = {
 	"class", "effect", "amount", "currency", "object_id", "psp_payment_id", "psp_ref", "generation", "fee", "fee_currency",
-	"fee_object_id", "codes", "message", "next_action_url", "retry_after_ms", "too_many", "found_nothing", NULL
+	"fee_object_id", "codes", "message", "next_action_url", "retry_after_ms", "too_many", "found_nothing", "keeps_rest",
+	"capture_before", "dispute_stage", "evidence_due", NULL
 };
 
 const char *
@@ -591,14 +451,24 @@ read_result(Object *object, bool inquiry, PayResult *result)
 		result->retry_after_ms = (int) number;
 	if (member(object, "too_many", &(JsonbValue) {0}))
 		result->too_many = bool_of(object, "too_many");
+	result->keeps_rest = bool_of(object, "keeps_rest");
+	(void) int64_of(object, "capture_before", 0, TIME_MAX, &result->capture_before);
+	result->dispute_stage = text_of(object, "dispute_stage", CODE_BYTES_MAX, true);
+	(void) int64_of(object, "evidence_due", 0, TIME_MAX, &result->evidence_due);
 	result->inquiry_found_nothing = bool_of(object, "found_nothing");
 	if (result->inquiry_found_nothing && (!inquiry || result->class != PAY_CLASS_UNKNOWN))
 		wrong(object, "found_nothing", "is for an inquiry, with class unknown");
 	if (result->class == PAY_CLASS_APPROVED && (result->effect == PAY_EFFECT_NONE || !result->currency || !result->object_id ||
-												 (result->amount <= 0 && result->effect != PAY_EFFECT_VOIDED)))
+												 (result->amount <= 0 && moves_money(result->effect))))
 		wrong(object, "class", "is approved, without effect, amount, currency or object_id");
 	if ((result->fee > 0) != (result->fee_currency != NULL) || (result->fee > 0) != (result->fee_object_id != NULL))
 		wrong(object, "fee", "is not there together with fee_currency and fee_object_id");
+}
+
+static bool
+moves_money(PayEffect effect)
+{
+	return effect != PAY_EFFECT_VOIDED && effect != PAY_EFFECT_EXPIRED && effect != PAY_EFFECT_DISPUTE_STAGE;
 }
 
 static void

@@ -1,6 +1,6 @@
 /*
  * src/payment/adapter_json.h
- *		What a SQL function of an adapter is asked with, and reading its answers.
+ *		Reading what a SQL function of an adapter returns.
  */
 #ifndef PAY_ADAPTER_JSON_H
 #define PAY_ADAPTER_JSON_H
@@ -8,12 +8,6 @@
 #include "psp/psp.h"
 
 #include "utils/jsonb.h"
-
-/* The command; and with an answer, that as well, and whether it is to an inquiry. */
-extern Jsonb *pay_adapter_json_command(const PayCommand *command);
-extern Jsonb *pay_adapter_json_answer(const PayCommand *command, bool inquiry, const PayAnswer *answer);
-/* NULL when it is no text of this database. */
-extern Jsonb *pay_adapter_json_inbound(const PayInbound *inbound);
 
 /*
  * These return NULL, or what is wrong with what the function has returned; then

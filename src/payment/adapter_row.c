@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "core/spi.h"
 #include "payment/adapter.h"
+#include "payment/adapter_json.h"
 
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -34,7 +35,8 @@ typedef struct Ability
 
 static const Ability abilities[] = {
 	{"charge", PAY_CAN_CHARGE}, {"authorize", PAY_CAN_AUTHORIZE}, {"capture", PAY_CAN_CAPTURE}, {"void", PAY_CAN_VOID},
-	{"refund", PAY_CAN_REFUND}, {"capture_part", PAY_CAN_CAPTURE_PART}, {"refund_part", PAY_CAN_REFUND_PART},
+	{"refund", PAY_CAN_REFUND}, {"payout", PAY_CAN_PAYOUT}, {"capture_part", PAY_CAN_CAPTURE_PART}, {"refund_part", PAY_CAN_REFUND_PART},
+	{"capture_many", PAY_CAN_CAPTURE_MANY},
 };
 
 static const char *read_functions(Jsonb *row, PayFunctions *functions);
@@ -220,6 +222,7 @@ read_authorize(Jsonb *row, PayScheme *scheme)
 {
 	static const char *const plain[] = {"scheme", NULL};
 	static const char *const in_header[] = {"scheme", "header", NULL};
+	static const char *const with_path[] = {"scheme", "path", NULL};
 	const char *word = pay_json_text(row, "authorize.scheme");
 	const char *problem = NULL;
 
@@ -233,6 +236,13 @@ read_authorize(Jsonb *row, PayScheme *scheme)
 		if (scheme->header == NULL || problem)
 			return problem ? problem : "authorize names no header";
 		return only(row, "authorize", in_header);
+	}
+	if (scheme->authorize == PAY_AUTHORIZE_TOKEN)
+	{
+		scheme->token_path = pay_json_text(row, "authorize.path");
+		if (scheme->token_path == NULL || pay_request_problem(&(PayRequest) {.method = "POST", .path = scheme->token_path}))
+			return "authorize.path is no path";
+		return only(row, "authorize", with_path);
 	}
 	return only(row, "authorize", plain);
 }

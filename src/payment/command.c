@@ -11,6 +11,8 @@
 
 static bool is_elsewhere(const PayPayment *payment, const PayOperation *operation);
 static const char *target_of(const PayPayment *payment, const PayOperation *operation);
+static const char *capture_of(const PayPayment *payment, const PayOperation *refund);
+static int	roomy_capture(const PayPayment *payment, const int64 *given, int64 amount);
 static void name_maker(const PayPayment *payment, PayCommand *command);
 
 /* Has the payment its money from an object that this operation did not make?  What it has made has then another id. */
@@ -23,23 +25,66 @@ is_elsewhere(const PayPayment *payment, const PayOperation *operation)
 		(own == NULL || (pay_payment_moved(payment, "capture", own) == NULL && pay_payment_moved(payment, "authorize", own) == NULL));
 }
 
-/* Of several, the first that was told of. */
+/* Of a refund the capture, of what else follows a payment the authorization. */
 static const char *
 target_of(const PayPayment *payment, const PayOperation *operation)
 {
-	const char *kind = operation->kind == PAY_OP_REFUND ? "capture" : "authorize";
 	ListCell   *cell;
 
-	if (pay_operation_is_first(operation))
-		return NULL;
+	if (operation->kind == PAY_OP_REFUND)
+		return capture_of(payment, operation);
 	foreach(cell, payment->moved)
 	{
 		PayMoved   *moved = lfirst(cell);
 
-		if (strcmp(moved->kind, kind) == 0)
+		if (!pay_operation_is_first(operation) && strcmp(moved->kind, "authorize") == 0)
 			return moved->object_id;
 	}
 	return NULL;
+}
+
+/*
+ * Of several, one that has as much left.  Nothing says which of them an earlier
+ * refund was of, but that each was chosen in the same way.
+ */
+static const char *
+capture_of(const PayPayment *payment, const PayOperation *refund)
+{
+	int64	   *given = palloc0(sizeof(int64) * Max(list_length(payment->moved), 1));
+	ListCell   *cell;
+	int			i;
+
+	foreach(cell, payment->operations)
+	{
+		PayOperation *earlier = lfirst(cell);
+
+		if (earlier == refund)
+			break;
+		if (earlier->kind != PAY_OP_REFUND || strcmp(earlier->status, "failed") == 0 || strcmp(earlier->status, "cancelled") == 0)
+			continue;
+		i = roomy_capture(payment, given, earlier->amount);
+		if (i >= 0)
+			given[i] += earlier->amount;
+	}
+	i = roomy_capture(payment, given, refund->amount);
+	return i >= 0 ? ((PayMoved *) list_nth(payment->moved, i))->object_id : NULL;
+}
+
+/* In an order that is the same again however they were read; -1: none. */
+static int
+roomy_capture(const PayPayment *payment, const int64 *given, int64 amount)
+{
+	int			best = -1;
+
+	for (int i = 0; i < list_length(payment->moved); i++)
+	{
+		PayMoved   *moved = list_nth(payment->moved, i);
+
+		if (strcmp(moved->kind, "capture") == 0 && moved->amount - given[i] >= amount &&
+			(best < 0 || strcmp(moved->object_id, ((PayMoved *) list_nth(payment->moved, best))->object_id) < 0))
+			best = i;
+	}
+	return best;
 }
 
 static void

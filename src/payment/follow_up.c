@@ -40,6 +40,7 @@ typedef struct PayFollowUp
 } PayFollowUp;
 
 static Datum follow_up(FunctionCallInfo fcinfo, PayFollowUp *f);
+static PayOperation *insert_operation(PayPayments *set, PayPayment *payment, PayFollowUp *f, int64 amount, PayFirstResult *result);
 static const char *money(const PayPayment *payment, int64 amount);
 static const char *asked_for(const PayPayment *payment, const PayFollowUp *f);
 static void add_capture(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *result);
@@ -186,14 +187,20 @@ follow_up(FunctionCallInfo fcinfo, PayFollowUp *f)
 	return pay_verb_result(fcinfo, &result.operation_id, result.status, false);
 }
 
+/* For the worker to carry out. */
 static PayOperation *
 add_operation(PayPayments *set, PayPayment *payment, PayFollowUp *f, int64 amount, PayFirstResult *result)
 {
-	PayOperation *operation;
-
 	pay_require_able(payment, f->kind, amount, f->keep_rest);
-	operation = pay_payment_add_operation(set, payment, f->kind, amount, f->reason,
-										  pay_idempotency_psp_ref(payment->merchant, f->key, pay_op_kind_name(f->kind)));
+	return insert_operation(set, payment, f, amount, result);
+}
+
+static PayOperation *
+insert_operation(PayPayments *set, PayPayment *payment, PayFollowUp *f, int64 amount, PayFirstResult *result)
+{
+	PayOperation *operation = pay_payment_add_operation(set, payment, f->kind, amount, f->reason,
+														pay_idempotency_psp_ref(payment->merchant, f->key, pay_op_kind_name(f->kind)));
+
 	operation->keep_rest = f->keep_rest;
 	result->operation_id = operation->operation_id;
 	payment->dirty = true;
@@ -295,7 +302,7 @@ cancel_unsent(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstRes
 		open->resolution = "the payment was cancelled before it was sent";
 		pay_operation_finish(set, open, "cancelled", "client");
 	}
-	operation = add_operation(set, payment, f, payment->amount, result);
+	operation = insert_operation(set, payment, f, payment->amount, result);
 	pay_operation_finish(set, operation, "succeeded", "client");
 	payment->next_action_url = NULL;
 	pay_payment_event(set, payment, pay_payment_can(payment, "cancel") ? "cancel" : "void", operation, "client", NULL);

@@ -7,6 +7,7 @@
  * with a list of their own in place of this one.
  */
 PAY_ADAPTER(sandbox)
+PAY_ADAPTER(paypal)
 PAY_ADAPTER(stripe)
 PAY_ADAPTER(adyen)
 PAY_ADAPTER(yookassa)

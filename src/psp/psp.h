@@ -384,6 +384,9 @@ extern void pay_psp_headers(const PayAdapter *adapter, const PayRequest *request
 extern void pay_headers_add(PayHeaders *headers, const char *name, const char *value);
 /* The same of other questions that a scheme may answer; it does in psp/scheme.c. */
 extern void pay_psp_read_header(const PayAdapter *adapter, const PayHeader *header, PayAnswer *answer);
+extern bool pay_psp_wants_token(const PayAdapter *adapter);
+extern void pay_psp_build_token(const PayAdapter *adapter, const char *secret, PayRequest *request);
+extern bool pay_psp_read_token(const PayAdapter *adapter, const PayAnswer *answer, PayToken *token);
 extern bool pay_psp_sends_events(const PayAdapter *adapter);
 extern PayVerdict pay_psp_verify(const PayAdapter *adapter, PayInbound *inbound, const char *const *secrets, int64 now);
 /* Overwrites them: one is the authorization. */

@@ -41,6 +41,7 @@ static char *sign(const PaySignature *signature, const char *key, size_t key_byt
 static int	expand(const char *over, const Signed *what, PayChunk *chunks);
 static bool is_named(const char **at, const char *name, PayChunk *chunk, const char *value, size_t bytes);
 static void authorize(const PayScheme *scheme, const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
+static bool read_token(const PayAnswer *answer, PayToken *token);
 static void read_header(const PayScheme *scheme, const PayHeader *header, PayAnswer *answer);
 static PayVerdict verify(const PayScheme *scheme, PayInbound *inbound, const char *const *secrets, int64 now);
 static PayVerdict verify_signature(const PaySignature *signature, bool standard_key, PayInbound *inbound, const char *const *secrets, int64 now);
@@ -78,6 +79,32 @@ pay_psp_read_header(const PayAdapter *adapter, const PayHeader *header, PayAnswe
 		read_header(adapter->scheme, header, answer);
 	else if (adapter->read_header)
 		adapter->read_header(header, answer);
+}
+
+bool
+pay_psp_wants_token(const PayAdapter *adapter)
+{
+	return adapter->scheme ? adapter->scheme->authorize == PAY_AUTHORIZE_TOKEN : adapter->build_token != NULL;
+}
+
+void
+pay_psp_build_token(const PayAdapter *adapter, const char *secret, PayRequest *request)
+{
+	if (adapter->scheme == NULL)
+	{
+		adapter->build_token(secret, request);
+		return;
+	}
+	request->method = "POST";
+	request->path = adapter->scheme->token_path;
+	request->content_type = "application/x-www-form-urlencoded";
+	request->body = "grant_type=client_credentials";
+}
+
+bool
+pay_psp_read_token(const PayAdapter *adapter, const PayAnswer *answer, PayToken *token)
+{
+	return adapter->scheme ? read_token(answer, token) : adapter->read_token(answer, token);
 }
 
 bool
@@ -121,7 +148,41 @@ authorize(const PayScheme *scheme, const PayRequest *request, const PayCredentia
 			if (signature->time_header)
 				pay_headers_add(headers, signature->time_header, what.timestamp);
 			return;
+		case PAY_AUTHORIZE_TOKEN:
+			if (credentials->token)
+				pay_headers_add(headers, "Authorization", psprintf("Bearer %s", credentials->token));
+			else
+				pay_headers_add(headers, "Authorization", psprintf("Basic %s", base64(secret, (int) strlen(secret))));
+			return;
 	}
+}
+
+/* One that could not stand in a header is none. */
+static bool
+read_token(const PayAnswer *answer, PayToken *token)
+{
+	PaySlice	body = {answer->body, answer->body_bytes};
+	PaySlice	text,
+				seconds;
+	int64		valid_s = 0;
+
+	if (answer->http_status != 200 || pay_slice_member(body, "access_token", &text) != PAY_SLICE_FOUND ||
+		pay_slice_member(body, "expires_in", &seconds) != PAY_SLICE_FOUND)
+		return false;
+	for (size_t i = 0; i < seconds.bytes; i++)
+	{
+		if (seconds.at[i] < '0' || seconds.at[i] > '9' || valid_s > PG_INT32_MAX / 10 - 1)
+			return false;
+		valid_s = valid_s * 10 + (seconds.at[i] - '0');
+	}
+	if (text.bytes < 3 || text.at[0] != '"')
+		return false;
+	for (size_t i = 1; i + 1 < text.bytes; i++)
+		if (text.at[i] <= ' ' || text.at[i] >= 0x7f || text.at[i] == '\\' || text.at[i] == '"')
+			return false;
+	token->text = pnstrdup(text.at + 1, text.bytes - 2);
+	token->valid_s = (int) valid_s;
+	return valid_s > 0;
 }
 
 static void
@@ -285,6 +346,7 @@ pay_scheme_parse_authorize(const char *word, PayAuthorizeBy *by)
 	static const char *const words[] = {
 		[PAY_AUTHORIZE_BEARER] = "bearer", [PAY_AUTHORIZE_BASIC] = "basic",
 		[PAY_AUTHORIZE_HEADER] = "header", [PAY_AUTHORIZE_SIGNATURE] = "hmac-sha256",
+		[PAY_AUTHORIZE_TOKEN] = "oauth2",
 	};
 
 	for (size_t i = 0; i < lengthof(words); i++)

@@ -15,7 +15,8 @@ typedef enum PayAuthorizeBy
 	PAY_AUTHORIZE_BEARER,		/* Authorization: Bearer SECRET */
 	PAY_AUTHORIZE_BASIC,		/* the secret is name:password */
 	PAY_AUTHORIZE_HEADER,		/* the secret in a header of the PSP's own */
-	PAY_AUTHORIZE_SIGNATURE		/* a code over the request; the secret is the key of it */
+	PAY_AUTHORIZE_SIGNATURE,	/* a code over the request; the secret is the key of it */
+	PAY_AUTHORIZE_TOKEN			/* RFC 6749, 4.4: a token against name:password, sent like a bearer's */
 } PayAuthorizeBy;
 
 typedef enum PayVerifyBy
@@ -42,13 +43,14 @@ typedef struct PayScheme
 	PayAuthorizeBy authorize;
 	const char *header;			/* of PAY_AUTHORIZE_HEADER */
 	PaySignature request;		/* of PAY_AUTHORIZE_SIGNATURE */
+	const char *token_path;		/* of PAY_AUTHORIZE_TOKEN: where one is asked for */
 	PayVerifyBy verify;
 	PaySignature event;			/* of PAY_VERIFY_SIGNATURE; headers in lower case */
 	const char *request_id_header;	/* the PSP's id of a request, in lower case; NULL: none */
 } PayScheme;
 
 /* The words of data; false for one that is none. */
-#define PAY_SCHEME_AUTHORIZE_WORDS "bearer, basic, header and hmac-sha256"
+#define PAY_SCHEME_AUTHORIZE_WORDS "bearer, basic, header, hmac-sha256 and oauth2"
 extern bool pay_scheme_parse_authorize(const char *word, PayAuthorizeBy *by);
 /* Does the template name nothing but what it may? */
 extern bool pay_scheme_template_is_good(const char *over, bool of_event);

@@ -519,7 +519,6 @@ answered(int slot, PayHttpResponse *response)
 	{
 		/* Nobody knows what it said. */
 		pay_result_init(&d->report.result);
-		d->report.result.class = PAY_CLASS_UNKNOWN;
 		d->report.error = "the answer could not be read; see the server's log";
 	}
 	/* With a new one it goes through: nobody need act. */
@@ -527,6 +526,7 @@ answered(int slot, PayHttpResponse *response)
 	{
 		d->report.result.class = call->inquiry ? PAY_CLASS_UNKNOWN : PAY_CLASS_NOT_SENT;
 		d->report.error = "the token had ended; nothing was processed";
+		d->report.again_ms = NO_MEANS_MS;
 	}
 	if (response->hindrance == PAY_HTTP_UNHINDERED)
 		pay_upstream_answered(call->upstream, response, &d->report.result, call->claim->refused > 0, call->begun_at, now);

@@ -144,7 +144,7 @@ ask(void *arg)
 	PayRequest	wanted = {0};
 	PayHttpRequest request = {0};
 
-	upstream->adapter->build_token(upstream->secret, &wanted);
+	pay_psp_build_token(upstream->adapter, upstream->secret, &wanted);
 	request.tag = pay_tokens_lane.first_tag + ((PayAsked *) arg - asked);
 	request.response_bytes_max = TOKEN_RESPONSE_BYTES_MAX;
 	request.timeout_ms = Min(upstream->timeout_ms, Min(TIMEOUT_MS << Min(upstream->token->failures, 10), TIMEOUT_MS_MAX));
@@ -210,7 +210,7 @@ read_work(void *arg)
 	answer.body = response->body;
 	answer.body_bytes = response->body_bytes;
 	answer.retry_after_s = response->retry_after_s;
-	reading->is_one = reading->upstream->adapter->read_token(&answer, &reading->token);
+	reading->is_one = pay_psp_read_token(reading->upstream->adapter, &answer, &reading->token);
 }
 
 /* Says so once in the log, and not what the PSP wrote: it may be the half of a token. */

@@ -218,7 +218,7 @@ read_upstream(uint64 row, const char *unarmed)
 	upstream->seen = true;
 	if (base_url == NULL && upstream->adapter && upstream->adapter->default_base_url)
 		base_url = pstrdup(upstream->adapter->default_base_url);
-	if (upstream->token == NULL && upstream->adapter && upstream->adapter->build_token)
+	if (upstream->token == NULL && upstream->adapter && pay_psp_wants_token(upstream->adapter))
 		upstream->token = MemoryContextAllocZero(TopMemoryContext, sizeof(PayTokenCache));
 	if (upstream->base_url && strcmp(upstream->base_url, base_url ? base_url : "") != 0)
 		forget_told(upstream);

@@ -5,7 +5,7 @@
  *
  * Headers and body are the fuzzer's, and so is what signatures are over.
  */
-// sources: ../../src/psp/scheme.c ../../src/psp/psp.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c
+// sources: ../../src/psp/scheme.c ../../src/base/json_slice.c ../../src/psp/psp.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -85,6 +85,22 @@ signed_by_psp(const PayAdapter *adapter, char *body, size_t bytes, unsigned char
 	}
 }
 
+/* What is taken for a token is one line of a header. */
+static void
+tokens(const PayScheme *scheme, const char *body, size_t bytes)
+{
+	PayAdapter	adapter = {.scheme = scheme};
+	PayToken	token = {0};
+	PayAnswer	answer;
+
+	pay_answer_init(&answer);
+	answer.http_status = 200;
+	answer.body = body;
+	answer.body_bytes = bytes;
+	if (pay_psp_read_token(&adapter, &answer, &token))
+		CHECK(token.valid_s > 0 && token.text[0] != '\0' && strpbrk(token.text, "\r\n ") == NULL);
+}
+
 int
 LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 {
@@ -106,6 +122,7 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 	body[bytes - 3] = '\0';
 	(void) pay_scheme_template_is_good(body, data[0] & 1);
 	forged(&adapter, body, bytes - 3);
+	tokens(&scheme, body, bytes - 3);
 	signed_by_psp(&adapter, body, bytes - 3, data[2]);
 	free(body);
 	shim_reset();

@@ -7,13 +7,15 @@ Prints "port N" and answers until it is stopped.  What was done under a key is
 done once; the answer to its repetition is the first.  The card says what becomes
 of an operation: "declined", "pending", "lost" (done, and the connection ends
 without an answer), "page" (done, and the answer is a page of HTML), "wrong" (done,
-of another amount), else done.
+of another amount), else done.  Who comes with name and password, "client:" and the
+secret, gets a token at /v1/token.
 
     GET  /_book       objects, requests, and how often somebody came without the secret
     POST /_control    {"event": "REFERENCE"}     that object as an event, signed: {"headers": {...}, "body": "..."}
                       {"finish": "REFERENCE"}    a pending one is done
 """
 import argparse
+import base64
 import hashlib
 import hmac
 import json
@@ -32,6 +34,9 @@ class Book:
         self.lock = threading.Lock()
         self.secret, self.webhook_secret = secret, webhook_secret
         self.by_key, self.objects, self.requests, self.unauthorized = {}, [], [], 0
+
+    def client(self):
+        return "Basic " + base64.b64encode(("client:" + self.secret).encode()).decode()
 
     def perform(self, path, key, wanted):
         if key in self.by_key:
@@ -96,7 +101,10 @@ def handler(book):
             if url.path == "/_control":
                 return book.control(json.loads(body))
             book.requests.append({"method": self.command, "path": self.path, "key": self.headers.get("Tollgate-Key")})
-            if self.headers.get("Authorization") != "Bearer " + book.secret:
+            known = self.headers.get("Authorization")
+            if url.path == "/v1/token" and known == book.client() and body == b"grant_type=client_credentials":
+                return 200, {"access_token": "token_" + book.secret, "expires_in": 3600}
+            if known not in ("Bearer " + book.secret, "Bearer token_" + book.secret):
                 book.unauthorized += 1
                 return 401, {"error": {"code": "unauthorized", "message": "who are you?"}}
             if self.command == "POST":

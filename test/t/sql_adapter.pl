@@ -14,14 +14,14 @@ use Test::More;
 
 my $root = "$FindBin::RealBin/../..";
 my $json = JSON::PP->new->canonical;
-my $node = new_payments_node('sql_adapter', secrets => { tollgate => 'key_1', 'tollgate.webhook' => 'sign_1', other => 'key_2' });
+my $node = new_payments_node('sql_adapter', secrets => { tollgate => 'key_1', 'tollgate.webhook' => 'sign_1', client => 'client:key_1' });
 my $peer = start_peer(command => ['/usr/bin/python3', "$root/test/peer/tollgate.py", '--die-with-parent', '--secret', 'key_1', '--webhook-secret', 'sign_1']);
 
 # What the page says.
 open my $page, '<', "$root/docs/adapter.md" or die $!;
 my ($section) = do { local $/; <$page> } =~ /^## An adapter in SQL\n(.*?)^### /ms;
 my @blocks = $section =~ /^```sql\n(.*?)^```$/msg;
-is(scalar @blocks, 4, 'the page has the functions, the adapter, its test and the PSP');
+is(scalar @blocks, 5, 'the page has the functions, the adapter, its test and the PSP');
 value($node, "$blocks[0] $blocks[1]");
 is(value($node, q{SELECT string_agg("check" || ': ' || coalesce(detail, ''), '; ') FROM payments.test_adapter('tollgate') WHERE NOT ok}), '', 'it keeps to what an adapter must');
 is(value($node, q{SELECT count(*) > 40 FROM payments.test_adapter('tollgate')}), 't', 'in many ways');
@@ -94,6 +94,18 @@ value($node, q{SELECT payments.create_adapter('hangs', classify => 'tollgate.cla
 value($node, q{UPDATE payments.queue SET due_at = now() WHERE psp = 'hangs'});
 ok(wait_until($node, q{SELECT count(*) FROM payments.payment WHERE psp = 'hangs' AND status = 'succeeded'}, 20), 'repaired: asked, and paid');
 is(scalar(map { objects($_) } @hang), 20, 'each charged once');
+
+# ---------- a token, and a PSP that signs nothing
+value($node, q{SELECT payments.create_adapter('by_token', build => 'tollgate.build(jsonb)', build_inquiry => 'tollgate.build_inquiry(jsonb)', classify => 'tollgate.classify(jsonb)',
+	parse => 'tollgate.parse(jsonb)', can => '{charge}', authorize => '{"scheme": "oauth2", "path": "/v1/token"}', verify => '{"scheme": "none"}', key_header => 'Tollgate-Key', key_valid => '1 hour')});
+value($node, sprintf q{SELECT payments.create_psp('by_token', 'by_token', '%s', 'client')}, $peer->url);
+is(outcome($node, pay('token', 'card', psp => 'by_token')), 'succeeded', 'charged with a token');
+is(scalar(grep { $_->{path} eq '/v1/token' } @{ $peer->book->{requests} }), 1, 'that was fetched once');
+my $hinted = pay('hint', 'pending', psp => 'by_token');
+ok(wait_until($node, "SELECT count(*) FROM payments.attempt_answer JOIN payments.operation USING (operation_id) WHERE payment_id = '$hinted' AND class = 'pending'", 1), 'pending');
+$event = $peer->control({ finish => value($node, "SELECT psp_ref FROM payments.operation WHERE payment_id = '$hinted'") });
+value($node, PaymentsTest::webhook_sql({ body => $event->{body} }, psp => 'by_token', headers => {}));
+is(outcome($node, $hinted), 'succeeded', 'a hint has the PSP asked');
 
 # ---------- a function that goes while its PSP is in use
 value($node, 'ALTER FUNCTION tollgate.build(jsonb) RENAME TO built');

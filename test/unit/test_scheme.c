@@ -4,7 +4,7 @@
  *		event that anybody may have sent is believed: one that is signed with
  *		nothing, with another secret, over something else, or a year ago.
  */
-// sources: ../../src/psp/scheme.c ../../src/psp/psp.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c
+// sources: ../../src/psp/scheme.c ../../src/base/json_slice.c ../../src/psp/psp.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -134,6 +134,41 @@ test_standard(void)
 	OK(verdict(scheme, STANDARD_BODY, good, STANDARD_KEY, NULL, STANDARD_TIME + 300) == PAY_VERDICT_OK, "in time");
 }
 
+static const char *
+token_of(int status, const char *body)
+{
+	PayScheme	scheme = {.authorize = PAY_AUTHORIZE_TOKEN, .token_path = "/token"};
+	PayAdapter	adapter = {.scheme = &scheme};
+	PayAnswer	answer;
+	PayToken	token = {0};
+
+	pay_answer_init(&answer);
+	answer.http_status = status;
+	answer.body = body;
+	answer.body_bytes = strlen(body);
+	return pay_psp_read_token(&adapter, &answer, &token) ? psprintf("%s %d", token.text, token.valid_s) : "none";
+}
+
+static void
+test_token(void)
+{
+	PayScheme	scheme = {.authorize = PAY_AUTHORIZE_TOKEN, .token_path = "/token"};
+	PayAdapter	adapter = {.scheme = &scheme};
+	PayRequest	request = {0};
+	PayHeaders	headers;
+
+	pay_psp_build_token(&adapter, "name:sesame", &request);
+	OK(strcmp(request.path, "/token") == 0 && strcmp(request.body, "grant_type=client_credentials") == 0 && pay_psp_wants_token(&adapter), "a token is asked for");
+	OK(strcmp(sent(scheme, &request, "name:sesame"), "Authorization: Basic bmFtZTpzZXNhbWU=\n") == 0, "by name and password");
+	pay_psp_headers(&adapter, &request, &(PayCredentials) {"name:sesame", "tok", 0}, NULL, &headers);
+	OK(strcmp(headers.list[0], "Authorization: Bearer tok") == 0, "and sent");
+	OK(strcmp(token_of(200, "{\"access_token\": \"tok\", \"expires_in\": 60}"), "tok 60") == 0, "it is read");
+	OK(strcmp(token_of(401, "{\"access_token\": \"tok\", \"expires_in\": 60}"), "none") == 0, "not of a refusal");
+	OK(strcmp(token_of(200, "{\"access_token\": \"t\\r\\nX: y\", \"expires_in\": 60}"), "none") == 0, "nor one that is more than a header");
+	OK(strcmp(token_of(200, "{\"access_token\": \"tok\", \"expires_in\": 99999999999}"), "none") == 0 && strcmp(token_of(200, "{\"access_token\": \"tok\", \"expires_in\": -1}"), "none") == 0 &&
+	   strcmp(token_of(200, "{\"access_token\": \"\", \"expires_in\": 1}"), "none") == 0 && strcmp(token_of(200, "<html>"), "none") == 0, "nor what is none");
+}
+
 static void
 test_data(void)
 {
@@ -160,6 +195,7 @@ main(void)
 	test_authorize();
 	test_verify();
 	test_standard();
+	test_token();
 	test_data();
 	shim_reset();
 	return tap_done();

@@ -8,7 +8,7 @@
  * half that builds requests, since what reads answers needs the server's jsonb
  * and is tested in test/pgtap/external.sql and test/t.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/psp/yookassa_time.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -454,7 +454,7 @@ test_yookassa(void)
 static const char *
 yookassa_says(PayOpKind kind, bool inquiry, int status, const char *body)
 {
-	static const char *const effects[] = {"-", "authorized", "captured", "voided", "refunded", "refund_failed"};
+	static const char *const effects[] = {"-", "authorized", "captured", "voided", "refunded", "refund_failed", [PAY_EFFECT_EXPIRED] = "expired"};
 	PayCommand	command = yookassa_command(kind);
 	PayAnswer	answer;
 	PayResult	result;
@@ -465,7 +465,8 @@ yookassa_says(PayOpKind kind, bool inquiry, int status, const char *body)
 	answer.body = body;
 	answer.body_bytes = strlen(body);
 	pay_adapter_yookassa.classify(&command, inquiry, &answer, &result);
-	return psprintf("%s %s %lld%s%s%s%s%s", pay_class_name(result.class), effects[result.effect], (long long) (result.effect == PAY_EFFECT_NONE ? 0 : result.amount),
+	return psprintf("%s %s %lld%s%s%s%s%s%s", pay_class_name(result.class), effects[result.effect], (long long) (result.effect == PAY_EFFECT_NONE ? 0 : result.amount),
+					result.capture_before ? psprintf(" until %lld", (long long) result.capture_before) : "",
 					result.fee ? psprintf(" fee %lld", (long long) result.fee) : "", result.codes[0] ? psprintf(" %s", result.codes[0]) : "",
 					result.inquiry_found_nothing ? " nothing" : "", result.next_action_url ? psprintf(" %s", result.next_action_url) : "",
 					result.retry_after_ms >= 0 ? psprintf(" after %d", result.retry_after_ms) : "");
@@ -515,8 +516,13 @@ test_yookassa_answers(void)
 	/* It did not. */
 	SAYS(CHARGE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "insufficient_funds")), "declined - 0 insufficient_funds");
 	SAYS(CHARGE, true, 200, payment_of("canceled", "10.50", ""), "declined - 0 canceled");
-	SAYS(AUTHORIZE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "approved voided 1050 expired_on_capture");
-	SAYS(CAPTURE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "declined - 0 expired_on_capture");
+	SAYS(AUTHORIZE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "canceled_by_merchant")), "approved voided 1050 canceled_by_merchant");
+	SAYS(AUTHORIZE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "approved expired 1050 expired_on_capture");
+	SAYS(CAPTURE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "declined expired 0 expired_on_capture");
+	SAYS(EXPIRE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "general_decline")), "approved voided 1050 general_decline");
+	SAYS(EXPIRE, true, 200, payment_of("waiting_for_capture", "10.50", ""), "approved authorized 1050");
+	SAYS(AUTHORIZE, true, 200, payment_of("waiting_for_capture", "10.50", ",\"expires_at\":\"2026-12-08T00:00:00.129Z\""), "approved authorized 1050 until 1796688000");
+	SAYS(AUTHORIZE, true, 200, payment_of("waiting_for_capture", "10.50", ",\"expires_at\":\"tomorrow\""), "approved authorized 1050");
 	SAYS(VOID, true, 200, payment_of("succeeded", "10.50", ""), "declined - 0 already_captured");
 	SAYS(REFUND, true, 200, psprintf("{\"type\":\"list\",\"items\":[%s]}", refund_of("canceled", "10.50", "2")), "declined - 0 refund_canceled");
 	/* Not yet, and not by the one asked about. */
@@ -594,6 +600,7 @@ test_yookassa_feeds(void)
 	PayPspEvent event = {0};
 	const char *problem = NULL;
 	char	   *body;
+	bool		same = true;
 
 	for (int i = 0; i < PAY_YOOKASSA_FEEDS; i++)
 	{
@@ -623,6 +630,13 @@ test_yookassa_feeds(void)
 		body = pstrdup(no_pages[i]);
 		OK(!pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem), "yookassa: no page: %s", no_pages[i]);
 	}
+	for (int64 seconds = 0; seconds < INT64CONST(8000000000); seconds += INT64CONST(86399) * 59)
+	{
+		int64		read = -1;
+
+		same &= pay_yookassa_moment_read(pay_yookassa_moment(seconds), &read) && read == seconds;
+	}
+	OK(same, "yookassa: times go there and come back");
 	OK(strcmp(pay_yookassa_feeds[0].refusal("{\"type\":\"error\",\"code\":\"forbidden\"}", 35), "forbidden") == 0, "yookassa: why it gave none");
 	OK(pay_yookassa_feeds[0].refusal("{\"code\":\"forbidden\"}", 20) == NULL, "yookassa: in its own words alone");
 }

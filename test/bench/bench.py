@@ -21,8 +21,10 @@ import urllib.request
 
 import bench_ledger
 import bench_reconcile
+import bench_worker
 
 PAYMENTS = ['create', 'routing', 'end_to_end', 'slow_psp', 'first_byte']
+WORKER = ['answers_at_once', 'ten_thousand', 'one_is_dead', 'limited']
 LEDGER = ['post_batch', 'post', 'sealing', 'reads']
 RECONCILE = ['settlement', 'bank']
 
@@ -39,6 +41,7 @@ class Bench:
         self.port = 5700 + os.getpid() % 200
         self.data = os.path.join(self.root, 'data')
         self.peer = self.fast_peer = None
+        self.c_peers = []
         self.tpcb = None
 
     # ---- processes ----
@@ -84,16 +87,21 @@ payments.secrets_file = '{secrets}'
         self.sql(f"SELECT payments.create_psp('stripe', 'stripe', '{self.url}', 'stripe'); SELECT payments.arm()")
         self.wait("SELECT running FROM payments.worker_status", 't')
 
-    def start_fast_peer(self):
-        """A PSP in C: the scripted one would take a tenth of the machine, and be measured as ours."""
+    def start_c_peer(self, *arguments):
+        """A PSP in C: the scripted one would take a tenth of the machine, and be measured as ours.  Returns it and its address."""
         program = os.path.join(self.root, 'peer')
-        self.run('cc', '-O2', '-D_GNU_SOURCE', '-o', program, os.path.join(self.src, 'test/bench/peer.c'))
-        self.fast_peer = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.fast_url = 'http://127.0.0.1:' + self.fast_peer.stdout.readline().strip()
+        if not os.path.exists(program):
+            self.run('cc', '-O2', '-D_GNU_SOURCE', '-o', program, os.path.join(self.src, 'test/bench/peer.c'))
+        peer = subprocess.Popen([program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.c_peers.append(peer)
+        return peer, 'http://127.0.0.1:' + peer.stdout.readline().strip()
+
+    def start_fast_peer(self):
+        self.fast_peer, self.fast_url = self.start_c_peer()
         self.sql(f"SELECT payments.create_psp('fast', 'stripe', '{self.fast_url}', 'stripe')")
 
     def stop(self):
-        for peer in (self.peer, self.fast_peer):
+        for peer in (self.peer, *self.c_peers):
             if peer:
                 peer.send_signal(signal.SIGTERM)
                 peer.wait()
@@ -136,14 +144,22 @@ payments.secrets_file = '{secrets}'
     def tell(self, what, figure, ratio=None, goal='', reference='TPC-B'):
         print(f"{what:<58} {figure:>14}  {f'{ratio:.2f} x {reference}' if ratio else '':<26} {goal}", flush=True)
 
+    @staticmethod
+    def ticks(pid, fields=(11, 12)):
+        stat = open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()
+        return sum(int(stat[f]) for f in fields) / os.sysconf('SC_CLK_TCK')
+
+    def worker_pid(self):
+        return int(self.sql('SELECT pid FROM payments.worker_status'))
+
+    def worker_cpu(self):
+        return self.ticks(self.worker_pid())
+
     def cpu(self):
         """CPU seconds used so far: by the worker, by the peer, by sessions that have ended, by pgbench and psql."""
-        def ticks(pid, fields):
-            stat = open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()
-            return sum(int(stat[f]) for f in fields) / os.sysconf('SC_CLK_TCK')
         postmaster = open(os.path.join(self.data, 'postmaster.pid')).readline().strip()
-        return {'worker': ticks(self.sql('SELECT pid FROM payments.worker_status'), (11, 12)), 'PSP': ticks(self.fast_peer.pid, (11, 12)),
-                'create_payment() sessions': ticks(postmaster, (13, 14)), 'pgbench': ticks(os.getpid(), (13, 14))}
+        return {'worker': self.worker_cpu(), 'PSP': self.ticks(self.fast_peer.pid),
+                'create_payment() sessions': self.ticks(postmaster, (13, 14)), 'pgbench': self.ticks(os.getpid(), (13, 14))}
 
     def rounds(self, full):
         """A slice only shows that it runs."""
@@ -263,12 +279,12 @@ def main():
     bench = Bench(args)
     try:
         bench.start()
-        bench.run('pgbench', '-h', bench.root, '-p', str(bench.port), '-i', '-s', '20', '-q', 'bench')
-        for name in args.only or [*PAYMENTS, *LEDGER, *RECONCILE]:
+        bench.run('pgbench', '-h', bench.root, '-p', str(bench.port), '-i', '-s', '20' if args.scale >= 0.3 else '1', '-q', 'bench')
+        for name in args.only or [*PAYMENTS, *WORKER, *LEDGER, *RECONCILE]:
             if name in PAYMENTS:
                 getattr(bench, name)()
             else:
-                getattr(bench_ledger if name in LEDGER else bench_reconcile, name)(bench)
+                getattr(bench_worker if name in WORKER else bench_ledger if name in LEDGER else bench_reconcile, name)(bench)
         bad = bench.sql('SELECT invariant FROM payments.check() WHERE NOT ok')
         # create() takes its unsent payments out of the queue by hand, which check() rightly reports.
         bad = [line for line in bad.splitlines() if 'queued' not in line]

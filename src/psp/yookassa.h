@@ -27,6 +27,10 @@ extern bool pay_yookassa_read_unasked(bool is_refund, PaySlice object, PayResult
 /* A member that is a word, as ids, codes and statuses are; else NULL.  `object.at` may be NULL. */
 extern char *pay_yookassa_member_word(PaySlice object, const char *name);
 
+/* psp/yookassa_time.c: seconds since 1970. */
+extern const char *pay_yookassa_moment(int64 seconds);
+extern bool pay_yookassa_moment_read(const char *text, int64 *seconds);
+
 /* psp/yookassa_feed.c */
 #define PAY_YOOKASSA_FEEDS 3
 extern const PayFeed pay_yookassa_feeds[PAY_YOOKASSA_FEEDS];

@@ -26,10 +26,10 @@
 /* The members of a payment or refund that we read. */
 enum
 {
-	ID, STATUS, AMOUNT, INCOME, METADATA, CONFIRMATION, CANCELLATION, PAYMENT_ID, MEMBERS
+	ID, STATUS, AMOUNT, INCOME, METADATA, CONFIRMATION, CANCELLATION, PAYMENT_ID, EXPIRES, MEMBERS
 };
 static const char *const member_names[MEMBERS] = {
-	"id", "status", "amount", "income_amount", "metadata", "confirmation", "cancellation_details", "payment_id"
+	"id", "status", "amount", "income_amount", "metadata", "confirmation", "cancellation_details", "payment_id", "expires_at"
 };
 
 /* A payment or refund; `result` has its id, names, amount and currency already. */
@@ -39,8 +39,9 @@ typedef struct Object
 	const char *status;
 } Object;
 
-/* What a cancellation of an authorized payment gives as the reason; any other is why it was never paid. */
-static const char *const released_reasons[] = {"canceled_by_merchant", "expired_on_capture", NULL};
+/* Why an authorized payment was cancelled: by YooKassa itself, or by the shop; any other reason is why it was never paid. */
+static const char *const expired_reasons[] = {"expired_on_capture", NULL};
+static const char *const released_reasons[] = {"canceled_by_merchant", NULL};
 
 static void read_refusal(PaySlice body, const PayCommand *command, int http_status, PayResult *result);
 static void read_failed_inquiry(PaySlice body, int http_status, PayResult *result);
@@ -293,8 +294,12 @@ read_payment_status(const Object *payment, const PayCommand *command, bool inqui
 		read_canceled(payment, command, result);
 	else if (strcmp(payment->status, "waiting_for_capture") == 0 && !is_later)
 	{
+		char	   *expires = text_of(payment->members[EXPIRES]);
+
 		result->class = PAY_CLASS_APPROVED;
 		result->effect = PAY_EFFECT_AUTHORIZED;
+		if (expires)
+			(void) pay_yookassa_moment_read(expires, &result->capture_before);
 	}
 	else if (strcmp(payment->status, "waiting_for_capture") == 0 || (strcmp(payment->status, "pending") == 0 && is_later))
 		not_done_yet(inquiry, result);
@@ -340,17 +345,24 @@ read_canceled(const Object *payment, const PayCommand *command, PayResult *resul
 {
 	const char *reason = pay_yookassa_member_word(payment->members[CANCELLATION], "reason");
 	bool		is_void = command && command->kind == PAY_OP_VOID;
+	bool		is_capture = command && command->kind == PAY_OP_CAPTURE;
+	/* It was held, or nobody would ask. */
+	bool		was_held = is_any(reason, released_reasons) || (command && command->kind == PAY_OP_EXPIRE);
 
-	if (is_void || (is_any(reason, released_reasons) && !(command && command->kind == PAY_OP_CAPTURE)))
+	if (!is_void && is_any(reason, expired_reasons))
+	{
+		result->class = is_capture ? PAY_CLASS_DECLINED : PAY_CLASS_APPROVED;
+		result->effect = PAY_EFFECT_EXPIRED;
+	}
+	else if (is_void || (was_held && !is_capture))
 	{
 		result->class = PAY_CLASS_APPROVED;
 		result->effect = PAY_EFFECT_VOIDED;
 	}
 	else
-	{
 		result->class = PAY_CLASS_DECLINED;
+	if (result->class == PAY_CLASS_DECLINED)
 		result->amount = 0;
-	}
 	if (!is_void)
 		add_code(result, reason ? reason : "canceled");
 }

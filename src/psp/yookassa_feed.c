@@ -17,7 +17,6 @@
 #include "psp/yookassa.h"
 
 #include "base/json_slice.h"
-#include "format/value.h"
 
 #define CURSOR_BYTES_MAX 100
 #define CURSOR_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
@@ -26,7 +25,6 @@ static void build_payments(const PayFeedQuery *query, PayRequest *request);
 static void build_captures(const PayFeedQuery *query, PayRequest *request);
 static void build_refunds(const PayFeedQuery *query, PayRequest *request);
 static void build_list(const char *list, const char *by, const PayFeedQuery *query, PayRequest *request);
-static const char *moment(int64 seconds);
 static bool read_page(char *body, size_t body_bytes, PayFeedPage *page, const char **problem);
 static bool read_cursor(PaySlice whole, PayFeedPage *page);
 static const char *entry_id(PaySlice entry);
@@ -63,20 +61,10 @@ static void
 build_list(const char *list, const char *by, const PayFeedQuery *query, PayRequest *request)
 {
 	request->method = "GET";
-	request->path = psprintf("/v3/%s?%s.gte=%s&%s.lt=%s&limit=%d%s%s", list, by, moment(query->from), by, moment(query->to),
+	request->path = psprintf("/v3/%s?%s.gte=%s&%s.lt=%s&limit=%d%s%s", list, by, pay_yookassa_moment(query->from), by, pay_yookassa_moment(query->to),
 							 query->limit, query->cursor ? "&cursor=" : "", query->cursor ? query->cursor : "");
 	request->content_type = NULL;
 	request->body = NULL;
-}
-
-/* As it writes times itself: UTC. */
-static const char *
-moment(int64 seconds)
-{
-	PayMoment	m;
-
-	pay_moment_of_unix(seconds, &m);
-	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.000Z", m.year, m.month, m.day, m.hour, m.minute, m.second);
 }
 
 static bool

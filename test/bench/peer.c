@@ -10,6 +10,8 @@
  * A key charges once, whatever is sent under it again; other bytes under a
  * known key are counted as a conflict.  GET /_book: charges, requests,
  * conflicts.  Prints its port, ends when its standard input closes.
+ *
+ *	peer [MILLISECONDS]		takes so long for each answer, for any number of calls at a time
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,13 +27,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 8192
+#define CONNECTIONS_MAX 32768
 #define BUFFER_BYTES 16384
 #define KEYS_MAX (1 << 20)
 
 typedef struct Connection
 {
 	int			used;
+	int			waiting;		/* is in the line of late ones */
 	char		buffer[BUFFER_BYTES + 1];
 } Connection;
 
@@ -40,6 +43,25 @@ static uint64_t book_key[KEYS_MAX];
 static uint64_t book_body[KEYS_MAX];
 static long charges, requests, conflicts;
 static Connection *connections[CONNECTIONS_MAX];
+
+/* Whose answer is due when: first in, first out, for all take as long. */
+static int	delay_ms;
+static struct
+{
+	int			fd;
+	long		due_ms;
+}			late[CONNECTIONS_MAX];
+static unsigned late_first,
+			late_end;
+
+static long
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
 
 static uint64_t
 hash(const char *text, size_t bytes)
@@ -145,23 +167,10 @@ answer(int fd, const char *request, const char *body, size_t body_bytes)
 		close(fd);
 }
 
-/* Reads what is there and answers every whole request in it. */
+/* Answers every whole request that was read. */
 static void
-serve(int fd)
+answer_whole(int fd, Connection *c)
 {
-	Connection *c = connections[fd];
-	ssize_t		got = read(fd, c->buffer + c->used, BUFFER_BYTES - c->used);
-
-	if (got <= 0)
-	{
-		if (got < 0 && errno == EAGAIN)
-			return;
-		close(fd);
-		free(c);
-		connections[fd] = NULL;
-		return;
-	}
-	c->used += (int) got;
 	for (;;)
 	{
 		char	   *end,
@@ -184,8 +193,56 @@ serve(int fd)
 	}
 }
 
+/* Reads what is there, and answers now or when it is due; the book is always told at once. */
+static void
+serve(int fd)
+{
+	Connection *c = connections[fd];
+	ssize_t		got = read(fd, c->buffer + c->used, BUFFER_BYTES - c->used);
+
+	if (got <= 0)
+	{
+		if (got < 0 && errno == EAGAIN)
+			return;
+		close(fd);
+		free(c);
+		connections[fd] = NULL;
+		return;
+	}
+	c->used += (int) got;
+	if (delay_ms == 0 || strncmp(c->buffer, "GET /_book", 10) == 0)
+		answer_whole(fd, c);
+	else if (!c->waiting)
+	{
+		c->waiting = 1;
+		late[late_end % CONNECTIONS_MAX].fd = fd;
+		late[late_end++ % CONNECTIONS_MAX].due_ms = now_ms() + delay_ms;
+	}
+}
+
+/* Answers what is due; returns for how long nothing else is, -1: there is none. */
+static int
+answer_late(void)
+{
+	while (late_first != late_end)
+	{
+		int			fd = late[late_first % CONNECTIONS_MAX].fd;
+		long		left = late[late_first % CONNECTIONS_MAX].due_ms - now_ms();
+
+		if (left > 0)
+			return (int) left;
+		late_first++;
+		if (connections[fd])
+		{
+			connections[fd]->waiting = 0;
+			answer_whole(fd, connections[fd]);
+		}
+	}
+	return -1;
+}
+
 int
-main(void)
+main(int count, char **arguments)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t	bytes = sizeof(address);
@@ -195,6 +252,7 @@ main(void)
 	int			one = 1;
 	struct rlimit files;
 
+	delay_ms = count > 1 ? atoi(arguments[1]) : 0;
 	/* One connection for each request that the worker has in flight. */
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
@@ -211,7 +269,7 @@ main(void)
 	for (;;)
 	{
 		struct epoll_event events[256];
-		int			n = epoll_wait(poll, events, 256, -1);
+		int			n = epoll_wait(poll, events, 256, answer_late());
 
 		for (int i = 0; i < n; i++)
 		{

@@ -40,7 +40,7 @@ from book import name_of, to_json
 from server import REASONS
 
 CURRENCIES = frozenset("RUB EUR USD KZT BYN UAH UZS TRY INR MDL AZN AMD CNY".split())
-SAVED_BEGINNING = "caa0b0c0-00aa-4a0a-8a0a-aaaaaaaaaa"
+SAVED_BEGINNING = "caa0b0c0-00aa-4a0a-8a0a-aaaaaaaa"       # then two letters of any, so that there are several, and two of these
 SAVED = {
     "aa": None,                         # pays
     "ab": "insufficient_funds",
@@ -104,6 +104,8 @@ class Payment(book.Charge):
             shown["description"] = self.description
         if self.state == "pending" and self.confirmation:
             shown["confirmation"] = self.confirmation
+        if self.state == "waiting_for_capture":
+            shown["expires_at"] = moment(self.created + 7 * 86400)
         if self.state == "succeeded":
             shown["captured_at"] = moment(self.captured_at)
             shown["income_amount"] = decimal(self.captured - self.fee, self.currency)
@@ -308,7 +310,7 @@ class YooKassaPeer(control.Control, faults.Faulty, server.Listening, book.Book):
         if len(form.get("description", "")) > 128:
             raise refused("description is too long", "description")
         saved = form.get("payment_method_id")
-        if saved is not None and (saved[:-2] != SAVED_BEGINNING or saved[-2:] not in SAVED):
+        if saved is not None and (saved[:-4] != SAVED_BEGINNING or saved[-2:] not in SAVED):
             raise refused("Payment method doesn't exist", "payment_method_id")
         confirmation = form.get("confirmation")
         if saved is None and confirmation is None:

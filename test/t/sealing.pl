@@ -335,7 +335,8 @@ push @tampers, [ 'a row with its leaf', as_superuser($new_leaf), 'root 2 posting
 my $as_it_is = sub { return value($node, q{
 	SELECT c.relname, c.relkind, c.relforcerowsecurity, (SELECT string_agg(a.attname || a.atttypid, ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = c.oid),
 		query_to_xml(format('SELECT md5(string_agg(t::text, E''\n'' ORDER BY t::text)) FROM payments.%I t', c.relname), false, true, '')
-	FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1}, dbname => 'tampered') };
+	FROM pg_class c WHERE c.relnamespace = 'payments'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1}, dbname => $_[0]) };
+my $before = $as_it_is->('base');
 
 foreach my $tamper (@tampers)
 {
@@ -349,12 +350,10 @@ foreach my $tamper (@tampers)
 		$sql =~ s/\$where/$where_row/;
 		$expected =~ s/\$key/$of_row/;
 	}
-	value($node, 'DROP DATABASE IF EXISTS tampered');
-	value($node, 'CREATE DATABASE tampered TEMPLATE base');
-	my $before = $as_it_is->();
+	value($node, "DROP DATABASE IF EXISTS tampered;\nCREATE DATABASE tampered TEMPLATE base");
 	my ($code, undef, $stderr) = $node->psql('tampered', $sql, on_error_stop => 1);
 	is("$code$stderr" =~ s/NOTICE:.*\n|DETAIL:.*\n|^drop cascades.*\n//gmr, '0', "$name: done");
-	isnt($as_it_is->(), $before, "$name: it made a difference");
+	isnt($as_it_is->('tampered'), $before, "$name: it made a difference");
 	my $found = findings($node, $heads, dbname => 'tampered');
 	ref $expected ? like($found, $expected, "$name: found") : is($found, $expected, "$name: found");
 }

@@ -8,7 +8,7 @@
  * half that builds requests, since what reads answers needs the server's jsonb
  * and is tested in test/pgtap/external.sql and test/t.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/psp/yookassa_time.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c ../../src/psp/adyen.c ../../src/psp/adyen_answer.c ../../src/psp/adyen_event.c ../../src/psp/adyen_value.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -30,6 +30,7 @@
 
 /* Not in the list that the tests' adapters are in. */
 extern const PayAdapter pay_adapter_paypal;
+extern const PayAdapter pay_adapter_adyen;
 
 /* What the rest of Stripe's adapter and base/digest.c ask of the server. */
 const PayFeed pay_stripe_feeds[PAY_STRIPE_FEEDS];
@@ -94,7 +95,7 @@ command_of(PayOpKind kind)
 		.psp_ref = "REF7",
 		.generation = 2,
 		.captured = kind == PAY_OP_VOID ? 0 : 1050,
-		.config = "{\"account\": \"shop-1\"}",
+		.config = "{\"account\": \"shop-1\", \"merchant_account\": \"shop-1\", \"return_url\": \"https://shop.example/done\"}",
 	};
 
 	if (kind != PAY_OP_CHARGE && kind != PAY_OP_AUTHORIZE)
@@ -148,7 +149,7 @@ test_requests(const PayAdapter *adapter)
 		/* Without an id some can be asked by the key alone. */
 		if (!adapter->build_inquiry(&command, &inquiry))
 			command.psp_payment_id = "pi_1";
-		OK(adapter->build_inquiry(&command, &inquiry) && strcmp(inquiry.method, "GET") == 0, "%s: %s can be asked about", adapter->name, pay_op_kind_name(command.kind));
+		OK(adapter->build_inquiry(&command, &inquiry) ? strcmp(inquiry.method, "GET") == 0 : adapter->no_inquiry, "%s: %s can be asked about, or is said not to be", adapter->name, pay_op_kind_name(command.kind));
 
 		command.psp_ref = NULL;
 		problem = NULL;
@@ -454,7 +455,7 @@ test_yookassa(void)
 static const char *
 yookassa_says(PayOpKind kind, bool inquiry, int status, const char *body)
 {
-	static const char *const effects[] = {"-", "authorized", "captured", "voided", "refunded", "refund_failed"};
+	static const char *const effects[] = {"-", "authorized", "captured", "voided", "refunded", "refund_failed", [PAY_EFFECT_EXPIRED] = "expired"};
 	PayCommand	command = yookassa_command(kind);
 	PayAnswer	answer;
 	PayResult	result;
@@ -465,7 +466,8 @@ yookassa_says(PayOpKind kind, bool inquiry, int status, const char *body)
 	answer.body = body;
 	answer.body_bytes = strlen(body);
 	pay_adapter_yookassa.classify(&command, inquiry, &answer, &result);
-	return psprintf("%s %s %lld%s%s%s%s%s", pay_class_name(result.class), effects[result.effect], (long long) (result.effect == PAY_EFFECT_NONE ? 0 : result.amount),
+	return psprintf("%s %s %lld%s%s%s%s%s%s", pay_class_name(result.class), effects[result.effect], (long long) (result.effect == PAY_EFFECT_NONE ? 0 : result.amount),
+					result.capture_before ? psprintf(" until %lld", (long long) result.capture_before) : "",
 					result.fee ? psprintf(" fee %lld", (long long) result.fee) : "", result.codes[0] ? psprintf(" %s", result.codes[0]) : "",
 					result.inquiry_found_nothing ? " nothing" : "", result.next_action_url ? psprintf(" %s", result.next_action_url) : "",
 					result.retry_after_ms >= 0 ? psprintf(" after %d", result.retry_after_ms) : "");
@@ -515,8 +517,13 @@ test_yookassa_answers(void)
 	/* It did not. */
 	SAYS(CHARGE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "insufficient_funds")), "declined - 0 insufficient_funds");
 	SAYS(CHARGE, true, 200, payment_of("canceled", "10.50", ""), "declined - 0 canceled");
-	SAYS(AUTHORIZE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "approved voided 1050 expired_on_capture");
-	SAYS(CAPTURE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "declined - 0 expired_on_capture");
+	SAYS(AUTHORIZE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "canceled_by_merchant")), "approved voided 1050 canceled_by_merchant");
+	SAYS(AUTHORIZE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "approved expired 1050 expired_on_capture");
+	SAYS(CAPTURE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "expired_on_capture")), "declined expired 0 expired_on_capture");
+	SAYS(EXPIRE, true, 200, payment_of("canceled", "10.50", psprintf(reason, "general_decline")), "approved voided 1050 general_decline");
+	SAYS(EXPIRE, true, 200, payment_of("waiting_for_capture", "10.50", ""), "approved authorized 1050");
+	SAYS(AUTHORIZE, true, 200, payment_of("waiting_for_capture", "10.50", ",\"expires_at\":\"2026-12-08T00:00:00.129Z\""), "approved authorized 1050 until 1796688000");
+	SAYS(AUTHORIZE, true, 200, payment_of("waiting_for_capture", "10.50", ",\"expires_at\":\"tomorrow\""), "approved authorized 1050");
 	SAYS(VOID, true, 200, payment_of("succeeded", "10.50", ""), "declined - 0 already_captured");
 	SAYS(REFUND, true, 200, psprintf("{\"type\":\"list\",\"items\":[%s]}", refund_of("canceled", "10.50", "2")), "declined - 0 refund_canceled");
 	/* Not yet, and not by the one asked about. */
@@ -594,6 +601,7 @@ test_yookassa_feeds(void)
 	PayPspEvent event = {0};
 	const char *problem = NULL;
 	char	   *body;
+	bool		same = true;
 
 	for (int i = 0; i < PAY_YOOKASSA_FEEDS; i++)
 	{
@@ -623,6 +631,13 @@ test_yookassa_feeds(void)
 		body = pstrdup(no_pages[i]);
 		OK(!pay_yookassa_feeds[1].read_page(body, strlen(body), &page, &problem), "yookassa: no page: %s", no_pages[i]);
 	}
+	for (int64 seconds = 0; seconds < INT64CONST(8000000000); seconds += INT64CONST(86399) * 59)
+	{
+		int64		read = -1;
+
+		same &= pay_yookassa_moment_read(pay_yookassa_moment(seconds), &read) && read == seconds;
+	}
+	OK(same, "yookassa: times go there and come back");
 	OK(strcmp(pay_yookassa_feeds[0].refusal("{\"type\":\"error\",\"code\":\"forbidden\"}", 35), "forbidden") == 0, "yookassa: why it gave none");
 	OK(pay_yookassa_feeds[0].refusal("{\"code\":\"forbidden\"}", 20) == NULL, "yookassa: in its own words alone");
 }
@@ -679,7 +694,7 @@ test_common(void)
 int
 main(void)
 {
-	static const PayAdapter *const adapters[] = {&pay_adapter_stripe, &pay_adapter_paypal, &pay_adapter_yookassa, &pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
+	static const PayAdapter *const adapters[] = {&pay_adapter_stripe, &pay_adapter_paypal, &pay_adapter_yookassa, &pay_adapter_adyen, &pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
 
 	for (size_t i = 0; i < lengthof(adapters); i++)
 	{

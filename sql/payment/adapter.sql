@@ -12,7 +12,7 @@ CREATE FUNCTION payments.create_adapter(
 	key_valid interval DEFAULT NULL, headers jsonb DEFAULT NULL, request_id_header text DEFAULT NULL,
 	config_keys text[] DEFAULT NULL, time_limit interval DEFAULT NULL, samples jsonb DEFAULT NULL
 ) RETURNS void
-	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE payments VOLATILE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
 DECLARE
 	_owners text[];
 	_names jsonb;
@@ -20,12 +20,18 @@ DECLARE
 	_problem text;
 BEGIN
 	PERFORM payments._refuse_card_numbers(
-		'adapter', create_adapter.adapter, 'authorize', create_adapter.authorize,
+		'adapter', create_adapter.adapter, 'can', create_adapter.can, 'authorize', create_adapter.authorize,
 		'verify', create_adapter.verify, 'key_header', create_adapter.key_header,
 		'headers', create_adapter.headers, 'request_id_header', create_adapter.request_id_header,
 		'config_keys', create_adapter.config_keys, 'samples', create_adapter.samples);
 	PERFORM payments._require_setup();
 	PERFORM payments._commit_durably();
+	IF create_adapter.adapter IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = '22023',
+			MESSAGE = 'adapter must not be null',
+			HINT = 'It is the name that create_psp(adapter => ...) takes.';
+	END IF;
 	SELECT array_agg(DISTINCT r.rolname::text),
 		jsonb_object_agg(f.question, format('%I.%I', n.nspname, p.proname)),
 		string_agg(DISTINCT l.lanname, ', ') FILTER (WHERE l.lanname NOT IN ('sql', 'plpgsql'))

@@ -60,6 +60,7 @@ static const char *const settings[][2] = {
 	{"extra_float_digits", "1"},
 	{"bytea_output", "hex"},
 	{"xmloption", "content"},
+	{"xmlbinary", "base64"},
 	{"lc_monetary", "C"},
 	{"lc_numeric", "C"},
 	{"lc_time", "C"},
@@ -69,6 +70,9 @@ static const char *const settings[][2] = {
 	{"array_nulls", "on"},
 	{"transform_null_equals", "off"},
 	{"quote_all_identifiers", "off"},
+	{"plpgsql.variable_conflict", "error"},
+	{"plpgsql.extra_errors", "none"},
+	{"plpgsql.extra_warnings", "none"},
 	/* What it has to say is its result: a log is not for what PSPs write. */
 	{"client_min_messages", "error"},
 	{"log_min_messages", "fatal"},
@@ -89,6 +93,7 @@ static object_access_hook_type previous_hook = NULL;
 static bool confined = false;
 static volatile sig_atomic_t time_is_up = false;
 
+static const char *name_of(const PayConfinedFunction *function);
 static Oid	find_function(const PayConfinedFunction *function, const char **problem);
 static const char *unfit(Form_pg_proc proc, const PayConfinedFunction *function);
 static Oid	find_role(const char **problem);
@@ -143,6 +148,13 @@ pay_confined_refusal(const PayConfinedFunction *function)
 
 /* ---------- which ---------- */
 
+/* The same whatever quote_all_identifiers says. */
+static const char *
+name_of(const PayConfinedFunction *function)
+{
+	return psprintf("%s.%s", function->schema, function->name);
+}
+
 static Oid
 find_function(const PayConfinedFunction *function, const char **problem)
 {
@@ -156,7 +168,7 @@ find_function(const PayConfinedFunction *function, const char **problem)
 		tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(function->name), PointerGetDatum(buildoidvector(&argument, 1)),
 								ObjectIdGetDatum(schema));
 	if (!HeapTupleIsValid(tuple))
-		*problem = psprintf("function %s(jsonb) does not exist", quote_qualified_identifier(function->schema, function->name));
+		*problem = psprintf("function %s(jsonb) does not exist", name_of(function));
 	else
 	{
 		Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(tuple);
@@ -164,7 +176,7 @@ find_function(const PayConfinedFunction *function, const char **problem)
 
 		found = proc->oid;
 		if (why)
-			*problem = psprintf("function %s(jsonb) %s", quote_qualified_identifier(function->schema, function->name), why);
+			*problem = psprintf("function %s(jsonb) %s", name_of(function), why);
 		ReleaseSysCache(tuple);
 	}
 	return found;
@@ -224,7 +236,7 @@ run_undone(PayConfinedCall *call, Oid function, Oid role)
 	if (PayFunctionAclcheck(function, role) != ACLCHECK_OK)
 	{
 		call->problem = psprintf("role \"%s\" may not execute function %s(jsonb)", PAY_ADAPTER_ROLE,
-								 quote_qualified_identifier(call->function->schema, call->function->name));
+								 name_of(call->function));
 		return;
 	}
 	run.context = AllocSetContextCreate(context, "payments confined function", ALLOCSET_DEFAULT_SIZES);
@@ -304,8 +316,13 @@ pin_settings(void)
 {
 	(void) NewGUCNestLevel();
 	for (int i = 0; i < (int) lengthof(settings); i++)
-		if (strcmp(GetConfigOption(settings[i][0], false, false), settings[i][1]) != 0)
+	{
+		/* Of a language that this session has not loaded there is none. */
+		const char *value = GetConfigOption(settings[i][0], true, false);
+
+		if (value && strcmp(value, settings[i][1]) != 0)
 			(void) set_config_option(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
 }
 
 static void
@@ -318,7 +335,7 @@ take_result(PayConfinedCall *call, const Run *run)
 	result = DatumGetJsonbPCopy(run->result);
 	if (VARSIZE(result) > RESULT_BYTES_MAX || !pay_json_numbers_are_short(result))
 		call->problem = psprintf("function %s(jsonb) returned too much",
-								 quote_qualified_identifier(call->function->schema, call->function->name));
+								 name_of(call->function));
 	else
 		call->result = result;
 }
@@ -327,7 +344,7 @@ take_result(PayConfinedCall *call, const Run *run)
 static void
 raised(PayConfinedCall *call, ErrorData *error)
 {
-	const char *name = quote_qualified_identifier(call->function->schema, call->function->name);
+	const char *name = name_of(call->function);
 
 	call->ran_out = time_is_up && is_cancel(error);
 	if (!call->ran_out && is_cancel(error))

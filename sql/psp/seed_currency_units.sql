@@ -50,4 +50,9 @@ VALUES
 	('stripe', 'TND', 3, 10, true),
 	-- PayPal's page of currency codes: no decimals, where ISO 4217 has two.
 	('paypal', 'HUF', 0, 1, true),
-	('paypal', 'TWD', 0, 1, true);
+	('paypal', 'TWD', 0, 1, true),
+	-- Adyen's page of currency codes names these four as other than ISO 4217 has them.
+	('adyen', 'CLP', 2, 1, true),
+	('adyen', 'CVE', 0, 1, true),
+	('adyen', 'IDR', 0, 1, true),
+	('adyen', 'ISK', 2, 1, true);

@@ -204,3 +204,79 @@ VALUES
 	('yookassa', 'invalid_request', 'declined', NULL, 'YooKassa HTTP response codes', '2026-02', true),
 	('yookassa', 'not_found', 'declined', NULL, 'YooKassa HTTP response codes', '2026-02', true),
 	('yookassa', 'forbidden', 'misconfigured', NULL, 'YooKassa HTTP response codes', '2026-02', true);
+
+-- Adyen, by refusalReasonCode.  Soft: acquirer, issuer unavailable, balance, withdrawal limits.
+INSERT INTO payments.decline_rule (adapter, code, class, schedule, source, edition, builtin)
+VALUES
+	('adyen', '4', 'retry_later', 'soft_decline', 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '9', 'retry_later', 'soft_decline', 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '12', 'retry_later', 'soft_decline', 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '28', 'retry_later', 'soft_decline', 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '29', 'retry_later', 'soft_decline', 'Adyen refusal reasons', '2026-11', true),
+	-- Generic: refused, referral, declined non generic.
+	('adyen', '2', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '3', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '27', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	-- The payer must authenticate: 3D not authenticated, authentication required, and that without an answer.
+	('adyen', '11', 'requires_action', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '38', 'requires_action', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '42', 'requires_action', NULL, 'Adyen refusal reasons', '2026-11', true),
+	-- Other data or another card: expired, invalid amount or number, PIN, CVC, AVS, online PIN and accounts.
+	('adyen', '6', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '7', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '8', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '17', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '18', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '19', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '24', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '32', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '33', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '34', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '35', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '36', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '37', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '39', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '40', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '41', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	-- Hard: blocked or restricted card, revocation of authorisation, blocked to avoid the fees of a retry.
+	('adyen', '5', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '25', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '26', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '46', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	-- Fraud, as somebody suspects it.
+	('adyen', '14', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '20', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '22', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '31', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	-- The payer or the shop has ended it.
+	('adyen', '15', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '16', 'declined', NULL, 'Adyen refusal reasons', '2026-11', true),
+	-- Ours to set right: not supported, not submitted, transaction not permitted.
+	('adyen', '10', 'misconfigured', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '21', 'misconfigured', NULL, 'Adyen refusal reasons', '2026-11', true),
+	('adyen', '23', 'misconfigured', NULL, 'Adyen refusal reasons', '2026-11', true),
+	-- Refusals of the request itself, by errorCode.
+	('adyen', '000', 'misconfigured', NULL, 'Adyen error codes', '2026-11', true),
+	('adyen', '010', 'misconfigured', NULL, 'Adyen error codes', '2026-11', true),
+	('adyen', '901', 'misconfigured', NULL, 'Adyen error codes', '2026-11', true),
+	('adyen', '905', 'misconfigured', NULL, 'Adyen error codes', '2026-11', true),
+	('adyen', '905_1', 'misconfigured', NULL, 'Adyen error codes', '2026-11', true),
+	('adyen', '905_3', 'misconfigured', NULL, 'Adyen error codes', '2026-11', true),
+	-- The same request is being executed.
+	('adyen', '704', 'unknown', NULL, 'Adyen error codes', '2026-11', true),
+	-- The network's advice binds before the acquirer's code.
+	('adyen', 'network_advice:01', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:03', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:04', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:21', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:22', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:42', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:99', 'declined', NULL, 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:02', 'retry_later', 'network_3d', 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:24', 'retry_later', 'network_1h', 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:25', 'retry_later', 'network_1d', 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:26', 'retry_later', 'network_2d', 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:27', 'retry_later', 'network_4d', 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:28', 'retry_later', 'network_6d', 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:29', 'retry_later', 'network_8d', 'Mastercard merchant advice codes', '2026-11', true),
+	('adyen', 'network_advice:30', 'retry_later', 'network_10d', 'Mastercard merchant advice codes', '2026-11', true);

@@ -15,7 +15,7 @@
 #include "core/merchant.h"
 #include "core/spi.h"
 #include "payment/adapter.h"
-#include "payment/queue.h"
+#include "payment/command.h"
 
 static const char *problem_of(const PayAdapter *adapter, PayCommand *command);
 static const char *read_config(const char *psp);

@@ -17,8 +17,7 @@
  * held; recovery then treats the operation as in doubt.
  *
  * This file finds what a report speaks of, and whether it is to be heeded;
- * payment/apply_money.c does what an approval says, payment/apply_outcome.c
- * all else.
+ * payment/apply_money.c does what an approval says, payment/apply_outcome.c all else.
  */
 #include "payments.h"
 
@@ -28,6 +27,7 @@
 #include "core/spi.h"
 #include "core/wake.h"
 #include "payment/apply_private.h"
+#include "payment/command.h"
 #include "payment/object.h"
 
 #include "utils/builtins.h"
@@ -251,6 +251,7 @@ find_operation(PayContext *c)
 		PayOperation *capture = pay_payment_open_operation(c->payment, PAY_OP_CAPTURE);
 		PayOperation *cancel = pay_payment_open_operation(c->payment, PAY_OP_VOID);
 
+		c->operation = pay_object_refund(c->payment, &c->result, c->operation);
 		if (c->result.effect == PAY_EFFECT_CAPTURED && capture && !is_of_earlier(c))
 			c->operation = capture;
 		if (c->result.effect == PAY_EFFECT_VOIDED && cancel)
@@ -350,8 +351,7 @@ pay_apply_ask_first(PayContext *c)
 
 	if (o == NULL)
 		o = pay_payment_open_operation(c->payment, PAY_OP_AUTHORIZE);
-	if (c->report->source != PAY_SOURCE_WEBHOOK || o == NULL || !o->queued || c->payment->adapter == NULL ||
-		c->payment->adapter->build_inquiry == NULL)
+	if (c->report->source != PAY_SOURCE_WEBHOOK || o == NULL || !o->queued || !pay_operation_can_be_asked(c->payment, o))
 		return false;
 	/* What we have asked for is no surprise. */
 	if (c->result.effect == PAY_EFFECT_VOIDED && pay_payment_open_operation(c->payment, PAY_OP_VOID))
@@ -362,10 +362,10 @@ pay_apply_ask_first(PayContext *c)
 		pay_arg_uuid(&args, &o->operation_id);
 		pay_spi_exec(&keep_hint, &args);
 	}
-	else if (strcmp(o->action, "inquire") == 0)
-		ask_soon(c, o);
-	else
+	else if (strcmp(o->action, "inquire") != 0)
 		pay_operation_enqueue(c->set, o, "inquire", c->set->now);
+	else
+		ask_soon(c, o);
 	return true;
 }
 

@@ -400,6 +400,9 @@ voided(PayContext *c)
 	{
 		pay_payment_move(c->set, d, c->operation, "void", c->result.object_id, d->amount, c->source);
 		count_applied(c);
+		if (pay_payment_moved(d, "capture", c->result.object_id))
+			pay_payment_exception(c->set, d, c->operation, "conflicted", c->result.object_id, d->captured,
+								  "the PSP says that the payment was cancelled after it was captured: if so, that money does not come");
 	}
 	if (!pay_apply_ask_first(c))
 		end_voided(c);

@@ -577,7 +577,7 @@ conflicted(PayContext *c)
 
 	count_applied(c);
 	pay_payment_exception(c->set, c->payment, o, "conflicted", c->result.object_id, c->result.amount,
-						  c->conflict ? c->conflict : "the PSP's answer differs from what was asked in amount or currency; look at the PSP's dashboard");
+						  c->conflict ? c->conflict : c->result.message ? c->result.message : "the PSP's answer differs from what was asked in amount or currency; look at the PSP's dashboard");
 	if (o == NULL || !pay_operation_is_open(o))
 		return;
 	/* As in pay_apply_money(): in flight, its own answer decides; waiting, it must not be sent once more. */
@@ -629,6 +629,12 @@ pay_apply_finish(PayContext *c, const char *status)
 	}
 	pay_operation_finish(c->set, c->operation, status, c->source);
 	count_applied(c);
+}
+
+const char *
+pay_ran_out(const char *schedule)
+{
+	return strcmp(schedule, "pending") == 0 ? RAN_OUT_PENDING : strcmp(schedule, "requires_action") == 0 ? RAN_OUT_ACTION : RAN_OUT_UNKNOWN;
 }
 
 /* The payer has not come, and without them nothing moves. */

@@ -103,6 +103,8 @@ extern void pay_apply_declined(PayContext *c, const char *code);
 extern void pay_apply_resend(PayContext *c);
 /* The PSP holds the authorization still: asks again later whether it has expired. */
 extern void pay_apply_ask_again(PayContext *c);
+/* Reason of the dead letter that an end of that schedule makes. */
+extern const char *pay_ran_out(const char *schedule);
 /* Ends the operation in the given status. */
 extern void pay_apply_finish(PayContext *c, const char *status);
 

@@ -25,6 +25,7 @@
 #include "core/wake.h"
 #include "payment/adapter.h"
 #include "payment/apply.h"
+#include "payment/command.h"
 #include "payment/dead_letter.h"
 #include "payment/payment.h"
 #include "payment/queue.h"

@@ -21,7 +21,7 @@
 #include "payment/adapter.h"
 #include "payment/apply_private.h"
 #include "payment/payment_private.h"
-#include "payment/queue.h"
+#include "payment/command.h"
 #include "payment/reattempt.h"
 #include "payment/route.h"
 #include "payment/route_rule.h"

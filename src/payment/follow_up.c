@@ -271,7 +271,8 @@ add_void(PayPayments *set, PayPayment *payment, PayFollowUp *f, PayFirstResult *
 		pay_require_unsent(payment);
 		cancel_unsent(set, payment, f, result);
 	}
-	else if (pay_payment_rest(payment) > 0 || strcmp(payment->status, "requires_action") == 0)
+	else if (pay_payment_rest(payment) > 0 || strcmp(payment->status, "requires_action") == 0 ||
+			 (strcmp(payment->status, "in_doubt") == 0 && payment->adapter && payment->adapter->can & PAY_CAN_VOID_IN_DOUBT))
 		add_operation(set, payment, f, payment->amount, result);
 	else if (strcmp(payment->status, "processing") == 0 || strcmp(payment->status, "in_doubt") == 0)
 		ereport(ERROR,

@@ -76,3 +76,21 @@ pay_object_raise_elsewhere(const PayPayments *set)
 			 errmsg("movements were swallowed by a trigger"),
 			 errhint("Drop triggers of others from payments.movement.")));
 }
+
+PayOperation *
+pay_object_refund(const PayPayment *payment, const PayResult *told, PayOperation *named)
+{
+	const char *id = told->object_id;
+	ListCell   *cell;
+
+	if ((told->effect != PAY_EFFECT_REFUNDED && told->effect != PAY_EFFECT_REFUND_FAILED) || (named && named->kind == PAY_OP_REFUND))
+		return named;
+	foreach(cell, payment->operations)
+	{
+		PayOperation *o = lfirst(cell);
+
+		if (o->kind == PAY_OP_REFUND && o->psp_object_id && id && strcmp(o->psp_object_id, id) == 0)
+			return o;
+	}
+	return named;
+}

@@ -13,5 +13,10 @@ extern bool pay_object_is_elsewhere(const PayPayment *payment, const char *objec
 extern bool pay_object_is_told_elsewhere(const PayPayment *payment, const char *object_id, pg_uuid_t *whose);
 /* Not all movements of the set could be written: says which is another payment's. */
 pg_noreturn extern void pay_object_raise_elsewhere(const PayPayments *set);
+/*
+ * The operation that a word answers which names this one: of a refund the one
+ * whose object it is, if it names the payment instead, as some PSPs do.
+ */
+extern PayOperation *pay_object_refund(const PayPayment *payment, const PayResult *told, PayOperation *named);
 
 #endif							/* PAY_OBJECT_H */

@@ -12,6 +12,9 @@
  * knows what the PSP did, so it is completed as unknown through apply and will
  * be inquired, never simply sent again.
  *
+ * Of a PSP that cannot be asked, what would be asked is sent again or waited
+ * for; see payment/no_inquiry.c.
+ *
  * Retries send the stored bytes of the first attempt of the generation and step, not newly
  * built ones: an upgrade of an adapter must not change what a key means.
  *
@@ -24,12 +27,13 @@
 
 #include "payment/queue.h"
 
-#include "base/money.h"
 #include "core/arming.h"
 #include "core/spi.h"
 #include "payment/adapter.h"
 #include "payment/apply.h"
+#include "payment/command.h"
 #include "payment/idempotency.h"
+#include "payment/no_inquiry.h"
 #include "payment/payment.h"
 
 #include "utils/timestamp.h"
@@ -60,10 +64,7 @@ static void doubt_key(PayOperation *operation, const PayAdapter *adapter, Timest
 static void doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const pg_uuid_t *operations, int n);
 static void doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at);
 static TimestampTz step_began(const PayOperation *operation);
-static bool is_elsewhere(const PayPayment *payment, const PayOperation *operation);
-static const char *target_of(const PayPayment *payment, const PayOperation *operation);
-static const char *capture_of(const PayPayment *payment, const PayOperation *refund);
-static int	roomy_capture(const PayPayment *payment, const int64 *given, int64 amount);
+static bool choose_call(PayPayments *set, PayPayment *payment, PayOperation *operation, PayClaim *claim);
 static bool key_is_valid(const PayOperation *operation, const PayAdapter *adapter, TimestampTz now);
 static const char *prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim);
 static bool stored_request(const PayOperation *operation, PayRequest *request);
@@ -219,7 +220,7 @@ complete_lost(PayReport *reports, int n, const char *psp, TimestampTz now, const
 	pay_apply(reports, n, false, now, actor);
 }
 
-/* Returns false when there is nothing to send: the operation is then buried. */
+/* Returns false when there is nothing to send: the operation is then buried, or waits for the PSP's word. */
 static bool
 claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
 		  int lease_ms, PayClaim *claim)
@@ -237,6 +238,11 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 		problem = "the library has no such adapter";
 	else if (!pay_queue_command(payment, operation, &claim->command))
 		problem = "the amount cannot be written in the PSP's units";
+	else if (!choose_call(set, payment, operation, claim))
+	{
+		pay_operation_wait_untold(set, payment, operation);
+		return false;
+	}
 	else
 		problem = prepare_request(set, operation, claim);
 	if (problem)
@@ -364,101 +370,29 @@ step_began(const PayOperation *operation)
 	return pay_spi_isnull(0, 1) ? operation->created_at : pay_spi_time(0, 1);
 }
 
-/* Has the payment its money from an object that this operation did not make?  What it has made has then another id. */
-static bool
-is_elsewhere(const PayPayment *payment, const PayOperation *operation)
-{
-	const char *own = operation->psp_object_id;
-
-	return pay_operation_is_first(operation) && pay_payment_has_money(payment) &&
-		(own == NULL || (pay_payment_moved(payment, "capture", own) == NULL && pay_payment_moved(payment, "authorize", own) == NULL));
-}
-
-/* Of a refund the capture, of what else follows a payment the authorization. */
-static const char *
-target_of(const PayPayment *payment, const PayOperation *operation)
-{
-	ListCell   *cell;
-
-	if (operation->kind == PAY_OP_REFUND)
-		return capture_of(payment, operation);
-	foreach(cell, payment->moved)
-	{
-		PayMoved   *moved = lfirst(cell);
-
-		if (!pay_operation_is_first(operation) && strcmp(moved->kind, "authorize") == 0)
-			return moved->object_id;
-	}
-	return NULL;
-}
-
 /*
- * Of several, one that has as much left.  Nothing says which of them an earlier
- * refund was of, but that each was chosen in the same way.
+ * Sends or asks.  False when it can do neither: it is to be asked what became
+ * of it, and the PSP cannot be.
  */
-static const char *
-capture_of(const PayPayment *payment, const PayOperation *refund)
+static bool
+choose_call(PayPayments *set, PayPayment *payment, PayOperation *operation, PayClaim *claim)
 {
-	int64	   *given = palloc0(sizeof(int64) * Max(list_length(payment->moved), 1));
-	ListCell   *cell;
-	int			i;
+	const PayAdapter *adapter = claim->adapter;
 
-	foreach(cell, payment->operations)
+	/* Of that there is nothing to send. */
+	if (operation->kind == PAY_OP_EXPIRE)
+		claim->inquiry = true;
+	/* Past the horizon the PSP may have forgotten the key and would do it anew. */
+	if (!claim->inquiry && operation->key_used_at != 0 && !key_is_valid(operation, adapter, set->now))
+		claim->inquiry = true;
+	if (claim->inquiry && adapter->no_inquiry && !pay_adapter_build_inquiry(adapter, &claim->command, &claim->request))
 	{
-		PayOperation *earlier = lfirst(cell);
-
-		if (earlier == refund)
-			break;
-		if (earlier->kind != PAY_OP_REFUND || strcmp(earlier->status, "failed") == 0 || strcmp(earlier->status, "cancelled") == 0)
-			continue;
-		i = roomy_capture(payment, given, earlier->amount);
-		if (i >= 0)
-			given[i] += earlier->amount;
+		if (!pay_operation_may_resend(payment, operation, set->now))
+			return false;
+		claim->inquiry = false;
 	}
-	i = roomy_capture(payment, given, refund->amount);
-	return i >= 0 ? ((PayMoved *) list_nth(payment->moved, i))->object_id : NULL;
-}
-
-/* In an order that is the same again however they were read; -1: none. */
-static int
-roomy_capture(const PayPayment *payment, const int64 *given, int64 amount)
-{
-	int			best = -1;
-
-	for (int i = 0; i < list_length(payment->moved); i++)
-	{
-		PayMoved   *moved = list_nth(payment->moved, i);
-
-		if (strcmp(moved->kind, "capture") == 0 && moved->amount - given[i] >= amount &&
-			(best < 0 || strcmp(moved->object_id, ((PayMoved *) list_nth(payment->moved, best))->object_id) < 0))
-			best = i;
-	}
-	return best;
-}
-
-bool
-pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayCommand *command)
-{
-	command->kind = operation->kind;
-	command->currency = payment->currency;
-	command->exponent = payment->exponent;
-	command->payment_method = payment->payment_method;
-	command->customer = payment->customer;
-	command->order_ref = payment->order_ref;
-	command->description = payment->description;
-	command->return_url = payment->return_url;
-	command->reason = operation->reason;
-	command->keep_rest = operation->keep_rest;
-	command->off_session = payment->off_session;
-	command->psp_ref = operation->psp_ref;
-	command->generation = operation->generation;
-	command->step = operation->step;
-	command->psp_payment_id = is_elsewhere(payment, operation) ? NULL : payment->psp_payment_id;
-	command->psp_object_id = operation->psp_object_id;
-	command->target_id = target_of(payment, operation);
-	command->config = payment->config;
-	return pay_money_rescale(operation->amount, payment->exponent, payment->psp_exponent, &command->amount) &&
-		pay_money_rescale(payment->captured, payment->exponent, payment->psp_exponent, &command->captured);
+	operation->action = claim->inquiry ? "inquire" : "send";
+	return true;
 }
 
 static bool
@@ -474,18 +408,6 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 	const PayAdapter *adapter = claim->adapter;
 	const char *problem = NULL;
 
-	/* There is nothing to send. */
-	if (operation->kind == PAY_OP_EXPIRE)
-	{
-		claim->inquiry = true;
-		operation->action = "inquire";
-	}
-	/* Past the horizon the PSP may have forgotten the key and would do it anew. */
-	if (!claim->inquiry && operation->key_used_at != 0 && !key_is_valid(operation, adapter, set->now))
-	{
-		claim->inquiry = true;
-		operation->action = "inquire";
-	}
 	if (!claim->inquiry && operation->attempts > 0 && stored_request(operation, &claim->request))
 		return NULL;
 	if (adapter->in_process)
@@ -569,6 +491,7 @@ pay_queue_copy_claim(const PayClaim *claim, MemoryContext context)
 	copy->command.return_url = copied(claim->command.return_url);
 	copy->command.reason = copied(claim->command.reason);
 	copy->command.psp_ref = copied(claim->command.psp_ref);
+	copy->command.made_ref = copied(claim->command.made_ref);
 	copy->command.psp_payment_id = copied(claim->command.psp_payment_id);
 	copy->command.psp_object_id = copied(claim->command.psp_object_id);
 	copy->command.target_id = copied(claim->command.target_id);

@@ -10,9 +10,6 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
-struct PayPayment;
-struct PayOperation;
-
 /* An operation under lease, with the exact bytes to send. */
 typedef struct PayClaim
 {
@@ -46,9 +43,6 @@ extern int	pay_queue_claim(const char *psp, const char *worker, int max, int lea
 
 /* A claim that outlives the context that it was made in: all of it lies in the one given. */
 extern PayClaim *pay_queue_copy_claim(const PayClaim *claim, MemoryContext context);
-
-/* What the adapter may know of the operation.  False when the amount cannot be written in the PSP's units. */
-extern bool pay_queue_command(const struct PayPayment *payment, const struct PayOperation *operation, PayCommand *command);
 
 /* Makes all leases of that worker run out now: it has just started, so whoever held them is dead. */
 extern void pay_queue_recover(const char *worker, TimestampTz now);

@@ -9,4 +9,5 @@
 PAY_ADAPTER(sandbox)
 PAY_ADAPTER(paypal)
 PAY_ADAPTER(stripe)
+PAY_ADAPTER(adyen)
 PAY_ADAPTER(yookassa)

@@ -42,7 +42,8 @@ typedef enum PayAbility
 	PAY_CAN_PAYOUT = 1 << PAY_OP_PAYOUT,
 	PAY_CAN_CAPTURE_PART = 1 << 8,	/* less than was authorized; the rest is released */
 	PAY_CAN_REFUND_PART = 1 << 9,	/* less than was captured, several times */
-	PAY_CAN_CAPTURE_MANY = 1 << 10	/* a capture may leave the rest authorized, for further ones */
+	PAY_CAN_CAPTURE_MANY = 1 << 10,	/* a capture may leave the rest authorized, for further ones */
+	PAY_CAN_VOID_IN_DOUBT = 1 << 16 /* by our reference, while the PSP's id of the payment is not known */
 } PayAbility;
 
 /* How an answer is to be treated; design.md section 5.  Spelled as in decline_rule.class. */
@@ -95,6 +96,9 @@ typedef struct PayCommand
 	const char *psp_ref;		/* names the operation at the PSP; base32, same for all generations */
 	int			generation;		/* from 1; a new one only after a definite decline */
 	int			step;			/* from 1; the next when the PSP said so, see PayResult.next_step */
+	const char *made_ref;		/* of what follows the payment's first operation: that one's psp_ref, kind and generation */
+	PayOpKind	made_kind;
+	int			made_generation;
 	const char *psp_payment_id; /* the PSP's id of the payment, once known */
 	const char *psp_object_id;	/* the PSP's id of this operation (a refund), once known */
 	const char *target_id;		/* the PSP's id of what this works on, once known: of a refund the capture, of a capture or void the authorization */
@@ -291,6 +295,7 @@ typedef struct PayAdapter
 	bool		capture_is_payment;	/* a capture is no object of its own: its id is the payment's, and its amount all that was captured so far */
 	bool		payment_is_order;	/* the id of a payment names no money: what charges or authorizes is an object of its own */
 	bool		fee_by_inquiry;	/* answers and inquiries tell the fee of a capture, webhooks do not */
+	bool		no_inquiry;		/* it cannot be asked about what build_inquiry() refuses: that is sent again under its key, then waited for */
 	int			authorization_valid_s;	/* so long an authorization holds where the PSP does not say until when; 0: nobody knows */
 	int			charge_steps;	/* so many requests make a charge or authorization; before the last is sent nothing can move.  0: one, which may */
 	int			key_valid_s;	/* how long after the first send the PSP surely honours a key; 0: it knows none */

@@ -572,7 +572,7 @@ pay_upstream_answered(PayUpstream *upstream, const PayHttpResponse *response, co
 		if (!limited && upstream->pace.rate > 0)
 			ereport(LOG,
 					(errmsg("PSP \"%s\" says that it is called too often", upstream->psp),
-					 errhint("It is called more slowly from here on.  See payments.psp_health.")));
+					 errhint("It is called more slowly from here on.  See payments.psp_status.")));
 	}
 	else if (response->transport == PAY_TRANSPORT_ANSWERED)
 		pay_pace_taken(&upstream->pace, upstream->inflight + 1, begun_at, now);

@@ -7,7 +7,7 @@
  * Fuzzes what holds for every adapter on those of the tests, which are linked
  * without a server; an adapter whose files can be so goes into the list.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/psp/yookassa_time.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/psp/yookassa_time.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c ../../src/psp/adyen.c ../../src/psp/adyen_answer.c ../../src/psp/adyen_event.c ../../src/psp/adyen_value.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -24,9 +24,10 @@
 
 extern int	LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
 
+extern const PayAdapter pay_adapter_adyen;
 /* Reads JSON with the server's jsonb, so it is in the list by name only. */
 const PayAdapter pay_adapter_stripe = {.name = "stripe"};
-static const PayAdapter *const adapters[] = {&pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth, &pay_adapter_yookassa};
+static const PayAdapter *const adapters[] = {&pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth, &pay_adapter_yookassa, &pay_adapter_adyen};
 
 /* What base/digest.c asks of the server. */
 ResourceOwner CurrentResourceOwner = NULL;
@@ -65,7 +66,7 @@ names(const PayAdapter *adapter, const PayCommand *command, const PayResult *res
 static void
 answer(const PayAdapter *adapter, int status, bool inquiry, const char *body, size_t bytes)
 {
-	PayCommand	command = {.kind = (PayOpKind) (bytes % (PAY_OP_REFUND + 1)), .amount = 1050, .currency = "EUR", .psp_ref = "REF7", .generation = 1, .psp_payment_id = "pay-1"};
+	PayCommand	command = {.kind = (PayOpKind) (bytes % (PAY_OP_REFUND + 1)), .amount = 1050, .currency = "EUR", .psp_ref = "REF7", .generation = 1, .psp_payment_id = "pay-1", .payment_method = "T1"};
 	PayAnswer	got;
 	PayResult	result;
 	PayToken	token = {0};
@@ -84,7 +85,7 @@ answer(const PayAdapter *adapter, int status, bool inquiry, const char *body, si
 	/* Only an object of the PSP's that names the operation is a yes or a no, or its own word that it refuses. */
 	if (result.class == PAY_CLASS_APPROVED || result.class == PAY_CLASS_DECLINED)
 		CHECK((status == 200 && names(adapter, &command, &result)) ||
-			  (adapter == &pay_adapter_yookassa && result.class == PAY_CLASS_DECLINED && !inquiry && status >= 400 && status < 500));
+			  ((adapter == &pay_adapter_yookassa || adapter == &pay_adapter_adyen) && result.class == PAY_CLASS_DECLINED && !inquiry && status >= 400));
 	if (adapter->read_token && adapter->read_token(&got, &token))
 		CHECK(token.text != NULL);
 }

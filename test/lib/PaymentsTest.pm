@@ -55,6 +55,7 @@ use Time::Local qw(timegm);
 our @EXPORT = qw(
   new_payments_node
   start_peer
+  npm_package
   create_stripe_psp
   write_secrets
   secrets_file
@@ -272,6 +273,31 @@ the methods listed under PEER.
 sub start_peer
 {
 	return PaymentsTest::Peer->new(@_);
+}
+
+=pod
+
+=item npm_package('name@version')
+
+Begins to fetch a vendor's own package, without what it depends on, and returns
+a function that waits for it and says in which folder it is.
+
+=cut
+
+sub npm_package
+{
+	my ($package) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	my ($said, $errors) = ('', '');
+	local $ENV{npm_config_cache} = "$dir/cache";
+	my $run = IPC::Run::start([ 'npm', 'pack', '--silent', '--pack-destination', $dir, $package ], '<', \undef, '>', \$said, '2>', \$errors);
+
+	return sub {
+		$run->finish or croak "npm pack $package: $errors";
+		chomp $said;
+		PostgreSQL::Test::Utils::system_or_bail('tar', '-xzf', "$dir/$said", '-C', $dir);
+		return "$dir/package";
+	};
 }
 
 =pod

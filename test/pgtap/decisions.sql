@@ -281,10 +281,16 @@ SELECT is(pg_temp.waits(:'id'), 'inquire charge', 'once more');
 SELECT pg_temp.charged('b3') AS id \gset
 SELECT operation_id AS op FROM payments.refund_payment(:'id', 'b3-refund', 300) \gset
 SELECT pg_temp.claim(:'id');
-SELECT pg_temp.answer(200, pg_temp.refund_of(:'op', 're_b3', 'pending', 300)::text);
 SELECT pg_temp.webhook('refund.updated', pg_temp.refund('re_b3', 'succeeded', 300) || '{"payment_intent": "pi_b3"}');
+SELECT pg_temp.answer(200, pg_temp.refund_of(:'op', 're_b3', 'pending', 300)::text);
 SELECT is(pg_temp.run_out(:'id'), 'outcome_unknown', 'a refund of which the PSP has told without our name');
 SELECT throws_ok(format('SELECT payments.decide_operation(%L, ''failed'', ''not on the dashboard'')', :'op'), 'PY006', 'cannot decide that a refund was not made whose money has come', 'has not failed');
+SELECT pg_temp.charged('b4') AS id \gset
+SELECT operation_id AS op FROM payments.refund_payment(:'id', 'b4-refund', 300) \gset
+SELECT pg_temp.claim(:'id');
+SELECT pg_temp.answer(200, pg_temp.refund_of(:'op', 're_b4', 'pending', 300)::text);
+SELECT pg_temp.webhook('refund.updated', pg_temp.refund('re_b4', 'succeeded', 300) || '{"payment_intent": "pi_b4"}');
+SELECT is(pg_temp.state(:'id'), 'partially_refunded: charge succeeded, refund succeeded', 'one whose id is known is over with the event, though it does not name us');
 
 -- ---------- a dead letter, by its operation
 SELECT pg_temp.make('dead') AS id \gset

@@ -96,6 +96,13 @@ SELECT is(pg_temp.decline('insufficient_funds'), 'awaiting_retry', 'a soft decli
 SELECT is(pg_temp.at(:'id'), 'two awaiting_retry two 2 two', 'goes to the second at once, though a customer waits');
 SELECT pg_temp.step(:'id', 'two') \g /dev/null
 SELECT is(pg_temp.decline('insufficient_funds'), 'failed', 'which has declined it, too: each PSP once');
+-- At another PSP it is the same card.
+INSERT INTO payments.reattempt_limit (rule, network, category, tries_max, within, amount_scope, builtin) VALUES ('mine', '*', '*', 1, '30 days', 'any', false);
+SELECT payment_id AS id FROM payments.create_payment('limited', 1000, 'EUR', payment_method => 'pm_limited') \gset
+SELECT pg_temp.step(:'id', 'tap') \g /dev/null
+SELECT is(pg_temp.decline('insufficient_funds') || ' ' || pg_temp.at(:'id'), 'failed tap failed tap 1', 'not where the networks allow no further try');
+SELECT is((SELECT string_agg(event, ', ' ORDER BY event) FROM payments.reattempt WHERE payment_id = :'id'), 'blocked, declined', 'which is kept');
+DELETE FROM payments.reattempt_limit WHERE NOT builtin;
 SELECT pg_temp.pay('hard') AS id \gset
 SELECT pg_temp.step(:'id', 'tap') \g /dev/null
 SELECT is(pg_temp.decline('lost_card'), 'failed', 'what is declined for good goes nowhere');

@@ -48,7 +48,7 @@ is(value($node, 'SELECT slowed FROM payments.worker_status'), 0, 'no PSP is call
 $peer->faults({ fault => 'status_429', rate => 50, method => 'POST' });
 create_payments('limited', $N);
 ok(wait_until($node, 'SELECT calls_per_second > 0 FROM payments.psp_health'), 'it is seen that a PSP wants fewer calls');
-ok(wait_until($node, q{SELECT slowed || ' ' || hint FROM payments.worker_status}, qr/^1 a PSP .*psp_health/), 'and said');
+ok(wait_until($node, q{SELECT slowed || ' ' || hint FROM payments.worker_status}, qr/^1 a PSP .*psp_status/), 'and said');
 at_rest($node);
 is(value($node, q{SELECT status, count(*) FROM payments.payment WHERE psp = 'stripe' GROUP BY 1}), 'succeeded|' . ($N + 100), 'all payments succeed');
 is(value($node, 'SELECT count(*) FROM payments.dead_letter'), 0, 'there is no dead letter, though there was one try');

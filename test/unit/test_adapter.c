@@ -8,7 +8,7 @@
  * half that builds requests, since what reads answers needs the server's jsonb
  * and is tested in test/pgtap/external.sql and test/t.
  */
-// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/psp/yookassa_time.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c
+// sources: ../../src/psp/psp.c ../../src/psp/scheme.c ../../src/psp/sandbox.c ../../src/psp/stripe.c ../../src/psp/paypal.c ../../src/psp/paypal_value.c ../../src/psp/paypal_answer.c ../../src/psp/paypal_event.c ../../src/psp/yookassa.c ../../src/psp/yookassa_answer.c ../../src/psp/yookassa_feed.c ../../src/psp/yookassa_time.c ../../src/format/value.c ../adapters/plain.c ../adapters/apikey.c ../adapters/basic.c ../adapters/oauth.c ../../src/base/address.c ../../src/base/digest.c ../../src/base/header.c ../../src/base/json_slice.c ../../src/base/pan.c ../../src/base/digit.c ../../src/base/issuer.c ../../src/base/lookalike.c ../../src/psp/adyen.c ../../src/psp/adyen_answer.c ../../src/psp/adyen_event.c ../../src/psp/adyen_value.c
 // libs: -lcrypto
 #include "payments.h"
 
@@ -30,6 +30,7 @@
 
 /* Not in the list that the tests' adapters are in. */
 extern const PayAdapter pay_adapter_paypal;
+extern const PayAdapter pay_adapter_adyen;
 
 /* What the rest of Stripe's adapter and base/digest.c ask of the server. */
 const PayFeed pay_stripe_feeds[PAY_STRIPE_FEEDS];
@@ -94,7 +95,7 @@ command_of(PayOpKind kind)
 		.psp_ref = "REF7",
 		.generation = 2,
 		.captured = kind == PAY_OP_VOID ? 0 : 1050,
-		.config = "{\"account\": \"shop-1\"}",
+		.config = "{\"account\": \"shop-1\", \"merchant_account\": \"shop-1\", \"return_url\": \"https://shop.example/done\"}",
 	};
 
 	if (kind != PAY_OP_CHARGE && kind != PAY_OP_AUTHORIZE)
@@ -148,7 +149,7 @@ test_requests(const PayAdapter *adapter)
 		/* Without an id some can be asked by the key alone. */
 		if (!adapter->build_inquiry(&command, &inquiry))
 			command.psp_payment_id = "pi_1";
-		OK(adapter->build_inquiry(&command, &inquiry) && strcmp(inquiry.method, "GET") == 0, "%s: %s can be asked about", adapter->name, pay_op_kind_name(command.kind));
+		OK(adapter->build_inquiry(&command, &inquiry) ? strcmp(inquiry.method, "GET") == 0 : adapter->no_inquiry, "%s: %s can be asked about, or is said not to be", adapter->name, pay_op_kind_name(command.kind));
 
 		command.psp_ref = NULL;
 		problem = NULL;
@@ -693,7 +694,7 @@ test_common(void)
 int
 main(void)
 {
-	static const PayAdapter *const adapters[] = {&pay_adapter_stripe, &pay_adapter_paypal, &pay_adapter_yookassa, &pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
+	static const PayAdapter *const adapters[] = {&pay_adapter_stripe, &pay_adapter_paypal, &pay_adapter_yookassa, &pay_adapter_adyen, &pay_adapter_apikey, &pay_adapter_basic, &pay_adapter_oauth};
 
 	for (size_t i = 0; i < lengthof(adapters); i++)
 	{

@@ -226,7 +226,11 @@ BEGIN
 		FROM payments.route_decision e
 		ORDER BY e.payment_id, e.generation DESC
 	) d ON d.payment_id = p.payment_id
-	LEFT JOIN payments.operation o ON o.payment_id = p.payment_id AND o.psp <> p.psp
+	-- A cancellation that the former PSP has refused stays its own.
+	LEFT JOIN payments.operation o
+		ON o.payment_id = p.payment_id
+		AND o.psp <> p.psp
+		AND (o.completed_at IS NULL OR o.kind IN ('charge', 'authorize'))
 	LEFT JOIN payments.movement m
 		ON m.payment_id = p.payment_id AND m.kind = 'capture' AND m.psp <> p.psp
 	WHERE p.psp <> coalesce(d.psp, p.route ->> 'psp', p.psp)

@@ -74,6 +74,23 @@ SELECT is((SELECT max(length(psp_key)) <= 64 FROM sent), true, 'lost: a key as s
 SELECT is(pg_temp.state(:'id'), 'in_doubt in_doubt send', 'lost: in doubt while it is on its way');
 SELECT is(pg_temp.answer(200, pg_temp.payment('Authorised')), 'succeeded', 'lost: the first answer, again');
 
+-- Another worker's request is still being executed: it may charge yet, and the key is used.
+SELECT pg_temp.make('twin') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'twin: sent');
+SELECT is((SELECT payments.complete(operation_id, attempt, 422, '{"transient-error": "true"}', '{"status": 422, "errorCode": "704", "errorType": "validation", "message": "in progress"}') FROM sent ORDER BY n DESC LIMIT 1),
+	'in_doubt', 'twin: what is being executed elsewhere is in doubt, whatever is said of this request');
+SELECT is((SELECT key_used_at IS NOT NULL FROM payments.operation WHERE payment_id = :'id'), true, 'twin: and its key is used');
+SELECT is(pg_temp.claim(:'id'), 1, 'twin: sent once more');
+SELECT is((SELECT count(DISTINCT (bytes, psp_key))::int FROM sent WHERE operation_id = (SELECT operation_id FROM payments.operation WHERE payment_id = :'id')), 1, 'twin: the same bytes under the same key');
+SELECT is(pg_temp.answer(200, pg_temp.payment('Authorised')), 'succeeded', 'twin: which has the answer');
+
+-- Nobody has been told of a payment yet: neither has Adyen an id for it.
+SELECT pg_temp.make('away', method => 'ideal:') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'away: sent');
+SELECT is(pg_temp.answer(200, '{"resultCode": "RedirectShopper", "action": {"paymentMethodType": "ideal", "url": "https://pay.example/ideal", "method": "GET", "type": "redirect"}}'), 'requires_action', 'away: the payer is asked');
+SELECT is((SELECT concat_ws(' ', next_action_url, psp_payment_id) FROM payments.payment WHERE payment_id = :'id'), 'https://pay.example/ideal', 'away: to go there');
+SELECT is(pg_temp.claim(:'id'), 0, 'away: and nothing is sent again');
+
 -- Past a week the key is forgotten.
 SELECT pg_temp.make('old') AS id \gset
 SELECT is(pg_temp.claim(:'id'), 1, 'old: sent');

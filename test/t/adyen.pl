@@ -139,7 +139,10 @@ fast_schedules($node, tries => 500);
 # ---------- disputes, expiry, and what tells us nothing
 my $disputed = pay('disputed');
 outcome($node, $disputed);
-foreach my $step ([ NOTIFICATION_OF_CHARGEBACK => 'disputed' ], [ CHARGEBACK => 'disputed' ], [ CHARGEBACK_REVERSED => 'succeeded' ], [ SECOND_CHARGEBACK => 'disputed' ])
+$peer->control({ dispute => { ref => ref_of($disputed), code => 'NOTIFICATION_OF_CHARGEBACK' } });
+ok(told_until("SELECT stage || ' ' || reserved FROM payments.dispute WHERE payment_id = '$disputed'", 'inquiry 0'), 'a dispute is announced, and no money has been taken');
+is(status_of($disputed), 'succeeded', 'so the payment is what it was');
+foreach my $step ([ CHARGEBACK => 'disputed' ], [ CHARGEBACK_REVERSED => 'succeeded' ], [ SECOND_CHARGEBACK => 'disputed' ])
 {
 	$peer->control({ dispute => { ref => ref_of($disputed), code => $step->[0] } });
 	ok(told_until("SELECT status FROM payments.payment WHERE payment_id = '$disputed'", $step->[1]), "$step->[0]: $step->[1]");

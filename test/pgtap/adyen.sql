@@ -122,7 +122,7 @@ SELECT is(pg_temp.claim(:'id'), 1, 'by hand: sent');
 SELECT is(pg_temp.answer(200, pg_temp.payment('Authorised')), 'authorized', 'by hand: authorized');
 SELECT payments.capture_payment(:'id', 'captured-1', 400);
 SELECT is(pg_temp.claim(:'id'), 1, 'a capture: sent');
-SELECT is((SELECT regexp_replace(url, '^.*/v71/payments/\w{16}/', '') || ' ' || (body #>> '{amount,value}') FROM sent ORDER BY n DESC LIMIT 1), 'captures 400', 'a capture: where it belongs');
+SELECT is((SELECT regexp_replace(url, '^.*/v71/payments/[0-9A-Z]{16}/', '') || ' ' || (body #>> '{amount,value}') FROM sent ORDER BY n DESC LIMIT 1), 'captures 400', 'a capture: where it belongs');
 SELECT is(pg_temp.answer(201, (SELECT (jsonb_build_object('status', 'received', 'pspReference', 'CAPTURE1', 'paymentPspReference', p.psp_payment_id, 'reference', s.body -> 'reference', 'amount', s.body -> 'amount'))::text
 	FROM sent s, payments.payment p WHERE p.payment_id = :'id' ORDER BY n DESC LIMIT 1)), 'authorized', 'a capture: received, and nothing is booked');
 SELECT is(pg_temp.claim(:'id'), 0, 'a capture: it cannot be asked about, nor sent again');

@@ -248,9 +248,9 @@ is(receive('basic', $body), "hint-1|t|$id|processing|", 'the same again, now tha
 is(outcome($node, $id), 'succeeded', 'the PSP is asked once more, and says so');
 is(asked('basic'), $asked + 3, 'three times in all');
 is(value($node, "SELECT kind, amount FROM payments.movement WHERE payment_id = '$id'"), 'capture|1000', 'what is booked is what it said');
-is(receive('basic', $json->encode({ %$operation, event => 'hint-2', amount => 5 })), "hint-2|t|$id|succeeded|", 'about what is over there is nothing to ask');
+is(receive('basic', $json->encode({ %$operation, event => 'hint-2', amount => 5 })), "hint-2|f|$id|succeeded|", 'about what is over there is nothing to ask');
 is(receive('basic', $json->encode({ %$operation, event => 'hint-3', ref => 'STRANGER', payment => 'pay_other' })), 'hint-3|f|||', 'a payment that is not ours');
-is(value($node, "SELECT string_agg(event_id || ' ' || outcome, ', ' ORDER BY event_id) FROM payments.psp_event WHERE psp = 'basic'"), "hint:$id:approved:captured asked", 'is not even stored, and all about ours are one row');
+is(value($node, "SELECT string_agg(event_id || ' ' || outcome, ', ' ORDER BY event_id) FROM payments.psp_event WHERE psp = 'basic'"), "hint:$id:approved:captured asked, hint:$id:pending:none no_effect", 'is not even stored, and those about ours are a row for what they say');
 is(asked('basic'), $asked + 3, 'nor asked about');
 
 # One that comes while a call is in flight: its answer may be older than what the hint is about.

@@ -144,7 +144,8 @@ BEGIN
 			THEN NOT coalesce(CASE
 				WHEN o.kind IN ('charge', 'capture') THEN a.captured
 				WHEN o.kind = 'authorize' THEN a.authorized
-				WHEN o.kind = 'void' THEN a.voided OR p.status IN ('cancelled', 'failed', 'expired')
+				WHEN o.kind = 'void'
+					THEN a.voided OR p.released > 0 OR p.status IN ('cancelled', 'failed', 'expired')
 				WHEN o.kind = 'refund' THEN r.object_id IS NOT NULL AND f.object_id IS NULL
 				WHEN o.kind = 'expire' THEN a.expired
 				WHEN o.kind = 'payout' THEN a.paid_out

@@ -61,6 +61,7 @@ static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *opera
 					  int lease_ms, PayClaim *claim);
 static void doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
 static void doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now);
+static void doubt_target(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
 static void doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const pg_uuid_t *operations, int n);
 static TimestampTz long_ago(const PayPayment *payment, const PayOperation *operation);
 static void doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at);
@@ -234,6 +235,7 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	claim->adapter = payment->adapter;
 	doubt_older(set, payment, operation, payment->adapter);
 	doubt_key(operation, payment->adapter, set->now);
+	doubt_target(set, payment, operation, payment->adapter);
 	claim->inquiry = strcmp(operation->action, "inquire") == 0;
 	if (payment->adapter == NULL)
 		problem = "the library has no such adapter";
@@ -318,6 +320,22 @@ doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now)
 		return;
 	operation->key_used_at = now - (TimestampTz) pay_psp_key_valid_s(adapter, operation->kind) * USECS_PER_SEC;
 	operation->dirty = true;
+}
+
+/*
+ * Of which capture a refund is follows from the captures and refunds that are
+ * here.  Where rows may be lost, one that a client repeats could go to another
+ * than the first time, under a key that is honoured for that one alone: so the
+ * PSP is asked before it is sent.
+ */
+static void
+doubt_target(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter)
+{
+	if (operation->kind != PAY_OP_REFUND || operation->key_used_at != 0 || strcmp(operation->action, "send") != 0 ||
+		adapter == NULL || adapter->in_process || adapter->no_inquiry || adapter->capture_is_payment ||
+		!(adapter->can & PAY_CAN_CAPTURE_MANY) || pay_payment_sum(payment, "authorize") == 0 || !pay_rows_may_be_lost(set->now))
+		return;
+	doubt(set, payment, operation, set->now);
 }
 
 /*

@@ -324,6 +324,17 @@ pay_payment_open_operation(PayPayment *payment, PayOpKind kind)
 	return NULL;
 }
 
+bool
+pay_payment_cancel_asked(const PayPayment *payment)
+{
+	ListCell   *cell;
+
+	foreach(cell, payment->operations)
+		if (((PayOperation *) lfirst(cell))->kind == PAY_OP_VOID)
+			return true;
+	return false;
+}
+
 const char *
 pay_payment_speaker(const PayPayment *payment)
 {

@@ -331,7 +331,7 @@ read_captured(const PayStripeNode *intent, const PayCommand *command, PayResult 
 
 	if (!pay_stripe_int64_at(intent, "amount_received", &received))
 		return;
-	if (command != NULL && command->kind == PAY_OP_VOID && command->captured > 0 && received == command->captured)
+	if (command != NULL && command->kind == PAY_OP_VOID && command->captured > 0 && received == command->captured && received < command->amount)
 	{
 		/* What was captured before stays, and the rest is given back. */
 		result->class = PAY_CLASS_APPROVED;

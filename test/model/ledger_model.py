@@ -511,8 +511,9 @@ class Model:
     # ---- transactions of many legs ----
 
     def post_transaction(self, legs, reference=None, description=None, kind='manual', effective_at=None, backdated=False, imported=False):
-        refuse_cards(reference, description, kind)
+        # Else it is refused with the first leg that fails, as any leg is.
         if not legs or (reference is not None and not 1 <= len(reference.encode()) <= 248):
+            refuse_cards(reference, description, kind)
             raise Refused('22023')
         elements = [Element(debit, credit, amount, None if reference is None else f'{reference}:{i}', description, kind, effective_at, backdated,
                             imported, link=1 if len(legs) > 1 else None)

@@ -537,7 +537,8 @@ DELETE FROM payments.posting_rule WHERE NOT builtin;
 -- The first generation was declined, and has the money in the end: it is the payment, whatever becomes of the second.
 CREATE FUNCTION pg_temp.second_generation(name text, capture text DEFAULT 'automatic') RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
-	made uuid := (SELECT payment_id FROM payments.create_payment(name, 1000, 'EUR', psp => 'tap', payment_method => 'pm_card_visa', capture => second_generation.capture, off_session => true));
+	-- A card of its own: how often one is declined has a limit.
+	made uuid := (SELECT payment_id FROM payments.create_payment(name, 1000, 'EUR', psp => 'tap', payment_method => 'pm_' || name, capture => second_generation.capture, off_session => true));
 BEGIN
 	DELETE FROM world;
 	DELETE FROM sent;

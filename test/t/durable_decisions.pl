@@ -39,6 +39,7 @@ $node->safe_psql('postgres', q{
 	-- The PSP counts otherwise since then: what it cannot be told are dead letters.
 	INSERT INTO payments.psp_currency (adapter, currency, exponent, multiple) VALUES ('stripe', 'EUR', 0, 1);
 	SELECT * FROM payments.claim('me', psp => 'tap');
+	CREATE FUNCTION question(jsonb) RETURNS jsonb IMMUTABLE LANGUAGE sql AS 'SELECT $1';
 	CREATE FUNCTION account(text) RETURNS bigint LANGUAGE sql AS 'SELECT account_id FROM payments.account WHERE code = $1';
 	CREATE FUNCTION letter(text) RETURNS uuid LANGUAGE sql AS $$SELECT d.dead_letter_id FROM payments.dead_letter d
 		JOIN payments.idempotency_key k USING (payment_id) WHERE k.key = $1 AND d.decision IS NULL$$});
@@ -51,9 +52,15 @@ my @decisions = (
 	[ decide_operation     => q{SELECT payments.decide_operation((SELECT operation_id FROM payments.idempotency_key WHERE key = 'decided'), 'failed', 'no charge on the dashboard')} ],
 	[ resolve_exception    => q{SELECT payments.resolve_exception(exception_id, 'refunded by hand') FROM payments.exception} ],
 	[ claim                => q{SELECT * FROM payments.claim('me', psp => 'sandbox')} ],
+	[ pause_psp            => q{SELECT payments.pause_psp('tap', 'they are moving house')} ],
 	[ resume_psp           => q{SELECT payments.resume_psp('tap')} ],
 	[ accept_psp_account   => q{SELECT payments.accept_psp_account('tap', true)} ],
 	[ create_psp           => q{SELECT payments.create_psp('another', 'stripe', secret => 'stripe')} ],
+	[ create_adapter       => q{SELECT payments.create_adapter('mine', build => 'question(jsonb)', classify => 'question(jsonb)', can => '{charge}')} ],
+	[ drop_adapter         => q{SELECT payments.drop_adapter('mine')} ],
+	[ create_route_rule    => q{SELECT payments.create_route_rule('euros', psps => '{tap}', currency => 'EUR')} ],
+	[ order_route_rules    => q{SELECT payments.order_route_rules('{euros}')} ],
+	[ drop_route_rule      => q{SELECT payments.drop_route_rule('euros')} ],
 	[ create_merchant      => q{SELECT payments.create_merchant('another')} ],
 	[ enable_feed          => q{SELECT payments.enable_feed('tap', 'events', false)} ],
 	[ refetch              => q{SELECT payments.refetch('tap', 'events')} ],
@@ -84,6 +91,8 @@ my %no_decision = map { $_ => 1 } (
 	'start_worker',
 	# Done again by their next run, or by the client that says it again.
 	qw(complete reconcile fold_hot_accounts release_expired_holds create_account run_job seal_blocks),
+	# Rolls back what it has tried.
+	'test_adapter',
 	# DDL: the server flushes what removes files, and what is lost of the rest is made again.
 	qw(setup migrate make_partitions retire_partitions schedule_jobs schedule_statements));
 my @forgotten = grep { !$tried{$_} && !$no_decision{$_} } split /\n/, value($node, q{

@@ -414,7 +414,7 @@ pay_payment_waits_between_steps(const PayPayment *payment)
 bool
 pay_movement_moves(const char *kind)
 {
-	static const char *const still[] = {"authorize", "void", "expire", "release", "refund_undone", "dispute_undone"};
+	static const char *const still[] = {"authorize", "void", "expire", "release", "refund_undone", "dispute_undone", "payout_undone"};
 
 	for (size_t i = 0; i < lengthof(still); i++)
 		if (strcmp(kind, still[i]) == 0)

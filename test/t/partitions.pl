@@ -26,9 +26,10 @@ value($node, q{SELECT payments.create_account('cash', 'EUR', 'asset', history =>
 	payments.create_account('fees', 'EUR', 'income', hot => true)});
 my $paid = sandbox(idempotency_key => 'paid');
 my $refunded = sandbox(idempotency_key => 'refunded');
-# One that no clock ends: an authorization expires.
-my $held = sandbox(idempotency_key => 'held', payment_method => 'sandbox_requires_action');
-is(outcome($node, $_), $_ eq $held ? 'requires_action' : 'succeeded', 'a payment in January') foreach $paid, $refunded, $held;
+# One that no clock ends, as that of an authorization does.
+value($node, q{SELECT payments.create_psp('shut', 'sandbox'), payments.pause_psp('shut', 'a test')});
+my $held = sandbox(idempotency_key => 'held', psp => 'shut');
+is(outcome($node, $_), 'succeeded', 'a payment in January') foreach $paid, $refunded;
 my $first = value($node, q{SELECT payments.post(1, 2, 10000, reference => 'january')});
 my $reversed = value($node, q{SELECT payments.post(1, 2, 300)});
 my $reversal = value($node, qq{SELECT payments.reverse_posting($reversed, 'wrong', reference => 'back')});

@@ -425,7 +425,9 @@ BEGIN
 		FROM (
 			SELECT psp || ':' || object_id || ':' || kind AS reference, kind, payment_id, amount, currency
 			FROM payments.movement
-			WHERE kind NOT IN ('authorize', 'void', 'expire', 'release', 'refund_undone', 'dispute_undone')
+			WHERE kind NOT IN (
+				'authorize', 'void', 'expire', 'release', 'refund_undone', 'dispute_undone', 'payout_undone'
+			)
 		) m
 		FULL JOIN (
 			-- Of a payment that came to nothing by rules of their own.

@@ -116,7 +116,8 @@ INSERT INTO payments.posting_rule (event, leg, debit, credit, description, built
 	('payout_returned', 1, 'payout_clearing:{psp}', 'merchant_balance', 'payout came back', true),
 	('transfer', 1, 'payout_reserve', 'psp_transfers', 'transferred at the PSP', true),
 	('transfer_returned', 1, 'psp_transfers', 'merchant_balance', 'transfer taken back', true),
-	('late_payout', 1, 'suspense', 'payout_clearing:{psp}', 'paid out when all believed that it was not', true);
+	('late_payout', 1, 'suspense', 'payout_clearing:{psp}', 'paid out when all believed that it was not', true),
+	('late_payout_failed', 1, 'payout_clearing:{psp}', 'suspense', 'paid out late, and came back', true);
 
 -- What settlement files book, by batch, merchant and currency; below zero it is
 -- posted the other way.  Charges, refunds and disputes are no part of this:

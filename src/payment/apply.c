@@ -217,6 +217,7 @@ pay_apply_one(PayPayments *set, PayReport *report)
 		c.conflict = "the PSP tells this of an object that is another payment's: look at the PSP's dashboard whose it is";
 		c.operation = NULL;
 	}
+	pay_apply_tell_apart(&c);
 	pay_apply_sum_up(c.payment, &before);
 	pay_apply_contradiction(&c);
 	if (!c.stale || c.result.class == PAY_CLASS_APPROVED || c.result.class == PAY_CLASS_CONFLICTED)
@@ -427,7 +428,8 @@ operation_completed(const PayContext *c)
 	{
 		PayOperation *o = lfirst(cell);
 
-		if (!pay_apply_answers(o, c->result.effect) || !pay_operation_is_open(o))
+		if (!pay_apply_answers(o, c->result.effect) || !pay_operation_is_open(o) ||
+			(o->kind == PAY_OP_CAPTURE && pay_apply_is_earlier_capture(c)))
 			continue;
 		if (o->psp_object_id && c->result.object_id && strcmp(o->psp_object_id, c->result.object_id) == 0)
 			return o;

@@ -28,6 +28,7 @@ static bool is_answered(const PayContext *c);
 static PayMoved *booked(PayContext *c, const char *kind);
 static void authorized(PayContext *c);
 static TimestampTz capture_before(const PayContext *c);
+static bool tells_of_rest(const PayContext *c);
 static bool keeps_rest(const PayContext *c);
 static int64 news_of_capture(PayContext *c, const char **object_id);
 static int64 further_capture(PayContext *c, const char **object_id);
@@ -202,15 +203,15 @@ static bool
 captured(PayContext *c)
 {
 	PayPayment *d = c->payment;
-	PayOperation *capture = pay_payment_open_operation(d, PAY_OP_CAPTURE);
+	PayOperation *capture = c->beside ? NULL : pay_payment_open_operation(d, PAY_OP_CAPTURE);
 	const char *object_id;
 	int64		amount = news_of_capture(c, &object_id);
 	bool		is_first = pay_payment_can(d, "capture");
 
 	if (amount == 0)
 	{
-		/* That it was the last one may be news. */
-		if (c->result.amount == d->captured && !keeps_rest(c) && !c->stale)
+		/* That it was the last one may be news; who only repeats what is booked does not say so. */
+		if (c->result.amount == d->captured && tells_of_rest(c) && !keeps_rest(c) && !c->stale)
 			pay_apply_give_up_rest(c);
 		return false;
 	}
@@ -260,13 +261,20 @@ late_capture(PayContext *c, int64 amount)
 		pay_unmatched_learn(d, c->result.psp_payment_id);
 }
 
-/* Lines of the PSP's book and persons say nothing of it: then it is what was asked for. */
+/* Lines of the PSP's book and persons say that money was captured, and no more. */
+static bool
+tells_of_rest(const PayContext *c)
+{
+	return c->report->source != PAY_SOURCE_SETTLEMENT && c->report->source != PAY_SOURCE_PERSON;
+}
+
+/* Where nobody says so it is what was asked for; of which capture it is known or not. */
 static bool
 keeps_rest(const PayContext *c)
 {
-	if (c->report->source == PAY_SOURCE_SETTLEMENT || c->report->source == PAY_SOURCE_PERSON)
-		return c->operation && c->operation->keep_rest;
-	return c->result.keeps_rest;
+	if (tells_of_rest(c))
+		return c->result.keeps_rest;
+	return c->operation ? c->operation->keep_rest : has_several(c->payment);
 }
 
 /* So much of it was not known, under which id; 0: nothing. */

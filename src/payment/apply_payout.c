@@ -12,6 +12,7 @@
 
 static const PayOperation *operation_of(const PayPayment *payment);
 static void take_back(PayContext *c, const char *kind);
+static void late_failed(PayContext *c, const PayOperation *operation);
 
 static const PayOperation *
 operation_of(const PayPayment *payment)
@@ -51,7 +52,8 @@ pay_payout_paid(PayContext *c)
 	const char *id = c->result.object_id;
 
 	/* That it has failed since may have been told before. */
-	if (operation == NULL || pay_payout_is_paid(d) || pay_payment_sum(d, "payout_failed") > 0 || pay_payment_moved(d, "late_payout", id))
+	if (operation == NULL || pay_payout_is_paid(d) || pay_payment_sum(d, "payout_failed") > 0 ||
+		pay_payment_moved(d, "late_payout", id) || pay_payment_moved(d, "payout_undone", id))
 		return;
 	count_applied(c);
 	if (!pay_payment_can(d, "pay_out"))
@@ -76,12 +78,33 @@ pay_payout_failed(PayContext *c)
 	const PayOperation *operation = operation_of(d);
 
 	if (operation == NULL || pay_payment_sum(d, "payout_failed") > 0 || pay_payment_sum(d, "payout_returned") > 0 ||
-		pay_payment_sum(d, "transfer_returned") > 0 || pay_payment_moved(d, "payout_released", operation->psp_ref))
+		pay_payment_sum(d, "transfer_returned") > 0)
 		return;
+	if (pay_payment_moved(d, "payout_released", operation->psp_ref))
+	{
+		late_failed(c, operation);
+		return;
+	}
 	count_applied(c);
 	take_back(c, !pay_payout_is_paid(d) ? "payout_failed" : strcmp(d->kind, "transfer") == 0 ? "transfer_returned" : "payout_returned");
 	d->failure_code = pay_apply_code(&c->result);
 	d->failure_message = c->result.message;
+}
+
+/* All believed that it was not made.  If it was, suspense has it back, and nobody has to look; if not yet, that word is void. */
+static void
+late_failed(PayContext *c, const PayOperation *operation)
+{
+	PayPayment *d = c->payment;
+	const char *id = c->result.object_id;
+	bool		was_paid = pay_payment_moved(d, "late_payout", id) != NULL;
+
+	if (pay_payment_moved(d, "late_payout_failed", id) || pay_payment_moved(d, "payout_undone", id))
+		return;
+	count_applied(c);
+	pay_payment_move(c->set, d, operation, was_paid ? "late_payout_failed" : "payout_undone", id, operation->amount, c->source);
+	if (was_paid)
+		pay_payment_resolve(c->set, d, "after_cancel", id, "the payout failed, and the money is back");
 }
 
 static void

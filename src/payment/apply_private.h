@@ -21,6 +21,7 @@ typedef struct PayContext
 	const char *conflict;		/* of what is conflicted: why, unless by amount or currency */
 	bool		stale;			/* from a worker that has lost its lease */
 	bool		claimed_elsewhere;	/* a webhook, while a call is in flight */
+	bool		beside;			/* a capture, and another one than that which is open */
 } PayContext;
 
 static inline void
@@ -92,6 +93,8 @@ extern void pay_apply_lapse(PayContext *c);
 extern void pay_apply_end_question(PayContext *c);
 /* Is what is told one of the captures before the open one? */
 extern bool pay_apply_is_earlier_capture(const PayContext *c);
+/* Is it another capture than the open one?  Then it answers that neither well nor badly. */
+extern void pay_apply_tell_apart(PayContext *c);
 
 /* apply_payout.c: the PSP's word on a payout; and, by whosever word, has it gone out? */
 extern void pay_payout_paid(PayContext *c);

@@ -40,6 +40,33 @@ pay_apply_is_earlier_capture(const PayContext *c)
 		!(c->payment->adapter && c->payment->adapter->capture_is_payment);
 }
 
+/*
+ * Somebody captures at the PSP by hand while ours is under way: theirs must not
+ * be taken for ours, or ours would be believed to have failed, be asked for
+ * again, and come twice.  It is theirs if it is said to be that of another
+ * operation; or if nobody says whose it is, it is of another amount, and what it
+ * leaves is enough for ours.  Of sums (capture_is_payment) nobody can tell.
+ */
+void
+pay_apply_tell_apart(PayContext *c)
+{
+	PayOperation *capture = pay_payment_open_operation(c->payment, PAY_OP_CAPTURE);
+	PayOperation *named = pay_payment_operation(c->payment, &c->report->operation_id);
+	const PayResult *r = &c->result;
+
+	if (r->class != PAY_CLASS_APPROVED || r->effect != PAY_EFFECT_CAPTURED || capture == NULL || named == capture ||
+		(c->payment->adapter && c->payment->adapter->capture_is_payment))
+		return;
+	if (named && named->kind == PAY_OP_CAPTURE)
+		c->beside = true;
+	else
+		c->beside = (c->report->source == PAY_SOURCE_SETTLEMENT ? capture->keep_rest : r->keeps_rest) &&
+			r->amount != capture->amount && r->amount <= pay_payment_rest(c->payment) - capture->amount &&
+			!(capture->psp_object_id && strcmp(capture->psp_object_id, r->object_id) == 0);
+	if (c->beside && c->operation == capture)
+		c->operation = named;
+}
+
 /* The last word of a capture, of whichever adapter, on what it has left. */
 void
 pay_apply_give_up_rest(PayContext *c)

@@ -65,7 +65,7 @@ pay_dispute_note(PayContext *c)
 
 	if (rank_of(stage) == 0 || !is_news(c, stage, due, &seq))
 		return;
-	pay_arg_text(&args, c->payment->psp);
+	pay_arg_text(&args, pay_payment_speaker(c->payment));
 	pay_arg_text(&args, r->object_id);
 	pay_arg_int32(&args, seq);
 	pay_arg_uuid(&args, &c->payment->payment_id);
@@ -120,7 +120,7 @@ is_news(const PayContext *c, const char *stage, TimestampTz due, int *seq)
 	PayArgs		args = {0};
 	const char *latest;
 
-	pay_arg_text(&args, c->payment->psp);
+	pay_arg_text(&args, pay_payment_speaker(c->payment));
 	pay_arg_text(&args, c->result.object_id);
 	*seq = 1;
 	if (pay_spi_exec(&read_latest, &args) == 0)

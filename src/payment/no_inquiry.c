@@ -10,7 +10,9 @@
  * letter, as if it had been asked in vain.
  *
  * Nothing is sent again while a cancellation of the payment is at the PSP: it
- * would make what that one did not find.
+ * would make what that one did not find.  Nor is a payment that one was refused
+ * for: the PSP may have refused because it had nothing to cancel, and whoever
+ * asked for that is not charged afterwards.
  */
 #include "payments.h"
 
@@ -22,9 +24,12 @@
 bool
 pay_operation_may_resend(PayPayment *payment, const PayOperation *operation, TimestampTz now)
 {
-	return strcmp(operation->status, "in_doubt") == 0 && operation->key_used_at != 0 &&
-		now < operation->key_used_at + (TimestampTz) pay_psp_key_valid_s(payment->adapter, operation->kind) * USECS_PER_SEC &&
-		(operation->kind == PAY_OP_VOID || pay_payment_open_operation(payment, PAY_OP_VOID) == NULL);
+	if (strcmp(operation->status, "in_doubt") != 0 || operation->key_used_at == 0 ||
+		now >= operation->key_used_at + (TimestampTz) pay_psp_key_valid_s(payment->adapter, operation->kind) * USECS_PER_SEC)
+		return false;
+	if (pay_operation_is_first(operation))
+		return !pay_payment_cancel_asked(payment);
+	return operation->kind == PAY_OP_VOID || pay_payment_open_operation(payment, PAY_OP_VOID) == NULL;
 }
 
 void

@@ -324,6 +324,17 @@ pay_payment_open_operation(PayPayment *payment, PayOpKind kind)
 	return NULL;
 }
 
+bool
+pay_payment_cancel_asked(const PayPayment *payment)
+{
+	ListCell   *cell;
+
+	foreach(cell, payment->operations)
+		if (((PayOperation *) lfirst(cell))->kind == PAY_OP_VOID)
+			return true;
+	return false;
+}
+
 const char *
 pay_payment_speaker(const PayPayment *payment)
 {
@@ -403,7 +414,7 @@ pay_payment_waits_between_steps(const PayPayment *payment)
 bool
 pay_movement_moves(const char *kind)
 {
-	static const char *const still[] = {"authorize", "void", "expire", "release", "refund_undone", "dispute_undone"};
+	static const char *const still[] = {"authorize", "void", "expire", "release", "refund_undone", "dispute_undone", "payout_undone"};
 
 	for (size_t i = 0; i < lengthof(still); i++)
 		if (strcmp(kind, still[i]) == 0)

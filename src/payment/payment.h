@@ -189,6 +189,8 @@ extern PayPayment *pay_payments_find(PayPayments *set, const pg_uuid_t *payment_
 extern PayOperation *pay_payment_operation(PayPayment *payment, const pg_uuid_t *operation_id);
 /* First operation of that kind that is not finished, or NULL. */
 extern PayOperation *pay_payment_open_operation(PayPayment *payment, PayOpKind kind);
+/* Has somebody asked to cancel it, whatever became of that? */
+extern bool pay_payment_cancel_asked(const PayPayment *payment);
 /* By the speaker's word. */
 extern PayMoved *pay_payment_moved(const PayPayment *payment, const char *kind, const char *object_id);
 /* Sum of the movements of that kind. */

@@ -10,7 +10,7 @@
 
 #include "psp/adyen.h"
 
-/* What becomes of a payment, by its resultCode; what is not here is unknown. */
+/* What becomes of a payment, by its resultCode. */
 static const struct
 {
 	const char *code;
@@ -33,6 +33,7 @@ static const struct
 
 static void read_refusal(PaySlice body, bool inquiry, const PayAnswer *answer, PayResult *result);
 static char *error_code(PaySlice body);
+static PayClass class_of(const char *code);
 static void read_payment(PaySlice body, const PayCommand *command, PayResult *result);
 static void read_approved(PaySlice body, const PayCommand *command, PayResult *result);
 static void read_declined(PaySlice body, const char *code, PayResult *result);
@@ -101,13 +102,13 @@ read_refusal(PaySlice body, bool inquiry, const PayAnswer *answer, PayResult *re
 		result->class = PAY_CLASS_MISCONFIGURED;
 	else if (inquiry)
 		return;
+	else if (strcmp(code, "704") == 0)
+		return;					/* its twin, sent by a worker that has died since, is being executed and may charge yet: transient-error is said of this one */
 	else if (status == 429 || answer->should_retry == 1)
 	{
 		/* transient-error: nothing was begun, and the key is as good as unused. */
 		result->class = PAY_CLASS_NOT_SENT;
 	}
-	else if (strcmp(code, "704") == 0)
-		return;					/* its twin, sent by a worker that has died since, is being executed: it may charge yet */
 	else if (status == 400 || status == 422 || (status == 500 && strcmp(type, "configuration") == 0))
 		result->class = PAY_CLASS_DECLINED;
 }
@@ -126,21 +127,36 @@ error_code(PaySlice body)
 
 /* ---------- payments ---------- */
 
+static PayClass
+class_of(const char *code)
+{
+	for (size_t i = 0; i < lengthof(result_codes); i++)
+		if (strcmp(result_codes[i].code, code) == 0)
+			return result_codes[i].class;
+	return PAY_CLASS_UNKNOWN;
+}
+
+/*
+ * Who has yet to act, or to be asked, may have no payment there so far: then
+ * the answer names none, and the event does.
+ */
 static void
 read_payment(PaySlice body, const PayCommand *command, PayResult *result)
 {
 	char	   *id = pay_adyen_id(body, "pspReference");
 	char	   *code = pay_adyen_text(body, "resultCode");
 	char	   *reference = pay_adyen_text(body, "merchantReference");
+	PayClass	class = code ? class_of(code) : PAY_CLASS_UNKNOWN;
+	bool		is_open = class == PAY_CLASS_REQUIRES_ACTION || class == PAY_CLASS_PENDING;
 
-	if (id == NULL || code == NULL || reference == NULL || !names_agree(reference, command, result))
+	if (code == NULL || (!is_open && (id == NULL || reference == NULL)))
+		return;
+	if (reference && !names_agree(reference, command, result))
 		return;
 	result->object_id = id;
 	result->psp_payment_id = id;
-	for (size_t i = 0; i < lengthof(result_codes); i++)
-		if (strcmp(result_codes[i].code, code) == 0)
-			result->class = result_codes[i].class;
-	switch (result->class)
+	result->class = class;
+	switch (class)
 	{
 		case PAY_CLASS_APPROVED:
 			read_approved(body, command, result);

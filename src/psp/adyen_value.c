@@ -13,6 +13,7 @@
 #define WORD "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 #define DIGITS "0123456789"
 #define ID_BYTES_MAX 64
+#define PAYMENT_ID_BYTES 16
 #define CODE_BYTES_MAX 64
 #define MESSAGE_BYTES_MAX 300
 /* What an int64 surely holds. */
@@ -79,11 +80,11 @@ pay_adyen_is_id(const char *text)
 	return bytes > 0 && bytes <= ID_BYTES_MAX && text[bytes] == '\0';
 }
 
-/* Payments have digits first. */
+/* A payment's id may begin with the same letters, but has sixteen characters: a link's has two more. */
 bool
 pay_adyen_is_link(const char *id)
 {
-	return id != NULL && id[0] == 'P' && id[1] == 'L';
+	return id != NULL && id[0] == 'P' && id[1] == 'L' && strlen(id) != PAYMENT_ID_BYTES;
 }
 
 bool

@@ -211,16 +211,20 @@ class AdyenPeer(control.Control, faults.Faulty, server.Listening, book.Book):
 
     def replay(self, request, record):
         if record.answer is None:
-            raise AdyenError(422, "704", "request already processed or in progress", stored=False)
+            raise self.key_in_use()
         if record.path != request.path or record.body_hash != request.body_hash:
             self.note_conflict(request.key)
             raise AdyenError(422, "700", "the key was used for another request", stored=False)
         self.replays += 1
         return record.answer
 
+    def key_in_use(self):
+        """Transient is this request alone: the first may charge yet."""
+        return AdyenError(422, "704", "request already processed or in progress", transient=True)
+
     def answer_key_in_use(self, request):
         self.keys_in_use += 1
-        return self.answer_error(request, AdyenError(422, "704", "request already processed or in progress", stored=False))
+        return self.answer_error(request, self.key_in_use())
 
     # ---- answers ----------------------------------------------------------
 
@@ -324,6 +328,10 @@ class AdyenPeer(control.Control, faults.Faulty, server.Listening, book.Book):
         self.tell("AUTHORISATION", charge.id, "", charge.reference, charge.amount, charge.currency, False, REASONS.get(refusal[0], "Refused"))
 
     def payment_answer(self, charge):
+        if charge.status == "pending" and not charge.method.endswith("RECEIVED"):
+            # Adyen names no payment before the payer has come back.
+            return {"resultCode": "RedirectShopper", "action": {"type": "redirect", "paymentMethodType": "ideal", "method": "GET",
+                                                                "url": "https://checkout.example/redirect/" + charge.id}}
         answer = {"pspReference": charge.id, "merchantReference": charge.reference}
         if charge.status == "failed":
             code, advice = charge.refusal
@@ -331,9 +339,7 @@ class AdyenPeer(control.Control, faults.Faulty, server.Listening, book.Book):
             if advice:
                 answer["additionalData"] = {"merchantAdviceCode": advice + " : as the network says"}
         elif charge.status == "pending":
-            answer["resultCode"] = "Received" if charge.method.endswith("RECEIVED") else "RedirectShopper"
-            if not charge.method.endswith("RECEIVED"):
-                answer["action"] = {"type": "redirect", "method": "GET", "url": "https://checkout.example/redirect/" + charge.id}
+            answer["resultCode"] = "Received"
         else:
             answer["resultCode"] = "PartiallyAuthorised" if charge.method.endswith("PARTIAL") else "Authorised"
             if not charge.method.endswith("NOAMOUNT"):

@@ -89,6 +89,11 @@ class PeerTest(unittest.TestCase):
         self.assertEqual(self.api("POST", "/payments", {"merchantAccount": "Other"}, "y")[0], 403)
         self.assertEqual(self.pay("z", cvc="123")[0], 422)
 
+    def test_redirects_without_names(self):
+        answer = self.pay("k", "REDIRECT")[1]
+        self.assertEqual((answer["resultCode"], set(answer) & {"pspReference", "merchantReference"}), ("RedirectShopper", set()))
+        self.assertIn("merchantReference", self.pay("l", "RECEIVED", ref="R2")[1])
+
     def test_changes(self):
         payment = self.pay("a", tag="a1")[1]["pspReference"]
         self.assertEqual(self.change("captures", payment, "b", "k1", 2000)[1]["status"], "received")
@@ -134,6 +139,10 @@ class PeerTest(unittest.TestCase):
         status, body, headers = self.pay("b", ref="R3")
         self.assertEqual((status, body["errorCode"], headers["transient-error"]), (500, "000", "true"))
         self.assertEqual(self.pay("b", ref="R3")[1]["resultCode"], "Authorised")
+        self.control(faults=[{"fault": "status_422", "code": "704", "should_retry": True, "perform": True, "per_key": 1}])
+        status, body, headers = self.pay("c", ref="R4")
+        self.assertEqual((status, body["errorCode"], headers["transient-error"]), (422, "704", "true"))
+        self.assertEqual(self.pay("c", ref="R4")[1]["resultCode"], "Authorised")
         self.assertEqual(self.book()["double_charged"], [])
 
 

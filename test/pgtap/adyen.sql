@@ -74,6 +74,35 @@ SELECT is((SELECT max(length(psp_key)) <= 64 FROM sent), true, 'lost: a key as s
 SELECT is(pg_temp.state(:'id'), 'in_doubt in_doubt send', 'lost: in doubt while it is on its way');
 SELECT is(pg_temp.answer(200, pg_temp.payment('Authorised')), 'succeeded', 'lost: the first answer, again');
 
+-- Another worker's request is still being executed: it may charge yet, and the key is used.
+SELECT pg_temp.make('twin') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'twin: sent');
+SELECT is((SELECT payments.complete(operation_id, attempt, 422, '{"transient-error": "true"}', '{"status": 422, "errorCode": "704", "errorType": "validation", "message": "in progress"}') FROM sent ORDER BY n DESC LIMIT 1),
+	'in_doubt', 'twin: what is being executed elsewhere is in doubt, whatever is said of this request');
+SELECT is((SELECT key_used_at IS NOT NULL FROM payments.operation WHERE payment_id = :'id'), true, 'twin: and its key is used');
+SELECT is(pg_temp.claim(:'id'), 1, 'twin: sent once more');
+SELECT is((SELECT count(DISTINCT (bytes, psp_key))::int FROM sent WHERE operation_id = (SELECT operation_id FROM payments.operation WHERE payment_id = :'id')), 1, 'twin: the same bytes under the same key');
+SELECT is(pg_temp.answer(200, pg_temp.payment('Authorised')), 'succeeded', 'twin: which has the answer');
+
+-- Cancelled while it is in doubt, which Adyen refuses: perhaps because there is nothing.
+SELECT pg_temp.make('refused cancel', off_session => true) AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'refused cancel: sent');
+SELECT is(pg_temp.answer(502), 'in_doubt', 'refused cancel: in doubt');
+SELECT payments.cancel_payment(:'id', 'refused cancel: cancelled');
+SELECT is(pg_temp.claim(:'id'), 1, 'refused cancel: asked for');
+SELECT is((SELECT regexp_replace(url, '^.*/v71', '') FROM sent ORDER BY n DESC LIMIT 1), '/cancels', 'refused cancel: by our reference');
+SELECT is(pg_temp.answer(422, '{"status": 422, "errorCode": "167", "errorType": "validation", "message": "no such payment"}'), 'in_doubt', 'refused cancel: which is no news of the payment');
+SELECT is((SELECT string_agg(kind || ' ' || status, ', ' ORDER BY created_at) FROM payments.operation WHERE payment_id = :'id'), 'charge in_doubt, void failed', 'refused cancel: it has failed');
+SELECT is((SELECT count(*)::int FROM generate_series(1, 20) WHERE pg_temp.claim(:'id') > 0), 0, 'refused cancel: nobody is charged after that');
+SELECT is((SELECT string_agg(reason, ' ') FROM payments.dead_letter WHERE payment_id = :'id' AND decision IS NULL), 'outcome_unknown', 'refused cancel: without a word of Adyen it is for a person');
+
+-- Nobody has been told of a payment yet: neither has Adyen an id for it.
+SELECT pg_temp.make('away', method => 'ideal:') AS id \gset
+SELECT is(pg_temp.claim(:'id'), 1, 'away: sent');
+SELECT is(pg_temp.answer(200, '{"resultCode": "RedirectShopper", "action": {"paymentMethodType": "ideal", "url": "https://pay.example/ideal", "method": "GET", "type": "redirect"}}'), 'requires_action', 'away: the payer is asked');
+SELECT is((SELECT concat_ws(' ', next_action_url, psp_payment_id) FROM payments.payment WHERE payment_id = :'id'), 'https://pay.example/ideal', 'away: to go there');
+SELECT is(pg_temp.claim(:'id'), 0, 'away: and nothing is sent again');
+
 -- Past a week the key is forgotten.
 SELECT pg_temp.make('old') AS id \gset
 SELECT is(pg_temp.claim(:'id'), 1, 'old: sent');

@@ -195,6 +195,109 @@ SELECT pg_temp.claim(:'id'), pg_temp.claim(:'id'), pg_temp.answer(200, pg_temp.n
 SELECT pg_temp.webhook('payment_intent.succeeded', pg_temp.now_at(:'id', 'succeeded', 1000));
 SELECT is(pg_temp.state(:'id'), 'succeeded: authorize succeeded, expire cancelled', 'captured meanwhile: nothing is left to ask');
 
+-- ---------- by other hands, at a PSP whose captures are objects of their own ----------
+
+CREATE SCHEMA desk;
+GRANT USAGE ON SCHEMA desk TO PUBLIC;
+CREATE FUNCTION desk.build(command jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+	SELECT jsonb_build_object('method', 'POST', 'path', jsonb_build_array(command ->> 'kind'), 'form', jsonb_build_object('ref', command ->> 'psp_ref', 'amount', command -> 'amount'))
+$$;
+CREATE FUNCTION desk.inquire(command jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+	SELECT jsonb_build_object('method', 'GET', 'path', '/seen', 'query', jsonb_build_object('ref', command ->> 'psp_ref'))
+$$;
+CREATE FUNCTION desk.classify(answer jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$ SELECT answer -> 'json' $$;
+CREATE FUNCTION desk.parse(inbound jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$ SELECT inbound -> 'json' $$;
+CREATE ROLE desk_author;
+ALTER FUNCTION desk.build(jsonb) OWNER TO desk_author;
+ALTER FUNCTION desk.inquire(jsonb) OWNER TO desk_author;
+ALTER FUNCTION desk.classify(jsonb) OWNER TO desk_author;
+ALTER FUNCTION desk.parse(jsonb) OWNER TO desk_author;
+SELECT payments.create_adapter('desk', build => 'desk.build(jsonb)', build_inquiry => 'desk.inquire(jsonb)', classify => 'desk.classify(jsonb)', parse => 'desk.parse(jsonb)',
+	can => '{charge,authorize,capture,void,refund,capture_part,refund_part,capture_many}', authorize => '{"scheme": "bearer"}',
+	verify => '{"scheme": "hmac-sha256", "header": "Desk-Sig", "over": "{body}", "encoding": "hex"}', key_header => 'Request-Key', key_valid => '23 hours');
+SELECT payments.create_psp('desk', 'desk', 'https://one.example', 'tap'), payments.arm();
+
+CREATE FUNCTION pg_temp.desk_claim(id uuid) RETURNS void LANGUAGE sql AS $$
+	UPDATE payments.queue SET due_at = CASE WHEN payment_id = id THEN clock_timestamp() ELSE now() + interval '20 days' END WHERE psp = 'desk';
+	INSERT INTO sent (operation_id, attempt) SELECT c.operation_id, c.attempt FROM payments.claim('desk', psp => 'desk') c;
+$$;
+CREATE FUNCTION pg_temp.desk_word(effect text, key text, object text, amount int, keeps boolean DEFAULT true, ref text DEFAULT NULL) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_strip_nulls(jsonb_build_object('class', 'approved', 'effect', effect, 'amount', amount, 'currency', 'EUR', 'object_id', object, 'psp_payment_id', 'd_' || key, 'keeps_rest', keeps, 'psp_ref', ref))
+$$;
+CREATE FUNCTION pg_temp.desk_tell(word jsonb) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	body text := jsonb_build_object('events', jsonb_build_array(jsonb_build_object('event_id', 'desk-' || nextval('ids'), 'event_type', 'captured', 'result', word)));
+	mac text;
+BEGIN
+	SELECT encode(sha256(h.outer_pad || sha256(h.inner_pad || convert_to(body, 'UTF8'))), 'hex') INTO mac FROM hmac h;
+	RETURN (SELECT r.status FROM payments.receive_webhook('desk', jsonb_build_object('Desk-Sig', mac), convert_to(body, 'UTF8')) r);
+END
+$$;
+CREATE FUNCTION pg_temp.desk_line(key text, object text, gross text, fee text) RETURNS void LANGUAGE sql AS $$
+	SELECT payments.import_settlement('desk', 'csv', format(E'kind,entry_id,psp_object_id,psp_payment_id,gross,fee,currency,occurred_at\ncharge,txn_%s,%s,d_%s,%s,%s,EUR,%s\n',
+		object, object, key, gross, fee, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')));
+	SELECT payments.reconcile('desk');
+$$;
+CREATE FUNCTION pg_temp.desk_held(key text) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+	made uuid := (SELECT payment_id FROM payments.create_payment(key, 1000, 'EUR', psp => 'desk', payment_method => 'm', capture => 'manual'));
+BEGIN
+	PERFORM pg_temp.desk_claim(made);
+	PERFORM pg_temp.answer(200, pg_temp.desk_word('authorized', key, 'a_' || key, 1000)::text);
+	RETURN made;
+END
+$$;
+
+-- Somebody captures at the PSP while ours is under way.
+SELECT pg_temp.desk_held('beside') AS id \gset
+SELECT payments.capture_payment(:'id', 'beside-1', 400, false);
+SELECT pg_temp.desk_claim(:'id');
+SELECT is(pg_temp.desk_tell(pg_temp.desk_word('captured', 'beside', 'c_hand', 100)), 'succeeded', 'by hand, while ours is in flight');
+SELECT is(pg_temp.amounts(:'id') || ' ' || (SELECT capture_pending FROM payments.payment WHERE payment_id = :'id'), 'succeeded 100 500 0 400', 'is booked, and ours is reserved still');
+SELECT is(pg_temp.state(:'id'), 'succeeded: authorize succeeded, capture processing', 'and open: nobody asks for it again');
+SELECT pg_temp.answer(200, pg_temp.desk_word('captured', 'beside', 'c_ours', 400)::text);
+SELECT is(pg_temp.amounts(:'id'), 'succeeded 500 500 0', 'then ours comes');
+SELECT is(pg_temp.state(:'id') || coalesce(pg_temp.exceptions(:'id'), ''), 'succeeded: authorize succeeded, capture succeeded', 'well');
+SELECT is((SELECT string_agg(m.object_id || ' ' || coalesce(o.kind, '-'), ', ' ORDER BY m.object_id) FROM payments.movement m LEFT JOIN payments.operation o USING (operation_id) WHERE m.payment_id = :'id' AND m.kind = 'capture'),
+	'c_hand -, c_ours capture', 'and each is whose it is');
+
+-- So much that ours can be no more, or in the amount of ours: it is ours, or in its place.
+SELECT pg_temp.desk_held('instead') AS id \gset
+SELECT payments.capture_payment(:'id', 'instead-1', 400, false);
+SELECT pg_temp.desk_claim(:'id');
+SELECT pg_temp.desk_tell(pg_temp.desk_word('captured', 'instead', 'c_much', 700));
+SELECT is(pg_temp.state(:'id') || ', ' || pg_temp.exceptions(:'id'), 'succeeded: authorize succeeded, capture failed captured_otherwise, conflicted 700', 'what leaves too little for ours is in its place');
+SELECT pg_temp.desk_held('same') AS id \gset
+SELECT payments.capture_payment(:'id', 'same-1', 400, false);
+SELECT pg_temp.desk_claim(:'id'), pg_temp.answer(NULL);
+SELECT pg_temp.desk_tell(pg_temp.desk_word('captured', 'same', 'c_same', 400));
+SELECT is(pg_temp.state(:'id'), 'succeeded: authorize succeeded, capture succeeded', 'of the amount of ours it is ours');
+
+-- A capture that a person has given up comes while the next one is under way.
+SELECT pg_temp.desk_held('named') AS id \gset
+SELECT payments.capture_payment(:'id', 'named-1', 300, false);
+SELECT pg_temp.desk_claim(:'id'), pg_temp.answer(NULL);
+SELECT payments.decide_operation(o.operation_id, 'failed', 'not on the dashboard') FROM payments.operation o WHERE o.payment_id = :'id' AND o.kind = 'capture';
+SELECT payments.capture_payment(:'id', 'named-2', 300, false);
+SELECT pg_temp.desk_claim(:'id');
+SELECT pg_temp.desk_tell(pg_temp.desk_word('captured', 'named', 'c_named', 300, true, o.psp_ref)) FROM payments.operation o WHERE o.payment_id = :'id' AND o.kind = 'capture' AND o.status = 'failed';
+SELECT is((SELECT captured || ' ' || capture_pending FROM payments.payment WHERE payment_id = :'id'), '300 300', 'the word names which of ours it is: not the open one');
+SELECT pg_temp.answer(200, pg_temp.desk_word('captured', 'named', 'c_named_2', 300)::text);
+SELECT is(pg_temp.amounts(:'id'), 'succeeded 600 400 0', 'both have come');
+
+-- Lines of the PSP's book say nothing of the rest.
+SELECT pg_temp.desk_held('line') AS id \gset
+SELECT payments.capture_payment(:'id', 'line-1', 300, false);
+SELECT pg_temp.desk_claim(:'id'), pg_temp.answer(200, pg_temp.desk_word('captured', 'line', 'c_line', 300)::text);
+SELECT pg_temp.desk_line('line', 'c_line', '3.00', '0.10');
+SELECT is(pg_temp.amounts(:'id') || '; ' || pg_temp.books(:'id'), 'succeeded 300 700 0; authorize 1000, capture 300, fee 10', 'a line brings a capture''s fee, and releases nothing');
+SELECT pg_temp.desk_held('told') AS id \gset
+SELECT payments.capture_payment(:'id', 'told-1', 300, false);
+SELECT pg_temp.desk_claim(:'id'), pg_temp.answer(NULL);
+SELECT payments.decide_operation(o.operation_id, 'failed', 'not on the dashboard') FROM payments.operation o WHERE o.payment_id = :'id' AND o.kind = 'capture';
+SELECT pg_temp.desk_line('told', 'c_told', '3.00', '0.10');
+SELECT is(pg_temp.amounts(:'id'), 'succeeded 300 700 0', 'nor does one of a capture that a person has given up');
+
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'the books are in order');
 SELECT * FROM finish();
 ROLLBACK;

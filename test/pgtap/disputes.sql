@@ -73,6 +73,20 @@ SELECT pg_temp.tell('four', 'created', 'needs_response', 1900000000);
 SELECT results_eq(format('SELECT stage, reserved FROM payments.dispute WHERE payment_id = %L', :'id'), $$VALUES ('won', 0::bigint)$$, 'won before it was heard of');
 SELECT is(pg_temp.books(:'id'), 'capture 1000, dispute 600, dispute_undone 600, dispute_won 600', 'and booked');
 
+-- Of a PSP that the payment has left.
+SELECT payments.create_psp('two', 'stripe', secret => 'tap');
+SELECT payments.create_route_rule('both', '{tap,two}', '{1,0}', payment_method => 'pm_*', moves_declined => true);
+SELECT payment_id AS id FROM payments.create_payment('left', 1000, 'EUR', payment_method => 'pm_left') \gset
+SELECT pg_temp.claim(:'id'), pg_temp.answer(402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds"}}');
+UPDATE payments.queue SET due_at = clock_timestamp() WHERE payment_id = :'id';
+INSERT INTO sent (operation_id, attempt) SELECT c.operation_id, c.attempt FROM payments.claim('tap', psp => 'two') c;
+SELECT pg_temp.webhook('payment_intent.succeeded', pg_temp.intent(:'id', 'pi_left', 'succeeded', 1000));
+SELECT pg_temp.answer(402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "lost_card"}}');
+SELECT pg_temp.tell('left', 'created', 'needs_response', 1900000000);
+SELECT pg_temp.tell('left', 'closed', 'won');
+SELECT results_eq(format('SELECT psp, stage FROM payments.dispute WHERE payment_id = %L', :'id'), $$VALUES ('tap', 'won')$$, 'a dispute is of the PSP that tells of it');
+SELECT is((SELECT string_agg(concat_ws(' ', m.psp, m.kind), ', ' ORDER BY m.kind) FROM payments.movement m WHERE m.payment_id = :'id'), 'tap dispute, tap dispute_won, tap late_capture', 'as its money');
+
 SELECT throws_ok($$UPDATE payments.dispute_stage SET stage = 'won'$$, 'PY003', NULL, 'stages do not change');
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'the books are in order');
 SELECT * FROM finish();

@@ -74,6 +74,15 @@ SELECT payments.decide_operation(o.operation_id, 'failed', 'not on the dashboard
 SELECT is(pg_temp.accounts(), 'merchant_balance -400, payout_clearing:tap -400', 'a person says that it was not made: back in the balance');
 SELECT pg_temp.webhook('payout.paid', pg_temp.object(:'id', 'po_person', 'paid'));
 SELECT is(pg_temp.accounts() || '; ' || pg_temp.exceptions(:'id'), 'merchant_balance -400, payout_clearing:tap -600, suspense -200; after_cancel 200', 'and it was: it is nobody''s until a person looks');
+SELECT pg_temp.webhook('payout.failed', pg_temp.object(:'id', 'po_person', 'failed', '{"failure_code": "account_closed"}'));
+SELECT is(pg_temp.accounts() || coalesce('; ' || pg_temp.exceptions(:'id'), ''), 'merchant_balance -400, payout_clearing:tap -400', 'then it fails: what was taken from suspense is back, and nobody has to look');
+SELECT pg_temp.webhook('payout.failed', pg_temp.object(:'id', 'po_person', 'failed')), pg_temp.webhook('payout.paid', pg_temp.object(:'id', 'po_person', 'paid'));
+SELECT is(pg_temp.books(:'id'), 'late_payout 200, late_payout_failed 200, payout_released 200, payout_reserved 200', 'once');
+SELECT pg_temp.pay('reversed', 200) AS id \gset
+SELECT pg_temp.claim(:'id'), pg_temp.answer(NULL);
+SELECT payments.decide_operation(o.operation_id, 'failed', 'not on the dashboard') FROM payments.operation o WHERE o.payment_id = :'id';
+SELECT pg_temp.webhook('payout.failed', pg_temp.object(:'id', 'po_reversed', 'failed')), pg_temp.webhook('payout.paid', pg_temp.object(:'id', 'po_reversed', 'paid'));
+SELECT is(pg_temp.accounts() || coalesce('; ' || pg_temp.exceptions(:'id'), ''), 'merchant_balance -400, payout_clearing:tap -400', 'nor when that is told first');
 SELECT pg_temp.pay('seen', 100) AS id \gset
 SELECT pg_temp.claim(:'id'), pg_temp.answer(NULL);
 SELECT payments.decide_operation(o.operation_id, 'succeeded', 'on the dashboard', 'po_seen') FROM payments.operation o WHERE o.payment_id = :'id';
@@ -83,7 +92,7 @@ SELECT is(pg_temp.state(:'id'), 'succeeded: payout succeeded', 'or that it was')
 SELECT pg_temp.pay('account', 500, 'acct_1') AS id \gset
 SELECT is((SELECT kind FROM payments.payment WHERE payment_id = :'id'), 'transfer', 'a transfer');
 SELECT pg_temp.claim(:'id');
-SELECT matches((SELECT path || '?' || body FROM payments.attempt a JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id'), '^/v1/transfers\?amount=500&currency=eur&destination=acct_1&', 'is another request');
+SELECT matches((SELECT path || '?' || body FROM payments.attempt a JOIN payments.operation o USING (operation_id) WHERE o.payment_id = :'id'), '^/v1/transfers[?]amount=500&currency=eur&destination=acct_1&', 'is another request');
 SELECT is(pg_temp.answer(200, pg_temp.object(:'id', 'tr_1', NULL, '{"destination": "acct_1", "amount_reversed": 0, "reversed": false}')::text), 'succeeded', 'done at once');
 SELECT is(pg_temp.books(:'id'), 'payout_reserved 500, transfer 500', 'and posted as one');
 SELECT pg_temp.webhook('transfer.reversed', pg_temp.object(:'id', 'tr_1', NULL, '{"amount_reversed": 200, "reversed": false}'));

@@ -59,20 +59,23 @@ my $OPEN = 'SELECT count(*) FROM payments.operation WHERE completed_at IS NULL';
 
 # ---------- the table
 # In this order, and one operation after the other: several calls in a row without any answer would have us wait for the PSP.
-my @FAULTS = qw(none lose_answer status_500 status_502 cut_answer truncated_json nul_in_json reset_before garbage transient);
+my @FAULTS = qw(none lose_answer status_500 status_502 cut_answer truncated_json nul_in_json reset_before garbage transient in_progress);
 $peer->faults(
-	(map { { fault => $_, per_key => 1, payment_method => "^${_}_" } } grep { !/^(none|status_5|transient)/ } @FAULTS),
+	(map { { fault => $_, per_key => 1, payment_method => "^${_}_" } } grep { !/^(none|status_5|transient|in_progress)/ } @FAULTS),
 	{ fault => 'status_500', per_key => 1, payment_method => '^status_500_', perform => JSON::PP::true, stored => JSON::PP::false },
 	{ fault => 'status_502', per_key => 1, payment_method => '^status_502_', perform => JSON::PP::true },
-	{ fault => 'status_500', per_key => 1, payment_method => '^transient_', should_retry => JSON::PP::true });
+	{ fault => 'status_500', per_key => 1, payment_method => '^transient_', should_retry => JSON::PP::true },
+	{ fault => 'status_422', per_key => 1, payment_method => '^in_progress_', perform => JSON::PP::true, code => '704', should_retry => JSON::PP::true });
 my $faults = join ', ', map { "($_, '$FAULTS[$_]')" } 0 .. $#FAULTS;
 my %payment = split /[|\n]/, value($node, qq{
 	SELECT fault || ' ' || name, payment_id FROM (SELECT * FROM (VALUES $faults) f (i, fault), (VALUES ('charged', 'automatic', 'TOKEN'), ('refunded', 'automatic', 'TOKEN'), ('captured', 'manual', 'TOKEN'), ('cancelled', 'manual', 'TOKEN'), ('refused', 'automatic', 'REFUSED_5'),
 			('tried_again', 'automatic', 'REFUSEDTIMES_1_12'), ('received', 'automatic', 'RECEIVED'), ('redirected', 'automatic', 'REDIRECT')) o (name, capture, method) ORDER BY name, i) w,
 		LATERAL payments.create_payment(fault || ' ' || name, 1000, 'EUR', psp => 'adyen', payment_method => fault || '_' || method, customer => 'shopper-1', capture => capture, off_session => name = 'tried_again')});
+# Who is sent away has no id there yet.
 my $waiting = 2 * @FAULTS;
+my $named = @FAULTS;
 ok(wait_until($node, "SELECT count(*) FILTER (WHERE o.completed_at IS NULL) || ' ' || count(p.psp_payment_id) FILTER (WHERE o.completed_at IS NULL)
-	FROM payments.operation o JOIN payments.payment p USING (payment_id)", "$waiting $waiting"), 'all are answered, but for those that wait for the payer or for Adyen');
+	FROM payments.operation o JOIN payments.payment p USING (payment_id)", "$waiting $named"), 'all are answered, but for those that wait for the payer or for Adyen');
 my %expected = (charged => 'succeeded', refunded => 'succeeded', captured => 'authorized', cancelled => 'authorized', refused => 'failed', tried_again => 'succeeded', received => 'processing', redirected => 'requires_action');
 my %is = map { split /\|/ } split /\n/, value($node, 'SELECT payment_id, status FROM payments.payment');
 is(join(', ', map { "$_: $is{$payment{$_}}" } grep { $is{ $payment{$_} } ne $expected{ (split / /)[1] } } sort keys %payment), '', 'each as it should be, whatever became of its first answer');
@@ -136,7 +139,10 @@ fast_schedules($node, tries => 500);
 # ---------- disputes, expiry, and what tells us nothing
 my $disputed = pay('disputed');
 outcome($node, $disputed);
-foreach my $step ([ NOTIFICATION_OF_CHARGEBACK => 'disputed' ], [ CHARGEBACK => 'disputed' ], [ CHARGEBACK_REVERSED => 'succeeded' ], [ SECOND_CHARGEBACK => 'disputed' ])
+$peer->control({ dispute => { ref => ref_of($disputed), code => 'NOTIFICATION_OF_CHARGEBACK' } });
+ok(told_until("SELECT stage || ' ' || reserved FROM payments.dispute WHERE payment_id = '$disputed'", 'inquiry 0'), 'a dispute is announced, and no money has been taken');
+is(status_of($disputed), 'succeeded', 'so the payment is what it was');
+foreach my $step ([ CHARGEBACK => 'disputed' ], [ CHARGEBACK_REVERSED => 'succeeded' ], [ SECOND_CHARGEBACK => 'disputed' ])
 {
 	$peer->control({ dispute => { ref => ref_of($disputed), code => $step->[0] } });
 	ok(told_until("SELECT status FROM payments.payment WHERE payment_id = '$disputed'", $step->[1]), "$step->[0]: $step->[1]");

@@ -111,10 +111,14 @@ test_bytes(void)
 	IS(built(&command), "POST /cancels {\"merchantAccount\":\"DemoShop\",\"paymentReference\":\"MADE-a3\",\"reference\":\"REF7-v3\"}", "by our reference, of what was not answered");
 	command.psp_payment_id = "PLE83C39B0A0DE0C1E";
 	IS(built(&command), "PATCH /paymentLinks/PLE83C39B0A0DE0C1E {\"status\":\"expired\"}", "a link is closed");
+	command.psp_payment_id = "PL7H2K9M4N5P6R8T";
+	IS(built(&command), "POST /payments/PL7H2K9M4N5P6R8T/cancels {\"merchantAccount\":\"DemoShop\",\"reference\":\"REF7-v2\"}", "but not a payment whose id begins like a link's");
 
 	command = command_of(PAY_OP_CHARGE);
 	command.psp_payment_id = PAYMENT;
 	OK(!pay_adapter_adyen.build_inquiry(&command, &request), "a payment cannot be asked about");
+	command.psp_payment_id = "PL7H2K9M4N5P6R8T";
+	OK(!pay_adapter_adyen.build_inquiry(&command, &request), "nor one whose id begins like a link's");
 	command.psp_payment_id = "PLE83C39B0A0DE0C1E";
 	OK(pay_adapter_adyen.build_inquiry(&command, &request) && strcmp(request.method, "GET") == 0 && strcmp(request.path, "/paymentLinks/PLE83C39B0A0DE0C1E") == 0 && request.body == NULL, "a link can");
 }
@@ -232,6 +236,13 @@ test_answers(void)
 		{PAY_OP_CHARGE, 200, OF_PAYMENT("Pending", ""), "pending none 0 - " PAYMENT " " PAYMENT " REF7"},
 		{PAY_OP_CHARGE, 200, OF_PAYMENT("RedirectShopper", ""), "requires_action none 0 - " PAYMENT " " PAYMENT " REF7"},
 		{PAY_OP_CHARGE, 200, OF_PAYMENT("ChallengeShopper", ""), "requires_action none 0 - " PAYMENT " " PAYMENT " REF7"},
+		{PAY_OP_CHARGE, 200, "{\"resultCode\":\"RedirectShopper\",\"action\":{\"type\":\"redirect\"}}", "requires_action none 0 - - - -"},
+		{PAY_OP_CHARGE, 200, "{\"resultCode\":\"IdentifyShopper\",\"pspReference\":\"" PAYMENT "\"}", "requires_action none 0 - " PAYMENT " " PAYMENT " -"},
+		{PAY_OP_CHARGE, 200, "{\"resultCode\":\"PresentToShopper\"}", "requires_action none 0 - - - -"},
+		{PAY_OP_CHARGE, 200, "{\"resultCode\":\"Pending\",\"merchantReference\":\"REF7-c2\"}", "pending none 0 - - - REF7"},
+		{PAY_OP_CHARGE, 200, "{\"resultCode\":\"RedirectShopper\",\"merchantReference\":\"REF8-c2\"}", "conflicted none 0 - - - - reference_mismatch"},
+		{PAY_OP_CHARGE, 200, "{\"resultCode\":\"Refused\",\"merchantReference\":\"REF7-c2\"}", "unknown none 0 - - - -"},
+		{PAY_OP_CHARGE, 200, "{\"pspReference\":\"" PAYMENT "\",\"merchantReference\":\"REF7-c2\"}", "unknown none 0 - - - -"},
 		{PAY_OP_CHARGE, 200, OF_PAYMENT("SomethingNew", ""), "unknown none 0 - " PAYMENT " " PAYMENT " REF7"},
 		{PAY_OP_CHARGE, 200, "{\"pspReference\":\"" PAYMENT "\",\"resultCode\":\"Authorised\",\"merchantReference\":\"REF8-c2\"}", "conflicted none 0 - - - - reference_mismatch"},
 		{PAY_OP_CHARGE, 200, "{\"pspReference\":\"" PAYMENT "\",\"resultCode\":\"Authorised\",\"merchantReference\":\"REF7-c1\"}", "conflicted none 0 - - - - reference_mismatch"},
@@ -252,6 +263,8 @@ test_answers(void)
 		{PAY_OP_CHARGE, 422, REFUSAL("422", "\"14_030\"", "validation"), "declined none 0 - - - - 14_030"},
 		{PAY_OP_CHARGE, 400, REFUSAL("400", "\"702\"", "validation"), "declined none 0 - - - - 702"},
 		{PAY_OP_CHARGE, 422, REFUSAL("422", "\"704\"", "validation"), "unknown none 0 - - - - 704"},
+		{PAY_OP_CHARGE, 1422, REFUSAL("422", "\"704\"", "validation"), "unknown none 0 - - - - 704"},
+		{PAY_OP_CHARGE, 429, REFUSAL("429", "\"704\"", "validation"), "unknown none 0 - - - - 704"},
 		{PAY_OP_CHARGE, 422, REFUSAL("400", "\"702\"", "validation"), "unknown none 0 - - - -"},
 		{PAY_OP_CHARGE, 500, REFUSAL("500", "\"905\"", "configuration"), "declined none 0 - - - - 905"},
 		{PAY_OP_CHARGE, 500, REFUSAL("500", "\"000\"", "internal"), "unknown none 0 - - - - 000"},
@@ -438,7 +451,8 @@ test_events(void)
 		{"EVT", PAYMENT, "REF7-r1", "REFUND", "false", "approved refund_failed 1050 EUR EVT " PAYMENT " REF7 refund_failed"},
 		{"EVT", PAYMENT, "REF7-r1", "REFUND_FAILED", "true", "approved refund_failed 1050 EUR EVT " PAYMENT " REF7"},
 		{"EVT", PAYMENT, "REF7-r1", "REFUNDED_REVERSED", "true", "approved refund_failed 1050 EUR EVT " PAYMENT " REF7"},
-		{"EVT", PAYMENT, "REF7-c1", "NOTIFICATION_OF_CHARGEBACK", "true", "approved disputed 1050 EUR EVT " PAYMENT " REF7"},
+		{"EVT", PAYMENT, "REF7-c1", "NOTIFICATION_OF_CHARGEBACK", "true", "approved stage 1050 EUR EVT " PAYMENT " REF7"},
+		{"EVT", PAYMENT, "REF7-c1", "DISPUTE_OPENED_WITH_CHARGEBACK", "true", "approved disputed 1050 EUR EVT " PAYMENT " REF7"},
 		{"EVT", PAYMENT, "REF7-c1", "CHARGEBACK", "true", "approved disputed 1050 EUR EVT " PAYMENT " REF7"},
 		{"EVT", PAYMENT, "REF7-c1", "CHARGEBACK_REVERSED", "true", "approved won 1050 EUR EVT " PAYMENT " REF7"},
 		{"EVT", PAYMENT, "REF7-c1", "PREARBITRATION_WON", "true", "approved won 1050 EUR EVT " PAYMENT " REF7"},

@@ -33,12 +33,12 @@ CREATE INDEX IF NOT EXISTS psp_event_unmatched_at ON payments.psp_event (receive
 
 COMMENT ON TABLE payments.psp_event IS 'events received from PSPs, each stored once, when its signature was right; of a PSP that signs nothing, those that name a payment of ours.  Written by receive_webhook(), and by the worker when it finds one in the PSP''s list';
 COMMENT ON COLUMN payments.psp_event.psp IS 'psp.psp';
-COMMENT ON COLUMN payments.psp_event.event_id IS 'the PSP''s id; a second one of it does nothing';
+COMMENT ON COLUMN payments.psp_event.event_id IS 'the PSP''s id; a second one of it does nothing. Of one that nobody could verify: hint, payment, class and effect, so that there are few of a payment, however many are made up';
 COMMENT ON COLUMN payments.psp_event.event_type IS 'the PSP''s name of what happened';
 COMMENT ON COLUMN payments.psp_event.received_at IS 'when receive_webhook() was called, or the worker read it';
 COMMENT ON COLUMN payments.psp_event.source IS 'webhook: it was sent to receive_webhook(); feed: the worker found it first in the PSP''s list of events';
-COMMENT ON COLUMN payments.psp_event.headers IS 'of the request, without those that may hold a secret; of a feed none';
-COMMENT ON COLUMN payments.psp_event.body IS 'as received, with what looks like a card number masked; of a request with several events, its own part';
+COMMENT ON COLUMN payments.psp_event.headers IS 'of the request, without those that may hold a secret; of a feed, and of what nobody could verify, none';
+COMMENT ON COLUMN payments.psp_event.body IS 'as received, with what looks like a card number masked; of a request with several events, its own part; of one that nobody could verify, the first 4 kB';
 COMMENT ON COLUMN payments.psp_event.outcome IS 'received, applied, asked: not believed, so the PSP is asked, no_effect: known already or late, ignored: of no interest, unreadable: of a type that moves money, and we cannot tell what it says: see payments.exception; when it comes again it is read again, unmatched: no payment of ours, or not yet: applied when one turns out to have that id, foreign: it is about a payment of another database, account or mode at the same PSP, or of another psp of ours';
 COMMENT ON COLUMN payments.psp_event.payment_id IS 'payment it spoke of; null: none of ours';
 COMMENT ON COLUMN payments.psp_event.psp_payment_id IS 'of one that was unmatched: the PSP''s id of its payment; from here on what it told';

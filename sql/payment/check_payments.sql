@@ -144,7 +144,8 @@ BEGIN
 			THEN NOT coalesce(CASE
 				WHEN o.kind IN ('charge', 'capture') THEN a.captured
 				WHEN o.kind = 'authorize' THEN a.authorized
-				WHEN o.kind = 'void' THEN a.voided OR p.status IN ('cancelled', 'failed', 'expired')
+				WHEN o.kind = 'void'
+					THEN a.voided OR p.released > 0 OR p.status IN ('cancelled', 'failed', 'expired')
 				WHEN o.kind = 'refund' THEN r.object_id IS NOT NULL AND f.object_id IS NULL
 				WHEN o.kind = 'expire' THEN a.expired
 				WHEN o.kind = 'payout' THEN a.paid_out
@@ -226,7 +227,11 @@ BEGIN
 		FROM payments.route_decision e
 		ORDER BY e.payment_id, e.generation DESC
 	) d ON d.payment_id = p.payment_id
-	LEFT JOIN payments.operation o ON o.payment_id = p.payment_id AND o.psp <> p.psp
+	-- A cancellation that the former PSP has refused stays its own.
+	LEFT JOIN payments.operation o
+		ON o.payment_id = p.payment_id
+		AND o.psp <> p.psp
+		AND (o.completed_at IS NULL OR o.kind IN ('charge', 'authorize'))
 	LEFT JOIN payments.movement m
 		ON m.payment_id = p.payment_id AND m.kind = 'capture' AND m.psp <> p.psp
 	WHERE p.psp <> coalesce(d.psp, p.route ->> 'psp', p.psp)

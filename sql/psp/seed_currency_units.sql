@@ -8,7 +8,9 @@ CREATE TABLE payments.psp_currency (
 	exponent int NOT NULL CONSTRAINT psp_currency_exponent_range CHECK (exponent BETWEEN 0 AND 4),
 	multiple bigint NOT NULL DEFAULT 1 CONSTRAINT psp_currency_multiple_positive CHECK (multiple > 0),
 	builtin boolean NOT NULL DEFAULT false,
-	PRIMARY KEY (adapter, currency)
+	PRIMARY KEY (adapter, currency),
+	-- Their amounts are decimal text: how it is counted is in their code.
+	CONSTRAINT psp_currency_is_data CHECK (builtin OR adapter NOT IN ('paypal', 'yookassa'))
 );
 COMMENT ON TABLE payments.psp_currency IS 'where a PSP counts a currency differently from ISO 4217';
 COMMENT ON COLUMN payments.psp_currency.adapter IS 'adapter name, as in psp.adapter';

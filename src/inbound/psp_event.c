@@ -12,15 +12,20 @@
 #include "base/json.h"
 #include "base/uuid.h"
 #include "core/spi.h"
+#include "payment/adapter_json.h"
 #include "payment/idempotency.h"
 
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+/* Of what anybody can send, so much is kept. */
+#define HINT_BODY_BYTES_MAX 4096
+
 static int *by_id(const PayInboundEvent *events, int n);
 static int	compare_ids(const void *a, const void *b, void *events);
 static void recall(PayInboundEvent *e, TimestampTz now);
 static void conclude(PayInboundEvent *e, TimestampTz now);
+static const char *id_of(const PayInboundEvent *e);
 static bool store(const PayInboundEvent *e, TimestampTz now);
 static PayAccount account_of(const char *psp);
 static bool is_elsewhere(const char *psp_ref);
@@ -147,6 +152,8 @@ conclude(PayInboundEvent *e, TimestampTz now)
 		if (outcome == PAY_OUTCOME_UNMATCHED)
 			return;
 		e->duplicate = !store(e, now);
+		if (e->duplicate)
+			return;
 	}
 	else if (outcome == PAY_OUTCOME_UNMATCHED && e->event->relevant && !e->foreign)
 		note_orphan(e->psp, e->event, now);
@@ -161,6 +168,20 @@ conclude(PayInboundEvent *e, TimestampTz now)
 		pay_unmatched_keep(e->psp, e->event->event_id, &e->event->result);
 }
 
+/*
+ * By which it is known when it comes again.  Of a hint nothing that its sender
+ * can choose, but few words: so there are few of each payment, and none is
+ * taken for an event that is believed.
+ */
+static const char *
+id_of(const PayInboundEvent *e)
+{
+	const PayResult *r = &e->event->result;
+
+	return e->hint ? psprintf("hint:%s:%s:%s", pay_uuid_text(&e->report.payment_id), pay_class_name(r->class), pay_effect_name(r->effect))
+		: e->event->event_id;
+}
+
 /* Returns false when the event is here already (a concurrent twin is waited for), unless it could not be read the last time. */
 static bool
 store(const PayInboundEvent *e, TimestampTz now)
@@ -169,8 +190,11 @@ store(const PayInboundEvent *e, TimestampTz now)
 	size_t		bytes = e->body_bytes;
 	char	   *masked = pay_body_mask_card_numbers(e->body, &bytes);
 
+	/* Masked, and then cut: half a number is found by nobody. */
+	if (e->hint)
+		bytes = Min(bytes, HINT_BODY_BYTES_MAX);
 	pay_arg_text(&args, e->psp);
-	pay_arg_text(&args, e->event->event_id);
+	pay_arg_text(&args, id_of(e));
 	pay_arg_text(&args, pay_text_mask_card_numbers(e->event->event_type));
 	pay_arg_time(&args, now);
 	pay_arg_datum(&args, JsonbPGetDatum(e->headers), false);
@@ -210,7 +234,7 @@ note_outcome(const PayInboundEvent *e, const char *outcome)
 	PayArgs		args = {0};
 
 	pay_arg_text(&args, e->psp);
-	pay_arg_text(&args, e->event->event_id);
+	pay_arg_text(&args, id_of(e));
 	pay_arg_text(&args, outcome);
 	pay_arg_uuid(&args, e->report.outcome != PAY_OUTCOME_UNMATCHED ? &e->report.payment_id : NULL);
 	pay_arg_text(&args, e->report.status_before);

@@ -282,7 +282,8 @@ static PayInboundEvent *
 take(const char *psp, const PayInbound *inbound, const PayEvents *events, bool hint, TimestampTz now)
 {
 	PayInboundEvent *taken = palloc0(sizeof(PayInboundEvent) * Max(events->n, 1));
-	Jsonb	   *headers = storable(inbound);
+	/* Of whoever it was that sent a hint they say nothing. */
+	Jsonb	   *headers = storable(hint ? &(PayInbound) {0} : inbound);
 
 	for (int i = 0; i < events->n; i++)
 	{

@@ -290,7 +290,7 @@ read_signature(Jsonb *row, const char *member, bool of_event, PaySignature *sign
 		return psprintf("%s names no header, or a prefix that is no part of one", member);
 	if (signature->over == NULL || !pay_scheme_template_is_good(signature->over, of_event))
 		return psprintf("%s.over must have {body} in it, and beside it no other braces than those of %s", member,
-						of_event ? "{timestamp} and {id}" : "{timestamp}, {method} and {path}");
+						of_event ? "{timestamp} and {id}, with a stop or the like between two of them" : "{timestamp}, {method} and {path}");
 	if (!encoding || !(signature->base64 || strcmp(encoding, "hex") == 0))
 		return psprintf("%s.encoding is neither hex nor base64", member);
 	/* What is in a header and not signed may be changed on the way. */

@@ -42,6 +42,7 @@ static bool fee_is_known(const PayContext *c);
 static bool fee_is_missing(PayContext *c);
 static void ask_for_fee(PayContext *c);
 static void voided(PayContext *c);
+static bool takes_back_capture(const PayContext *c);
 static void end_voided(PayContext *c);
 static void refunded(PayContext *c);
 static void refund_failed(PayContext *c);
@@ -412,12 +413,19 @@ voided(PayContext *c)
 	{
 		pay_payment_move(c->set, d, c->operation, "void", c->result.object_id, d->amount, c->source);
 		count_applied(c);
-		if (pay_payment_moved(d, "capture", c->result.object_id))
+		if (takes_back_capture(c))
 			pay_payment_exception(c->set, d, c->operation, "conflicted", c->result.object_id, d->captured,
 								  "the PSP says that the payment was cancelled after it was captured: if so, that money does not come");
 	}
 	if (!pay_apply_ask_first(c))
 		end_voided(c);
+}
+
+/* Where a capture has the payment's id, so has the cancellation of what it left: while there is a rest, it is that which is given back. */
+static bool
+takes_back_capture(const PayContext *c)
+{
+	return pay_payment_rest(c->payment) <= 0 && pay_payment_moved(c->payment, "capture", c->result.object_id) != NULL;
 }
 
 static void

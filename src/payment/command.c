@@ -110,7 +110,7 @@ pay_queue_command(const PayPayment *payment, const PayOperation *operation, PayC
 {
 	command->kind = operation->kind;
 	command->currency = payment->currency;
-	command->exponent = payment->exponent;
+	command->exponent = payment->psp_exponent;
 	command->payment_method = payment->payment_method;
 	command->customer = payment->customer;
 	command->order_ref = payment->order_ref;

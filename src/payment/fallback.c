@@ -34,7 +34,7 @@
 
 #define SWEPT_AT_ONCE 100
 
-static bool may_go(const PayContext *c);
+static bool may_go(const PayContext *c, bool unsent);
 static bool may_be_tried_again(const PayContext *c);
 static PayRouteChoice *find_other(const PayPayments *set, const PayPayment *payment, const PayOperation *operation, const char *reason, const char *why);
 static PayRouteChoice *read_choice(const PayPayment *payment);
@@ -58,6 +58,12 @@ static PayStmt find_route = PAY_STMT(SPI_OK_SELECT,
 	" EXISTS (SELECT FROM payments.route_decision d WHERE d.payment_id = p.payment_id AND d.former_psp = c.one ->> 'psp') "
 	"FROM payments.payment p, jsonb_array_elements(p.route -> 'candidates') WITH ORDINALITY c (one, n) "
 	"WHERE p.payment_id = $1 ORDER BY c.n", UUIDOID);
+/* Before the first arming nothing was sent.  Where it has gone once, it may have come back by the former PSP's word, whatever the rule. */
+static PayStmt find_way = PAY_STMT(SPI_OK_SELECT,
+	"SELECT FROM payments.payment p, payments.installation i WHERE p.payment_id = $1 AND i.armed_at > i.first_armed_at AND ("
+	"EXISTS (SELECT FROM payments.route_decision d WHERE d.payment_id = p.payment_id) OR "
+	"EXISTS (SELECT FROM payments.route_rule r, unnest(r.psps) o (psp) WHERE r.rule = p.route ->> 'rule' AND (r.moves_unsent OR r.moves_declined) "
+	" AND o.psp <> p.psp AND p.route -> 'candidates' @> jsonb_build_array(jsonb_build_object('psp', o.psp))))", UUIDOID);
 static PayStmt find_psp = PAY_STMT(SPI_OK_SELECT,
 	"SELECT s.adapter, nullif(s.config, '{}')::text, coalesce(x.exponent, $3) FROM payments.psp s "
 	"LEFT JOIN payments.psp_currency x ON x.adapter = s.adapter AND x.currency = $2 WHERE s.psp = $1", TEXTOID, TEXTOID, INT4OID);
@@ -79,7 +85,7 @@ pay_fall_back(PayContext *c, const char *reason)
 	bool		unsent = strcmp(reason, "not_sent") == 0;
 	PayRouteChoice *choice;
 
-	if (!may_go(c))
+	if (!may_go(c, unsent))
 		return false;
 	choice = find_other(c->set, c->payment, c->operation, reason, unsent ? "could not be reached" : "declined it softly");
 	if (choice == NULL || (!unsent && !may_be_tried_again(c)))
@@ -109,21 +115,26 @@ may_be_tried_again(const PayContext *c)
 
 /* Its own answer has just said that it is not there, and nothing else of the payment is open or has money. */
 static bool
-may_go(const PayContext *c)
+may_go(const PayContext *c, bool unsent)
 {
 	return c->operation && pay_operation_is_first(c->operation) && c->operation->step == 1 && !c->stale && !c->claimed_elsewhere &&
 		(c->report->source == PAY_SOURCE_ANSWER || c->report->source == PAY_SOURCE_INQUIRY) &&
 		!pay_payment_has_money(c->payment) && pay_payment_open_operation(c->payment, PAY_OP_VOID) == NULL &&
-		(strcmp(c->payment->status, "awaiting_retry") == 0 || pay_payment_can(c->payment, "soft_decline"));
+		((unsent && strcmp(c->payment->status, "awaiting_retry") == 0) || pay_payment_can(c->payment, "soft_decline"));
 }
 
-/* The choice of another one, or NULL; `why` its present PSP does not have it. */
+/*
+ * The choice of another one, or NULL; `why` its present PSP does not have it.
+ * What was declined softly is tried elsewhere only if the rule lets it, also
+ * when the try after that does not reach its PSP.
+ */
 static PayRouteChoice *
 find_other(const PayPayments *set, const PayPayment *payment, const PayOperation *operation, const char *reason, const char *why)
 {
 	PayRouteChoice *choice = read_choice(payment);
+	bool		unsent = strcmp(reason, "not_sent") == 0;
 
-	if (choice == NULL || !(strcmp(reason, "not_sent") == 0 ? choice->moves_unsent : choice->moves_declined) ||
+	if (choice == NULL || (unsent && !choice->moves_unsent) || ((!unsent || operation->failure_code) && !choice->moves_declined) ||
 		!choose(payment, operation, choice, why) || pay_rows_may_be_lost(set->now) || pay_perhaps_sent_elsewhere(operation->created_at))
 		return NULL;
 	return choice;
@@ -284,7 +295,8 @@ pay_fall_back_sweep(TimestampTz now, const char *actor)
 		if (choice == NULL)
 			continue;
 		go(set, payment, operation, "not_sent", choice);
-		pay_operation_enqueue(set, operation, "send", now);
+		/* The card that was declined rests as long as it would have. */
+		pay_operation_enqueue(set, operation, "send", operation->failure_code ? Max(operation->due_at, now) : now);
 	}
 	pay_payments_save(set);
 	if (set->wake)
@@ -325,6 +337,17 @@ waits(PayPayment *payment, const PayOperation *operation)
 		operation->key_used_at == 0 && operation->step == 1 && pay_operation_is_open(operation) && pay_operation_is_first(operation) &&
 		(strcmp(operation->status, "initiated") == 0 || strcmp(operation->status, "awaiting_retry") == 0) &&
 		!pay_payment_has_money(payment) && pay_payment_open_operation(payment, PAY_OP_VOID) == NULL;
+}
+
+bool
+pay_perhaps_gone(const PayPayment *payment, const PayOperation *operation)
+{
+	PayArgs		args = {0};
+
+	if (!pay_operation_is_first(operation) || operation->step > 1)
+		return false;
+	pay_arg_uuid(&args, &payment->payment_id);
+	return pay_spi_exec(&find_way, &args) > 0;
 }
 
 bool

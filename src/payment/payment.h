@@ -220,6 +220,11 @@ extern void pay_payment_event(PayPayments *set, PayPayment *payment, const char 
 							  const PayOperation *operation, const char *source, const char *code);
 /* payment/fallback.c: in memory, its PSP is that one, with adapter, config and units.  False if there is none of that name. */
 extern bool pay_payment_place(PayPayment *payment, const char *psp);
+/*
+ * payment/fallback.c: could whoever was armed before us have sent it to another
+ * PSP than its own, without our knowing?  Between pay_spi_begin() and pay_spi_end().
+ */
+extern bool pay_perhaps_gone(const PayPayment *payment, const PayOperation *operation);
 /* Whose word is being applied: that of its PSP, unless told_by says otherwise. */
 extern const char *pay_payment_speaker(const PayPayment *payment);
 /* Records money that moved, where the speaker is; its postings follow at save. */

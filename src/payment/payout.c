@@ -202,7 +202,7 @@ find_route(PayPayout *payout)
 				 errmsg("PSP \"%s\" cannot pay out this amount of %s exactly", route->psp, payout->currency),
 				 errhint("See payments.psp_currency; amounts are refused, never rounded.")));
 	command = (PayCommand) {
-		.kind = PAY_OP_PAYOUT, .amount = psp_amount, .currency = payout->currency, .exponent = route->exponent,
+		.kind = PAY_OP_PAYOUT, .amount = psp_amount, .currency = payout->currency, .exponent = route->psp_exponent,
 		.payment_method = payout->destination, .destination = payout->destination, .order_ref = payout->order_ref, .description = payout->description,
 	};
 	problem = pay_route_refusal(route, &command, &sqlstate, &hint);

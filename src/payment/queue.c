@@ -61,7 +61,9 @@ static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *opera
 					  int lease_ms, PayClaim *claim);
 static void doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
 static void doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now);
+static void doubt_target(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
 static void doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const pg_uuid_t *operations, int n);
+static TimestampTz long_ago(const PayPayment *payment, const PayOperation *operation);
 static void doubt(PayPayments *set, PayPayment *payment, PayOperation *operation, TimestampTz key_used_at);
 static TimestampTz step_began(const PayOperation *operation);
 static bool choose_call(PayPayments *set, PayPayment *payment, PayOperation *operation, PayClaim *claim);
@@ -233,6 +235,7 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	claim->adapter = payment->adapter;
 	doubt_older(set, payment, operation, payment->adapter);
 	doubt_key(operation, payment->adapter, set->now);
+	doubt_target(set, payment, operation, payment->adapter);
 	claim->inquiry = strcmp(operation->action, "inquire") == 0;
 	if (payment->adapter == NULL)
 		problem = "the library has no such adapter";
@@ -285,14 +288,28 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	return true;
 }
 
-/* Unsent as far as we know, but perhaps by a copy that was armed before us: then nobody knows. */
+/*
+ * Unsent as far as we know, but perhaps by a copy that was armed before us: then
+ * nobody knows.  Where that may have gone to another PSP, its own does not know
+ * either, and finding nothing there is no leave to send: until a person says so,
+ * which is since the arming.
+ */
 static void
 doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter)
 {
-	if (adapter == NULL || adapter->in_process || operation->key_used_at != 0 ||
-		strcmp(operation->action, "send") != 0 || operation->created_at >= pay_armed_since())
+	bool		sends = strcmp(operation->action, "send") == 0;
+
+	if (adapter == NULL || adapter->in_process || operation->created_at >= pay_armed_since())
 		return;
-	doubt(set, payment, operation, step_began(operation));
+	if (operation->key_used_at < pay_armed_since() && pay_perhaps_gone(payment, operation))
+	{
+		operation->key_used_at = long_ago(payment, operation);
+		operation->dirty = true;
+		if (sends)
+			doubt(set, payment, operation, operation->key_used_at);
+	}
+	else if (sends && operation->key_used_at == 0)
+		doubt(set, payment, operation, step_began(operation));
 }
 
 /* Used in what is the future, by a clock that has been set back since: how long ago that was nobody knows. */
@@ -303,6 +320,22 @@ doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now)
 		return;
 	operation->key_used_at = now - (TimestampTz) pay_psp_key_valid_s(adapter, operation->kind) * USECS_PER_SEC;
 	operation->dirty = true;
+}
+
+/*
+ * Of which capture a refund is follows from the captures and refunds that are
+ * here.  Where rows may be lost, one that a client repeats could go to another
+ * than the first time, under a key that is honoured for that one alone: so the
+ * PSP is asked before it is sent.
+ */
+static void
+doubt_target(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter)
+{
+	if (operation->kind != PAY_OP_REFUND || operation->key_used_at != 0 || strcmp(operation->action, "send") != 0 ||
+		adapter == NULL || adapter->in_process || adapter->no_inquiry || adapter->capture_is_payment ||
+		!(adapter->can & PAY_CAN_CAPTURE_MANY) || pay_payment_sum(payment, "authorize") == 0 || !pay_rows_may_be_lost(set->now))
+		return;
+	doubt(set, payment, operation, set->now);
 }
 
 /*
@@ -341,10 +374,16 @@ doubt_told(PayPayments *set, const char *psp, const pg_uuid_t *payments, const p
 	{
 		PayOperation *operation = unsent[pay_spi_int32(i, 1) - 1];
 		PayPayment *payment = whose[pay_spi_int32(i, 1) - 1];
-		TimestampTz long_ago = operation->created_at - (TimestampTz) pay_psp_key_valid_s(payment->adapter, operation->kind) * USECS_PER_SEC;
 
-		doubt(set, payment, operation, long_ago);
+		doubt(set, payment, operation, long_ago(payment, operation));
 	}
+}
+
+/* So that no PSP honours the key any more. */
+static TimestampTz
+long_ago(const PayPayment *payment, const PayOperation *operation)
+{
+	return operation->created_at - (TimestampTz) pay_psp_key_valid_s(payment->adapter, operation->kind) * USECS_PER_SEC;
 }
 
 static void

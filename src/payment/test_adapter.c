@@ -297,8 +297,9 @@ test_inquiry(PayTest *test, PayOpKind kind)
 	const char *problem = pay_test_ask(&asked);
 	const char *first = bytes_of(&asked);
 	const char *wrong = problem || !asked.built ? NULL : pay_request_problem(&asked.request);
-	/* Of one that has a name there already, by that. */
-	bool		named = asked.built && (strstr(first, PAY_TEST_REF) || (command.psp_payment_id && strstr(first, command.psp_payment_id)));
+	/* Of one that has a name there already, by that; of a payout, among those to there. */
+	bool		named = asked.built && (strstr(first, PAY_TEST_REF) || (command.psp_payment_id && strstr(first, command.psp_payment_id)) ||
+										(kind == PAY_OP_PAYOUT && strstr(first, command.payment_method)));
 
 	pay_test_say(test, psprintf("%s: an inquiry names the operation", word), !problem && !wrong && (named || !asked.built),
 				 problem ? problem : !asked.built ? "there is none: what is in doubt is sent again, or waits for an event" : wrong ? wrong : pnstrdup(first, strcspn(first, "\n")));

@@ -333,7 +333,7 @@ find_route(PayCreate *create, const char *psp, int *sqlstate, const char **hint)
 	}
 	command = (PayCommand) {
 		.kind = strcmp(create->capture, "manual") == 0 ? PAY_OP_AUTHORIZE : PAY_OP_CHARGE, .amount = psp_amount,
-		.currency = create->currency, .exponent = route->exponent, .payment_method = create->payment_method,
+		.currency = create->currency, .exponent = route->psp_exponent, .payment_method = create->payment_method,
 		.customer = create->customer, .order_ref = create->order_ref, .description = create->description,
 		.return_url = create->return_url, .off_session = create->off_session,
 	};

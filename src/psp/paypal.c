@@ -113,7 +113,7 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 
 		request->path = psprintf(is_refund ? "/v2/payments/captures/%s/refund" : "/v2/payments/authorizations/%s/capture", command->target_id);
 		appendStringInfoString(&body, "{\"amount\":");
-		if (!pay_paypal_add_amount(&body, command->amount, command->currency))
+		if (!pay_paypal_add_amount(&body, command))
 			*problem = "PayPal takes no such amount in this currency";
 		appendStringInfoString(&body, is_refund ? ",\"custom_id\":" : ",\"invoice_id\":");
 		pay_paypal_add_string(&body, command->psp_ref);
@@ -146,7 +146,7 @@ build_first(const PayCommand *command, PayRequest *request, StringInfo body)
 		return NULL;
 	}
 	initStringInfo(&amount);
-	if (!pay_paypal_add_amount(&amount, command->amount, command->currency))
+	if (!pay_paypal_add_amount(&amount, command))
 		return "PayPal takes no such amount in this currency";
 	if (!is_saved(command) && (command->return_url == NULL || *command->return_url == '\0'))
 		return "PayPal needs return_url, where it sends the payer back to";

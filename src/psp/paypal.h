@@ -18,7 +18,7 @@ extern const char *pay_paypal_id(PaySlice object, const char *path);
 extern bool pay_paypal_amount(PaySlice object, const char *path, int64 *amount, const char **currency);
 extern bool pay_paypal_is_id(const char *text);
 /* An amount as it writes them; false of a currency that it does not take. */
-extern bool pay_paypal_add_amount(StringInfo out, int64 amount, const char *currency);
+extern bool pay_paypal_add_amount(StringInfo out, const PayCommand *command);
 /* A string with its quotes. */
 extern void pay_paypal_add_string(StringInfo out, const char *text);
 

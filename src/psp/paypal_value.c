@@ -144,12 +144,15 @@ read_decimal(const char *text, int decimals, int64 *amount)
 /* ---------- writing ---------- */
 
 bool
-pay_paypal_add_amount(StringInfo out, int64 amount, const char *currency)
+pay_paypal_add_amount(StringInfo out, const PayCommand *command)
 {
+	int64		amount = command->amount;
+	const char *currency = command->currency;
 	int			decimals = currency ? find_currency(currency) : -1;
 	int64		unit = 1;
 
-	if (decimals < 0 || amount <= 0)
+	/* A row in payments.psp_currency that says otherwise makes another amount of it. */
+	if (decimals < 0 || decimals != command->exponent || amount <= 0)
 		return false;
 	for (int i = 0; i < decimals; i++)
 		unit *= 10;

@@ -85,7 +85,7 @@ typedef struct PayCommand
 	PayOpKind	kind;
 	int64		amount;			/* in the PSP's units: the caller rescales, both ways */
 	const char *currency;		/* upper case */
-	int			exponent;		/* ISO 4217 */
+	int			exponent;		/* of these units: the amount has so many decimals */
 	const char *payment_method; /* of a payout: where it goes; the rest may be NULL */
 	const char *customer;
 	const char *order_ref;
@@ -297,7 +297,7 @@ typedef struct PayAdapter
 	bool		fee_by_inquiry;	/* answers and inquiries tell the fee of a capture, webhooks do not */
 	bool		no_inquiry;		/* it cannot be asked about what build_inquiry() refuses: that is sent again under its key, then waited for */
 	int			authorization_valid_s;	/* so long an authorization holds where the PSP does not say until when; 0: nobody knows */
-	int			charge_steps;	/* so many requests make a charge or authorization; before the last is sent nothing can move.  0: one, which may */
+	int			charge_steps;	/* so many requests make a charge or authorization; where the PSP says that the payer must act, nothing moves before the last is sent.  Else the first may.  0: one */
 	int			key_valid_s;	/* how long after the first send the PSP surely honours a key; 0: it knows none */
 	int			follow_key_valid_s; /* the same of captures, voids and refunds; 0: no other */
 	const char *key_header;		/* the header that the key goes into; NULL: build() puts psp_ref where the PSP looks */

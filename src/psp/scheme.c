@@ -18,6 +18,7 @@
 #define TOLERANCE_S (5 * 60)
 #define TIME_DIGITS_MAX 12
 #define CHUNKS_MAX 32
+#define ID_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
 /* What a template may speak of. */
 typedef struct Signed
@@ -37,8 +38,10 @@ static const PaySignature standard = {
 };
 #define STANDARD_KEY "whsec_"
 
+static bool is_event_id(const char *id);
 static char *sign(const PaySignature *signature, const char *key, size_t key_bytes, const Signed *what);
 static int	expand(const char *over, const Signed *what, PayChunk *chunks);
+static bool comes_apart(const char *over);
 static bool is_named(const char **at, const char *name, PayChunk *chunk, const char *value, size_t bytes);
 static void authorize(const PayScheme *scheme, const PayRequest *request, const PayCredentials *credentials, PayHeaders *headers);
 static bool read_token(const PayAnswer *answer, PayToken *token);
@@ -223,6 +226,8 @@ verify_signature(const PaySignature *signature, bool standard_key, PayInbound *i
 		return PAY_VERDICT_MISSING;
 	if (signature->time_header && (strlen(sent) == 0 || strlen(sent) > TIME_DIGITS_MAX || sent[strspn(sent, "0123456789")] != '\0'))
 		return PAY_VERDICT_MALFORMED;
+	if (signature->id_header && !is_event_id(id))
+		return PAY_VERDICT_MALFORMED;
 	for (; *secrets; secrets++)
 	{
 		size_t		bytes;
@@ -237,6 +242,13 @@ verify_signature(const PaySignature *signature, bool standard_key, PayInbound *i
 		return PAY_VERDICT_OK;
 	t = strtoll(sent, NULL, 10);
 	return t > now + TOLERANCE_S ? PAY_VERDICT_AHEAD : t < now - TOLERANCE_S ? PAY_VERDICT_TOO_OLD : PAY_VERDICT_OK;
+}
+
+/* What is signed must come apart in one way alone: an id with a stop in it could end with another time, or begin another body. */
+static bool
+is_event_id(const char *id)
+{
+	return *id != '\0' && id[strspn(id, ID_CHARACTERS)] == '\0';
 }
 
 /* Is it the signature, or one of several with blanks between? */
@@ -367,7 +379,30 @@ pay_scheme_template_is_good(const char *over, bool of_event)
 	PayChunk	chunks[CHUNKS_MAX];
 
 	/* What does not sign the body signs nothing. */
-	return strstr(over, "{body}") != NULL && expand(over, of_event ? &event : &request, chunks) > 0;
+	return strstr(over, "{body}") != NULL && expand(over, of_event ? &event : &request, chunks) > 0 && (!of_event || comes_apart(over));
+}
+
+/*
+ * Can what is signed be divided in one way alone?  Of an event another than we
+ * has put it together, and whoever takes it on the way may divide it anew.
+ * Between two names must stand what neither an id nor a time has in it, at
+ * both ends: so all before the body is read from the left, all behind it from
+ * the right.
+ */
+static bool
+comes_apart(const char *over)
+{
+	const char *body = strstr(over, "{body}");
+	const char *next = strchr(over, '{');
+
+	for (const char *name = next; (next = strchr(name + 1, '{')) != NULL; name = next)
+	{
+		const char *between = strchr(name, '}') + 1;
+
+		if (between == next || strchr(ID_CHARACTERS, *between) || strchr(ID_CHARACTERS, next[-1]))
+			return false;
+	}
+	return strstr(body + 1, "{body}") == NULL;
 }
 
 char **

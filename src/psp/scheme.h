@@ -52,7 +52,7 @@ typedef struct PayScheme
 /* The words of data; false for one that is none. */
 #define PAY_SCHEME_AUTHORIZE_WORDS "bearer, basic, header, hmac-sha256 and oauth2"
 extern bool pay_scheme_parse_authorize(const char *word, PayAuthorizeBy *by);
-/* Does the template name nothing but what it may? */
+/* Does the template name nothing but what it may, and has one of an event what keeps the names apart? */
 extern bool pay_scheme_template_is_good(const char *over, bool of_event);
 /* For whoever plays the PSP: the headers that an event of it has, for such a body and time, NULL-terminated "name: value". */
 extern char **pay_scheme_sign_event(const PayScheme *scheme, const char *secret, const char *id, int64 now, const char *body, size_t body_bytes);

@@ -43,6 +43,7 @@
 #define METADATA_MAX 512
 
 #define MINOR_UNITS 100
+#define DECIMALS 2
 
 static bool build(const PayCommand *command, PayRequest *request, const char **problem);
 static bool build_payment(const PayCommand *command, StringInfo body, const char **problem);
@@ -100,6 +101,8 @@ build(const PayCommand *command, PayRequest *request, const char **problem)
 		*problem = "the amount is not positive";
 	else if (!pay_yookassa_takes(command->currency))
 		*problem = "YooKassa does not take this currency";
+	else if (command->kind != PAY_OP_VOID && command->exponent != DECIMALS)
+		*problem = "a row in payments.psp_currency counts this currency otherwise than YooKassa does";
 	else if (!is_first && !pay_yookassa_is_id(command->psp_payment_id))
 		*problem = "YooKassa has not told the payment's id";
 	if (*problem != NULL)

@@ -39,6 +39,9 @@ typedef struct Object
 	const char *status;
 } Object;
 
+/* The notices that say something; of these, and of no other word, the payment is asked for. */
+static const char *const told_events[] = {"payment.waiting_for_capture", "payment.succeeded", "payment.canceled", "refund.succeeded", NULL};
+
 /* Why an authorized payment was cancelled: by YooKassa itself, or by the shop; any other reason is why it was never paid. */
 static const char *const expired_reasons[] = {"expired_on_capture", NULL};
 static const char *const released_reasons[] = {"canceled_by_merchant", NULL};
@@ -430,10 +433,7 @@ pay_yookassa_verify(PayInbound *inbound, const char *const *secrets, int64 now)
 	return PAY_VERDICT_ASK_PSP;
 }
 
-/*
- * A notice has no id.  By its type and payment it is known when it comes again,
- * and whoever makes them up makes no more rows than those.
- */
+/* A notice has no id: its type and payment are one. */
 bool
 pay_yookassa_parse(const PayInbound *inbound, PayEvents *events)
 {
@@ -451,7 +451,7 @@ pay_yookassa_parse(const PayInbound *inbound, PayEvents *events)
 		return false;
 	event->event_type = type;
 	event->event_id = type;
-	if (strncmp(type, "payment.", 8) != 0 && strncmp(type, "refund.", 7) != 0)
+	if (!is_any(type, told_events))
 		return true;
 	event->relevant = pay_yookassa_read_unasked(type[0] == 'r', slice, &event->result);
 	if (event->result.psp_payment_id)

@@ -98,6 +98,18 @@ SELECT is(pg_temp.amounts(:'id'), 'succeeded 300 0 700', 'what was captured stay
 SELECT is(pg_temp.state(:'id'), 'succeeded: authorize succeeded, capture succeeded, void succeeded', 'done');
 SELECT is((SELECT string_agg(e.type || coalesce('/' || (e.payload ->> 'event'), ''), ' ' ORDER BY e.id) FROM payments.event e WHERE e.aggregateid = :'id'::text AND e.created_at = (SELECT max(created_at) FROM payments.event WHERE aggregateid = :'id'::text)),
 	'payment.succeeded/release void.succeeded', 'and the application is told');
+SELECT is(pg_temp.exceptions(:'id'), NULL, 'nothing is wrong: the capture and the cancellation of its rest have one id');
+SELECT pg_temp.held('told') AS id \gset
+SELECT pg_temp.captured(:'id', 'told-1', 300, false, 300);
+SELECT payments.cancel_payment(:'id', 'told-cancel');
+SELECT pg_temp.claim(:'id');
+SELECT pg_temp.webhook('payment_intent.succeeded', pg_temp.now_at(:'id', 'succeeded', 300));
+SELECT pg_temp.answer(200, pg_temp.now_at(:'id', 'succeeded', 300)::text);
+SELECT is(pg_temp.amounts(:'id') || coalesce('; ' || pg_temp.exceptions(:'id'), ''), 'succeeded 300 0 700', 'nor where the event is faster than the answer');
+SELECT pg_temp.held('whole') AS id \gset
+SELECT pg_temp.captured(:'id', 'whole-1', 1000, true, 1000);
+SELECT pg_temp.webhook('payment_intent.canceled', pg_temp.intent(:'id', 'pi_whole', 'canceled', 1000));
+SELECT is(pg_temp.amounts(:'id') || '; ' || pg_temp.exceptions(:'id'), 'succeeded 1000 0 0; conflicted 1000', 'of one that was captured as a whole, a person is told');
 
 -- Captured past us, in part: we learn that there is a rest.
 SELECT pg_temp.make('past', 'manual') AS id \gset

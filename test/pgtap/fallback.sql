@@ -19,12 +19,13 @@ INSERT INTO payments.retry_schedule (schedule, psp, try, delay, builtin) VALUES 
 CREATE FUNCTION pg_temp.pay(key text, capture text DEFAULT 'automatic', psp text DEFAULT NULL) RETURNS uuid LANGUAGE sql AS $$
 	SELECT payment_id FROM payments.create_payment(key, 1000, 'EUR', payment_method => 'pm_card_visa', capture => capture, psp => psp)
 $$;
--- Hands out the next step at a PSP, and says what it is.
-CREATE FUNCTION pg_temp.step(id uuid, psp text) RETURNS text LANGUAGE plpgsql AS $$
+-- Hands out the next step at a PSP, of one kind only if that is named, and says what it is.
+CREATE FUNCTION pg_temp.step(id uuid, psp text, kind text DEFAULT '') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	called text;
 BEGIN
-	UPDATE payments.queue SET due_at = CASE WHEN payment_id = id THEN clock_timestamp() ELSE now() + interval '20 days' END;
+	UPDATE payments.queue q SET due_at = CASE WHEN q.payment_id = id AND $3 IN ('', o.kind) THEN clock_timestamp() ELSE now() + interval '20 days' END
+	FROM payments.operation o WHERE o.operation_id = q.operation_id;
 	WITH c AS (SELECT * FROM payments.claim('tap', psp => $2)), s AS (INSERT INTO sent (operation_id, attempt) SELECT c.operation_id, c.attempt FROM c)
 	SELECT c.method INTO called FROM c;
 	RETURN called;
@@ -50,6 +51,9 @@ $$;
 -- What the second PSP says: it has had the second generation.
 CREATE FUNCTION pg_temp.second(id uuid, name text, status text, received int DEFAULT 0) RETURNS text LANGUAGE sql AS $$
 	SELECT jsonb_set(pg_temp.intent($1, $2, $3, $4), '{metadata,payments_generation}', '"2"')::text
+$$;
+CREATE FUNCTION pg_temp.refused(id uuid, name text, code text) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT pg_temp.intent($1, $2, 'requires_payment_method') || jsonb_build_object('last_payment_error', jsonb_build_object('type', 'card_error', 'code', 'card_declined', 'decline_code', $3))
 $$;
 CREATE FUNCTION pg_temp.money(id uuid) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', m.psp, m.kind, m.amount), ', ' ORDER BY m.psp, m.kind) FROM payments.movement m WHERE m.payment_id = id
@@ -185,11 +189,51 @@ SELECT pg_temp.step(:'id', 'two') \g /dev/null
 SELECT is(pg_temp.told('tap', 'payment_intent.amount_capturable_updated', pg_temp.intent(:'id', 'pi_held', 'requires_capture')), 'processing', 'authorized at the first after all');
 SELECT is(pg_temp.asks(:'id'), 'tap after_cancel 1000', 'to be cancelled there');
 
+-- ---------- a no that is found where it was thought not to have arrived
+SELECT payment_id AS id FROM payments.create_payment('found', 1000, 'EUR', payment_method => 'pm_found') \gset
+SELECT pg_temp.step(:'id', 'tap') \g /dev/null
+SELECT is(pg_temp.decline('not_reached'), 'awaiting_retry', 'it did not reach the first');
+SELECT isnt(pg_temp.told('tap', 'payment_intent.payment_failed', pg_temp.refused(:'id', 'pi_found', 'insufficient_funds')), NULL, 'which says that it has declined it');
+SELECT is(pg_temp.step(:'id', 'tap'), 'GET', 'and is asked');
+SELECT is(pg_temp.answer(200, pg_temp.found(pg_temp.refused(:'id', 'pi_found', 'insufficient_funds'))), 'failed', 'softly: nothing is at the PSP that could go from there');
+
+-- ---------- a cancellation that the first has refused
+SELECT payment_id AS id FROM payments.create_payment('void refused', 1000, 'EUR', payment_method => 'pm_void', return_url => 'https://shop.example/') \gset
+SELECT pg_temp.step(:'id', 'tap') \g /dev/null
+SELECT is(pg_temp.answer(200, (pg_temp.intent(:'id', 'pi_void', 'requires_action') || '{"next_action": {"type": "redirect_to_url", "redirect_to_url": {"url": "https://bank.example/"}}}')::text), 'requires_action', 'the payer has to act');
+SELECT status FROM payments.cancel_payment(:'id', 'cancel it') \g /dev/null
+SELECT is(pg_temp.step(:'id', 'tap', 'void'), 'POST', 'the shop calls it off');
+SELECT is(pg_temp.answer(400, '{"error": {"type": "invalid_request_error"}}'), 'requires_action', 'too late');
+SELECT pg_temp.step(:'id', 'tap', 'charge') \g /dev/null
+SELECT is(pg_temp.answer(200, pg_temp.intent(:'id', 'pi_void', 'processing')::text), 'processing', 'but has, it is on its way');
+SELECT pg_temp.step(:'id', 'tap', 'charge') \g /dev/null
+SELECT is(pg_temp.answer(200, pg_temp.refused(:'id', 'pi_void', 'insufficient_funds')::text), 'awaiting_retry', 'and is declined softly');
+SELECT is((SELECT string_agg(concat_ws(' ', kind, status, psp), ', ' ORDER BY kind) FROM payments.operation WHERE payment_id = :'id'), 'charge awaiting_retry two, void failed tap', 'the payment goes to the second, what the first has refused stays there');
+
 -- ---------- what nobody may do
 SELECT throws_ok(format('UPDATE payments.payment SET psp = %L WHERE payment_id = %L', 'three', :'id'), 'PY003', NULL, 'nobody else changes the PSP of a payment');
 SELECT throws_ok(format('UPDATE payments.operation SET psp = %L WHERE payment_id = %L', 'three', :'id'), 'PY003', NULL, 'nor of an operation');
 SELECT throws_ok('DELETE FROM payments.route_decision', 'PY003', NULL, 'nor removes a decision');
 SELECT is((SELECT string_agg(invariant || ': ' || sample, '; ') FROM payments.check() WHERE NOT ok), (SELECT string_agg(invariant || ': ' || sample, '; ') FROM payments.check() WHERE NOT ok AND invariant = 'at most one charge of a payment succeeded'),
 	'check() finds nothing but the second charges');
+-- ---------- a server that was promoted: what it has at the first may have gone to the second, of which it has not heard
+SELECT pg_temp.pay('promoted') AS id \gset
+SELECT pg_temp.step(:'id', 'tap') \g /dev/null
+SELECT pg_temp.decline('not_reached') \g /dev/null
+SELECT pg_temp.pay('promoted, sent') AS sent \gset
+SELECT pg_temp.step(:'sent', 'tap') \g /dev/null
+SELECT pg_temp.pay('promoted, named', psp => 'tap') AS named \gset
+SELECT payments.disarm(), payments.arm();
+SELECT is(pg_temp.step(:'id', 'tap'), 'GET', 'it is asked for first');
+SELECT is(pg_temp.answer(200, '{"object": "search_result", "has_more": false, "data": []}'), 'in_doubt', 'and not found');
+SELECT is(pg_temp.step(:'id', 'tap'), 'GET', 'that is no leave to send: it is asked for again');
+SELECT is((SELECT string_agg(a.action, ' ' ORDER BY a.attempt) FROM payments.attempt a JOIN payments.operation USING (operation_id) WHERE payment_id = :'id'), 'send inquire inquire', 'and sent no more');
+SELECT is(pg_temp.step(:'sent', 'tap'), NULL, 'nobody knows what became of the call');
+SELECT is(pg_temp.step(:'sent', 'tap'), 'GET', 'what the other server had sent is asked for');
+SELECT is(pg_temp.answer(200, '{"object": "search_result", "has_more": false, "data": []}'), 'in_doubt', 'and not found');
+SELECT is(pg_temp.step(:'sent', 'tap'), 'GET', 'nor is it sent');
+SELECT is(pg_temp.step(:'named', 'tap'), 'GET', 'what a call has named went nowhere');
+SELECT is(pg_temp.answer(200, '{"object": "search_result", "has_more": false, "data": []}'), 'in_doubt', 'not found');
+SELECT is(pg_temp.step(:'named', 'tap'), 'POST', 'it is sent');
 SELECT * FROM finish();
 ROLLBACK;

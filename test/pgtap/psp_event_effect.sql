@@ -50,6 +50,21 @@ SELECT psp_ref AS ref FROM payments.operation JOIN payments.payment USING (payme
 SELECT format('{"type":"notification","event":"payment.succeeded","object":{"id":"pay-1","status":"succeeded","amount":{"value":"10.00","currency":"RUB"},"metadata":{"payments_ref":"%s","payments_generation":"1"}}}', :'ref') AS notice \gset
 SELECT count(*) FROM generate_series(1, 3), payments.receive_webhook('hint', '{}', convert_to(:'notice', 'UTF8'));
 SELECT is((SELECT concat_ws(' | ', outcome, status_before, status_after, duplicates) FROM payments.psp_event_effect WHERE psp = 'hint'), 'no_effect | initiated | initiated | 0', 'a hint about what waits to be sent');
+-- However many are made up, with ids, types and bodies of the sender's: a payment has few rows of them, and small ones.
+SELECT count(*) FROM generate_series(1, 30) n, payments.receive_webhook('hint', jsonb_build_object('X-Long', repeat('x', 1000)), convert_to(format(
+	'{"type":"notification","event":"%s","object":{"id":"pay-%s","status":"succeeded","amount":{"value":"10.00","currency":"RUB"},"metadata":{"payments_ref":"%s","payments_generation":"1"}},"long":"%s"}',
+	CASE n % 3 WHEN 0 THEN 'payment.made-up-' || n WHEN 1 THEN 'payment.succeeded' ELSE 'refund.succeeded' END, n, :'ref', repeat('x', 10000)), 'UTF8'));
+SELECT results_eq($$SELECT regexp_replace(event_id, '^hint:[-0-9a-f]{36}:', ''), outcome, headers, octet_length(body) <= 4096, times FROM payments.psp_event WHERE psp = 'hint' ORDER BY 1$$,
+	$$VALUES ('approved:captured', 'no_effect', '{}'::jsonb, true, 1), ('approved:refunded', 'no_effect', '{}', true, 1)$$, 'thirty hints about it: two rows');
+SELECT payments.create_psp('paypal', 'paypal', secret => 'paypal');
+SELECT payments.create_payment('hint-2', 1000, 'EUR', psp => 'paypal', return_url => 'https://shop.example/') IS NOT NULL AS made;
+SELECT psp_ref AS ref FROM payments.operation JOIN payments.payment USING (payment_id) WHERE payment.psp = 'paypal' \gset
+SELECT count(*) FROM generate_series(1, 30) n, payments.receive_webhook('paypal', '{}', convert_to(format(
+	'{"id":"WH-%s","event_type":"CHECKOUT.ORDER.%s","resource":{"id":"ORDER%s","purchase_units":[{"custom_id":"%s"}]}}', n, CASE n % 2 WHEN 0 THEN 'MADE-UP-' || n ELSE 'APPROVED' END, n, :'ref'), 'UTF8'));
+SELECT is((SELECT count(*) FROM payments.psp_event WHERE psp = 'paypal'), 1::bigint, 'and of PayPal''s, whose events have ids of their own');
+
+-- How amounts are written that are decimal text nobody changes beneath the adapter.
+SELECT throws_ok($$INSERT INTO payments.psp_currency (adapter, currency, exponent) VALUES ('yookassa', 'RUB', 3)$$, '23514', NULL, 'no row counts otherwise than YooKassa');
 
 SELECT * FROM finish();
 ROLLBACK;

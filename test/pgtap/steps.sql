@@ -155,6 +155,31 @@ SELECT matches(pg_temp.turn(:'id'), '^GET', 'never: asked for the last time');
 SELECT is(pg_temp.answer(404, '{"name": "RESOURCE_NOT_FOUND", "debug_id": "d"}'), 'expired', 'never: expired');
 SELECT is_empty(format('SELECT FROM payments.dead_letter WHERE payment_id = %L', :'id'), 'never: without a dead letter');
 
+-- A refund of one of several captures: which, follows from rows that a restore may have lost.
+CREATE FUNCTION pg_temp.part(name text, cents int, id uuid DEFAULT NULL, kind text DEFAULT 'capture') RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_build_object('id', name, 'status', CASE kind WHEN 'authorize' THEN 'CREATED' ELSE 'COMPLETED' END, 'amount', jsonb_build_object('currency_code', 'EUR', 'value', to_char(cents / 100.0, 'FM990.00')))
+		|| coalesce((SELECT jsonb_build_object(CASE kind WHEN 'refund' THEN 'custom_id' ELSE 'invoice_id' END, o.psp_ref) FROM payments.operation o WHERE o.payment_id = part.id AND o.kind = part.kind ORDER BY o.created_at DESC, o.operation_id DESC LIMIT 1), '{}')
+$$;
+CREATE FUNCTION pg_temp.with_payments(id uuid, parts jsonb) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_set(pg_temp.paypal(id, 'COMPLETED'), '{purchase_units,0,payments}', parts)
+$$;
+SELECT pg_temp.make('target', 'manual') AS id \gset
+SELECT pg_temp.turn(:'id'), pg_temp.answer(201, pg_temp.paypal(:'id', 'PAYER_ACTION_REQUIRED')), pg_temp.turn(:'id'), pg_temp.answer(200, pg_temp.paypal(:'id', 'APPROVED'));
+SELECT pg_temp.turn(:'id'), pg_temp.answer(201, pg_temp.with_payments(:'id', jsonb_build_object('authorizations', jsonb_build_array(pg_temp.part('AUTHX', 1000, kind => 'authorize')))));
+SELECT payments.capture_payment(:'id', 'target-1', 600, false) IS NOT NULL AS asked;
+SELECT pg_temp.turn(:'id'), pg_temp.answer(201, pg_temp.part('CAPX', 600, :'id') || '{"final_capture": false}');
+SELECT payments.refund_payment(:'id', 'target-2', 200) IS NOT NULL AS asked;
+SELECT is(pg_temp.turn(:'id'), 'POST payments/captures/CAPX/refund', 'a refund is sent');
+SELECT pg_temp.answer(201, pg_temp.part('REFX', 200, :'id', 'refund'));
+UPDATE payments.installation SET first_armed_at = first_armed_at - interval '2 days';
+SELECT payments.refund_payment(:'id', 'target-3', 100) IS NOT NULL AS asked;
+SELECT matches(pg_temp.turn(:'id'), '^GET orders/', 'armed anew: whether it is made already is asked before');
+SELECT pg_temp.answer(200, pg_temp.with_payments(:'id', jsonb_build_object('refunds', jsonb_build_array(pg_temp.part('REFX', 200)))));
+SELECT is(pg_temp.turn(:'id'), 'POST payments/captures/CAPX/refund', 'and only then sent');
+SELECT pg_temp.answer(201, pg_temp.part('REFY', 100, :'id', 'refund'));
+SELECT is((SELECT status || ' ' || refunded FROM payments.payment WHERE payment_id = :'id'), 'partially_refunded 300', 'refunded');
+UPDATE payments.installation SET first_armed_at = armed_at;
+
 SELECT is_empty('SELECT invariant, sample FROM payments.check() WHERE NOT ok', 'check() finds nothing wrong');
 SELECT finish();
 ROLLBACK;

@@ -84,6 +84,21 @@ ok( eventually(
 	'the first is back: payments go there again');
 at_rest($node);
 is(value($node, q{SELECT DISTINCT p.psp, p.status FROM payments.idempotency_key k JOIN payments.payment p USING (payment_id) WHERE k.key LIKE 'middle-%'}), 'a|succeeded', 'what was in doubt was charged there');
+
+# ---------- what was declined softly waits for its day, also while its PSP is paused
+sub resting { return value($node, q{SELECT p.psp, p.status, q.due_at > now() + interval '2 days' FROM payments.payment p JOIN payments.queue q USING (payment_id) WHERE p.off_session}) }
+value($node, q{INSERT INTO payments.retry_schedule (schedule, psp, try, delay, builtin) VALUES ('soft_decline', 'a', 1, '3 days', false);
+	SELECT payments.create_payment('resting', 1000, 'EUR', payment_method => 'pm_card_visa_chargeDeclinedInsufficientFunds', off_session => true)});
+ok(eventually(sub { resting() eq 'a|awaiting_retry|t' }), 'declined softly: due in days');
+stop_worker($node);
+is(pay('witness', 1), 'a|1', 'and one that can go elsewhere at once');
+value($node, q{SELECT payments.pause_psp('a', 'maintenance'), payments.start_worker()});
+ok(wait_until($node, q{SELECT p.psp, p.status FROM payments.idempotency_key k JOIN payments.payment p USING (payment_id) WHERE k.key = 'witness-1'}, 'b|succeeded'), 'does');
+is(resting(), 'a|awaiting_retry|t', 'the other one stays: the rule lets nothing go that was declined');
+value($node, q{SELECT payments.create_route_rule('cards', moves_declined => true)});
+ok(eventually(sub { resting() eq 'b|awaiting_retry|t' }), 'if it does, the payment goes, and is due on the same day');
+value($node, q{SELECT payments.cancel_payment(payment_id, 'resting, cancelled'), payments.resume_psp('a') FROM payments.payment WHERE off_session});
+at_rest($node);
 books_agree('all of it');
 check_clean($node);
 

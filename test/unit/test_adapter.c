@@ -384,6 +384,9 @@ test_yookassa(void)
 	const char *problem;
 
 	is_yookassa(&command, "POST /v3/payments\napplication/json\n{\"amount\":{\"value\":\"10.50\",\"currency\":\"RUB\"},\"capture\":true,\"payment_method_data\":{\"type\":\"bank_card\"},\"confirmation\":{\"type\":\"redirect\",\"return_url\":\"https://shop.example/back?a=\\\"1\\\"\"},\"description\":\"shoes\",\"metadata\":{\"payments_ref\":\"REF7\",\"payments_generation\":\"2\",\"order_ref\":\"order 42&co\"}}", "the bytes of charge");
+	command.exponent = 3;
+	is_yookassa(&command, "a row in payments.psp_currency counts this currency otherwise than YooKassa does", "an amount in other units is refused");
+	command.exponent = 2;
 	command.payment_method = NULL;
 	command.description = command.order_ref = NULL;
 	command.kind = PAY_OP_AUTHORIZE;
@@ -567,6 +570,9 @@ test_yookassa_answers(void)
 	OK(pay_adapter_yookassa.verify(&inbound, (const char *const[]) {"any", NULL}, NOW) == PAY_VERDICT_ASK_PSP, "yookassa: a notice is a hint, whatever secret there is");
 	OK(pay_adapter_yookassa.parse(&inbound, &events) && events.n == 1 && events.list->relevant && strcmp(events.list->event_id, "payment.succeeded:" PAYMENT) == 0 &&
 	   strcmp(events.list->result.psp_ref, "REF7") == 0, "yookassa: it names the payment by its id and ours");
+	inbound.body = psprintf("{\"type\":\"notification\",\"event\":\"payment.made_up\",\"object\":%s}", payment_of("succeeded", "10.50", ""));
+	inbound.body_bytes = strlen(inbound.body);
+	OK(pay_adapter_yookassa.parse(&inbound, &events) && !events.list->relevant, "yookassa: a notice of no event is none");
 	inbound.body = psprintf("{\"type\":\"notification\",\"event\":\"refund.succeeded\",\"object\":%s}", refund_of("succeeded", "10.50", "2"));
 	inbound.body_bytes = strlen(inbound.body);
 	OK(pay_adapter_yookassa.parse(&inbound, &events) && events.list->relevant && strcmp(events.list->event_id, "refund.succeeded:" PAYMENT) == 0, "yookassa: however many refunds are made up, there is one row of a payment's");

@@ -92,6 +92,9 @@ test_requests(void)
 	command.config = "{\"brand_name\": \"Shop\", \"shipping_preference\": \"NO_SHIPPING\"}";
 	OK(strstr(request_of(&command, false), "\"brand_name\":\"Shop\",\"shipping_preference\":\"NO_SHIPPING\"") != NULL, "what config says of the payer's pages");
 	OK(strcmp(request_of(&command, true), "nothing to ask with") == 0, "an order without an id can be found by its key alone");
+	command.exponent = 3;
+	OK(strcmp(request_of(&command, false), "PayPal takes no such amount in this currency") == 0, "an amount in other units than PayPal's is refused");
+	command.exponent = 2;
 	command.return_url = NULL;
 	OK(strstr(request_of(&command, false), "return_url") != NULL, "without return_url it is refused");
 	command.payment_method = "8kk8451t";
@@ -126,7 +129,7 @@ is_amount(int64 amount, const char *currency, const char *written)
 	bool		good;
 
 	initStringInfo(&out);
-	good = pay_paypal_add_amount(&out, amount, currency);
+	good = pay_paypal_add_amount(&out, &(PayCommand) {.amount = amount, .currency = currency, .exponent = strpbrk(written, ".-") ? 2 : 0});
 	object = (PaySlice) {out.data, (size_t) out.len};
 	if (written[0] == '-')
 		OK(!good, INT64_FORMAT " %s is refused", amount, currency);

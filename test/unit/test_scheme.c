@@ -120,6 +120,8 @@ test_standard(void)
 	PayScheme	scheme = {.verify = PAY_VERIFY_STANDARD};
 	const char *good[] = {"webhook-id: msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp: 1614265330", "webhook-signature: v1,AAAA v2,x " STANDARD_MAC, NULL};
 	const char *other_id[] = {"webhook-id: msg_other", "webhook-timestamp: 1614265330", "webhook-signature: " STANDARD_MAC, NULL};
+	const char *split[] = {"webhook-id: msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330", "webhook-timestamp: 2432232314", "webhook-signature: " STANDARD_MAC, NULL};
+	const char *no_id[] = {"webhook-id: ", "webhook-timestamp: 1614265330", "webhook-signature: " STANDARD_MAC, NULL};
 	const char *no_time[] = {"webhook-id: msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-signature: " STANDARD_MAC, NULL};
 	const char *odd_time[] = {"webhook-id: msg_p5jXN8AQM9LWM0D4loKWxJek", "webhook-timestamp: -1614265330", "webhook-signature: " STANDARD_MAC, NULL};
 
@@ -127,6 +129,8 @@ test_standard(void)
 	OK(verdict(scheme, STANDARD_BODY, good, "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", NULL, STANDARD_TIME) == PAY_VERDICT_OK, "its key as base64 alone");
 	OK(verdict(scheme, STANDARD_BODY, good, "whsec_!", NULL, STANDARD_TIME) == PAY_VERDICT_WRONG, "a key that is none");
 	OK(verdict(scheme, STANDARD_BODY, other_id, STANDARD_KEY, NULL, STANDARD_TIME) == PAY_VERDICT_WRONG, "another id");
+	OK(verdict(scheme, STANDARD_BODY, split, STANDARD_KEY, NULL, STANDARD_TIME) == PAY_VERDICT_MALFORMED, "an id that could be more than one");
+	OK(verdict(scheme, STANDARD_BODY, no_id, STANDARD_KEY, NULL, STANDARD_TIME) == PAY_VERDICT_MALFORMED, "or none");
 	OK(verdict(scheme, STANDARD_BODY, no_time, STANDARD_KEY, NULL, STANDARD_TIME) == PAY_VERDICT_MISSING, "no time");
 	OK(verdict(scheme, STANDARD_BODY, odd_time, STANDARD_KEY, NULL, STANDARD_TIME) == PAY_VERDICT_MALFORMED, "no such time");
 	OK(verdict(scheme, STANDARD_BODY, good, STANDARD_KEY, NULL, STANDARD_TIME + 301) == PAY_VERDICT_TOO_OLD, "too late");
@@ -182,6 +186,10 @@ test_data(void)
 	OK(!pay_scheme_template_is_good("{timestamp}", false) && !pay_scheme_template_is_good("", true), "what signs no body signs nothing");
 	OK(!pay_scheme_template_is_good("{body}{secret}", false) && !pay_scheme_template_is_good("{body}}", false) && !pay_scheme_template_is_good("{{body}}", false), "nothing else has braces");
 	OK(!pay_scheme_template_is_good("{method}{body}", true) && !pay_scheme_template_is_good("{id}{body}", false), "an event has no method, a request no id");
+	OK(!pay_scheme_template_is_good("{timestamp}{body}", true) && !pay_scheme_template_is_good("{id}-{timestamp}.{body}", true) && !pay_scheme_template_is_good("{id}.v1{body}", true),
+	   "between the names of an event stands what no id has");
+	OK(!pay_scheme_template_is_good("{body}.{body}", true) && pay_scheme_template_is_good("v1:{id}:{body}:{timestamp}", true) && pay_scheme_template_is_good("{timestamp}{method}{path}{body}", false),
+	   "one body, wherever; a request we make ourselves");
 	OK(pay_scheme_parse_authorize("hmac-sha256", &by) && by == PAY_AUTHORIZE_SIGNATURE && !pay_scheme_parse_authorize("", &by), "words");
 	pay_answer_init(&answer);
 	pay_psp_read_header(&adapter, &header, &answer);

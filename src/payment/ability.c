@@ -17,7 +17,8 @@
 #include "payment/adapter.h"
 #include "payment/command.h"
 
-static const char *problem_of(const PayAdapter *adapter, PayCommand *command);
+static const char *problem_of(const PayAdapter *adapter, PayCommand *command, bool *failed);
+static const char *hint_of(bool failed, const char *hint);
 static const char *read_config(const char *psp);
 
 /* NULL when empty, as the worker gives it to the adapter. */
@@ -29,6 +30,7 @@ pay_route_refusal(const PayRoute *route, PayCommand *command, int *sqlstate, con
 {
 	const PayAdapter *adapter = route->adapter;
 	const char *refusal = adapter ? pay_psp_refusal(adapter, command->kind, false) : NULL;
+	bool		failed = false;
 
 	*hint = "Use capture => 'automatic' where a PSP cannot authorize, or name another PSP with psp => '...'.";
 	/* What is adopted is never sent. */
@@ -36,18 +38,18 @@ pay_route_refusal(const PayRoute *route, PayCommand *command, int *sqlstate, con
 	{
 		if (adapter->config_keys)
 			command->config = read_config(route->psp);
-		refusal = problem_of(adapter, command);
-		*hint = "Pass what it needs, or name another PSP with psp => '...'; what a setting lacks, create_psp() takes.";
+		refusal = problem_of(adapter, command, &failed);
+		*hint = hint_of(failed, "Pass what it needs, or name another PSP with psp => '...'; what a setting lacks, create_psp() takes.");
 	}
 	if (refusal == NULL)
 		return NULL;
-	*sqlstate = PAY_ERR_NOT_SUPPORTED;
+	*sqlstate = failed ? ERRCODE_EXTERNAL_ROUTINE_EXCEPTION : PAY_ERR_NOT_SUPPORTED;
 	return psprintf("PSP \"%s\" cannot take this payment: %s", route->psp, refusal);
 }
 
-/* NULL, or why the adapter cannot write the request. */
+/* NULL, or why the adapter cannot write the request; or why it has not said whether it can. */
 static const char *
-problem_of(const PayAdapter *adapter, PayCommand *command)
+problem_of(const PayAdapter *adapter, PayCommand *command, bool *failed)
 {
 	PayRequest	request = {0};
 	const char *problem = NULL;
@@ -58,9 +60,15 @@ problem_of(const PayAdapter *adapter, PayCommand *command)
 	command->psp_ref = "-";
 	command->generation = 1;
 	command->step = 1;
-	if (pay_adapter_build(adapter, command, &request, &problem))
+	if (pay_adapter_build(adapter, command, &request, &problem, failed))
 		return NULL;
 	return problem ? problem : "the request cannot be written";
+}
+
+static const char *
+hint_of(bool failed, const char *hint)
+{
+	return failed ? "Its adapter's function has not answered; nothing was written. Repeat the call with the same key; if it stays so, mend the function." : hint;
 }
 
 static const char *
@@ -79,6 +87,7 @@ pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount, bool k
 	PayOperation operation = {.kind = kind, .amount = amount, .keep_rest = keep_rest};
 	PayCommand	command = {0};
 	const char *refusal;
+	bool		failed = false;
 
 	/* Of another version of the library: the worker will say so. */
 	if (payment->adapter == NULL)
@@ -89,12 +98,12 @@ pay_require_able(const PayPayment *payment, PayOpKind kind, int64 amount, bool k
 	if (refusal == NULL && !pay_queue_command(payment, &operation, &command))
 		refusal = "the amount cannot be written in its units";
 	if (refusal == NULL)
-		refusal = problem_of(payment->adapter, &command);
+		refusal = problem_of(payment->adapter, &command, &failed);
 	if (refusal)
 		ereport(ERROR,
-				(errcode(PAY_ERR_NOT_SUPPORTED),
+				(errcode(failed ? ERRCODE_EXTERNAL_ROUTINE_EXCEPTION : PAY_ERR_NOT_SUPPORTED),
 				 errmsg("PSP \"%s\" does not support this: %s", payment->psp, refusal),
-				 errhint("Ask for what it can do, or do it on the PSP's own pages.")));
+				 errhint("%s", hint_of(failed, "Ask for what it can do, or do it on the PSP's own pages."))));
 }
 
 /* A copy of this database may have sent what is unsent here: the worker will ask the PSP. */

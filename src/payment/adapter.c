@@ -9,7 +9,9 @@
  * that passes comes back, up to one limit.  Whose account is empty is not claimed
  * for.  Answers are read a good while longer; then they are unknown, as if they
  * had been lost, and the PSP is asked.  Running out of time costs the price of
- * several calls, so that it is not tried again at once.
+ * several calls, so that it is not claimed for again at once; but not more than
+ * the debt in which answers are read: of one call that was too slow those that
+ * are on their way know nothing.
  */
 #include "payments.h"
 
@@ -27,7 +29,7 @@
 /* Of the time that passes, one part in so many comes back. */
 #define SHARE 2
 /* In limits: what running out of time costs, and how deep in debt answers are still read. */
-#define PRICE 8
+#define PRICE 4
 #define DEBT_MAX 4
 
 typedef struct Entry
@@ -123,6 +125,12 @@ pay_adapter_is_functions(const PayAdapter *adapter)
 	return adapter->functions != NULL;
 }
 
+bool
+pay_adapter_has_inquiry(const PayAdapter *adapter)
+{
+	return adapter->functions ? adapter->functions->functions[PAY_QUESTION_BUILD_INQUIRY].name != NULL : adapter->build_inquiry != NULL;
+}
+
 const char *
 pay_adapter_refusal(const PayAdapter *adapter)
 {
@@ -187,13 +195,17 @@ pay_adapter_ask(PayFunctions *functions, PayQuestion question, Jsonb *argument, 
 /* ---------- questions ---------- */
 
 bool
-pay_adapter_build(const PayAdapter *adapter, const PayCommand *command, PayRequest *request, const char **problem)
+pay_adapter_build(const PayAdapter *adapter, const PayCommand *command, PayRequest *request, const char **problem, bool *failed)
 {
 	Jsonb	   *json;
 	const char *message;
 	const char *refusal = NULL;
 	const char *wrong;
+	bool		unknown;
 
+	if (failed == NULL)
+		failed = &unknown;
+	*failed = false;
 	if (adapter->functions == NULL)
 		return adapter->build(command, request, problem);
 	json = pay_adapter_ask(adapter->functions, PAY_QUESTION_BUILD, pay_adapter_json_command(command), problem, &message);
@@ -201,6 +213,7 @@ pay_adapter_build(const PayAdapter *adapter, const PayCommand *command, PayReque
 	{
 		if (message)
 			*problem = psprintf("%s: %s", *problem, message);
+		*failed = true;
 		return false;
 	}
 	wrong = pay_adapter_read_request(json, request, &refusal);
@@ -208,6 +221,7 @@ pay_adapter_build(const PayAdapter *adapter, const PayCommand *command, PayReque
 		*problem = psprintf("function build returned what is no request: %s", wrong);
 	else
 		*problem = refusal;
+	*failed = wrong != NULL;
 	return *problem == NULL;
 }
 

@@ -16,13 +16,16 @@
 extern const PayAdapter *pay_adapter_find(const char *name);
 
 /* These of functions in a transaction; see pay_adapter_is_functions(). */
-extern bool pay_adapter_build(const PayAdapter *adapter, const PayCommand *command, PayRequest *request, const char **problem);
+extern bool pay_adapter_build(const PayAdapter *adapter, const PayCommand *command, PayRequest *request, const char **problem,
+							  bool *failed);	/* not refused: it has not answered, or nonsense; may be NULL */
 extern bool pay_adapter_build_inquiry(const PayAdapter *adapter, const PayCommand *command, PayRequest *request);
 extern void pay_adapter_classify(const PayAdapter *adapter, const PayCommand *command, bool inquiry, const PayAnswer *answer, PayResult *result);
 extern bool pay_adapter_parse(const PayAdapter *adapter, const PayInbound *inbound, PayEvents *events);
 
 /* Is it one of SQL functions? */
 extern bool pay_adapter_is_functions(const PayAdapter *adapter);
+/* Has it questions for its PSP at all?  One in process needs none. */
+extern bool pay_adapter_has_inquiry(const PayAdapter *adapter);
 /*
  * Has it used up its time for now?  Functions get a part of a process's time:
  * those that wait are asked later, and others not kept waiting.

@@ -650,7 +650,7 @@ pay_apply_done(const PayContext *c)
 		case PAY_OP_AUTHORIZE:
 			return pay_payment_has_money(d);
 		case PAY_OP_VOID:
-			return strcmp(d->status, "cancelled") == 0 || strcmp(d->status, "expired") == 0 || (d->captured > 0 && pay_payment_rest(d) == 0);
+			return strcmp(d->status, "cancelled") == 0 || strcmp(d->status, "expired") == 0 || (d->released > 0 && pay_payment_rest(d) == 0);
 		case PAY_OP_REFUND:
 			return false;		/* ends with the word that it was made */
 		case PAY_OP_PAYOUT:

@@ -19,6 +19,7 @@
 
 #include "payment/apply_private.h"
 #include "core/spi.h"
+#include "payment/adapter.h"
 #include "payment/idempotency.h"
 #include "payment/state.h"
 
@@ -30,7 +31,9 @@
 static bool capture_is_under_way(PayContext *c);
 static void end_open(PayContext *c);
 static bool was_told(const PayPayment *payment, const char *kind);
-static void ask(PayPayments *set, PayPayment *payment);
+static int	find_askable(const char ***psps);
+static bool can_be_asked(const PayAdapter *adapter);
+static bool ask(PayPayments *set, PayPayment *payment);
 
 /* A capture that is booked, while the money of the open one has not come: it is not the open one's. */
 bool
@@ -171,22 +174,29 @@ pay_apply_end_question(PayContext *c)
 
 /* ---------- by our clock ---------- */
 
+static PayStmt find_psps = PAY_STMT_NOARGS(SPI_OK_SELECT, "SELECT s.psp, s.adapter FROM payments.psp s");
+
+/* Those that nobody can be asked about would else be the oldest for ever, and keep all others from their turn. */
 static PayStmt find_over = PAY_STMT(SPI_OK_SELECT,
-	"SELECT p.payment_id FROM payments.payment p WHERE p.capture_before <= $1 "
+	"SELECT p.payment_id FROM payments.payment p WHERE p.capture_before <= $1 AND p.psp = ANY ($3) "
 	"AND NOT EXISTS (SELECT FROM payments.operation o WHERE o.payment_id = p.payment_id "
 	" AND (o.kind = 'expire' OR o.status NOT IN ('succeeded', 'failed', 'cancelled'))) "
-	"ORDER BY p.capture_before LIMIT $2", TIMESTAMPTZOID, INT8OID);
+	"ORDER BY p.capture_before LIMIT $2", TIMESTAMPTZOID, INT8OID, TEXTARRAYOID);
 
 int
 pay_expiry_sweep(TimestampTz now, const char *actor)
 {
 	PayArgs		args = {0};
 	pg_uuid_t	ids[ASKED_AT_ONCE];
+	const char **askable;
 	PayPayments *set;
+	int			asked = 0;
 	int			n;
 
+	n = find_askable(&askable);
 	pay_arg_time(&args, now);
 	pay_arg_int64(&args, ASKED_AT_ONCE);
+	pay_arg_text_array(&args, askable, n);
 	n = (int) pay_spi_exec(&find_over, &args);
 	for (int i = 0; i < n; i++)
 		ids[i] = pay_spi_uuid(i, 1);
@@ -194,16 +204,40 @@ pay_expiry_sweep(TimestampTz now, const char *actor)
 		return 0;
 	set = pay_payments_load_skipping_locked(ids, n, now, actor);
 	for (PayPayment *payment = set->list; payment < set->list + set->n; payment++)
-		ask(set, payment);
+		asked += ask(set, payment);
 	pay_apply_save(set);
-	return set->n;
+	return asked;
 }
 
-/* Looked at again under the lock: a capture may have come between. */
-static void
+static int
+find_askable(const char ***psps)
+{
+	int			rows = (int) pay_spi_exec(&find_psps, NULL);
+	const char **adapters = palloc(sizeof(char *) * Max(rows, 1));
+	int			n = 0;
+
+	*psps = palloc(sizeof(char *) * Max(rows, 1));
+	for (int i = 0; i < rows; i++)
+	{
+		(*psps)[i] = pay_spi_text(i, 1);
+		adapters[i] = pay_spi_text(i, 2);
+	}
+	for (int i = 0; i < rows; i++)
+		if (can_be_asked(pay_adapter_find(adapters[i])))
+			(*psps)[n++] = (*psps)[i];
+	return n;
+}
+
+static bool
+can_be_asked(const PayAdapter *adapter)
+{
+	return adapter && (adapter->in_process || pay_adapter_has_inquiry(adapter));
+}
+
+/* Looked at again under the lock: a capture may have come between.  Was it asked? */
+static bool
 ask(PayPayments *set, PayPayment *payment)
 {
-	const PayAdapter *adapter = payment->adapter;
 	PayOperation *first = NULL;
 	PayOperation *question;
 	ListCell   *cell;
@@ -213,16 +247,15 @@ ask(PayPayments *set, PayPayment *payment)
 		PayOperation *o = lfirst(cell);
 
 		if (pay_operation_is_open(o) || o->kind == PAY_OP_EXPIRE)
-			return;
+			return false;
 		if (first == NULL && pay_operation_is_first(o))
 			first = o;
 	}
-	if (first == NULL || pay_payment_rest(payment) <= 0 || payment->capture_before > set->now)
-		return;
-	if (adapter == NULL || !(adapter->in_process || adapter->build_inquiry))
-		return;
+	if (first == NULL || pay_payment_rest(payment) <= 0 || payment->capture_before > set->now || !can_be_asked(payment->adapter))
+		return false;
 	question = pay_payment_add_operation(set, payment, PAY_OP_EXPIRE, pay_payment_rest(payment), NULL,
 										 pay_idempotency_psp_ref(payment->merchant, first->psp_ref, "expire"));
 	question->status = "processing";
 	pay_operation_enqueue(set, question, "inquire", set->now);
+	return true;
 }

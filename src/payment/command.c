@@ -140,6 +140,6 @@ pay_operation_can_be_asked(const PayPayment *payment, const PayOperation *operat
 	PayRequest	request = {0};
 
 	if (adapter == NULL || !adapter->no_inquiry)
-		return adapter && adapter->build_inquiry;
+		return adapter && pay_adapter_has_inquiry(adapter);
 	return pay_queue_command(payment, operation, &command) && pay_adapter_build_inquiry(adapter, &command, &request);
 }

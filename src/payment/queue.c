@@ -41,6 +41,8 @@
 #define CLAIM_MAX 5000
 /* Adapters leave an hour of a key's life for clocks and queues: so much of it is for a clock that was set back. */
 #define SET_BACK_US (30 * 60 * USECS_PER_SEC)
+/* What could only be found out by sending it again looks so often whether the pause is over. */
+#define PAUSED_AGAIN_US (60 * USECS_PER_SEC)
 
 /* Rows that are due: free ones, those whose worker is dead, and those that are at the PSP by our own hand. */
 typedef struct PayDue
@@ -52,13 +54,14 @@ typedef struct PayDue
 	int			n_lost;
 	const pg_uuid_t **on_way;
 	int			n_on_way;
+	bool		paused;			/* their PSP, by a person */
 } PayDue;
 
 static void read_due(PayDue *due, int rows, bool (*on_its_way) (const pg_uuid_t *));
 static void renew_leases(const pg_uuid_t *const *operations, int n, TimestampTz until);
 static void complete_lost(PayReport *reports, int n, const char *psp, TimestampTz now, const char *actor);
 static bool claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
-					  int lease_ms, PayClaim *claim);
+					  int lease_ms, bool paused, PayClaim *claim);
 static void doubt_older(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
 static void doubt_key(PayOperation *operation, const PayAdapter *adapter, TimestampTz now);
 static void doubt_target(PayPayments *set, PayPayment *payment, PayOperation *operation, const PayAdapter *adapter);
@@ -73,11 +76,11 @@ static bool stored_request(const PayOperation *operation, PayRequest *request);
 
 /* While a person has paused the PSP nothing is sent there; what it may have is asked for. */
 static PayStmt find_due = PAY_STMT(SPI_OK_SELECT,
-	"SELECT q.operation_id, q.payment_id, q.attempt, q.claimed_by IS NOT NULL, q.action = 'inquire' "
-	"FROM payments.queue q JOIN payments.payment p ON p.payment_id = q.payment_id "
+	"SELECT q.operation_id, q.payment_id, q.attempt, q.claimed_by IS NOT NULL, q.action = 'inquire', s.paused "
+	"FROM payments.queue q JOIN payments.payment p ON p.payment_id = q.payment_id CROSS JOIN (SELECT EXISTS (SELECT FROM payments.psp x "
+	" WHERE x.psp = $1 AND x.paused_at IS NOT NULL AND coalesce(x.paused_until > $2, true)) AS paused) s "
 	"WHERE q.psp = $1 AND q.due_at <= $2 AND q.operation_id <> ALL ($4) "
-	"AND (q.action = 'inquire' OR q.claimed_by IS NOT NULL OR NOT EXISTS (SELECT FROM payments.psp s "
-	" WHERE s.psp = $1 AND s.paused_at IS NOT NULL AND coalesce(s.paused_until > $2, true))) ORDER BY q.due_at LIMIT $3 "
+	"AND (q.action = 'inquire' OR q.claimed_by IS NOT NULL OR NOT s.paused) ORDER BY q.due_at LIMIT $3 "
 	"FOR UPDATE OF q SKIP LOCKED FOR NO KEY UPDATE OF p SKIP LOCKED", TEXTOID, TIMESTAMPTZOID, INT8OID, UUIDARRAYOID);
 
 static PayStmt find_bytes = PAY_STMT(SPI_OK_SELECT,
@@ -157,7 +160,7 @@ pay_queue_claim(const char *psp, const char *worker, int max, int lease_ms, Time
 		/* What is left is due still. */
 		if (payment && payment->adapter && pay_adapter_rests(payment->adapter))
 			break;
-		if (operation && operation->queued && claim_one(set, payment, operation, worker, lease_ms, &(*claims)[n]))
+		if (operation && operation->queued && claim_one(set, payment, operation, worker, lease_ms, due.paused, &(*claims)[n]))
 			n++;
 	}
 	pay_payments_save(set);
@@ -169,6 +172,7 @@ static void
 read_due(PayDue *due, int rows, bool (*on_its_way) (const pg_uuid_t *))
 {
 	memset(due, 0, sizeof(PayDue));
+	due->paused = pay_spi_bool(0, 6);
 	due->operations = palloc(sizeof(pg_uuid_t) * rows);
 	due->payments = palloc(sizeof(pg_uuid_t) * rows);
 	due->lost = palloc0(sizeof(PayReport) * rows);
@@ -225,7 +229,7 @@ complete_lost(PayReport *reports, int n, const char *psp, TimestampTz now, const
 /* Returns false when there is nothing to send: the operation is then buried, or waits for the PSP's word. */
 static bool
 claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const char *worker,
-		  int lease_ms, PayClaim *claim)
+		  int lease_ms, bool paused, PayClaim *claim)
 {
 	PayAttempt *attempt;
 	const char *problem;
@@ -251,6 +255,12 @@ claim_one(PayPayments *set, PayPayment *payment, PayOperation *operation, const 
 	if (problem)
 	{
 		pay_operation_bury(operation, claim->inquiry ? "cannot_inquire" : "cannot_build", problem);
+		return false;
+	}
+	/* It was to be asked for, and can be only by being sent again. */
+	if (paused && !claim->inquiry)
+	{
+		pay_operation_enqueue(set, operation, "inquire", set->now + PAUSED_AGAIN_US);
 		return false;
 	}
 
@@ -467,7 +477,7 @@ prepare_request(PayPayments *set, PayOperation *operation, PayClaim *claim)
 		operation->action = "send";
 		return NULL;
 	}
-	if (!pay_adapter_build(adapter, &claim->command, &claim->request, &problem))
+	if (!pay_adapter_build(adapter, &claim->command, &claim->request, &problem, NULL))
 		return problem ? problem : "the adapter cannot build the request";
 	return NULL;
 }

@@ -164,7 +164,7 @@ ask_work(void *arg)
 	switch (asked->question)
 	{
 		case PAY_QUESTION_BUILD:
-			asked->built = pay_adapter_build(adapter, asked->command, &asked->request, &asked->problem);
+			asked->built = pay_adapter_build(adapter, asked->command, &asked->request, &asked->problem, NULL);
 			break;
 		case PAY_QUESTION_BUILD_INQUIRY:
 			asked->built = pay_adapter_build_inquiry(adapter, asked->command, &asked->request);

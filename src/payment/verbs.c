@@ -283,6 +283,9 @@ choose_route(PayCreate *create, TimestampTz now, int *sqlstate, const char **hin
 				create->choice = choice;
 				return NULL;
 			}
+			/* Whether this one can take it nobody has said: the same call, repeated after rows were lost, must not go elsewhere. */
+			if (*sqlstate == ERRCODE_EXTERNAL_ROUTINE_EXCEPTION)
+				return problem;
 			candidate->out = problem;
 		}
 	return problem;

@@ -100,7 +100,7 @@ SELECT is((SELECT string_agg(e.type || coalesce('/' || (e.payload ->> 'event'), 
 	'payment.succeeded/release void.succeeded', 'and the application is told');
 SELECT is(pg_temp.exceptions(:'id'), NULL, 'nothing is wrong: the capture and the cancellation of its rest have one id');
 SELECT pg_temp.held('told') AS id \gset
-SELECT pg_temp.captured(:'id', 'told-1', 300, false, 300);
+SELECT pg_temp.captured(:'id', 'given-1', 300, false, 300);
 SELECT payments.cancel_payment(:'id', 'told-cancel');
 SELECT pg_temp.claim(:'id');
 SELECT pg_temp.webhook('payment_intent.succeeded', pg_temp.now_at(:'id', 'succeeded', 300));
@@ -303,11 +303,11 @@ SELECT payments.capture_payment(:'id', 'line-1', 300, false);
 SELECT pg_temp.desk_claim(:'id'), pg_temp.answer(200, pg_temp.desk_word('captured', 'line', 'c_line', 300)::text);
 SELECT pg_temp.desk_line('line', 'c_line', '3.00', '0.10');
 SELECT is(pg_temp.amounts(:'id') || '; ' || pg_temp.books(:'id'), 'succeeded 300 700 0; authorize 1000, capture 300, fee 10', 'a line brings a capture''s fee, and releases nothing');
-SELECT pg_temp.desk_held('told') AS id \gset
-SELECT payments.capture_payment(:'id', 'told-1', 300, false);
+SELECT pg_temp.desk_held('given') AS id \gset
+SELECT payments.capture_payment(:'id', 'given-1', 300, false);
 SELECT pg_temp.desk_claim(:'id'), pg_temp.answer(NULL);
 SELECT payments.decide_operation(o.operation_id, 'failed', 'not on the dashboard') FROM payments.operation o WHERE o.payment_id = :'id' AND o.kind = 'capture';
-SELECT pg_temp.desk_line('told', 'c_told', '3.00', '0.10');
+SELECT pg_temp.desk_line('given', 'c_given', '3.00', '0.10');
 SELECT is(pg_temp.amounts(:'id'), 'succeeded 300 700 0', 'nor does one of a capture that a person has given up');
 
 SELECT is_empty('SELECT * FROM payments.check() WHERE NOT ok', 'the books are in order');

@@ -71,6 +71,20 @@ UPDATE payments.queue SET due_at = now() - interval '1 s';
 SELECT is((SELECT count(*)::int FROM payments.claim('w', 10, '1 min', 'one')), 1, 'and is claimed');
 SELECT results_eq($$SELECT action FROM payments.attempt WHERE attempt = 2$$, $$VALUES ('inquire')$$, 'to be asked for');
 
+-- What could be found out only by sending it again is not: of YooKassa, whose id was never told.
+BEGIN;
+SELECT payments.create_psp('tap', 'yookassa', secret => 'tap'), payments.arm();
+SELECT payments.create_payment('asked', 100, 'RUB', psp => 'tap', payment_method => 'bank_card', return_url => 'https://shop.example/back');
+SELECT is(payments.complete(operation_id, attempt, NULL), 'in_doubt', 'its answer is lost') FROM payments.claim('w', 10, '1 min', 'tap');
+SELECT payments.pause_psp('tap', 'again');
+UPDATE payments.queue SET due_at = now() - interval '1 s' WHERE psp = 'tap';
+SELECT is((SELECT count(*)::int FROM payments.claim('w', 10, '1 min', 'tap')), 0, 'paused: it is not sent again to be asked for');
+SELECT results_eq($$SELECT action, claimed_by, due_at > now() FROM payments.queue WHERE psp = 'tap'$$, $$VALUES ('inquire', NULL::text, true)$$, 'but waits');
+SELECT payments.resume_psp('tap');
+UPDATE payments.queue SET due_at = now() - interval '1 s' WHERE psp = 'tap';
+SELECT results_eq($$SELECT attempt, method FROM payments.claim('w', 10, '1 min', 'tap')$$, $$VALUES (2, 'POST')$$, 'until the pause is over');
+ROLLBACK;
+
 -- Figures of answers, where no worker has counted.
 SELECT results_eq($$SELECT p50_ms, calls, success_share FROM payments.psp_status WHERE psp = 'one'$$, $$VALUES (NULL::int, 1, 0.000)$$, 'the lease that was lost is a failure without a time');
 

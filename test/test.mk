@@ -9,9 +9,10 @@ test:
 	@bash test/run
 
 # The faults with 400 payments, the attack on limited accounts for a minute, every order of events, a hundred thousand
-# chains of random DDL, instead of slices.
+# chains of random DDL, every way to restore, instead of slices.
 test-long:
-	@PAY_FAULT_PAYMENTS=400 PAY_ATTACK_SECONDS=60 PAY_EVENT_ORDERS=all PAY_DDL_STATEMENTS=100000 bash test/run tap,pgtap faults ledger_attack event_orders ddl_fuzz
+	@PAY_FAULT_PAYMENTS=400 PAY_ATTACK_SECONDS=60 PAY_EVENT_ORDERS=all PAY_DDL_STATEMENTS=100000 PAY_RESTORES=all \
+		bash test/run tap,pgtap faults ledger_attack event_orders ddl_fuzz dump_and_restore
 
 # make test-model OPS=1000000 SEED=42: random operations on the ledger against a model; default a million, a new seed.
 test-model:

@@ -4,6 +4,8 @@
 # Writers go on all the while, so rows lie in the heap in another order than
 # they follow one another: COPY brings a later step of a payment before the one
 # that it is chained to.
+#
+# Those ways that differ most; PAY_RESTORES=all (make test-long) tries each.
 use strict;
 use warnings FATAL => 'all';
 
@@ -33,6 +35,7 @@ like($session->query_safe(backward_rows()), qr/^t$/, 'the snapshot has such rows
 sub dump_of { my ($name, @options) = @_; my $file = "$dir/$name"; $node->command_ok([ 'pg_dump', "--snapshot=$snapshot", '-f', $file, @options, '-d', $node->connstr('postgres') ], "pg_dump $name"); return $file }
 sub psql_of { my ($db, @what) = @_; return [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', @what, '-d', $node->connstr($db) ] }
 sub pg_restore_of { my ($db, @what) = @_; return [ 'pg_restore', '--exit-on-error', '-d', $node->connstr($db), @what ] }
+sub restores_too { return restores(@_) if ($ENV{PAY_RESTORES} // '') eq 'all' }
 sub restores
 {
 	my ($name, $make, %options) = @_;
@@ -61,17 +64,17 @@ my $there_but = $session->query_safe(fingerprint($but));
 $session->quit;
 
 restores('plain', sub { psql_of($_[0], '-f', $dump{plain}) });
-restores('plain, one transaction', sub { psql_of($_[0], '-1', '-f', $dump{plain}) });
-restores('inserts', sub { psql_of($_[0], '-f', $dump{inserts}) });
+restores_too('plain, one transaction', sub { psql_of($_[0], '-1', '-f', $dump{plain}) });
+restores_too('inserts', sub { psql_of($_[0], '-f', $dump{inserts}) });
 restores('custom, two jobs', sub { pg_restore_of($_[0], '-j', '2', $dump{custom}) });
-restores('folder, two jobs', sub { pg_restore_of($_[0], '-j', '2', $dump{folder}) });
+restores_too('folder, two jobs', sub { pg_restore_of($_[0], '-j', '2', $dump{folder}) });
 restores('by sections', sub { my $db = shift; map { pg_restore_of($db, "--section=$_", $dump{custom}) } qw(pre-data data post-data) });
-restores('schema, then data', sub { (pg_restore_of($_[0], '-s', $dump{custom}), pg_restore_of($_[0], '-a', $dump{custom})) });
+restores_too('schema, then data', sub { (pg_restore_of($_[0], '-s', $dump{custom}), pg_restore_of($_[0], '-a', $dump{custom})) });
 restores('schema, then data with two jobs', sub { (pg_restore_of($_[0], '-s', $dump{folder}), pg_restore_of($_[0], '-a', '-j', '2', $dump{folder})) });
-restores('schema, then a dump of the data', sub { (pg_restore_of($_[0], '-s', $dump{custom}), psql_of($_[0], '-f', $dump{data})) });
+restores_too('schema, then a dump of the data', sub { (pg_restore_of($_[0], '-s', $dump{custom}), psql_of($_[0], '-f', $dump{data})) });
 my @at_commit = ('-1', '-c', 'SET CONSTRAINTS ALL DEFERRED');
 restores('schema, then inserts in one transaction', sub { (pg_restore_of($_[0], '-s', $dump{custom}), psql_of($_[0], @at_commit, '-f', $dump{data_inserts})) });
-restores('schema, then inserts of many rows', sub { (pg_restore_of($_[0], '-s', $dump{custom}), psql_of($_[0], @at_commit, '-f', $dump{data_rows})) });
+restores_too('schema, then inserts of many rows', sub { (pg_restore_of($_[0], '-s', $dump{custom}), psql_of($_[0], @at_commit, '-f', $dump{data_rows})) });
 # Whoever restores, and whosever the database is.
 $node->safe_psql('postgres', q{CREATE ROLE restorer SUPERUSER LOGIN; CREATE ROLE landlord});
 restores('by another superuser, into a database of somebody', sub { my $db = shift; [ @{ pg_restore_of($db, $dump{custom}) }, '-U', 'restorer' ] }, owner => 'landlord');

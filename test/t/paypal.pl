@@ -217,7 +217,8 @@ $peer->control({ settings => { refunds_pending => JSON::PP::false() } });
 
 # ---------- a soft decline begins a generation anew, with its first step
 value($node, q{INSERT INTO payments.decline_rule (adapter, code, class, schedule, builtin) VALUES ('paypal', 'capture_declined', 'retry_later', 'soft_decline', false)});
-my $soft = pay(off_session => 'true');
+# A payer of their own: how often one is declined has a limit.
+my $soft = pay(off_session => 'true', customer => 'declined once');
 becomes($soft, 'requires_action', 'the payer must approve');
 my $first = column('psp_payment_id', $soft);
 approve($soft, 'declined');

@@ -357,7 +357,7 @@ charge_at_psp('compare-hangs', 6666);
 book_is_here('a comparison that fails, or takes too long, takes no line with it');
 is(outcome($node, create_payment($node, idempotency_key => 'beside-compare', amount => 2400)), 'succeeded', 'a payment beside it does not wait for its end');
 # When it was stopped, by the log.
-sub stops { return map { my ($h, $m, $s) = split /:/; $h * 3600 + $m * 60 + $s } PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /^\S+ (\d+:\d+:[\d.]+) .*could not finish a step: canceling statement/mg }
+sub stops { return map { my ($h, $m, $s) = split /:/; $h * 3600 + $m * 60 + $s } PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /^\S+ (\d+:\d+:[\d.]+) .*could not finish a step: canceling statement due to user request/mg }
 my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 usleep 50_000 while !stops() && time < $deadline;
 cmp_ok(scalar(stops()), '>', 0, 'it was stopped, and the log tells of it');

@@ -56,7 +56,7 @@ my @decisions = (
 	[ resume_psp           => q{SELECT payments.resume_psp('tap')} ],
 	[ accept_psp_account   => q{SELECT payments.accept_psp_account('tap', true)} ],
 	[ create_psp           => q{SELECT payments.create_psp('another', 'stripe', secret => 'stripe')} ],
-	[ create_adapter       => q{SELECT payments.create_adapter('mine', build => 'question(jsonb)', classify => 'question(jsonb)', can => '{charge}')} ],
+	[ create_adapter       => q{SELECT payments.create_adapter('mine', build => 'question(jsonb)', build_inquiry => 'question(jsonb)', classify => 'question(jsonb)', can => '{charge}', authorize => '{"scheme": "bearer"}')} ],
 	[ drop_adapter         => q{SELECT payments.drop_adapter('mine')} ],
 	[ create_route_rule    => q{SELECT payments.create_route_rule('euros', psps => '{tap}', currency => 'EUR')} ],
 	[ order_route_rules    => q{SELECT payments.order_route_rules('{euros}')} ],

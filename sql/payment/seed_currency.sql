@@ -27,7 +27,7 @@ CREATE TABLE payments.amount_limit (
 	builtin boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (currency, builtin)
 );
-COMMENT ON TABLE payments.amount_limit IS 'the most that one payment may ask for; create_payment() refuses more. Your row (builtin = false) for a currency wins over the shipped one, a row for the currency over that for all';
+COMMENT ON TABLE payments.amount_limit IS 'the most that one payment may ask for; create_payment() and create_payout() refuse more. Your row (builtin = false) for a currency wins over the shipped one, a row for the currency over that for all';
 COMMENT ON COLUMN payments.amount_limit.currency IS 'currency.currency, or * for all that have no row of their own';
 COMMENT ON COLUMN payments.amount_limit.amount_max IS 'minor units';
 COMMENT ON COLUMN payments.amount_limit.builtin IS 'shipped with the extension';

@@ -14,7 +14,6 @@
  */
 #include "payments.h"
 
-#include "base/money.h"
 #include "base/uuid.h"
 #include "core/arguments.h"
 #include "core/caller.h"
@@ -181,26 +180,9 @@ find_route(PayPayout *payout)
 			   *problem;
 	PayCommand	command;
 
-	if (!route->merchant_known)
-		ereport(ERROR,
-				(errcode(PAY_ERR_MERCHANT_UNKNOWN),
-				 errmsg("merchant \"%s\" does not exist", payout->merchant ? payout->merchant : ""),
-				 errhint("Create it with payments.create_merchant().")));
-	if (route->psp == NULL)
-		ereport(ERROR,
-				(errcode(PAY_ERR_PSP_UNKNOWN),
-				 payout->psp ? errmsg("PSP \"%s\" does not exist", payout->psp) : errmsg("neither the call nor the merchant names a PSP"),
-				 errhint("Create it with payments.create_psp(), and name it with psp => '...'.")));
-	if (!route->currency_known)
-		ereport(ERROR,
-				(errcode(PAY_ERR_CURRENCY_UNKNOWN),
-				 payout->currency ? errmsg("currency \"%s\" does not exist", payout->currency) : errmsg("currency must not be null"),
-				 errhint("Use an ISO 4217 code in upper case, as in payments.currency.")));
-	if (!pay_money_rescale(payout->amount, route->exponent, route->psp_exponent, &psp_amount) || psp_amount % route->multiple != 0)
-		ereport(ERROR,
-				(errcode(PAY_ERR_AMOUNT_INVALID),
-				 errmsg("PSP \"%s\" cannot pay out this amount of %s exactly", route->psp, payout->currency),
-				 errhint("See payments.psp_currency; amounts are refused, never rounded.")));
+	problem = pay_route_problem(route, payout->merchant, payout->psp, payout->currency, payout->amount, &psp_amount, &sqlstate, &hint);
+	if (problem)
+		ereport(ERROR, (errcode(sqlstate), errmsg("%s", problem), errhint("%s", hint)));
 	command = (PayCommand) {
 		.kind = PAY_OP_PAYOUT, .amount = psp_amount, .currency = payout->currency, .exponent = route->psp_exponent,
 		.payment_method = payout->destination, .destination = payout->destination, .order_ref = payout->order_ref, .description = payout->description,

@@ -13,9 +13,13 @@
 #include "payments.h"
 
 #include "payment/route.h"
+#include "base/money.h"
 #include "core/cache.h"
+#include "core/merchant.h"
 #include "core/spi.h"
 #include "payment/adapter.h"
+
+#include "utils/builtins.h"
 
 #define NAME_BYTES 64
 
@@ -112,4 +116,43 @@ read_route(PayRoute *route, const char *merchant, const char *psp, const char *c
 		route->multiple = pay_spi_int64(0, 6);
 		route->amount_max = pay_spi_isnull(0, 7) ? 0 : pay_spi_int64(0, 7);
 	}
+}
+
+const char *
+pay_route_problem(const PayRoute *route, const char *merchant, const char *psp, const char *currency,
+				  int64 amount, int64 *psp_amount, int *sqlstate, const char **hint)
+{
+	if (!route->merchant_known)
+	{
+		*sqlstate = PAY_ERR_MERCHANT_UNKNOWN;
+		*hint = "Create it with payments.create_merchant().";
+		return merchant ? psprintf("merchant \"%s\" does not exist", merchant) : "merchant must not be null";
+	}
+	pay_require_merchant(merchant);
+	if (route->psp == NULL)
+	{
+		*sqlstate = PAY_ERR_PSP_UNKNOWN;
+		*hint = psp ? "Create it with payments.create_psp(), or name another with psp => '...'."
+			: psprintf("Give the merchant one with create_merchant(%s, psp => '...'), or name one in the call. Since this database has been armed, that is so for the sandbox too.",
+					   quote_literal_cstr(merchant));
+		return psp ? psprintf("PSP \"%s\" does not exist", psp) : "neither the call nor the merchant names a PSP";
+	}
+	if (!route->currency_known)
+	{
+		*sqlstate = PAY_ERR_CURRENCY_UNKNOWN;
+		*hint = "Use an ISO 4217 code in upper case, as in payments.currency.";
+		return currency ? psprintf("currency \"%s\" does not exist", currency) : "currency must not be null";
+	}
+	*sqlstate = PAY_ERR_AMOUNT_INVALID;
+	if (route->amount_max > 0 && amount > route->amount_max)
+	{
+		*hint = "Amounts are whole minor units. If it is meant, raise the limit by a row of yours in payments.amount_limit.";
+		return psprintf("amount is above the limit of %s for one payment", pay_money_text(route->amount_max, route->exponent, currency));
+	}
+	if (!pay_money_rescale(amount, route->exponent, route->psp_exponent, psp_amount) || *psp_amount % route->multiple != 0)
+	{
+		*hint = "See payments.psp_currency; amounts are refused, never rounded.";
+		return psprintf("PSP \"%s\" cannot move this amount of %s exactly", route->psp, currency);
+	}
+	return NULL;
 }

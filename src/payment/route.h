@@ -26,4 +26,12 @@ typedef struct PayRoute
  */
 extern const PayRoute *pay_route_find(const char *merchant, const char *psp, const char *currency);
 
+/*
+ * NULL with the amount in the PSP's units; or why such an amount of money
+ * cannot go that way, with a SQLSTATE and a hint.  merchant, psp and currency
+ * are what was asked for.  Raises when the caller may not act for the merchant.
+ */
+extern const char *pay_route_problem(const PayRoute *route, const char *merchant, const char *psp, const char *currency,
+									 int64 amount, int64 *psp_amount, int *sqlstate, const char **hint);
+
 #endif							/* PAY_ROUTE_H */

@@ -10,7 +10,6 @@
  */
 #include "payments.h"
 
-#include "base/money.h"
 #include "base/uuid.h"
 #include "core/arguments.h"
 #include "core/caller.h"
@@ -297,43 +296,13 @@ find_route(PayCreate *create, const char *psp, int *sqlstate, const char **hint)
 {
 	const PayRoute *route = pay_route_find(create->merchant, psp, create->currency);
 	int64		psp_amount;
+	const char *problem;
 	PayCommand	command;
 
-	if (!route->merchant_known)
-	{
-		*sqlstate = PAY_ERR_MERCHANT_UNKNOWN;
-		*hint = "Create it with payments.create_merchant().";
-		return create->merchant ? psprintf("merchant \"%s\" does not exist", create->merchant) : "merchant must not be null";
-	}
-	pay_require_merchant(create->merchant);
-	if (route->psp == NULL)
-	{
-		*sqlstate = PAY_ERR_PSP_UNKNOWN;
-		*hint = create->psp ? "Create it with payments.create_psp(), or name another with psp => '...'."
-			: psprintf("Give the merchant one with create_merchant(%s, psp => '...'), or name one in the call. Since this database has been armed, that is so for the sandbox too.",
-					   quote_literal_cstr(create->merchant));
-		return create->psp ? psprintf("PSP \"%s\" does not exist", create->psp) : "neither the call nor the merchant names a PSP";
-	}
+	problem = pay_route_problem(route, create->merchant, psp, create->currency, create->amount, &psp_amount, sqlstate, hint);
+	if (problem)
+		return problem;
 	create->resolved_psp = route->psp;
-	if (!route->currency_known)
-	{
-		*sqlstate = PAY_ERR_CURRENCY_UNKNOWN;
-		*hint = "Use an ISO 4217 code in upper case, as in payments.currency.";
-		return create->currency ? psprintf("currency \"%s\" does not exist", create->currency) : "currency must not be null";
-	}
-	if (route->amount_max > 0 && create->amount > route->amount_max)
-	{
-		*sqlstate = PAY_ERR_AMOUNT_INVALID;
-		*hint = "Amounts are whole minor units. If it is meant, raise the limit by a row of yours in payments.amount_limit.";
-		return psprintf("amount is above the limit of %s for one payment", pay_money_text(route->amount_max, route->exponent, create->currency));
-	}
-	if (!pay_money_rescale(create->amount, route->exponent, route->psp_exponent, &psp_amount) ||
-		psp_amount % route->multiple != 0)
-	{
-		*sqlstate = PAY_ERR_AMOUNT_INVALID;
-		*hint = "See payments.psp_currency; amounts are refused, never rounded.";
-		return psprintf("PSP \"%s\" cannot charge this amount of %s exactly", create->resolved_psp, create->currency);
-	}
 	command = (PayCommand) {
 		.kind = strcmp(create->capture, "manual") == 0 ? PAY_OP_AUTHORIZE : PAY_OP_CHARGE, .amount = psp_amount,
 		.currency = create->currency, .exponent = route->psp_exponent, .payment_method = create->payment_method,

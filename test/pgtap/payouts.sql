@@ -24,6 +24,8 @@ SELECT pg_temp.pay('bank', 700) AS id \gset
 SELECT is(pg_temp.accounts(), 'merchant_balance -700, payout_reserve 700', 'reserved before anything is sent');
 SELECT ok((SELECT replayed FROM payments.create_payout('bank', 700, 'EUR', psp => 'tap')), 'the same call again is the same payout');
 SELECT throws_ok($$SELECT payments.create_payout('bank', 701, 'EUR', psp => 'tap')$$, 'PY102', NULL, 'another is refused');
+INSERT INTO payments.amount_limit (currency, amount_max, builtin) VALUES ('EUR', 5000000, false);
+SELECT throws_ok($$SELECT payments.create_payout('typed twice', 5000001, 'EUR', psp => 'tap')$$, 'PY014', NULL, 'more than one payment may ask for is not sent out either');
 SELECT pg_temp.claim(:'id');
 SELECT results_eq(format('SELECT method, path, body FROM payments.attempt a JOIN payments.operation o USING (operation_id) WHERE o.payment_id = %L', :'id'),
 	format($$VALUES ('POST', '/v1/payouts', 'amount=700&currency=eur&metadata%%5Bpayments_ref%%5D=%s&metadata%%5Bpayments_generation%%5D=1')$$, (SELECT psp_ref FROM payments.operation WHERE payment_id = :'id')), 'sent under our name');
